@@ -1,0 +1,55 @@
+# Every command sets up what it needs; nothing but Python 3.11 and make has to be there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PROTOS := proto/convoy/v1/classifier.proto proto/inference/grpc_service.proto
+EXTRAS ?= cpu,export,dev
+
+.PHONY: help setup demo test test-slow check fmt proto serve bench clean
+
+help:  ## List the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: .venv/installed  ## Make .venv with everything for development
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	touch $@
+
+demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
+	@$(BIN)/python -m bench.demo
+
+test: setup  ## Run the tests (below 6 minutes)
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: setup  ## Run the tests that take longer
+	$(BIN)/pytest -m slow
+
+check: setup  ## Lint, types, import contracts, API, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	@$(MAKE) --no-print-directory proto OUT=build/pb
+	diff --recursive --exclude=__pycache__ --exclude=__init__.py build/pb/convoy/pb convoy/pb
+
+fmt: setup  ## Format code and API
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/buf format --write
+
+OUT ?= .
+proto: setup  ## Generate convoy/pb anew from proto/
+	@mkdir -p $(OUT)
+	$(BIN)/python -m grpc_tools.protoc -Iconvoy/pb=proto --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) $(PROTOS)
+
+serve: setup  ## Serve model_repository/ on the default ports
+	$(BIN)/convoy serve
+
+bench: setup  ## Measure start, memory and idle CPU of a server
+	$(BIN)/python -m bench.footprint
+
+clean:  ## Remove everything that was made, .venv included
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,192 @@
+"""The manifest: everything a server must know of a model that its graph does not say.
+
+One frozen pydantic model, written as `manifest.json` beside `model.onnx`. Unknown fields are
+refused, so that a manifest of a later schema is never half understood.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+"""Name of a model: also a folder's name, a metric's label and a health check's service."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Preprocessing(_Part):
+    """
+    How the bytes of an image become the pixels that the network sees, in this order: decode,
+    convert to `color`, resize the shorter side to `resize_px`, crop the centre, pad.
+
+    Attributes:
+        color: Channel order: `L` is grey (ITU-R 601 luma), one channel.
+        resize_px: Length of the shorter side after resizing; no resizing if it has it already.
+        interpolation: Pillow's filter of that name; always antialiased.
+        crop_height_px: Height of the centre crop; at most `resize_px`.
+        crop_width_px: Width of the centre crop; at most `resize_px`.
+        pad_px: Black pixels added on each side after the crop.
+    """
+
+    color: Literal["L", "RGB", "BGR"]
+    resize_px: int = Field(ge=1, le=4096)
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
+    antialias: Literal[True] = True
+    crop_height_px: int = Field(ge=1)
+    crop_width_px: int = Field(ge=1)
+    pad_px: int = Field(0, ge=0, le=1024)
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if max(self.crop_height_px, self.crop_width_px) > self.resize_px:
+            raise ValueError("the crop must not be larger than resize_px")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return 1 if self.color == "L" else 3
+
+    @property
+    def height(self) -> int:
+        """Height of the result, in pixels."""
+        return self.crop_height_px + 2 * self.pad_px
+
+    @property
+    def width(self) -> int:
+        """Width of the result, in pixels."""
+        return self.crop_width_px + 2 * self.pad_px
+
+
+class Normalization(_Part):
+    """
+    `(pixel / 255 - mean) / std`, per channel.
+
+    Attributes:
+        where: `graph` if the network's graph does it, `server` if the server must.
+    """
+
+    mean: tuple[float, ...] = Field(min_length=1, max_length=3)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1, max_length=3)
+    where: Literal["graph", "server"]
+
+
+class InputTensor(_Part):
+    """The graph's one input: a batch of images, its first dimension variable."""
+
+    name: str
+    dtype: Literal["uint8", "float32", "float16"]
+    layout: Literal["NHWC", "NCHW"]
+    channels: Literal[1, 3]
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+
+    @property
+    def item_shape(self) -> tuple[int, int, int]:
+        """Shape of one image, in the order of `layout`."""
+        if self.layout == "NHWC":
+            return self.height, self.width, self.channels
+        return self.channels, self.height, self.width
+
+
+class OutputTensor(_Part):
+    """One output of the graph: float32 `[N, classes]`."""
+
+    name: str
+    kind: Literal["logits", "probabilities"]
+
+
+class Training(_Part):
+    """What the weights were made from. `recipe` holds the recipe as it was."""
+
+    data: str
+    images: int = Field(ge=1)
+    seed: int
+    recipe: dict[str, Any]
+    source: str
+
+
+class Evaluation(_Part):
+    """Share of correct answers in `[0, 1]`, on images that no choice was made on."""
+
+    data: str
+    images: int = Field(ge=1)
+    top1: float = Field(ge=0, le=1)
+    top5: float = Field(ge=0, le=1)
+
+
+class Memory(_Part):
+    """
+    What ONNX Runtime's CPU allocator used, measured once in a session of its own.
+
+    Attributes:
+        batch_size: Images in the batch that was run.
+        weights_bytes: Sum of the graph's initialisers.
+        arena_peak_bytes: Most memory in use during the run, weights excluded.
+    """
+
+    batch_size: int = Field(ge=1)
+    weights_bytes: int = Field(ge=0)
+    arena_peak_bytes: int = Field(ge=0)
+
+
+class Manifest(_Part):
+    """
+    Describes one version of one model.
+
+    Attributes:
+        labels: Names of the classes, in the order of the output.
+        macs: Multiply-accumulates of convolutions and linear layers for one image.
+        golden_tolerance: Largest difference from the golden logits, as a share of their range.
+        tools: Versions of the programs that made the artifact.
+    """
+
+    schema_version: Literal[1] = 1
+    name: ModelName
+    version: int = Field(ge=1)
+    architecture: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    input: InputTensor
+    outputs: tuple[OutputTensor, ...] = Field(min_length=1)
+    preprocessing: Preprocessing
+    normalization: Normalization
+    max_batch_size: int = Field(32, ge=1, le=1024)
+    parameter_count: int = Field(ge=1)
+    macs: int = Field(ge=1)
+    precision: Literal["float32", "float16", "int8"]
+    opset: int
+    training: Training | None = None
+    evaluation: Evaluation | None = None
+    memory: Memory | None = None
+    golden_tolerance: float = Field(1e-4, gt=0, lt=1)
+    model_sha256: Sha256
+    tools: dict[str, str]
+    created_at: datetime
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        pixels, tensor = self.preprocessing, self.input
+        if (pixels.height, pixels.width, pixels.channels) != (
+            tensor.height,
+            tensor.width,
+            tensor.channels,
+        ):
+            raise ValueError("preprocessing does not make the input's height, width and channels")
+        if len(self.normalization.mean) != tensor.channels:
+            raise ValueError("normalization.mean must have one number per channel")
+        if len(self.normalization.std) != tensor.channels:
+            raise ValueError("normalization.std must have one number per channel")
+        if tensor.dtype == "uint8" and self.normalization.where == "server":
+            raise ValueError("a uint8 input cannot be normalised by the server")
+        return self
+
+    def output(self, kind: Literal["logits", "probabilities"]) -> OutputTensor | None:
+        """Return the first output of this *kind*, if there is one."""
+        return next((output for output in self.outputs if output.kind == kind), None)

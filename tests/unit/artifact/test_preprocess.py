@@ -1,0 +1,235 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from artifact.errors import ImageError, ImageTooLargeError
+from artifact.manifest import InputTensor, Normalization, Preprocessing
+from artifact.preprocess import ImageLimits, preprocess, to_input
+from tests.images import encode, gradient
+
+WHOLE = Preprocessing(color="RGB", resize_px=30, crop_height_px=30, crop_width_px=30)
+
+
+def centre(image: Image.Image) -> np.ndarray:
+    """What `WHOLE` keeps of a 40x30 image: the middle 30 columns."""
+    return np.asarray(image.convert("RGB"))[:, 5:35]
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "WEBP", "JPEG"])
+def test_formats(file_format: str) -> None:
+    """
+    Each listed format is decoded to the pixels that Pillow decodes it to.
+    """
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    data = encode(gradient(), file_format, **options)
+    expected = centre(Image.open(io.BytesIO(data)))
+    assert np.array_equal(preprocess(data, WHOLE), expected)
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "TIFF", "PPM", "ICO"])
+def test_other_formats_are_refused(file_format: str) -> None:
+    """
+    No other format is opened, though Pillow could.
+    """
+    with pytest.raises(ImageError, match="not a JPEG, PNG, WebP or BMP"):
+        preprocess(encode(gradient(), file_format), WHOLE)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"])
+def test_not_an_image(data: bytes) -> None:
+    """
+    Bytes that are no image are refused, none at all included.
+    """
+    with pytest.raises(ImageError):
+        preprocess(data, WHOLE)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "WEBP", "JPEG"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_truncated(file_format: str, share: float) -> None:
+    """
+    An image that ends too early is refused, not completed with grey.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = encode(Image.fromarray(noise), file_format)
+    with pytest.raises(ImageError):
+        preprocess(data[: int(len(data) * share)], WHOLE)
+
+
+def test_byte_limit() -> None:
+    """
+    One byte too many is refused; the limit itself is not.
+    """
+    data = encode(gradient())
+    preprocess(data, WHOLE, ImageLimits(max_bytes=len(data)))
+    with pytest.raises(ImageTooLargeError, match=f"{len(data)} bytes"):
+        preprocess(data, WHOLE, ImageLimits(max_bytes=len(data) - 1))
+
+
+def test_pixel_limit_is_checked_in_the_header() -> None:
+    """
+    A header that promises too many pixels is refused although no pixel follows.
+    """
+    data = encode(gradient("L", (6000, 6000)))
+    header = data[:60]
+    with pytest.raises(ImageTooLargeError, match="6000x6000"):
+        preprocess(header, WHOLE, ImageLimits(max_pixels=6000 * 6000 - 1))
+
+
+def test_elongated_image_is_refused() -> None:
+    """
+    An image whose resized form would break the pixel limit is refused before it is decoded.
+    """
+    data = encode(Image.new("L", (100_000, 1)))
+    with pytest.raises(ImageTooLargeError, match="elongated"):
+        preprocess(data, WHOLE, ImageLimits(max_pixels=1_000_000))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_exif_rotation_is_applied(orientation: int, file_format: str) -> None:
+    """
+    A photograph taken sideways is turned upright.
+    """
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(gradient(), file_format, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    expected = np.asarray(upright.convert("RGB"))
+    height, width = expected.shape[:2]
+    top, left = (height - 30) // 2, (width - 30) // 2
+    assert np.array_equal(preprocess(data, WHOLE), expected[top : top + 30, left : left + 30])
+
+
+def test_cmyk_jpeg() -> None:
+    """
+    CMYK becomes RGB as Pillow converts it, for colour and for grey models.
+    """
+    data = encode(gradient("CMYK"), "JPEG")
+    rgb = Image.open(io.BytesIO(data)).convert("RGB")
+    assert np.array_equal(preprocess(data, WHOLE), centre(rgb))
+    grey = WHOLE.model_copy(update={"color": "L"})
+    assert np.array_equal(preprocess(data, grey)[:, :, 0], np.asarray(rgb.convert("L"))[:, 5:35])
+
+
+def test_sixteen_bits_keep_the_upper_eight() -> None:
+    """
+    A 16-bit grey PNG is not clipped to white.
+    """
+    values = np.linspace(0, 65535, 900).reshape(30, 30).astype(np.uint16)
+    pixels = preprocess(encode(Image.fromarray(values)), WHOLE)
+    assert np.array_equal(pixels[:, :, 0], values >> 8)
+
+
+def test_palette() -> None:
+    """
+    A palette is replaced by its colours.
+    """
+    image = gradient("P")
+    assert np.array_equal(preprocess(encode(image), WHOLE), centre(image))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_laid_over_white(mode: str) -> None:
+    """
+    What cannot be seen does not count, whatever colour it hides.
+    """
+    image = Image.new(mode, (30, 30), 0)
+    assert (preprocess(encode(image), WHOLE) == 255).all()
+
+
+def test_transparent_palette_entry() -> None:
+    """
+    A transparent entry of a palette is white, too.
+    """
+    image = Image.new("P", (30, 30), 0)
+    image.putpalette([9, 9, 9])
+    assert (preprocess(encode(image, transparency=0), WHOLE) == 255).all()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP"])
+def test_first_frame_of_an_animation(file_format: str) -> None:
+    """
+    Of an animation the first frame counts.
+    """
+    first, second = Image.new("RGB", (30, 30), "red"), Image.new("RGB", (30, 30), "blue")
+    data = encode(
+        first, file_format, save_all=True, append_images=[second], lossless=True, duration=100
+    )
+    assert (preprocess(data, WHOLE) == (255, 0, 0)).all()
+
+
+def test_bilevel() -> None:
+    """
+    Black and white stay black and white.
+    """
+    assert (preprocess(encode(Image.new("1", (30, 30), 1)), WHOLE) == 255).all()
+
+
+def test_mnist_is_padded_never_resized() -> None:
+    """
+    A 28x28 digit keeps its pixels and gets two black ones on each side.
+    """
+    spec = Preprocessing(color="L", resize_px=28, crop_height_px=28, crop_width_px=28, pad_px=2)
+    digit = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    pixels = preprocess(encode(Image.fromarray(digit)), spec)
+    assert pixels.shape == (32, 32, 1)
+    assert np.array_equal(pixels[2:30, 2:30, 0], digit)
+    assert pixels.sum() == digit.sum()
+
+
+def test_resize_and_crop_as_torchvision() -> None:
+    """
+    The shorter side is resized and the centre cropped, as the public weights saw it.
+    """
+    spec = Preprocessing(
+        color="RGB",
+        resize_px=24,
+        crop_height_px=20,
+        crop_width_px=20,
+        interpolation="bicubic",
+    )
+    image = gradient(size=(61, 47))
+    resized = image.resize((int(24 * 61 / 47), 24), Image.Resampling.BICUBIC)
+    left = round((resized.width - 20) / 2)
+    expected = np.asarray(resized)[2:22, left : left + 20]
+    assert np.array_equal(preprocess(encode(image), spec), expected)
+
+
+def test_bgr() -> None:
+    """
+    A model that was trained on BGR gets BGR.
+    """
+    bgr = WHOLE.model_copy(update={"color": "BGR"})
+    data = encode(gradient())
+    assert np.array_equal(preprocess(data, bgr), preprocess(data, WHOLE)[:, :, ::-1])
+
+
+def test_to_input_normalises_where_the_server_must() -> None:
+    """
+    A float model without normalisation in its graph gets normalised pixels in its layout.
+    """
+    tensor = InputTensor(
+        name="x", dtype="float32", layout="NCHW", channels=3, height=30, width=30
+    )
+    normalization = Normalization(mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.25), where="server")
+    pixels = preprocess(encode(gradient()), WHOLE)
+    values = to_input(pixels, tensor, normalization)
+    assert values.shape == (3, 30, 30)
+    assert values.dtype == np.float32
+    expected = (pixels[:, :, 2] / 255 - 0.3) / 0.25
+    assert np.allclose(values[2], expected, atol=1e-6)
+
+
+def test_to_input_leaves_the_rest_to_the_graph() -> None:
+    """
+    A uint8 model gets the pixels themselves; a float one that normalises gets 0 to 255.
+    """
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    graph = Normalization(mean=(0, 0, 0), std=(1, 1, 1), where="graph")
+    as_is = InputTensor(name="x", dtype="uint8", layout="NHWC", channels=3, height=2, width=2)
+    assert to_input(pixels, as_is, graph) is pixels
+    half = as_is.model_copy(update={"dtype": "float16"})
+    assert np.array_equal(to_input(pixels, half, graph), pixels.astype(np.float16))

@@ -1,0 +1,167 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artifact.errors import ArtifactError, RepositoryError
+from artifact.repository import ModelRepository
+from tests import tiny
+
+
+def test_write_then_read(tmp_path: Path) -> None:
+    """
+    An artifact that was written is found and whole.
+    """
+    manifest = tiny.write(tmp_path)
+    repository = ModelRepository(tmp_path)
+    assert repository.names() == ["tiny"]
+    assert repository.versions("tiny") == [1]
+    artifact = repository.read("tiny", 1)
+    assert artifact.manifest == manifest
+    assert artifact.golden.images.shape == (4, 4, 4, 1)
+
+
+def test_versions_count_up(tmp_path: Path) -> None:
+    """
+    Each writing is a new version; numbers sort as numbers.
+    """
+    for _ in range(11):
+        tiny.write(tmp_path)
+    assert ModelRepository(tmp_path).versions("tiny") == list(range(1, 12))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_interrupted_writing_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    """
+    A writing that fails, or meets Ctrl-C, is never visible and leaves no file behind.
+    """
+    repository = ModelRepository(tmp_path)
+
+    def write_half() -> None:
+        with repository.writing("tiny") as (folder, _):
+            (folder / "model.onnx").write_bytes(b"half")
+            assert repository.names() == []
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert list((tmp_path / "tiny").iterdir()) == []
+
+
+def test_two_writers_at_once(tmp_path: Path) -> None:
+    """
+    Of two writers who were given the same number, the second fails and harms nothing.
+    """
+    repository = ModelRepository(tmp_path)
+
+    def write_during_another() -> None:
+        with repository.writing("tiny") as (folder, _):
+            (folder / "model.onnx").write_bytes(b"second")
+            tiny.write(tmp_path)
+
+    with pytest.raises(RepositoryError, match="cannot write"):
+        write_during_another()
+    assert repository.read("tiny", 1).manifest.version == 1
+
+
+def test_folders_that_are_no_models(tmp_path: Path) -> None:
+    """
+    Files, hidden folders and half-written versions are passed over.
+    """
+    tiny.write(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "tiny" / ".writing-x").mkdir()
+    (tmp_path / "tiny" / "007").mkdir()
+    repository = ModelRepository(tmp_path)
+    assert repository.names() == ["tiny"]
+    assert repository.versions("tiny") == [1]
+
+
+@pytest.mark.parametrize("name", ["..", "../tiny", "/etc", ""])
+def test_names_that_climb_out(tmp_path: Path, name: str) -> None:
+    """
+    No name reaches a folder outside of the repository.
+    """
+    tiny.write(tmp_path)
+    (tmp_path / "tiny" / "inner").mkdir()
+    assert ModelRepository(tmp_path / "tiny" / "inner").versions(name) == []
+
+
+def _truncate_model(folder: Path) -> None:
+    model = folder / "model.onnx"
+    model.write_bytes(model.read_bytes()[:100])
+
+
+def _edit_manifest(**changes: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return edit
+
+
+def _write_wrong_golden(folder: Path) -> None:
+    np.savez(folder / "golden.npz", images=np.zeros((1, 2)), logits=np.zeros((1, 5)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "model.onnx").unlink(), r"model\.onnx is missing"),
+        (lambda folder: (folder / "golden.npz").unlink(), r"golden\.npz is missing"),
+        (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing"),
+        (lambda folder: (folder / "model.onnx.data").touch(), r"model\.onnx\.data does not belong"),
+        (_truncate_model, "SHA-256 is"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json: "),
+        (_edit_manifest(model_sha256="0" * 64), "model_sha256 in the manifest is 0000"),
+        (_edit_manifest(labels=["only one"]), r"manifest\.json: labels: "),
+        (_edit_manifest(surprise=1), r"manifest\.json: surprise: "),
+        (_edit_manifest(name="other"), "says other version 1"),
+        (_edit_manifest(version=2), "says tiny version 2"),
+        (lambda folder: (folder / "golden.npz").write_bytes(b"PK"), r"golden\.npz: damaged"),
+        (_write_wrong_golden, r"golden\.npz: images have shape \[1, 2\]"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    """
+    A damaged artifact is refused with the file and the field in the message.
+    """
+    tiny.write(tmp_path)
+    damage(tmp_path / "tiny" / "1")
+    with pytest.raises(ArtifactError, match=message):
+        ModelRepository(tmp_path).read("tiny", 1)
+
+
+def test_each_missing_field_is_named(tmp_path: Path) -> None:
+    """
+    Whatever is missing from a manifest, the message says what.
+    """
+    tiny.write(tmp_path)
+    path = tmp_path / "tiny" / "1" / "manifest.json"
+    whole = json.loads(path.read_text())
+    optional = {"schema_version", "max_batch_size", "training", "evaluation", "memory"}
+    for field in whole.keys() - optional - {"golden_tolerance"}:
+        path.write_text(json.dumps({key: whole[key] for key in whole if key != field}))
+        with pytest.raises(ArtifactError, match=rf"manifest\.json: {field}: Field required"):
+            ModelRepository(tmp_path).read("tiny", 1)
+
+
+def test_unreadable_repository(tmp_path: Path) -> None:
+    """
+    A repository that is not there is an error that names it.
+    """
+    with pytest.raises(RepositoryError, match="nowhere"):
+        ModelRepository(tmp_path / "nowhere").names()
+
+
+def test_unwritable_repository(tmp_path: Path) -> None:
+    """
+    That nothing can be written is told before any work is done.
+    """
+    (tmp_path / "file").touch()
+    with pytest.raises(RepositoryError, match="cannot write to the model repository"):
+        ModelRepository(tmp_path / "file" / "models").check_writable()
