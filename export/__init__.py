@@ -1,0 +1,1 @@
+"""Training and export: from an architecture and data to an artifact with its proof."""

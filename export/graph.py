@@ -1,0 +1,136 @@
+"""From a trained network to an ONNX file, and the proof that the two answer alike."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from artifact.manifest import InputTensor, OutputTensor
+from export.errors import ProofError
+from export.training import Normalize
+
+OPSET = 20
+"""ONNX operator set of the graphs."""
+
+INPUT_NAME = "image"
+OUTPUTS = (
+    OutputTensor(name="logits", kind="logits"),
+    OutputTensor(name="probabilities", kind="probabilities"),
+)
+
+PROOF_BATCH_SIZES = (1, 2, 5, 64)
+PROOF_TOLERANCE = 1e-4
+"""Largest difference between ONNX Runtime and PyTorch, as a share of the logits' range."""
+
+
+class Servable(nn.Module):
+    """
+    What is exported: normalisation, network and softmax.
+
+    Shape:
+        Input: (N, H, W, C), uint8
+        Output: logits and probabilities, float32 (N, classes) each
+    """
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(self.normalize(image))
+        return logits, torch.softmax(logits, dim=1)
+
+
+def export_onnx(servable: Servable, tensor: InputTensor, path: Path) -> None:
+    """Write *servable*, in evaluation mode, as one ONNX file with a variable batch size."""
+    example = torch.zeros((2, *tensor.item_shape), dtype=torch.uint8)
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                servable,
+                (example,),
+                path,
+                dynamo=True,
+                external_data=False,
+                opset_version=OPSET,
+                input_names=[tensor.name],
+                output_names=[output.name for output in OUTPUTS],
+                dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    model = onnx.load(path)
+    _drop_notes(model.graph)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _drop_notes(graph: onnx.GraphProto) -> None:
+    """Remove what the exporter notes of its own work; it holds paths of the exporting machine."""
+    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in (graph, *graph.node, *values):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """Open an ONNX file on the CPU, with ONNX Runtime's default options."""
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def prove(
+    session: onnxruntime.InferenceSession,
+    servable: Servable,
+    images: npt.NDArray[np.uint8],
+    batch_sizes: tuple[int, ...] = PROOF_BATCH_SIZES,
+) -> float:
+    """
+    Compare ONNX Runtime with PyTorch on *images* and on noise, at each of *batch_sizes*.
+
+    Args:
+        images: uint8 `[N, H, W, C]`, at least as many as the largest batch; none of them
+            was seen by the export.
+
+    Returns:
+        The largest difference between logits, as a share of their range.
+
+    Raises:
+        ProofError: If it exceeds `PROOF_TOLERANCE`, or an answer differs.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
+    worst = 0.0
+    for batch_size in batch_sizes:
+        for batch in (images[:batch_size], noise[:batch_size]):
+            expected = torch_logits(servable, batch)
+            (actual,) = session.run(["logits"], {INPUT_NAME: batch})
+            difference = float(np.abs(actual - expected).max() / np.ptp(expected))
+            worst = max(worst, difference)
+            if difference > PROOF_TOLERANCE:
+                raise ProofError(
+                    f"at batch {batch_size} the graph's logits differ from PyTorch's by "
+                    f"{difference:.1e} of their range; at most {PROOF_TOLERANCE:.0e} is allowed"
+                )
+            if (actual.argmax(1) != expected.argmax(1)).any():
+                raise ProofError(f"at batch {batch_size} the graph's answer is not PyTorch's")
+    return worst
+
+
+def torch_logits(servable: Servable, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """What PyTorch answers: float32 `[N, classes]`."""
+    with torch.inference_mode():
+        logits: Tensor = servable(torch.from_numpy(images))[0]
+    return logits.numpy()
