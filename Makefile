@@ -1,7 +1,8 @@
 # Every command sets up what it needs; nothing but Python 3.11 and make has to be there.
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 PROTOS := proto/convoy/v1/classifier.proto proto/inference/grpc_service.proto
 EXTRAS ?= cpu,export,dev
 
@@ -10,10 +11,10 @@ EXTRAS ?= cpu,export,dev
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-setup: .venv/installed  ## Make .venv with everything for development
+setup: $(VENV)/installed  ## Make .venv with everything for development
 
-.venv/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
@@ -52,4 +53,4 @@ bench: setup  ## Measure start, memory and idle CPU of a server
 	$(BIN)/python -m bench.footprint
 
 clean:  ## Remove everything that was made, .venv included
-	rm -rf .venv build *.egg-info
+	rm -rf $(VENV) build *.egg-info

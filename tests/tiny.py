@@ -74,7 +74,7 @@ def graph(*, repeats: int = 0) -> onnx.ModelProto:
         helper.make_node("Add", ["looked_up", "naught"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "flat_shape": np.array([-1, SIDE * SIDE], np.int64),
         "zero": np.array(0, np.int64),
         "table": table,

@@ -211,9 +211,7 @@ def test_to_input_normalises_where_the_server_must() -> None:
     """
     A float model without normalisation in its graph gets normalised pixels in its layout.
     """
-    tensor = InputTensor(
-        name="x", dtype="float32", layout="NCHW", channels=3, height=30, width=30
-    )
+    tensor = InputTensor(name="x", dtype="float32", layout="NCHW", channels=3, height=30, width=30)
     normalization = Normalization(mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.25), where="server")
     pixels = preprocess(encode(gradient()), WHOLE)
     values = to_input(pixels, tensor, normalization)

@@ -1,0 +1,188 @@
+"""The life of the process: start, serve, drain, stop.
+
+Everything is made here and handed down; nothing below knows the settings as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+import numpy.typing as npt
+from prometheus_client import CollectorRegistry
+
+from artifact.preprocess import ImageLimits
+from artifact.repository import ModelRepository
+from service import logs
+from service.batcher import Batcher
+from service.decoding import Decoder
+from service.errors import StartError
+from service.http import HttpServer, create_app
+from service.lifecycle import Lifecycle, Phase
+from service.metrics import Metrics
+from service.registry import ModelRegistry, load_newest
+from service.resources import usable_cpus
+from service.rpc.server import RpcServer
+from service.runtime import Device, Outputs
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Server:
+    """
+    One server, from its sockets to its models; the process's signals are not its business.
+
+    An async context manager: entering it listens, not ready yet; leaving it answers what is in
+    flight and closes.
+
+    Attributes:
+        grpc_port: Port that gRPC listens on.
+        http_port: Port that HTTP listens on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        cpus = usable_cpus()
+        self._device = Device(
+            policy=settings.device, intra_op_threads=settings.intra_op_threads or cpus
+        )
+        self._lifecycle = Lifecycle()
+        self._metrics = Metrics(CollectorRegistry())
+        self._decoder = Decoder(
+            settings.decode_threads or cpus,
+            ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        )
+        self._device_thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._batcher: Batcher[npt.NDArray[Any], Outputs] = Batcher(self._device_thread)
+        self._registry = ModelRegistry(
+            batcher=self._batcher,
+            decoder=self._decoder,
+            metrics=self._metrics,
+            max_batch_size=settings.max_batch_size,
+            max_queue_delay_s=settings.max_queue_delay_ms / 1000,
+            max_queue_size=settings.max_queue_size,
+        )
+        self._rpc = RpcServer(
+            self._registry,
+            self._lifecycle,
+            self._metrics,
+            max_message_bytes=settings.max_message_bytes,
+            max_images_per_call=settings.max_images_per_call,
+            log_requests=settings.log_requests,
+        )
+        self._http = HttpServer(create_app(self._lifecycle, self._metrics))
+        self.grpc_port = 0
+        self.http_port = 0
+
+    async def __aenter__(self) -> Self:
+        """
+        Listen.
+
+        Raises:
+            StartError: If a port cannot be had.
+        """
+        await self._batcher.__aenter__()
+        try:
+            self.grpc_port = await self._rpc.start(self._settings.host, self._settings.grpc_port)
+            self.http_port = await self._http.start(self._settings.host, self._settings.http_port)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._rpc.stop()
+        await self._http.stop()
+        await self._batcher.__aexit__(exc_type, exc, traceback)
+        self._decoder.close()
+        self._device_thread.shutdown()
+
+    async def load(self) -> None:
+        """
+        Load every model, in a thread, and be ready.
+
+        Raises:
+            StartError: If there is no model, or one of them cannot be served.
+        """
+        repository = ModelRepository(self._settings.model_repository)
+        self._registry.serve(await asyncio.to_thread(load_newest, repository, self._device))
+        self._lifecycle.phase = Phase.SERVING
+        await self._rpc.set_ready()
+        logger.info("ready", extra={"grpc_port": self.grpc_port, "http_port": self.http_port})
+
+    async def drain(self, grace_s: float) -> None:
+        """
+        Lose no request: not ready but serving for *grace_s* seconds, then refusing, then idle.
+
+        Calls that are in flight `shutdown_timeout_s` later are left behind.
+        """
+        logger.info("not ready, still serving", extra={"seconds": grace_s})
+        self._lifecycle.phase = Phase.LEAVING
+        await self._rpc.set_not_ready()
+        await asyncio.sleep(grace_s)
+        self._lifecycle.phase = Phase.REFUSING
+        self._registry.stop()
+        logger.info("refusing new calls", extra={"in_flight": self._lifecycle.in_flight})
+        try:
+            async with asyncio.timeout(self._settings.shutdown_timeout_s):
+                await self._lifecycle.idle()
+        except TimeoutError:
+            logger.warning("calls are cut off", extra={"in_flight": self._lifecycle.in_flight})
+
+
+class _Signals:
+    """
+    The first SIGTERM or SIGINT asks for a stop; a second one ends the process at once.
+
+    Attributes:
+        first: The first signal, once there is one.
+    """
+
+    def __init__(self) -> None:
+        self.first: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
+
+    def _receive(self, number: signal.Signals) -> None:
+        loop = asyncio.get_running_loop()
+        for other in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(other)
+            signal.signal(other, signal.SIG_DFL)
+        self.first.set_result(number)
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal; returns the process's exit code: 1 if the server cannot start."""
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        asyncio.run(_serve_until_signal(settings))
+    except StartError as error:
+        logger.error("cannot start: %s", error)
+        return 1
+    logger.info("stopped")
+    return 0
+
+
+async def _serve_until_signal(settings: Settings) -> None:
+    signals = _Signals()
+    async with Server(settings) as server:
+        loading = asyncio.create_task(server.load())
+        either: set[asyncio.Future[Any]] = {loading, signals.first}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            loading.cancel()
+            return
+        loading.result()
+        # A person who types Ctrl-C has no balancer that must see it first.
+        by_hand = await signals.first is signal.SIGINT
+        await server.drain(0.0 if by_hand else settings.shutdown_grace_s)

@@ -1,0 +1,65 @@
+"""Decodes images in threads: the event loop never touches a pixel, and decoders free the GIL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from artifact.errors import ImageError
+from artifact.errors import ImageTooLargeError as TooLarge
+from artifact.manifest import Manifest
+from artifact.preprocess import ImageLimits, image_to_input
+from service.errors import ImageTooLargeError, InvalidImageError
+
+
+class Decoder:
+    """
+    A pool of decoding threads.
+
+    Args:
+        threads: Images decoded at once.
+        limits: What one image may cost.
+    """
+
+    def __init__(self, threads: int, limits: ImageLimits) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._limits = limits
+
+    async def decode(self, images: Sequence[bytes], manifest: Manifest) -> npt.NDArray[Any]:
+        """
+        Make encoded images a batch of the model's input: `[N, ...]`.
+
+        Raises:
+            InvalidImageError, ImageTooLargeError: If one of them cannot be; names its position
+                where there are several.
+        """
+        loop = asyncio.get_running_loop()
+        calls = [
+            loop.run_in_executor(self._pool, self._decode_one, data, manifest) for data in images
+        ]
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        for index, result in enumerate(done):
+            if isinstance(result, BaseException):
+                raise _named(result, index if len(images) > 1 else None)
+        items = [result for result in done if not isinstance(result, BaseException)]
+        return items[0][np.newaxis] if len(items) == 1 else np.stack(items)
+
+    def close(self) -> None:
+        """Let the threads end; waits for images that are being decoded."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _decode_one(self, data: bytes, manifest: Manifest) -> npt.NDArray[Any]:
+        return image_to_input(data, manifest, self._limits)
+
+
+def _named(error: BaseException, index: int | None) -> BaseException:
+    """The error as a client may see it, with the position of the image."""
+    text = str(error) if index is None else f"image {index}: {error}"
+    if isinstance(error, TooLarge):
+        return ImageTooLargeError(text)
+    return InvalidImageError(text) if isinstance(error, ImageError) else error

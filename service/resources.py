@@ -1,0 +1,64 @@
+"""What the process may use of the machine and what it uses: processors and memory.
+
+Read from `/proc` and the control group (version 2, or 1), so that the figures are true in a
+container, too. What a system does not tell is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+STATUS = Path("/proc/self/status")
+
+# Version 1 writes this or more for "no limit": the largest multiple of a page in 63 bits.
+_NO_LIMIT = 2**62
+
+
+def usable_cpus(cgroup: Path = CGROUP) -> int:
+    """Processors that the process may use: its affinity, or the quota if that is smaller."""
+    affinity = len(os.sched_getaffinity(0))
+    return max(1, math.ceil(min(affinity, _cpu_quota(cgroup))))
+
+
+def memory_bytes(cgroup: Path = CGROUP, status: Path = STATUS) -> dict[str, int]:
+    """
+    Memory in bytes, by kind.
+
+    `resident` and `peak_resident` are the process's; `cgroup`, `cgroup_peak` and
+    `cgroup_limit` its control group's, the page cache of its files included.
+    """
+    lines = (line.split() for line in status.read_text().splitlines())
+    kib = {words[0]: int(words[1]) for words in lines if words[0] in ("VmRSS:", "VmHWM:")}
+    found = {
+        "resident": kib["VmRSS:"] * 1024,
+        "peak_resident": kib["VmHWM:"] * 1024,
+        "cgroup": _number(cgroup / "memory.current", cgroup / "memory/memory.usage_in_bytes"),
+        "cgroup_peak": _number(cgroup / "memory.peak", cgroup / "memory/memory.max_usage_in_bytes"),
+        "cgroup_limit": _number(cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"),
+    }
+    return {kind: value for kind, value in found.items() if value is not None}
+
+
+def _cpu_quota(cgroup: Path) -> float:
+    """Processors by quota; inf where there is none."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    except FileNotFoundError:
+        quota_us = _number(cgroup / "cpu/cpu.cfs_quota_us")
+        period_us = _number(cgroup / "cpu/cpu.cfs_period_us")
+        return quota_us / period_us if quota_us and period_us and quota_us > 0 else math.inf
+
+
+def _number(*paths: Path) -> int | None:
+    """The number in the first of *paths* that exists; None if there is none or no limit."""
+    for path in paths:
+        try:
+            text = path.read_text().strip()
+        except FileNotFoundError:
+            continue
+        return None if text == "max" or int(text) >= _NO_LIMIT else int(text)
+    return None

@@ -1,0 +1,1 @@
+"""The gRPC transport: everything that knows grpc is in here."""

@@ -1,0 +1,163 @@
+"""What every unary call has in common: identifier, count, duration, log line, error.
+
+One interceptor, so that no servicer repeats it. A servicer raises `ServiceError`; the client
+gets its status, its message and its reason. Whatever else it raises is logged with its traceback
+and told as an internal error, without a word of the inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from service import logs
+from service.classifier import ServedModel
+from service.errors import ServiceError
+from service.lifecycle import Lifecycle
+from service.metrics import UNKNOWN_MODEL, Metrics
+from service.registry import ModelRegistry
+
+logger = logging.getLogger(__name__)
+
+SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
+"""Services whose calls are counted; health and reflection are not ours."""
+
+INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer"})
+"""Methods whose duration is measured, and which a server that shuts down refuses."""
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+Handler = Callable[[Any, Context], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, as its log line and its metrics name it."""
+
+    method: str
+    model: str = ""
+
+
+_current_call: ContextVar[Call] = ContextVar("current_call")
+
+
+def find_model(registry: ModelRegistry, name: str, version: str = "") -> ServedModel:
+    """Find the model that the current call asks for and note it; raises as `ModelRegistry.get`."""
+    call = _current_call.get()
+    call.model = UNKNOWN_MODEL
+    model = registry.get(name, version)
+    call.model = model.name
+    return model
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every unary method of our services, once each."""
+
+    def __init__(self, lifecycle: Lifecycle, metrics: Metrics, *, log_requests: bool) -> None:
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._log_requests = log_requests
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Continuation,
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the wrapped handler of a method; that of others as it is."""
+        path = handler_call_details.method
+        if path not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None or not path.startswith(SERVICES) or handler.unary_unary is None:
+                return handler
+            method = path.rsplit("/", 1)[1]
+            self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
+                self._wrap(method, handler.unary_unary),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return self._wrapped[path]
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        infers = method in INFERENCE_METHODS
+
+        async def answer(request: Any, context: Context) -> Any:
+            started = time.perf_counter()
+            call = Call(method)
+            _current_call.set(call)
+            identifier = _request_id(context)
+            logs.request_id.set(identifier)
+            trailers = [("x-request-id", identifier)]
+            context.set_trailing_metadata(trailers)
+            code, details = grpc.StatusCode.OK, ""
+            try:
+                with self._lifecycle.call(may_refuse=infers):
+                    return await handler(request, context)
+            except ServiceError as error:
+                code, details = grpc.StatusCode[error.status], str(error)
+                trailers.append(("error-reason", error.reason))
+                self._metrics.rejected.labels(call.model, error.reason).inc()
+                await context.abort(code, details, tuple(trailers))
+            except asyncio.CancelledError:
+                code = _why_cancelled(context)
+                raise
+            except Exception:
+                code = grpc.StatusCode.INTERNAL
+                logger.exception("internal error", extra={"method": method, "model": call.model})
+                trailers.append(("error-reason", "INTERNAL"))
+                await context.abort(code, "internal error", tuple(trailers))
+            finally:
+                self._record(call, code, details, time.perf_counter() - started)
+
+        return answer
+
+    def _record(self, call: Call, code: grpc.StatusCode, details: str, seconds: float) -> None:
+        self._metrics.requests.labels(call.model, call.method, code.name).inc()
+        if call.method in INFERENCE_METHODS:
+            self._metrics.request_duration.labels(call.model).observe(seconds)
+        if self._log_requests or code is not grpc.StatusCode.OK:
+            logger.info(
+                "request",
+                extra={
+                    "method": call.method,
+                    "model": call.model,
+                    "code": code.name,
+                    "seconds": round(seconds, 6),
+                    **({"details": details} if details else {}),
+                },
+            )
+
+
+def _request_id(context: Context) -> str:
+    """The client's identifier if it is a sane one, else a new one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+def _why_cancelled(context: Context) -> grpc.StatusCode:
+    remaining = context.time_remaining()
+    expired = remaining is not None and remaining <= 0
+    return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
+
+
+def deadline_of(context: Context) -> float:
+    """When the client stops waiting, on the event loop's clock; inf if it never does."""
+    remaining = context.time_remaining()
+    return float("inf") if remaining is None else asyncio.get_running_loop().time() + remaining

@@ -1,0 +1,125 @@
+"""`convoy.v1.ClassifierService`: encoded images in, most probable classes out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
+from service.classifier import Inference, Prediction, ServedModel
+from service.errors import InvalidArgumentError, ServiceError
+from service.metrics import Metrics
+from service.registry import ModelRegistry
+from service.rpc.calls import Context, deadline_of, find_model
+
+
+class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
+    """Answers from *registry*; at most *max_images_per_call* in one batch call."""
+
+    def __init__(
+        self, registry: ModelRegistry, metrics: Metrics, *, max_images_per_call: int
+    ) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._max_images_per_call = max_images_per_call
+
+    async def Classify(
+        self, request: classifier_pb2.ClassifyRequest, context: Context
+    ) -> classifier_pb2.ClassifyResponse:
+        """Classify one image."""
+        model = find_model(self._registry, request.model)
+        model.check_top_k(request.top_k)
+        return await _classify(model, request.image, request.top_k, deadline_of(context))
+
+    async def ClassifyBatch(
+        self, request: classifier_pb2.ClassifyBatchRequest, context: Context
+    ) -> classifier_pb2.ClassifyBatchResponse:
+        """Classify many images, each by itself: one that fails leaves the others alone."""
+        model = find_model(self._registry, request.model)
+        model.check_top_k(request.top_k)
+        count = len(request.images)
+        if not 1 <= count <= self._max_images_per_call:
+            raise InvalidArgumentError(
+                f"the call holds {count} images; it must hold 1 to {self._max_images_per_call}"
+            )
+        model.check_room(count)
+        deadline = deadline_of(context)
+        outcomes = await asyncio.gather(
+            *(self._outcome(model, image, request.top_k, deadline) for image in request.images)
+        )
+        return classifier_pb2.ClassifyBatchResponse(outcomes=outcomes)
+
+    async def ListModels(
+        self, request: classifier_pb2.ListModelsRequest, context: Context
+    ) -> classifier_pb2.ListModelsResponse:
+        """List the models."""
+        return classifier_pb2.ListModelsResponse(
+            models=[_describe(model) for model in self._registry.models()]
+        )
+
+    async def _outcome(
+        self, model: ServedModel, image: bytes, top_k: int, deadline: float
+    ) -> classifier_pb2.Outcome:
+        try:
+            response = await _classify(model, image, top_k, deadline)
+        except ServiceError as error:
+            self._metrics.rejected.labels(model.name, error.reason).inc()
+            code = grpc.StatusCode[error.status].value[0]
+            return classifier_pb2.Outcome(
+                error=classifier_pb2.Error(code=code, reason=error.reason, message=str(error))
+            )
+        return classifier_pb2.Outcome(response=response)
+
+
+async def _classify(
+    model: ServedModel, image: bytes, top_k: int, deadline: float
+) -> classifier_pb2.ClassifyResponse:
+    inference = await model.infer_images([image], deadline)
+    (predictions,) = model.top_k(inference.outputs, top_k)
+    response = _response(model, inference, predictions)
+    model.responded(inference)
+    return response
+
+
+def _response(
+    model: ServedModel, inference: Inference, predictions: list[Prediction]
+) -> classifier_pb2.ClassifyResponse:
+    return classifier_pb2.ClassifyResponse(
+        predictions=[
+            classifier_pb2.Prediction(
+                class_index=prediction.class_index,
+                label=prediction.label,
+                probability=prediction.probability,
+            )
+            for prediction in predictions
+        ],
+        model=model.name,
+        model_version=model.manifest.version,
+        model_sha256=model.manifest.model_sha256,
+        timing=classifier_pb2.Timing(
+            decode_us=round(inference.decode_s * 1e6),
+            queue_us=round(inference.queue_s * 1e6),
+            inference_us=round(inference.inference_s * 1e6),
+            batch_size=inference.batch_size,
+        ),
+    )
+
+
+def _describe(model: ServedModel) -> classifier_pb2.Model:
+    manifest = model.manifest
+    return classifier_pb2.Model(
+        name=manifest.name,
+        version=manifest.version,
+        architecture=manifest.architecture,
+        sha256=manifest.model_sha256,
+        labels=manifest.labels,
+        class_count=len(manifest.labels),
+        input_height_px=manifest.input.height,
+        input_width_px=manifest.input.width,
+        input_channel_count=manifest.input.channels,
+        max_batch_size=model.max_batch_size,
+        precision=manifest.precision,
+        provider=model.session.provider,
+        fallback_reason=model.session.fallback_reason,
+    )

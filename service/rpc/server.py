@@ -1,0 +1,117 @@
+"""The gRPC server: servicers, health, reflection, and an orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
+from convoy.pb.inference import grpc_service_pb2, grpc_service_pb2_grpc
+from service.errors import StartError
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics
+from service.registry import ModelRegistry
+from service.rpc.calls import CallInterceptor
+from service.rpc.classifier import ClassifierServicer
+from service.rpc.inference import InferenceServicer
+from service.rpc.streams import StreamInterceptor
+from service.sockets import listen
+
+LINGER_S = 0.1
+"""Time for the last answers to leave the socket before connections are closed."""
+
+STOP_TIMEOUT_S = 0.5
+"""Most time that closing connections may take once nothing is in flight."""
+
+SERVICE_NAMES = (
+    classifier_pb2.DESCRIPTOR.services_by_name["ClassifierService"].full_name,
+    grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
+)
+
+
+class RpcServer:
+    """
+    The gRPC side of the server.
+
+    Args:
+        max_message_bytes: Largest request; larger ones are refused by gRPC itself with
+            RESOURCE_EXHAUSTED.
+        max_images_per_call: Most images in one ClassifyBatch.
+        log_requests: Log every call, not only the failed ones.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        *,
+        max_message_bytes: int,
+        max_images_per_call: int,
+        log_requests: bool,
+    ) -> None:
+        self._registry = registry
+        self._streams = StreamInterceptor()
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=(
+                CallInterceptor(lifecycle, metrics, log_requests=log_requests),
+                self._streams,
+            ),
+            options=(
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # Otherwise a second server on the same port starts and takes half of the calls.
+                ("grpc.so_reuseport", 0),
+            ),
+        )
+        classifier_pb2_grpc.add_ClassifierServiceServicer_to_server(
+            ClassifierServicer(registry, metrics, max_images_per_call=max_images_per_call),
+            self._server,
+        )
+        grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+            InferenceServicer(registry, lifecycle), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+
+    async def start(self, host: str, port: int) -> int:
+        """
+        Listen, not ready yet.
+
+        Returns:
+            The port; a free one if *port* is 0.
+
+        Raises:
+            StartError: If the port cannot be had.
+        """
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            # gRPC would say no more than that it failed, and write lines of its own to the log.
+            listen(host, port).close()
+            bound = self._server.add_insecure_port(address)
+        except (OSError, RuntimeError) as error:
+            raise StartError(f"cannot listen for gRPC on {address}: {error}") from error
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
+        return bound
+
+    async def set_ready(self) -> None:
+        """Tell health checks that the server and each of its models answer."""
+        for name in ("", *SERVICE_NAMES, *(model.name for model in self._registry.models())):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def set_not_ready(self) -> None:
+        """Tell health checks that nothing should be sent here any more, for good."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self) -> None:
+        """End open streams, let the last answers leave, close."""
+        self._streams.end()
+        await asyncio.sleep(LINGER_S)
+        await self._server.stop(STOP_TIMEOUT_S)

@@ -1,0 +1,129 @@
+"""Tensors of the Open Inference Protocol: from a request to an array, and back.
+
+Nothing is trusted: every number that the client gives is checked before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from artifact.manifest import InputTensor, Manifest
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.errors import InvalidArgumentError
+
+DATATYPES = {"uint8": "UINT8", "float16": "FP16", "float32": "FP32"}
+"""Protocol's name of each dtype that a model's input may have."""
+
+_CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}
+"""Typed field of each data type; FP16 has none and travels raw."""
+
+
+def read_input(
+    request: pb.ModelInferRequest, manifest: Manifest, max_batch_size: int
+) -> npt.NDArray[Any] | list[bytes]:
+    """
+    Read the one input: a batch of the model's own tensor, or of encoded images if it is BYTES.
+
+    Returns:
+        An array `[N, ...]` in the model's shape and dtype, not writable; or N encoded images.
+
+    Raises:
+        InvalidArgumentError: If name, data type, shape, size or number of bytes is wrong.
+    """
+    spec = manifest.input
+    if len(request.inputs) != 1:
+        raise InvalidArgumentError(f"the request has {len(request.inputs)} inputs; it needs 1")
+    tensor = request.inputs[0]
+    if tensor.name != spec.name:
+        raise InvalidArgumentError(f"the input is named {spec.name!r}, not {tensor.name[:64]!r}")
+    datatype = DATATYPES[spec.dtype]
+    if tensor.datatype not in (datatype, "BYTES"):
+        raise InvalidArgumentError(
+            f"input {spec.name!r} takes {datatype}, or BYTES for encoded images, "
+            f"not {tensor.datatype[:16]!r}"
+        )
+    raw = _raw(request, tensor)
+    if tensor.datatype == "BYTES":
+        count = _batch_size(tensor, [[], [1]], max_batch_size)
+        images = list(tensor.contents.bytes_contents) if raw is None else _split(raw, count)
+        _check_count(len(images), count, "elements")
+        return images
+    count = _batch_size(tensor, [list(spec.item_shape)], max_batch_size)
+    size = count * math.prod(spec.item_shape)
+    values = _typed(tensor, spec, size) if raw is None else _from_raw(raw, spec, size)
+    return values.reshape(count, *spec.item_shape)
+
+
+def _raw(
+    request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInputTensor
+) -> bytes | None:
+    """The raw bytes of the input; None if its elements are typed."""
+    if not request.raw_input_contents:
+        return None
+    if tensor.HasField("contents"):
+        raise InvalidArgumentError("contents must not be given beside raw_input_contents")
+    _check_count(len(request.raw_input_contents), 1, "raw contents")
+    return request.raw_input_contents[0]
+
+
+def _batch_size(
+    tensor: pb.ModelInferRequest.InferInputTensor, item_shapes: list[list[int]], limit: int
+) -> int:
+    """First dimension of the shape, once the others are right."""
+    shape = list(tensor.shape)
+    if not shape or shape[1:] not in item_shapes:
+        expected = ", ".join(map(str, ["N", *item_shapes[0]]))
+        raise InvalidArgumentError(
+            f"input {tensor.name!r} as {tensor.datatype} takes shape [{expected}], not {shape[:8]}"
+        )
+    if not 1 <= shape[0] <= limit:
+        raise InvalidArgumentError(f"the batch holds {shape[0]} images; it must hold 1 to {limit}")
+    return shape[0]
+
+
+def _from_raw(raw: bytes, spec: InputTensor, size: int) -> npt.NDArray[Any]:
+    expected = size * np.dtype(spec.dtype).itemsize
+    if len(raw) != expected:
+        raise InvalidArgumentError(
+            f"input {spec.name!r} has {len(raw)} bytes; its shape needs {expected}"
+        )
+    return np.frombuffer(raw, spec.dtype)
+
+
+def _typed(
+    tensor: pb.ModelInferRequest.InferInputTensor, spec: InputTensor, size: int
+) -> npt.NDArray[Any]:
+    field = _CONTENTS.get(tensor.datatype)
+    if field is None:
+        raise InvalidArgumentError(f"{tensor.datatype} elements must be raw")
+    values = getattr(tensor.contents, field)
+    _check_count(len(values), size, f"elements in {field}")
+    array = np.asarray(values)
+    if spec.dtype == "uint8" and array.max() > 255:
+        raise InvalidArgumentError("a UINT8 element must be at most 255")
+    return array.astype(spec.dtype)
+
+
+def _split(raw: bytes, count: int) -> list[bytes]:
+    """Cut raw BYTES: each element is its length in 4 bytes, little-endian, then its bytes."""
+    elements: list[bytes] = []
+    offset = 0
+    while offset < len(raw) and len(elements) <= count:
+        end = offset + 4
+        if end <= len(raw):
+            end += struct.unpack_from("<I", raw, offset)[0]
+        if end > len(raw):
+            raise InvalidArgumentError("the raw BYTES end in the middle of an element")
+        elements.append(raw[offset + 4 : end])
+        offset = end
+    return elements
+
+
+def _check_count(found: int, expected: int, noun: str) -> None:
+    if found != expected:
+        raise InvalidArgumentError(f"the input has {found} {noun}; it needs {expected}")

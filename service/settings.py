@@ -1,0 +1,78 @@
+"""Everything an operator can set: one frozen object, made once, passed down.
+
+Each field is declared once and is a flag, an environment variable, a default and a line of
+`--help` together: `max_batch_size` is `--max-batch-size` and `CONVOY_MAX_BATCH_SIZE`. A flag
+wins over the environment, the environment over the default. Nothing else in the server reads the
+environment. What belongs to a model (labels, input size) is in its manifest, not here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """
+    Serve the models of a repository over gRPC, with health and metrics over HTTP.
+
+    Each option is also a variable: --grpc-port is CONVOY_GRPC_PORT.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy serve"
+    )
+
+    model_repository: Path = Field(Path("model_repository"), description="Folder of artifacts.")
+    host: str = Field("0.0.0.0", description="Address to listen on.")
+    grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 picks a free one.")
+    http_port: int = Field(8000, ge=0, le=65535, description="HTTP; 0 picks a free one.")
+
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        "auto", description="Where models run; auto prefers CUDA and says so if it cannot."
+    )
+    intra_op_threads: int = Field(
+        0, ge=0, description="Threads inside one run on a CPU; 0 takes all that the process may."
+    )
+    decode_threads: int = Field(
+        0, ge=0, description="Threads that decode images; 0 takes all that the process may."
+    )
+
+    max_batch_size: int = Field(
+        0, ge=0, le=1024, description="Most images in one batch; 0 takes the artifact's."
+    )
+    max_queue_delay_ms: float = Field(0.0, ge=0, description="Longest wait for a fuller batch.")
+    max_queue_size: int = Field(1024, ge=1, description="Most images waiting per model.")
+
+    max_image_bytes: int = Field(10 * MIB, ge=1, description="Size of one encoded image.")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Width x height of one image.")
+    max_images_per_call: int = Field(256, ge=1, description="Images in one ClassifyBatch.")
+    max_message_bytes: int = Field(64 * MIB, ge=1, description="Size of one gRPC message.")
+
+    shutdown_grace_s: float = Field(
+        5.0, ge=0, description="Not ready but still serving after SIGTERM, for balancers to see."
+    )
+    shutdown_timeout_s: float = Field(
+        30.0, ge=0, description="Longest wait for calls in flight after the grace."
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="auto: text on a terminal, JSON elsewhere."
+    )
+    log_requests: CliImplicitFlag[bool] = Field(
+        False, description="Log every request, not only the failed ones."
+    )
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if self.max_queue_size < self.max_batch_size:
+            raise ValueError("max_queue_size must be at least max_batch_size")
+        if self.max_message_bytes < self.max_image_bytes:
+            raise ValueError("max_message_bytes must be at least max_image_bytes")
+        return self

@@ -1,0 +1,32 @@
+"""What all tests share: which of them this machine can run."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from service.runtime import CUDA
+
+LENET_REPOSITORY = Path(__file__).parent / "data" / "model_repository"
+"""A LeNet-5 that `convoy export lenet5` made."""
+
+# Where PyTorch is not installed, the tests of the server run all the same.
+collect_ignore = [] if find_spec("torch") else ["unit/export", "unit/models"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    has_gpu = CUDA in onnxruntime.get_available_providers() and Path("/dev/nvidiactl").exists()
+    if not has_gpu:
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device, or no onnxruntime-gpu"))
+
+
+@pytest.fixture
+def lenet_repository() -> Path:
+    """A repository that holds a LeNet-5."""
+    return LENET_REPOSITORY

@@ -1,0 +1,89 @@
+"""A server in this process, on real sockets, with a tiny model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from convoy.pb.convoy.v1 import classifier_pb2_grpc
+from convoy.pb.inference import grpc_service_pb2_grpc
+from service.app import Server
+from service.settings import Settings
+from tests import tiny
+
+
+class Running:
+    """A server, and a stub of each of its services."""
+
+    def __init__(self, server: Server, channel: grpc.aio.Channel) -> None:
+        self.server = server
+        self.address = f"127.0.0.1:{server.grpc_port}"
+        self.url = f"http://127.0.0.1:{server.http_port}"
+        self.channel = channel
+        self.classifier = classifier_pb2_grpc.ClassifierServiceStub(channel)
+        self.inference = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """Value of one metric."""
+        return self.server._metrics.registry.get_sample_value(name, labels)
+
+    @contextmanager
+    def device_held(self) -> Iterator[None]:
+        """Keep the device busy, so that batches wait, until the block ends."""
+        gate = threading.Event()
+        self.server._device_thread.submit(gate.wait)
+        try:
+            yield
+        finally:
+            gate.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until *condition* holds, looking each time the event loop comes round."""
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - the server tells nobody of such changes
+                await asyncio.sleep(0.001)
+
+    async def until_waiting(self, images: int, model: str = "tiny") -> None:
+        """Wait until that many images hold a place in the queue."""
+        await self.until(lambda: self.sample("convoy_queue_depth", model=model) == images)
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    """Start a server with settings other than the usual; `load=False` leaves it loading."""
+    tiny.write(tmp_path)
+
+    @asynccontextmanager
+    async def start(*, load: bool = True, **changes: Any) -> AsyncIterator[Running]:
+        usual: dict[str, Any] = {
+            "model_repository": tmp_path,
+            "host": "127.0.0.1",
+            "grpc_port": 0,
+            "http_port": 0,
+        }
+        async with (
+            Server(Settings(**(usual | changes))) as server,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+        ):
+            if load:
+                await server.load()
+            yield Running(server, channel)
+
+    return start
+
+
+@pytest.fixture
+async def running(serve: Serve) -> AsyncIterator[Running]:
+    """A server with the usual settings."""
+    async with serve() as running:
+        yield running

@@ -1,0 +1,119 @@
+"""Every error over every transport: what a client gets is derived from the class, not by hand."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.routing import Route
+
+from convoy.pb.convoy.v1 import classifier_pb2
+from service.errors import ServiceError
+from service.http import HTTP_STATUS, HttpServer, create_app
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics
+from service.rpc.calls import CallInterceptor
+from tests.http import get
+
+
+def subclasses(error: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    for subclass in error.__subclasses__():
+        yield subclass
+        yield from subclasses(subclass)
+
+
+ERRORS = sorted(subclasses(ServiceError), key=lambda error: error.__name__)
+
+
+async def call_failing_with(error: Exception) -> grpc.aio.AioRpcError:
+    """Raise *error* in a handler behind the interceptor; returns what a client sees."""
+
+    async def fail(request: Any, context: Any) -> Any:
+        raise error
+
+    metrics = Metrics(CollectorRegistry())
+    interceptor = CallInterceptor(Lifecycle(), metrics, log_requests=False)
+    server = grpc.aio.server(interceptors=(interceptor,))
+    handler = grpc.unary_unary_rpc_method_handler(
+        fail,
+        classifier_pb2.ClassifyRequest.FromString,
+        classifier_pb2.ClassifyResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("convoy.v1.ClassifierService", {"Classify": handler})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = channel.unary_unary("/convoy.v1.ClassifierService/Classify")
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await call(b"")
+    await server.stop(0)
+    labels = {"model": "", "method": "Classify", "code": failed.value.code().name}
+    assert metrics.registry.get_sample_value("convoy_requests_total", labels) == 1
+    return failed.value
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_grpc(error: type[ServiceError]) -> None:
+    """
+    A client gets the error's status, message and reason.
+    """
+    failed = await call_failing_with(error("what went wrong"))
+    assert failed.code().name == error.status
+    assert failed.details() == "what went wrong"
+    assert dict(failed.trailing_metadata() or ())["error-reason"] == error.reason
+
+
+async def test_unforeseen_error_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    What nobody foresaw is logged with its traceback and told without a word of the inside.
+    """
+    failed = await call_failing_with(RuntimeError("secret path"))
+    assert failed.code() is grpc.StatusCode.INTERNAL
+    assert failed.details() == "internal error"
+    assert dict(failed.trailing_metadata() or ())["error-reason"] == "INTERNAL"
+    assert "secret path" in caplog.text
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_http(error: type[ServiceError]) -> None:
+    """
+    HTTP tells the same status, reason and message, with the code that belongs to the status.
+    """
+
+    async def fail(request: Any) -> Any:
+        raise error("what went wrong")
+
+    app = create_app(Lifecycle(), Metrics(CollectorRegistry()))
+    app.router.routes.append(Route("/fail", fail))
+    server = HttpServer(app)
+    port = await server.start("127.0.0.1", 0)
+    status, body = await get(f"http://127.0.0.1:{port}/fail")
+    await server.stop()
+    assert status == HTTP_STATUS[error.status]
+    assert json.loads(body)["error"] == {
+        "code": status,
+        "status": error.status,
+        "reason": error.reason,
+        "message": "what went wrong",
+    }
+
+
+def test_reasons_are_unique_and_stable() -> None:
+    """
+    Clients match on these reasons: a change here breaks them.
+    """
+    assert {error.__name__: error.reason for error in ERRORS} == {
+        "ImageTooLargeError": "IMAGE_TOO_LARGE",
+        "InferenceError": "INFERENCE_FAILED",
+        "InvalidArgumentError": "INVALID_ARGUMENT",
+        "InvalidImageError": "INVALID_IMAGE",
+        "ModelNotFoundError": "MODEL_NOT_FOUND",
+        "ModelNotReadyError": "MODEL_NOT_READY",
+        "QueueFullError": "QUEUE_FULL",
+        "RequestExpiredError": "REQUEST_EXPIRED",
+        "ShuttingDownError": "SHUTTING_DOWN",
+    }

@@ -1,0 +1,129 @@
+import re
+
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from convoy.pb.convoy.v1 import classifier_pb2 as pb
+from tests.contract.conftest import Running
+from tests.http import get
+from tests.images import png
+
+# Dashboards and alerts are built on these: a change here breaks them.
+NAMES_AND_LABELS = {
+    "convoy_batch_size": {"model"},
+    "convoy_memory_bytes": {"kind"},
+    "convoy_model_info": {"model", "version", "architecture", "precision", "provider", "sha256"},
+    "convoy_model_load_seconds": {"model"},
+    "convoy_model_memory_bytes": {"model", "version", "kind"},
+    "convoy_model_ready": {"model", "version"},
+    "convoy_phase_duration_seconds": {"model", "phase"},
+    "convoy_provider_fallback": {"model"},
+    "convoy_provider_nodes": {"model", "provider"},
+    "convoy_queue_depth": {"model"},
+    "convoy_rejected": {"model", "reason"},
+    "convoy_request_duration_seconds": {"model"},
+    "convoy_requests": {"model", "method", "code"},
+}
+
+
+async def scrape(running: Running) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """Every sample of /metrics, by its name."""
+    status, text = await get(f"{running.url}/metrics")
+    assert status == 200
+    samples: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            samples.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return samples
+
+
+async def ask_for_everything(running: Running) -> None:
+    """One call of each kind that leaves a trace."""
+    await running.classifier.Classify(pb.ClassifyRequest(model="tiny", image=png(0)))
+    for model, image in (("tiny", b"x"), ("no such model", b"x")):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await running.classifier.Classify(pb.ClassifyRequest(model=model, image=image))
+    await running.classifier.ClassifyBatch(
+        pb.ClassifyBatchRequest(model="tiny", images=[png(1), png(2), b"x"])
+    )
+    await running.classifier.ListModels(pb.ListModelsRequest())
+
+
+async def test_names_and_labels(running: Running) -> None:
+    """
+    Every metric has the name and the labels that dashboards expect, and a help text.
+    """
+    await ask_for_everything(running)
+    _, text = await get(f"{running.url}/metrics")
+    found = {
+        family.name: {key for sample in family.samples for key in sample.labels} - {"le"}
+        for family in text_string_to_metric_families(text)
+        if family.name.startswith("convoy_")
+    }
+    assert found == NAMES_AND_LABELS
+    assert len(re.findall(r"^# HELP convoy_\S+ \S", text, re.MULTILINE)) == len(found)
+    assert "_created" not in text
+    assert "process_cpu_seconds_total" in text
+
+
+async def test_calls_are_counted(running: Running) -> None:
+    """
+    Each call is counted once, under its outcome; a stranger's model name makes no series.
+    """
+    await ask_for_everything(running)
+    samples = await scrape(running)
+    counts = {tuple(labels.values()): n for labels, n in samples["convoy_requests_total"]}
+    assert counts == {
+        ("OK", "Classify", "tiny"): 1,
+        ("INVALID_ARGUMENT", "Classify", "tiny"): 1,
+        ("NOT_FOUND", "Classify", "unknown"): 1,
+        ("OK", "ClassifyBatch", "tiny"): 1,
+        ("OK", "ListModels", ""): 1,
+    }
+    rejected = {tuple(labels.values()): n for labels, n in samples["convoy_rejected_total"]}
+    assert rejected == {
+        ("tiny", "INVALID_IMAGE"): 2,
+        ("unknown", "MODEL_NOT_FOUND"): 1,
+    }
+    durations = {
+        labels["model"]: n for labels, n in samples["convoy_request_duration_seconds_count"]
+    }
+    assert durations == {"tiny": 3, "unknown": 1}
+
+
+async def test_images_are_counted(running: Running) -> None:
+    """
+    The phases count images, the batch sizes add up to the images that ran.
+    """
+    await ask_for_everything(running)
+    samples = await scrape(running)
+    phases = {labels["phase"]: n for labels, n in samples["convoy_phase_duration_seconds_count"]}
+    assert phases == {"decode": 3, "queue": 3, "inference": 3, "respond": 3}
+    assert samples["convoy_batch_size_sum"] == [({"model": "tiny"}, 3)]
+
+
+async def test_models_and_memory(running: Running) -> None:
+    """
+    The model's identity, provider and memory are there, and the memory of the process.
+    """
+    samples = await scrape(running)
+    ((info, value),) = samples["convoy_model_info"]
+    assert value == 1
+    assert (info["model"], info["version"], info["precision"]) == ("tiny", "1", "float32")
+    assert info["provider"] == "CPUExecutionProvider"
+    assert len(info["sha256"]) == 64
+    assert samples["convoy_model_ready"] == [({"model": "tiny", "version": "1"}, 1)]
+    assert samples["convoy_provider_fallback"] == [({"model": "tiny"}, 1)]
+    memory = {labels["kind"]: n for labels, n in samples["convoy_model_memory_bytes"]}
+    assert memory == {"weights": 4000, "arena_peak_at_load": 1000}
+    live = {labels["kind"]: n for labels, n in samples["convoy_memory_bytes"]}
+    assert live["peak_resident"] >= live["resident"] > 10_000_000
+
+
+async def test_openmetrics(running: Running) -> None:
+    """
+    A scraper that asks for OpenMetrics gets it.
+    """
+    _, text = await get(f"{running.url}/metrics", Accept="application/openmetrics-text")
+    assert text.endswith("# EOF\n")

@@ -1,0 +1,92 @@
+"""What happens when more comes than can be answered, or callers leave."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from convoy.pb.convoy.v1 import classifier_pb2 as pb
+from tests import tiny
+from tests.contract.conftest import Running, Serve
+from tests.images import png
+
+
+def classify(running: Running, first: int = 0, **options: float) -> Any:
+    """Start a call."""
+    request = pb.ClassifyRequest(model="tiny", image=png(first), top_k=1)
+    return running.classifier.Classify(request, **options)
+
+
+async def test_full_queue_refuses_at_once(serve: Serve) -> None:
+    """
+    With the device busy and the queue full, the next call is refused, and the others answered.
+    """
+    async with serve(max_batch_size=2, max_queue_size=4) as running:
+        with running.device_held():
+            # The first to arrive is taken out of the queue for the device.
+            calls = [classify(running, 0)]
+            await running.until_waiting(0)
+            await running.until(lambda: running.server._batcher._scheduler.empty)
+            calls += [classify(running, first) for first in range(1, 5)]
+            await running.until_waiting(4)
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await classify(running, 5)
+            assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "4 images are waiting already" in (failed.value.details() or "")
+        answers = await asyncio.gather(*calls)
+    assert [answer.predictions[0].class_index for answer in answers] == [0, 1, 2, 3, 4]
+    assert running.sample("convoy_rejected_total", model="tiny", reason="QUEUE_FULL") == 1
+
+
+async def test_cancelled_calls_free_their_places(running: Running) -> None:
+    """
+    A client that hangs up leaves the queue at once and costs no inference.
+    """
+    with running.device_held():
+        first = classify(running)
+        await running.until(lambda: running.server._lifecycle.in_flight == 1)
+        await running.until_waiting(0)
+        leavers = [classify(running) for _ in range(5)]
+        await running.until_waiting(5)
+        for call in leavers:
+            call.cancel()
+        await running.until_waiting(0)
+    await first
+    labels = {"model": "tiny", "method": "Classify"}
+    assert running.sample("convoy_requests_total", code="CANCELLED", **labels) == 5
+    assert running.sample("convoy_batch_size_sum", model="tiny") == 1
+
+
+async def test_deadline_that_passes_in_the_queue(running: Running) -> None:
+    """
+    A call whose deadline passes while it waits fails with it and is not computed.
+    """
+    with running.device_held():
+        first = classify(running)
+        await running.until(lambda: running.server._lifecycle.in_flight == 1)
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await classify(running, timeout=0.05)
+        assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await running.until_waiting(0)
+    await first
+    assert running.sample("convoy_batch_size_sum", model="tiny") == 1
+
+
+async def test_a_crowded_model_does_not_starve_another(serve: Serve, tmp_path: Path) -> None:
+    """
+    With a hundred images waiting for one model, a single one for another is answered soon.
+    """
+    tiny.write(tmp_path, "other")
+    async with serve(max_batch_size=1) as running:
+        with running.device_held():
+            crowd = [classify(running, first) for first in range(100)]
+            await running.until_waiting(99)
+            single = running.classifier.Classify(
+                pb.ClassifyRequest(model="other", image=png(3), top_k=1)
+            )
+            await running.until_waiting(1, "other")
+        assert (await single).predictions[0].class_index == 3
+        assert (running.sample("convoy_queue_depth", model="tiny") or 0) > 50
+        await asyncio.gather(*crowd)

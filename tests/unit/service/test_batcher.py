@@ -1,0 +1,436 @@
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from service.batcher import Answer, Batcher
+from service.errors import (
+    InferenceError,
+    QueueFullError,
+    RequestExpiredError,
+    ShuttingDownError,
+)
+from service.scheduler import BatchPolicy, ModelQueue
+
+EAGER = BatchPolicy(max_batch_size=8, max_queue_size=100)
+
+
+class Model:
+    """
+    Multiplies by ten. A closed gate holds it in its thread; `started` tells that it is there.
+    """
+
+    def __init__(self, fail_on: frozenset[int] = frozenset()) -> None:
+        self.fail_on = fail_on
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.started = threading.Event()
+
+    def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        self.started.set()
+        assert self.gate.wait(10)
+        self.batches.append(list(items))
+        if self.fail_on & set(items):
+            raise RuntimeError("secret path /models/x.onnx")
+        return [item * 10 for item in items]
+
+    async def busy(self) -> None:
+        """Wait until the model runs a batch."""
+        assert await asyncio.to_thread(self.started.wait, 10)
+
+
+class Bench:
+    """One batcher and one model."""
+
+    def __init__(
+        self,
+        batcher: Batcher[int, int],
+        model: Callable[[Sequence[int]], Sequence[int]],
+        policy: BatchPolicy,
+    ) -> None:
+        self.batcher = batcher
+        self.queue: ModelQueue[int, Answer[int]] = batcher.open(model, policy)
+
+    async def submit(self, item: int, **options: Any) -> int:
+        async def prepare() -> int:
+            return item
+
+        return (await self.batcher.submit(self.queue, prepare, **options)).result
+
+    def start(self, item: int, **options: Any) -> asyncio.Task[int]:
+        return asyncio.create_task(self.submit(item, **options))
+
+
+@pytest.fixture
+def executor() -> Any:
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+async def turns(count: int = 5) -> None:
+    """Let other tasks go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_right_answer_to_right_caller(executor: ThreadPoolExecutor) -> None:
+    """
+    Each caller gets its own answer, and batches hold no more than they may.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+        answers = await asyncio.gather(*(bench.submit(item) for item in range(50)))
+    assert answers == [item * 10 for item in range(50)]
+    assert max(map(len, model.batches)) == 8
+
+
+async def test_answer_tells_where_the_time_went(executor: ThreadPoolExecutor) -> None:
+    """
+    The answer carries the size of its batch and the time of each phase.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+        model.gate.clear()
+        first = bench.start(0)
+        await model.busy()
+
+        async def prepare() -> int:
+            return 1
+
+        calls = [asyncio.create_task(batcher.submit(bench.queue, prepare)) for _ in range(3)]
+        await turns()
+        model.gate.set()
+        await first
+        answers = await asyncio.gather(*calls)
+    assert [answer.batch_size for answer in answers] == [3, 3, 3]
+    assert all(answer.queue_s > 0 and answer.inference_s > 0 for answer in answers)
+
+
+async def test_zero_delay_batches_while_busy(executor: ThreadPoolExecutor) -> None:
+    """
+    The first request goes alone; what comes meanwhile goes together.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+        model.gate.clear()
+        first = bench.start(0)
+        await model.busy()
+        others = [bench.start(item) for item in range(1, 6)]
+        await turns()
+        model.gate.set()
+        await asyncio.gather(first, *others)
+    assert model.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+async def test_delay_waits_for_company(executor: ThreadPoolExecutor) -> None:
+    """
+    With a delay, requests that come one by one leave together.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, BatchPolicy(max_batch_size=3, max_queue_delay_s=60))
+        calls = []
+        for item in range(3):
+            calls.append(bench.start(item))
+            await turns()
+        assert await asyncio.gather(*calls) == [0, 10, 20]
+    assert model.batches == [[0, 1, 2]]
+
+
+async def test_delay_ends(executor: ThreadPoolExecutor) -> None:
+    """
+    Company that does not come is not waited for.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, BatchPolicy(max_batch_size=3, max_queue_delay_s=0.001))
+        assert await bench.submit(1) == 10
+
+
+async def test_cancelled_while_preparing(executor: ThreadPoolExecutor) -> None:
+    """
+    A caller who leaves while its image is decoded gives its place back and runs nothing.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, BatchPolicy(max_batch_size=1, max_queue_size=1))
+        never = asyncio.Event()
+
+        async def prepare() -> int:
+            await never.wait()
+            return 0
+
+        call = asyncio.create_task(batcher.submit(bench.queue, prepare))
+        await turns()
+        with pytest.raises(QueueFullError):
+            await bench.submit(1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert await bench.submit(2) == 20
+    assert model.batches == [[2]]
+
+
+async def test_cancelled_while_waiting(executor: ThreadPoolExecutor) -> None:
+    """
+    A caller who leaves the queue gives its place back at once and is not computed.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+        model.gate.clear()
+        first = bench.start(0)
+        await model.busy()
+        leaver, stayer = bench.start(1), bench.start(2)
+        await turns()
+        assert bench.queue.admitted_size == 2
+        leaver.cancel()
+        await turns()
+        assert bench.queue.admitted_size == 1
+        model.gate.set()
+        assert list(await asyncio.gather(first, stayer)) == [0, 20]
+    assert model.batches == [[0], [2]]
+
+
+async def test_cancelled_while_running(executor: ThreadPoolExecutor) -> None:
+    """
+    One caller leaves while its batch runs; the other three are answered.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, BatchPolicy(max_batch_size=4, max_queue_delay_s=60))
+        model.gate.clear()
+        calls = [bench.start(item) for item in range(1, 5)]
+        await model.busy()
+        calls[0].cancel()
+        await turns()
+        model.gate.set()
+        assert await asyncio.gather(*calls[1:]) == [20, 30, 40]
+    assert calls[0].cancelled()
+    assert model.batches == [[1, 2, 3, 4]]
+
+
+async def test_poisoned_item_fails_alone(
+    executor: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Of a batch of 8 with one poisoned item, seven are answered; the inside is logged, not told.
+    """
+    model = Model(fail_on=frozenset({5}))
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+        model.gate.clear()
+        first = bench.start(0)
+        await model.busy()
+        calls = [bench.start(item) for item in range(1, 9)]
+        await turns()
+        model.gate.set()
+        await first
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert await bench.submit(9) == 90
+    poisoned = results.pop(4)
+    assert results == [10, 20, 30, 40, 60, 70, 80]
+    assert isinstance(poisoned, InferenceError)
+    assert "secret" not in str(poisoned)
+    assert "secret" in caplog.text
+    assert model.batches[1] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+async def test_every_item_poisoned(executor: ThreadPoolExecutor) -> None:
+    """
+    A model that always fails fails every caller, and nothing hangs.
+    """
+    model = Model(fail_on=frozenset(range(8)))
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+        calls = (bench.submit(item) for item in range(8))
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, InferenceError) for result in results)
+
+
+async def test_gone_callers_are_not_run_again(executor: ThreadPoolExecutor) -> None:
+    """
+    When a failed batch is run in halves, callers who left meanwhile are left out.
+    """
+    model = Model(fail_on=frozenset({1}))
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+        model.gate.clear()
+        calls = [bench.start(item) for item in range(1, 5)]
+        await model.busy()
+        for call in calls[2:]:
+            call.cancel()
+        await turns()
+        model.gate.set()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(results[0], InferenceError)
+    assert results[1] == 20
+    assert model.batches == [[1, 2, 3, 4], [1, 2], [1], [2]]
+
+
+async def test_wrong_number_of_results(executor: ThreadPoolExecutor) -> None:
+    """
+    A model that loses a result answers nobody wrongly.
+    """
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, lambda items: items[1:], EAGER)
+        results = await asyncio.gather(bench.submit(1), bench.submit(2), return_exceptions=True)
+    assert all(isinstance(result, InferenceError) for result in results)
+
+
+async def test_full_queue_refuses_at_once(executor: ThreadPoolExecutor) -> None:
+    """
+    A full queue refuses before any image is decoded.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, BatchPolicy(max_batch_size=1, max_queue_size=2))
+        model.gate.clear()
+        calls = [bench.start(0)]
+        await model.busy()
+        calls += [bench.start(1), bench.start(2)]
+        await turns()
+
+        async def prepare() -> int:
+            raise AssertionError("prepared although the queue is full")
+
+        with pytest.raises(QueueFullError):
+            await batcher.submit(bench.queue, prepare)
+        model.gate.set()
+        assert await asyncio.gather(*calls) == [0, 10, 20]
+
+
+async def test_expired_request_is_not_computed(executor: ThreadPoolExecutor) -> None:
+    """
+    A request whose deadline passes while the model is busy is not run.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+        model.gate.clear()
+        first = bench.start(0)
+        await model.busy()
+        late = bench.start(1, deadline=asyncio.get_running_loop().time())
+        await turns()
+        model.gate.set()
+        assert await first == 0
+        with pytest.raises(RequestExpiredError):
+            await late
+    assert model.batches == [[0]]
+
+
+async def test_failed_preparation_gives_the_place_back(executor: ThreadPoolExecutor) -> None:
+    """
+    What decoding raises reaches the caller, and its place is free.
+    """
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, Model(), BatchPolicy(max_batch_size=1, max_queue_size=1))
+
+        async def prepare() -> int:
+            raise ValueError("not an image")
+
+        for _ in range(3):
+            with pytest.raises(ValueError, match="not an image"):
+                await batcher.submit(bench.queue, prepare)
+        assert await bench.submit(1) == 10
+
+
+async def test_idle_uses_no_cpu(executor: ThreadPoolExecutor) -> None:
+    """
+    An idle batcher waits for an event only: no timer, no callback is left on the loop.
+    """
+    async with Batcher[int, int](executor) as batcher:
+        await Bench(batcher, Model(), EAGER).submit(1)
+        await turns()
+        loop: Any = asyncio.get_running_loop()
+        assert [handle for handle in loop._scheduled if not handle.cancelled()] == []
+        assert not loop._ready
+
+
+async def test_closing_answers_what_is_admitted(executor: ThreadPoolExecutor) -> None:
+    """
+    Leaving the context answers what waits and what is still being decoded; then it refuses.
+    """
+    decoded = asyncio.Event()
+    async with Batcher[int, int](executor) as batcher:
+        policy = BatchPolicy(max_batch_size=2, max_queue_delay_s=60)
+        bench = Bench(batcher, Model(), policy)
+
+        async def prepare() -> int:
+            await decoded.wait()
+            return 9
+
+        decoding = asyncio.create_task(batcher.submit(bench.queue, prepare))
+        calls = [bench.start(item) for item in range(5)]
+        await turns()
+        asyncio.get_running_loop().call_later(0.01, decoded.set)
+    assert await asyncio.gather(*calls) == [0, 10, 20, 30, 40]
+    assert (await decoding).result == 90
+    with pytest.raises(ShuttingDownError):
+        await bench.submit(1)
+
+
+async def test_closing_does_not_wait_for_who_has_left(executor: ThreadPoolExecutor) -> None:
+    """
+    A caller that leaves while the batcher closes does not keep it open.
+    """
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, Model(), EAGER)
+
+        async def prepare() -> int:
+            await asyncio.Event().wait()
+            return 0
+
+        call = asyncio.create_task(batcher.submit(bench.queue, prepare))
+        await turns()
+        asyncio.get_running_loop().call_later(0.01, call.cancel)
+    assert call.cancelled()
+
+
+async def test_nothing_hangs_when_the_executor_is_gone() -> None:
+    """
+    If no batch can be run any more, callers are told.
+    """
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    async with Batcher[int, int](executor) as batcher:
+        with pytest.raises(InferenceError):
+            await Bench(batcher, Model(), EAGER).submit(1)
+
+
+async def test_two_models_share_one_device(executor: ThreadPoolExecutor) -> None:
+    """
+    A model with a long queue does not starve another one.
+    """
+    order: list[str] = []
+
+    def model(name: str) -> Callable[[Sequence[int]], Sequence[int]]:
+        def infer(items: Sequence[int]) -> Sequence[int]:
+            order.append(name)
+            return items
+
+        return infer
+
+    policy = BatchPolicy(max_batch_size=1, max_queue_size=100)
+    gate = Model()
+    async with Batcher[int, int](executor) as batcher:
+        gate.gate.clear()
+        holder = Bench(batcher, gate, policy).start(0)
+        await gate.busy()
+        crowded, quiet = (
+            Bench(batcher, model("crowded"), policy),
+            Bench(batcher, model("quiet"), policy),
+        )
+        calls: list[Awaitable[int]] = [crowded.start(item) for item in range(40)]
+        calls.append(quiet.start(0))
+        await turns()
+        gate.gate.set()
+        await asyncio.gather(holder, *calls)
+    assert order.index("quiet") <= 1

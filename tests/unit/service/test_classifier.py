@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from service.classifier import ServedModel, largest
+from service.errors import InvalidArgumentError
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 50])
+def test_largest_is_a_sort(count: int) -> None:
+    """
+    The largest are what a full stable sort puts first.
+    """
+    values = np.random.default_rng(0).integers(0, 20, (30, 50)).astype(np.float32)
+    expected = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    found = largest(values, count)
+    rows = np.arange(30)[:, None]
+    assert np.array_equal(values[rows, found], values[rows, expected])
+    assert (np.diff(values[rows, found], axis=1) <= 0).all()
+
+
+def test_equal_values_by_their_index() -> None:
+    """
+    Of equal values the first comes first.
+    """
+    assert largest(np.array([[1.0, 2.0, 2.0, 1.0]]), 4).tolist() == [[1, 2, 0, 3]]
+
+
+@pytest.mark.parametrize("top_k", [-1, 1001])
+def test_top_k_out_of_range(top_k: int) -> None:
+    """
+    top_k is checked before any work is done.
+    """
+    with pytest.raises(InvalidArgumentError, match=str(top_k)):
+        ServedModel.check_top_k(top_k)
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 1000])
+def test_top_k_in_range(top_k: int) -> None:
+    """
+    The ends of the range are in it, and 0 stands for the default.
+    """
+    ServedModel.check_top_k(top_k)

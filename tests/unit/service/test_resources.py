@@ -1,0 +1,71 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from service.resources import memory_bytes, usable_cpus
+
+
+def cgroup(root: Path, **files: str) -> Path:
+    """A control group of version 2 with these files; dots are written as two underscores."""
+    for name, text in files.items():
+        (root / name.replace("__", ".")).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"), [("max 100000", 8), ("150000 100000", 2), ("10000 100000", 1)]
+)
+def test_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, expected: int) -> None:
+    """
+    The quota counts where it is smaller than the affinity, rounded up, and at least one.
+    """
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert usable_cpus(cgroup(tmp_path, cpu__max=quota)) == expected
+
+
+def test_cpus_by_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A quota larger than the affinity, or none at all, leaves the affinity.
+    """
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
+    assert usable_cpus(tmp_path) == 1
+    assert usable_cpus(cgroup(tmp_path, cpu__max="400000 100000")) == 1
+
+
+def test_cpus_of_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The older control groups are read, too.
+    """
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("-1")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
+    assert usable_cpus(tmp_path) == 8
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("300000")
+    assert usable_cpus(tmp_path) == 3
+
+
+def test_memory(tmp_path: Path) -> None:
+    """
+    Every kind that the system tells is there, in bytes; no limit is no figure.
+    """
+    status = tmp_path / "status"
+    status.write_text("Name:\tpython\nVmHWM:\t   200 kB\nVmRSS:\t   100 kB\n")
+    group = cgroup(tmp_path, memory__current="5", memory__peak="6", memory__max="max")
+    assert memory_bytes(group, status) == {
+        "resident": 102_400,
+        "peak_resident": 204_800,
+        "cgroup": 5,
+        "cgroup_peak": 6,
+    }
+    (tmp_path / "memory.max").write_text("7")
+    assert memory_bytes(group, status)["cgroup_limit"] == 7
+
+
+def test_memory_of_this_process() -> None:
+    """
+    On a real system the process's own figures are there.
+    """
+    found = memory_bytes()
+    assert found["peak_resident"] >= found["resident"] > 1_000_000

@@ -1,0 +1,129 @@
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from artifact.manifest import OutputTensor
+from artifact.repository import Golden, ModelRepository, write_golden
+from service.errors import StartError
+from service.runtime import CPU, CUDA, Device, Session
+from tests import tiny
+
+ON_CPU = Device(policy="cpu", intra_op_threads=1)
+HAS_CUDA = CUDA in onnxruntime.get_available_providers()
+
+
+def load(root: Path, device: Device = ON_CPU, **changes: Any) -> Session:
+    tiny.write(root, **changes)
+    repository = ModelRepository(root)
+    return Session(repository.read("tiny", repository.versions("tiny")[-1]), device)
+
+
+def test_run_each_cuts_the_batch_up_again(tmp_path: Path) -> None:
+    """
+    Each request gets its own rows back, whatever its number of images.
+    """
+    session = load(tmp_path)
+    items = [tiny.pixels(3), np.concatenate([tiny.pixels(1), tiny.pixels(2)]), tiny.pixels(9)]
+    results = session.run_each(items)
+    answers = [result["logits"].argmax(1).tolist() for result in results]
+    assert answers == [[3], [1, 2], [4]]
+    assert all(set(result) == {"logits", "probabilities"} for result in results)
+    assert session.run_each([items[1]])[0]["logits"].argmax(1).tolist() == [1, 2]
+
+
+def test_provider_and_nodes(tmp_path: Path) -> None:
+    """
+    The session tells which provider runs how many nodes.
+    """
+    session = load(tmp_path)
+    assert session.provider == CPU
+    assert session.fallback_reason == ""
+    assert set(session.nodes) == {CPU}
+    assert session.nodes[CPU] > 5
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime has CUDA")
+def test_auto_falls_back_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Without CUDA, `auto` runs on the CPU, keeps the reason and logs it.
+    """
+    session = load(tmp_path, Device(policy="auto", intra_op_threads=1))
+    assert session.provider == CPU
+    assert "CUDA is not in this build" in session.fallback_reason
+    assert "falling back to the CPU" in caplog.text
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime has CUDA")
+def test_cuda_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
+    """
+    `cuda` never becomes a silent CPU.
+    """
+    with pytest.raises(StartError, match="CUDA is not in this build"):
+        load(tmp_path, Device(policy="cuda", intra_op_threads=1))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("policy", ["auto", "cuda"])
+def test_cuda(lenet_repository: Path, policy: Literal["auto", "cuda"]) -> None:
+    """
+    Where there is a GPU, every node runs on it, and the golden answers hold there.
+    """
+    artifact = ModelRepository(lenet_repository).read("lenet5", 1)
+    session = Session(artifact, Device(policy=policy, intra_op_threads=1))
+    assert session.provider == CUDA
+    assert set(session.nodes) == {CUDA}
+    assert session.fallback_reason == ""
+
+
+def test_golden_drift_is_refused(tmp_path: Path) -> None:
+    """
+    A graph that does not answer as the reference did is not served.
+    """
+    tiny.write(tmp_path)
+    golden = ModelRepository(tmp_path).read("tiny", 1).golden
+    drifted = golden.logits + np.float32(0.01) * np.eye(4, 5, dtype=np.float32)
+    write_golden(tmp_path / "tiny" / "1", Golden(golden.images, drifted))
+    with pytest.raises(StartError, match=r"drift from the golden ones by 1\.0e-03"):
+        Session(ModelRepository(tmp_path).read("tiny", 1), ON_CPU)
+
+
+def test_not_a_number_is_refused(tmp_path: Path) -> None:
+    """
+    Golden answers that compare with nothing do not pass.
+    """
+    tiny.write(tmp_path)
+    golden = ModelRepository(tmp_path).read("tiny", 1).golden
+    write_golden(tmp_path / "tiny" / "1", Golden(golden.images, golden.logits * np.nan))
+    with pytest.raises(StartError, match="drift"):
+        Session(ModelRepository(tmp_path).read("tiny", 1), ON_CPU)
+
+
+def test_graph_with_another_input(tmp_path: Path) -> None:
+    """
+    A graph that does not take what its manifest says is refused.
+    """
+    model = tiny.graph()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 5
+    with pytest.raises(StartError, match="the graph takes"):
+        load(tmp_path, model=model)
+
+
+def test_graph_without_an_output(tmp_path: Path) -> None:
+    """
+    An output that the manifest promises must be there.
+    """
+    promised = OutputTensor(name="scores", kind="logits")
+    with pytest.raises(StartError, match="no output 'scores'"):
+        load(tmp_path, outputs=(promised,))
+
+
+def test_not_a_graph(tmp_path: Path) -> None:
+    """
+    A file that ONNX Runtime cannot open is named.
+    """
+    with pytest.raises(StartError, match=r"model\.onnx: cannot be opened"):
+        load(tmp_path, model=onnx.ModelProto())

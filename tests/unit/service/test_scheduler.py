@@ -1,0 +1,225 @@
+import asyncio
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from service.errors import QueueFullError, RequestExpiredError, ShuttingDownError
+from service.scheduler import BatchPolicy, ModelQueue, Pending, Scheduler
+
+POLICY = BatchPolicy(max_batch_size=4, max_queue_delay_s=0.01, max_queue_size=8)
+EAGER = BatchPolicy(max_batch_size=4, max_queue_size=100)
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that makes futures and never runs."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+class Requests:
+    """Makes requests whose item is their number."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, scheduler: Scheduler[int, Any]) -> None:
+        self._loop, self._scheduler = loop, scheduler
+
+    def admit(
+        self, queue: ModelQueue[int, Any], *, size: int = 1, deadline: float = math.inf
+    ) -> Pending[int, Any]:
+        pending: Pending[int, Any] = Pending(size, self._loop.create_future(), deadline)
+        self._scheduler.admit(queue, pending)
+        return pending
+
+    def add(
+        self,
+        queue: ModelQueue[int, Any],
+        item: int,
+        *,
+        at: float = 0.0,
+        size: int = 1,
+        deadline: float = math.inf,
+    ) -> Pending[int, Any]:
+        pending = self.admit(queue, size=size, deadline=deadline)
+        self._scheduler.enqueue(queue, pending, item, at)
+        return pending
+
+
+@pytest.fixture
+def scheduler() -> Scheduler[int, Any]:
+    return Scheduler()
+
+
+@pytest.fixture
+def requests(loop: asyncio.AbstractEventLoop, scheduler: Scheduler[int, Any]) -> Requests:
+    return Requests(loop, scheduler)
+
+
+def items(due: tuple[ModelQueue[int, Any], Any] | None) -> list[int | None]:
+    assert due is not None
+    return [pending.item for pending in due[1]]
+
+
+def test_due(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    Empty: never. Full: now. Otherwise: when the oldest has waited long enough.
+    """
+    queue = scheduler.open(POLICY)
+    assert scheduler.due_in(0.0) == math.inf
+    requests.add(queue, 0, at=1.0)
+    assert scheduler.due_in(1.0) == pytest.approx(0.01)
+    assert scheduler.pop_batch(1.0) is None
+    assert scheduler.due_in(5.0) == 0.0
+    for item in range(1, 4):
+        requests.add(queue, item, at=1.0)
+    assert scheduler.due_in(1.0) == 0.0
+    assert items(scheduler.pop_batch(1.0)) == [0, 1, 2, 3]
+    assert scheduler.due_in(1.0) == math.inf
+
+
+def test_delay_is_ignored_at_the_end(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    A server that closes waits for no company.
+    """
+    requests.add(scheduler.open(POLICY), 0, at=1.0)
+    assert items(scheduler.pop_batch(1.0, ignore_delay=True)) == [0]
+
+
+def test_zero_delay_takes_what_is_there(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    Without a delay a free device takes what waits, at once, up to a full batch.
+    """
+    queue = scheduler.open(EAGER)
+    for item in range(6):
+        requests.add(queue, item)
+    assert items(scheduler.pop_batch(0.0)) == [0, 1, 2, 3]
+    assert items(scheduler.pop_batch(0.0)) == [4, 5]
+
+
+def test_full_queue_refuses(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    The ninth image is refused, be the eight decoding or waiting; a place given back is free.
+    """
+    queue = scheduler.open(POLICY)
+    decoding = requests.admit(queue, size=3)
+    for item in range(5):
+        requests.add(queue, item)
+    with pytest.raises(QueueFullError, match="8 images"):
+        requests.admit(queue)
+    queue.remove(decoding)
+    queue.remove(decoding)  # twice gives nothing back twice
+    requests.admit(queue, size=3)
+    with pytest.raises(QueueFullError):
+        requests.admit(queue)
+
+
+def test_popped_requests_free_their_places(
+    scheduler: Scheduler[int, Any], requests: Requests
+) -> None:
+    """
+    What runs does not wait.
+    """
+    queue = scheduler.open(POLICY)
+    for item in range(8):
+        requests.add(queue, item)
+    scheduler.pop_batch(0.0)
+    assert queue.admitted_size == queue.ready_size == 4
+    for item in range(4):
+        requests.add(queue, item)
+
+
+def test_gone_and_expired_take_no_place(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    Cancelled and expired requests take no place in the batch.
+    """
+    queue = scheduler.open(EAGER)
+    gone = requests.add(queue, 0)
+    expired = requests.add(queue, 1, deadline=5.0)
+    for item in range(2, 6):
+        requests.add(queue, item)
+    gone.future.cancel()
+    assert items(scheduler.pop_batch(5.0)) == [2, 3, 4, 5]
+    assert isinstance(expired.future.exception(), RequestExpiredError)
+    assert scheduler.pop_batch(5.0) is None
+    assert scheduler.empty
+
+
+def test_only_expired(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    A queue of nothing but expired requests gives no batch, and the next queue its turn.
+    """
+    first, second = scheduler.open(EAGER), scheduler.open(EAGER)
+    expired = requests.add(first, 0, deadline=1.0)
+    requests.add(second, 1)
+    assert items(scheduler.pop_batch(2.0)) == [1]
+    assert isinstance(expired.future.exception(), RequestExpiredError)
+
+
+def test_requests_of_many_images_stay_whole(
+    scheduler: Scheduler[int, Any], requests: Requests
+) -> None:
+    """
+    A batch counts images; a request that does not fit any more opens the next one.
+    """
+    queue = scheduler.open(EAGER)
+    for item, size in enumerate((3, 2, 2, 4)):
+        requests.add(queue, item, size=size)
+    assert items(scheduler.pop_batch(0.0)) == [0]
+    assert items(scheduler.pop_batch(0.0)) == [1, 2]
+    assert items(scheduler.pop_batch(0.0)) == [3]
+
+
+def test_models_share_the_device_fairly(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    Two models under full load get the same device time, whatever a batch of each takes.
+    """
+    seconds = {scheduler.open(EAGER): 1.0, scheduler.open(EAGER): 0.25}
+    used = dict.fromkeys(seconds, 0.0)
+    for _ in range(200):
+        for queue in seconds:
+            if not queue.ready:
+                for item in range(8):
+                    requests.add(queue, item)
+        due = scheduler.pop_batch(0.0)
+        assert due is not None
+        scheduler.charge(due[0], seconds[due[0]])
+        used[due[0]] += seconds[due[0]]
+    slow, fast = used.values()
+    assert slow == pytest.approx(fast, abs=1.0)
+
+
+def test_idle_model_saves_up_nothing(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    A model that was idle is served soon, but does not keep the device for its idle time.
+    """
+    busy, idle = scheduler.open(EAGER), scheduler.open(EAGER)
+    for item in range(40):
+        requests.add(busy, item)
+    for _ in range(5):
+        assert scheduler.pop_batch(0.0) is not None
+        scheduler.charge(busy, 1.0)
+    for item in range(40):
+        requests.add(idle, item)
+    turns = []
+    for _ in range(8):
+        due = scheduler.pop_batch(0.0)
+        assert due is not None
+        scheduler.charge(due[0], 1.0)
+        turns.append(due[0] is idle)
+    assert turns[:2].count(True) >= 1
+    assert 3 <= turns.count(True) <= 5
+
+
+def test_fail_all(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    At the end of everything each request learns it, be it decoding or waiting.
+    """
+    queue = scheduler.open(EAGER)
+    gone = requests.add(queue, 0)
+    gone.future.cancel()
+    left = [requests.add(queue, 1), requests.admit(queue)]
+    scheduler.fail_all(ShuttingDownError("bye"))
+    assert all(isinstance(p.future.exception(), ShuttingDownError) for p in left)
+    assert scheduler.empty

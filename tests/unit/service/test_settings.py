@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from convoy.commands import settings as reader
+from service.settings import Settings
+
+
+def test_flag_over_variable_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A flag wins over the environment, the environment over the default.
+    """
+    monkeypatch.setenv("CONVOY_GRPC_PORT", "2")
+    monkeypatch.setenv("CONVOY_HTTP_PORT", "3")
+    settings = reader.read(Settings, ["--grpc-port", "1"])
+    assert (settings.grpc_port, settings.http_port, settings.max_queue_size) == (1, 3, 1024)
+    assert settings.model_repository == Path("model_repository")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--grpc-port", "x"], "--grpc-port"),
+        (["--grpc-port", "70000"], "--grpc-port"),
+        (["--device", "tpu"], "--device"),
+        (["--max-batch-size", "16", "--max-queue-size", "8"], "max_queue_size must be at least"),
+        (["--max-message-bytes", "1"], "max_message_bytes must be at least"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_value(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A value that cannot be stops the start with code 2 and names the flag.
+    """
+    with pytest.raises(SystemExit) as stopped:
+        reader.read(Settings, arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_frozen() -> None:
+    """
+    Settings never change after the start.
+    """
+    with pytest.raises(ValidationError):
+        Settings().grpc_port = 1  # type: ignore[misc]
