@@ -1,0 +1,49 @@
+"""The command line: `convoy COMMAND`. Each command is imported only when it runs."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "export": "train a network and write it as an artifact",
+    "serve": "serve the models of a repository over gRPC",
+    "classify": "ask a server for the classes of image files",
+    "models": "list the models of a server",
+}
+
+_EXTRAS = {"export": "cpu,export", "serve": "cpu"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    name = arguments[0] if arguments else ""
+    if name not in COMMANDS:
+        _print_usage(sys.stdout if name in ("-h", "--help") else sys.stderr, name)
+        return 0 if name in ("-h", "--help") else 2
+    try:
+        command = import_module(f"convoy.commands.{name}")
+        return int(command.main(arguments[1:]))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(name, "cli")
+        print(
+            f"convoy {name} needs the package {error.name}: pip install 'convoy[{extra}]'",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _print_usage(stream: object, name: str) -> None:
+    if name and not name.startswith("-"):
+        print(f"convoy: unknown command {name!r}", file=stream)  # type: ignore[call-overload]
+    print("usage: convoy COMMAND [--help]\n", file=stream)  # type: ignore[call-overload]
+    for command, purpose in COMMANDS.items():
+        print(f"  {command:10}{purpose}", file=stream)  # type: ignore[call-overload]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""`convoy classify`: ask a server for the classes of image files."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
+from rich.console import Console
+from rich.progress import track
+from rich.table import Column, Table
+from rich.text import Text
+
+from convoy.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, AsyncClient
+from convoy.commands import settings
+from convoy.results import Classification, ConvoyError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+"""Files of a folder that are taken for images."""
+
+
+class ClassifySettings(BaseSettings):
+    """Classify image files, and those in folders, by a running server."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy classify"
+    )
+
+    paths: CliPositionalArg[list[Path]] = Field(description="Image files and folders of them.")
+    model: str = Field("", description="Name of the model; may be left out if there is one only.")
+    address: str = Field(DEFAULT_ADDRESS, description="host:port of the server.")
+    top_k: int = Field(5, ge=1, le=1000, description="How many classes to show.")
+    timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Longest wait for one answer.")
+    concurrency: int = Field(32, ge=1, description="Images on their way at once.")
+    json_: CliImplicitFlag[bool] = Field(False, alias="json", description="Print JSON.")
+    csv_: CliImplicitFlag[bool] = Field(False, alias="csv", description="Print CSV.")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One file and what became of it: an answer, or the text of an error."""
+
+    path: Path
+    answer: Classification | None
+    error: str = ""
+
+
+def main(arguments: list[str]) -> int:
+    """Classify and print; 1 if any image failed."""
+    chosen = settings.read(ClassifySettings, arguments)
+    try:
+        rows = asyncio.run(_classify_all(chosen))
+    except (ConvoyError, FileNotFoundError) as error:
+        print(f"convoy classify: {error}", file=sys.stderr)
+        return 1
+    if chosen.json_:
+        print(json.dumps([_as_dict(row) for row in rows], indent=2))
+    elif chosen.csv_:
+        _print_csv(rows)
+    else:
+        _print_table(rows)
+    return int(any(row.answer is None for row in rows))
+
+
+async def _classify_all(chosen: ClassifySettings) -> list[Row]:
+    """Keep `concurrency` images on their way; the rows come in the order of the files."""
+    paths = list(find_images(chosen.paths))
+    async with AsyncClient(chosen.address, timeout_s=chosen.timeout_s) as client:
+        model = chosen.model or await _only_model(client)
+        places = asyncio.Semaphore(chosen.concurrency)
+
+        async def one(path: Path) -> Row:
+            async with places:
+                try:
+                    image = await asyncio.to_thread(path.read_bytes)
+                    return Row(path, await client.classify(image, model=model, top_k=chosen.top_k))
+                except OSError as error:
+                    return Row(path, None, error.strerror or str(error))
+                except ConvoyError as error:
+                    return Row(path, None, str(error))
+
+        tasks = [asyncio.create_task(one(path)) for path in paths]
+        shown = Console(stderr=True)
+        return [
+            await task
+            for task in track(tasks, "classifying", console=shown, disable=not shown.is_terminal)
+        ]
+
+
+def find_images(paths: Iterable[Path]) -> Iterator[Path]:
+    """
+    Files as they are named, folders by the images in them, sorted.
+
+    Raises:
+        FileNotFoundError: If a folder holds no image.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise FileNotFoundError(f"no images in {path}")
+        yield from found
+
+
+async def _only_model(client: AsyncClient) -> str:
+    names = [model.name for model in await client.models()]
+    if len(names) != 1:
+        raise FileNotFoundError(f"choose one with --model: {', '.join(names) or 'none is loaded'}")
+    return names[0]
+
+
+def _as_dict(row: Row) -> dict[str, object]:
+    if row.answer is None:
+        return {"file": str(row.path), "error": row.error}
+    return {"file": str(row.path), **dataclasses.asdict(row.answer)}
+
+
+def _print_csv(rows: list[Row]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["file", "rank", "class_index", "label", "probability", "error"])
+    for row in rows:
+        if row.answer is None:
+            writer.writerow([row.path, "", "", "", "", row.error])
+            continue
+        for rank, found in enumerate(row.answer.predictions, 1):
+            writer.writerow(
+                [row.path, rank, found.class_index, found.label, f"{found.probability:.6f}", ""]
+            )
+
+
+def _print_table(rows: list[Row]) -> None:
+    table = Table(Column("file", overflow="fold"), "class", "probability", "next", "time", "batch")
+    for row in rows:
+        if (answer := row.answer) is None:
+            table.add_row(Text(str(row.path)), Text("error", "red"), "", Text(row.error))
+            continue
+        rest = ", ".join(f"{p.label} {p.probability:.3f}" for p in answer.predictions[1:])
+        timing = answer.timing
+        server_s = timing.decode_s + timing.queue_s + timing.inference_s
+        table.add_row(
+            Text(str(row.path)),
+            Text(answer.label),
+            f"{answer.probability:.4f}",
+            Text(rest),
+            f"{server_s * 1000:.1f} ms",
+            str(timing.batch_size),
+        )
+    Console().print(table)

@@ -1,0 +1,27 @@
+"""`convoy export`: train a network and write it as an artifact."""
+
+from __future__ import annotations
+
+import sys
+
+from convoy.commands import settings
+from export.settings import ExportSettings
+
+
+def main(arguments: list[str]) -> int:
+    """Export one network; 1 if it cannot be done, with one line that says why."""
+    chosen = settings.read(ExportSettings, arguments)
+
+    # PyTorch takes seconds to import: `--help` and a typing mistake need not wait for it.
+    from rich.console import Console
+
+    from artifact.errors import RepositoryError
+    from export.errors import ExportError
+    from export.run import export
+
+    try:
+        export(chosen, Console(highlight=False, markup=False, soft_wrap=True))
+    except (ExportError, RepositoryError) as error:
+        print(f"convoy export: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,16 @@
+"""`convoy serve`: serve the models of a repository."""
+
+from __future__ import annotations
+
+from convoy.commands import settings
+from service.settings import Settings
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until a signal; 1 if the server cannot start."""
+    chosen = settings.read(Settings, arguments)
+
+    # The server takes a second to import: `--help` and a typing mistake need not wait for it.
+    from service.app import run
+
+    return run(chosen)

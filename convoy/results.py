@@ -1,0 +1,152 @@
+"""What the client returns and raises: plain frozen data, no protobuf messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+
+from convoy.pb.convoy.v1 import classifier_pb2 as pb
+
+
+class ConvoyError(Exception):
+    """
+    A call, or one image of a batch, failed.
+
+    Attributes:
+        code: Name of the gRPC status, such as `UNAVAILABLE`.
+        reason: Stable reason of the server, such as `QUEUE_FULL`; empty where the call did not
+            reach it.
+    """
+
+    def __init__(self, code: str, reason: str, message: str) -> None:
+        super().__init__(f"{message} ({reason or code})")
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One class: its place in the model's output, its name, its probability in `[0, 1]`."""
+
+    class_index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the server's time went, in seconds, and how many images shared the batch."""
+
+    decode_s: float
+    queue_s: float
+    inference_s: float
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """
+    The answer for one image.
+
+    Attributes:
+        predictions: The most probable classes, most probable first.
+        model_sha256: SHA-256 of the model file that answered.
+    """
+
+    predictions: tuple[Prediction, ...]
+    model: str
+    model_version: int
+    model_sha256: str
+    timing: Timing
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.predictions[0].label
+
+    @property
+    def probability(self) -> float:
+        """Probability of the most probable class."""
+        return self.predictions[0].probability
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """
+    One model of the server.
+
+    Attributes:
+        input_shape: Height, width and channels of its input.
+        fallback_reason: Why it does not run on the preferred device; empty if it does.
+    """
+
+    name: str
+    version: int
+    architecture: str
+    sha256: str
+    labels: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    max_batch_size: int
+    precision: str
+    provider: str
+    fallback_reason: str
+
+
+def to_classification(message: pb.ClassifyResponse) -> Classification:
+    """Make a `Classification` of the server's message."""
+    timing = message.timing
+    return Classification(
+        predictions=tuple(
+            Prediction(p.class_index, p.label, p.probability) for p in message.predictions
+        ),
+        model=message.model,
+        model_version=message.model_version,
+        model_sha256=message.model_sha256,
+        timing=Timing(
+            timing.decode_us / 1e6,
+            timing.queue_us / 1e6,
+            timing.inference_us / 1e6,
+            timing.batch_size,
+        ),
+    )
+
+
+def to_outcomes(message: pb.ClassifyBatchResponse) -> list[Classification | ConvoyError]:
+    """Make one result or error of each image of a batch."""
+    codes = {code.value[0]: code.name for code in grpc.StatusCode}
+    return [
+        to_classification(outcome.response)
+        if outcome.HasField("response")
+        else ConvoyError(codes[outcome.error.code], outcome.error.reason, outcome.error.message)
+        for outcome in message.outcomes
+    ]
+
+
+def to_models(message: pb.ListModelsResponse) -> list[Model]:
+    """Make `Model`s of the server's message."""
+    return [
+        Model(
+            name=model.name,
+            version=model.version,
+            architecture=model.architecture,
+            sha256=model.sha256,
+            labels=tuple(model.labels),
+            input_shape=(model.input_height_px, model.input_width_px, model.input_channel_count),
+            max_batch_size=model.max_batch_size,
+            precision=model.precision,
+            provider=model.provider,
+            fallback_reason=model.fallback_reason,
+        )
+        for model in message.models
+    ]
+
+
+def to_error(error: grpc.RpcError) -> ConvoyError:
+    """Make a `ConvoyError` of what grpc raised."""
+    assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
+    trailers = dict(error.trailing_metadata() or ())
+    reason = trailers.get("error-reason", "")
+    assert isinstance(reason, str)
+    return ConvoyError(error.code().name, reason, error.details() or "")

@@ -1,0 +1,130 @@
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convoy import AsyncClient, Classification, Client, ConvoyError
+from tests import tiny
+from tests.contract.conftest import Running
+from tests.images import png
+
+
+async def test_classify(running: Running, tmp_path: Path) -> None:
+    """
+    Both clients classify bytes and files alike.
+    """
+    path = tmp_path / "image.png"
+    path.write_bytes(png(7))
+
+    def blocking() -> list[Any]:
+        with Client(running.address) as client:
+            images = (path.read_bytes(), path, str(path))
+            return [client.classify(image, model="tiny", top_k=2) for image in images]
+
+    answers = await asyncio.to_thread(blocking)
+    async with AsyncClient(running.address) as client:
+        answer = await client.classify(path, model="tiny", top_k=2)
+    for other in (*answers, answer):
+        assert other.label == "class 2"
+        assert other.predictions == answer.predictions
+    assert answer.probability == pytest.approx(0.9998, abs=1e-4)
+    assert answer.timing.batch_size == 1
+    assert 0 < answer.timing.inference_s < 10
+    assert len(answer.model_sha256) == 64
+
+
+async def test_classify_batch(running: Running) -> None:
+    """
+    A batch gives an answer or an error for each image, in order.
+    """
+    images = [png(1), b"nope", png(2)]
+
+    def blocking() -> list[Any]:
+        with Client(running.address) as client:
+            return list(client.classify_batch(images, model="tiny"))
+
+    async with AsyncClient(running.address) as client:
+        for answers in (
+            await asyncio.to_thread(blocking),
+            await client.classify_batch(images, model="tiny"),
+        ):
+            first, bad, second = answers
+            assert isinstance(first, Classification)
+            assert isinstance(second, Classification)
+            assert (first.label, second.label) == ("class 1", "class 2")
+            assert isinstance(bad, ConvoyError)
+            assert (bad.code, bad.reason) == ("INVALID_ARGUMENT", "INVALID_IMAGE")
+
+
+async def test_models(running: Running) -> None:
+    """
+    Both clients list the models alike.
+    """
+
+    def blocking() -> list[Any]:
+        with Client(running.address) as client:
+            return list(client.models())
+
+    async with AsyncClient(running.address) as client:
+        models = await client.models()
+    assert await asyncio.to_thread(blocking) == models
+    assert models[0].input_shape == (tiny.SIDE, tiny.SIDE, 1)
+    assert models[0].labels[4] == "class 4"
+
+
+async def test_errors(running: Running) -> None:
+    """
+    A refused call raises with the code and the reason of the server.
+    """
+
+    def blocking() -> None:
+        with Client(running.address) as client:
+            client.classify(png(0), model="huge")
+
+    with pytest.raises(ConvoyError, match=r"no model is named 'huge' \(MODEL_NOT_FOUND\)"):
+        await asyncio.to_thread(blocking)
+    async with AsyncClient(running.address) as client:
+        for call in (
+            client.classify(b"", model="tiny"),
+            client.classify_batch([], model="tiny"),
+        ):
+            with pytest.raises(ConvoyError) as failed:
+                await call
+            assert failed.value.code == "INVALID_ARGUMENT"
+
+
+async def test_no_server() -> None:
+    """
+    A server that cannot be reached is an error without a reason.
+    """
+    async with AsyncClient("127.0.0.1:1", timeout_s=5) as client:
+        for call in (
+            client.models(),
+            client.classify(b"x", model="tiny"),
+            client.classify_batch([b"x"], model="tiny"),
+        ):
+            with pytest.raises(ConvoyError) as failed:
+                await call
+            assert (failed.value.code, failed.value.reason) == ("UNAVAILABLE", "")
+
+    def blocking() -> None:
+        with Client("127.0.0.1:1", timeout_s=5) as client:
+            client.models()
+
+    with pytest.raises(ConvoyError, match="UNAVAILABLE"):
+        await asyncio.to_thread(blocking)
+
+
+def test_needs_grpcio_and_protobuf_only() -> None:
+    """
+    Importing the client imports none of the packages that only the server or export need.
+    """
+    program = (
+        "import sys, convoy\n"
+        "heavy = {'numpy', 'onnxruntime', 'torch', 'pydantic', 'rich', 'PIL', 'starlette'}\n"
+        "sys.exit(', '.join(heavy & sys.modules.keys()) or None)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

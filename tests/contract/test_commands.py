@@ -1,0 +1,138 @@
+"""The commands that talk to a server, run as a person would type them."""
+
+import asyncio
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from convoy.__main__ import main
+from tests import tiny
+from tests.contract.conftest import Running, Serve
+from tests.images import png
+
+
+async def convoy(*arguments: str) -> int:
+    """Run a command in a thread, as the server lives in this process."""
+    return await asyncio.to_thread(main, list(arguments))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of images, one of them bad, and a file that is no image."""
+    folder = tmp_path / "images"
+    (folder / "inner").mkdir(parents=True)
+    for first in range(3):
+        (folder / f"{first}.png").write_bytes(png(first))
+    (folder / "inner" / "4.PNG").write_bytes(png(4))
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+async def test_classify_table(
+    running: Running,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Files and folders become the rows of a table, in the order of their names.
+    """
+    monkeypatch.setenv("COLUMNS", "250")
+    assert await convoy("classify", str(folder), "--address", running.address) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "class" in line][1:]
+    assert [line.split("│")[2].strip() for line in lines] == [
+        "class 0",
+        "class 1",
+        "class 2",
+        "class 4",
+    ]
+
+
+async def test_classify_json(
+    running: Running, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Programs get JSON; a bad file has an error, the others their answers, and the code is 1.
+    """
+    (folder / "bad.png").write_bytes(b"nope")
+    options = ("--address", running.address, "--json", "--top-k", "2", "--model", "tiny")
+    assert await convoy("classify", str(folder), str(folder / "none.png"), *options) == 1
+    rows = {Path(row["file"]).name: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["4.PNG"]["predictions"][0]["label"] == "class 4"
+    assert len(rows["4.PNG"]["predictions"]) == 2
+    assert rows["bad.png"]["error"].endswith("(INVALID_IMAGE)")
+    assert rows["none.png"]["error"] == "No such file or directory"
+    assert "notes.txt" not in rows
+
+
+async def test_classify_csv(
+    running: Running, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Spreadsheets get one line per class.
+    """
+    options = ("--address", running.address, "--csv", "--top-k", "3")
+    assert await convoy("classify", str(folder / "1.png"), *options) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+    assert rows[0]["label"] == "class 1"
+
+
+async def test_classify_nothing(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A folder without images is an error, not an empty table.
+    """
+    (tmp_path / "empty").mkdir()
+    assert await convoy("classify", str(tmp_path / "empty"), "--address", running.address) == 1
+    assert "no images in" in capsys.readouterr().err
+
+
+async def test_classify_must_choose(
+    serve: Serve, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Where there are several models, one must be named.
+    """
+    models = tmp_path / "models"
+    tiny.write(models, "one")
+    tiny.write(models, "two")
+    async with serve(model_repository=models) as running:
+        assert await convoy("classify", str(folder), "--address", running.address) == 1
+        assert "--model: one, two" in capsys.readouterr().err
+
+
+async def test_models(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The models are listed, with the reason of a fallback, as a table and as JSON.
+    """
+    assert await convoy("models", "--address", running.address) == 0
+    assert "tiny" in capsys.readouterr().out
+    assert await convoy("models", "--address", running.address, "--json") == 0
+    (model,) = json.loads(capsys.readouterr().out)
+    assert model["name"] == "tiny"
+    assert "convoy[gpu]" in model["fallback_reason"]
+
+
+@pytest.mark.parametrize("command", [("models",), ("classify", "x.png")])
+async def test_no_server(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A server that is not there is one line and code 1.
+    """
+    assert await convoy(*command, "--address", "127.0.0.1:1", "--timeout-s", "5") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"convoy {command[0]}: ")
+    assert error.count("\n") == 1
+
+
+async def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    An unknown command, or none, shows what there is.
+    """
+    for arguments, code in (((), 2), (("nonsense",), 2), (("--help",), 0)):
+        assert await convoy(*arguments) == code
+        shown = capsys.readouterr()
+        assert "classify" in (shown.err if code else shown.out)

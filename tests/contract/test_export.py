@@ -1,0 +1,181 @@
+"""What export writes is what the server reads: the two share a manifest and a preprocessing."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from artifact.errors import RepositoryError
+from artifact.preprocess import image_to_input
+from artifact.repository import ModelRepository
+from service.runtime import Device, Session
+
+pytest.importorskip("torch", reason="export needs PyTorch")
+
+from convoy.__main__ import main
+from export import data, run
+from export.errors import ExportError
+from export.settings import ExportSettings
+
+
+def settings(root: Path, **changes: object) -> ExportSettings:
+    """One short epoch."""
+    return ExportSettings.model_validate(
+        {"architecture": "lenet5", "model_repository": root, "epochs": 1, **changes}
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A repository with one export, and what was printed."""
+    root = tmp_path_factory.mktemp("repository")
+    output = io.StringIO()
+    run.export(settings(root), Console(file=output, width=200))
+    return root, output.getvalue()
+
+
+def test_manifest_tells_all(exported: tuple[Path, str]) -> None:
+    """
+    The manifest says what was trained, how, on what, how well and at what cost.
+    """
+    manifest = ModelRepository(exported[0]).read("lenet5", 1).manifest
+    assert (manifest.architecture, manifest.parameter_count, manifest.macs) == (
+        "lenet5",
+        61_706,
+        416_520,
+    )
+    assert manifest.training is not None
+    assert (manifest.training.data, manifest.training.images) == ("mnist5k", 4000)
+    assert manifest.training.recipe["epochs"] == 1
+    assert manifest.evaluation is not None
+    assert manifest.evaluation.images == 1000
+    assert 0.5 < manifest.evaluation.top1 <= manifest.evaluation.top5 <= 1
+    assert manifest.memory is not None
+    assert manifest.memory.batch_size == manifest.max_batch_size == 32
+    assert set(run.TOOLS) < set(manifest.tools)
+
+
+def test_summary_and_progress(exported: tuple[Path, str]) -> None:
+    """
+    Without a terminal, too, the training shows how it goes, and the end says what was made.
+    """
+    _, output = exported
+    assert "epoch 1/1" in output
+    assert "100%" in output
+    assert "proof: ONNX Runtime and PyTorch differ by" in output
+    assert "top-1" in output
+
+
+def test_server_answers_as_export_measured(exported: tuple[Path, str]) -> None:
+    """
+    Through the server's own session and preprocessing, the accuracy is the manifest's.
+    """
+    artifact = ModelRepository(exported[0]).read("lenet5", 1)
+    session = Session(artifact, Device(policy="cpu", intra_op_threads=1))
+    test = data.load("mnist5k").test
+    batch = np.stack(
+        [image_to_input(test.image(index), artifact.manifest) for index in range(len(test))]
+    )
+    correct = (session.run(batch)["logits"].argmax(1) == test.labels).sum()
+    assert artifact.manifest.evaluation is not None
+    assert correct == round(artifact.manifest.evaluation.top1 * len(test))
+
+
+def test_folder_of_images(tmp_path: Path) -> None:
+    """
+    A folder with a sub-folder per class trains a network of these classes.
+    """
+    digits = data.load("mnist5k").validation
+    for index in range(len(digits)):
+        if digits.labels[index] < 2:
+            folder = tmp_path / "images" / ("zero", "one")[digits.labels[index]]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{index}.png").write_bytes(digits.image(index))
+    root = tmp_path / "models"
+    run.export(
+        settings(root, data=f"folder:{tmp_path / 'images'}", name="binary", epochs=5),
+        Console(file=io.StringIO()),
+    )
+    manifest = ModelRepository(root).read("binary", 1).manifest
+    assert manifest.labels == ("one", "zero")
+    assert manifest.evaluation is not None
+    assert manifest.evaluation.images == 20
+
+
+def test_validation_writes_nothing(tmp_path: Path) -> None:
+    """
+    While a recipe is being chosen, the test digits stay unseen and nothing is written.
+    """
+    output = io.StringIO()
+    path = run.export(settings(tmp_path, validate_only=True), Console(file=output, width=200))
+    assert path is None
+    assert "on 500 validation images; nothing written" in output.getvalue()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["train", "prove"])
+def test_interrupted_export_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """
+    Ctrl-C leaves no half-written version behind, whenever it comes.
+    """
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"export.{'training' if where == 'train' else 'graph'}.{where}", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.export(settings(tmp_path), Console(file=io.StringIO()))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert ModelRepository(tmp_path).names() == []
+
+
+def test_unwritable_repository_is_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nobody waits for a training whose result cannot be kept.
+    """
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("export.training.train", pytest.fail)
+    with pytest.raises(RepositoryError, match="cannot write"):
+        run.export(settings(tmp_path / "file"), Console(file=io.StringIO()))
+
+
+def test_unknown_architecture(tmp_path: Path) -> None:
+    """
+    A name that is no architecture is refused with those that are.
+    """
+    with pytest.raises(ExportError, match="known are lenet5"):
+        run.export(settings(tmp_path, architecture="lenet6"), Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["lenet6"], 1, "unknown architecture 'lenet6'"),
+        (["lenet5", "--data", "cifar"], 1, "unknown data set 'cifar'"),
+        (["lenet5", "--name", "../up"], 2, "--name"),
+        (["lenet5", "--epochs", "-1"], 2, "--epochs"),
+        ([], 2, "architecture"),
+    ],
+)
+def test_command_line_errors(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    """
+    A mistake on the command line is one line and an exit code.
+    """
+    try:
+        found = main(["export", *arguments, "--model-repository", str(tmp_path)])
+    except SystemExit as stopped:
+        found = int(stopped.code or 0)
+    assert found == code
+    assert message in capsys.readouterr().err.lower().replace("--data:", "")

@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export import graph
+from export.errors import ProofError
+from export.measure import accuracy, measure_memory
+from export.recipes import RECIPES
+from export.run import _input_tensor
+from models import ARCHITECTURES
+
+RECIPE = RECIPES["lenet5"]
+
+
+class FixedBatch(nn.Module):
+    """Right for the two images of the export, wrong for any other number."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x) + 0.01 * x.shape[0]
+
+
+@pytest.fixture(scope="module")
+def servable() -> graph.Servable:
+    torch.manual_seed(0)
+    return graph.Servable(ARCHITECTURES["lenet5"].build(), RECIPE.mean, RECIPE.std).eval()
+
+
+@pytest.fixture(scope="module")
+def exported(servable: graph.Servable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    graph.export_onnx(servable, _input_tensor(RECIPE.preprocessing), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (64, 32, 32, 1), np.uint8)
+
+
+def test_proof_holds(servable: graph.Servable, exported: Path, images: np.ndarray) -> None:
+    """
+    ONNX Runtime answers as PyTorch does, at every batch size of the proof.
+    """
+    assert graph.prove(graph.open_session(exported), servable, images) < 1e-5
+
+
+def test_proof_fails_for_another_network(exported: Path, images: np.ndarray) -> None:
+    """
+    The proof can fail: other weights are not this graph.
+    """
+    torch.manual_seed(1)
+    other = graph.Servable(ARCHITECTURES["lenet5"].build(), RECIPE.mean, RECIPE.std).eval()
+    with pytest.raises(ProofError, match="differ from PyTorch's"):
+        graph.prove(graph.open_session(exported), other, images)
+
+
+def test_proof_finds_a_fixed_batch(
+    servable: graph.Servable, exported: Path, images: np.ndarray
+) -> None:
+    """
+    A graph that is right only at the batch size of its export is found out.
+    """
+    wrong = graph.Servable(FixedBatch(servable.network), RECIPE.mean, RECIPE.std).eval()
+    session = graph.open_session(exported)
+    with pytest.raises(ProofError, match="at batch"):
+        graph.prove(session, wrong, images)
+
+
+def test_graph_is_clean(exported: Path) -> None:
+    """
+    One file, a variable batch, no notes of the exporter, no node without a purpose.
+    """
+    model = onnx.load(exported)
+    assert list(exported.parent.iterdir()) == [exported]
+    dimension = model.graph.input[0].type.tensor_type.shape.dim[0]
+    assert dimension.dim_param == "N"
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    operators = [node.op_type for node in model.graph.node]
+    assert not {"Identity", "Constant"} & set(operators)
+    assert operators.count("Conv") == 2
+    assert operators.count("Gemm") == 3
+    assert [output.name for output in model.graph.output] == ["logits", "probabilities"]
+
+
+def test_memory(exported: Path, images: np.ndarray) -> None:
+    """
+    The weights are those of the graph; a larger batch needs more of the arena.
+    """
+    small, large = measure_memory(exported, images[:1]), measure_memory(exported, images)
+    assert small.weights_bytes == large.weights_bytes
+    assert small.weights_bytes == pytest.approx(61_706 * 4, abs=64)
+    assert 0 < small.arena_peak_bytes < large.arena_peak_bytes
+
+
+def test_accuracy() -> None:
+    """
+    A label counts if it is among the largest logits.
+    """
+    logits = np.array([[3, 2, 1], [1, 3, 2], [1, 2, 3]], np.float32)
+    labels = np.array([0, 2, 0])
+    assert [accuracy(logits, labels, top) for top in (1, 2, 3)] == [
+        pytest.approx(1 / 3),
+        pytest.approx(2 / 3),
+        1.0,
+    ]
