@@ -1,0 +1,110 @@
+"""A real server process for demonstrations, measurements and end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+START_TIMEOUT_S = 60.0
+
+
+class ServerProcess:
+    """
+    `convoy serve` on free ports. Use as a context manager: leaving it stops the server.
+
+    Args:
+        model_repository: Folder of artifacts.
+        options: Further flags.
+
+    Attributes:
+        log: Lines of the server's log, as objects.
+        start_s: From the start of the process to its being ready, in seconds.
+    """
+
+    def __init__(self, model_repository: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1"]
+        ports = ["--grpc-port", "0", "--http-port", "0", "--log-format", "json"]
+        self.log: list[dict[str, object]] = []
+        self._ready = threading.Event()
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [*command, *ports, "--model-repository", str(model_repository), *options],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        self._ready.wait(START_TIMEOUT_S)
+        self.start_s = time.perf_counter() - started
+
+    def __enter__(self) -> Self:
+        if not self.find("ready"):
+            self.kill()
+            raise RuntimeError(f"the server did not become ready: {self.log}")
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+    @property
+    def address(self) -> str:
+        """`host:port` of its gRPC port."""
+        return f"127.0.0.1:{self.find('ready')[0]['grpc_port']}"
+
+    def get(self, path: str) -> str:
+        """Body of an HTTP answer."""
+        port = self.find("ready")[0]["http_port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def find(self, message: str) -> Sequence[dict[str, object]]:
+        """Lines of the log with this message."""
+        return [line for line in self.log if line["message"] == message]
+
+    def stop(self, timeout_s: float = 60.0) -> int:
+        """Ask the server to stop, as a person at a terminal would; returns its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        """Wait for its end; returns its exit code. Kills it if it does not end in time."""
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        self._reader.join()
+        return code
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                try:
+                    self.log.append(json.loads(line))
+                except json.JSONDecodeError:
+                    self.log.append({"message": line.rstrip()})  # a native library's words
+                if self.log[-1]["message"] == "ready":
+                    self._ready.set()
+        self._ready.set()

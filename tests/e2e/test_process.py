@@ -1,0 +1,291 @@
+"""The server as a process: its start, its refusals to start, its end."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from bench.server import ServerProcess
+from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
+from tests import tiny
+from tests.images import png
+
+REQUEST = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)
+
+
+@pytest.fixture
+def slow_repository(tmp_path: Path) -> Path:
+    """A model that takes some milliseconds a batch, so that calls pile up."""
+    tiny.write(tmp_path, model=tiny.graph(repeats=20), max_batch_size=4)
+    return tmp_path
+
+
+def run_serve(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a server that is not expected to start."""
+    command = [sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def assert_one_clear_line(done: subprocess.CompletedProcess[str], message: str) -> None:
+    """Exit code 1, one line at level error, no traceback."""
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    errors = [line for line in lines if line["level"] == "error"]
+    assert len(errors) == 1
+    assert message in errors[0]["message"]
+    assert "traceback" not in errors[0]
+
+
+class Load:
+    """
+    Clients that call one after the other until they are refused.
+
+    Attributes:
+        outcomes: How often each outcome was seen.
+        last_answer: When the last answer came, by `time.monotonic`.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.last_answer = 0.0
+
+    async def client(self, address: str) -> None:
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        async with grpc.aio.insecure_channel(address, options) as channel:
+            stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
+            while True:
+                try:
+                    answer = await stub.Classify(REQUEST)
+                except grpc.aio.AioRpcError as error:
+                    reason = dict(error.trailing_metadata() or ()).get("error-reason")
+                    self.outcomes[str(reason or f"{error.code().name}: {error.details()}")] += 1
+                    return
+                assert answer.predictions[0].class_index == tiny.answer(3)
+                self.outcomes["answered"] += 1
+                self.last_answer = time.monotonic()
+
+
+async def watch(address: str) -> list[int]:
+    """Hold a Watch open until the server ends it; returns what it said."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        return [answer.status async for answer in call]
+
+
+async def test_sigterm_under_load_loses_nothing(slow_repository: Path) -> None:
+    """
+    With calls in flight and a Watch held open, each accepted call is answered, each other one
+    refused with a reason, and the process ends by itself with code 0, soon after.
+    """
+    load = Load()
+    with ServerProcess(slow_repository, "--shutdown-grace-s", "0.5") as server:
+        watching = asyncio.create_task(watch(server.address))
+        clients = [asyncio.create_task(load.client(server.address)) for _ in range(24)]
+        async with asyncio.timeout(20):
+            while load.outcomes["answered"] < 100:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        answered_before = load.outcomes["answered"]
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*clients)
+        code = await asyncio.to_thread(server.wait, 10)
+        ended = time.monotonic()
+        statuses = await watching
+    assert set(load.outcomes) == {"answered", "SHUTTING_DOWN"}
+    assert load.outcomes["SHUTTING_DOWN"] == 24
+    assert load.outcomes["answered"] > answered_before
+    assert code == 0
+    assert ended - load.last_answer < 1.0
+    serving = health_pb2.HealthCheckResponse
+    assert statuses == [serving.SERVING, serving.NOT_SERVING]
+    messages = [line["message"] for line in server.log if line["message"] != "request"]
+    assert messages[-3:] == ["not ready, still serving", "refusing new calls", "stopped"]
+
+
+async def test_second_signal_ends_it(slow_repository: Path) -> None:
+    """
+    Who cannot wait for the grace sends a second signal.
+    """
+    with ServerProcess(slow_repository, "--shutdown-grace-s", "60") as server:
+        server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            while not server.find("not ready, still serving"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(server.wait, 5) == -signal.SIGTERM
+
+
+def test_ctrl_c_skips_the_grace(slow_repository: Path) -> None:
+    """
+    A person at a terminal does not wait for balancers.
+    """
+    with ServerProcess(slow_repository, "--shutdown-grace-s", "60") as server:
+        assert server.stop(timeout_s=5) == 0
+
+
+def test_starts_without_torch(lenet_repository: Path, tmp_path: Path) -> None:
+    """
+    A server whose Python has no PyTorch, no onnx and none of our training code serves LeNet-5.
+    """
+    program = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'torchvision', 'onnx', 'models', 'export'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "from convoy.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    ports = ["--grpc-port", "0", "--http-port", "0", "--host", "127.0.0.1"]
+    repository = ["--model-repository", str(lenet_repository)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "serve", *ports, *repository],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process, process.stderr as lines:
+        line = next((line for line in map(json.loads, lines) if line["message"] == "ready"), None)
+        assert line is not None
+        with grpc.insecure_channel(f"127.0.0.1:{line['grpc_port']}") as channel:
+            stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
+            stub.Classify(classifier_pb2.ClassifyRequest(model="lenet5", image=png(0)), timeout=10)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+def test_cuda_that_cannot_be_had(lenet_repository: Path) -> None:
+    """
+    `--device cuda` without CUDA is one line and code 1.
+    """
+    done = run_serve("--device", "cuda", "--model-repository", str(lenet_repository))
+    assert_one_clear_line(done, "CUDA")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[str]:
+    """A port that another program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield str(other.getsockname()[1])
+
+
+@pytest.mark.parametrize("which", ["grpc", "http"])
+def test_port_in_use(lenet_repository: Path, taken_port: str, which: str) -> None:
+    """
+    A port that is taken is one line that names it.
+    """
+    ports = {"grpc": "0", "http": "0"} | {which: taken_port}
+    done = run_serve(
+        *("--grpc-port", ports["grpc"], "--http-port", ports["http"]),
+        *("--model-repository", str(lenet_repository)),
+    )
+    assert_one_clear_line(done, taken_port)
+
+
+def test_second_server_on_the_same_ports(lenet_repository: Path) -> None:
+    """
+    A second server does not take half of the first one's calls.
+    """
+    with ServerProcess(lenet_repository) as server:
+        port = server.address.split(":")[1]
+        done = run_serve(
+            *("--grpc-port", port, "--http-port", "0"),
+            *("--model-repository", str(lenet_repository)),
+        )
+    assert_one_clear_line(done, port)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("model.onnx", b"half", "SHA-256"),
+        ("manifest.json", b"{}", "Field required"),
+        ("golden.npz", b"", "damaged"),
+        ("model.onnx.data", b"", "does not belong here"),
+    ],
+)
+def test_damaged_artifact(
+    lenet_repository: Path, tmp_path: Path, file: str, content: bytes, message: str
+) -> None:
+    """
+    A damaged artifact is one line that names the file, and nothing is served.
+    """
+    shutil.copytree(lenet_repository, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "lenet5" / "1" / file).write_bytes(content)
+    ports = ("--grpc-port", "0", "--http-port", "0")
+    done = run_serve("--model-repository", str(tmp_path), *ports)
+    assert_one_clear_line(done, message)
+    assert file in done.stderr
+
+
+@pytest.mark.parametrize("repository", ["nowhere", "empty"])
+def test_no_models(tmp_path: Path, repository: str) -> None:
+    """
+    A repository without models is one line.
+    """
+    (tmp_path / "empty").mkdir()
+    ports = ("--grpc-port", "0", "--http-port", "0")
+    done = run_serve("--model-repository", str(tmp_path / repository), *ports)
+    assert_one_clear_line(done, repository)
+
+
+def test_signal_while_loading(tmp_path: Path) -> None:
+    """
+    A server that is told to stop before it is ready stops, with code 0.
+    """
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "models" / "tiny" / "1").mkdir(parents=True)
+    tiny.write(tmp_path / "whole")
+    for path in (tmp_path / "whole" / "tiny" / "1").iterdir():
+        shutil.copy(path, tmp_path / "models" / "tiny" / "1")
+    manifest = tmp_path / "models" / "tiny" / "1" / "manifest.json"
+    content = manifest.read_bytes()
+    manifest.unlink()
+    os.mkfifo(manifest)  # loading waits here until the test writes into it
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1"),
+            *("--grpc-port", "0", "--http-port", "0"),
+            *("--model-repository", str(tmp_path / "models")),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with manifest.open("wb") as writer:  # opens once the server reads
+        process.send_signal(signal.SIGTERM)
+        writer.write(content)
+    assert process.wait(10) == 0
+    assert process.stderr is not None
+    assert '"ready"' not in process.stderr.read()
+    process.stderr.close()
+
+
+@pytest.mark.slow
+def test_idle_server_does_not_spin(lenet_repository: Path) -> None:
+    """
+    After some load, an idle server's threads sleep. `make bench` measures how deeply: below 1 %.
+    """
+    with ServerProcess(lenet_repository) as server:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
+            request = classifier_pb2.ClassifyRequest(model="lenet5", image=png(0))
+            for _ in range(100):
+                stub.Classify(request)
+        process = psutil.Process(server.process.pid)
+        time.sleep(1)
+        before = sum(process.cpu_times()[:2])
+        time.sleep(10)
+        assert (sum(process.cpu_times()[:2]) - before) / 10 < 0.03
