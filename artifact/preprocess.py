@@ -66,13 +66,13 @@ def preprocess(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimi
         ImageTooLargeError: If *data* breaks one of *limits*.
         ImageError: If *data* is empty, truncated or no image of `FORMATS`.
     """
-    image = _open(data, spec, limits)
+    opened = _open(data, spec, limits)
     try:
-        image = _convert(_decode(image, data), spec)
+        image = _convert(_decode(opened, data), spec)
     except MemoryError:
         raise
     except Exception as error:  # as in `_open`
-        raise ImageError(f"the {image.format} image is damaged or truncated") from error
+        raise ImageError(f"the {opened.format} image is damaged or truncated") from error
     return _fit(image, spec)
 
 
@@ -126,17 +126,30 @@ def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
 
 def _decode(image: Image.Image, data: bytes) -> Image.Image:
     """Decode all pixels, upright. Common JPEGs go through simplejpeg: same pixels, less time."""
+    decoded = None
     if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-        exif_orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        decoded = _decode_jpeg(image, data)
+    if decoded is None:
+        image.load()
+        decoded = image
+    return ImageOps.exif_transpose(decoded)
+
+
+def _decode_jpeg(image: Image.Image, data: bytes) -> Image.Image | None:
+    """
+    Decode by simplejpeg; None if it objects.
+
+    It objects to whatever libjpeg warns of: to a truncated image, but to a stray byte between
+    two markers, too. Pillow tells the two apart.
+    """
+    try:
         pixels = simplejpeg.decode_jpeg(data, "RGB" if image.mode == "RGB" else "GRAY")
-        decoded = Image.fromarray(pixels if image.mode == "RGB" else pixels[:, :, 0])
-        decoded.format = image.format
-        if exif_orientation == 1:
-            return decoded
-        decoded.getexif()[_EXIF_ORIENTATION] = exif_orientation
-        return ImageOps.exif_transpose(decoded)
-    image.load()
-    return ImageOps.exif_transpose(image)
+    except ValueError:
+        return None
+    decoded = Image.fromarray(pixels if image.mode == "RGB" else pixels[:, :, 0])
+    if orientation := image.getexif().get(_EXIF_ORIENTATION):
+        decoded.getexif()[_EXIF_ORIENTATION] = orientation
+    return decoded
 
 
 def _convert(image: Image.Image, spec: Preprocessing) -> Image.Image:

@@ -58,6 +58,15 @@ def test_truncated(file_format: str, share: float) -> None:
         preprocess(data[: int(len(data) * share)], WHOLE)
 
 
+def test_stray_bytes_in_a_jpeg() -> None:
+    """
+    A JPEG that every viewer shows in spite of a warning is decoded, not refused.
+    """
+    data = encode(gradient(), "JPEG")
+    strayed = data[:20] + bytes(3) + data[20:]
+    assert np.array_equal(preprocess(strayed, WHOLE), preprocess(data, WHOLE))
+
+
 def test_byte_limit() -> None:
     """
     One byte too many is refused; the limit itself is not.
