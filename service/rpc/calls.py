@@ -111,7 +111,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except ServiceError as error:
                 code, details = grpc.StatusCode[error.status], str(error)
                 trailers.append(("error-reason", error.reason))
-                self._metrics.rejected.labels(call.model, error.reason).inc()
+                self._metrics.reject(call.model, error)
                 await context.abort(code, details, tuple(trailers))
             except asyncio.CancelledError:
                 code = _why_cancelled(context)

@@ -64,7 +64,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         try:
             response = await _classify(model, image, top_k, deadline)
         except ServiceError as error:
-            self._metrics.rejected.labels(model.name, error.reason).inc()
+            self._metrics.reject(model.name, error)
             code = grpc.StatusCode[error.status].value[0]
             return classifier_pb2.Outcome(
                 error=classifier_pb2.Error(code=code, reason=error.reason, message=str(error))

@@ -5,6 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
+from tests import tiny
 from tests.contract.conftest import Running
 from tests.http import get
 from tests.images import png
@@ -48,6 +49,17 @@ async def ask_for_everything(running: Running) -> None:
         pb.ClassifyBatchRequest(model="tiny", images=[png(1), png(2), b"x"])
     )
     await running.classifier.ListModels(pb.ListModelsRequest())
+
+
+async def test_failed_inference_is_no_rejection(running: Running) -> None:
+    """
+    A request that reached the model and failed there was not refused.
+    """
+    with pytest.raises(grpc.aio.AioRpcError):
+        await running.classifier.Classify(pb.ClassifyRequest(model="tiny", image=png(tiny.POISON)))
+    samples = await scrape(running)
+    assert "convoy_rejected_total" not in samples
+    assert samples["convoy_requests_total"][0][0]["code"] == "INTERNAL"
 
 
 async def test_names_and_labels(running: Running) -> None:
