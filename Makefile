@@ -14,9 +14,10 @@ help:  ## List the commands
 setup: $(VENV)/installed  ## Make .venv with everything for development
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
-	touch $@
+	@echo "Setting up $(VENV): once; with PyTorch about 6 GB and some minutes"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
 
 demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
 	@$(BIN)/python -m bench.demo

@@ -42,7 +42,17 @@ console = Console(highlight=False)
 
 
 def main() -> int:
-    """Run the demonstration; 1 if the served accuracy is not the exported one."""
+    """Run the demonstration; 1 if a step fails or the served accuracy is not the exported one."""
+    try:
+        return _demonstrate()
+    except subprocess.CalledProcessError:
+        return 1  # the command has said why
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return 130
+
+
+def _demonstrate() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     repository = FOLDER / "model_repository"
     _title("1. Train LeNet-5 and export it")

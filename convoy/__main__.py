@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import TextIO
 
 COMMANDS = {
     "export": "train a network and write it as an artifact",
@@ -28,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(name, "cli")
         print(
-            f"convoy {name} needs the package {error.name}: pip install 'convoy[{extra}]'",
+            f"convoy {name} needs the package {error.name}: "
+            f"in convoy's folder, pip install '.[{extra}]'",
             file=sys.stderr,
         )
         return 1
@@ -37,12 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _print_usage(stream: object, name: str) -> None:
+def _print_usage(stream: TextIO, name: str) -> None:
     if name and not name.startswith("-"):
-        print(f"convoy: unknown command {name!r}", file=stream)  # type: ignore[call-overload]
-    print("usage: convoy COMMAND [--help]\n", file=stream)  # type: ignore[call-overload]
+        print(f"convoy: unknown command {name!r}", file=stream)
+    print("usage: convoy COMMAND [--help]\n", file=stream)
     for command, purpose in COMMANDS.items():
-        print(f"  {command:10}{purpose}", file=stream)  # type: ignore[call-overload]
+        print(f"  {command:10}{purpose}", file=stream)
 
 
 if __name__ == "__main__":

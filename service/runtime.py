@@ -139,7 +139,7 @@ def _open_on_cuda(artifact: Artifact) -> onnxruntime.InferenceSession:
     """Open the graph on CUDA, whole, or raise `StartError`."""
     if CUDA not in onnxruntime.get_available_providers():
         raise StartError(
-            "CUDA is not in this build of ONNX Runtime: install convoy[gpu] instead of convoy[cpu]"
+            "CUDA is not in this build of ONNX Runtime: install the extra gpu in place of cpu"
         )
     onnxruntime.preload_dlls()
     options = _options()

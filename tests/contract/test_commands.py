@@ -114,7 +114,7 @@ async def test_models(running: Running, capsys: pytest.CaptureFixture[str]) -> N
     assert await convoy("models", "--address", running.address, "--json") == 0
     (model,) = json.loads(capsys.readouterr().out)
     assert model["name"] == "tiny"
-    assert "convoy[gpu]" in model["fallback_reason"]
+    assert "the extra gpu" in model["fallback_reason"]
 
 
 @pytest.mark.parametrize("command", [("models",), ("classify", "x.png")])

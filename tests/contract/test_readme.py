@@ -1,0 +1,76 @@
+"""What the README says works, works."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from convoy.__main__ import COMMANDS
+from service.metrics import UNKNOWN_MODEL
+from tests.contract.conftest import Serve
+from tests.contract.test_errors import ERRORS
+from tests.contract.test_metrics import NAMES_AND_LABELS
+from tests.images import encode, gradient
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+async def test_python_example(
+    serve: Serve,
+    lenet_repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """
+    The first Python block runs against a server with LeNet-5 and prints what it should.
+    """
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    (tmp_path / "digit.png").write_bytes(encode(gradient("L", (28, 28))))
+    monkeypatch.chdir(tmp_path)
+    async with serve(model_repository=lenet_repository) as running:
+        program = code.replace("localhost:8001", running.address)
+        await asyncio.to_thread(exec, program, {})
+    answer, timing, first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d [01]\.\d+", answer)
+    assert timing.endswith(" 1")
+    assert first.startswith("Classification(")
+    assert second.endswith("(INVALID_IMAGE)")
+
+
+def test_every_reason_is_explained() -> None:
+    """
+    The table of errors names every reason that a client may get.
+    """
+    reasons = {error.reason for error in ERRORS} | {"INTERNAL"}
+    assert reasons == set(
+        re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", _section("When something is wrong"))
+    )
+
+
+def test_every_command_is_shown() -> None:
+    """
+    The README shows each command once at least.
+    """
+    for command in COMMANDS:
+        assert f"convoy {command}" in README
+
+
+def test_every_metric_is_documented() -> None:
+    """
+    The table of metrics and the code name the same metrics and labels.
+    """
+    documented = {
+        name.removesuffix("_total"): set(labels.split(", "))
+        for name, labels in re.findall(r"\| `(convoy_\w+)` \| ([\w, ]+) \|", ARCHITECTURE)
+    }
+    assert documented == NAMES_AND_LABELS
+    assert UNKNOWN_MODEL in ARCHITECTURE
+
+
+def _section(title: str) -> str:
+    """Text under a heading of the README."""
+    return README.split(f"## {title}\n")[1].split("\n## ")[0]
