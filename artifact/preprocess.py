@@ -3,12 +3,15 @@
 One rule for each kind of image:
 
 * JPEG, PNG, WebP and BMP are decoded, told apart by their first bytes; nothing else is opened.
-* The limits on bytes and pixels are checked before any pixel is decoded.
-* A rotation in the EXIF data is applied.
+* The limits on bytes and pixels are checked before any pixel is decoded. So are two traps that
+  keep within them and cost minutes: a JPEG of more than 64 scans (a progressive one has about
+  10), and a run-length encoded BMP, which Pillow decodes byte by byte in Python.
+* A rotation in the EXIF data is applied; EXIF data that cannot be read is passed over.
 * CMYK and YCCK are converted to RGB as Pillow does it, without colour profiles.
 * 16 bits per channel keep their upper 8.
 * A palette is replaced by its colours.
-* Transparency is laid over white, as a page would show it.
+* An alpha channel and transparent entries of a palette are laid over white, as a page would show
+  them. PNG's one transparent colour without a palette is a colour like any other.
 * Of an animation the first frame counts.
 * A truncated image is refused, never completed with grey.
 """
@@ -22,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image
 
 from artifact.errors import ImageError, ImageTooLargeError
 from artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
@@ -34,7 +37,22 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 # `ImageLimits` replaces it.
 Image.MAX_IMAGE_PIXELS = None
 
+_MAX_JPEG_SCANS = 64
+_START_OF_SCAN = b"\xff\xda"  # within a scan's data this pair cannot occur: FF is followed by 00
+_BMP_RUN_LENGTH = (1, 2)  # BI_RLE8 and BI_RLE4
+
 _EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of each EXIF orientation upright."""
+
 _INTERPOLATION = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -51,11 +69,12 @@ class ImageLimits:
 
     Attributes:
         max_bytes: Size of the encoded image.
-        max_pixels: Width times height, of the image and of its resized form.
+        max_pixels: Width times height, of the image and of its resized form. Decoding takes up
+            to 24 bytes of memory for each (a WebP, the worst format).
     """
 
     max_bytes: int = 10 * 1024 * 1024
-    max_pixels: int = 50_000_000
+    max_pixels: int = 25_000_000
 
 
 def preprocess(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()) -> Pixels:
@@ -121,6 +140,10 @@ def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
         raise ImageTooLargeError(
             f"the image is too elongated: resized it would have {width}x{height} pixels"
         )
+    if image.format in ("JPEG", "MPO") and data.count(_START_OF_SCAN) > _MAX_JPEG_SCANS:
+        raise ImageError(f"the JPEG image has more than {_MAX_JPEG_SCANS} scans")
+    if image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTH:
+        raise ImageError("run-length encoded BMP images are not decoded")
     return image
 
 
@@ -132,24 +155,32 @@ def _decode(image: Image.Image, data: bytes) -> Image.Image:
     if decoded is None:
         image.load()
         decoded = image
-    return ImageOps.exif_transpose(decoded)
+    turn = _UPRIGHT.get(_orientation(image))
+    return decoded if turn is None else decoded.transpose(turn)
 
 
 def _decode_jpeg(image: Image.Image, data: bytes) -> Image.Image | None:
     """
-    Decode by simplejpeg; None if it objects.
+    Decode by simplejpeg; None if it objects to a stray byte between two markers.
 
-    It objects to whatever libjpeg warns of: to a truncated image, but to a stray byte between
-    two markers, too. Pillow tells the two apart.
+    It objects to whatever libjpeg warns of. Pillow would complete a truncated image with grey,
+    but shows one with stray bytes rightly, as every viewer does.
     """
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB" if image.mode == "RGB" else "GRAY")
-    except ValueError:
-        return None
-    decoded = Image.fromarray(pixels if image.mode == "RGB" else pixels[:, :, 0])
-    if orientation := image.getexif().get(_EXIF_ORIENTATION):
-        decoded.getexif()[_EXIF_ORIENTATION] = orientation
-    return decoded
+    except ValueError as error:
+        if "extraneous bytes before marker" in str(error):
+            return None
+        raise
+    return Image.fromarray(pixels if image.mode == "RGB" else pixels[:, :, 0])
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1, which is upright, if there is none that can be read."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # as in `_open`: whatever the block holds, the pixels are sound
+        return 1
 
 
 def _convert(image: Image.Image, spec: Preprocessing) -> Image.Image:
@@ -157,9 +188,13 @@ def _convert(image: Image.Image, spec: Preprocessing) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         upper = np.asarray(image).astype(np.uint32) >> 8
         image = Image.fromarray(upper.clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
+    if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode in ("RGBA", "LA", "PA"):
+        alpha = image.getchannel("A")
+        background = Image.new("RGB", image.size, "white")
+        background.paste(image.convert("RGB"), mask=alpha)
+        image = background
     if image.mode == "CMYK":
         image = image.convert("RGB")
     return image.convert("L" if spec.color == "L" else "RGB")

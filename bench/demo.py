@@ -7,6 +7,7 @@ over gRPC, the server's own metrics.
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sys
@@ -79,11 +80,13 @@ def _demonstrate() -> int:
             for (answer, _), data_label in zip(answers, map(str, digits.labels), strict=True)
         )
         _print_digits(files, digits.labels.tolist(), [answer for answer, _ in answers])
+        console.print(f"accuracy {correct / len(files):.4f}: {correct} of {len(files)} are right")
         console.print(f"throughput {len(files) / seconds:,.0f} images/s over gRPC")
         _print_times(answers)
 
         _title("4. What the server measured")
         lines = server.get("/metrics").splitlines()
+        _print_memory(lines)
         for text in (line for line in lines if line.startswith(SHOWN_METRICS)):
             console.print(text, markup=False, soft_wrap=True)
 
@@ -159,6 +162,21 @@ def _print_times(answers: Sequence[tuple[Classification, float]]) -> None:
     sizes = Counter(answer.timing.batch_size for answer, _ in answers)
     seen = ", ".join(f"{size}: {count}" for size, count in sorted(sizes.items()))
     console.print(f"images by the size of their batch: {seen}")
+
+
+def _print_memory(lines: Sequence[str]) -> None:
+    """Memory of the process, and what the manifest says of the model's, in MB."""
+    names = ("convoy_memory_bytes", "convoy_model_memory_bytes")
+    found = {
+        kind.group(1): float(line.rsplit(" ", 1)[1]) / 1e6
+        for line in lines
+        if line.startswith(names) and (kind := re.search('kind="([a-z_]+)"', line))
+    }
+    console.print(
+        f"memory of the server {found['resident']:.0f} MB, "
+        f"weights {found['weights']:.2f} MB, arena {found['arena_peak_at_load']:.2f} MB; "
+        "the lines of /metrics behind it all:"
+    )
 
 
 def _values(line: dict[str, object]) -> str:

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     max_queue_size: int = Field(1024, ge=1, description="Most images waiting per model.")
 
     max_image_bytes: int = Field(10 * MIB, ge=1, description="Size of one encoded image.")
-    max_image_pixels: int = Field(50_000_000, ge=1, description="Width x height of one image.")
+    max_image_pixels: int = Field(25_000_000, ge=1, description="Width x height of one image.")
     max_images_per_call: int = Field(256, ge=1, description="Images in one ClassifyBatch.")
     max_message_bytes: int = Field(64 * MIB, ge=1, description="Size of one gRPC message.")
 

@@ -50,9 +50,18 @@ class Running:
             while not condition():  # noqa: ASYNC110 - the server tells nobody of such changes
                 await asyncio.sleep(0.001)
 
+    def queue_depth(self, model: str = "tiny") -> float:
+        """Images that hold a place in the queue."""
+        return self.sample("convoy_queue_depth", model=model) or 0.0
+
     async def until_waiting(self, images: int, model: str = "tiny") -> None:
         """Wait until that many images hold a place in the queue."""
-        await self.until(lambda: self.sample("convoy_queue_depth", model=model) == images)
+        await self.until(lambda: self.queue_depth(model) == images)
+
+    async def until_running(self, calls: int) -> None:
+        """Wait until that many calls have arrived and none of them waits for the device."""
+        await self.until(lambda: self.server._lifecycle.in_flight == calls)
+        await self.until_waiting(0)
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]

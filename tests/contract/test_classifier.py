@@ -64,7 +64,10 @@ async def test_everyone_gets_their_own_answer(running: Running) -> None:
         answer = await running.classifier.Classify(request)
         return answer.predictions[0].class_index, answer.timing.batch_size
 
-    answers = await asyncio.gather(*(ask(first) for first in range(150)))
+    with running.device_held():
+        calls = [asyncio.create_task(ask(first)) for first in range(150)]
+        await running.until(lambda: running.queue_depth() > 100)
+    answers = await asyncio.gather(*calls)
     assert [index for index, _ in answers] == [tiny.answer(first) for first in range(150)]
     assert max(size for _, size in answers) > 1
 

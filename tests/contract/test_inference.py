@@ -94,7 +94,10 @@ async def test_requests_of_many_sizes_at_once(running: Running) -> None:
         response = await running.inference.ModelInfer(infer_request(*firsts))
         assert logits(response).argmax(1).tolist() == [tiny.answer(first) for first in firsts]
 
-    await asyncio.gather(*(ask(number) for number in range(100)))
+    with running.device_held():
+        calls = [asyncio.create_task(ask(number)) for number in range(100)]
+        await running.until(lambda: running.server._lifecycle.in_flight == 100)
+    await asyncio.gather(*calls)
     runs = running.sample("convoy_batch_size_count", model="tiny")
     assert runs is not None
     assert runs < 100

@@ -27,8 +27,7 @@ async def test_full_queue_refuses_at_once(serve: Serve) -> None:
         with running.device_held():
             # The first to arrive is taken out of the queue for the device.
             calls = [classify(running, 0)]
-            await running.until_waiting(0)
-            await running.until(lambda: running.server._batcher._scheduler.empty)
+            await running.until_running(1)
             calls += [classify(running, first) for first in range(1, 5)]
             await running.until_waiting(4)
             with pytest.raises(grpc.aio.AioRpcError) as failed:
@@ -46,8 +45,7 @@ async def test_cancelled_calls_free_their_places(running: Running) -> None:
     """
     with running.device_held():
         first = classify(running)
-        await running.until(lambda: running.server._lifecycle.in_flight == 1)
-        await running.until_waiting(0)
+        await running.until_running(1)
         leavers = [classify(running) for _ in range(5)]
         await running.until_waiting(5)
         for call in leavers:
@@ -65,7 +63,7 @@ async def test_deadline_that_passes_in_the_queue(running: Running) -> None:
     """
     with running.device_held():
         first = classify(running)
-        await running.until(lambda: running.server._lifecycle.in_flight == 1)
+        await running.until_running(1)
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await classify(running, timeout=0.05)
         assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -88,5 +86,5 @@ async def test_a_crowded_model_does_not_starve_another(serve: Serve, tmp_path: P
             )
             await running.until_waiting(1, "other")
         assert (await single).predictions[0].class_index == 3
-        assert (running.sample("convoy_queue_depth", model="tiny") or 0) > 50
+        assert running.queue_depth() > 50
         await asyncio.gather(*crowd)

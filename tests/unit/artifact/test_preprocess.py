@@ -58,6 +58,53 @@ def test_truncated(file_format: str, share: float) -> None:
         preprocess(data[: int(len(data) * share)], WHOLE)
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_truncated_jpeg_with_an_end(progressive: bool, share: float) -> None:
+    """
+    A JPEG that was cut and closed again is refused, too.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", progressive=progressive)
+    with pytest.raises(ImageError):
+        preprocess(data[: int(len(data) * share)] + b"\xff\xd9", WHOLE)
+
+
+def test_jpeg_of_many_scans() -> None:
+    """
+    A scan that is repeated a thousand times is refused before it is decoded; a real progressive
+    JPEG, of about ten, is not.
+    """
+    data = encode(gradient(size=(640, 480)), "JPEG", progressive=True)
+    preprocess(data, WHOLE)
+    end = len(data) - 2
+    last_scan = data[data.rindex(b"\xff\xda") : end]
+    with pytest.raises(ImageError, match="more than 64 scans"):
+        preprocess(data[:end] + last_scan * 1000 + data[end:], WHOLE)
+
+
+def test_run_length_encoded_bmp() -> None:
+    """
+    A BMP that Pillow would decode byte by byte in Python is refused.
+    """
+    data = bytearray(encode(gradient("L"), "BMP"))
+    data[30] = 1  # biCompression: BI_RLE8
+    with pytest.raises(ImageError, match="run-length"):
+        preprocess(bytes(data), WHOLE)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "JPEG"])
+def test_unreadable_exif(file_format: str) -> None:
+    """
+    EXIF data that is none does not spoil a sound image.
+    """
+    exif = b"Exif\0\0" + b"garbage!" * 3
+    data = encode(gradient(), file_format, exif=exif)
+    assert np.array_equal(
+        preprocess(data, WHOLE), preprocess(encode(gradient(), file_format), WHOLE)
+    )
+
+
 def test_stray_bytes_in_a_jpeg() -> None:
     """
     A JPEG that every viewer shows in spite of a warning is decoded, not refused.

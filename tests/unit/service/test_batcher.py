@@ -2,6 +2,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
 import pytest
@@ -434,3 +435,54 @@ async def test_two_models_share_one_device(executor: ThreadPoolExecutor) -> None
         gate.gate.set()
         await asyncio.gather(holder, *calls)
     assert order.index("quiet") <= 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_nothing_ever_hangs(executor: ThreadPoolExecutor, seed: int) -> None:
+    """
+    Whatever comes together, each caller ends in one of the ways it may, with its own answer.
+    """
+    random = Random(seed)
+    policy = BatchPolicy(
+        max_batch_size=random.choice([1, 3, 8]),
+        max_queue_delay_s=random.choice([0, 0, 0.001]),
+        max_queue_size=random.choice([8, 100]),
+    )
+    poisoned = frozenset(random.sample(range(100), 5))
+    loop = asyncio.get_running_loop()
+    outcomes: dict[int, int | BaseException] = {}
+    async with Batcher[int, int](executor) as batcher:
+        benches = [Bench(batcher, Model(fail_on=poisoned), policy) for _ in range(2)]
+
+        async def one(item: int) -> None:
+            async def prepare() -> int:
+                await turns(random.randrange(4))
+                return item
+
+            deadline = loop.time() + random.choice([-1, 0.001, 60, 60, 60])
+            queue = random.choice(benches).queue
+            try:
+                answer = await batcher.submit(queue, prepare, deadline=deadline)
+                outcomes[item] = answer.result
+            except BaseException as error:
+                outcomes[item] = error
+
+        calls = []
+        for item in range(100):
+            calls.append(asyncio.create_task(one(item)))
+            if random.random() < 0.2:
+                random.choice(calls).cancel()
+            if random.random() < 0.3:
+                await turns(random.randrange(10))
+        async with asyncio.timeout(20):
+            await asyncio.gather(*calls, return_exceptions=True)
+        assert all(bench.queue.admitted_size == bench.queue.ready_size == 0 for bench in benches)
+    for item, outcome in outcomes.items():
+        if isinstance(outcome, InferenceError):
+            assert item in poisoned
+        elif isinstance(outcome, int):
+            assert outcome == item * 10
+        else:
+            expected = (asyncio.CancelledError, QueueFullError, RequestExpiredError)
+            assert isinstance(outcome, expected)
+    assert any(isinstance(outcome, int) for outcome in outcomes.values())
