@@ -6,14 +6,21 @@ BIN := $(VENV)/bin
 PROTOS := proto/convoy/v1/classifier.proto proto/inference/grpc_service.proto
 EXTRAS ?= cpu,export,dev
 
+comma := ,
+INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
+
 .PHONY: help setup demo test test-slow check fmt proto serve bench clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-setup: $(VENV)/installed  ## Make .venv with everything for development
+setup: $(INSTALLED)  ## Make .venv with everything for development
 
-$(VENV)/installed: pyproject.toml constraints.txt
+# One environment holds one choice of extras: the runtimes of cpu and gpu must never meet.
+$(INSTALLED): pyproject.toml constraints.txt
+	@for other in $(filter-out $@,$(wildcard $(VENV)/installed-*)); do \
+	    echo "$(VENV) holds other extras ($$other): run make clean, or choose another VENV"; exit 1; \
+	done
 	@echo "Setting up $(VENV): once; with PyTorch about 6 GB and some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
@@ -42,7 +49,7 @@ fmt: setup  ## Format code and API
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format --write
 
-OUT ?= .
+OUT := .
 proto: setup  ## Generate convoy/pb anew from proto/
 	@mkdir -p $(OUT)
 	$(BIN)/python -m grpc_tools.protoc -Iconvoy/pb=proto --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) $(PROTOS)

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+MODEL_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+ModelName = Annotated[str, Field(pattern=MODEL_NAME)]
 """Name of a model: also a folder's name, a metric's label and a health check's service."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -104,22 +105,37 @@ class OutputTensor(_Part):
 
 
 class Training(_Part):
-    """What the weights were made from. `recipe` holds the recipe as it was."""
+    """
+    What the weights were made from.
+
+    Attributes:
+        data: Name of the data set.
+        data_source: Where its images come from.
+        recipe: The recipe as it was.
+    """
 
     data: str
+    data_source: str
     images: int = Field(ge=1)
     seed: int
     recipe: dict[str, Any]
-    source: str
 
 
 class Evaluation(_Part):
-    """Share of correct answers in `[0, 1]`, on images that no choice was made on."""
+    """
+    Share of correct answers in `[0, 1]`, on images that no choice was made on.
+
+    Attributes:
+        source: `measured` by the export itself, or who published the figure.
+        images: How many images are behind it.
+        top5: None where there are no more than five classes.
+    """
 
     data: str
+    source: str
     images: int = Field(ge=1)
     top1: float = Field(ge=0, le=1)
-    top5: float = Field(ge=0, le=1)
+    top5: float | None = Field(None, ge=0, le=1)
 
 
 class Memory(_Part):
@@ -142,6 +158,7 @@ class Manifest(_Part):
     Describes one version of one model.
 
     Attributes:
+        source: The paper of the architecture, or where an imported graph comes from.
         labels: Names of the classes, in the order of the output.
         macs: Multiply-accumulates of convolutions and linear layers for one image.
         golden_tolerance: Largest difference from the golden logits, as a share of their range.
@@ -152,6 +169,7 @@ class Manifest(_Part):
     name: ModelName
     version: int = Field(ge=1)
     architecture: str
+    source: str
     labels: tuple[str, ...] = Field(min_length=2)
     input: InputTensor
     outputs: tuple[OutputTensor, ...] = Field(min_length=1)
@@ -163,10 +181,11 @@ class Manifest(_Part):
     precision: Literal["float32", "float16", "int8"]
     opset: int
     training: Training | None = None
-    evaluation: Evaluation | None = None
+    evaluations: tuple[Evaluation, ...] = ()
     memory: Memory | None = None
     golden_tolerance: float = Field(1e-4, gt=0, lt=1)
     model_sha256: Sha256
+    golden_sha256: Sha256
     tools: dict[str, str]
     created_at: datetime
 

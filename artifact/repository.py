@@ -7,13 +7,13 @@ a folder that was complete before it got its name.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,14 +25,15 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from artifact.errors import ArtifactError, RepositoryError
-from artifact.manifest import Manifest
+from artifact.manifest import MODEL_NAME, Manifest
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_NAME = re.compile(MODEL_NAME)
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_WRITING = ".writing-"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,9 +95,11 @@ class ModelRepository:
         Read one artifact and prove that it is whole.
 
         Raises:
-            ArtifactError: If a file is missing, damaged, unexpected or not what the manifest
-                says. The message names the file and the field.
+            ArtifactError: If there is no such version, or a file is missing, damaged, unexpected
+                or not what the manifest says. The message names the file and the field.
         """
+        if version not in self.versions(name):
+            raise ArtifactError(f"{self.root}: holds no version {version} of a model {name!r}")
         folder = self.root / name / str(version)
         _check_files(folder)
         manifest = _read_manifest(folder / MANIFEST_FILE)
@@ -105,28 +108,26 @@ class ModelRepository:
                 f"{folder / MANIFEST_FILE}: says {manifest.name} version {manifest.version}, "
                 f"but lies in the folder of {name} version {version}"
             )
-        model_path = folder / MODEL_FILE
-        if (sha256 := file_sha256(model_path)) != manifest.model_sha256:
-            raise ArtifactError(
-                f"{model_path}: SHA-256 is {sha256}, "
-                f"but model_sha256 in the manifest is {manifest.model_sha256}"
-            )
-        return Artifact(manifest, _read_golden(folder / GOLDEN_FILE, manifest), model_path)
+        model_path, golden_path = folder / MODEL_FILE, folder / GOLDEN_FILE
+        _check_sha256(model_path, "model_sha256", manifest.model_sha256)
+        _check_sha256(golden_path, "golden_sha256", manifest.golden_sha256)
+        return Artifact(manifest, _read_golden(golden_path, manifest), model_path)
 
-    def check_writable(self) -> None:
+    def check_writable(self, name: str) -> None:
         """
-        Prove that artifacts can be written; makes the folder if it is not there.
+        Prove that versions of *name* can be written; makes its folder if it is not there.
 
         Raises:
             RepositoryError: If they cannot.
         """
+        folder = self.root / name
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
             raise RepositoryError(
-                f"cannot write to the model repository {self.root}: {error.strerror}"
+                f"cannot write to the model repository {folder}: {error.strerror}"
             ) from error
 
     @contextmanager
@@ -135,25 +136,29 @@ class ModelRepository:
         Give a folder to write a new version of *name* into, and the number it will get.
 
         The version appears when the block ends, whole, or not at all if it raises (Ctrl-C
-        included).
+        included). What a writer left behind that was killed is removed by the next one.
 
         Raises:
             RepositoryError: If the folder cannot be written, or another writer took the number.
         """
-        self.check_writable()
+        self.check_writable(name)
         parent = self.root / name
-        parent.mkdir(exist_ok=True)
         version = max(self.versions(name), default=0) + 1
-        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=parent))
+        _remove_abandoned(parent)
+        folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=parent))
+        lock = os.open(folder, os.O_RDONLY)
         try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield folder, version
             folder.chmod(0o755)
             for path in (*folder.iterdir(), folder):
                 _flush_to_disk(path)
             folder.rename(parent / str(version))
+            _flush_to_disk(parent)
         except OSError as error:
             raise RepositoryError(f"cannot write {parent / str(version)}: {error}") from error
         finally:
+            os.close(lock)
             shutil.rmtree(folder, ignore_errors=True)
 
     @staticmethod
@@ -181,6 +186,26 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in lower-case hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the folders of writers that were killed: nobody holds their lock any more."""
+    for folder in parent.glob(f"{_WRITING}*"):
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            pass  # its writer is still at work
+        finally:
+            os.close(lock)
+
+
+def _check_sha256(path: Path, field: str, expected: str) -> None:
+    if (sha256 := file_sha256(path)) != expected:
+        raise ArtifactError(
+            f"{path}: SHA-256 is {sha256}, but {field} in the manifest is {expected}"
+        )
 
 
 def _check_files(folder: Path) -> None:
@@ -211,9 +236,9 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _read_golden(path: Path, manifest: Manifest) -> Golden:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             golden = Golden(arrays["images"], arrays["logits"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile and zlib share no base class for a bad file
         raise ArtifactError(f"{path}: damaged: {error}") from error
     count = len(golden.images)
     if golden.images.shape != (count, *manifest.input.item_shape) or not count:
@@ -222,6 +247,8 @@ def _read_golden(path: Path, manifest: Manifest) -> Golden:
         raise ArtifactError(f"{path}: images are {golden.images.dtype}")
     if golden.logits.shape != (count, len(manifest.labels)):
         raise ArtifactError(f"{path}: logits have shape {list(golden.logits.shape)}")
+    if golden.logits.dtype != np.float32 or not np.isfinite(golden.logits).all():
+        raise ArtifactError(f"{path}: logits are not finite float32")
     return golden
 
 

@@ -59,8 +59,7 @@ def _demonstrate() -> int:
     _title("1. Train LeNet-5 and export it")
     command = [sys.executable, "-m", "convoy", "export", MODEL]
     subprocess.run([*command, "--model-repository", str(repository)], check=True)
-    evaluation = ModelRepository(repository).read(MODEL, 1).manifest.evaluation
-    assert evaluation is not None
+    (evaluation,) = ModelRepository(repository).read(MODEL, 1).manifest.evaluations
 
     _title("2. Serve it")
     digits = data.load("mnist5k").test

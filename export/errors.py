@@ -11,5 +11,9 @@ class DataError(ExportError):
     """The data set is unknown, empty or damaged."""
 
 
+class TrainingError(ExportError):
+    """The training went astray: its loss is no number any more."""
+
+
 class ProofError(ExportError):
     """The exported graph does not answer as the network does; nothing was written."""

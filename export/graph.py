@@ -109,17 +109,20 @@ def prove(
         The largest difference between logits, as a share of their range.
 
     Raises:
-        ProofError: If it exceeds `PROOF_TOLERANCE`, or an answer differs.
+        ProofError: If it exceeds `PROOF_TOLERANCE`, an answer differs, or the graph does not run.
     """
     noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
     worst = 0.0
     for batch_size in batch_sizes:
         for batch in (images[:batch_size], noise[:batch_size]):
             expected = torch_logits(servable, batch)
-            (actual,) = session.run(["logits"], {INPUT_NAME: batch})
+            try:
+                (actual,) = session.run(["logits"], {INPUT_NAME: batch})
+            except Exception as error:  # ONNX Runtime's errors share no base class
+                raise ProofError(f"at batch {batch_size} the graph fails: {error}") from error
             difference = float(np.abs(actual - expected).max() / np.ptp(expected))
             worst = max(worst, difference)
-            if difference > PROOF_TOLERANCE:
+            if not difference <= PROOF_TOLERANCE:  # nor is it if it is not a number
                 raise ProofError(
                     f"at batch {batch_size} the graph's logits differ from PyTorch's by "
                     f"{difference:.1e} of their range; at most {PROOF_TOLERANCE:.0e} is allowed"

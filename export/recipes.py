@@ -1,6 +1,6 @@
 """How each architecture is trained: frozen data, every number with its unit and source.
 
-A recipe is chosen on validation images only (`convoy export NAME --validate`), never on test
+A recipe is chosen on validation images only (`convoy export NAME --validate-only`), never on test
 images.
 """
 

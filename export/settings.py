@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
@@ -24,11 +23,13 @@ class ExportSettings(BaseSettings):
 
     architecture: CliPositionalArg[str] = Field(description="Name of the network, such as lenet5.")
     data: str = Field("mnist5k", description="mnist5k, or folder:PATH with one folder per class.")
-    seed: int = Field(0, ge=0, description="Of the first weights, order and augmentation.")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Of the first weights, order and augmentation."
+    )
     epochs: int = Field(0, ge=0, description="Passes over the images; 0 takes the recipe's.")
     model_repository: Path = Field(Path("model_repository"), description="Where artifacts go.")
-    name: ModelName | Literal[""] = Field(
-        "", description="Name of the model; that of the network if empty."
+    name: ModelName | None = Field(
+        None, description="Name of the model; that of the network if it is not given."
     )
     validate_only: CliImplicitFlag[bool] = Field(
         False,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.errors import TrainingError
 from export.recipes import Affine, Recipe
 
 
@@ -69,14 +70,18 @@ def train(
 
     Args:
         network: Takes normalised float32 `[N, C, H, W]`, gives logits.
-        pixels: uint8 `[N, H, W, C]`.
+        pixels: uint8 `[N, H, W, C]`, N at least 2.
         labels: int64 `[N]`.
         seed: Of the order of images and of their augmentation.
         report: Called after each step.
+
+    Raises:
+        TrainingError: If the loss is not finite.
     """
     random = torch.Generator().manual_seed(seed)
-    inputs = Normalize(recipe.mean, recipe.std)(pixels)
-    total = math.ceil(len(inputs) / recipe.batch_size) * recipe.epochs
+    normalize = Normalize(recipe.mean, recipe.std)
+    steps = len(_batches(torch.arange(len(pixels)), recipe.batch_size))
+    total = steps * recipe.epochs
     optimizer = torch.optim.SGD(
         _decay_groups(network, recipe.weight_decay),
         recipe.learning_rate,
@@ -87,16 +92,19 @@ def train(
         optimizer, recipe.learning_rate, total_steps=total
     )
     # Pixels that move in from outside are black; grid_sample fills with 0.
-    black = Normalize(recipe.mean, recipe.std)(torch.zeros_like(pixels[:1]))
+    black = normalize(torch.zeros_like(pixels[:1]))
     network.train()
     done = 0
     for epoch in range(1, recipe.epochs + 1):
         loss_sum, correct, seen = 0.0, 0, 0
-        order = torch.randperm(len(inputs), generator=random)
-        for batch in torch.split(order, recipe.batch_size):
-            images = distort(inputs[batch] - black, recipe.augmentation, random) + black
+        order = torch.randperm(len(pixels), generator=random)
+        for batch in _batches(order, recipe.batch_size):
+            inputs = normalize(pixels[batch])
+            images = distort(inputs - black, recipe.augmentation, random) + black
             logits = network(images)
             loss = F.cross_entropy(logits, labels[batch])
+            if not torch.isfinite(loss):
+                raise TrainingError(f"the loss became {loss.item()} in epoch {epoch}")
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -122,6 +130,14 @@ def distort(images: Tensor, affine: Affine, random: torch.Generator) -> Tensor:
     second = torch.stack([sin, cos, draw(affine.translation)], dim=1)
     grid = F.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
+
+
+def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Split *order*; a last batch of one joins the one before it: batch norm needs two images."""
+    batches = list(torch.split(order, batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def _decay_groups(network: nn.Module, weight_decay: float) -> Iterator[dict[str, object]]:

@@ -16,7 +16,7 @@ from service.batcher import Answer, Batcher
 from service.decoding import Decoder
 from service.errors import InvalidArgumentError
 from service.metrics import ModelMetrics
-from service.runtime import Outputs, Session
+from service.runtime import Outputs, Session, softmax
 from service.scheduler import BatchPolicy
 
 MAX_TOP_K = 1000
@@ -178,10 +178,7 @@ class ServedModel:
     def _probabilities(self, outputs: Outputs) -> npt.NDArray[Any]:
         if output := self.manifest.output("probabilities"):
             return outputs[output.name]
-        logits = outputs[self.manifest.outputs[0].name]
-        exponentials: npt.NDArray[Any] = np.exp(logits - logits.max(axis=1, keepdims=True))
-        exponentials /= exponentials.sum(axis=1, keepdims=True)
-        return exponentials
+        return softmax(outputs[self.manifest.outputs[0].name])
 
     def _run(self, items: Sequence[npt.NDArray[Any]]) -> Sequence[Outputs]:
         """Run one batch; called in the device's thread."""

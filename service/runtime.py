@@ -91,23 +91,46 @@ class Session:
     def _replay_golden(self, artifact: Artifact) -> None:
         """Prove that this provider on this machine answers as the reference did."""
         manifest, golden = artifact.manifest, artifact.golden
-        output = manifest.output("logits") or manifest.outputs[0]
         try:
-            actual = self.run(golden.images)[output.name]
+            outputs = self.run(golden.images)
         except Exception as error:
             raise StartError(f"{artifact.model_path}: the golden images fail: {error}") from error
-        if actual.shape != golden.logits.shape:
+        for name, values in outputs.items():
+            if values.shape != golden.logits.shape or values.dtype != np.float32:
+                raise StartError(
+                    f"{artifact.model_path}: {name} has shape {list(values.shape)} and type "
+                    f"{values.dtype}, the golden answers have {list(golden.logits.shape)} and "
+                    "float32"
+                )
+        proven = manifest.output("logits") or manifest.outputs[0]
+        self._check_drift(artifact, proven.name, outputs[proven.name], golden.logits)
+        probabilities = manifest.output("probabilities")
+        if probabilities is not None and proven.kind == "logits":
+            expected = softmax(golden.logits)
+            self._check_drift(artifact, probabilities.name, outputs[probabilities.name], expected)
+
+    def _check_drift(
+        self,
+        artifact: Artifact,
+        name: str,
+        actual: npt.NDArray[Any],
+        expected: npt.NDArray[Any],
+    ) -> None:
+        tolerance = artifact.manifest.golden_tolerance
+        drift = float(np.abs(actual - expected).max() / np.ptp(expected))
+        same = (actual.argmax(1) == expected.argmax(1)).all()
+        if not drift <= tolerance or not same:
             raise StartError(
-                f"{artifact.model_path}: {output.name} has shape {list(actual.shape)}, "
-                f"the golden answers have {list(golden.logits.shape)}"
+                f"{artifact.model_path}: on {self.provider} {name} drift from the golden ones "
+                f"by {drift:.1e} of their range; {tolerance:.0e} is allowed"
             )
-        drift = float(np.abs(actual - golden.logits).max() / np.ptp(golden.logits))
-        same = (actual.argmax(1) == golden.logits.argmax(1)).all()
-        if not drift <= manifest.golden_tolerance or not same:
-            raise StartError(
-                f"{artifact.model_path}: on {self.provider} the answers drift from the golden "
-                f"ones by {drift:.1e} of their range; {manifest.golden_tolerance:.0e} is allowed"
-            )
+
+
+def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Probabilities of logits `[N, classes]`, row by row."""
+    exponentials: npt.NDArray[Any] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials
 
 
 def _open(artifact: Artifact, device: Device) -> tuple[onnxruntime.InferenceSession, str]:

@@ -19,6 +19,7 @@ from artifact.manifest import (
     Preprocessing,
 )
 from artifact.repository import (
+    GOLDEN_FILE,
     MODEL_FILE,
     Golden,
     ModelRepository,
@@ -45,12 +46,21 @@ def answer(first: int) -> int:
     return first % CLASSES
 
 
-def graph(*, repeats: int = 0) -> onnx.ModelProto:
+def graph(
+    *,
+    repeats: int = 0,
+    nothing: float = 0,
+    softmax_axis: int = 1,
+    probabilities: int = CLASSES,
+) -> onnx.ModelProto:
     """
     A graph that looks up its logits by the first pixel; it fails from `POISON` on.
 
     Args:
         repeats: Matrix products of 256x256 done beside, per batch, to take time.
+        nothing: What the logits are spoilt with: 0 leaves them right.
+        softmax_axis: 1 is right.
+        probabilities: Width of that output.
     """
     table = np.zeros((POISON, CLASSES), np.float32)
     table[np.arange(POISON), np.arange(POISON) % CLASSES] = 10
@@ -72,14 +82,16 @@ def graph(*, repeats: int = 0) -> onnx.ModelProto:
         helper.make_node("ReduceSum", [f"product{repeats}"], ["total"], keepdims=0),
         helper.make_node("Mul", ["total", "nothing"], ["naught"]),
         helper.make_node("Add", ["looked_up", "naught"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("Softmax", ["logits"], ["soft"], axis=softmax_axis),
+        helper.make_node("Gather", ["soft", "columns"], ["probabilities"], axis=1),
     ]
     constants: dict[str, np.ndarray] = {
         "flat_shape": np.array([-1, SIDE * SIDE], np.int64),
         "zero": np.array(0, np.int64),
         "table": table,
         "work": work,
-        "nothing": np.array(0, np.float32),
+        "nothing": np.array(nothing, np.float32),
+        "columns": np.arange(probabilities) % CLASSES,
     }
     body = helper.make_graph(
         nodes,
@@ -87,7 +99,7 @@ def graph(*, repeats: int = 0) -> onnx.ModelProto:
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIDE, SIDE, 1])],
         [
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES]),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", CLASSES]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", probabilities]),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -98,20 +110,38 @@ def graph(*, repeats: int = 0) -> onnx.ModelProto:
 
 
 def write(
-    root: Path, name: str = "tiny", *, model: onnx.ModelProto | None = None, **changes: Any
+    root: Path,
+    name: str = "tiny",
+    *,
+    model: onnx.ModelProto | None = None,
+    golden: Golden | None = None,
+    **changes: Any,
 ) -> Manifest:
-    """Write a new version of a tiny artifact; *changes* replace fields of its manifest."""
+    """
+    Write a new version of a tiny artifact.
+
+    Args:
+        golden: Replaces the golden answers, which are right.
+        changes: Replace fields of its manifest.
+    """
     with ModelRepository(root).writing(name) as (folder, version):
         onnx.save(model or graph(), folder / MODEL_FILE)
-        images = np.concatenate([pixels(first) for first in range(4)])
-        logits = np.zeros((4, CLASSES), np.float32)
-        logits[np.arange(4), [answer(first) for first in range(4)]] = 10
-        write_golden(folder, Golden(images, logits))
-        made = manifest(
-            name=name, version=version, model_sha256=file_sha256(folder / MODEL_FILE), **changes
-        )
+        write_golden(folder, golden or right_golden())
+        hashes = {
+            "model_sha256": file_sha256(folder / MODEL_FILE),
+            "golden_sha256": file_sha256(folder / GOLDEN_FILE),
+        }
+        made = manifest(**({"name": name, "version": version} | hashes | changes))
         write_manifest(folder, made)
     return made
+
+
+def right_golden() -> Golden:
+    """Four images and what the graph answers."""
+    images = np.concatenate([pixels(first) for first in range(4)])
+    logits = np.zeros((4, CLASSES), np.float32)
+    logits[np.arange(4), [answer(first) for first in range(4)]] = 10
+    return Golden(images, logits)
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -120,6 +150,7 @@ def manifest(**changes: Any) -> Manifest:
         "name": "tiny",
         "version": 1,
         "architecture": "tiny",
+        "source": "made for tests",
         "labels": tuple(f"class {index}" for index in range(CLASSES)),
         "input": InputTensor(
             name="image", dtype="uint8", layout="NHWC", channels=1, height=SIDE, width=SIDE
@@ -139,6 +170,7 @@ def manifest(**changes: Any) -> Manifest:
         "opset": 20,
         "memory": Memory(batch_size=8, weights_bytes=4000, arena_peak_bytes=1000),
         "model_sha256": "0" * 64,
+        "golden_sha256": "0" * 64,
         "tools": {"onnx": onnx.__version__},
         "created_at": datetime(2026, 1, 1, tzinfo=UTC),
     }

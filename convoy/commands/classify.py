@@ -30,7 +30,11 @@ class ClassifySettings(BaseSettings):
     """Classify image files, and those in folders, by a running server."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy classify"
+        frozen=True,
+        env_prefix="CONVOY_",
+        cli_kebab_case=True,
+        cli_prog_name="convoy classify",
+        cli_shortcuts={"print-json": "json", "print-csv": "csv"},
     )
 
     paths: CliPositionalArg[list[Path]] = Field(description="Image files and folders of them.")
@@ -39,8 +43,8 @@ class ClassifySettings(BaseSettings):
     top_k: int = Field(5, ge=1, le=1000, description="How many classes to show.")
     timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Longest wait for one answer.")
     concurrency: int = Field(32, ge=1, description="Images on their way at once.")
-    json_: CliImplicitFlag[bool] = Field(False, alias="json", description="Print JSON.")
-    csv_: CliImplicitFlag[bool] = Field(False, alias="csv", description="Print CSV.")
+    print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
+    print_csv: CliImplicitFlag[bool] = Field(False, description="Print CSV.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,9 @@ def main(arguments: list[str]) -> int:
     except (ConvoyError, FileNotFoundError) as error:
         print(f"convoy classify: {error}", file=sys.stderr)
         return 1
-    if chosen.json_:
+    if chosen.print_json:
         print(json.dumps([_as_dict(row) for row in rows], indent=2))
-    elif chosen.csv_:
+    elif chosen.print_csv:
         _print_csv(rows)
     else:
         _print_table(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from convoy.commands import settings
@@ -19,6 +20,8 @@ def main(arguments: list[str]) -> int:
     from export.errors import ExportError
     from export.run import export
 
+    # Whoever stops a container sends SIGTERM: end as by Ctrl-C, with nothing left half-written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         export(chosen, Console(highlight=False, markup=False, soft_wrap=True))
     except (ExportError, RepositoryError) as error:

@@ -21,12 +21,16 @@ class ModelsSettings(BaseSettings):
     """List the models of a running server."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy models"
+        frozen=True,
+        env_prefix="CONVOY_",
+        cli_kebab_case=True,
+        cli_prog_name="convoy models",
+        cli_shortcuts={"print-json": "json"},
     )
 
     address: str = Field(DEFAULT_ADDRESS, description="host:port of the server.")
     timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Longest wait.")
-    json_: CliImplicitFlag[bool] = Field(False, alias="json", description="Print JSON.")
+    print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +42,7 @@ def main(arguments: list[str]) -> int:
     except ConvoyError as error:
         print(f"convoy models: {error}", file=sys.stderr)
         return 1
-    if chosen.json_:
+    if chosen.print_json:
         print(json.dumps([dataclasses.asdict(model) for model in models], indent=2))
     else:
         _print_table(models)

@@ -23,7 +23,7 @@ def read(settings: type[S], arguments: list[str]) -> S:
     except ValidationError as error:
         command = settings.model_config.get("cli_prog_name")
         for problem in error.errors(include_url=False):
-            flag = "--" + "-".join(map(str, problem["loc"])).replace("_", "-")
-            where = f"{flag}: " if problem["loc"] else ""
+            name = str(problem["loc"][0]) if problem["loc"] else ""
+            where = f"--{name.replace('_', '-')} or CONVOY_{name.upper()}: " if name else ""
             print(f"{command}: {where}{problem['msg']}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -67,6 +67,20 @@ async def test_classify_json(
     assert "notes.txt" not in rows
 
 
+async def test_json_by_variable(
+    running: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Every option is a variable, too, and no variable without the prefix is one.
+    """
+    monkeypatch.setenv("JSON", "/not/a/boolean")
+    monkeypatch.setenv("CSV", "/not/a/boolean")
+    monkeypatch.setenv("CONVOY_ADDRESS", running.address)
+    monkeypatch.setenv("CONVOY_PRINT_JSON", "1")
+    assert await convoy("models") == 0
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "tiny"
+
+
 async def test_classify_csv(
     running: Running, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

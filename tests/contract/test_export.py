@@ -16,7 +16,7 @@ pytest.importorskip("torch", reason="export needs PyTorch")
 
 from convoy.__main__ import main
 from export import data, run
-from export.errors import ExportError
+from export.errors import DataError, ExportError
 from export.settings import ExportSettings
 
 
@@ -49,12 +49,13 @@ def test_manifest_tells_all(exported: tuple[Path, str]) -> None:
     assert manifest.training is not None
     assert (manifest.training.data, manifest.training.images) == ("mnist5k", 4000)
     assert manifest.training.recipe["epochs"] == 1
-    assert manifest.evaluation is not None
-    assert manifest.evaluation.images == 1000
-    assert 0.5 < manifest.evaluation.top1 <= manifest.evaluation.top5 <= 1
+    (evaluation,) = manifest.evaluations
+    assert (evaluation.source, evaluation.images) == ("measured", 1000)
+    assert evaluation.top5 is not None
+    assert 0.5 < evaluation.top1 <= evaluation.top5 <= 1
     assert manifest.memory is not None
     assert manifest.memory.batch_size == manifest.max_batch_size == 32
-    assert set(run.TOOLS) < set(manifest.tools)
+    assert {"convoy", "torch", "onnxruntime", "pillow", "simplejpeg"} < set(manifest.tools)
 
 
 def test_summary_and_progress(exported: tuple[Path, str]) -> None:
@@ -79,8 +80,7 @@ def test_server_answers_as_export_measured(exported: tuple[Path, str]) -> None:
         [image_to_input(test.image(index), artifact.manifest) for index in range(len(test))]
     )
     correct = (session.run(batch)["logits"].argmax(1) == test.labels).sum()
-    assert artifact.manifest.evaluation is not None
-    assert correct == round(artifact.manifest.evaluation.top1 * len(test))
+    assert correct == round(artifact.manifest.evaluations[0].top1 * len(test))
 
 
 def test_folder_of_images(tmp_path: Path) -> None:
@@ -100,8 +100,9 @@ def test_folder_of_images(tmp_path: Path) -> None:
     )
     manifest = ModelRepository(root).read("binary", 1).manifest
     assert manifest.labels == ("one", "zero")
-    assert manifest.evaluation is not None
-    assert manifest.evaluation.images == 20
+    (evaluation,) = manifest.evaluations
+    assert (evaluation.images, evaluation.top5) == (20, None)
+    assert str(tmp_path) not in manifest.model_dump_json()
 
 
 def test_validation_writes_nothing(tmp_path: Path) -> None:
@@ -115,7 +116,13 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("where", ["train", "prove"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("export.training.train", "export.graph.export_onnx", "export.graph.prove"),
+        *("export.run.write_golden", "export.measure.measure_memory", "pathlib.Path.rename"),
+    ],
+)
 def test_interrupted_export_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -126,7 +133,7 @@ def test_interrupted_export_leaves_nothing(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"export.{'training' if where == 'train' else 'graph'}.{where}", interrupt)
+    monkeypatch.setattr(where, interrupt)
     with pytest.raises(KeyboardInterrupt):
         run.export(settings(tmp_path), Console(file=io.StringIO()))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -145,6 +152,25 @@ def test_unwritable_repository_is_told_before_the_training(
         run.export(settings(tmp_path / "file"), Console(file=io.StringIO()))
 
 
+def test_damaged_test_image_is_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nobody waits for a training that cannot be evaluated.
+    """
+    for name in ("one", "two"):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for index in range(10):
+            (folder / f"{index}.png").write_bytes(b"no image")
+    monkeypatch.setattr("export.run._train", pytest.fail)
+    with pytest.raises(DataError, match="the bytes are not"):
+        run.export(
+            settings(tmp_path / "models", data=f"folder:{tmp_path / 'images'}"),
+            Console(file=io.StringIO()),
+        )
+
+
 def test_unknown_architecture(tmp_path: Path) -> None:
     """
     A name that is no architecture is refused with those that are.
@@ -158,7 +184,8 @@ def test_unknown_architecture(tmp_path: Path) -> None:
     [
         (["lenet6"], 1, "unknown architecture 'lenet6'"),
         (["lenet5", "--data", "cifar"], 1, "unknown data set 'cifar'"),
-        (["lenet5", "--name", "../up"], 2, "--name"),
+        (["lenet5", "--name", "../up"], 2, "--name or convoy_name:"),
+        (["lenet5", "--seed", str(2**63)], 2, "--seed or convoy_seed:"),
         (["lenet5", "--epochs", "-1"], 2, "--epochs"),
         ([], 2, "architecture"),
     ],
@@ -178,4 +205,6 @@ def test_command_line_errors(
     except SystemExit as stopped:
         found = int(stopped.code or 0)
     assert found == code
-    assert message in capsys.readouterr().err.lower().replace("--data:", "")
+    error = capsys.readouterr().err.lower()
+    assert message in error
+    assert "traceback" not in error

@@ -1,12 +1,13 @@
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from artifact.errors import ArtifactError, RepositoryError
-from artifact.repository import ModelRepository
+from artifact.repository import Golden, ModelRepository, file_sha256
 from tests import tiny
 
 
@@ -81,14 +82,34 @@ def test_folders_that_are_no_models(tmp_path: Path) -> None:
     assert repository.versions("tiny") == [1]
 
 
-@pytest.mark.parametrize("name", ["..", "../tiny", "/etc", ""])
+@pytest.mark.parametrize("name", ["..", "../tiny", "../../models/tiny", "/etc", ""])
 def test_names_that_climb_out(tmp_path: Path, name: str) -> None:
     """
     No name reaches a folder outside of the repository.
     """
-    tiny.write(tmp_path)
-    (tmp_path / "tiny" / "inner").mkdir()
-    assert ModelRepository(tmp_path / "tiny" / "inner").versions(name) == []
+    tiny.write(tmp_path / "models")
+    (tmp_path / "models" / "inner").mkdir()
+    repository = ModelRepository(tmp_path / "models" / "inner")
+    assert repository.versions(name) == []
+    with pytest.raises(ArtifactError, match="no version 1 of a model"):
+        repository.read(name, 1)
+
+
+def test_abandoned_writings_are_removed(tmp_path: Path) -> None:
+    """
+    What a killed writer left is removed by the next; what another one is at work on is not.
+    """
+    repository = ModelRepository(tmp_path)
+    (tmp_path / "tiny" / ".writing-dead").mkdir(parents=True)
+    (tmp_path / "tiny" / ".writing-dead" / "model.onnx").write_bytes(b"half")
+
+    def write_during_another() -> None:
+        with repository.writing("tiny") as (folder, _):
+            tiny.write(tmp_path)
+            assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == [folder.name, "1"]
+
+    with pytest.raises(RepositoryError, match="cannot write"):
+        write_during_another()  # the other one took its number
 
 
 def _truncate_model(folder: Path) -> None:
@@ -102,10 +123,6 @@ def _edit_manifest(**changes: object) -> Callable[[Path], None]:
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     return edit
-
-
-def _write_wrong_golden(folder: Path) -> None:
-    np.savez(folder / "golden.npz", images=np.zeros((1, 2)), logits=np.zeros((1, 5)))
 
 
 @pytest.mark.parametrize(
@@ -122,8 +139,8 @@ def _write_wrong_golden(folder: Path) -> None:
         (_edit_manifest(surprise=1), r"manifest\.json: surprise: "),
         (_edit_manifest(name="other"), "says other version 1"),
         (_edit_manifest(version=2), "says tiny version 2"),
-        (lambda folder: (folder / "golden.npz").write_bytes(b"PK"), r"golden\.npz: damaged"),
-        (_write_wrong_golden, r"golden\.npz: images have shape \[1, 2\]"),
+        (lambda folder: (folder / "golden.npz").write_bytes(b"PK"), r"golden\.npz: SHA-256 is"),
+        (_edit_manifest(golden_sha256="0" * 64), "golden_sha256 in the manifest is 0000"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
@@ -136,6 +153,42 @@ def test_damage_is_named(tmp_path: Path, damage: Callable[[Path], None], message
         ModelRepository(tmp_path).read("tiny", 1)
 
 
+@pytest.mark.parametrize(
+    ("golden", "message"),
+    [
+        (Golden(np.zeros((1, 2), np.uint8), np.zeros((1, 5), np.float32)), r"shape \[1, 2\]"),
+        (Golden(np.zeros((0, 4, 4, 1), np.uint8), np.zeros((0, 5), np.float32)), "shape"),
+        (Golden(np.zeros((1, 4, 4, 1)), np.zeros((1, 5), np.float32)), "images are float64"),
+        (Golden(np.zeros((1, 4, 4, 1), np.uint8), np.zeros((1, 4), np.float32)), "logits have"),
+        (Golden(np.zeros((1, 4, 4, 1), np.uint8), np.full((1, 5), np.nan, np.float32)), "finite"),
+    ],
+)
+def test_golden_answers_that_do_not_fit(tmp_path: Path, golden: Golden, message: str) -> None:
+    """
+    Golden images and answers must be those of the model that the manifest describes.
+    """
+    tiny.write(tmp_path, golden=golden)
+    with pytest.raises(ArtifactError, match=message):
+        ModelRepository(tmp_path).read("tiny", 1)
+
+
+def test_golden_file_that_is_none(tmp_path: Path) -> None:
+    """
+    A file with the right hash and the wrong content is damaged all the same.
+    """
+    tiny.write(tmp_path)
+    folder = tmp_path / "tiny" / "1"
+    whole = (folder / "golden.npz").read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[random.integers(len(whole))] ^= 1 << random.integers(8)
+        (folder / "golden.npz").write_bytes(damaged)
+        _edit_manifest(golden_sha256=file_sha256(folder / "golden.npz"))(folder)
+        with suppress(ArtifactError):  # and no other error
+            ModelRepository(tmp_path).read("tiny", 1)
+
+
 def test_each_missing_field_is_named(tmp_path: Path) -> None:
     """
     Whatever is missing from a manifest, the message says what.
@@ -143,7 +196,7 @@ def test_each_missing_field_is_named(tmp_path: Path) -> None:
     tiny.write(tmp_path)
     path = tmp_path / "tiny" / "1" / "manifest.json"
     whole = json.loads(path.read_text())
-    optional = {"schema_version", "max_batch_size", "training", "evaluation", "memory"}
+    optional = {"schema_version", "max_batch_size", "training", "evaluations", "memory"}
     for field in whole.keys() - optional - {"golden_tolerance"}:
         path.write_text(json.dumps({key: whole[key] for key in whole if key != field}))
         with pytest.raises(ArtifactError, match=rf"manifest\.json: {field}: Field required"):
@@ -164,4 +217,13 @@ def test_unwritable_repository(tmp_path: Path) -> None:
     """
     (tmp_path / "file").touch()
     with pytest.raises(RepositoryError, match="cannot write to the model repository"):
-        ModelRepository(tmp_path / "file" / "models").check_writable()
+        ModelRepository(tmp_path / "file" / "models").check_writable("tiny")
+
+
+def test_name_that_is_a_file(tmp_path: Path) -> None:
+    """
+    So is that the model's own folder cannot be written.
+    """
+    (tmp_path / "tiny").touch()
+    with pytest.raises(RepositoryError, match="tiny"):
+        ModelRepository(tmp_path).check_writable("tiny")

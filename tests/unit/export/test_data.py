@@ -95,6 +95,40 @@ def test_folder_without_images(tmp_path: Path, counts: dict[str, int], message: 
         data.load(f"folder:{make_folder(tmp_path, **counts)}")
 
 
+def test_more_images_leave_the_others_where_they_were(tmp_path: Path) -> None:
+    """
+    A test image of a folder stays one when images join it, but for one a class at most.
+    """
+    make_folder(tmp_path, cat=50, dog=50)
+    before = set(data.load(f"folder:{tmp_path}").test.sources)
+    for index in range(50, 53):
+        (tmp_path / "cat" / f"{index}.png").write_bytes(encode(Image.new("L", (28, 28))))
+    after = set(data.load(f"folder:{tmp_path}").test.sources)
+    assert len(before - after) <= 3
+
+
+def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
+    """
+    Hidden files and folders, and folders in a class, are not taken for images.
+    """
+    make_folder(tmp_path, cat=10, dog=10)
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "cat" / "._000.png").write_bytes(b"a Mac was here")
+    (tmp_path / "cat" / "folder.png").mkdir()
+    (tmp_path / "cat" / "notes.txt").touch()
+    loaded = data.load(f"folder:{tmp_path}")
+    assert sum(map(len, (loaded.train, loaded.validation, loaded.test))) == 20
+    assert loaded.name == f"folder:{tmp_path.name}"
+
+
+def test_folder_of_parts(tmp_path: Path) -> None:
+    """
+    The parts of a data set are not taken for its classes.
+    """
+    with pytest.raises(DataError, match="parts, not classes"):
+        data.load(f"folder:{make_folder(tmp_path, train=10, val=10)}")
+
+
 def test_folder_that_is_not_there(tmp_path: Path) -> None:
     """
     A folder that cannot be read is named.

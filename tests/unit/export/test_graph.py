@@ -16,15 +16,15 @@ from models import ARCHITECTURES
 RECIPE = RECIPES["lenet5"]
 
 
-class FixedBatch(nn.Module):
-    """Right for the two images of the export, wrong for any other number."""
+class TwoImages(nn.Module):
+    """A network whose graph only ever takes the two images of the export: a baked-in batch."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x) + 0.01 * x.shape[0]
+        return self.network(x.reshape(2, 1, 32, 32))
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +62,42 @@ def test_proof_fails_for_another_network(exported: Path, images: np.ndarray) -> 
         graph.prove(graph.open_session(exported), other, images)
 
 
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
 def test_proof_finds_a_fixed_batch(
-    servable: graph.Servable, exported: Path, images: np.ndarray
+    servable: graph.Servable, images: np.ndarray, tmp_path: Path
 ) -> None:
     """
     A graph that is right only at the batch size of its export is found out.
     """
-    wrong = graph.Servable(FixedBatch(servable.network), RECIPE.mean, RECIPE.std).eval()
-    session = graph.open_session(exported)
-    with pytest.raises(ProofError, match="at batch"):
-        graph.prove(session, wrong, images)
+    fixed = graph.Servable(TwoImages(servable.network), RECIPE.mean, RECIPE.std).eval()
+    path = tmp_path / "fixed.onnx"
+    example = torch.zeros((2, 32, 32, 1), dtype=torch.uint8)
+    torch.onnx.export(
+        fixed,
+        (example,),
+        path,
+        dynamo=True,
+        external_data=False,
+        input_names=["image"],
+        output_names=["logits", "probabilities"],
+        verbose=False,
+    )
+    session = graph.open_session(path)
+    graph.prove(session, servable, images, batch_sizes=(2,))
+    with pytest.raises(ProofError, match="at batch 1 the graph fails"):
+        graph.prove(session, servable, images)
+
+
+def test_proof_refuses_what_is_no_number(exported: Path, images: np.ndarray) -> None:
+    """
+    Logits that compare with nothing prove nothing.
+    """
+    network = ARCHITECTURES["lenet5"].build()
+    for parameter in network.parameters():
+        parameter.data.fill_(torch.nan)
+    broken = graph.Servable(network, RECIPE.mean, RECIPE.std).eval()
+    with pytest.raises(ProofError, match="nan"):
+        graph.prove(graph.open_session(exported), broken, images)
 
 
 def test_graph_is_clean(exported: Path) -> None:

@@ -3,8 +3,9 @@ import dataclasses
 import pytest
 import torch
 
+from export.errors import TrainingError
 from export.recipes import RECIPES, Affine
-from export.training import Normalize, Step, distort, train
+from export.training import Normalize, Step, _batches, distort, train
 from models import ARCHITECTURES
 
 STILL = Affine(rotation_deg=0, translation=0, scale=0, shear_deg=0)
@@ -49,6 +50,29 @@ def test_same_seed_same_weights() -> None:
     first, second, other = (fit(seed)[0].state_dict()["fc3.weight"] for seed in (0, 0, 1))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+def test_loss_that_is_no_number() -> None:
+    """
+    A training that goes astray ends with an error, not with an artifact.
+    """
+    network = ARCHITECTURES["lenet5"].build(num_classes=2)
+    recipe = dataclasses.replace(RECIPES["lenet5"], epochs=5, learning_rate=1e30)
+    with pytest.raises(TrainingError, match="the loss became"):
+        train(network, *stripes(64), recipe, 0, lambda step: None)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(4, [4]), (8, [4, 4]), (9, [4, 5]), (10, [4, 4, 2]), (1, [1])]
+)
+def test_no_batch_of_one(count: int, sizes: list[int]) -> None:
+    """
+    A single last image joins the batch before it, as batch norm needs two.
+    """
+    order = torch.arange(count)
+    batches = _batches(order, 4)
+    assert [len(batch) for batch in batches] == sizes
+    assert torch.equal(torch.cat(batches), order)
 
 
 def test_normalize() -> None:

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from artifact.manifest import OutputTensor
-from artifact.repository import Golden, ModelRepository, write_golden
+from artifact.repository import Golden, ModelRepository
 from service.errors import StartError
 from service.runtime import CPU, CUDA, Device, Session
 from tests import tiny
@@ -83,23 +83,35 @@ def test_golden_drift_is_refused(tmp_path: Path) -> None:
     """
     A graph that does not answer as the reference did is not served.
     """
-    tiny.write(tmp_path)
-    golden = ModelRepository(tmp_path).read("tiny", 1).golden
+    golden = tiny.right_golden()
     drifted = golden.logits + np.float32(0.01) * np.eye(4, 5, dtype=np.float32)
-    write_golden(tmp_path / "tiny" / "1", Golden(golden.images, drifted))
     with pytest.raises(StartError, match=r"drift from the golden ones by 1\.0e-03"):
-        Session(ModelRepository(tmp_path).read("tiny", 1), ON_CPU)
+        load(tmp_path, golden=Golden(golden.images, drifted))
 
 
 def test_not_a_number_is_refused(tmp_path: Path) -> None:
     """
-    Golden answers that compare with nothing do not pass.
+    A graph whose answers compare with nothing does not pass.
     """
-    tiny.write(tmp_path)
-    golden = ModelRepository(tmp_path).read("tiny", 1).golden
-    write_golden(tmp_path / "tiny" / "1", Golden(golden.images, golden.logits * np.nan))
     with pytest.raises(StartError, match="drift"):
-        Session(ModelRepository(tmp_path).read("tiny", 1), ON_CPU)
+        load(tmp_path, model=tiny.graph(nothing=np.nan))
+
+
+@pytest.mark.parametrize("width", [3, 6])
+def test_output_of_another_width(tmp_path: Path, width: int) -> None:
+    """
+    Every output that the manifest names must have as many classes as there are labels.
+    """
+    with pytest.raises(StartError, match=rf"probabilities has shape \[4, {width}\]"):
+        load(tmp_path, model=tiny.graph(probabilities=width))
+
+
+def test_probabilities_that_are_others(tmp_path: Path) -> None:
+    """
+    The probabilities must be those of the logits: clients are answered from them.
+    """
+    with pytest.raises(StartError, match="probabilities"):
+        load(tmp_path, model=tiny.graph(softmax_axis=0))
 
 
 def test_graph_with_another_input(tmp_path: Path) -> None:
