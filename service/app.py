@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +34,9 @@ from service.runtime import Device, Outputs
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 0.5
+"""Most time that a running batch, and then any other thread, may take once the server stops."""
 
 
 class Server:
@@ -57,6 +63,7 @@ class Server:
             settings.decode_threads or cpus,
             ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
         )
+        self._load_thread = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._device_thread = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._batcher: Batcher[npt.NDArray[Any], Outputs] = Batcher(self._device_thread)
         self._registry = ModelRegistry(
@@ -103,9 +110,14 @@ class Server:
     ) -> None:
         await self._rpc.stop()
         await self._http.stop()
-        await self._batcher.__aexit__(exc_type, exc, traceback)
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._batcher.__aexit__(exc_type, exc, traceback)
+        except TimeoutError:
+            logger.warning("a batch is still running")
         self._decoder.close()
-        self._device_thread.shutdown()
+        for pool in (self._device_thread, self._load_thread):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def load(self) -> None:
         """
@@ -115,7 +127,10 @@ class Server:
             StartError: If there is no model, or one of them cannot be served.
         """
         repository = ModelRepository(self._settings.model_repository)
-        self._registry.serve(await asyncio.to_thread(load_newest, repository, self._device))
+        loading = asyncio.get_running_loop().run_in_executor(
+            self._load_thread, load_newest, repository, self._device
+        )
+        self._registry.serve(await loading)
         self._lifecycle.phase = Phase.SERVING
         await self._rpc.set_ready()
         logger.info("ready", extra={"grpc_port": self.grpc_port, "http_port": self.http_port})
@@ -154,23 +169,43 @@ class _Signals:
             asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
 
     def _receive(self, number: signal.Signals) -> None:
-        loop = asyncio.get_running_loop()
-        for other in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(other)
-            signal.signal(other, signal.SIG_DFL)
-        self.first.set_result(number)
+        if not self.first.done():
+            self.first.set_result(number)
+            return
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
 
 def run(settings: Settings) -> int:
-    """Serve until a signal; returns the process's exit code: 1 if the server cannot start."""
+    """
+    Serve until a signal; returns the process's exit code: 1 if the server cannot start.
+
+    A thread that is still loading, decoding or running a batch when all is over does not hold
+    the end: the process is ended from here.
+    """
     logs.configure(settings.log_level, settings.log_format)
+    code = 0
     try:
         asyncio.run(_serve_until_signal(settings))
+        logger.info("stopped")
     except StartError as error:
         logger.error("cannot start: %s", error)
-        return 1
-    logger.info("stopped")
-    return 0
+        code = 1
+    if busy := _busy_threads():
+        logger.warning("ending although threads are busy", extra={"threads": busy})
+        logging.shutdown()
+        os._exit(code)
+    return code
+
+
+def _busy_threads() -> list[str]:
+    """Names of the threads that do not end by themselves in a moment."""
+    ends_at = time.monotonic() + STOP_TIMEOUT_S
+    others = [t for t in threading.enumerate() if t is not threading.main_thread()]
+    for thread in others:
+        if not thread.daemon:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+    return [thread.name for thread in others if thread.is_alive() and not thread.daemon]
 
 
 async def _serve_until_signal(settings: Settings) -> None:

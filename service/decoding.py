@@ -50,8 +50,8 @@ class Decoder:
         return items[0][np.newaxis] if len(items) == 1 else np.stack(items)
 
     def close(self) -> None:
-        """Let the threads end; waits for images that are being decoded."""
-        self._pool.shutdown(cancel_futures=True)
+        """Let the threads end; does not wait for images that are being decoded."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _decode_one(self, data: bytes, manifest: Manifest) -> npt.NDArray[Any]:
         return image_to_input(data, manifest, self._limits)

@@ -19,6 +19,9 @@ from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.sockets import listen
 
+STOP_TIMEOUT_S = 1
+"""Most time that answers may take to leave once the server stops, in seconds."""
+
 # Of gRPC's codes, as in the comments of google/rpc/code.proto.
 HTTP_STATUS = {
     "INVALID_ARGUMENT": HTTPStatus.BAD_REQUEST,
@@ -85,7 +88,13 @@ class HttpServer:
 
     def __init__(self, app: Starlette) -> None:
         config = uvicorn.Config(
-            app, lifespan="off", log_config=None, log_level="warning", access_log=False
+            app,
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            # A client that does not read its answers must not hold the end of the server.
+            timeout_graceful_shutdown=STOP_TIMEOUT_S,
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None

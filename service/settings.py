@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(10 * MIB, ge=1, description="Size of one encoded image.")
     max_image_pixels: int = Field(25_000_000, ge=1, description="Width x height of one image.")
     max_images_per_call: int = Field(256, ge=1, description="Images in one ClassifyBatch.")
-    max_message_bytes: int = Field(64 * MIB, ge=1, description="Size of one gRPC message.")
+    max_message_bytes: int = Field(
+        64 * MIB, ge=1, lt=2**31, description="Size of one gRPC message."
+    )
 
     shutdown_grace_s: float = Field(
         5.0, ge=0, description="Not ready but still serving after SIGTERM, for balancers to see."
@@ -71,8 +73,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        if self.max_queue_size < self.max_batch_size:
-            raise ValueError("max_queue_size must be at least max_batch_size")
+        if self.max_queue_size < max(self.max_batch_size, self.max_images_per_call):
+            raise ValueError(
+                "max_queue_size must be at least max_batch_size and max_images_per_call"
+            )
         if self.max_message_bytes < self.max_image_bytes:
             raise ValueError("max_message_bytes must be at least max_image_bytes")
         return self

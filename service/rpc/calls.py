@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from service import logs
 from service.classifier import ServedModel
-from service.errors import ServiceError
+from service.errors import InvalidArgumentError, ServiceError
 from service.lifecycle import Lifecycle
 from service.metrics import UNKNOWN_MODEL, Metrics
 from service.registry import ModelRegistry
@@ -33,6 +34,13 @@ SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
 
 INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer"})
 """Methods whose duration is measured, and which a server that shuts down refuses."""
+
+INTERNAL_REASON = "INTERNAL"
+INTERNAL_DETAILS = "internal error"
+"""What a client is told of an error that nobody foresaw."""
+
+_EXPIRY_TOLERANCE_S = 0.05
+# A client's own clock ends the call a little before ours would.
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -86,17 +94,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if handler is None or not path.startswith(SERVICES) or handler.unary_unary is None:
                 return handler
             method = path.rsplit("/", 1)[1]
+            # Without a deserializer grpc hands over the bytes: it would tell the client of a
+            # message that is none by UNKNOWN and write a traceback.
             self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
-                self._wrap(method, handler.unary_unary),
-                handler.request_deserializer,
-                handler.response_serializer,
+                self._wrap(method, handler.unary_unary, handler.request_deserializer),
+                request_deserializer=None,
+                response_serializer=handler.response_serializer,
             )
         return self._wrapped[path]
 
-    def _wrap(self, method: str, handler: Handler) -> Handler:
+    def _wrap(
+        self, method: str, handler: Handler, parse: Callable[[bytes], Any]
+    ) -> Callable[[bytes, Context], Awaitable[Any]]:
         infers = method in INFERENCE_METHODS
 
-        async def answer(request: Any, context: Context) -> Any:
+        async def answer(message: bytes, context: Context) -> Any:
+            deadline = deadline_of(context)
             started = time.perf_counter()
             call = Call(method)
             _current_call.set(call)
@@ -107,20 +120,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code, details = grpc.StatusCode.OK, ""
             try:
                 with self._lifecycle.call(may_refuse=infers):
-                    return await handler(request, context)
+                    return await handler(_parsed(message, parse), context)
             except ServiceError as error:
                 code, details = grpc.StatusCode[error.status], str(error)
                 trailers.append(("error-reason", error.reason))
                 self._metrics.reject(call.model, error)
                 await context.abort(code, details, tuple(trailers))
             except asyncio.CancelledError:
-                code = _why_cancelled(context)
+                code = _why_cancelled(deadline)
                 raise
             except Exception:
                 code = grpc.StatusCode.INTERNAL
                 logger.exception("internal error", extra={"method": method, "model": call.model})
-                trailers.append(("error-reason", "INTERNAL"))
-                await context.abort(code, "internal error", tuple(trailers))
+                trailers.append(("error-reason", INTERNAL_REASON))
+                await context.abort(code, INTERNAL_DETAILS, tuple(trailers))
             finally:
                 self._record(call, code, details, time.perf_counter() - started)
 
@@ -151,9 +164,15 @@ def _request_id(context: Context) -> str:
     return uuid.uuid4().hex
 
 
-def _why_cancelled(context: Context) -> grpc.StatusCode:
-    remaining = context.time_remaining()
-    expired = remaining is not None and remaining <= 0
+def _parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(message)
+    except DecodeError as error:
+        raise InvalidArgumentError("the message is not the request of this method") from error
+
+
+def _why_cancelled(deadline: float) -> grpc.StatusCode:
+    expired = asyncio.get_running_loop().time() >= deadline - _EXPIRY_TOLERANCE_S
     return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 
 

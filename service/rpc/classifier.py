@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import grpc
 
@@ -11,7 +12,15 @@ from service.classifier import Inference, Prediction, ServedModel
 from service.errors import InvalidArgumentError, ServiceError
 from service.metrics import Metrics
 from service.registry import ModelRegistry
-from service.rpc.calls import Context, deadline_of, find_model
+from service.rpc.calls import (
+    INTERNAL_DETAILS,
+    INTERNAL_REASON,
+    Context,
+    deadline_of,
+    find_model,
+)
+
+logger = logging.getLogger(__name__)
 
 
 class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
@@ -66,10 +75,16 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         except ServiceError as error:
             self._metrics.reject(model.name, error)
             code = grpc.StatusCode[error.status].value[0]
-            return classifier_pb2.Outcome(
-                error=classifier_pb2.Error(code=code, reason=error.reason, message=str(error))
-            )
+            return _failed(code, error.reason, str(error))
+        except Exception:
+            logger.exception("internal error", extra={"method": "ClassifyBatch"})
+            return _failed(grpc.StatusCode.INTERNAL.value[0], INTERNAL_REASON, INTERNAL_DETAILS)
         return classifier_pb2.Outcome(response=response)
+
+
+def _failed(code: int, reason: str, message: str) -> classifier_pb2.Outcome:
+    error = classifier_pb2.Error(code=code, reason=reason, message=message)
+    return classifier_pb2.Outcome(error=error)
 
 
 async def _classify(

@@ -101,6 +101,9 @@ def _output_names(request: pb.ModelInferRequest, model: ServedModel) -> list[str
     """Names of the outputs that the client wants, in its order; all if it names none."""
     known = [output.name for output in model.manifest.outputs]
     wanted = [output.name for output in request.outputs] or known
+    if len(wanted) > len(known):
+        # Also bounds the answer: each name would add a copy of the output to it.
+        raise InvalidArgumentError(f"model {model.name} has no more than {len(known)} outputs")
     for name in wanted:
         if name not in known:
             raise InvalidArgumentError(

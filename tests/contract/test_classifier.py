@@ -1,8 +1,11 @@
 import asyncio
+from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
+from artifact.manifest import Manifest
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from tests import tiny
 from tests.contract.conftest import Running, Serve
@@ -161,14 +164,57 @@ async def test_batch_of_a_wrong_size(serve: Serve, count: int) -> None:
 
 async def test_batch_that_does_not_fit_the_queue(serve: Serve) -> None:
     """
-    A batch call larger than the queue is refused whole, before anything is decoded.
+    A batch call that finds too little room is refused whole, before anything is decoded.
     """
-    async with serve(max_queue_size=8) as running:
-        request = pb.ClassifyBatchRequest(model="tiny", images=[png(0)] * 9)
-        with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await running.classifier.ClassifyBatch(request)
-        assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert reason(failed.value) == "QUEUE_FULL"
+    async with serve(max_queue_size=8, max_images_per_call=8) as running:
+        with running.device_held():
+            first = running.classifier.Classify(pb.ClassifyRequest(model="tiny", image=png(0)))
+            await running.until_running(1)
+            second = running.classifier.Classify(pb.ClassifyRequest(model="tiny", image=png(0)))
+            await running.until_waiting(1)
+            request = pb.ClassifyBatchRequest(model="tiny", images=[png(0)] * 8)
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await running.classifier.ClassifyBatch(request)
+            assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert reason(failed.value) == "QUEUE_FULL"
+            assert running.queue_depth() == 1
+        await asyncio.gather(first, second)
+        await running.classifier.ClassifyBatch(request)
+
+
+async def test_unforeseen_error_of_one_image(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Whatever happens to one image of a batch, the others are answered and nothing is left over.
+    """
+    decode = running.server._decoder.decode
+
+    async def fail_for_one(images: list[bytes], manifest: Manifest) -> np.ndarray:
+        if images == [b"memory"]:
+            raise MemoryError("secret")
+        return await decode(images, manifest)
+
+    monkeypatch.setattr(running.server._decoder, "decode", fail_for_one)
+    request = pb.ClassifyBatchRequest(model="tiny", images=[b"memory", png(1), png(2)])
+    first, *others = (await running.classifier.ClassifyBatch(request)).outcomes
+    assert (first.error.code, first.error.reason) == (13, "INTERNAL")
+    assert "secret" not in first.error.message
+    assert [outcome.response.predictions[0].class_index for outcome in others] == [1, 2]
+    assert running.queue_depth() == 0
+
+
+async def test_message_that_is_none(running: Running) -> None:
+    """
+    Bytes that are no request are the client's mistake, with a reason, and are counted.
+    """
+    call: Any = running.channel.unary_unary("/convoy.v1.ClassifierService/Classify")
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call(b"\xff\xff\xff")
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason(failed.value) == "INVALID_ARGUMENT"
+    labels = {"model": "", "method": "Classify", "code": "INVALID_ARGUMENT"}
+    assert running.sample("convoy_requests_total", **labels) == 1
 
 
 async def test_loading(serve: Serve) -> None:

@@ -152,6 +152,17 @@ async def test_unknown_output(running: Running) -> None:
         await running.inference.ModelInfer(request)
 
 
+async def test_outputs_are_not_multiplied(running: Running) -> None:
+    """
+    A small request cannot ask for the same output again and again.
+    """
+    request = infer_request(0)
+    for _ in range(3):
+        request.outputs.add(name="logits")
+    with pytest.raises(grpc.aio.AioRpcError, match="no more than 2 outputs"):
+        await running.inference.ModelInfer(request)
+
+
 async def test_server_rpcs(running: Running) -> None:
     """
     The server lives, is ready, and says what it is.

@@ -23,7 +23,7 @@ async def test_full_queue_refuses_at_once(serve: Serve) -> None:
     """
     With the device busy and the queue full, the next call is refused, and the others answered.
     """
-    async with serve(max_batch_size=2, max_queue_size=4) as running:
+    async with serve(max_batch_size=2, max_queue_size=4, max_images_per_call=4) as running:
         with running.device_held():
             # The first to arrive is taken out of the queue for the device.
             calls = [classify(running, 0)]
@@ -68,8 +68,11 @@ async def test_deadline_that_passes_in_the_queue(running: Running) -> None:
             await classify(running, timeout=0.05)
         assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await running.until_waiting(0)
+        await running.until(lambda: running.server._lifecycle.in_flight == 1)
     await first
     assert running.sample("convoy_batch_size_sum", model="tiny") == 1
+    labels = {"model": "tiny", "method": "Classify", "code": "DEADLINE_EXCEEDED"}
+    assert running.sample("convoy_requests_total", **labels) == 1
 
 
 async def test_a_crowded_model_does_not_starve_another(serve: Serve, tmp_path: Path) -> None:

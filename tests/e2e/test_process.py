@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -242,41 +243,72 @@ def test_no_models(tmp_path: Path, repository: str) -> None:
     assert_one_clear_line(done, repository)
 
 
+async def test_two_signals_at_once(slow_repository: Path) -> None:
+    """
+    A second signal is not lost, however soon it comes.
+    """
+    with ServerProcess(slow_repository, "--shutdown-grace-s", "60") as server:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(server.wait, 5) in (-signal.SIGTERM, -signal.SIGINT)
+
+
 def test_signal_while_loading(tmp_path: Path) -> None:
     """
-    A server that is told to stop before it is ready stops, with code 0.
+    A server that is told to stop before it is ready stops, with code 0, even if loading hangs.
     """
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "models" / "tiny" / "1").mkdir(parents=True)
-    tiny.write(tmp_path / "whole")
-    for path in (tmp_path / "whole" / "tiny" / "1").iterdir():
-        shutil.copy(path, tmp_path / "models" / "tiny" / "1")
-    manifest = tmp_path / "models" / "tiny" / "1" / "manifest.json"
-    content = manifest.read_bytes()
+    tiny.write(tmp_path)
+    manifest = tmp_path / "tiny" / "1" / "manifest.json"
     manifest.unlink()
-    os.mkfifo(manifest)  # loading waits here until the test writes into it
+    os.mkfifo(manifest)  # loading waits here for a writer that never writes
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1"),
-            *("--grpc-port", "0", "--http-port", "0"),
-            *("--model-repository", str(tmp_path / "models")),
+            *("--grpc-port", "0", "--http-port", "0", "--model-repository", str(tmp_path)),
         ],
         stderr=subprocess.PIPE,
         text=True,
     )
-    with manifest.open("wb") as writer:  # opens once the server reads
-        process.send_signal(signal.SIGTERM)
-        writer.write(content)
-    assert process.wait(10) == 0
     assert process.stderr is not None
-    assert '"ready"' not in process.stderr.read()
-    process.stderr.close()
+    with process, process.stderr as lines, manifest.open("wb"):  # opens once the server reads
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        messages = [json.loads(line)["message"] for line in lines]
+    assert messages == ["stopped", "ending although threads are busy"]
+
+
+def test_http_client_that_does_not_read(lenet_repository: Path) -> None:
+    """
+    A client that never reads its answers does not hold the end of the server.
+    """
+    with ServerProcess(lenet_repository) as server:
+        port = server.find("ready")[0]["http_port"]
+        with socket.create_connection(("127.0.0.1", int(str(port)))) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(0.5)
+            with suppress(TimeoutError):
+                for _ in range(3000):
+                    client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert server.stop(timeout_s=5) == 0
+
+
+def test_memory(lenet_repository: Path) -> None:
+    """
+    A server with LeNet-5 stays below 200 MB, after some load, too.
+    """
+    with ServerProcess(lenet_repository) as server:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
+            request = classifier_pb2.ClassifyBatchRequest(model="lenet5", images=[png(0)] * 256)
+            for _ in range(5):
+                stub.ClassifyBatch(request)
+        assert psutil.Process(server.process.pid).memory_info().rss < 200e6
 
 
 @pytest.mark.slow
 def test_idle_server_does_not_spin(lenet_repository: Path) -> None:
     """
-    After some load, an idle server's threads sleep. `make bench` measures how deeply: below 1 %.
+    After some load, an idle server uses less than 1 % of a processor over 10 s.
     """
     with ServerProcess(lenet_repository) as server:
         with grpc.insecure_channel(server.address) as channel:
@@ -288,4 +320,4 @@ def test_idle_server_does_not_spin(lenet_repository: Path) -> None:
         time.sleep(1)
         before = sum(process.cpu_times()[:2])
         time.sleep(10)
-        assert (sum(process.cpu_times()[:2]) - before) / 10 < 0.03
+        assert (sum(process.cpu_times()[:2]) - before) / 10 < 0.01
