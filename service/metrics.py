@@ -20,7 +20,6 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from artifact.manifest import Manifest
-from service.errors import ServiceError
 from service.resources import memory_bytes
 
 LATENCY_BUCKETS_S = (
@@ -131,11 +130,6 @@ class Metrics:
         )
         registry.register(_Memory())
         ProcessCollector(registry=registry)
-
-    def reject(self, model: str, error: ServiceError) -> None:
-        """Count a request that was refused; one whose inference failed was not."""
-        if error.status != "INTERNAL":
-            self.rejected.labels(model, error.reason).inc()
 
     def model_loaded(
         self,

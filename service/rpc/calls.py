@@ -35,12 +35,8 @@ SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
 INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer"})
 """Methods whose duration is measured, and which a server that shuts down refuses."""
 
-INTERNAL_REASON = "INTERNAL"
-INTERNAL_DETAILS = "internal error"
-"""What a client is told of an error that nobody foresaw."""
-
+# A client's own clock ends a call a little before ours would.
 _EXPIRY_TOLERANCE_S = 0.05
-# A client's own clock ends the call a little before ours would.
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -55,10 +51,41 @@ Handler = Callable[[Any, Context], Awaitable[Any]]
 
 @dataclass(slots=True)
 class Call:
-    """One call, as its log line and its metrics name it."""
+    """
+    One call, as its log line and its metrics name it.
+
+    Attributes:
+        started: `time.perf_counter()` at its arrival.
+        deadline: When the client stops waiting, on the event loop's clock.
+        model: Label of the model it asks for; empty before that is known.
+    """
 
     method: str
+    started: float
+    deadline: float
     model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a client is told of an error."""
+
+    code: grpc.StatusCode
+    reason: str
+    details: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server would not, rather than could not, answer."""
+        return self.code is not grpc.StatusCode.INTERNAL
+
+
+def failure_of(error: Exception) -> Failure:
+    """Derive what a client is told; an error that nobody foresaw goes to the log instead."""
+    if isinstance(error, ServiceError):
+        return Failure(grpc.StatusCode[error.status], error.reason, str(error))
+    logger.error("internal error", exc_info=error)
+    return Failure(grpc.StatusCode.INTERNAL, "INTERNAL", "internal error")
 
 
 _current_call: ContextVar[Call] = ContextVar("current_call")
@@ -109,37 +136,34 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         infers = method in INFERENCE_METHODS
 
         async def answer(message: bytes, context: Context) -> Any:
-            deadline = deadline_of(context)
-            started = time.perf_counter()
-            call = Call(method)
+            call = Call(method, time.perf_counter(), deadline_of(context))
             _current_call.set(call)
             identifier = _request_id(context)
             logs.request_id.set(identifier)
-            trailers = [("x-request-id", identifier)]
-            context.set_trailing_metadata(trailers)
-            code, details = grpc.StatusCode.OK, ""
+            named = ("x-request-id", identifier)
             try:
                 with self._lifecycle.call(may_refuse=infers):
-                    return await handler(_parsed(message, parse), context)
-            except ServiceError as error:
-                code, details = grpc.StatusCode[error.status], str(error)
-                trailers.append(("error-reason", error.reason))
-                self._metrics.reject(call.model, error)
-                await context.abort(code, details, tuple(trailers))
+                    response = await handler(_parsed(message, parse), context)
             except asyncio.CancelledError:
-                code = _why_cancelled(deadline)
+                self._record(call, _why_cancelled(call.deadline))
                 raise
-            except Exception:
-                code = grpc.StatusCode.INTERNAL
-                logger.exception("internal error", extra={"method": method, "model": call.model})
-                trailers.append(("error-reason", INTERNAL_REASON))
-                await context.abort(code, INTERNAL_DETAILS, tuple(trailers))
-            finally:
-                self._record(call, code, details, time.perf_counter() - started)
+            except Exception as error:
+                failure = failure_of(error)
+            else:
+                self._record(call, grpc.StatusCode.OK)
+                context.set_trailing_metadata((named,))
+                return response
+            if failure.refused:
+                self._metrics.rejected.labels(call.model, failure.reason).inc()
+            self._record(call, failure.code, failure.details)
+            trailing = (named, ("error-reason", failure.reason))
+            return await context.abort(failure.code, failure.details, trailing)
 
         return answer
 
-    def _record(self, call: Call, code: grpc.StatusCode, details: str, seconds: float) -> None:
+    def _record(self, call: Call, code: grpc.StatusCode, details: str = "") -> None:
+        """Count a call and log it; before the client learns of its end, so that both agree."""
+        seconds = time.perf_counter() - call.started
         self._metrics.requests.labels(call.model, call.method, code.name).inc()
         if call.method in INFERENCE_METHODS:
             self._metrics.request_duration.labels(call.model).observe(seconds)

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-
-import grpc
 
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from service.classifier import Inference, Prediction, ServedModel
-from service.errors import InvalidArgumentError, ServiceError
+from service.errors import InvalidArgumentError
 from service.metrics import Metrics
 from service.registry import ModelRegistry
-from service.rpc.calls import (
-    INTERNAL_DETAILS,
-    INTERNAL_REASON,
-    Context,
-    deadline_of,
-    find_model,
-)
-
-logger = logging.getLogger(__name__)
+from service.rpc.calls import Context, deadline_of, failure_of, find_model
 
 
 class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
@@ -72,19 +61,15 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
     ) -> classifier_pb2.Outcome:
         try:
             response = await _classify(model, image, top_k, deadline)
-        except ServiceError as error:
-            self._metrics.reject(model.name, error)
-            code = grpc.StatusCode[error.status].value[0]
-            return _failed(code, error.reason, str(error))
-        except Exception:
-            logger.exception("internal error", extra={"method": "ClassifyBatch"})
-            return _failed(grpc.StatusCode.INTERNAL.value[0], INTERNAL_REASON, INTERNAL_DETAILS)
+        except Exception as error:
+            failure = failure_of(error)
+            if failure.refused:
+                self._metrics.rejected.labels(model.name, failure.reason).inc()
+            told = classifier_pb2.Error(
+                code=failure.code.value[0], reason=failure.reason, message=failure.details
+            )
+            return classifier_pb2.Outcome(error=told)
         return classifier_pb2.Outcome(response=response)
-
-
-def _failed(code: int, reason: str, message: str) -> classifier_pb2.Outcome:
-    error = classifier_pb2.Error(code=code, reason=reason, message=message)
-    return classifier_pb2.Outcome(error=error)
 
 
 async def _classify(
