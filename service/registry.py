@@ -10,7 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 from artifact.errors import ArtifactError, RepositoryError
-from artifact.repository import Artifact, ModelRepository
+from artifact.files import Artifact
+from artifact.repository import ModelRepository
 from service.batcher import Batcher
 from service.classifier import ServedModel
 from service.decoding import Decoder

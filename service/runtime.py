@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from artifact.repository import Artifact
+from artifact.files import Artifact
 from service.errors import StartError
 
 logger = logging.getLogger(__name__)

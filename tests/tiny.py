@@ -10,6 +10,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from artifact.files import (
+    GOLDEN_FILE,
+    MODEL_FILE,
+    Golden,
+    file_sha256,
+    write_golden,
+    write_manifest,
+)
 from artifact.manifest import (
     InputTensor,
     Manifest,
@@ -18,15 +26,7 @@ from artifact.manifest import (
     OutputTensor,
     Preprocessing,
 )
-from artifact.repository import (
-    GOLDEN_FILE,
-    MODEL_FILE,
-    Golden,
-    ModelRepository,
-    file_sha256,
-    write_golden,
-    write_manifest,
-)
+from artifact.repository import ModelRepository
 
 SIDE = 4
 CLASSES = 5

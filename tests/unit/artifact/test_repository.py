@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from artifact.errors import ArtifactError, RepositoryError
-from artifact.repository import Golden, ModelRepository, file_sha256
+from artifact.files import Golden, file_sha256
+from artifact.repository import ModelRepository
 from tests import tiny
 
 
@@ -137,8 +138,8 @@ def _edit_manifest(**changes: object) -> Callable[[Path], None]:
         (_edit_manifest(model_sha256="0" * 64), "model_sha256 in the manifest is 0000"),
         (_edit_manifest(labels=["only one"]), r"manifest\.json: labels: "),
         (_edit_manifest(surprise=1), r"manifest\.json: surprise: "),
-        (_edit_manifest(name="other"), "says other version 1"),
-        (_edit_manifest(version=2), "says tiny version 2"),
+        (_edit_manifest(name="other"), "the manifest says other version 1"),
+        (_edit_manifest(version=2), "the manifest says tiny version 2"),
         (lambda folder: (folder / "golden.npz").write_bytes(b"PK"), r"golden\.npz: SHA-256 is"),
         (_edit_manifest(golden_sha256="0" * 64), "golden_sha256 in the manifest is 0000"),
     ],

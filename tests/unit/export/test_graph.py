@@ -10,7 +10,7 @@ from export import graph
 from export.errors import ProofError
 from export.measure import accuracy, measure_memory
 from export.recipes import RECIPES
-from export.run import _input_tensor
+from export.writing import input_tensor
 from models import ARCHITECTURES
 
 RECIPE = RECIPES["lenet5"]
@@ -36,7 +36,7 @@ def servable() -> graph.Servable:
 @pytest.fixture(scope="module")
 def exported(servable: graph.Servable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    graph.export_onnx(servable, _input_tensor(RECIPE.preprocessing), path)
+    graph.export_onnx(servable, input_tensor(RECIPE.preprocessing), path)
     return path
 
 

@@ -6,8 +6,9 @@ import onnx
 import onnxruntime
 import pytest
 
+from artifact.files import Golden
 from artifact.manifest import OutputTensor
-from artifact.repository import Golden, ModelRepository
+from artifact.repository import ModelRepository
 from service.errors import StartError
 from service.runtime import CPU, CUDA, Device, Session
 from tests import tiny

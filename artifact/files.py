@@ -1,0 +1,132 @@
+"""One artifact: a folder of `model.onnx`, `manifest.json` and `golden.npz`, and nothing else.
+
+Reading proves that it is whole: its files are there, the manifest is valid, and the two other
+files have the hashes that it states.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from artifact.errors import ArtifactError
+from artifact.manifest import Manifest
+
+MODEL_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+GOLDEN_FILE = "golden.npz"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Golden:
+    """
+    Answers that a runtime must give before it may serve.
+
+    Attributes:
+        images: A batch of the graph's input.
+        logits: What the reference answered: float32 `[N, classes]`; probabilities where the
+            graph has no logits.
+    """
+
+    images: npt.NDArray[Any]
+    logits: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Artifact:
+    """One version of one model, proven whole."""
+
+    manifest: Manifest
+    golden: Golden
+    model_path: Path
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """
+    Read the artifact in *folder* and prove that it is whole.
+
+    Raises:
+        ArtifactError: If a file is missing, damaged, unexpected or not what the manifest says.
+            The message names the file and the field.
+    """
+    _check_files(folder)
+    manifest = _read_manifest(folder / MANIFEST_FILE)
+    model_path, golden_path = folder / MODEL_FILE, folder / GOLDEN_FILE
+    _check_sha256(model_path, "model_sha256", manifest.model_sha256)
+    _check_sha256(golden_path, "golden_sha256", manifest.golden_sha256)
+    return Artifact(manifest, _read_golden(golden_path, manifest), model_path)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write *manifest* into *folder* as indented JSON."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def write_golden(folder: Path, golden: Golden) -> None:
+    """Write *golden* into *folder*."""
+    np.savez_compressed(folder / GOLDEN_FILE, images=golden.images, logits=golden.logits)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_sha256(path: Path, field: str, expected: str) -> None:
+    if (sha256 := file_sha256(path)) != expected:
+        raise ArtifactError(
+            f"{path}: SHA-256 is {sha256}, but {field} in the manifest is {expected}"
+        )
+
+
+def _check_files(folder: Path) -> None:
+    """An artifact is exactly its three files; weights in further files are refused so."""
+    expected = {MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE}
+    try:
+        found = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise ArtifactError(f"{folder}: {error.strerror}") from error
+    if missing := expected - found:
+        raise ArtifactError(f"{folder}: {', '.join(sorted(missing))} is missing")
+    if unexpected := found - expected:
+        raise ArtifactError(f"{folder}: {', '.join(sorted(unexpected))} does not belong here")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, problem['loc'])) or 'document'}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        )
+        raise ArtifactError(f"{path}: {'; '.join(problems)}") from error
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+
+
+def _read_golden(path: Path, manifest: Manifest) -> Golden:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            golden = Golden(arrays["images"], arrays["logits"])
+    except Exception as error:  # numpy, zipfile and zlib share no base class for a bad file
+        raise ArtifactError(f"{path}: damaged: {error}") from error
+    count = len(golden.images)
+    if golden.images.shape != (count, *manifest.input.item_shape) or not count:
+        raise ArtifactError(f"{path}: images have shape {list(golden.images.shape)}")
+    if golden.images.dtype != manifest.input.dtype:
+        raise ArtifactError(f"{path}: images are {golden.images.dtype}")
+    if golden.logits.shape != (count, len(manifest.labels)):
+        raise ArtifactError(f"{path}: logits have shape {list(golden.logits.shape)}")
+    if golden.logits.dtype != np.float32 or not np.isfinite(golden.logits).all():
+        raise ArtifactError(f"{path}: logits are not finite float32")
+    return golden
