@@ -22,6 +22,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    echo "$(VENV) holds other extras ($$other): run make clean, or choose another VENV"; exit 1; \
 	done
 	@echo "Setting up $(VENV): once; with PyTorch about 6 GB and some minutes"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "convoy needs Python 3.11 or later: make PYTHON=python3.11 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@

@@ -36,7 +36,7 @@ from export.settings import ExportSettings
 from models import ARCHITECTURES
 
 GOLDEN_COUNT = 4
-"""Images in `golden.npz`."""
+"""Images in `golden.npz`, spread over the test images and so over their classes."""
 
 TOOLS = (
     *("convoy", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime"),
@@ -81,7 +81,7 @@ def write(
         f"proof: ONNX Runtime and PyTorch differ by {worst:.1e} of the logits' range at batch "
         f"{', '.join(map(str, graph.PROOF_BATCH_SIZES))}; {graph.PROOF_TOLERANCE:.0e} is allowed"
     )
-    golden = pixels[:GOLDEN_COUNT]
+    golden = pixels[:: max(1, len(pixels) // GOLDEN_COUNT)][:GOLDEN_COUNT]
     write_golden(folder, Golden(golden, graph.torch_logits(servable, golden)))
     manifest = _manifest(servable, facts, tensor, session, pixels, folder)
     write_manifest(folder, manifest)
