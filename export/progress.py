@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from export.training import Step
 
@@ -22,11 +22,10 @@ def shown(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
         return
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.4f}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
         TimeRemainingColumn(),
+        TextColumn("left"),
+        BarColumn(),  # last: what a narrow terminal can do without
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=None, loss=0.0, accuracy=0.0)
