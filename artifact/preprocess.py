@@ -19,6 +19,7 @@ One rule for each kind of image:
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 # Pillow's guard against decompression bombs warns in a way that threads cannot catch one by one;
 # `ImageLimits` replaces it.
 Image.MAX_IMAGE_PIXELS = None
+
+# Pillow warns of each of the 65,536 tags that an EXIF block may hold, in as many different words:
+# megabytes of log, and of memory that keeps them, for one hostile image.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _MAX_JPEG_SCANS = 64
 _START_OF_SCAN = b"\xff\xda"  # within a scan's data this pair cannot occur: FF is followed by 00

@@ -25,7 +25,7 @@ def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.captureWarnings(True)  # Pillow's, of strange images
+    logging.captureWarnings(True)
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(
         0, ge=0, le=1024, description="Most images in one batch; 0 takes the artifact's."
     )
-    max_queue_delay_ms: float = Field(0.0, ge=0, description="Longest wait for a fuller batch.")
+    max_queue_delay_ms: float = Field(
+        0.0, ge=0, le=60_000, description="Longest wait for a fuller batch."
+    )
     max_queue_size: int = Field(1024, ge=1, description="Most images waiting per model.")
 
     max_image_bytes: int = Field(10 * MIB, ge=1, description="Size of one encoded image.")
@@ -57,10 +59,13 @@ class Settings(BaseSettings):
     )
 
     shutdown_grace_s: float = Field(
-        5.0, ge=0, description="Not ready but still serving after SIGTERM, for balancers to see."
+        5.0,
+        ge=0,
+        le=3600,
+        description="Not ready but still serving after SIGTERM, for balancers to see.",
     )
     shutdown_timeout_s: float = Field(
-        30.0, ge=0, description="Longest wait for calls in flight after the grace."
+        30.0, ge=0, le=3600, description="Longest wait for calls in flight after the grace."
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level.")

@@ -23,8 +23,9 @@ from service.sockets import listen
 LINGER_S = 0.1
 """Time for the last answers to leave the socket before connections are closed."""
 
-STOP_TIMEOUT_S = 5.0
-"""Most time that the last answers may take to reach slow clients."""
+STOP_TIMEOUT_S = 0.5
+"""Most time that closing may take after that: a connection that never said a word would use all
+of it."""
 
 SERVICE_NAMES = (
     classifier_pb2.DESCRIPTOR.services_by_name["ClassifierService"].full_name,

@@ -292,6 +292,22 @@ def test_http_client_that_does_not_read(lenet_repository: Path) -> None:
             assert server.stop(timeout_s=5) == 0
 
 
+def test_silent_connections_do_not_hold_the_end(lenet_repository: Path) -> None:
+    """
+    Connections that never finish their handshake do not keep the server open.
+    """
+    with ServerProcess(lenet_repository) as server:
+        port = int(server.address.split(":")[1])
+        with (
+            socket.create_connection(("127.0.0.1", port)),
+            socket.create_connection(("127.0.0.1", port)) as half,
+        ):
+            half.sendall(b"PRI * HTTP/2.0\r\n")
+            started = time.monotonic()
+            assert server.stop(timeout_s=10) == 0
+            assert time.monotonic() - started < 3
+
+
 def test_memory(lenet_repository: Path) -> None:
     """
     A server with LeNet-5 stays below 200 MB, after some load, too.

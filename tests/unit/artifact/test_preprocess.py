@@ -1,4 +1,7 @@
 import io
+import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -103,6 +106,28 @@ def test_unreadable_exif(file_format: str) -> None:
     assert np.array_equal(
         preprocess(data, WHOLE), preprocess(encode(gradient(), file_format), WHOLE)
     )
+
+
+def test_hostile_exif_says_nothing() -> None:
+    """
+    An EXIF block of thousands of bad tags neither fills the log nor stays in memory.
+    """
+    tags = b"".join(struct.pack("<HHII", tag, 2, 1 << 24, 60_000) for tag in range(5000))
+    block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 5000) + tags
+    jpeg = encode(gradient(), "JPEG")
+    data = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
+    program = (
+        "import sys\n"
+        "from artifact.manifest import Preprocessing\n"
+        "from artifact.preprocess import preprocess\n"
+        "spec = Preprocessing(color='RGB', resize_px=30, crop_height_px=30, crop_width_px=30)\n"
+        "preprocess(sys.stdin.buffer.read(), spec)\n"
+        "import PIL.TiffImagePlugin\n"
+        "kept = getattr(PIL.TiffImagePlugin, '__warningregistry__', {})\n"
+        "assert set(kept) <= {'version'}, len(kept)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_stray_bytes_in_a_jpeg() -> None:

@@ -24,6 +24,8 @@ def test_flag_over_variable_over_default(monkeypatch: pytest.MonkeyPatch) -> Non
         (["--grpc-port", "x"], "--grpc-port"),
         (["--grpc-port", "70000"], "--grpc-port"),
         (["--device", "tpu"], "--device"),
+        (["--max-queue-delay-ms", "inf"], "--max-queue-delay-ms"),
+        (["--shutdown-grace-s", "nan"], "--shutdown-grace-s"),
         (["--max-batch-size", "16", "--max-queue-size", "8"], "max_queue_size must be at least"),
         (["--max-message-bytes", "1"], "max_message_bytes must be at least"),
         (["--nonsense"], "--nonsense"),
