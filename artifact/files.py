@@ -82,7 +82,11 @@ def file_sha256(path: Path) -> str:
 
 
 def _check_sha256(path: Path, field: str, expected: str) -> None:
-    if (sha256 := file_sha256(path)) != expected:
+    try:
+        sha256 = file_sha256(path)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+    if sha256 != expected:
         raise ArtifactError(
             f"{path}: SHA-256 is {sha256}, but {field} in the manifest is {expected}"
         )
@@ -92,13 +96,16 @@ def _check_files(folder: Path) -> None:
     """An artifact is exactly its three files; weights in further files are refused so."""
     expected = {MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE}
     try:
-        found = {path.name for path in folder.iterdir()}
+        found = {path.name: path.is_file() for path in folder.iterdir()}
     except OSError as error:
         raise ArtifactError(f"{folder}: {error.strerror}") from error
-    if missing := expected - found:
+    if missing := expected - found.keys():
         raise ArtifactError(f"{folder}: {', '.join(sorted(missing))} is missing")
-    if unexpected := found - expected:
+    if unexpected := found.keys() - expected:
         raise ArtifactError(f"{folder}: {', '.join(sorted(unexpected))} does not belong here")
+    for name, is_file in found.items():
+        if not is_file:  # a pipe would never end, a broken link not begin
+            raise ArtifactError(f"{folder / name}: is not a file")
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -36,22 +36,29 @@ class ModelRepository:
         Raises:
             RepositoryError: If the folder cannot be read.
         """
-        return sorted(
-            entry.name
-            for entry in self._entries(self.root)
-            if entry.is_dir() and _NAME.fullmatch(entry.name) and self.versions(entry.name)
-        )
+        try:
+            folders = _folders(self.root)
+        except OSError as error:
+            raise _unreadable(self.root, error) from error
+        names = (path.name for path in folders if _NAME.fullmatch(path.name))
+        return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
-        """Versions of the model *name*, ascending; empty if there is no such model."""
-        folder = self.root / name
-        if not _NAME.fullmatch(name) or not folder.is_dir():
+        """
+        Versions of the model *name*, ascending; empty if there is no such model.
+
+        Raises:
+            RepositoryError: If its folder cannot be read.
+        """
+        if not _NAME.fullmatch(name):
             return []
-        return sorted(
-            int(entry.name)
-            for entry in self._entries(folder)
-            if entry.is_dir() and _VERSION.fullmatch(entry.name)
-        )
+        try:
+            folders = _folders(self.root / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise _unreadable(self.root / name, error) from error
+        return sorted(int(path.name) for path in folders if _VERSION.fullmatch(path.name))
 
     def read(self, name: str, version: int) -> Artifact:
         """
@@ -112,14 +119,13 @@ class ModelRepository:
         except OSError as error:
             raise RepositoryError(f"cannot write {parent / str(version)}: {error}") from error
 
-    @staticmethod
-    def _entries(folder: Path) -> list[Path]:
-        try:
-            return list(folder.iterdir())
-        except OSError as error:
-            raise RepositoryError(
-                f"cannot read the model repository {folder}: {error.strerror}"
-            ) from error
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()]
+
+
+def _unreadable(folder: Path, error: OSError) -> RepositoryError:
+    return RepositoryError(f"cannot read the model repository {folder}: {error.strerror}")
 
 
 @contextmanager

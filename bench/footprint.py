@@ -12,10 +12,9 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-import grpc
-import onnxruntime
 import psutil
 
 from bench.server import ServerProcess
@@ -28,7 +27,7 @@ REPOSITORY = Path("tests/data/model_repository")
 MODEL = REPOSITORY / "lenet5" / "1" / "model.onnx"
 
 PLAIN = (
-    "import sys, onnxruntime; "
+    "import os, sys; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; import onnxruntime; "
     "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
 )
 
@@ -53,8 +52,8 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "cpus": psutil.cpu_count(),
         "python": platform.python_version(),
-        "onnxruntime": onnxruntime.__version__,
-        "grpcio": grpc.__version__,
+        "onnxruntime": version("onnxruntime"),
+        "grpcio": version("grpcio"),
     }
     print(json.dumps(figures, indent=2))
 

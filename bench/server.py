@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,13 +24,19 @@ class ServerProcess:
     Args:
         model_repository: Folder of artifacts.
         options: Further flags.
+        environment: Its variables; those of this process if they are not given.
 
     Attributes:
         log: Lines of the server's log, as objects.
         start_s: From the start of the process to its being ready, in seconds.
     """
 
-    def __init__(self, model_repository: Path, *options: str) -> None:
+    def __init__(
+        self,
+        model_repository: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1"]
         ports = ["--grpc-port", "0", "--http-port", "0", "--log-format", "json"]
         self.log: list[dict[str, object]] = []
@@ -40,6 +46,7 @@ class ServerProcess:
             [*command, *ports, "--model-repository", str(model_repository), *options],
             stderr=subprocess.PIPE,
             text=True,
+            env=environment,
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()

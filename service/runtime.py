@@ -126,6 +126,11 @@ class Session:
             )
 
 
+def has_cuda() -> bool:
+    """Whether this ONNX Runtime was built for CUDA; says nothing of a device."""
+    return CUDA in onnxruntime.get_available_providers()
+
+
 def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Probabilities of logits `[N, classes]`, row by row."""
     exponentials: npt.NDArray[Any] = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -160,7 +165,7 @@ def _open_on_cpu(artifact: Artifact, device: Device) -> onnxruntime.InferenceSes
 
 def _open_on_cuda(artifact: Artifact) -> onnxruntime.InferenceSession:
     """Open the graph on CUDA, whole, or raise `StartError`."""
-    if CUDA not in onnxruntime.get_available_providers():
+    if not has_cuda():
         raise StartError(
             "CUDA is not in this build of ONNX Runtime: install the extra gpu in place of cpu"
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-import onnxruntime
 import pytest
 
-from service.runtime import CUDA
+from service.runtime import has_cuda
 
 LENET_REPOSITORY = Path(__file__).parent / "data" / "model_repository"
 """A LeNet-5 that `convoy export lenet5` made."""
@@ -19,7 +18,7 @@ collect_ignore = [] if find_spec("torch") else ["unit/export", "unit/models"]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none."""
-    has_gpu = CUDA in onnxruntime.get_available_providers() and Path("/dev/nvidiactl").exists()
+    has_gpu = has_cuda() and Path("/dev/nvidiactl").exists()
     if not has_gpu:
         for item in items:
             if item.get_closest_marker("gpu"):

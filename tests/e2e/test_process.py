@@ -257,24 +257,40 @@ def test_signal_while_loading(tmp_path: Path) -> None:
     """
     A server that is told to stop before it is ready stops, with code 0, even if loading hangs.
     """
-    tiny.write(tmp_path)
-    manifest = tmp_path / "tiny" / "1" / "manifest.json"
-    manifest.unlink()
-    os.mkfifo(manifest)  # loading waits here for a writer that never writes
+    program = (
+        "import sys, threading, service.app\n"
+        "def hang(*arguments):\n"
+        "    print('loading', flush=True)\n"
+        "    threading.Event().wait()\n"
+        "service.app.load_newest = hang\n"
+        "from convoy.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    ports = ["--grpc-port", "0", "--http-port", "0", "--host", "127.0.0.1"]
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1"),
-            *("--grpc-port", "0", "--http-port", "0", "--model-repository", str(tmp_path)),
-        ],
+        [sys.executable, "-c", program, "serve", *ports],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     assert process.stderr is not None
-    with process, process.stderr as lines, manifest.open("wb"):  # opens once the server reads
+    with process, process.stdout as output, process.stderr as lines:
+        assert output.readline() == "loading\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         messages = [json.loads(line)["message"] for line in lines]
     assert messages == ["stopped", "ending although threads are busy"]
+
+
+def test_leaves_no_trace_in_the_home_folder(lenet_repository: Path, tmp_path: Path) -> None:
+    """
+    ONNX Runtime's telemetry, which keeps an identifier in the home folder, is off.
+    """
+    environment = {"HOME": str(tmp_path), "PATH": os.defpath}
+    with ServerProcess(lenet_repository, environment=environment) as server:
+        server.get("/metrics")
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_http_client_that_does_not_read(lenet_repository: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -113,6 +114,14 @@ def test_abandoned_writings_are_removed(tmp_path: Path) -> None:
         write_during_another()  # the other one took its number
 
 
+def _replace(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def replace(folder: Path) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return replace
+
+
 def _truncate_model(folder: Path) -> None:
     model = folder / "model.onnx"
     model.write_bytes(model.read_bytes()[:100])
@@ -133,6 +142,12 @@ def _edit_manifest(**changes: object) -> Callable[[Path], None]:
         (lambda folder: (folder / "golden.npz").unlink(), r"golden\.npz is missing"),
         (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing"),
         (lambda folder: (folder / "model.onnx.data").touch(), r"model\.onnx\.data does not belong"),
+        (_replace("model.onnx", Path.mkdir), r"model\.onnx: is not a file"),
+        (
+            _replace("golden.npz", lambda path: path.symlink_to("gone")),
+            r"golden\.npz: is not a file",
+        ),
+        (_replace("manifest.json", os.mkfifo), r"manifest\.json: is not a file"),
         (_truncate_model, "SHA-256 is"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json: "),
         (_edit_manifest(model_sha256="0" * 64), "model_sha256 in the manifest is 0000"),
@@ -202,6 +217,21 @@ def test_each_missing_field_is_named(tmp_path: Path) -> None:
         path.write_text(json.dumps({key: whole[key] for key in whole if key != field}))
         with pytest.raises(ArtifactError, match=rf"manifest\.json: {field}: Field required"):
             ModelRepository(tmp_path).read("tiny", 1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("path", ["tiny/1/model.onnx", "tiny/1", "tiny", "."])
+def test_without_permission(tmp_path: Path, path: str) -> None:
+    """
+    What may not be read is an error that names it, wherever it lies.
+    """
+    tiny.write(tmp_path)
+    (tmp_path / path).chmod(0)
+    try:
+        with pytest.raises((ArtifactError, RepositoryError), match="Permission denied"):
+            ModelRepository(tmp_path).read("tiny", 1)
+    finally:
+        (tmp_path / path).chmod(0o755)
 
 
 def test_unreadable_repository(tmp_path: Path) -> None:

@@ -3,18 +3,17 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from artifact.files import Golden
 from artifact.manifest import OutputTensor
 from artifact.repository import ModelRepository
 from service.errors import StartError
-from service.runtime import CPU, CUDA, Device, Session
+from service.runtime import CPU, CUDA, Device, Session, has_cuda
 from tests import tiny
 
 ON_CPU = Device(policy="cpu", intra_op_threads=1)
-HAS_CUDA = CUDA in onnxruntime.get_available_providers()
+HAS_CUDA = has_cuda()
 
 
 def load(root: Path, device: Device = ON_CPU, **changes: Any) -> Session:
