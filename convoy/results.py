@@ -149,4 +149,7 @@ def to_error(error: grpc.RpcError) -> ConvoyError:
     trailers = dict(error.trailing_metadata() or ())
     reason = trailers.get("error-reason", "")
     assert isinstance(reason, str)
+    if error.code() is grpc.StatusCode.CANCELLED:
+        # Not by us: gRPC ends so the calls that reach a server in the moment it closes.
+        return ConvoyError("UNAVAILABLE", reason, "the server closed the connection")
     return ConvoyError(error.code().name, reason, error.details() or "")

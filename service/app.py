@@ -32,6 +32,7 @@ from service.resources import usable_cpus
 from service.rpc.server import RpcServer
 from service.runtime import Device, Outputs
 from service.settings import Settings
+from service.sockets import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +92,13 @@ class Server:
         Listen.
 
         Raises:
-            StartError: If a port cannot be had.
+            StartError: If the host is none of this machine, or a port cannot be had.
         """
         await self._batcher.__aenter__()
         try:
-            self.grpc_port = await self._rpc.start(self._settings.host, self._settings.grpc_port)
-            self.http_port = await self._http.start(self._settings.host, self._settings.http_port)
+            address = _resolve(self._settings.host)
+            self.grpc_port = await self._rpc.start(address, self._settings.grpc_port)
+            self.http_port = await self._http.start(address, self._settings.http_port)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -153,6 +155,13 @@ class Server:
                 await self._lifecycle.idle()
         except TimeoutError:
             logger.warning("calls are cut off", extra={"in_flight": self._lifecycle.in_flight})
+
+
+def _resolve(host: str) -> str:
+    try:
+        return resolve(host)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}: {error.strerror}") from error
 
 
 class _Signals:

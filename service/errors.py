@@ -13,12 +13,23 @@
 
 * StartError: the server cannot start; one line, exit code 1.
 
-Both transports derive their codes from `status`; no table is kept by hand.
+Both transports derive their codes from `status`: gRPC by its name, HTTP by `HTTP_STATUS`.
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import ClassVar
+
+HTTP_STATUS = {
+    "INVALID_ARGUMENT": HTTPStatus.BAD_REQUEST,
+    "NOT_FOUND": HTTPStatus.NOT_FOUND,
+    "RESOURCE_EXHAUSTED": HTTPStatus.TOO_MANY_REQUESTS,
+    "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
+    "DEADLINE_EXCEEDED": HTTPStatus.GATEWAY_TIMEOUT,
+}
+"""HTTP's code for each gRPC status in use, as in the comments of google/rpc/code.proto."""
 
 
 class ServiceError(Exception):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 
 import uvicorn
 from prometheus_client.exposition import choose_encoder
@@ -14,23 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.errors import ModelNotReadyError, ServiceError, StartError
+from service.errors import HTTP_STATUS, ModelNotReadyError, ServiceError, StartError
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.sockets import listen
 
 STOP_TIMEOUT_S = 1
 """Most time that answers may take to leave once the server stops, in seconds."""
-
-# Of gRPC's codes, as in the comments of google/rpc/code.proto.
-HTTP_STATUS = {
-    "INVALID_ARGUMENT": HTTPStatus.BAD_REQUEST,
-    "NOT_FOUND": HTTPStatus.NOT_FOUND,
-    "RESOURCE_EXHAUSTED": HTTPStatus.TOO_MANY_REQUESTS,
-    "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
-    "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
-    "DEADLINE_EXCEEDED": HTTPStatus.GATEWAY_TIMEOUT,
-}
 
 
 def create_app(lifecycle: Lifecycle, metrics: Metrics) -> Starlette:
@@ -95,11 +84,13 @@ class HttpServer:
             access_log=False,
             # A client that does not read its answers must not hold the end of the server.
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
+            # Out of file descriptors, asyncio logs a traceback for each of these, each second.
+            backlog=64,
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, address: str, port: int) -> int:
         """
         Listen.
 
@@ -110,9 +101,9 @@ class HttpServer:
             StartError: If the port cannot be had.
         """
         try:
-            listener = listen(host, port)
+            listener = listen(address, port)
         except OSError as error:
-            raise StartError(f"cannot listen for HTTP on {host}:{port}: {error}") from error
+            raise StartError(f"cannot listen for HTTP on {address}:{port}: {error}") from error
         self._task = asyncio.create_task(self._server.serve([listener]), name="http")
         return int(listener.getsockname()[1])
 

@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     )
 
     model_repository: Path = Field(Path("model_repository"), description="Folder of artifacts.")
-    host: str = Field("0.0.0.0", description="Address to listen on.")
+    host: str = Field("0.0.0.0", min_length=1, description="Address to listen on.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 picks a free one.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP; 0 picks a free one.")
 
@@ -37,10 +37,16 @@ class Settings(BaseSettings):
         "auto", description="Where models run; auto prefers CUDA and says so if it cannot."
     )
     intra_op_threads: int = Field(
-        0, ge=0, description="Threads inside one run on a CPU; 0 takes all that the process may."
+        0,
+        ge=0,
+        le=1024,
+        description="Threads inside one run on a CPU; 0 takes all that the process may.",
     )
     decode_threads: int = Field(
-        0, ge=0, description="Threads that decode images; 0 takes all that the process may."
+        0,
+        ge=0,
+        le=1024,
+        description="Threads that decode images; 0 takes all that the process may.",
     )
 
     max_batch_size: int = Field(

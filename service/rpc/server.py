@@ -81,7 +81,7 @@ class RpcServer:
             (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, address: str, port: int) -> int:
         """
         Listen, not ready yet.
 
@@ -91,13 +91,13 @@ class RpcServer:
         Raises:
             StartError: If the port cannot be had.
         """
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:
             # gRPC would say no more than that it failed, and write lines of its own to the log.
-            listen(host, port).close()
-            bound = self._server.add_insecure_port(address)
+            listen(address, port).close()
+            bound = self._server.add_insecure_port(target)
         except (OSError, RuntimeError) as error:
-            raise StartError(f"cannot listen for gRPC on {address}: {error}") from error
+            raise StartError(f"cannot listen for gRPC on {target}: {error}") from error
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._server.start()
         return bound

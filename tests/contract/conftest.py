@@ -82,6 +82,7 @@ def serve(tmp_path: Path) -> Serve:
         }
         async with (
             Server(Settings(**(usual | changes))) as server,
+            # Connects when it is used: tests of other hosts bring their own.
             grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
         ):
             if load:

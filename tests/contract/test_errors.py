@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from convoy.pb.convoy.v1 import classifier_pb2
-from service.errors import ServiceError
-from service.http import HTTP_STATUS, HttpServer, create_app
+from service.errors import HTTP_STATUS, ServiceError
+from service.http import HttpServer, create_app
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.rpc.calls import CallInterceptor

@@ -20,6 +20,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.server import ServerProcess
+from convoy import AsyncClient, ConvoyError
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from tests import tiny
 from tests.images import png
@@ -113,6 +114,34 @@ async def test_sigterm_under_load_loses_nothing(slow_repository: Path) -> None:
     assert statuses == [serving.SERVING, serving.NOT_SERVING]
     messages = [line["message"] for line in server.log if line["message"] != "request"]
     assert messages[-3:] == ["not ready, still serving", "refusing new calls", "stopped"]
+
+
+async def test_who_asks_on_is_told_to_go_elsewhere(slow_repository: Path) -> None:
+    """
+    Clients that ask until nobody listens any more get answers, then nothing but UNAVAILABLE.
+    """
+    codes: Counter[str] = Counter()
+
+    async def ask_on(address: str) -> None:
+        async with AsyncClient(address) as client:
+            while True:
+                try:
+                    await client.classify(png(3), model="tiny")
+                    codes["OK"] += 1
+                except ConvoyError as error:
+                    codes[error.code] += 1
+                    if "refused" in error.message:
+                        return
+
+    with ServerProcess(slow_repository) as server:
+        clients = [asyncio.create_task(ask_on(server.address)) for _ in range(8)]
+        async with asyncio.timeout(30):
+            while codes["OK"] < 50:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            server.process.send_signal(signal.SIGINT)
+            await asyncio.gather(*clients)
+        assert await asyncio.to_thread(server.wait, 10) == 0
+    assert set(codes) == {"OK", "UNAVAILABLE"}
 
 
 async def test_second_signal_ends_it(slow_repository: Path) -> None:

@@ -1,0 +1,64 @@
+import socket
+
+import pytest
+
+from convoy import AsyncClient
+from service.errors import StartError
+from service.sockets import resolve
+from tests.contract.conftest import Serve
+from tests.http import get
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has the loopback address of IPv6."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("host", "addresses"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("0.0.0.0", ["127.0.0.1"]),
+        ("::1", ["[::1]"]),
+        ("::", ["127.0.0.1", "[::1]"]),
+    ],
+)
+async def test_both_transports_listen_alike(serve: Serve, host: str, addresses: list[str]) -> None:
+    """
+    On whatever address gRPC answers, HTTP answers, too.
+    """
+    if ":" in host and not has_ipv6():
+        pytest.skip("no IPv6 here")
+    async with serve(host=host) as running:
+        for address in addresses:
+            async with AsyncClient(f"{address}:{running.server.grpc_port}") as client:
+                assert [model.name for model in await client.models()] == ["tiny"]
+            url = f"http://{address}:{running.server.http_port}/v2/health/ready"
+            assert (await get(url))[0] == 200
+
+
+async def test_name_is_resolved_once(serve: Serve) -> None:
+    """
+    A name stands for one address, the same one for both transports.
+    """
+    address = resolve("localhost")
+    shown = f"[{address}]" if ":" in address else address
+    async with serve(host="localhost") as running:
+        async with AsyncClient(f"{shown}:{running.server.grpc_port}") as client:
+            assert await client.models()
+        url = f"http://{shown}:{running.server.http_port}/v2/health/ready"
+        assert (await get(url))[0] == 200
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+async def test_host_of_another_machine(serve: Serve, host: str) -> None:
+    """
+    An address that is not this machine's is one clear error.
+    """
+    with pytest.raises(StartError, match="cannot listen"):
+        async with serve(host=host):
+            pass
