@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from artifact.errors import ArtifactError, RepositoryError
@@ -82,7 +82,7 @@ class ModelRepository:
 
     def check_writable(self, name: str) -> None:
         """
-        Prove that versions of *name* can be written; makes its folder if it is not there.
+        Prove that versions of *name* can be written; leaves no folder that was not there.
 
         Raises:
             RepositoryError: If they cannot.
@@ -92,6 +92,7 @@ class ModelRepository:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
+            _remove_if_empty(folder)
         except OSError as error:
             raise RepositoryError(
                 f"cannot write to the model repository {folder}: {error.strerror}"
@@ -112,12 +113,15 @@ class ModelRepository:
         parent = self.root / name
         version = max(self.versions(name), default=0) + 1
         try:
+            parent.mkdir(exist_ok=True)
             _remove_abandoned(parent)
             with _locked_folder(parent) as folder:
                 yield folder, version
                 _publish(folder, parent / str(version))
         except OSError as error:
             raise RepositoryError(f"cannot write {parent / str(version)}: {error}") from error
+        finally:
+            _remove_if_empty(parent)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -161,6 +165,11 @@ def _remove_abandoned(parent: Path) -> None:
             pass  # its writer is still at work
         finally:
             os.close(lock)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # it is not
+        folder.rmdir()
 
 
 def _flush_to_disk(path: Path) -> None:

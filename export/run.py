@@ -33,9 +33,9 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
     recipe = _recipe(settings)
     name = settings.name or settings.architecture
     repository = ModelRepository(settings.model_repository)
+    data_set = data.load(settings.data)
     if not settings.validate_only:
         repository.check_writable(name)
-    data_set = data.load(settings.data)
     console.print(
         f"data {data_set.name}: {len(data_set.train)} to train, "
         f"{len(data_set.validation)} to validate, {len(data_set.test)} to test"

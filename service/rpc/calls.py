@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 
 from service import logs
 from service.classifier import ServedModel
-from service.errors import InvalidArgumentError, ServiceError
+from service.errors import InvalidArgumentError, RequestExpiredError, ServiceError
 from service.lifecycle import Lifecycle
 from service.metrics import UNKNOWN_MODEL, Metrics
 from service.registry import ModelRegistry
@@ -145,7 +145,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 with self._lifecycle.call(may_refuse=infers):
                     response = await handler(_parsed(message, parse), context)
             except asyncio.CancelledError:
-                self._record(call, _why_cancelled(call.deadline))
+                code = _why_cancelled(call.deadline)
+                if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    # gRPC's own clock was faster than the queue's; the client sees no reason.
+                    reason = RequestExpiredError.reason
+                    self._metrics.rejected.labels(call.model, reason).inc()
+                self._record(call, code)
                 raise
             except Exception as error:
                 failure = failure_of(error)

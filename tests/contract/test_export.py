@@ -136,8 +136,7 @@ def test_interrupted_export_leaves_nothing(
     monkeypatch.setattr(where, interrupt)
     with pytest.raises(KeyboardInterrupt):
         run.export(settings(tmp_path), Console(file=io.StringIO()))
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    assert ModelRepository(tmp_path).names() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unwritable_repository_is_told_before_the_training(

@@ -73,6 +73,7 @@ async def test_deadline_that_passes_in_the_queue(running: Running) -> None:
     assert running.sample("convoy_batch_size_sum", model="tiny") == 1
     labels = {"model": "tiny", "method": "Classify", "code": "DEADLINE_EXCEEDED"}
     assert running.sample("convoy_requests_total", **labels) == 1
+    assert running.sample("convoy_rejected_total", model="tiny", reason="REQUEST_EXPIRED") == 1
 
 
 async def test_a_crowded_model_does_not_starve_another(serve: Serve, tmp_path: Path) -> None:

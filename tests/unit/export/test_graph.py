@@ -96,8 +96,24 @@ def test_proof_refuses_what_is_no_number(exported: Path, images: np.ndarray) -> 
     for parameter in network.parameters():
         parameter.data.fill_(torch.nan)
     broken = graph.Servable(network, RECIPE.mean, RECIPE.std).eval()
-    with pytest.raises(ProofError, match="nan"):
+    with pytest.raises(ProofError, match="the same answer, or none"):
         graph.prove(graph.open_session(exported), broken, images)
+
+
+def test_scale_of_the_proof_is_not_one_images(images: np.ndarray, tmp_path: Path) -> None:
+    """
+    A network of two classes that hardly tells them apart is proven all the same.
+    """
+    torch.manual_seed(0)
+    network = ARCHITECTURES["lenet5"].build(num_classes=2)
+    servable = graph.Servable(network, RECIPE.mean, RECIPE.std).eval()
+    first = graph.torch_logits(servable, images[:1])[0]
+    with torch.no_grad():  # the first image lies on the decision boundary, but for a hair
+        last = dict(network.named_parameters())["fc3.bias"]
+        last.add_(torch.tensor([first[1] - first[0] + 1e-4, 0]))
+    graph.export_onnx(servable, input_tensor(RECIPE.preprocessing), tmp_path / "model.onnx")
+    session = graph.open_session(tmp_path / "model.onnx")
+    assert graph.prove(session, servable, images) < 1e-4
 
 
 def test_graph_is_clean(exported: Path) -> None:
