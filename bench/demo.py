@@ -153,6 +153,7 @@ def _print_times(answers: Sequence[tuple[Classification, float]]) -> None:
         "decode": lambda answer, _: answer.timing.decode_s,
         "queue": lambda answer, _: answer.timing.queue_s,
         "inference": lambda answer, _: answer.timing.inference_s,
+        "respond": lambda answer, _: answer.timing.respond_s,
         "whole call, seen by the client": lambda _, seconds: seconds,
     }
     table = Table("phase", "p50 ms", "p99 ms")

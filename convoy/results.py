@@ -42,6 +42,7 @@ class Timing:
     decode_s: float
     queue_s: float
     inference_s: float
+    respond_s: float
     batch_size: int
 
 
@@ -108,6 +109,7 @@ def to_classification(message: pb.ClassifyResponse) -> Classification:
             timing.decode_us / 1e6,
             timing.queue_us / 1e6,
             timing.inference_us / 1e6,
+            timing.respond_us / 1e6,
             timing.batch_size,
         ),
     )

@@ -159,9 +159,11 @@ class ServedModel:
             for row, indices in zip(probabilities, best.tolist(), strict=True)
         ]
 
-    def responded(self, inference: Inference) -> None:
-        """Count the time from the outputs to the finished answer."""
-        self._metrics.phase["respond"].observe(time.perf_counter() - inference.answered_at)
+    def responded(self, inference: Inference) -> float:
+        """Count and return the time from the outputs to the finished answer, in seconds."""
+        respond_s = time.perf_counter() - inference.answered_at
+        self._metrics.phase["respond"].observe(respond_s)
+        return respond_s
 
     def _inference(self, answer: Answer[Outputs], decode_s: float) -> Inference:
         self._metrics.phase["queue"].observe(answer.queue_s)

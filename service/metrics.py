@@ -91,7 +91,7 @@ class Metrics:
         )
         self.rejected = Counter(
             "convoy_rejected",
-            "Requests refused without an inference, by reason.",
+            "Requests that were refused or expired, by reason.",
             ["model", "reason"],
             registry=registry,
         )

@@ -47,6 +47,10 @@ class ClassifySettings(BaseSettings):
     print_csv: CliImplicitFlag[bool] = Field(False, description="Print CSV.")
 
 
+class UsageError(Exception):
+    """What was typed leaves nothing to do, or too much to choose from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One file and what became of it: an answer, or the text of an error."""
@@ -61,7 +65,7 @@ def main(arguments: list[str]) -> int:
     chosen = settings.read(ClassifySettings, arguments)
     try:
         rows = asyncio.run(_classify_all(chosen))
-    except (ConvoyError, FileNotFoundError) as error:
+    except (ConvoyError, UsageError) as error:
         print(f"convoy classify: {error}", file=sys.stderr)
         return 1
     if chosen.print_json:
@@ -103,22 +107,27 @@ def find_images(paths: Iterable[Path]) -> Iterator[Path]:
     Files as they are named, folders by the images in them, sorted.
 
     Raises:
-        FileNotFoundError: If a folder holds no image.
+        UsageError: If a folder holds no image.
     """
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(p for p in path.rglob("*") if _is_image(p))
         if not found:
-            raise FileNotFoundError(f"no images in {path}")
+            raise UsageError(f"no images in {path}")
         yield from found
+
+
+def _is_image(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
 async def _only_model(client: AsyncClient) -> str:
     names = [model.name for model in await client.models()]
     if len(names) != 1:
-        raise FileNotFoundError(f"choose one with --model: {', '.join(names) or 'none is loaded'}")
+        raise UsageError(f"choose one with --model: {', '.join(names) or 'none is loaded'}")
     return names[0]
 
 
@@ -149,7 +158,7 @@ def _print_table(rows: list[Row]) -> None:
             continue
         rest = ", ".join(f"{p.label} {p.probability:.3f}" for p in answer.predictions[1:])
         timing = answer.timing
-        server_s = timing.decode_s + timing.queue_s + timing.inference_s
+        server_s = timing.decode_s + timing.queue_s + timing.inference_s + timing.respond_s
         table.add_row(
             Text(str(row.path)),
             Text(answer.label),

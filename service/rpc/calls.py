@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -35,7 +34,9 @@ SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
 INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer"})
 """Methods whose duration is measured, and which a server that shuts down refuses."""
 
-# A client's own clock ends a call a little before ours would.
+# A client's own clock ends a call a little before ours would: by a share of the time that it gave,
+# and by this at most.
+_EXPIRY_TOLERANCE_SHARE = 0.1
 _EXPIRY_TOLERANCE_S = 0.05
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -55,8 +56,8 @@ class Call:
     One call, as its log line and its metrics name it.
 
     Attributes:
-        started: `time.perf_counter()` at its arrival.
-        deadline: When the client stops waiting, on the event loop's clock.
+        started: When it arrived, on the event loop's clock.
+        deadline: When the client stops waiting, on the same clock; inf if it never does.
         model: Label of the model it asks for; empty before that is known.
     """
 
@@ -136,7 +137,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         infers = method in INFERENCE_METHODS
 
         async def answer(message: bytes, context: Context) -> Any:
-            call = Call(method, time.perf_counter(), deadline_of(context))
+            call = Call(method, asyncio.get_running_loop().time(), deadline_of(context))
             _current_call.set(call)
             identifier = _request_id(context)
             logs.request_id.set(identifier)
@@ -145,7 +146,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 with self._lifecycle.call(may_refuse=infers):
                     response = await handler(_parsed(message, parse), context)
             except asyncio.CancelledError:
-                code = _why_cancelled(call.deadline)
+                code = _why_cancelled(call)
                 if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                     # gRPC's own clock was faster than the queue's; the client sees no reason.
                     reason = RequestExpiredError.reason
@@ -168,7 +169,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _record(self, call: Call, code: grpc.StatusCode, details: str = "") -> None:
         """Count a call and log it; before the client learns of its end, so that both agree."""
-        seconds = time.perf_counter() - call.started
+        seconds = asyncio.get_running_loop().time() - call.started
         self._metrics.requests.labels(call.model, call.method, code.name).inc()
         if call.method in INFERENCE_METHODS:
             self._metrics.request_duration.labels(call.model).observe(seconds)
@@ -200,8 +201,10 @@ def _parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:
         raise InvalidArgumentError("the message is not the request of this method") from error
 
 
-def _why_cancelled(deadline: float) -> grpc.StatusCode:
-    expired = asyncio.get_running_loop().time() >= deadline - _EXPIRY_TOLERANCE_S
+def _why_cancelled(call: Call) -> grpc.StatusCode:
+    given = call.deadline - call.started
+    tolerance = min(_EXPIRY_TOLERANCE_SHARE * given, _EXPIRY_TOLERANCE_S)
+    expired = asyncio.get_running_loop().time() >= call.deadline - tolerance
     return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 
 

@@ -78,7 +78,7 @@ async def _classify(
     inference = await model.infer_images([image], deadline)
     (predictions,) = model.top_k(inference.outputs, top_k)
     response = _response(model, inference, predictions)
-    model.responded(inference)
+    response.timing.respond_us = round(model.responded(inference) * 1e6)
     return response
 
 

@@ -27,6 +27,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, registry: ModelRegistry, lifecycle: Lifecycle) -> None:
         self._registry = registry
         self._lifecycle = lifecycle
+        self._version = version("convoy")  # read from the disk
 
     async def ServerLive(
         self, request: pb.ServerLiveRequest, context: Context
@@ -54,7 +55,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ServerMetadataRequest, context: Context
     ) -> pb.ServerMetadataResponse:
         """Describe the server."""
-        return pb.ServerMetadataResponse(name=SERVER_NAME, version=version("convoy"))
+        return pb.ServerMetadataResponse(name=SERVER_NAME, version=self._version)
 
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: Context

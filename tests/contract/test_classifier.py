@@ -32,6 +32,7 @@ async def test_classify(running: Running) -> None:
     assert answer.model_sha256 == model.sha256
     assert answer.timing.decode_us > 0
     assert answer.timing.inference_us > 0
+    assert answer.timing.respond_us > 0
     assert answer.timing.batch_size == 1
 
 

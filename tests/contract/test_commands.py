@@ -27,6 +27,8 @@ def folder(tmp_path: Path) -> Path:
         (folder / f"{first}.png").write_bytes(png(first))
     (folder / "inner" / "4.PNG").write_bytes(png(4))
     (folder / "notes.txt").write_text("not an image")
+    (folder / "._0.png").write_bytes(b"a Mac was here")
+    (folder / "folder.png").mkdir()
     return folder
 
 

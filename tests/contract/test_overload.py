@@ -65,7 +65,7 @@ async def test_deadline_that_passes_in_the_queue(running: Running) -> None:
         first = classify(running)
         await running.until_running(1)
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await classify(running, timeout=0.05)
+            await classify(running, timeout=0.5)
         assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await running.until_waiting(0)
         await running.until(lambda: running.server._lifecycle.in_flight == 1)
@@ -74,6 +74,23 @@ async def test_deadline_that_passes_in_the_queue(running: Running) -> None:
     labels = {"model": "tiny", "method": "Classify", "code": "DEADLINE_EXCEEDED"}
     assert running.sample("convoy_requests_total", **labels) == 1
     assert running.sample("convoy_rejected_total", model="tiny", reason="REQUEST_EXPIRED") == 1
+
+
+async def test_cancelled_before_its_deadline(running: Running) -> None:
+    """
+    A client that hangs up early has not let its deadline pass.
+    """
+    with running.device_held():
+        first = classify(running)
+        await running.until_running(1)
+        leaver = classify(running, timeout=5.0)
+        await running.until_waiting(1)
+        leaver.cancel()
+        await running.until_waiting(0)
+    await first
+    labels = {"model": "tiny", "method": "Classify"}
+    assert running.sample("convoy_requests_total", code="CANCELLED", **labels) == 1
+    assert running.sample("convoy_requests_total", code="DEADLINE_EXCEEDED", **labels) is None
 
 
 async def test_a_crowded_model_does_not_starve_another(serve: Serve, tmp_path: Path) -> None:

@@ -105,16 +105,18 @@ class Prediction(_message.Message):
     def __init__(self, class_index: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
 
 class Timing(_message.Message):
-    __slots__ = ("decode_us", "queue_us", "inference_us", "batch_size")
+    __slots__ = ("decode_us", "queue_us", "inference_us", "batch_size", "respond_us")
     DECODE_US_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_US_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    RESPOND_US_FIELD_NUMBER: _ClassVar[int]
     decode_us: int
     queue_us: int
     inference_us: int
     batch_size: int
-    def __init__(self, decode_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., inference_us: _Optional[int] = ..., batch_size: _Optional[int] = ...) -> None: ...
+    respond_us: int
+    def __init__(self, decode_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., inference_us: _Optional[int] = ..., batch_size: _Optional[int] = ..., respond_us: _Optional[int] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
