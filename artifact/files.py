@@ -31,8 +31,8 @@ class Golden:
 
     Attributes:
         images: A batch of the graph's input.
-        logits: What the reference answered: float32 `[N, classes]`; probabilities where the
-            graph has no logits.
+        logits: What the reference answered in the manifest's `scores`: float32 `[N, classes]`;
+            probabilities where the graph has no logits.
     """
 
     images: npt.NDArray[Any]

@@ -6,6 +6,7 @@ refused, so that a manifest of a later schema is never half understood.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -98,10 +99,19 @@ class InputTensor(_Part):
 
 
 class OutputTensor(_Part):
-    """One output of the graph: float32 `[N, classes]`."""
+    """
+    One output of the graph; its first dimension is the batch.
+
+    Attributes:
+        kind: What it holds for each class, or `other` if it is no score of the classes.
+        shape: Shape of one item, -1 where it varies; None is `[classes]`. Scores have one value
+            per class, whatever ones follow: `[1000, 1, 1]` is a shape of 1000 classes.
+    """
 
     name: str
-    kind: Literal["logits", "probabilities"]
+    kind: Literal["logits", "probabilities", "other"]
+    dtype: Literal["float32", "float16", "float64", "int64", "int32", "uint8", "bool"] = "float32"
+    shape: tuple[Annotated[int, Field(ge=-1)], ...] | None = None
 
 
 class Training(_Part):
@@ -204,8 +214,27 @@ class Manifest(_Part):
             raise ValueError("normalization.std must have one number per channel")
         if tensor.dtype == "uint8" and self.normalization.where == "server":
             raise ValueError("a uint8 input cannot be normalised by the server")
+        scores = [output for output in self.outputs if output.kind != "other"]
+        if not scores:
+            raise ValueError("one output must be logits or probabilities")
+        for output in scores:
+            if not output.dtype.startswith("float"):
+                raise ValueError(f"output {output.name} holds scores, so it must be of floats")
+            if -1 in (shape := self.item_shape(output)) or math.prod(shape) != len(self.labels):
+                raise ValueError(f"output {output.name} must have one value for each label")
         return self
 
     def output(self, kind: Literal["logits", "probabilities"]) -> OutputTensor | None:
         """Return the first output of this *kind*, if there is one."""
         return next((output for output in self.outputs if output.kind == kind), None)
+
+    @property
+    def scores(self) -> OutputTensor:
+        """The output that the golden answers are about: logits, or probabilities without them."""
+        scores = self.output("logits") or self.output("probabilities")
+        assert scores is not None  # proven by the validator
+        return scores
+
+    def item_shape(self, output: OutputTensor) -> tuple[int, ...]:
+        """Shape of one item of *output*, -1 where it varies."""
+        return (len(self.labels),) if output.shape is None else output.shape

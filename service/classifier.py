@@ -16,7 +16,7 @@ from service.batcher import Answer, Batcher
 from service.decoding import Decoder
 from service.errors import InvalidArgumentError
 from service.metrics import ModelMetrics
-from service.runtime import Outputs, Session, softmax
+from service.runtime import Outputs, Session, as_scores, softmax
 from service.scheduler import BatchPolicy
 
 MAX_TOP_K = 1000
@@ -179,8 +179,8 @@ class ServedModel:
 
     def _probabilities(self, outputs: Outputs) -> npt.NDArray[Any]:
         if output := self.manifest.output("probabilities"):
-            return outputs[output.name]
-        return softmax(outputs[self.manifest.outputs[0].name])
+            return as_scores(outputs[output.name])
+        return softmax(as_scores(outputs[self.manifest.scores.name]))
 
     def _run(self, items: Sequence[npt.NDArray[Any]]) -> Sequence[Outputs]:
         """Run one batch; called in the device's thread."""

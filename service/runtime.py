@@ -19,6 +19,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from artifact.files import Artifact
+from artifact.manifest import OutputTensor
 from service.errors import StartError
 
 logger = logging.getLogger(__name__)
@@ -98,14 +99,9 @@ class Session:
             outputs = self.run(golden.images)
         except Exception as error:
             raise StartError(f"{artifact.model_path}: the golden images fail: {error}") from error
-        for name, values in outputs.items():
-            if values.shape != golden.logits.shape or values.dtype != np.float32:
-                raise StartError(
-                    f"{artifact.model_path}: {name} has shape {list(values.shape)} and type "
-                    f"{values.dtype}, the golden answers have {list(golden.logits.shape)} and "
-                    "float32"
-                )
-        proven = manifest.output("logits") or manifest.outputs[0]
+        for output in manifest.outputs:
+            _check_output(artifact, output, outputs[output.name])
+        proven = manifest.scores
         self._check_drift(artifact, proven.name, outputs[proven.name], golden.logits)
         probabilities = manifest.output("probabilities")
         if probabilities is not None and proven.kind == "logits":
@@ -120,6 +116,7 @@ class Session:
         expected: npt.NDArray[Any],
     ) -> None:
         tolerance = artifact.manifest.golden_tolerance
+        actual = as_scores(actual)
         drift = float(np.abs(actual - expected).max() / max(np.ptp(expected), TINY))
         same = (actual.argmax(1) == expected.argmax(1)).all()
         if not drift <= tolerance or not same:
@@ -132,6 +129,11 @@ class Session:
 def has_cuda() -> bool:
     """Whether this ONNX Runtime was built for CUDA; says nothing of a device."""
     return CUDA in onnxruntime.get_available_providers()
+
+
+def as_scores(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Make scores of any float type, `[N, classes, ...]` with ones at the end, `[N, classes]`."""
+    return values.reshape(len(values), -1).astype(np.float32, copy=False)
 
 
 def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -205,6 +207,19 @@ def _create(
         raise StartError(
             f"{artifact.model_path}: cannot be opened on {providers}: {error}"
         ) from error
+
+
+def _check_output(artifact: Artifact, output: OutputTensor, values: npt.NDArray[Any]) -> None:
+    """Compare what the graph gave for the golden images with what the manifest says of it."""
+    shape = [len(artifact.golden.images), *artifact.manifest.item_shape(output)]
+    same = len(shape) == values.ndim and all(
+        expected in (-1, found) for expected, found in zip(shape, values.shape, strict=True)
+    )
+    if not same or values.dtype != output.dtype:
+        raise StartError(
+            f"{artifact.model_path}: {output.name} has shape {list(values.shape)} and type "
+            f"{values.dtype}, the manifest says {shape} and {output.dtype}"
+        )
 
 
 def _check_signature(session: onnxruntime.InferenceSession, artifact: Artifact) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
+from artifact.manifest import InputTensor, Manifest, Normalization, OutputTensor, Preprocessing
 from tests import tiny
 
 
@@ -43,6 +43,10 @@ def test_names_that_are_no_folder_and_label(name: str) -> None:
                 name="image", dtype="uint8", layout="NHWC", channels=3, height=4, width=4
             )
         },
+        {"outputs": (OutputTensor(name="features", kind="other", shape=(512,)),)},
+        {"outputs": (OutputTensor(name="logits", kind="logits", shape=(6,)),)},
+        {"outputs": (OutputTensor(name="logits", kind="logits", shape=(5, -1)),)},
+        {"outputs": (OutputTensor(name="logits", kind="logits", dtype="int64"),)},
     ],
 )
 def test_parts_that_disagree(changes: dict[str, Any]) -> None:

@@ -4,13 +4,15 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from artifact.files import Golden
 from artifact.manifest import OutputTensor
 from artifact.repository import ModelRepository
 from service.errors import StartError
-from service.runtime import CPU, CUDA, Device, Session, has_cuda
+from service.runtime import CPU, CUDA, Device, Session, as_scores, has_cuda
 from tests import tiny
+from tests.tiny import CLASSES
 
 ON_CPU = Device(policy="cpu", intra_op_threads=1)
 HAS_CUDA = has_cuda()
@@ -104,6 +106,45 @@ def test_output_of_another_width(tmp_path: Path, width: int) -> None:
     """
     with pytest.raises(StartError, match=rf"probabilities has shape \[4, {width}\]"):
         load(tmp_path, model=tiny.graph(probabilities=width))
+
+
+def test_output_of_another_type(tmp_path: Path) -> None:
+    """
+    An output must have the type that clients are told.
+    """
+    promised = OutputTensor(name="logits", kind="logits", dtype="float16")
+    with pytest.raises(StartError, match=r"type float32, the manifest says .* float16"):
+        load(tmp_path, outputs=(promised,))
+
+
+def test_outputs_that_are_no_scores(tmp_path: Path) -> None:
+    """
+    Further outputs have shapes of their own; scores may be followed by dimensions of one.
+    """
+    model = tiny.graph()
+    constants = {"squares": np.array([0, CLASSES, 1, 1])}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in constants.items()
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("Reshape", ["logits", "squares"], ["square"]),
+            helper.make_node("Cast", ["flat"], ["features"], to=onnx.TensorProto.FLOAT16),
+        ]
+    )
+    model.graph.output.extend(
+        [
+            helper.make_tensor_value_info("square", onnx.TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT16, None),
+        ]
+    )
+    outputs = (
+        OutputTensor(name="features", kind="other", dtype="float16", shape=(-1,)),
+        OutputTensor(name="square", kind="logits", shape=(CLASSES, 1, 1)),
+    )
+    outcome = load(tmp_path, model=model, outputs=outputs).run(tiny.pixels(3))
+    assert outcome["features"].shape == (1, tiny.SIDE**2)
+    assert as_scores(outcome["square"]).argmax(1).tolist() == [3]
 
 
 def test_probabilities_that_are_others(tmp_path: Path) -> None:
