@@ -22,6 +22,7 @@ from artifact.manifest import Manifest
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
+ARTIFACT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +95,7 @@ def _check_sha256(path: Path, field: str, expected: str) -> None:
 
 def _check_files(folder: Path) -> None:
     """An artifact is exactly its three files; weights in further files are refused so."""
-    expected = {MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE}
+    expected = set(ARTIFACT_FILES)
     try:
         found = {path.name: path.is_file() for path in folder.iterdir()}
     except OSError as error:

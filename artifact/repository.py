@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from artifact.errors import ArtifactError, RepositoryError
-from artifact.files import Artifact, read_artifact
+from artifact.files import ARTIFACT_FILES, Artifact, read_artifact
 from artifact.manifest import MODEL_NAME
 
 _NAME = re.compile(MODEL_NAME)
@@ -79,6 +79,16 @@ class ModelRepository:
                 f"but it lies in the folder of {name} version {version}"
             )
         return artifact
+
+    def signature(self, name: str, version: int) -> tuple[tuple[int, int, int], ...]:
+        """Something that changes when a file of the version does; looks at no content."""
+        found: list[tuple[int, int, int]] = []
+        folder = self.root / name / str(version)
+        for file in ARTIFACT_FILES:
+            with suppress(OSError):
+                status = (folder / file).stat()
+                found.append((status.st_mtime_ns, status.st_ino, status.st_size))
+        return tuple(found)
 
     def check_writable(self, name: str) -> None:
         """

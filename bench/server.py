@@ -38,7 +38,7 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         command = [sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1"]
-        ports = ["--grpc-port", "0", "--http-port", "0", "--log-format", "json"]
+        ports = ["--grpc-port", "0", "--http-port", "0", "--log-format", "json", "--graph-cache", ""]
         self.log: list[dict[str, object]] = []
         self._ready = threading.Event()
         started = time.perf_counter()

@@ -12,29 +12,43 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 
+from artifact.errors import RepositoryError
 from artifact.preprocess import ImageLimits
 from artifact.repository import ModelRepository
 from service import logs
 from service.batcher import Batcher
+from service.calls import Calls
+from service.classifier import Ran, ServedModel
+from service.control import ModelControl
 from service.decoding import Decoder
 from service.errors import StartError
-from service.http import HttpServer, create_app
+from service.graph_cache import GraphCache
+from service.http.app import Rest, create_app
+from service.http.server import HttpServer
 from service.lifecycle import Lifecycle, Phase
-from service.metrics import Metrics
-from service.registry import ModelRegistry, load_newest
+from service.loading import LoadedArtifact, Loader
+from service.metrics import Metrics, ModelMetrics
+from service.policy import VersionPolicy
+from service.protocol.server import InferenceProtocol
+from service.registry import ModelRegistry
 from service.resources import usable_cpus
 from service.rpc.server import RpcServer
-from service.runtime import Device, Outputs
+from service.runtime import Device
+from service.scheduler import BatchPolicy
 from service.settings import Settings
 from service.sockets import resolve
 
 logger = logging.getLogger(__name__)
+
+LOAD_THREADS = 2
+"""One that loads, and one for looks at the repository meanwhile."""
 
 STOP_TIMEOUT_S = 0.5
 """Most time that a running batch, and then any other thread, may take once the server stops."""
@@ -64,26 +78,31 @@ class Server:
             settings.decode_threads or cpus,
             ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
         )
-        self._load_thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self._device_thread = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self._batcher: Batcher[npt.NDArray[Any], Outputs] = Batcher(self._device_thread)
-        self._registry = ModelRegistry(
-            batcher=self._batcher,
-            decoder=self._decoder,
-            metrics=self._metrics,
-            max_batch_size=settings.max_batch_size,
-            max_queue_delay_s=settings.max_queue_delay_ms / 1000,
-            max_queue_size=settings.max_queue_size,
-        )
+        self._batcher: Batcher[npt.NDArray[Any], Ran] = Batcher(self._device_thread)
+        self._registry = ModelRegistry()
+        self._metrics.watch(self._registry.facts)
+        self._control = self._make_control()
+        protocol = InferenceProtocol(self._registry, self._control, self._lifecycle)
+        calls = Calls(self._lifecycle, self._metrics, log_requests=settings.log_requests)
         self._rpc = RpcServer(
             self._registry,
-            self._lifecycle,
+            protocol,
+            calls,
             self._metrics,
             max_message_bytes=settings.max_message_bytes,
             max_images_per_call=settings.max_images_per_call,
-            log_requests=settings.log_requests,
         )
-        self._http = HttpServer(create_app(self._lifecycle, self._metrics))
+        rest = Rest(
+            protocol,
+            calls,
+            self._lifecycle,
+            max_body_bytes=settings.max_message_bytes,
+            max_json_bytes=settings.max_json_bytes,
+        )
+        self._http = HttpServer(create_app(rest, self._metrics))
+        self._polling: asyncio.Task[None] | None = None
         self.grpc_port = 0
         self.http_port = 0
 
@@ -110,6 +129,8 @@ class Server:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._polling:
+            self._polling.cancel()
         await self._rpc.stop()
         await self._http.stop()
         try:
@@ -118,23 +139,30 @@ class Server:
         except TimeoutError:
             logger.warning("a batch is still running")
         self._decoder.close()
-        for pool in (self._device_thread, self._load_thread):
+        for pool in (self._device_thread, self._load_threads):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def load(self) -> None:
         """
-        Load every model, in a thread, and be ready.
+        Load the models that are to be there from the start, and be ready.
 
         Raises:
-            StartError: If there is no model, or one of them cannot be served.
+            StartError: If the repository cannot be read; in mode `none` also if there is no
+                model, or one of them cannot be served.
         """
-        repository = ModelRepository(self._settings.model_repository)
-        loading = asyncio.get_running_loop().run_in_executor(
-            self._load_thread, load_newest, repository, self._device
-        )
-        self._registry.serve(await loading)
+        settings = self._settings
+        try:
+            await self._control.start(settings.load_model)
+        except RepositoryError as error:
+            raise StartError(str(error)) from error
+        if settings.model_control_mode == "none":
+            self._check_models()
+        self._registry.started = True
         self._lifecycle.phase = Phase.SERVING
         await self._rpc.set_ready()
+        if settings.model_control_mode == "poll":
+            polling = self._control.poll(settings.repository_poll_s)
+            self._polling = asyncio.create_task(polling, name="poll")
         logger.info("ready", extra={"grpc_port": self.grpc_port, "http_port": self.http_port})
 
     async def drain(self, grace_s: float) -> None:
@@ -155,6 +183,55 @@ class Server:
                 await self._lifecycle.idle()
         except TimeoutError:
             logger.warning("calls are cut off", extra={"in_flight": self._lifecycle.in_flight})
+
+    def _make_control(self) -> ModelControl:
+        settings = self._settings
+        folder = Path(settings.graph_cache).expanduser() if settings.graph_cache else None
+        loader = Loader(
+            ModelRepository(settings.model_repository),
+            self._device,
+            GraphCache(folder, settings.graph_cache_size),
+            max_batch_size=settings.max_batch_size,
+        )
+        return ModelControl(
+            self._registry,
+            loader,
+            self._metrics,
+            self._load_threads,
+            serve=self._serve,
+            changed=lambda name, ready: self._rpc.set_model_ready(name, ready),
+            mode=settings.model_control_mode,
+            policies={
+                name: VersionPolicy.parse(text) for name, text in settings.version_policy.items()
+            },
+            memory_budget_bytes=settings.memory_budget,
+        )
+
+    def _serve(self, loaded: LoadedArtifact) -> ServedModel:
+        """Give a loaded artifact its queue."""
+        settings, size = self._settings, loaded.max_batch_size
+        return ServedModel(
+            loaded.manifest,
+            loaded.session,
+            policy=BatchPolicy(
+                max_batch_size=size,
+                max_queue_delay_s=settings.max_queue_delay_ms / 1000,
+                max_queue_size=max(settings.max_queue_size, size),
+            ),
+            batcher=self._batcher,
+            decoder=self._decoder,
+            metrics=ModelMetrics(self._metrics, loaded.manifest.name),
+            load_s=loaded.load_s,
+        )
+
+    def _check_models(self) -> None:
+        if error := self._control.first_error():
+            raise StartError(str(error))
+        if not self._registry.models():
+            raise StartError(
+                f"no models in {self._settings.model_repository}: "
+                "make one with `convoy export lenet5`"
+            )
 
 
 def _resolve(host: str) -> str:

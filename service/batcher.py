@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Generic, TypeVar, cast
 
 from service.errors import InferenceError, ShuttingDownError
-from service.scheduler import BatchPolicy, ModelQueue, Pending, Scheduler
+from service.scheduler import DEFAULT_PRIORITY, BatchPolicy, ModelQueue, Pending, Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,11 @@ class Batcher(Generic[In, Out]):
         self._infer[queue] = infer
         return queue
 
+    def close(self, queue: ModelQueue[In, Answer[Out]]) -> None:
+        """Remove a model whose requests are all answered."""
+        self._scheduler.close(queue)
+        del self._infer[queue]
+
     async def submit(
         self,
         queue: ModelQueue[In, Answer[Out]],
@@ -100,6 +105,7 @@ class Batcher(Generic[In, Out]):
         *,
         size: int = 1,
         deadline: float = math.inf,
+        priority: int = DEFAULT_PRIORITY,
     ) -> Answer[Out]:
         """
         Admit a request, prepare its item, and wait for its answer.
@@ -112,6 +118,7 @@ class Batcher(Generic[In, Out]):
                 full.
             size: Images in the item; at most the policy's `max_batch_size`.
             deadline: Event-loop time after which the caller no longer cares.
+            priority: One of `scheduler.PRIORITIES`.
 
         Raises:
             QueueFullError: If too many images are waiting.
@@ -122,7 +129,7 @@ class Batcher(Generic[In, Out]):
         if self._closing:
             raise ShuttingDownError("the server is shutting down")
         loop = asyncio.get_running_loop()
-        pending: Pending[In, Answer[Out]] = Pending(size, loop.create_future(), deadline)
+        pending: Pending[In, Answer[Out]] = Pending(size, loop.create_future(), deadline, priority)
         self._scheduler.admit(queue, pending)
         try:
             item = await prepare()
@@ -174,17 +181,17 @@ class Batcher(Generic[In, Out]):
         """Answer every request of *batch*, whatever happens to the model."""
         loop = asyncio.get_running_loop()
         items = [cast(In, pending.item) for pending in batch]
+        batch_size = sum(pending.size for pending in batch)
         started = loop.time()
         try:
             results, seconds = await loop.run_in_executor(
                 self._executor, _timed, self._infer[queue], items
             )
         except Exception as error:
-            self._scheduler.charge(queue, loop.time() - started)
+            self._scheduler.charge(queue, loop.time() - started, batch_size)
             await self._isolate(queue, batch, error)
             return
-        self._scheduler.charge(queue, seconds)
-        batch_size = sum(pending.size for pending in batch)
+        self._scheduler.charge(queue, seconds, batch_size)
         for pending, result in zip(batch, results, strict=True):
             if not pending.future.done():
                 queue_s = started - pending.enqueued_at

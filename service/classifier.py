@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from artifact.manifest import Manifest
-from service.batcher import Answer, Batcher
+from service.batcher import Batcher
 from service.decoding import Decoder
 from service.errors import InvalidArgumentError
 from service.metrics import ModelMetrics
-from service.runtime import Outputs, Session, as_scores, softmax
-from service.scheduler import BatchPolicy
+from service.proof import as_scores, softmax
+from service.runtime import BatchTimes, Outputs, Session
+from service.scheduler import DEFAULT_PRIORITY, BatchPolicy
+from service.statistics import Statistics
 
 MAX_TOP_K = 1000
 DEFAULT_TOP_K = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """
+    On what terms a request waits.
+
+    Attributes:
+        deadline: Event-loop time after which the client no longer cares.
+        priority: One of `scheduler.PRIORITIES`.
+    """
+
+    deadline: float = math.inf
+    priority: int = DEFAULT_PRIORITY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,19 +48,32 @@ class Inference:
 
     Attributes:
         outputs: Output name -> array `[N, ...]`.
+        images: N.
         decode_s: Decoding its images, in seconds; 0 for tensors.
         queue_s: Waiting for the device, in seconds.
         inference_s: Running the batch, in seconds.
         batch_size: Images in that batch, those of other requests included.
-        answered_at: `time.perf_counter()` when the outputs were there.
+        times: What the run took, in parts.
+        started_at: `time.perf_counter()` when the request was accepted.
+        answered_at: The same, when the outputs were there.
     """
 
     outputs: Outputs
+    images: int
     decode_s: float
     queue_s: float
     inference_s: float
     batch_size: int
+    times: BatchTimes
+    started_at: float
     answered_at: float
+
+
+class Ran(NamedTuple):
+    """Outputs of one request, and what its whole batch took."""
+
+    outputs: Outputs
+    times: BatchTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +92,9 @@ class ServedModel:
     Attributes:
         manifest: What the artifact says of itself.
         session: The loaded graph.
-        max_batch_size: Most images in one request, and in one batch.
+        policy: When its batches leave; `max_batch_size` also bounds one request.
+        load_s: Time that loading took, in seconds.
+        statistics: What it has done so far.
     """
 
     def __init__(
@@ -70,17 +103,23 @@ class ServedModel:
         session: Session,
         *,
         policy: BatchPolicy,
-        batcher: Batcher[npt.NDArray[Any], Outputs],
+        batcher: Batcher[npt.NDArray[Any], Ran],
         decoder: Decoder,
         metrics: ModelMetrics,
+        load_s: float,
     ) -> None:
         self.manifest = manifest
         self.session = session
-        self.max_batch_size = policy.max_batch_size
+        self.policy = policy
+        self.load_s = load_s
+        self.statistics = Statistics()
         self._batcher = batcher
         self._queue = batcher.open(self._run, policy)
         self._decoder = decoder
         self._metrics = metrics
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
 
     @property
     def name(self) -> str:
@@ -88,15 +127,43 @@ class ServedModel:
         return self.manifest.name
 
     @property
+    def version(self) -> int:
+        """Number of the version."""
+        return self.manifest.version
+
+    @property
+    def max_batch_size(self) -> int:
+        """Most images in one request, and in one batch."""
+        return self.policy.max_batch_size
+
+    @property
     def queue_depth(self) -> int:
         """Images admitted and not yet running."""
         return self._queue.admitted_size
+
+    @contextmanager
+    def in_use(self) -> Iterator[Self]:
+        """Hold the model while a call is answered: it is not closed before the block ends."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield self
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def close(self) -> None:
+        """Wait until nobody uses the model, then free it."""
+        await self._unused.wait()
+        self._batcher.close(self._queue)
+        self.session.close()
 
     def check_room(self, images: int) -> None:
         """Raise `QueueFullError` if *images* more would be too many."""
         self._queue.check_room(images)
 
-    async def infer(self, batch: npt.NDArray[Any], deadline: float = math.inf) -> Inference:
+    async def infer(self, batch: npt.NDArray[Any], terms: Terms) -> Inference:
         """
         Run a tensor, `[N, ...]` in the input's shape and dtype, N at most `max_batch_size`.
 
@@ -108,12 +175,9 @@ class ServedModel:
         async def prepared() -> npt.NDArray[Any]:
             return batch
 
-        answer = await self._batcher.submit(
-            self._queue, prepared, size=len(batch), deadline=deadline
-        )
-        return self._inference(answer, decode_s=0.0)
+        return await self._submit(prepared, len(batch), terms)
 
-    async def infer_images(self, images: Sequence[bytes], deadline: float = math.inf) -> Inference:
+    async def infer_images(self, images: Sequence[bytes], terms: Terms) -> Inference:
         """
         Decode images, at most `max_batch_size`, and run them together.
 
@@ -132,10 +196,8 @@ class ServedModel:
             self._metrics.phase["decode"].observe(decode_s)
             return batch
 
-        answer = await self._batcher.submit(
-            self._queue, decoded, size=len(images), deadline=deadline
-        )
-        return self._inference(answer, decode_s)
+        inference = await self._submit(decoded, len(images), terms)
+        return replace(inference, decode_s=decode_s)
 
     @staticmethod
     def check_top_k(k: int) -> None:
@@ -160,20 +222,46 @@ class ServedModel:
         ]
 
     def responded(self, inference: Inference) -> float:
-        """Count and return the time from the outputs to the finished answer, in seconds."""
-        respond_s = time.perf_counter() - inference.answered_at
+        """Count an answer; returns the time that it took to make it of the outputs, in seconds."""
+        now = time.perf_counter()
+        respond_s = now - inference.answered_at
         self._metrics.phase["respond"].observe(respond_s)
+        self.statistics.answered(
+            inference.images,
+            total_s=now - inference.started_at,
+            decode_s=inference.decode_s,
+            queue_s=inference.queue_s,
+            respond_s=respond_s,
+            times=inference.times,
+        )
         return respond_s
 
-    def _inference(self, answer: Answer[Outputs], decode_s: float) -> Inference:
+    async def _submit(
+        self, prepare: Callable[[], Awaitable[npt.NDArray[Any]]], images: int, terms: Terms
+    ) -> Inference:
+        started = time.perf_counter()
+        try:
+            answer = await self._batcher.submit(
+                self._queue,
+                prepare,
+                size=images,
+                deadline=terms.deadline,
+                priority=terms.priority,
+            )
+        except Exception:
+            self.statistics.fail.add(time.perf_counter() - started)
+            raise
         self._metrics.phase["queue"].observe(answer.queue_s)
         self._metrics.phase["inference"].observe(answer.inference_s)
         return Inference(
-            outputs=answer.result,
-            decode_s=decode_s,
+            outputs=answer.result.outputs,
+            images=images,
+            decode_s=0.0,
             queue_s=answer.queue_s,
             inference_s=answer.inference_s,
             batch_size=answer.batch_size,
+            times=answer.result.times,
+            started_at=started,
             answered_at=time.perf_counter(),
         )
 
@@ -182,11 +270,13 @@ class ServedModel:
             return as_scores(outputs[output.name])
         return softmax(as_scores(outputs[self.manifest.scores.name]))
 
-    def _run(self, items: Sequence[npt.NDArray[Any]]) -> Sequence[Outputs]:
+    def _run(self, items: Sequence[npt.NDArray[Any]]) -> Sequence[Ran]:
         """Run one batch; called in the device's thread."""
-        results = self.session.run_each(items)
-        self._metrics.batch_size.observe(sum(len(item) for item in items))
-        return results
+        results, times = self.session.run_each(items)
+        size = sum(len(item) for item in items)
+        self._metrics.batch_size.observe(size)
+        self.statistics.ran(size, times)
+        return [Ran(outputs, times) for outputs in results]
 
 
 def largest(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:

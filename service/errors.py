@@ -4,16 +4,23 @@
   x InvalidImageError      INVALID_ARGUMENT    the client must change the image
   x ImageTooLargeError     INVALID_ARGUMENT    the client must send a smaller image
   x InvalidArgumentError   INVALID_ARGUMENT    the client must change the request
+  x RequestTooLargeError   RESOURCE_EXHAUSTED  the client must send less at once
   x ModelNotFoundError     NOT_FOUND           the client must change the model's name or version
   x ModelNotReadyError     UNAVAILABLE         retry with backoff
-  x QueueFullError         RESOURCE_EXHAUSTED  retry with backoff
+  x QueueFullError         RESOURCE_EXHAUSTED  retry after the time that the answer names
   x RequestExpiredError    DEADLINE_EXCEEDED   the answer would have come too late
   x ShuttingDownError      UNAVAILABLE         retry, on another replica
+  x UnsupportedError       UNIMPLEMENTED       this server never does that
+  x ModelControlError      FAILED_PRECONDITION the server must be started in another mode
+  x ModelLoadError         FAILED_PRECONDITION the operator must mend the artifact or the server
+    * ArtifactInvalidError FAILED_PRECONDITION   its files are damaged or missing
+    * GoldenDriftError     FAILED_PRECONDITION   its answers are not those it was made with
+    * MemoryBudgetError    RESOURCE_EXHAUSTED    it would not fit
   x InferenceError         INTERNAL            our fault; the message says nothing of the inside
 
 * StartError: the server cannot start; one line, exit code 1.
 
-Both transports derive their codes from `status`: gRPC by its name, HTTP by `HTTP_STATUS`.
+Both transports derive their codes from `status`: gRPC by its name, HTTP by `http_status`.
 """
 
 from __future__ import annotations
@@ -28,8 +35,17 @@ HTTP_STATUS = {
     "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
     "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
     "DEADLINE_EXCEEDED": HTTPStatus.GATEWAY_TIMEOUT,
+    "UNIMPLEMENTED": HTTPStatus.NOT_IMPLEMENTED,
+    "FAILED_PRECONDITION": HTTPStatus.BAD_REQUEST,
 }
 """HTTP's code for each gRPC status in use, as in the comments of google/rpc/code.proto."""
+
+
+def http_status(status: str, reason: str) -> HTTPStatus:
+    """HTTP's code for an error of this status and reason."""
+    if reason == RequestTooLargeError.reason:
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return HTTP_STATUS[status]
 
 
 class ServiceError(Exception):
@@ -41,10 +57,12 @@ class ServiceError(Exception):
             changes once released (AIP-193 `ErrorInfo.reason`).
         status: Name of a `grpc.StatusCode`, kept as text so that this file
             needs no gRPC.
+        retry_after_s: When another try may succeed, in seconds; None if nobody knows.
     """
 
     reason: ClassVar[str]
     status: ClassVar[str]
+    retry_after_s: float | None = None
 
 
 class InvalidImageError(ServiceError):
@@ -68,6 +86,13 @@ class InvalidArgumentError(ServiceError):
     status = "INVALID_ARGUMENT"
 
 
+class RequestTooLargeError(ServiceError):
+    """The request breaks a limit on bytes. gRPC refuses such a message by itself."""
+
+    reason = "REQUEST_TOO_LARGE"
+    status = "RESOURCE_EXHAUSTED"
+
+
 class ModelNotFoundError(ServiceError):
     """No model of that name and version is served."""
 
@@ -88,6 +113,10 @@ class QueueFullError(ServiceError):
     reason = "QUEUE_FULL"
     status = "RESOURCE_EXHAUSTED"
 
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
 
 class RequestExpiredError(ServiceError):
     """The client's deadline passed while the request was waiting."""
@@ -101,6 +130,48 @@ class ShuttingDownError(ServiceError):
 
     reason = "SHUTTING_DOWN"
     status = "UNAVAILABLE"
+
+
+class UnsupportedError(ServiceError):
+    """A part of the protocol that this server does not have."""
+
+    reason = "UNSUPPORTED"
+    status = "UNIMPLEMENTED"
+
+
+class ModelControlError(ServiceError):
+    """Models are not loaded and unloaded by request in this mode of the server."""
+
+    reason = "MODEL_CONTROL_OFF"
+    status = "FAILED_PRECONDITION"
+
+
+class ModelLoadError(ServiceError):
+    """The model cannot be opened, or not on this device. What served before goes on serving."""
+
+    reason = "MODEL_LOAD_FAILED"
+    status = "FAILED_PRECONDITION"
+
+
+class ArtifactInvalidError(ModelLoadError):
+    """The artifact is missing, damaged or not what its manifest says."""
+
+    reason = "ARTIFACT_INVALID"
+    status = "FAILED_PRECONDITION"
+
+
+class GoldenDriftError(ModelLoadError):
+    """The model does not answer here as it did where it was made."""
+
+    reason = "GOLDEN_DRIFT"
+    status = "FAILED_PRECONDITION"
+
+
+class MemoryBudgetError(ModelLoadError):
+    """The model would not fit into the memory budget beside those that are loaded."""
+
+    reason = "MEMORY_BUDGET_EXCEEDED"
+    status = "RESOURCE_EXHAUSTED"
 
 
 class InferenceError(ServiceError):

@@ -26,6 +26,7 @@ def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+    logging.getLogger("grpc").setLevel(logging.INFO)  # it tells of each call at level debug
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:

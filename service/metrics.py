@@ -6,12 +6,12 @@ lists, never from a request: whatever a stranger sends, the number of series sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     ProcessCollector,
     disable_created_metrics,
@@ -95,75 +95,113 @@ class Metrics:
             ["model", "reason"],
             registry=registry,
         )
-        self._queue_depth = _gauge(
-            registry, "convoy_queue_depth", "Images admitted and not yet running.", "model"
-        )
-        self._ready = _gauge(
-            registry, "convoy_model_ready", "1 if the version answers.", "model", "version"
-        )
-        self._info = _gauge(
-            registry,
-            "convoy_model_info",
-            "Always 1; the labels say what is served.",
-            *("model", "version", "architecture", "precision", "provider", "sha256"),
-        )
-        self._load = _gauge(
-            registry, "convoy_model_load_seconds", "Time that loading took.", "model"
-        )
-        self._memory = _gauge(
-            registry,
-            "convoy_model_memory_bytes",
-            "Measured when the artifact was made, at the batch size that its manifest states.",
-            *("model", "version", "kind"),
-        )
-        self._nodes = _gauge(
-            registry,
-            "convoy_provider_nodes",
-            "Nodes of the model's graph, by execution provider.",
-            *("model", "provider"),
-        )
-        self._fallback = _gauge(
-            registry,
-            "convoy_provider_fallback",
-            "1 if the model runs on another device than was preferred.",
-            "model",
+        self.loads = Counter(
+            "convoy_model_loads",
+            "Versions loaded or refused; the outcome is loaded, or the reason of the failure.",
+            ["model", "outcome"],
+            registry=registry,
         )
         registry.register(_Memory())
         ProcessCollector(registry=registry)
 
-    def model_loaded(
-        self,
-        manifest: Manifest,
-        *,
-        provider: str,
-        nodes: Mapping[str, int],
-        fallback: bool,
-        load_s: float,
-        queue_depth: Callable[[], float],
-    ) -> None:
-        """Publish what is known of a model once it is loaded."""
-        name, number = manifest.name, str(manifest.version)
-        self._info.labels(
-            name,
-            number,
-            manifest.architecture,
-            manifest.precision,
-            provider,
-            manifest.model_sha256,
-        ).set(1)
-        self._load.labels(name).set(load_s)
-        self._fallback.labels(name).set(fallback)
-        self._queue_depth.labels(name).set_function(queue_depth)
-        self._ready.labels(name, number).set(1)
-        for node_provider, count in nodes.items():
-            self._nodes.labels(name, node_provider).set(count)
-        if memory := manifest.memory:
-            self._memory.labels(name, number, "weights").set(memory.weights_bytes)
-            self._memory.labels(name, number, "arena_peak_at_load").set(memory.arena_peak_bytes)
+    def watch(self, models: Callable[[], Iterable[ModelFacts]]) -> None:
+        """Publish what *models* tells whenever metrics are asked for."""
+        self.registry.register(_Models(models))
 
-    def model_stopped(self, manifest: Manifest) -> None:
-        """Publish that a model takes no more requests."""
-        self._ready.labels(manifest.name, str(manifest.version)).set(0)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """
+    What the metrics tell of one version that is loaded.
+
+    Attributes:
+        ready: Whether it takes requests.
+        nodes: Nodes of its graph, by execution provider.
+        fallback: Whether it runs on another device than was preferred.
+        load_s: Time that loading took, in seconds.
+        queue_depth: Images admitted and not yet running.
+    """
+
+    manifest: Manifest
+    provider: str
+    ready: bool
+    nodes: Mapping[str, int]
+    fallback: bool
+    load_s: float
+    queue_depth: int
+
+
+class _Models(Collector):
+    """
+    The gauges of the models, made anew at each scrape: a version that is gone leaves no series.
+
+    Where a name has several versions, what has no label for the version is the newest one's;
+    the depth of the queue is their sum.
+    """
+
+    def __init__(self, models: Callable[[], Iterable[ModelFacts]]) -> None:
+        self._models = models
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing to say before there are models."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read the models."""
+        models = sorted(self._models(), key=lambda facts: facts.manifest.version)
+        newest = {facts.manifest.name: facts for facts in models}
+        yield from _per_version(models)
+        yield from _per_name(newest)
+        depth = _family("convoy_queue_depth", "Images admitted and not yet running.", "model")
+        for name in newest:
+            waiting = (f.queue_depth for f in models if f.manifest.name == name)
+            depth.add_metric([name], sum(waiting))
+        yield depth
+
+
+def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
+    ready = _family("convoy_model_ready", "1 if the version answers.", "model", "version")
+    info = _family(
+        "convoy_model_info",
+        "Always 1; the labels say what is served.",
+        *("model", "version", "architecture", "precision", "provider", "sha256"),
+    )
+    memory = _family(
+        "convoy_model_memory_bytes",
+        "Measured when the artifact was made, at the batch size that its manifest states.",
+        *("model", "version", "kind"),
+    )
+    for facts in models:
+        manifest = facts.manifest
+        labels = [manifest.name, str(manifest.version)]
+        made = [manifest.architecture, manifest.precision, facts.provider, manifest.model_sha256]
+        ready.add_metric(labels, facts.ready)
+        info.add_metric([*labels, *made], 1)
+        if manifest.memory:
+            memory.add_metric([*labels, "weights"], manifest.memory.weights_bytes)
+            peak = manifest.memory.arena_peak_bytes
+            memory.add_metric([*labels, "arena_peak_at_load"], peak)
+    yield from (ready, info, memory)
+
+
+def _per_name(newest: Mapping[str, ModelFacts]) -> Iterator[GaugeMetricFamily]:
+    load = _family("convoy_model_load_seconds", "Time that loading took.", "model")
+    nodes = _family(
+        "convoy_provider_nodes",
+        "Nodes of the model's graph, by execution provider.",
+        *("model", "provider"),
+    )
+    fallback = _family(
+        "convoy_provider_fallback",
+        "1 if the model runs on another device than was preferred.",
+        "model",
+    )
+    for name, facts in newest.items():
+        load.add_metric([name], facts.load_s)
+        fallback.add_metric([name], facts.fallback)
+        for provider, count in facts.nodes.items():
+            nodes.add_metric([name, provider], count)
+    yield from (load, nodes, fallback)
 
 
 class _Memory(Collector):
@@ -180,5 +218,5 @@ class _Memory(Collector):
         yield family
 
 
-def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
-    return Gauge(name, text, labels, registry=registry)
+def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=labels)

@@ -1,157 +1,145 @@
-"""The models that are served, by name."""
+"""The models that are served, by name and version, and the state of those that are not."""
 
 from __future__ import annotations
 
-import logging
-import time
+import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy.typing as npt
-
-from artifact.errors import ArtifactError, RepositoryError
-from artifact.files import Artifact
-from artifact.repository import ModelRepository
-from service.batcher import Batcher
 from service.classifier import ServedModel
-from service.decoding import Decoder
-from service.errors import ModelNotFoundError, ModelNotReadyError, StartError
-from service.metrics import Metrics, ModelMetrics
-from service.runtime import Device, Outputs, Session
-from service.scheduler import BatchPolicy
-
-logger = logging.getLogger(__name__)
+from service.errors import ModelNotFoundError, ModelNotReadyError
+from service.metrics import ModelFacts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedArtifact:
-    """An artifact with its session, and how long loading took, in seconds."""
+class State(enum.Enum):
+    """Where a version is in its life, in the protocol's words."""
 
-    artifact: Artifact
-    session: Session
-    load_s: float
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    UNAVAILABLE = "UNAVAILABLE"
 
 
-def load_newest(repository: ModelRepository, device: Device) -> list[LoadedArtifact]:
+@dataclass(frozen=True, slots=True)
+class VersionState:
     """
-    Load the newest version of every model; blocks, so call it in a thread.
+    One version of a model.
 
-    Raises:
-        StartError: If there is no model, or one of them is damaged or cannot be opened.
+    Attributes:
+        state: None if it was never asked for.
+        reason: Why it is in this state: the error that ended its last loading, or `unloaded`.
+            A version that serves may have one, too: of a loading that was to replace it.
     """
-    try:
-        names = repository.names()
-        if not names:
-            raise StartError(
-                f"no models in {repository.root}: make one with `convoy export lenet5`"
-            )
-        return [_load(repository, name, device) for name in names]
-    except (ArtifactError, RepositoryError) as error:
-        raise StartError(str(error)) from error
 
-
-def _load(repository: ModelRepository, name: str, device: Device) -> LoadedArtifact:
-    started = time.perf_counter()
-    artifact = repository.read(name, repository.versions(name)[-1])
-    session = Session(artifact, device)
-    loaded = LoadedArtifact(artifact, session, time.perf_counter() - started)
-    logger.info(
-        "model loaded",
-        extra={
-            "model": name,
-            "version": artifact.manifest.version,
-            "provider": session.provider,
-            "seconds": round(loaded.load_s, 3),
-        },
-    )
-    return loaded
+    name: str
+    version: int
+    state: State | None
+    reason: str = ""
 
 
 class ModelRegistry:
     """
     Finds the model that a request names. Owned by the event loop.
 
-    Args:
-        batcher: Runs the batches of all models.
-        decoder: Decodes the images of all models.
-        max_batch_size: Overrules every artifact's if it is not 0.
+    Attributes:
+        started: Whether the models that are loaded at the start are.
     """
 
-    def __init__(
-        self,
-        *,
-        batcher: Batcher[npt.NDArray[Any], Outputs],
-        decoder: Decoder,
-        metrics: Metrics,
-        max_batch_size: int,
-        max_queue_delay_s: float,
-        max_queue_size: int,
-    ) -> None:
-        self._batcher = batcher
-        self._decoder = decoder
-        self._metrics = metrics
-        self._max_batch_size = max_batch_size
-        self._max_queue_delay_s = max_queue_delay_s
-        self._max_queue_size = max_queue_size
-        self._models: dict[str, ServedModel] | None = None
-
-    def serve(self, loaded: list[LoadedArtifact]) -> None:
-        """Answer requests for *loaded* from now on."""
-        self._models = {item.artifact.manifest.name: self._serve(item) for item in loaded}
+    def __init__(self) -> None:
+        self.started = False
+        self._models: dict[str, dict[int, ServedModel]] = {}
+        self._states: dict[tuple[str, int], VersionState] = {}
+        self._accepting = True
 
     def models(self) -> list[ServedModel]:
-        """The models, by name."""
-        return list((self._models or {}).values())
+        """The models that answer, by name and version."""
+        return [
+            self._models[name][version]
+            for name in sorted(self._models)
+            for version in sorted(self._models[name])
+        ]
+
+    def versions(self, name: str) -> dict[int, ServedModel]:
+        """The versions of one model that answer."""
+        return dict(self._models.get(name, {}))
+
+    def states(self) -> list[VersionState]:
+        """Every version that was asked for at some time, by name and number."""
+        return [self._states[key] for key in sorted(self._states)]
 
     def get(self, name: str, version: str = "") -> ServedModel:
         """
         Find a model.
 
         Args:
-            version: Decimal digits; empty for the newest.
+            version: Decimal digits; empty for the newest that answers.
 
         Raises:
-            ModelNotReadyError: If models are still being loaded.
+            ModelNotReadyError: If it is being loaded, or this version is not loaded any more.
             ModelNotFoundError: If there is none of that name and version.
         """
-        if self._models is None:
-            raise ModelNotReadyError("models are being loaded")
-        model = self._models.get(name)
-        if model is None:
-            raise ModelNotFoundError(f"no model is named {name[:64]!r}")
-        if version not in ("", str(model.manifest.version)):
-            raise ModelNotFoundError(
-                f"model {name} has version {model.manifest.version}, not {version[:20]!r}"
-            )
+        versions = self._models.get(name, {})
+        if not version and versions:
+            return versions[max(versions)]
+        for number, model in versions.items():
+            if version == str(number):
+                return model
+        raise self._missing(name, version)
+
+    def put(self, model: ServedModel) -> ServedModel | None:
+        """Let *model* answer from now on; returns the one it takes the place of."""
+        versions = self._models.setdefault(model.name, {})
+        replaced = versions.get(model.version)
+        versions[model.version] = model
+        self.mark(model.name, model.version, State.READY)
+        return replaced
+
+    def remove(self, name: str, version: int) -> ServedModel:
+        """Let no further request find this version; those that have it may finish."""
+        model = self._models[name].pop(version)
+        if not self._models[name]:
+            del self._models[name]
+        self.mark(name, version, State.UNLOADING)
         return model
+
+    def mark(self, name: str, version: int, state: State, reason: str = "") -> None:
+        """Note the state of a version."""
+        self._states[name, version] = VersionState(name, version, state, reason)
+
+    def forget(self, name: str, version: int) -> None:
+        """Drop what is known of a version that is no longer in the repository."""
+        self._states.pop((name, version), None)
 
     def stop(self) -> None:
         """Publish that no model takes requests any more."""
-        for model in self.models():
-            self._metrics.model_stopped(model.manifest)
+        self._accepting = False
 
-    def _serve(self, loaded: LoadedArtifact) -> ServedModel:
-        manifest, session = loaded.artifact.manifest, loaded.session
-        max_batch_size = self._max_batch_size or manifest.max_batch_size
-        policy = BatchPolicy(
-            max_batch_size=max_batch_size,
-            max_queue_delay_s=self._max_queue_delay_s,
-            max_queue_size=max(self._max_queue_size, max_batch_size),
-        )
-        model = ServedModel(
-            manifest,
-            session,
-            policy=policy,
-            batcher=self._batcher,
-            decoder=self._decoder,
-            metrics=ModelMetrics(self._metrics, manifest.name),
-        )
-        self._metrics.model_loaded(
-            manifest,
-            provider=session.provider,
-            nodes=session.nodes,
-            fallback=bool(session.fallback_reason),
-            load_s=loaded.load_s,
-            queue_depth=lambda: model.queue_depth,
-        )
-        return model
+    def facts(self) -> Iterator[ModelFacts]:
+        """What the metrics tell of the models."""
+        for model in self.models():
+            yield ModelFacts(
+                manifest=model.manifest,
+                provider=model.session.provider,
+                ready=self._accepting,
+                nodes=model.session.nodes,
+                fallback=bool(model.session.fallback_reason),
+                load_s=model.load_s,
+                queue_depth=model.queue_depth,
+            )
+
+    def _missing(self, name: str, version: str) -> ModelNotFoundError | ModelNotReadyError:
+        if not self.started:
+            return ModelNotReadyError("models are being loaded")
+        states = [state for state in self._states.values() if state.name == name]
+        for state in states:
+            if version == str(state.version) or (not version and state.state is State.LOADING):
+                told = f": {state.reason}" if state.reason else ""
+                return ModelNotReadyError(
+                    f"model {name} version {state.version} is not ready{told}"
+                )
+        if version and (numbers := sorted(self._models.get(name, ()))):
+            known = ", ".join(map(str, numbers))
+            return ModelNotFoundError(f"model {name} has version {known}, not {version[:20]!r}")
+        if states:
+            return ModelNotFoundError(f"no version of model {name} is loaded")
+        return ModelNotFoundError(f"no model is named {name[:64]!r}")

@@ -1,4 +1,4 @@
-"""ONNX Runtime: opens an artifact's graph on a device, proves its answers, runs batches.
+"""ONNX Runtime: opens an artifact's graph on a device, warms it, runs batches.
 
 The device is never chosen silently. `cuda` is an error where CUDA cannot be had; `auto` falls
 back to the CPU and keeps the reason. ONNX Runtime itself falls back without a word unless it is
@@ -9,9 +9,11 @@ was built with, and any list that ends with the CPU may end on the CPU.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,16 +21,16 @@ import numpy.typing as npt
 import onnxruntime
 
 from artifact.files import Artifact
-from artifact.manifest import OutputTensor
-from service.errors import StartError
+from service.errors import ModelLoadError
+from service.graph_cache import GraphCache
+from service.proof import proven
 
 logger = logging.getLogger(__name__)
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
-TINY = 1e-12
-"""Least range of golden answers; below it the images were all answered alike."""
+NO_CACHE = GraphCache(None, 0)
 
 Outputs = dict[str, npt.NDArray[Any]]
 """Output name -> array `[N, ...]`."""
@@ -48,6 +50,22 @@ class Device:
     intra_op_threads: int
 
 
+@dataclass(frozen=True, slots=True)
+class BatchTimes:
+    """
+    What one run took, in seconds.
+
+    Attributes:
+        input_s: Joining the tensors of its requests.
+        infer_s: Running the graph.
+        output_s: Cutting up the outputs.
+    """
+
+    input_s: float
+    infer_s: float
+    output_s: float
+
+
 class Session:
     """
     One loaded graph, proven against the artifact's golden answers.
@@ -56,74 +74,61 @@ class Session:
         provider: Execution provider that runs it.
         fallback_reason: Why it is not the one that was preferred; empty if it is.
         nodes: Nodes of the graph after optimisation, by execution provider.
+        one_by_one: Whether the graph takes no batch of more than one image.
     """
 
-    def __init__(self, artifact: Artifact, device: Device) -> None:
+    def __init__(self, artifact: Artifact, device: Device, cache: GraphCache | None = None) -> None:
         """
         Open the graph and replay the golden images.
 
+        Args:
+            cache: Where graphs are kept that were optimised before.
+
         Raises:
-            StartError: If the graph cannot be opened, the device cannot be had, the graph is
-                not what the manifest says, or the answers drift from the golden ones.
+            ModelLoadError: If the graph cannot be opened, the device cannot be had, or the graph
+                is not what the manifest says.
+            GoldenDriftError: If the answers drift from the golden ones.
         """
-        self._session, self.fallback_reason = _open(artifact, device)
+        self._input = artifact.manifest.input
+        self._output_names = [output.name for output in artifact.manifest.outputs]
+        self._session, self.fallback_reason = _open(artifact, device, cache or NO_CACHE)
         self.provider = self._session.get_providers()[0]
+        self.one_by_one = self._session.get_inputs()[0].shape[0] == 1
         self.nodes: Counter[str] = Counter()
         for subgraph in self._session.get_provider_graph_assignment_info():
             self.nodes[subgraph.ep_name] += len(subgraph.get_nodes())
-        self._input_name = artifact.manifest.input.name
-        self._output_names = [output.name for output in artifact.manifest.outputs]
-        _check_signature(self._session, artifact)
-        self._replay_golden(artifact)
 
     def run(self, batch: npt.NDArray[Any]) -> Outputs:
         """Run the graph on *batch*, `[N, ...]` in its input's shape and dtype; blocks."""
-        values = self._session.run(self._output_names, {self._input_name: batch})
+        values = self._session.run(self._output_names, {self._input.name: batch})
         return dict(zip(self._output_names, values, strict=True))
 
-    def run_each(self, items: Sequence[npt.NDArray[Any]]) -> list[Outputs]:
+    def run_each(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
         """Run arrays `[n, ...]` as one batch; the outputs are cut up again by their lengths."""
-        if len(items) == 1:
-            return [self.run(items[0])]
-        outputs = self.run(np.concatenate(items))
-        ends = np.cumsum([len(item) for item in items])[:-1]
-        parts = {name: np.split(values, ends) for name, values in outputs.items()}
-        return [
-            {name: arrays[index] for name, arrays in parts.items()} for index in range(len(items))
-        ]
+        started = time.perf_counter()
+        batch = items[0] if len(items) == 1 else np.concatenate(items)
+        joined = time.perf_counter()
+        outputs = self.run(batch)
+        ran = time.perf_counter()
+        parts = [outputs] if len(items) == 1 else _cut(outputs, [len(item) for item in items])
+        return parts, BatchTimes(joined - started, ran - joined, time.perf_counter() - ran)
 
-    def _replay_golden(self, artifact: Artifact) -> None:
-        """Prove that this provider on this machine answers as the reference did."""
-        manifest, golden = artifact.manifest, artifact.golden
-        try:
-            outputs = self.run(golden.images)
-        except Exception as error:
-            raise StartError(f"{artifact.model_path}: the golden images fail: {error}") from error
-        for output in manifest.outputs:
-            _check_output(artifact, output, outputs[output.name])
-        proven = manifest.scores
-        self._check_drift(artifact, proven.name, outputs[proven.name], golden.logits)
-        probabilities = manifest.output("probabilities")
-        if probabilities is not None and proven.kind == "logits":
-            expected = softmax(golden.logits)
-            self._check_drift(artifact, probabilities.name, outputs[probabilities.name], expected)
+    def close(self) -> None:
+        """Free the graph's memory; nothing may be run after that."""
+        del self._session
 
-    def _check_drift(
-        self,
-        artifact: Artifact,
-        name: str,
-        actual: npt.NDArray[Any],
-        expected: npt.NDArray[Any],
-    ) -> None:
-        tolerance = artifact.manifest.golden_tolerance
-        actual = as_scores(actual)
-        drift = float(np.abs(actual - expected).max() / max(np.ptp(expected), TINY))
-        same = (actual.argmax(1) == expected.argmax(1)).all()
-        if not drift <= tolerance or not same:
-            raise StartError(
-                f"{artifact.model_path}: on {self.provider} {name} drift from the golden ones "
-                f"by {drift:.1e} of their range; {tolerance:.0e} is allowed"
-            )
+    def warm(self, max_batch_size: int) -> None:
+        """
+        Run batches of 1, 2, 4, ... *max_batch_size* images, so that no client meets a first one.
+
+        Raises:
+            ModelLoadError: If one of them fails.
+        """
+        for size in warm_sizes(max_batch_size):
+            try:
+                self.run(np.zeros((size, *self._input.item_shape), self._input.dtype))
+            except Exception as error:  # ONNX Runtime's errors share no base class
+                raise ModelLoadError(f"a batch of {size} images fails: {error}") from error
 
 
 def has_cuda() -> bool:
@@ -131,47 +136,73 @@ def has_cuda() -> bool:
     return CUDA in onnxruntime.get_available_providers()
 
 
-def as_scores(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Make scores of any float type, `[N, classes, ...]` with ones at the end, `[N, classes]`."""
-    return values.reshape(len(values), -1).astype(np.float32, copy=False)
+def warm_sizes(max_batch_size: int) -> list[int]:
+    """Powers of two up to *max_batch_size*, and itself."""
+    powers = (1 << exponent for exponent in range(max_batch_size.bit_length()))
+    return sorted({*powers, max_batch_size})
 
 
-def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Probabilities of logits `[N, classes]`, row by row."""
-    exponentials: npt.NDArray[Any] = np.exp(logits - logits.max(axis=1, keepdims=True))
-    exponentials /= exponentials.sum(axis=1, keepdims=True)
-    return exponentials
+def _cut(outputs: Outputs, lengths: list[int]) -> list[Outputs]:
+    """Cut outputs of `sum(lengths)` items into those of each request."""
+    ends = np.cumsum(lengths)[:-1]
+    parts = {name: np.split(values, ends) for name, values in outputs.items()}
+    return [
+        {name: arrays[place] for name, arrays in parts.items()} for place in range(len(lengths))
+    ]
 
 
-def _open(artifact: Artifact, device: Device) -> tuple[onnxruntime.InferenceSession, str]:
-    """Open the graph by *device*'s policy; the text says why CUDA was not taken."""
+def _open(
+    artifact: Artifact, device: Device, cache: GraphCache
+) -> tuple[onnxruntime.InferenceSession, str]:
+    """Open and prove the graph by *device*'s policy; the text says why CUDA was not taken."""
     if device.policy == "cpu":
-        return _open_on_cpu(artifact, device), ""
+        return _open_on_cpu(artifact, device, cache), ""
     try:
-        return _open_on_cuda(artifact), ""
-    except StartError as error:
+        session = _open_on_cuda(artifact)
+    except ModelLoadError as error:
         if device.policy == "cuda":
             raise
         reason = str(error)
+    else:
+        return proven(session, artifact), ""
     logger.warning(
         "device auto: falling back to the CPU",
         extra={"model": artifact.manifest.name, "provider": CPU, "reason": reason},
     )
-    return _open_on_cpu(artifact, device), reason
+    return _open_on_cpu(artifact, device, cache), reason
 
 
-def _open_on_cpu(artifact: Artifact, device: Device) -> onnxruntime.InferenceSession:
+def _open_on_cpu(
+    artifact: Artifact, device: Device, cache: GraphCache
+) -> onnxruntime.InferenceSession:
+    """Open the graph as it was optimised before, or else as it is; prove it."""
+    if kept := cache.find(artifact):
+        options = _cpu_options(device)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            return proven(_create(kept, options, [CPU]), artifact)
+        except ModelLoadError as error:
+            logger.warning("a kept graph is of no use", extra={"reason": str(error)})
+            cache.drop(artifact)
+    options = _cpu_options(device)
+    with cache.keeping(artifact) as optimised:
+        if optimised is not None:
+            options.optimized_model_filepath = str(optimised)
+        return proven(_create(artifact.model_path, options, [CPU]), artifact)
+
+
+def _cpu_options(device: Device) -> onnxruntime.SessionOptions:
     options = _options()
     options.intra_op_num_threads = device.intra_op_threads
     # A thread that spins between runs takes its core from decoding and from the transport.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return _create(artifact, options, [CPU])
+    return options
 
 
 def _open_on_cuda(artifact: Artifact) -> onnxruntime.InferenceSession:
-    """Open the graph on CUDA, whole, or raise `StartError`."""
+    """Open the graph on CUDA, whole, or raise `ModelLoadError`."""
     if not has_cuda():
-        raise StartError(
+        raise ModelLoadError(
             "CUDA is not in this build of ONNX Runtime: install the extra gpu in place of cpu"
         )
     onnxruntime.preload_dlls()
@@ -179,10 +210,10 @@ def _open_on_cuda(artifact: Artifact) -> onnxruntime.InferenceSession:
     # Without these two ONNX Runtime would run on the CPU and say nothing.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     # TF32 would cost the precision that the golden answers prove.
-    session = _create(artifact, options, [(CUDA, {"use_tf32": "0"})], enable_fallback=0)
+    session = _create(artifact.model_path, options, [(CUDA, {"use_tf32": "0"})], enable_fallback=0)
     session.disable_fallback()
     if session.get_providers()[0] != CUDA:
-        raise StartError("CUDA could not be loaded; see ONNX Runtime's messages above")
+        raise ModelLoadError("CUDA could not be loaded; see ONNX Runtime's messages above")
     return session
 
 
@@ -194,49 +225,12 @@ def _options() -> onnxruntime.SessionOptions:
 
 
 def _create(
-    artifact: Artifact,
+    model: Path,
     options: onnxruntime.SessionOptions,
     providers: list[str | tuple[str, dict[str, str]]],
     **arguments: int,
 ) -> onnxruntime.InferenceSession:
     try:
-        return onnxruntime.InferenceSession(
-            artifact.model_path, options, providers=providers, **arguments
-        )
+        return onnxruntime.InferenceSession(model, options, providers=providers, **arguments)
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise StartError(
-            f"{artifact.model_path}: cannot be opened on {providers}: {error}"
-        ) from error
-
-
-def _check_output(artifact: Artifact, output: OutputTensor, values: npt.NDArray[Any]) -> None:
-    """Compare what the graph gave for the golden images with what the manifest says of it."""
-    shape = [len(artifact.golden.images), *artifact.manifest.item_shape(output)]
-    same = len(shape) == values.ndim and all(
-        expected in (-1, found) for expected, found in zip(shape, values.shape, strict=True)
-    )
-    if not same or values.dtype != output.dtype:
-        raise StartError(
-            f"{artifact.model_path}: {output.name} has shape {list(values.shape)} and type "
-            f"{values.dtype}, the manifest says {shape} and {output.dtype}"
-        )
-
-
-def _check_signature(session: onnxruntime.InferenceSession, artifact: Artifact) -> None:
-    """Compare the graph's input and outputs with what the manifest says of them."""
-    manifest = artifact.manifest
-    types = {"uint8": "tensor(uint8)", "float32": "tensor(float)", "float16": "tensor(float16)"}
-    inputs = [(tensor.name, tensor.type, tensor.shape[1:]) for tensor in session.get_inputs()]
-    expected = (
-        manifest.input.name,
-        types[manifest.input.dtype],
-        list(manifest.input.item_shape),
-    )
-    if inputs != [expected]:
-        raise StartError(
-            f"{artifact.model_path}: the graph takes {inputs}, the manifest says {[expected]}"
-        )
-    outputs = {tensor.name for tensor in session.get_outputs()}
-    for output in manifest.outputs:
-        if output.name not in outputs:
-            raise StartError(f"{artifact.model_path}: the graph has no output {output.name!r}")
+        raise ModelLoadError(f"{model}: cannot be opened on {providers}: {error}") from error

@@ -14,14 +14,25 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Generic, TypeVar
 
 from service.errors import QueueFullError, RequestExpiredError
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+PRIORITIES = (1, 2, 3)
+"""First, as usual, last."""
+
+DEFAULT_PRIORITY = 2
+
+LEAST_RETRY_S = 0.01
+"""Least time that a refused client is told to wait, in seconds."""
+
+_NEW_WEIGHT = 0.2  # of the latest batch in the average time per image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +61,7 @@ class Pending(Generic[In, Out]):
         size: Images in it. They stay together.
         future: Where the answer goes.
         deadline: When the caller stops caring.
+        priority: One of `PRIORITIES`: within its model, it goes before those of later ones.
         item: The input of the model, once it is there.
         enqueued_at: When it joined the queue.
     """
@@ -57,29 +69,36 @@ class Pending(Generic[In, Out]):
     size: int
     future: asyncio.Future[Out]
     deadline: float = math.inf
+    priority: int = DEFAULT_PRIORITY
     item: In | None = None
     enqueued_at: float = math.nan
+
+
+def _no_requests() -> dict[int, OrderedDict[Pending[In, Out], None]]:
+    return {priority: OrderedDict() for priority in PRIORITIES}
 
 
 @dataclass(slots=True, eq=False)
 class ModelQueue(Generic[In, Out]):
     """
-    The requests of one model, first in, first out.
+    The requests of one model: by priority, then first in, first out.
 
     Attributes:
         admitted: Requests that hold a place: their images are being decoded, or they wait.
-        ready: Those of them that wait for the device, oldest first.
+        ready: Those of them that wait for the device, by priority, oldest first.
         admitted_size: Images of `admitted`.
         ready_size: Images of `ready`.
         device_s: Device time used, in seconds, as far as fairness counts it.
+        image_s: Device time of one image, in seconds, averaged over the latest batches.
     """
 
     policy: BatchPolicy
     admitted: set[Pending[In, Out]] = field(default_factory=set)
-    ready: OrderedDict[Pending[In, Out], None] = field(default_factory=OrderedDict)
+    ready: dict[int, OrderedDict[Pending[In, Out], None]] = field(default_factory=_no_requests)
     admitted_size: int = 0
     ready_size: int = 0
     device_s: float = 0.0
+    image_s: float = 0.0
 
     def check_room(self, size: int) -> None:
         """
@@ -91,24 +110,38 @@ class ModelQueue(Generic[In, Out]):
         if self.admitted_size + size > self.policy.max_queue_size:
             raise QueueFullError(
                 f"{self.admitted_size} images are waiting already; "
-                f"at most {self.policy.max_queue_size} may"
+                f"at most {self.policy.max_queue_size} may",
+                retry_after_s=max(LEAST_RETRY_S, self.admitted_size * self.image_s),
             )
+
+    def waiting(self) -> Iterator[Pending[In, Out]]:
+        """Requests that wait for the device, in the order in which they will leave."""
+        return chain.from_iterable(self.ready.values())
+
+    @property
+    def oldest_at(self) -> float:
+        """When the request that waits longest joined; inf if none waits."""
+        firsts = (next(iter(level)) for level in self.ready.values() if level)
+        return min((pending.enqueued_at for pending in firsts), default=math.inf)
 
     def due_at(self) -> float:
         """When the next batch may leave: -inf if it is full, inf if nothing waits."""
-        if not self.ready:
-            return math.inf
         if self.ready_size >= self.policy.max_batch_size:
             return -math.inf
-        return next(iter(self.ready)).enqueued_at + self.policy.max_queue_delay_s
+        return self.oldest_at + self.policy.max_queue_delay_s
+
+    def enqueue(self, pending: Pending[In, Out]) -> None:
+        """Let *pending* wait for the device."""
+        self.ready[pending.priority][pending] = None
+        self.ready_size += pending.size
 
     def remove(self, pending: Pending[In, Out]) -> None:
         """Give back the place of *pending*; nothing happens if it holds none."""
         if pending in self.admitted:
             self.admitted.remove(pending)
             self.admitted_size -= pending.size
-        if pending in self.ready:
-            del self.ready[pending]
+        if pending in (level := self.ready[pending.priority]):
+            del level[pending]
             self.ready_size -= pending.size
 
 
@@ -124,6 +157,10 @@ class Scheduler(Generic[In, Out]):
         queue: ModelQueue[In, Out] = ModelQueue(policy)
         self._queues.append(queue)
         return queue
+
+    def close(self, queue: ModelQueue[In, Out]) -> None:
+        """Remove the queue of a model; no request holds a place in it any more."""
+        self._queues.remove(queue)
 
     @property
     def empty(self) -> bool:
@@ -145,13 +182,12 @@ class Scheduler(Generic[In, Out]):
         self, queue: ModelQueue[In, Out], pending: Pending[In, Out], item: In, now: float
     ) -> None:
         """Let the admitted *pending* wait for the device with its *item*."""
-        if not queue.ready:
+        if not queue.ready_size:
             # A model that was idle does not save up device time.
             queue.device_s = max(queue.device_s, self._device_s)
         pending.item = item
         pending.enqueued_at = now
-        queue.ready[pending] = None
-        queue.ready_size += pending.size
+        queue.enqueue(pending)
 
     def due_in(self, now: float) -> float:
         """Seconds until some batch is due: 0 if one is, inf if nothing waits."""
@@ -174,18 +210,20 @@ class Scheduler(Generic[In, Out]):
             due = [
                 queue
                 for queue in self._queues
-                if queue.ready and (ignore_delay or queue.due_at() <= now)
+                if queue.ready_size and (ignore_delay or queue.due_at() <= now)
             ]
             if not due:
                 return None
-            queue = min(due, key=lambda q: (q.device_s, next(iter(q.ready)).enqueued_at))
+            queue = min(due, key=lambda q: (q.device_s, q.oldest_at))
             if batch := _take(queue, now):
                 self._device_s = queue.device_s
                 return queue, batch
 
-    def charge(self, queue: ModelQueue[In, Out], seconds: float) -> None:
-        """Count *seconds* of device time that a batch of *queue* used."""
+    def charge(self, queue: ModelQueue[In, Out], seconds: float, size: int) -> None:
+        """Count *seconds* of device time that a batch of *size* images of *queue* used."""
         queue.device_s += seconds
+        weight = _NEW_WEIGHT if queue.image_s else 1.0
+        queue.image_s += weight * (seconds / size - queue.image_s)
 
     def fail_all(self, error: Exception) -> None:
         """Empty every queue, failing every request in it with *error*."""
@@ -200,8 +238,7 @@ def _take(queue: ModelQueue[In, Out], now: float) -> list[Pending[In, Out]]:
     """Take requests from the front of *queue* as long as the next one fits."""
     batch: list[Pending[In, Out]] = []
     size = 0
-    while queue.ready:
-        pending = next(iter(queue.ready))
+    while pending := next(queue.waiting(), None):
         wanted = not pending.future.done() and pending.deadline > now
         if wanted and batch and size + pending.size > queue.policy.max_batch_size:
             break

@@ -11,8 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
+
+from service.policy import VersionPolicy
 
 MIB = 1024 * 1024
 
@@ -29,6 +31,36 @@ class Settings(BaseSettings):
     )
 
     model_repository: Path = Field(Path("model_repository"), description="Folder of artifacts.")
+    model_control_mode: Literal["none", "poll", "explicit"] = Field(
+        "none",
+        description="none loads at the start; poll also follows the repository; explicit loads "
+        "and unloads by request.",
+    )
+    load_model: list[str] = Field(
+        [], description="Models to load at the start in mode explicit; * is all of them."
+    )
+    repository_poll_s: float = Field(
+        15.0, ge=0.05, le=86_400, description="Time between two looks at the repository."
+    )
+    version_policy: dict[str, str] = Field(
+        {"*": "latest:1"},
+        description="Versions to serve, by model; * is every other one. Values: latest:N, all, "
+        "specific:N:N..., as in --version-policy lenet5=all.",
+    )
+    memory_budget: ByteSize = Field(
+        ByteSize(0),
+        ge=0,
+        description="Most memory that all models may take by their manifests, such as 4GiB; "
+        "0 is no limit.",
+    )
+    graph_cache: str = Field(
+        "~/.cache/convoy/graphs",
+        description="Folder for graphs that ONNX Runtime optimised for this machine; empty for "
+        "none.",
+    )
+    graph_cache_size: ByteSize = Field(
+        ByteSize(4 * 1024 * MIB), ge=0, description="Most that the folder may hold."
+    )
     host: str = Field("0.0.0.0", min_length=1, description="Address to listen on.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 picks a free one.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP; 0 picks a free one.")
@@ -61,7 +93,10 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(25_000_000, ge=1, description="Width x height of one image.")
     max_images_per_call: int = Field(256, ge=1, description="Images in one ClassifyBatch.")
     max_message_bytes: int = Field(
-        64 * MIB, ge=1, lt=2**31, description="Size of one gRPC message."
+        64 * MIB, ge=1, lt=2**31, description="Size of one request, unpacked."
+    )
+    max_json_bytes: int = Field(
+        16 * MIB, ge=1, description="Size of the JSON in one HTTP request; tensors may be binary."
     )
 
     shutdown_grace_s: float = Field(
@@ -81,6 +116,13 @@ class Settings(BaseSettings):
     log_requests: CliImplicitFlag[bool] = Field(
         False, description="Log every request, not only the failed ones."
     )
+
+    @field_validator("version_policy")
+    @classmethod
+    def _policies_can_be_read(cls, policies: dict[str, str]) -> dict[str, str]:
+        for text in policies.values():
+            VersionPolicy.parse(text)
+        return policies
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

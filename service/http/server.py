@@ -1,4 +1,4 @@
-"""The HTTP side: health and metrics."""
+"""The HTTP server: uvicorn, on our sockets and without hands of its own on the signals."""
 
 from __future__ import annotations
 
@@ -7,61 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from service.errors import HTTP_STATUS, ModelNotReadyError, ServiceError, StartError
-from service.lifecycle import Lifecycle
-from service.metrics import Metrics
+from service.errors import StartError
 from service.sockets import listen
 
 STOP_TIMEOUT_S = 1
 """Most time that answers may take to leave once the server stops, in seconds."""
 
-
-def create_app(lifecycle: Lifecycle, metrics: Metrics) -> Starlette:
-    """Make the application: `/metrics`, `/v2/health/live`, `/v2/health/ready`."""
-
-    async def live(request: Request) -> Response:
-        return Response()
-
-    async def ready(request: Request) -> Response:
-        if not lifecycle.ready:
-            raise ModelNotReadyError(f"the server is {lifecycle.phase.value}")
-        return Response()
-
-    async def expose(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(metrics.registry), headers={"content-type": content_type})
-
-    return Starlette(
-        routes=[
-            Route("/metrics", expose),
-            Route("/v2/health/live", live),
-            Route("/v2/health/ready", ready),
-        ],
-        exception_handlers={ServiceError: error_response},
-    )
-
-
-def error_response(request: Request, error: Exception) -> Response:
-    """Tell a `ServiceError` as AIP-193 has it."""
-    assert isinstance(error, ServiceError)
-    code = HTTP_STATUS[error.status]
-    return JSONResponse(
-        {
-            "error": {
-                "code": code.value,
-                "status": error.status,
-                "reason": error.reason,
-                "message": str(error),
-            }
-        },
-        status_code=code,
-    )
+KEEP_ALIVE_S = 75
+"""How long a connection without requests stays open, in seconds: longer than balancers' minute."""
 
 
 class _Server(uvicorn.Server):
@@ -82,6 +37,7 @@ class HttpServer:
             log_config=None,
             log_level="warning",
             access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             # A client that does not read its answers must not hold the end of the server.
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
             # Out of file descriptors, asyncio logs a traceback for each of these, each second.

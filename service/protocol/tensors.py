@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: from a request to an array, and back.
+"""Tensors of the Open Inference Protocol: from a request to an array.
 
 Nothing is trusted: every number that the client gives is checked before memory is taken for it.
 """
@@ -16,8 +16,16 @@ from artifact.manifest import InputTensor, Manifest
 from convoy.pb.inference import grpc_service_pb2 as pb
 from service.errors import InvalidArgumentError
 
-DATATYPES = {"uint8": "UINT8", "float16": "FP16", "float32": "FP32"}
-"""Protocol's name of each dtype that a model's input may have."""
+DATATYPES = {
+    "bool": "BOOL",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint8": "UINT8",
+}
+"""Protocol's name of each dtype that a model's input or output may have."""
 
 _CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}
 """Typed field of each data type; FP16 has none and travels raw."""
@@ -50,7 +58,7 @@ def read_input(
     raw = _raw(request, tensor)
     if tensor.datatype == "BYTES":
         count = _batch_size(tensor, [[], [1]], max_batch_size)
-        images = list(tensor.contents.bytes_contents) if raw is None else _split(raw, count)
+        images = list(tensor.contents.bytes_contents) if raw is None else split_elements(raw, count)
         _check_count(len(images), count, "elements")
         return images
     count = _batch_size(tensor, [list(spec.item_shape)], max_batch_size)
@@ -109,8 +117,13 @@ def _typed(
     return array.astype(spec.dtype)
 
 
-def _split(raw: bytes, count: int) -> list[bytes]:
-    """Cut raw BYTES: each element is its length in 4 bytes, little-endian, then its bytes."""
+def split_elements(raw: bytes, count: int) -> list[bytes]:
+    """
+    Cut raw BYTES: each element is its length in 4 bytes, little-endian, then its bytes.
+
+    Raises:
+        InvalidArgumentError: If they end in the middle of an element.
+    """
     elements: list[bytes] = []
     offset = 0
     while offset < len(raw) and len(elements) <= count:

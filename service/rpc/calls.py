@@ -1,45 +1,24 @@
-"""What every unary call has in common: identifier, count, duration, log line, error.
-
-One interceptor, so that no servicer repeats it. A servicer raises `ServiceError`; the client
-gets its status, its message and its reason. Whatever else it raises is logged with its traceback
-and told as an internal error, without a word of the inside.
-"""
+"""Surrounds every unary call of our services, once each, and tells its failure as gRPC has it."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
-import uuid
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
 
-from service import logs
-from service.classifier import ServedModel
-from service.errors import InvalidArgumentError, RequestExpiredError, ServiceError
-from service.lifecycle import Lifecycle
-from service.metrics import UNKNOWN_MODEL, Metrics
-from service.registry import ModelRegistry
-
-logger = logging.getLogger(__name__)
+from service.calls import CallFailed, Calls, Failure, request_id
+from service.errors import InvalidArgumentError
 
 SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
 """Services whose calls are counted; health and reflection are not ours."""
 
-INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer"})
-"""Methods whose duration is measured, and which a server that shuts down refuses."""
-
-# A client's own clock ends a call a little before ours would: by a share of the time that it gave,
-# and by this at most.
-_EXPIRY_TOLERANCE_SHARE = 0.1
-_EXPIRY_TOLERANCE_S = 0.05
-
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+ERROR_DOMAIN = "convoy"
+"""Whose reasons these are (`google.rpc.ErrorInfo.domain`)."""
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -50,64 +29,11 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 Handler = Callable[[Any, Context], Awaitable[Any]]
 
 
-@dataclass(slots=True)
-class Call:
-    """
-    One call, as its log line and its metrics name it.
-
-    Attributes:
-        started: When it arrived, on the event loop's clock.
-        deadline: When the client stops waiting, on the same clock; inf if it never does.
-        model: Label of the model it asks for; empty before that is known.
-    """
-
-    method: str
-    started: float
-    deadline: float
-    model: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a client is told of an error."""
-
-    code: grpc.StatusCode
-    reason: str
-    details: str
-
-    @property
-    def refused(self) -> bool:
-        """Whether the server would not, rather than could not, answer."""
-        return self.code is not grpc.StatusCode.INTERNAL
-
-
-def failure_of(error: Exception) -> Failure:
-    """Derive what a client is told; an error that nobody foresaw goes to the log instead."""
-    if isinstance(error, ServiceError):
-        return Failure(grpc.StatusCode[error.status], error.reason, str(error))
-    logger.error("internal error", exc_info=error)
-    return Failure(grpc.StatusCode.INTERNAL, "INTERNAL", "internal error")
-
-
-_current_call: ContextVar[Call] = ContextVar("current_call")
-
-
-def find_model(registry: ModelRegistry, name: str, version: str = "") -> ServedModel:
-    """Find the model that the current call asks for and note it; raises as `ModelRegistry.get`."""
-    call = _current_call.get()
-    call.model = UNKNOWN_MODEL
-    model = registry.get(name, version)
-    call.model = model.name
-    return model
-
-
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every unary method of our services, once each."""
+    """Wraps every unary method of our services."""
 
-    def __init__(self, lifecycle: Lifecycle, metrics: Metrics, *, log_requests: bool) -> None:
-        self._lifecycle = lifecycle
-        self._metrics = metrics
-        self._log_requests = log_requests
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
         self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
@@ -134,78 +60,75 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _wrap(
         self, method: str, handler: Handler, parse: Callable[[bytes], Any]
     ) -> Callable[[bytes, Context], Awaitable[Any]]:
-        infers = method in INFERENCE_METHODS
-
         async def answer(message: bytes, context: Context) -> Any:
-            call = Call(method, asyncio.get_running_loop().time(), deadline_of(context))
-            _current_call.set(call)
-            identifier = _request_id(context)
-            logs.request_id.set(identifier)
-            named = ("x-request-id", identifier)
+            identifier = identifier_of(context)
             try:
-                with self._lifecycle.call(may_refuse=infers):
-                    response = await handler(_parsed(message, parse), context)
-            except asyncio.CancelledError:
-                code = _why_cancelled(call)
-                if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                    # gRPC's own clock was faster than the queue's; the client sees no reason.
-                    reason = RequestExpiredError.reason
-                    self._metrics.rejected.labels(call.model, reason).inc()
-                self._record(call, code)
-                raise
-            except Exception as error:
-                failure = failure_of(error)
-            else:
-                self._record(call, grpc.StatusCode.OK)
-                context.set_trailing_metadata((named,))
-                return response
-            if failure.refused:
-                self._metrics.rejected.labels(call.model, failure.reason).inc()
-            self._record(call, failure.code, failure.details)
-            trailing = (named, ("error-reason", failure.reason))
-            return await context.abort(failure.code, failure.details, trailing)
+                with self._calls.answering(method, identifier, deadline_of(context)):
+                    response = await handler(parsed(message, parse), context)
+            except CallFailed as failed:
+                await abort(context, failed.failure, identifier)
+            context.set_trailing_metadata((("x-request-id", identifier),))
+            return response
 
         return answer
 
-    def _record(self, call: Call, code: grpc.StatusCode, details: str = "") -> None:
-        """Count a call and log it; before the client learns of its end, so that both agree."""
-        seconds = asyncio.get_running_loop().time() - call.started
-        self._metrics.requests.labels(call.model, call.method, code.name).inc()
-        if call.method in INFERENCE_METHODS:
-            self._metrics.request_duration.labels(call.model).observe(seconds)
-        if self._log_requests or code is not grpc.StatusCode.OK:
-            logger.info(
-                "request",
-                extra={
-                    "method": call.method,
-                    "model": call.model,
-                    "code": code.name,
-                    "seconds": round(seconds, 6),
-                    **({"details": details} if details else {}),
-                },
-            )
+
+async def abort(context: Context, failure: Failure, identifier: str) -> NoReturn:
+    """End a call: status, message, and the reason and the time to wait in the metadata."""
+    metadata: list[tuple[str, str | bytes]] = [
+        ("x-request-id", identifier),
+        ("error-reason", failure.reason),
+    ]
+    if failure.retry_after_s is not None:
+        # What gRPC's own retry policies look at.
+        metadata.append(("grpc-retry-pushback-ms", str(round(failure.retry_after_s * 1000))))
+    code = grpc.StatusCode[failure.status]
+    metadata.append(("grpc-status-details-bin", _details(code, failure)))
+    await context.abort(code, failure.details, tuple(metadata))
 
 
-def _request_id(context: Context) -> str:
-    """The client's identifier if it is a sane one, else a new one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+def _details(code: grpc.StatusCode, failure: Failure) -> bytes:
+    """The failure as `google.rpc.Status`, as the richer error model of gRPC has it."""
+    info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=ERROR_DOMAIN)
+    status = status_pb2.Status(code=code.value[0], message=failure.details, details=[_any(info)])
+    if failure.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMicroseconds(round(failure.retry_after_s * 1e6))
+        status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
+    encoded: bytes = status.SerializeToString()
+    return encoded
+
+
+def _any(message: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def metadata_of(context: Context, key: str) -> str:
+    """A text of the client's metadata; empty if there is none of that key."""
+    for name, value in context.invocation_metadata() or ():
+        if name == key and isinstance(value, str):
             return value
-    return uuid.uuid4().hex
+    return ""
 
 
-def _parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:
+def identifier_of(context: Context) -> str:
+    """Identifier of a call: the client's, or a new one."""
+    return request_id(metadata_of(context, "x-request-id"))
+
+
+def parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:
+    """
+    Parse a request.
+
+    Raises:
+        InvalidArgumentError: If the bytes are none.
+    """
     try:
         return parse(message)
     except DecodeError as error:
         raise InvalidArgumentError("the message is not the request of this method") from error
-
-
-def _why_cancelled(call: Call) -> grpc.StatusCode:
-    given = call.deadline - call.started
-    tolerance = min(_EXPIRY_TOLERANCE_SHARE * given, _EXPIRY_TOLERANCE_S)
-    expired = asyncio.get_running_loop().time() >= call.deadline - tolerance
-    return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 
 
 def deadline_of(context: Context) -> float:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from google.rpc import code_pb2
+
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
-from service.classifier import Inference, Prediction, ServedModel
+from service.calls import failure_of, find_model
+from service.classifier import Inference, Prediction, ServedModel, Terms
 from service.errors import InvalidArgumentError
 from service.metrics import Metrics
 from service.registry import ModelRegistry
-from service.rpc.calls import Context, deadline_of, failure_of, find_model
+from service.rpc.calls import Context, deadline_of
 
 
 class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
@@ -26,26 +29,24 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         self, request: classifier_pb2.ClassifyRequest, context: Context
     ) -> classifier_pb2.ClassifyResponse:
         """Classify one image."""
-        model = find_model(self._registry, request.model)
-        model.check_top_k(request.top_k)
-        return await _classify(model, request.image, request.top_k, deadline_of(context))
+        with _model(self._registry, request).in_use() as model:
+            return await _classify(model, request.image, request.top_k, Terms(deadline_of(context)))
 
     async def ClassifyBatch(
         self, request: classifier_pb2.ClassifyBatchRequest, context: Context
     ) -> classifier_pb2.ClassifyBatchResponse:
         """Classify many images, each by itself: one that fails leaves the others alone."""
-        model = find_model(self._registry, request.model)
-        model.check_top_k(request.top_k)
         count = len(request.images)
-        if not 1 <= count <= self._max_images_per_call:
-            raise InvalidArgumentError(
-                f"the call holds {count} images; it must hold 1 to {self._max_images_per_call}"
+        terms = Terms(deadline_of(context))
+        with _model(self._registry, request).in_use() as model:
+            if not 1 <= count <= self._max_images_per_call:
+                raise InvalidArgumentError(
+                    f"the call holds {count} images; it must hold 1 to {self._max_images_per_call}"
+                )
+            model.check_room(count)
+            outcomes = await asyncio.gather(
+                *(self._outcome(model, image, request.top_k, terms) for image in request.images)
             )
-        model.check_room(count)
-        deadline = deadline_of(context)
-        outcomes = await asyncio.gather(
-            *(self._outcome(model, image, request.top_k, deadline) for image in request.images)
-        )
         return classifier_pb2.ClassifyBatchResponse(outcomes=outcomes)
 
     async def ListModels(
@@ -57,25 +58,37 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         )
 
     async def _outcome(
-        self, model: ServedModel, image: bytes, top_k: int, deadline: float
+        self, model: ServedModel, image: bytes, top_k: int, terms: Terms
     ) -> classifier_pb2.Outcome:
         try:
-            response = await _classify(model, image, top_k, deadline)
+            response = await _classify(model, image, top_k, terms)
         except Exception as error:
             failure = failure_of(error)
             if failure.refused:
                 self._metrics.rejected.labels(model.name, failure.reason).inc()
             told = classifier_pb2.Error(
-                code=failure.code.value[0], reason=failure.reason, message=failure.details
+                code=code_pb2.Code.Value(failure.status),
+                reason=failure.reason,
+                message=failure.details,
             )
             return classifier_pb2.Outcome(error=told)
         return classifier_pb2.Outcome(response=response)
 
 
+def _model(
+    registry: ModelRegistry,
+    request: classifier_pb2.ClassifyRequest | classifier_pb2.ClassifyBatchRequest,
+) -> ServedModel:
+    version = str(request.model_version) if request.model_version else ""
+    model = find_model(registry, request.model, version)
+    model.check_top_k(request.top_k)
+    return model
+
+
 async def _classify(
-    model: ServedModel, image: bytes, top_k: int, deadline: float
+    model: ServedModel, image: bytes, top_k: int, terms: Terms
 ) -> classifier_pb2.ClassifyResponse:
-    inference = await model.infer_images([image], deadline)
+    inference = await model.infer_images([image], terms)
     (predictions,) = model.top_k(inference.outputs, top_k)
     response = _response(model, inference, predictions)
     response.timing.respond_us = round(model.responded(inference) * 1e6)

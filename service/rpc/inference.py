@@ -1,127 +1,108 @@
-"""`inference.GRPCInferenceService`: the core of the Open Inference Protocol, tensors in and out."""
+"""`inference.GRPCInferenceService`: the Open Inference Protocol over gRPC."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
-import numpy as np
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
-from service.classifier import Inference, ServedModel
-from service.errors import InvalidArgumentError, ModelNotReadyError
-from service.lifecycle import Lifecycle
-from service.registry import ModelRegistry
-from service.rpc.calls import Context, deadline_of, find_model
-from service.rpc.tensors import DATATYPES, read_input
+from service.calls import CallFailed, Calls, Failure
+from service.errors import UnsupportedError
+from service.protocol.server import InferenceProtocol
+from service.rpc.calls import Context, abort, deadline_of, identifier_of, metadata_of
 
-SERVER_NAME = "convoy"
+STREAM_WINDOW = 32
+"""Most requests of one stream that are worked on at once; the next ones wait in the connection."""
 
-PLATFORM = "onnx_onnxv1"
-"""The protocol's name for ONNX models."""
+_Answered = tuple[pb.ModelStreamInferResponse, Failure | None]
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
 
 class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Answers from *registry*."""
+    """Hands every unary rpc to *protocol*; streams are unrolled here."""
 
-    def __init__(self, registry: ModelRegistry, lifecycle: Lifecycle) -> None:
-        self._registry = registry
-        self._lifecycle = lifecycle
-        self._version = version("convoy")  # read from the disk
-
-    async def ServerLive(
-        self, request: pb.ServerLiveRequest, context: Context
-    ) -> pb.ServerLiveResponse:
-        """Say that the process answers."""
-        return pb.ServerLiveResponse(live=True)
-
-    async def ServerReady(
-        self, request: pb.ServerReadyRequest, context: Context
-    ) -> pb.ServerReadyResponse:
-        """Say whether requests should be sent here."""
-        return pb.ServerReadyResponse(ready=self._lifecycle.ready)
-
-    async def ModelReady(
-        self, request: pb.ModelReadyRequest, context: Context
-    ) -> pb.ModelReadyResponse:
-        """Say whether requests for a model should be sent here; NOT_FOUND if there is none."""
-        try:
-            find_model(self._registry, request.name, request.version)
-        except ModelNotReadyError:
-            return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=self._lifecycle.ready)
-
-    async def ServerMetadata(
-        self, request: pb.ServerMetadataRequest, context: Context
-    ) -> pb.ServerMetadataResponse:
-        """Describe the server."""
-        return pb.ServerMetadataResponse(name=SERVER_NAME, version=self._version)
-
-    async def ModelMetadata(
-        self, request: pb.ModelMetadataRequest, context: Context
-    ) -> pb.ModelMetadataResponse:
-        """Describe the tensors of a model."""
-        manifest = find_model(self._registry, request.name, request.version).manifest
-        tensor = pb.ModelMetadataResponse.TensorMetadata
-        classes = len(manifest.labels)
-        return pb.ModelMetadataResponse(
-            name=manifest.name,
-            versions=[str(manifest.version)],
-            platform=PLATFORM,
-            inputs=[
-                tensor(
-                    name=manifest.input.name,
-                    datatype=DATATYPES[manifest.input.dtype],
-                    shape=[-1, *manifest.input.item_shape],
-                )
-            ],
-            outputs=[
-                tensor(name=output.name, datatype="FP32", shape=[-1, classes])
-                for output in manifest.outputs
-            ],
-        )
+    def __init__(self, protocol: InferenceProtocol, calls: Calls) -> None:
+        self._protocol = protocol
+        self._calls = calls
+        for method in _SERVICE.methods:
+            if method.name not in ("ModelInfer", "ModelStreamInfer"):
+                setattr(self, method.name, _answer_by(protocol, method.name))
 
     async def ModelInfer(
         self, request: pb.ModelInferRequest, context: Context
     ) -> pb.ModelInferResponse:
         """Run a model on a tensor, or on encoded images."""
-        model = find_model(self._registry, request.model_name, request.model_version)
-        names = _output_names(request, model)
-        given = read_input(request, model.manifest, model.max_batch_size)
-        deadline = deadline_of(context)
-        if isinstance(given, list):
-            inference = await model.infer_images(given, deadline)
-        else:
-            inference = await model.infer(given, deadline)
-        response = _response(request, model, inference, names)
-        model.responded(inference)
-        return response
+        return await self._protocol.model_infer(request, deadline_of(context))
 
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """
+        Run a model on each request; the answers keep the order of the requests.
 
-def _output_names(request: pb.ModelInferRequest, model: ServedModel) -> list[str]:
-    """Names of the outputs that the client wants, in its order; all if it names none."""
-    known = [output.name for output in model.manifest.outputs]
-    wanted = [output.name for output in request.outputs] or known
-    if len(wanted) > len(known):
-        # Also bounds the answer: each name would add a copy of the output to it.
-        raise InvalidArgumentError(f"model {model.name} has no more than {len(known)} outputs")
-    for name in wanted:
-        if name not in known:
-            raise InvalidArgumentError(
-                f"model {model.name} has outputs {', '.join(known)}, not {name[:64]!r}"
+        A failure is told in its answer and harms no other; a client that asks for it by
+        `triton_grpc_error` in its metadata gets the first one as the status of the stream.
+        """
+        identifier, deadline = identifier_of(context), deadline_of(context)
+        ends_on_error = metadata_of(context, "triton_grpc_error") == "true"
+        places = asyncio.Semaphore(STREAM_WINDOW)
+        started: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
+
+        async def start_all() -> None:
+            try:
+                async for request in requests:
+                    await places.acquire()
+                    answering = self._answer_one(request, identifier, deadline)
+                    started.put_nowait(asyncio.create_task(answering))
+            finally:
+                started.put_nowait(None)
+
+        starting = asyncio.create_task(start_all())
+        task = None
+        try:
+            while task := await started.get():
+                response, failure = await task
+                if failure and ends_on_error:
+                    await abort(context, failure, identifier)
+                yield response
+                places.release()
+            await starting
+        finally:
+            starting.cancel()
+            while task:
+                task.cancel()
+                task = None if started.empty() else started.get_nowait()
+
+    async def _answer_one(
+        self, request: pb.ModelInferRequest, identifier: str, deadline: float
+    ) -> _Answered:
+        try:
+            with self._calls.answering("ModelStreamInfer", identifier, deadline):
+                response = await self._protocol.model_infer(request, deadline)
+        except CallFailed as failed:
+            response = pb.ModelInferResponse(id=request.id, model_name=request.model_name)
+            response.parameters["error_reason"].string_param = failed.failure.reason
+            told = pb.ModelStreamInferResponse(
+                error_message=failed.failure.details, infer_response=response
             )
-    return wanted
+            return told, failed.failure
+        # Every request has one answer, so each answer is the last one.
+        response.parameters["triton_final_response"].bool_param = True
+        return pb.ModelStreamInferResponse(infer_response=response), None
 
 
-def _response(
-    request: pb.ModelInferRequest, model: ServedModel, inference: Inference, names: list[str]
-) -> pb.ModelInferResponse:
-    response = pb.ModelInferResponse(
-        model_name=model.name, model_version=str(model.manifest.version), id=request.id
-    )
-    response.parameters["model_sha256"].string_param = model.manifest.model_sha256
-    for name in names:
-        values = inference.outputs[name]
-        response.outputs.add(name=name, datatype="FP32", shape=values.shape)
-        response.raw_output_contents.append(values.astype(np.float32, copy=False).tobytes())
-    return response
+def _answer_by(protocol: InferenceProtocol, rpc: str) -> Callable[[Any, Context], Awaitable[Any]]:
+    """The handler of a unary rpc."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", rpc).lower()
+    handler = getattr(protocol, name, None)
+
+    async def answer(request: Any, context: Context) -> Any:
+        if handler is None:
+            raise UnsupportedError(f"this server has no {rpc}: see ServerMetadata's extensions")
+        return await handler(request)
+
+    return answer

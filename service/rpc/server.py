@@ -10,9 +10,10 @@ from grpc_reflection.v1alpha import reflection
 
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2, grpc_service_pb2_grpc
+from service.calls import Calls
 from service.errors import StartError
-from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.protocol.server import InferenceProtocol
 from service.registry import ModelRegistry
 from service.rpc.calls import CallInterceptor
 from service.rpc.classifier import ClassifierServicer
@@ -41,25 +42,23 @@ class RpcServer:
         max_message_bytes: Largest request; larger ones are refused by gRPC itself with
             RESOURCE_EXHAUSTED.
         max_images_per_call: Most images in one ClassifyBatch.
-        log_requests: Log every call, not only the failed ones.
     """
 
     def __init__(
         self,
         registry: ModelRegistry,
-        lifecycle: Lifecycle,
+        protocol: InferenceProtocol,
+        calls: Calls,
         metrics: Metrics,
         *,
         max_message_bytes: int,
         max_images_per_call: int,
-        log_requests: bool,
     ) -> None:
-        self._registry = registry
         self._streams = StreamInterceptor()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=(
-                CallInterceptor(lifecycle, metrics, log_requests=log_requests),
+                CallInterceptor(calls),
                 self._streams,
             ),
             options=(
@@ -74,7 +73,7 @@ class RpcServer:
             self._server,
         )
         grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceServicer(registry, lifecycle), self._server
+            InferenceServicer(protocol, calls), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
@@ -103,9 +102,14 @@ class RpcServer:
         return bound
 
     async def set_ready(self) -> None:
-        """Tell health checks that the server and each of its models answer."""
-        for name in ("", *SERVICE_NAMES, *(model.name for model in self._registry.models())):
+        """Tell health checks that the server answers."""
+        for name in ("", *SERVICE_NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def set_model_ready(self, name: str, ready: bool) -> None:
+        """Tell health checks whether a model answers."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(name, status.SERVING if ready else status.NOT_SERVING)
 
     async def set_not_ready(self) -> None:
         """Tell health checks that nothing should be sent here any more, for good."""

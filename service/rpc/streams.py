@@ -7,7 +7,8 @@ would hold the server's stop until its grace has passed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -60,7 +61,7 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
         return behavior
 
     def _with_ending_requests(
-        self, converse: Callable[..., AsyncIterator[Any]]
+        self, converse: Callable[..., AsyncGenerator[Any, None]]
     ) -> Callable[..., Any]:
         """Let a handler that answers requests see no further request, as if the client was done."""
 
@@ -78,7 +79,9 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
                 ending.cancel()
 
         async def behavior(incoming: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-            async for response in converse(requests(incoming), context):
-                yield response
+            # Closed at once when the client leaves, so that no work goes on for nobody.
+            async with aclosing(converse(requests(incoming), context)) as responses:
+                async for response in responses:
+                    yield response
 
         return behavior

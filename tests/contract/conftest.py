@@ -79,6 +79,7 @@ def serve(tmp_path: Path) -> Serve:
             "host": "127.0.0.1",
             "grpc_port": 0,
             "http_port": 0,
+            "graph_cache": "",
         }
         async with (
             Server(Settings(**(usual | changes))) as server,

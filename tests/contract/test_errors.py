@@ -7,11 +7,14 @@ from typing import Any
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 from starlette.routing import Route
 
 from convoy.pb.convoy.v1 import classifier_pb2
-from service.errors import HTTP_STATUS, ServiceError
-from service.http import HttpServer, create_app
+from service.calls import CallFailed, Calls
+from service.errors import ServiceError, http_status
+from service.http.app import error_response
+from service.http.server import HttpServer
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.rpc.calls import CallInterceptor
@@ -34,7 +37,7 @@ async def call_failing_with(error: Exception) -> grpc.aio.AioRpcError:
         raise error
 
     metrics = Metrics(CollectorRegistry())
-    interceptor = CallInterceptor(Lifecycle(), metrics, log_requests=False)
+    interceptor = CallInterceptor(Calls(Lifecycle(), metrics, log_requests=False))
     server = grpc.aio.server(interceptors=(interceptor,))
     handler = grpc.unary_unary_rpc_method_handler(
         fail,
@@ -84,21 +87,24 @@ async def test_http(error: type[ServiceError]) -> None:
     HTTP tells the same status, reason and message, with the code that belongs to the status.
     """
 
-    async def fail(request: Any) -> Any:
-        raise error("what went wrong")
+    calls = Calls(Lifecycle(), Metrics(CollectorRegistry()), log_requests=False)
 
-    app = create_app(Lifecycle(), Metrics(CollectorRegistry()))
-    app.router.routes.append(Route("/fail", fail))
-    server = HttpServer(app)
+    async def fail(request: Any) -> Any:
+        try:
+            with calls.answering("ModelInfer", "r-1"):
+                raise error("what went wrong")
+        except CallFailed as failed:
+            return error_response(failed.failure)
+
+    server = HttpServer(Starlette(routes=[Route("/fail", fail)]))
     port = await server.start("127.0.0.1", 0)
     status, body = await get(f"http://127.0.0.1:{port}/fail")
     await server.stop()
-    assert status == HTTP_STATUS[error.status]
-    assert json.loads(body)["error"] == {
-        "code": status,
+    assert status == http_status(error.status, error.reason)
+    assert json.loads(body) == {
+        "error": "what went wrong",
         "status": error.status,
         "reason": error.reason,
-        "message": "what went wrong",
     }
 
 
@@ -107,13 +113,20 @@ def test_reasons_are_unique_and_stable() -> None:
     Clients match on these reasons: a change here breaks them.
     """
     assert {error.__name__: error.reason for error in ERRORS} == {
+        "ArtifactInvalidError": "ARTIFACT_INVALID",
+        "GoldenDriftError": "GOLDEN_DRIFT",
         "ImageTooLargeError": "IMAGE_TOO_LARGE",
         "InferenceError": "INFERENCE_FAILED",
         "InvalidArgumentError": "INVALID_ARGUMENT",
         "InvalidImageError": "INVALID_IMAGE",
+        "MemoryBudgetError": "MEMORY_BUDGET_EXCEEDED",
+        "ModelControlError": "MODEL_CONTROL_OFF",
+        "ModelLoadError": "MODEL_LOAD_FAILED",
         "ModelNotFoundError": "MODEL_NOT_FOUND",
         "ModelNotReadyError": "MODEL_NOT_READY",
         "QueueFullError": "QUEUE_FULL",
         "RequestExpiredError": "REQUEST_EXPIRED",
+        "RequestTooLargeError": "REQUEST_TOO_LARGE",
         "ShuttingDownError": "SHUTTING_DOWN",
+        "UnsupportedError": "UNSUPPORTED",
     }

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import struct
 from typing import Any
 
@@ -171,8 +172,10 @@ async def test_server_rpcs(running: Running) -> None:
     assert (await inference.ServerLive(pb.ServerLiveRequest())).live
     assert (await inference.ServerReady(pb.ServerReadyRequest())).ready
     metadata = await inference.ServerMetadata(pb.ServerMetadataRequest())
-    assert (metadata.name, list(metadata.extensions)) == ("convoy", [])
+    assert metadata.name == "convoy"
     assert metadata.version
+    assert {"classification", "model_repository", "statistics"} <= set(metadata.extensions)
+    assert not any("shared_memory" in extension for extension in metadata.extensions)
 
 
 async def test_model_rpcs(running: Running) -> None:
@@ -220,3 +223,222 @@ async def test_settings_overrule_the_artifacts_batch_size(serve: Serve) -> None:
         await running.inference.ModelInfer(infer_request(0, 1))
         with pytest.raises(grpc.aio.AioRpcError, match="must hold 1 to 2"):
             await running.inference.ModelInfer(infer_request(0, 1, 2))
+
+
+def texts(response: pb.ModelInferResponse, place: int = 0) -> list[str]:
+    """Elements of a BYTES output."""
+    assert response.outputs[place].datatype == "BYTES"
+    raw, found = response.raw_output_contents[place], []
+    while raw:
+        (length,) = struct.unpack_from("<I", raw)
+        found.append(raw[4 : 4 + length].decode())
+        raw = raw[4 + length :]
+    return found
+
+
+async def test_classification(running: Running) -> None:
+    """
+    The best classes come as value:index:label, best first, per image; other outputs as values.
+    """
+    request = infer_request(3, 6)
+    request.outputs.add(name="logits").parameters["classification"].int64_param = 2
+    request.outputs.add(name="probabilities")
+    response = await running.inference.ModelInfer(request)
+    assert list(response.outputs[0].shape) == [2, 2]
+    assert texts(response) == [
+        *("10.000000:3:class 3", "0.000000:0:class 0"),
+        *("10.000000:1:class 1", "0.000000:0:class 0"),
+    ]
+    assert response.outputs[1].datatype == "FP32"
+    request.outputs[0].parameters["classification"].uint64_param = 99
+    response = await running.inference.ModelInfer(request)
+    assert list(response.outputs[0].shape) == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "field", "value", "code", "message"),
+    [
+        ("output", "classification", "int64_param", 0, "INVALID_ARGUMENT", "at least 1"),
+        ("output", "classification", "string_param", "3", "INVALID_ARGUMENT", "an integer"),
+        ("output", "shared_memory_region", "string_param", "x", "UNIMPLEMENTED", "no memory"),
+        ("input", "shared_memory_region", "string_param", "x", "UNIMPLEMENTED", "no memory"),
+        ("request", "priority", "string_param", "1", "INVALID_ARGUMENT", "an integer"),
+        ("request", "timeout", "int64_param", -1, "INVALID_ARGUMENT", "negative"),
+        ("request", "timeout", "double_param", 1.0, "INVALID_ARGUMENT", "an integer"),
+    ],
+)
+async def test_parameters_that_are_refused(
+    running: Running, target: str, name: str, field: str, value: Any, code: str, message: str
+) -> None:
+    """
+    A parameter of the wrong type or range is refused by its name.
+    """
+    request = infer_request(0)
+    request.outputs.add(name="logits")
+    owner: Any = {"input": request.inputs[0], "output": request.outputs[0], "request": request}
+    setattr(owner[target].parameters[name], field, value)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await running.inference.ModelInfer(request)
+    assert failed.value.code().name == code
+    assert message in (failed.value.details() or "")
+
+
+async def test_parameters_that_mean_nothing_here(running: Running) -> None:
+    """
+    Parameters of other servers, of any type, harm nothing; nor does a priority that is none.
+    """
+    request = infer_request(0)
+    request.parameters["sequence_id"].uint64_param = 0
+    request.parameters["anything"].double_param = 0.5
+    request.parameters["binary_data_output"].bool_param = True
+    request.parameters["priority"].uint64_param = 77
+    await running.inference.ModelInfer(request)
+
+
+@pytest.mark.parametrize("field", ["int64_param", "uint64_param"])
+async def test_priority(running: Running, field: str) -> None:
+    """
+    A request of the first priority overtakes those that wait.
+    """
+    order: list[str] = []
+
+    async def ask(identifier: str, priority: int) -> None:
+        request = infer_request(*range(8), id=identifier)  # a batch of its own
+        setattr(request.parameters["priority"], field, priority)
+        order.append((await running.inference.ModelInfer(request)).id)
+
+    with running.device_held():
+        calls = [asyncio.create_task(ask("running", 2))]
+        await running.until_running(1)
+        for place, priority in enumerate((3, 2, 1)):
+            calls.append(asyncio.create_task(ask(str(priority), priority)))
+            await running.until_waiting(8 * (place + 1))
+    await asyncio.gather(*calls)
+    assert order == ["running", "1", "2", "3"]
+
+
+async def test_timeout_in_the_queue(running: Running) -> None:
+    """
+    A request that names its longest wait fails when that is over, without a deadline of its own.
+    """
+    with running.device_held():
+        first = asyncio.ensure_future(running.inference.ModelInfer(infer_request(0)))
+        await running.until_running(1)
+        request = infer_request(1)
+        request.parameters["timeout"].int64_param = 1
+        waiting = asyncio.ensure_future(running.inference.ModelInfer(request))
+        await running.until_waiting(1)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await waiting
+    assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert dict(failed.value.trailing_metadata() or ())["error-reason"] == "REQUEST_EXPIRED"
+    await first
+
+
+async def test_statistics(running: Running) -> None:
+    """
+    The counters are those of the requests that were sent, in images, batches and nanoseconds.
+    """
+    inference = running.inference
+    for firsts in ([1], [1, 2, 3]):
+        await inference.ModelInfer(infer_request(*firsts))
+    with pytest.raises(grpc.aio.AioRpcError):
+        await inference.ModelInfer(infer_request(tiny.POISON))
+    answer = await inference.ModelStatistics(pb.ModelStatisticsRequest(name="tiny"))
+    (stats,) = answer.model_stats
+    assert (stats.name, stats.version) == ("tiny", "1")
+    assert (stats.inference_count, stats.execution_count) == (4, 2)
+    assert {batch.batch_size: batch.compute_infer.count for batch in stats.batch_stats} == {
+        1: 1,
+        3: 1,
+    }
+    told = stats.inference_stats
+    assert (told.success.count, told.fail.count, told.queue.count) == (2, 1, 2)
+    parts = (told.queue, told.compute_input, told.compute_infer, told.compute_output)
+    assert 0 < sum(part.ns for part in parts) < told.success.ns
+    assert stats.last_inference > 1.7e12
+    assert [(usage.type, usage.byte_size) for usage in stats.memory_usage] == [("CPU", 5000)]
+    everything = await inference.ModelStatistics(pb.ModelStatisticsRequest())
+    assert len(everything.model_stats) == 1
+
+
+async def test_statistics_count_decoding_as_input(running: Running) -> None:
+    """
+    Time spent on decoding images is time spent on the input.
+    """
+    request = pb.ModelInferRequest(model_name="tiny")
+    tensor = request.inputs.add(name="image", datatype="BYTES", shape=[1])
+    tensor.contents.bytes_contents.append(png(3))
+    await running.inference.ModelInfer(request)
+    answer = await running.inference.ModelStatistics(pb.ModelStatisticsRequest(name="tiny"))
+    (stats,) = answer.model_stats
+    assert stats.inference_stats.compute_input.ns > stats.batch_stats[0].compute_input.ns
+
+
+async def test_configuration(running: Running) -> None:
+    """
+    The configuration says what Triton's clients look for.
+    """
+    answer = await running.inference.ModelConfig(pb.ModelConfigRequest(name="tiny"))
+    config = answer.config
+    assert (config.name, config.max_batch_size, config.backend) == ("tiny", 8, "onnxruntime")
+    (tensor,) = config.input
+    assert (tensor.data_type, tensor.format) == (pb.TYPE_UINT8, pb.ModelInput.FORMAT_NHWC)
+    assert list(tensor.dims) == [4, 4, 1]
+    assert [(output.name, list(output.dims)) for output in config.output] == [
+        ("logits", [5]),
+        ("probabilities", [5]),
+    ]
+    assert config.dynamic_batching.priority_levels == 3
+    assert config.version_policy.latest.num_versions == 1
+    assert not config.model_transaction_policy.decoupled
+
+
+async def test_log_settings(running: Running) -> None:
+    """
+    The level of the log is read and changed at run time; what is no setting is refused.
+    """
+    root = logging.getLogger()
+    before = root.level
+    try:
+        root.setLevel(logging.INFO)
+        asked = pb.LogSettingsRequest()
+        answer = await running.inference.LogSettings(asked)
+        assert answer.settings["log_info"].bool_param
+        assert answer.settings["log_verbose_level"].uint32_param == 0
+        asked.settings["log_info"].bool_param = False
+        await running.inference.LogSettings(asked)
+        assert root.level == logging.WARNING
+        asked.settings["log_verbose_level"].uint32_param = 1
+        await running.inference.LogSettings(asked)
+        assert root.level == logging.DEBUG
+        for name, field, value in (
+            ("log_file", "string_param", "/x"),
+            ("log_info", "string_param", "yes"),
+        ):
+            wrong = pb.LogSettingsRequest()
+            setattr(wrong.settings[name], field, value)
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await running.inference.LogSettings(wrong)
+            assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert root.level == logging.DEBUG
+    finally:
+        root.setLevel(before)
+
+
+@pytest.mark.parametrize(
+    "rpc",
+    [
+        *("SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister"),
+        *("CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister"),
+        "TraceSetting",
+    ],
+)
+async def test_unsupported_rpcs(running: Running, rpc: str) -> None:
+    """
+    What this server never does is told by its code and reason.
+    """
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await getattr(running.inference, rpc)(getattr(pb, f"{rpc}Request")())
+    assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert dict(failed.value.trailing_metadata() or ())["error-reason"] == "UNSUPPORTED"

@@ -16,6 +16,7 @@ NAMES_AND_LABELS = {
     "convoy_memory_bytes": {"kind"},
     "convoy_model_info": {"model", "version", "architecture", "precision", "provider", "sha256"},
     "convoy_model_load_seconds": {"model"},
+    "convoy_model_loads": {"model", "outcome"},
     "convoy_model_memory_bytes": {"model", "version", "kind"},
     "convoy_model_ready": {"model", "version"},
     "convoy_phase_duration_seconds": {"model", "phase"},

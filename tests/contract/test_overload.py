@@ -2,10 +2,11 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from tests import tiny
@@ -34,6 +35,15 @@ async def test_full_queue_refuses_at_once(serve: Serve) -> None:
                 await classify(running, 5)
             assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "4 images are waiting already" in (failed.value.details() or "")
+            trailing = dict(failed.value.trailing_metadata() or ())
+            assert int(trailing["grpc-retry-pushback-ms"]) >= 10
+            status = status_pb2.Status.FromString(cast(bytes, trailing["grpc-status-details-bin"]))
+            reason, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+            assert status.code == code_pb2.RESOURCE_EXHAUSTED
+            assert status.details[0].Unpack(reason)
+            assert status.details[1].Unpack(retry)
+            assert (reason.reason, reason.domain) == ("QUEUE_FULL", "convoy")
+            assert retry.retry_delay.ToMilliseconds() >= 10
         answers = await asyncio.gather(*calls)
     assert [answer.predictions[0].class_index for answer in answers] == [0, 1, 2, 3, 4]
     assert running.sample("convoy_rejected_total", model="tiny", reason="QUEUE_FULL") == 1

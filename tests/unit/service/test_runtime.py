@@ -9,8 +9,9 @@ from onnx import helper, numpy_helper
 from artifact.files import Golden
 from artifact.manifest import OutputTensor
 from artifact.repository import ModelRepository
-from service.errors import StartError
-from service.runtime import CPU, CUDA, Device, Session, as_scores, has_cuda
+from service.errors import ModelLoadError
+from service.proof import as_scores
+from service.runtime import CPU, CUDA, Device, Session, has_cuda
 from tests import tiny
 from tests.tiny import CLASSES
 
@@ -30,11 +31,11 @@ def test_run_each_cuts_the_batch_up_again(tmp_path: Path) -> None:
     """
     session = load(tmp_path)
     items = [tiny.pixels(3), np.concatenate([tiny.pixels(1), tiny.pixels(2)]), tiny.pixels(9)]
-    results = session.run_each(items)
+    results, _ = session.run_each(items)
     answers = [result["logits"].argmax(1).tolist() for result in results]
     assert answers == [[3], [1, 2], [4]]
     assert all(set(result) == {"logits", "probabilities"} for result in results)
-    assert session.run_each([items[1]])[0]["logits"].argmax(1).tolist() == [1, 2]
+    assert session.run_each([items[1]])[0][0]["logits"].argmax(1).tolist() == [1, 2]
 
 
 def test_provider_and_nodes(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_cuda_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
     """
     `cuda` never becomes a silent CPU.
     """
-    with pytest.raises(StartError, match="CUDA is not in this build"):
+    with pytest.raises(ModelLoadError, match="CUDA is not in this build"):
         load(tmp_path, Device(policy="cuda", intra_op_threads=1))
 
 
@@ -87,7 +88,7 @@ def test_golden_drift_is_refused(tmp_path: Path) -> None:
     """
     golden = tiny.right_golden()
     drifted = golden.logits + np.float32(0.01) * np.eye(4, 5, dtype=np.float32)
-    with pytest.raises(StartError, match=r"drift from the golden ones by 1\.0e-03"):
+    with pytest.raises(ModelLoadError, match=r"drift from the golden ones by 1\.0e-03"):
         load(tmp_path, golden=Golden(golden.images, drifted))
 
 
@@ -95,7 +96,7 @@ def test_not_a_number_is_refused(tmp_path: Path) -> None:
     """
     A graph whose answers compare with nothing does not pass.
     """
-    with pytest.raises(StartError, match="drift"):
+    with pytest.raises(ModelLoadError, match="drift"):
         load(tmp_path, model=tiny.graph(nothing=np.nan))
 
 
@@ -104,7 +105,7 @@ def test_output_of_another_width(tmp_path: Path, width: int) -> None:
     """
     Every output that the manifest names must have as many classes as there are labels.
     """
-    with pytest.raises(StartError, match=rf"probabilities has shape \[4, {width}\]"):
+    with pytest.raises(ModelLoadError, match=rf"probabilities has shape \[4, {width}\]"):
         load(tmp_path, model=tiny.graph(probabilities=width))
 
 
@@ -113,7 +114,7 @@ def test_output_of_another_type(tmp_path: Path) -> None:
     An output must have the type that clients are told.
     """
     promised = OutputTensor(name="logits", kind="logits", dtype="float16")
-    with pytest.raises(StartError, match=r"type float32, the manifest says .* float16"):
+    with pytest.raises(ModelLoadError, match=r"type float32, the manifest says .* float16"):
         load(tmp_path, outputs=(promised,))
 
 
@@ -151,7 +152,7 @@ def test_probabilities_that_are_others(tmp_path: Path) -> None:
     """
     The probabilities must be those of the logits: clients are answered from them.
     """
-    with pytest.raises(StartError, match="probabilities"):
+    with pytest.raises(ModelLoadError, match="probabilities"):
         load(tmp_path, model=tiny.graph(softmax_axis=0))
 
 
@@ -161,7 +162,7 @@ def test_graph_with_another_input(tmp_path: Path) -> None:
     """
     model = tiny.graph()
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 5
-    with pytest.raises(StartError, match="the graph takes"):
+    with pytest.raises(ModelLoadError, match="the graph takes"):
         load(tmp_path, model=model)
 
 
@@ -170,7 +171,7 @@ def test_graph_without_an_output(tmp_path: Path) -> None:
     An output that the manifest promises must be there.
     """
     promised = OutputTensor(name="scores", kind="logits")
-    with pytest.raises(StartError, match="no output 'scores'"):
+    with pytest.raises(ModelLoadError, match="no output 'scores'"):
         load(tmp_path, outputs=(promised,))
 
 
@@ -178,5 +179,5 @@ def test_not_a_graph(tmp_path: Path) -> None:
     """
     A file that ONNX Runtime cannot open is named.
     """
-    with pytest.raises(StartError, match=r"model\.onnx: cannot be opened"):
+    with pytest.raises(ModelLoadError, match=r"model\.onnx: cannot be opened"):
         load(tmp_path, model=onnx.ModelProto())

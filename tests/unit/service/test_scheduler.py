@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from service.errors import QueueFullError, RequestExpiredError, ShuttingDownError
-from service.scheduler import BatchPolicy, ModelQueue, Pending, Scheduler
+from service.scheduler import (
+    DEFAULT_PRIORITY,
+    LEAST_RETRY_S,
+    BatchPolicy,
+    ModelQueue,
+    Pending,
+    Scheduler,
+)
 
 POLICY = BatchPolicy(max_batch_size=4, max_queue_delay_s=0.01, max_queue_size=8)
 EAGER = BatchPolicy(max_batch_size=4, max_queue_size=100)
@@ -27,9 +34,14 @@ class Requests:
         self._loop, self._scheduler = loop, scheduler
 
     def admit(
-        self, queue: ModelQueue[int, Any], *, size: int = 1, deadline: float = math.inf
+        self,
+        queue: ModelQueue[int, Any],
+        *,
+        size: int = 1,
+        deadline: float = math.inf,
+        priority: int = DEFAULT_PRIORITY,
     ) -> Pending[int, Any]:
-        pending: Pending[int, Any] = Pending(size, self._loop.create_future(), deadline)
+        pending: Pending[int, Any] = Pending(size, self._loop.create_future(), deadline, priority)
         self._scheduler.admit(queue, pending)
         return pending
 
@@ -41,8 +53,9 @@ class Requests:
         at: float = 0.0,
         size: int = 1,
         deadline: float = math.inf,
+        priority: int = DEFAULT_PRIORITY,
     ) -> Pending[int, Any]:
-        pending = self.admit(queue, size=size, deadline=deadline)
+        pending = self.admit(queue, size=size, deadline=deadline, priority=priority)
         self._scheduler.enqueue(queue, pending, item, at)
         return pending
 
@@ -171,6 +184,59 @@ def test_requests_of_many_images_stay_whole(
     assert items(scheduler.pop_batch(0.0)) == [3]
 
 
+def test_priorities(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    Within a model the first priority leaves first, each in its own order.
+    """
+    queue = scheduler.open(EAGER)
+    for item, priority in enumerate((3, 2, 1, 2, 1, 3)):
+        requests.add(queue, item, priority=priority)
+    assert items(scheduler.pop_batch(0.0)) == [2, 4, 1, 3]
+    assert items(scheduler.pop_batch(0.0)) == [0, 5]
+
+
+def test_oldest_request_counts_whatever_its_priority(
+    scheduler: Scheduler[int, Any], requests: Requests
+) -> None:
+    """
+    The delay of a batch is that of the request that waits longest.
+    """
+    queue = scheduler.open(POLICY)
+    requests.add(queue, 0, at=1.0, priority=3)
+    requests.add(queue, 1, at=1.5, priority=1)
+    assert queue.due_at() == pytest.approx(1.01)
+
+
+def test_closed_queue_is_gone(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    The queue of a model that is unloaded takes no further part.
+    """
+    queue, other = scheduler.open(EAGER), scheduler.open(EAGER)
+    requests.add(other, 1)
+    scheduler.close(queue)
+    assert items(scheduler.pop_batch(0.0)) == [1]
+    assert scheduler.due_in(0.0) == math.inf
+
+
+def test_refusal_says_when_to_come_again(
+    scheduler: Scheduler[int, Any], requests: Requests
+) -> None:
+    """
+    The hint is the time that what waits will take, by what the latest batches took.
+    """
+    queue = scheduler.open(POLICY)
+    for item in range(8):
+        requests.add(queue, item)
+    with pytest.raises(QueueFullError) as refused:
+        queue.check_room(1)
+    assert refused.value.retry_after_s == LEAST_RETRY_S  # nothing has run yet
+    for _ in range(30):
+        scheduler.charge(queue, 2.0, 4)
+    with pytest.raises(QueueFullError) as refused:
+        queue.check_room(1)
+    assert refused.value.retry_after_s == pytest.approx(8 * 0.5)
+
+
 def test_models_share_the_device_fairly(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     """
     Two models under full load get the same device time, whatever a batch of each takes.
@@ -179,12 +245,12 @@ def test_models_share_the_device_fairly(scheduler: Scheduler[int, Any], requests
     used = dict.fromkeys(seconds, 0.0)
     for _ in range(200):
         for queue in seconds:
-            if not queue.ready:
+            if not queue.ready_size:
                 for item in range(8):
                     requests.add(queue, item)
         due = scheduler.pop_batch(0.0)
         assert due is not None
-        scheduler.charge(due[0], seconds[due[0]])
+        scheduler.charge(due[0], seconds[due[0]], 1)
         used[due[0]] += seconds[due[0]]
     slow, fast = used.values()
     assert slow == pytest.approx(fast, abs=1.0)
@@ -199,14 +265,14 @@ def test_idle_model_saves_up_nothing(scheduler: Scheduler[int, Any], requests: R
         requests.add(busy, item)
     for _ in range(5):
         assert scheduler.pop_batch(0.0) is not None
-        scheduler.charge(busy, 1.0)
+        scheduler.charge(busy, 1.0, 1)
     for item in range(40):
         requests.add(idle, item)
     turns = []
     for _ in range(8):
         due = scheduler.pop_batch(0.0)
         assert due is not None
-        scheduler.charge(due[0], 1.0)
+        scheduler.charge(due[0], 1.0, 1)
         turns.append(due[0] is idle)
     assert turns[:2].count(True) >= 1
     assert 3 <= turns.count(True) <= 5

@@ -7,7 +7,7 @@ import pytest
 from artifact.manifest import InputTensor, Manifest, Normalization
 from convoy.pb.inference import grpc_service_pb2 as pb
 from service.errors import InvalidArgumentError
-from service.rpc.tensors import read_input
+from service.protocol.tensors import read_input
 from tests import tiny
 
 MANIFEST = tiny.manifest()

@@ -1,0 +1,1 @@
+"""The HTTP transport: everything that knows starlette and uvicorn is in here."""

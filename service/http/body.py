@@ -1,0 +1,63 @@
+"""Reads the body of a request: never more than the limit, on the wire or unpacked."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+
+from starlette.requests import Request
+
+from service.errors import InvalidArgumentError, RequestTooLargeError
+
+IN_THREAD_BYTES = 64 * 1024
+"""From this size on a body is unpacked in a thread, so that the event loop goes on."""
+
+_WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """
+    Read a body and unpack it if it is packed (gzip or deflate).
+
+    Raises:
+        RequestTooLargeError: If it has more than *limit* bytes, on the wire or unpacked.
+        InvalidArgumentError: If it cannot be unpacked.
+    """
+    body = await _read(request, limit)
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding == "identity":
+        return body
+    if encoding not in _WINDOW_BITS:
+        raise InvalidArgumentError(f"content-encoding {encoding[:32]!r} is not gzip or deflate")
+    if len(body) < IN_THREAD_BYTES:
+        return _unpacked(body, _WINDOW_BITS[encoding], limit)
+    return await asyncio.to_thread(_unpacked, body, _WINDOW_BITS[encoding], limit)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _unpacked(body: bytes, window_bits: int, limit: int) -> bytes:
+    unpacker = zlib.decompressobj(window_bits)
+    try:
+        data = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise InvalidArgumentError("the body cannot be unpacked") from error
+    if len(data) > limit:
+        raise _too_large(limit)
+    if not unpacker.eof:
+        raise InvalidArgumentError("the packed body ends too early")
+    return data
+
+
+def _too_large(limit: int) -> RequestTooLargeError:
+    return RequestTooLargeError(f"the request has more than {limit} bytes")

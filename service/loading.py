@@ -1,0 +1,112 @@
+"""From a folder of the repository to a session that is proven and warm. Blocks: for a thread."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from artifact.errors import ArtifactError, RepositoryError
+from artifact.files import Artifact
+from artifact.manifest import Manifest
+from artifact.repository import ModelRepository
+from service.errors import ArtifactInvalidError, MemoryBudgetError
+from service.graph_cache import GraphCache
+from service.runtime import Device, Session
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedArtifact:
+    """
+    A session that is proven and warm.
+
+    Attributes:
+        max_batch_size: Most images in a batch: 1 where the graph takes no more.
+        load_s: Time that opening, proving and warming took, in seconds.
+    """
+
+    manifest: Manifest
+    session: Session
+    max_batch_size: int
+    load_s: float
+
+
+class Loader:
+    """
+    Loads versions of the models of *repository*.
+
+    Args:
+        max_batch_size: Overrules every artifact's if it is not 0.
+    """
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        device: Device,
+        cache: GraphCache,
+        *,
+        max_batch_size: int,
+    ) -> None:
+        self.repository = repository
+        self._device = device
+        self._cache = cache
+        self._max_batch_size = max_batch_size
+
+    def read(self, name: str, version: int) -> Artifact:
+        """
+        Read an artifact.
+
+        Raises:
+            ArtifactInvalidError: If it is missing, damaged or not what its manifest says.
+        """
+        try:
+            return self.repository.read(name, version)
+        except (ArtifactError, RepositoryError) as error:
+            raise ArtifactInvalidError(str(error)) from error
+
+    def load(self, artifact: Artifact, max_batch_size: int) -> LoadedArtifact:
+        """
+        Open an artifact, prove it, and warm it for batches of up to *max_batch_size*.
+
+        Raises:
+            ModelLoadError: If it cannot be opened, or does not answer as it did where it was made.
+        """
+        started = time.perf_counter()
+        session = Session(artifact, self._device, self._cache)
+        size = 1 if session.one_by_one else max_batch_size
+        session.warm(size)
+        return LoadedArtifact(artifact.manifest, session, size, time.perf_counter() - started)
+
+    def batch_size(self, manifest: Manifest) -> int:
+        """Most images in a batch, unless a request to load says otherwise."""
+        return self._max_batch_size or manifest.max_batch_size
+
+
+def memory_of(manifest: Manifest, max_batch_size: int) -> int | None:
+    """
+    Bytes that a model takes, from what was measured when it was made; None if it was not.
+
+    The arena grows with the batch: it is scaled up, never down, to *max_batch_size*.
+    """
+    if (memory := manifest.memory) is None:
+        return None
+    scale = max(1.0, max_batch_size / memory.batch_size)
+    return memory.weights_bytes + round(memory.arena_peak_bytes * scale)
+
+
+def check_budget(budget_bytes: int, used_bytes: int, manifest: Manifest, batch_size: int) -> None:
+    """
+    Raise if a model does not fit beside those that are loaded; a budget of 0 is none.
+
+    Raises:
+        MemoryBudgetError: If it does not, or its manifest does not state what it takes.
+    """
+    if not budget_bytes:
+        return
+    wanted = memory_of(manifest, batch_size)
+    what = f"model {manifest.name} version {manifest.version}"
+    if wanted is None:
+        raise MemoryBudgetError(f"{what}: its manifest does not state what memory it takes")
+    if used_bytes + wanted > budget_bytes:
+        raise MemoryBudgetError(
+            f"{what} takes {wanted} bytes, {used_bytes} are taken, and the budget is {budget_bytes}"
+        )

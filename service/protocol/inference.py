@@ -1,0 +1,51 @@
+"""`ModelInfer`: tensors or encoded images in, tensors or the best classes out."""
+
+from __future__ import annotations
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.calls import find_model
+from service.classifier import Inference, ServedModel
+from service.protocol.outputs import Wanted, add_output, wanted_outputs
+from service.protocol.parameters import refuse_shared_memory, terms
+from service.protocol.tensors import read_input
+from service.registry import ModelRegistry
+
+
+async def infer(
+    registry: ModelRegistry, request: pb.ModelInferRequest, deadline: float
+) -> pb.ModelInferResponse:
+    """
+    Run a model.
+
+    Args:
+        deadline: When the client stops waiting, on the event loop's clock.
+
+    Raises:
+        ServiceError: If it cannot be done; the class says why.
+    """
+    model = find_model(registry, request.model_name, request.model_version)
+    with model.in_use():
+        for tensor in request.inputs:
+            refuse_shared_memory(tensor.parameters)
+        wanted = wanted_outputs(request, model)
+        conditions = terms(request.parameters, deadline)
+        given = read_input(request, model.manifest, model.max_batch_size)
+        if isinstance(given, list):
+            inference = await model.infer_images(given, conditions)
+        else:
+            inference = await model.infer(given, conditions)
+        response = _response(request, model, inference, wanted)
+        model.responded(inference)
+        return response
+
+
+def _response(
+    request: pb.ModelInferRequest, model: ServedModel, inference: Inference, wanted: list[Wanted]
+) -> pb.ModelInferResponse:
+    response = pb.ModelInferResponse(
+        model_name=model.name, model_version=str(model.version), id=request.id
+    )
+    response.parameters["model_sha256"].string_param = model.manifest.model_sha256
+    for one in wanted:
+        add_output(response, one, inference.outputs, model.manifest.labels)
+    return response

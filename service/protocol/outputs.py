@@ -1,0 +1,100 @@
+"""Outputs of a model as the Open Inference Protocol has them: raw values, or the best classes."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from artifact.manifest import OutputTensor
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.classifier import ServedModel, largest
+from service.errors import InvalidArgumentError
+from service.proof import as_scores
+from service.protocol.parameters import integer, refuse_shared_memory
+from service.protocol.tensors import DATATYPES
+from service.runtime import Outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """
+    One output that a client wants.
+
+    Attributes:
+        classes: How many of the best classes to return in place of the values; None for the
+            values.
+    """
+
+    output: OutputTensor
+    classes: int | None = None
+
+
+def wanted_outputs(request: pb.ModelInferRequest, model: ServedModel) -> list[Wanted]:
+    """
+    Read which outputs the client wants, in its order; all if it names none.
+
+    Raises:
+        InvalidArgumentError: If the model has no such output, or it cannot be classified so.
+        UnsupportedError: If one is to be put into shared memory.
+    """
+    known = {output.name: output for output in model.manifest.outputs}
+    if len(request.outputs) > len(known):
+        # Also bounds the answer: each name would add a copy of the output to it.
+        raise InvalidArgumentError(f"model {model.name} has no more than {len(known)} outputs")
+    wanted = []
+    for asked in request.outputs:
+        refuse_shared_memory(asked.parameters)
+        if asked.name not in known:
+            raise InvalidArgumentError(
+                f"model {model.name} has outputs {', '.join(known)}, not {asked.name[:64]!r}"
+            )
+        wanted.append(Wanted(known[asked.name], _class_count(asked, known[asked.name])))
+    return wanted or [Wanted(output) for output in known.values()]
+
+
+def add_output(
+    response: pb.ModelInferResponse, wanted: Wanted, outputs: Outputs, labels: tuple[str, ...]
+) -> None:
+    """Add one output to *response*, raw."""
+    output, values = wanted.output, outputs[wanted.output.name]
+    datatype, shape = DATATYPES[output.dtype], list(values.shape)
+    if wanted.classes is None:
+        raw = np.ascontiguousarray(values).tobytes()
+    else:
+        texts = _best_classes(as_scores(values), wanted.classes, labels)
+        datatype, shape = "BYTES", [len(texts), len(texts[0])]
+        raw = b"".join(_element(text) for row in texts for text in row)
+    response.outputs.add(name=output.name, datatype=datatype, shape=shape)
+    response.raw_output_contents.append(raw)
+
+
+def _class_count(
+    asked: pb.ModelInferRequest.InferRequestedOutputTensor, output: OutputTensor
+) -> int | None:
+    count = integer(asked.parameters, "classification")
+    if count is None:
+        return None
+    if count < 1:
+        raise InvalidArgumentError(f"classification is {count}; it must be at least 1")
+    if output.kind == "other":
+        raise InvalidArgumentError(f"output {output.name!r} holds no scores of the classes")
+    return count
+
+
+def _best_classes(scores: npt.NDArray[Any], count: int, labels: tuple[str, ...]) -> list[list[str]]:
+    """`value:index:label` of the best classes of each image, best first; as Triton writes them."""
+    best = largest(scores, min(count, scores.shape[1]))
+    return [
+        [f"{row[index]:.6f}:{index}:{labels[index]}" for index in indices]
+        for row, indices in zip(scores, best.tolist(), strict=True)
+    ]
+
+
+def _element(text: str) -> bytes:
+    """An element of BYTES: its length in 4 bytes, little-endian, then its bytes."""
+    data = text.encode()
+    return struct.pack("<I", len(data)) + data

@@ -1,0 +1,63 @@
+"""Parameters of requests, in whichever of their types a client sends them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.classifier import Terms
+from service.errors import InvalidArgumentError, UnsupportedError
+from service.scheduler import DEFAULT_PRIORITY, PRIORITIES
+
+Parameters = Mapping[str, pb.InferParameter]
+
+_INTEGERS = ("int64_param", "uint64_param")
+
+
+def terms(parameters: Parameters, deadline: float) -> Terms:
+    """
+    Read on what terms a request waits.
+
+    A priority that is none of ours means the usual one, as in Triton; a `timeout` in microseconds
+    can only shorten the client's deadline.
+
+    Args:
+        deadline: When the client stops waiting, on the event loop's clock.
+
+    Raises:
+        InvalidArgumentError: If a value is no integer, or the timeout is negative.
+    """
+    priority = integer(parameters, "priority") or DEFAULT_PRIORITY
+    timeout_us = integer(parameters, "timeout") or 0
+    if timeout_us < 0:
+        raise InvalidArgumentError(f"timeout is {timeout_us}; it must not be negative")
+    if timeout_us:
+        deadline = min(deadline, asyncio.get_running_loop().time() + timeout_us / 1e6)
+    return Terms(deadline, priority if priority in PRIORITIES else DEFAULT_PRIORITY)
+
+
+def integer(parameters: Parameters, name: str) -> int | None:
+    """
+    An integer parameter, signed or not; None if it is not given.
+
+    Raises:
+        InvalidArgumentError: If it is of another type.
+    """
+    if name not in parameters:
+        return None
+    kind = parameters[name].WhichOneof("parameter_choice")
+    if kind not in _INTEGERS:
+        raise InvalidArgumentError(f"parameter {name!r} must be an integer")
+    return int(getattr(parameters[name], kind))
+
+
+def refuse_shared_memory(parameters: Parameters) -> None:
+    """
+    Refuse a tensor that lies in shared memory.
+
+    Raises:
+        UnsupportedError: If it does.
+    """
+    if "shared_memory_region" in parameters:
+        raise UnsupportedError("this server shares no memory with its clients")

@@ -1,0 +1,90 @@
+"""What one version of a model has done since it was loaded, split as Triton splits it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from service.runtime import BatchTimes
+
+
+@dataclass(slots=True)
+class Duration:
+    """How often something happened, and how long it took in sum, in nanoseconds."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, seconds: float) -> None:
+        """Count one occurrence."""
+        self.count += 1
+        self.ns += round(seconds * 1e9)
+
+
+@dataclass(slots=True)
+class BatchStatistics:
+    """What the batches of one size took: joining tensors, running, cutting up the outputs."""
+
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+
+
+@dataclass(slots=True)
+class Statistics:
+    """
+    Counters of one version of a model.
+
+    The event loop counts requests, the device's thread counts batches; each field has one writer.
+
+    Attributes:
+        success: Requests that were answered, arrival to answer.
+        fail: Requests that failed after they were accepted.
+        queue: Waiting for the device.
+        compute_input: Decoding images and joining tensors.
+        compute_infer: Running the graph.
+        compute_output: From the outputs to the finished answer.
+        inference_count: Images that were answered.
+        execution_count: Batches that were run.
+        last_inference_ms: When the last request was answered, in milliseconds since 1970; 0 if
+            none was.
+        batches: What the batches took, by their number of images.
+    """
+
+    success: Duration = field(default_factory=Duration)
+    fail: Duration = field(default_factory=Duration)
+    queue: Duration = field(default_factory=Duration)
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+    inference_count: int = 0
+    execution_count: int = 0
+    last_inference_ms: int = 0
+    batches: dict[int, BatchStatistics] = field(default_factory=dict)
+
+    def ran(self, size: int, times: BatchTimes) -> None:
+        """Count a batch of *size* images; called in the device's thread."""
+        batch = self.batches.setdefault(size, BatchStatistics())
+        batch.compute_input.add(times.input_s)
+        batch.compute_infer.add(times.infer_s)
+        batch.compute_output.add(times.output_s)
+        self.execution_count += 1
+
+    def answered(
+        self,
+        images: int,
+        *,
+        total_s: float,
+        decode_s: float,
+        queue_s: float,
+        respond_s: float,
+        times: BatchTimes,
+    ) -> None:
+        """Count a request that was answered."""
+        self.success.add(total_s)
+        self.queue.add(queue_s)
+        self.compute_input.add(decode_s + times.input_s)
+        self.compute_infer.add(times.infer_s)
+        self.compute_output.add(times.output_s + respond_s)
+        self.inference_count += images
+        self.last_inference_ms = round(datetime.now(UTC).timestamp() * 1000)

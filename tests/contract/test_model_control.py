@@ -1,0 +1,462 @@
+"""Loading and unloading while the server serves: nothing is lost, each failure is explained."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import json_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from artifact.files import GOLDEN_FILE, MODEL_FILE, Golden
+from artifact.manifest import Memory
+from convoy.pb.convoy.v1 import classifier_pb2
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.app import Server
+from service.errors import StartError
+from service.settings import Settings
+from tests import tiny
+from tests.contract.conftest import Running, Serve
+from tests.contract.test_inference import infer_request
+from tests.images import png
+
+
+@asynccontextmanager
+async def explicit(serve: Serve, **changes: Any) -> AsyncIterator[Running]:
+    """A server that loads by request and has loaded everything."""
+    async with serve(model_control_mode="explicit", load_model=["*"], **changes) as running:
+        yield running
+
+
+async def load(running: Running, name: str = "tiny", **config: Any) -> None:
+    request = pb.RepositoryModelLoadRequest(model_name=name)
+    if config:
+        request.parameters["config"].string_param = json.dumps(config)
+    await running.inference.RepositoryModelLoad(request)
+
+
+async def unload(running: Running, name: str = "tiny") -> None:
+    await running.inference.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=name))
+
+
+async def index(running: Running) -> dict[tuple[str, str], tuple[str, str]]:
+    """State and reason of each version."""
+    answer = await running.inference.RepositoryIndex(pb.RepositoryIndexRequest())
+    return {(model.name, model.version): (model.state, model.reason) for model in answer.models}
+
+
+async def answering_version(running: Running) -> str:
+    return (await running.inference.ModelInfer(infer_request(3))).model_version
+
+
+async def failing(call: Any) -> tuple[str, str, str]:
+    """Code, reason and message of a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call
+    trailing = dict(failed.value.trailing_metadata() or ())
+    reason = trailing["error-reason"]
+    return failed.value.code().name, str(reason), failed.value.details() or ""
+
+
+def drifted() -> Golden:
+    golden = tiny.right_golden()
+    return Golden(golden.images, golden.logits + np.float32(0.1) * np.eye(4, 5, dtype=np.float32))
+
+
+@asynccontextmanager
+async def constant_load(running: Running) -> AsyncIterator[list[str]]:
+    """Ask without a pause while the block runs; gives the versions that answered."""
+    versions: list[str] = []
+
+    async def ask() -> None:
+        while not done.is_set():
+            versions.append(await answering_version(running))
+
+    done = asyncio.Event()
+    asking = [asyncio.create_task(ask()) for _ in range(4)]
+    try:
+        yield versions
+    finally:
+        done.set()
+        await asyncio.gather(*asking)
+
+
+async def test_new_version_takes_over_under_load(serve: Serve, tmp_path: Path) -> None:
+    """
+    A load request brings in the new version; no request fails, none goes back to the old one.
+    """
+    async with explicit(serve) as running, constant_load(running) as versions:
+        tiny.write(tmp_path)
+        await load(running)
+        assert await answering_version(running) == "2"
+    switched = versions.index("2")
+    assert set(versions[:switched]) == {"1"}
+    assert set(versions[switched + 8 :]) <= {"2"}
+
+
+async def test_going_back_is_one_request(serve: Serve, tmp_path: Path) -> None:
+    """
+    A load request whose config names a version goes back to it; the next plain one goes forward.
+    """
+    tiny.write(tmp_path)
+    async with explicit(serve) as running:
+        assert await answering_version(running) == "2"
+        await load(running, version_policy={"specific": {"versions": [1]}})
+        assert await answering_version(running) == "1"
+        assert (await index(running))["tiny", "2"] == ("UNAVAILABLE", "unloaded")
+        config = await running.inference.ModelConfig(pb.ModelConfigRequest(name="tiny"))
+        assert list(config.config.version_policy.specific.versions) == [1]
+        await load(running)
+        assert await answering_version(running) == "2"
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("corrupt", "ARTIFACT_INVALID"),
+        ("truncated", "ARTIFACT_INVALID"),
+        ("missing", "ARTIFACT_INVALID"),
+        ("drifted", "GOLDEN_DRIFT"),
+        ("no graph", "MODEL_LOAD_FAILED"),
+        ("large", "MEMORY_BUDGET_EXCEEDED"),
+    ],
+)
+async def test_bad_version_leaves_the_old_one(
+    serve: Serve, tmp_path: Path, damage: str, reason: str
+) -> None:
+    """
+    Whatever is wrong with a new version, the old one answers throughout, and the reason is in
+    the answer, in the index and in the metrics.
+    """
+    async with explicit(serve, memory_budget=20_000) as running:
+        async with constant_load(running) as versions:
+            write_bad_version(tmp_path, damage)
+            code, told, message = await failing(load(running))
+        assert (code, told) == (
+            "RESOURCE_EXHAUSTED" if damage == "large" else "FAILED_PRECONDITION",
+            reason,
+        )
+        assert set(versions) == {"1"}
+        states = await index(running)
+        assert states["tiny", "1"] == ("READY", "")
+        assert states["tiny", "2"] == ("UNAVAILABLE", f"{reason}: {message}")
+        assert running.sample("convoy_model_loads_total", model="tiny", outcome=reason) == 1
+        with pytest.raises(grpc.aio.AioRpcError, match="version 2 is not ready") as failed:
+            await running.inference.ModelInfer(infer_request(3, model_version="2"))
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def write_bad_version(root: Path, damage: str) -> None:
+    folder = root / "tiny" / "2"
+    if damage == "drifted":
+        tiny.write(root, golden=drifted())
+    elif damage == "no graph":
+        model = tiny.graph()
+        model.graph.node[0].op_type = "NoSuchOperator"
+        tiny.write(root, model=model)
+    elif damage == "large":
+        tiny.write(root, memory=Memory(batch_size=8, weights_bytes=1, arena_peak_bytes=20_000))
+    else:
+        tiny.write(root)
+        path = folder / MODEL_FILE
+        data = path.read_bytes()
+        if damage == "missing":
+            (folder / GOLDEN_FILE).unlink()
+        else:
+            path.write_bytes(data[:-100] if damage == "truncated" else b"x" + data[1:])
+
+
+async def test_mended_version_is_tried_again(serve: Serve, tmp_path: Path) -> None:
+    """
+    A version that failed is loaded once its files are right.
+    """
+    async with explicit(serve) as running:
+        write_bad_version(tmp_path, "drifted")
+        await failing(load(running))
+        shutil.rmtree(tmp_path / "tiny" / "2")
+        tiny.write(tmp_path)
+        await load(running)
+        assert await answering_version(running) == "2"
+
+
+async def test_changed_files_of_the_same_version(serve: Serve, tmp_path: Path) -> None:
+    """
+    A version whose files were changed in place is loaded anew; a plain load else changes nothing.
+    """
+    async with explicit(serve) as running:
+        await load(running)
+        assert running.sample("convoy_model_loads_total", model="tiny", outcome="loaded") == 1
+        shutil.rmtree(tmp_path / "tiny" / "1")
+        tiny.write(tmp_path, labels=tuple("abcde"))
+        await load(running)
+        assert running.sample("convoy_model_loads_total", model="tiny", outcome="loaded") == 2
+        answer = await running.classifier.Classify(
+            classifier_pb2.ClassifyRequest(model="tiny", image=png(0))
+        )
+        assert answer.predictions[0].label == "a"
+
+
+async def test_unload_answers_what_is_in_flight(serve: Serve) -> None:
+    """
+    An unloaded model answers the requests that it has, takes no new ones, and leaves no series.
+    """
+    async with explicit(serve) as running:
+        with running.device_held():
+            calls = [
+                asyncio.ensure_future(running.inference.ModelInfer(infer_request(n)))
+                for n in range(20)
+            ]
+            await running.until(lambda: running.server._lifecycle.in_flight == 20)
+            unloading = asyncio.create_task(unload(running))
+            await running.until(lambda: not running.server._registry.models())
+            assert (await index(running))["tiny", "1"][0] == "UNLOADING"
+            assert (await failing(running.inference.ModelInfer(infer_request(1))))[:2] == (
+                "NOT_FOUND",
+                "MODEL_NOT_FOUND",
+            )
+            assert not unloading.done()
+        answers = await asyncio.gather(*calls)
+        assert [answer.model_version for answer in answers] == ["1"] * 20
+        await unloading
+        assert (await index(running))["tiny", "1"] == ("UNAVAILABLE", "unloaded")
+        assert running.sample("convoy_model_ready", model="tiny", version="1") is None
+        assert running.server._batcher._infer == {}
+        await load(running)
+        assert await answering_version(running) == "1"
+
+
+async def test_batch_call_keeps_its_model(serve: Serve) -> None:
+    """
+    All images of one ClassifyBatch are answered, even if the model is unloaded meanwhile.
+    """
+    async with explicit(serve) as running:
+        with running.device_held():
+            call = asyncio.ensure_future(
+                running.classifier.ClassifyBatch(
+                    classifier_pb2.ClassifyBatchRequest(
+                        model="tiny", images=[png(n) for n in range(30)]
+                    )
+                )
+            )
+            await running.until(lambda: running.server._lifecycle.in_flight == 1)
+            unloading = asyncio.create_task(unload(running))
+        outcomes = (await call).outcomes
+        assert all(outcome.HasField("response") for outcome in outcomes)
+        await unloading
+
+
+async def test_several_versions_at_once(serve: Serve, tmp_path: Path) -> None:
+    """
+    The policy decides how many versions serve; each is asked by its number, the newest by none.
+    """
+    for _ in range(3):
+        tiny.write(tmp_path)
+    policy = {"*": "latest:2"}
+    async with serve(version_policy=policy) as running:
+        metadata = await running.inference.ModelMetadata(pb.ModelMetadataRequest(name="tiny"))
+        assert list(metadata.versions) == ["3", "4"]
+        assert await answering_version(running) == "4"
+        third = await running.inference.ModelInfer(infer_request(3, model_version="3"))
+        assert third.model_version == "3"
+        classified = await running.classifier.Classify(
+            classifier_pb2.ClassifyRequest(model="tiny", image=png(0), model_version=3)
+        )
+        assert classified.model_version == 3
+        assert (await failing(running.inference.ModelInfer(infer_request(0, model_version="1"))))[
+            0
+        ] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("policies", "expected"),
+    [
+        ({"*": "all"}, ["1", "2", "3"]),
+        ({"*": "latest"}, ["3"]),
+        ({"tiny": "specific:1:3", "*": "latest"}, ["1", "3"]),
+    ],
+)
+async def test_policies(
+    serve: Serve, tmp_path: Path, policies: dict[str, str], expected: list[str]
+) -> None:
+    """
+    Which versions are loaded is a matter of the policy, per model.
+    """
+    for _ in range(2):
+        tiny.write(tmp_path)
+    async with serve(version_policy=policies) as running:
+        metadata = await running.inference.ModelMetadata(pb.ModelMetadataRequest(name="tiny"))
+        assert list(metadata.versions) == expected
+
+
+async def test_polling(serve: Serve, tmp_path: Path) -> None:
+    """
+    In mode poll the server follows the repository: new models, new versions, what is gone; a bad
+    version is tried once, not at every look.
+    """
+    async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
+        registry = running.server._registry
+        tiny.write(tmp_path)
+        await running.until(lambda: list(registry.versions("tiny")) == [2])
+        tiny.write(tmp_path, "other")
+        await running.until(lambda: bool(registry.versions("other")))
+        tiny.write(tmp_path, golden=drifted())
+        await running.until(lambda: any("DRIFT" in state.reason for state in registry.states()))
+        await asyncio.sleep(0.3)  # some more looks
+        drifts = running.sample("convoy_model_loads_total", model="tiny", outcome="GOLDEN_DRIFT")
+        assert drifts == 1
+        assert await answering_version(running) == "2"
+        shutil.rmtree(tmp_path / "other")
+        await running.until(lambda: not registry.versions("other"))
+        assert (await failing(load(running)))[:2] == ("FAILED_PRECONDITION", "MODEL_CONTROL_OFF")
+
+
+async def test_polling_survives_an_unreadable_repository(serve: Serve, tmp_path: Path) -> None:
+    """
+    While the repository is away, what is loaded goes on serving.
+    """
+    async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
+        away = tmp_path.with_name("away")
+        await asyncio.to_thread(tmp_path.rename, away)
+        await asyncio.sleep(0.2)
+        assert await answering_version(running) == "1"
+        await asyncio.to_thread(away.rename, tmp_path)
+        tiny.write(tmp_path)
+        await running.until(lambda: list(running.server._registry.versions("tiny")) == [2])
+
+
+async def test_explicit_mode_loads_what_it_is_told(serve: Serve, tmp_path: Path) -> None:
+    """
+    In mode explicit the server is ready with the models that it was told to load, or with none.
+    """
+    tiny.write(tmp_path, "other")
+    async with serve(model_control_mode="explicit", load_model=["other"]) as running:
+        assert (await running.inference.ServerReady(pb.ServerReadyRequest())).ready
+        assert await index(running) == {("other", "1"): ("READY", ""), ("tiny", "1"): ("", "")}
+        ready = await running.inference.RepositoryIndex(pb.RepositoryIndexRequest(ready=True))
+        assert [model.name for model in ready.models] == ["other"]
+        await load(running)
+        assert await answering_version(running) == "1"
+
+
+async def test_kserve_names_the_model_in_the_first_field(serve: Serve) -> None:
+    """
+    KServe's clients put the model's name where Triton has the repository's, and read an answer.
+    """
+    async with explicit(serve) as running:
+        unloaded = await running.inference.RepositoryModelUnload(
+            pb.RepositoryModelUnloadRequest(repository_name="tiny")
+        )
+        assert (unloaded.model_name, unloaded.is_unloaded) == ("tiny", True)
+        loaded = await running.inference.RepositoryModelLoad(
+            pb.RepositoryModelLoadRequest(repository_name="tiny")
+        )
+        assert (loaded.model_name, loaded.is_loaded) == ("tiny", True)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../tiny", "/etc", "tiny/1", "no such", "x" * 500])
+async def test_names_that_are_none(serve: Serve, name: str) -> None:
+    """
+    No name climbs out of the repository.
+    """
+    async with explicit(serve) as running:
+        assert (await failing(load(running, name)))[0] == "NOT_FOUND"
+        assert (await failing(unload(running, name)))[0] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code", "message"),
+    [
+        ("config", "{", "INVALID_ARGUMENT", "no ModelConfig"),
+        ("config", '{"no_such_field": 1}', "INVALID_ARGUMENT", "no ModelConfig"),
+        ("config", '{"backend": "tensorrt"}', "INVALID_ARGUMENT", "config changes backend"),
+        ("config", '{"max_batch_size": 5000}', "INVALID_ARGUMENT", "max_batch_size must be"),
+        ("file:1/model.onnx", "x", "UNIMPLEMENTED", "come from the repository"),
+        ("nonsense", "x", "INVALID_ARGUMENT", "unknown parameter 'nonsense'"),
+    ],
+)
+async def test_parameters_of_load(
+    serve: Serve, key: str, value: str, code: str, message: str
+) -> None:
+    """
+    A parameter that would not be honoured is refused, never passed over.
+    """
+    async with explicit(serve) as running:
+        request = pb.RepositoryModelLoadRequest(model_name="tiny")
+        request.parameters[key].string_param = value
+        told, _, details = await failing(running.inference.RepositoryModelLoad(request))
+        assert (told, message in details) == (code, True)
+
+
+async def test_the_servers_own_config_is_accepted(serve: Serve) -> None:
+    """
+    What ModelConfig told can be sent back, with the batch size changed.
+    """
+    async with explicit(serve) as running:
+        config = (await running.inference.ModelConfig(pb.ModelConfigRequest(name="tiny"))).config
+        config.max_batch_size = 2
+        await load(running, **json_format.MessageToDict(config))
+        with pytest.raises(grpc.aio.AioRpcError, match="must hold 1 to 2"):
+            await running.inference.ModelInfer(infer_request(0, 1, 2))
+
+
+async def test_load_goes_on_without_its_caller(serve: Serve, tmp_path: Path) -> None:
+    """
+    A load that was asked for is carried to its end, even if the client has left.
+    """
+    async with explicit(serve) as running:
+        tiny.write(tmp_path)
+        call = running.inference.RepositoryModelLoad(
+            pb.RepositoryModelLoadRequest(model_name="tiny")
+        )
+        await running.until(lambda: running.server._lifecycle.in_flight == 1)
+        call.cancel()
+        await running.until(lambda: list(running.server._registry.versions("tiny")) == [2])
+
+
+async def test_budget_counts_what_is_loaded(serve: Serve, tmp_path: Path) -> None:
+    """
+    A model that would not fit beside the others is refused until one of them is gone.
+    """
+    tiny.write(tmp_path, "other")
+    async with explicit(serve, memory_budget=9_000) as running:
+        assert await index(running) != {}
+        names = {model.name for model in running.server._registry.models()}
+        assert names == {"other"}
+        code, reason, message = await failing(load(running))
+        assert (code, reason) == ("RESOURCE_EXHAUSTED", "MEMORY_BUDGET_EXCEEDED")
+        assert "takes 5000 bytes, 5000 are taken, and the budget is 9000" in message
+        await unload(running, "other")
+        await load(running)
+        assert await answering_version(running) == "1"
+
+
+async def test_health_follows_the_models(serve: Serve) -> None:
+    """
+    The health service knows each model by its name: serving, not serving once it is unloaded.
+    """
+    async with explicit(serve) as running:
+        stub = health_pb2_grpc.HealthStub(running.channel)
+        request = health_pb2.HealthCheckRequest(service="tiny")
+        assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
+        await unload(running)
+        assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_mode_none_stops_at_a_bad_version(tmp_path: Path) -> None:
+    """
+    A server that loads once does not start with less than it should serve.
+    """
+    tiny.write(tmp_path)
+    tiny.write(tmp_path, golden=drifted())
+    settings = Settings(
+        model_repository=tmp_path, host="127.0.0.1", grpc_port=0, http_port=0, graph_cache=""
+    )
+    async with Server(settings) as server:
+        with pytest.raises(StartError, match="drift"):
+            await server.load()

@@ -1,0 +1,127 @@
+"""ModelStreamInfer: many requests on one stream, each with its own answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+import grpc
+import pytest
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.rpc.inference import STREAM_WINDOW
+from tests import tiny
+from tests.contract.conftest import Running
+from tests.contract.test_inference import infer_request, logits
+
+
+async def stream_of(
+    requests: Iterable[pb.ModelInferRequest],
+) -> AsyncIterator[pb.ModelInferRequest]:
+    for request in requests:
+        yield request
+
+
+async def test_answers_keep_the_order(running: Running) -> None:
+    """
+    More requests than a stream works on at once are answered in their order, each by its own.
+    """
+    firsts = [number % tiny.POISON for number in range(3 * STREAM_WINDOW)]
+    requests = (infer_request(first, id=str(place)) for place, first in enumerate(firsts))
+    answers = [answer async for answer in running.inference.ModelStreamInfer(stream_of(requests))]
+    assert [answer.infer_response.id for answer in answers] == [
+        str(place) for place in range(len(firsts))
+    ]
+    assert [int(logits(answer.infer_response).argmax()) for answer in answers] == [
+        tiny.answer(first) for first in firsts
+    ]
+    for answer in answers:
+        assert answer.infer_response.parameters["triton_final_response"].bool_param
+    runs = running.sample("convoy_batch_size_count", model="tiny")
+    assert runs is not None
+    assert runs < len(firsts)
+
+
+async def test_failure_is_told_in_its_answer(running: Running) -> None:
+    """
+    A request that fails does not end the stream; its answer has its identifier and the reason.
+    """
+    requests = [
+        infer_request(3, id="a"),
+        infer_request(3, id="b", model_name="huge"),
+        infer_request(tiny.POISON, id="c"),
+        infer_request(4, id="d"),
+    ]
+    answers = [answer async for answer in running.inference.ModelStreamInfer(stream_of(requests))]
+    told = [(a.infer_response.id, a.error_message) for a in answers]
+    assert told == [
+        ("a", ""),
+        ("b", "no model is named 'huge'"),
+        ("c", "the model failed on this input"),
+        ("d", ""),
+    ]
+    assert answers[1].infer_response.parameters["error_reason"].string_param == "MODEL_NOT_FOUND"
+    codes = {
+        code: running.sample(
+            "convoy_requests_total", model=model, method="ModelStreamInfer", code=code
+        )
+        for model, code in (("tiny", "OK"), ("unknown", "NOT_FOUND"), ("tiny", "INTERNAL"))
+    }
+    assert codes == {"OK": 2, "NOT_FOUND": 1, "INTERNAL": 1}
+
+
+async def test_failure_as_status(running: Running) -> None:
+    """
+    A client that asks for it gets the first failure as the status of the stream.
+    """
+    requests = [infer_request(3), infer_request(3, model_name="huge"), infer_request(3)]
+    call = running.inference.ModelStreamInfer(
+        stream_of(requests), metadata=(("triton_grpc_error", "true"),)
+    )
+    assert not (await call.read()).error_message
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call.read()
+    assert failed.value.code() is grpc.StatusCode.NOT_FOUND
+    assert dict(failed.value.trailing_metadata() or ())["error-reason"] == "MODEL_NOT_FOUND"
+
+
+async def test_leaving_gives_back_every_place(running: Running) -> None:
+    """
+    A client that ends its stream with requests under way leaves nothing behind.
+    """
+    with running.device_held():
+        requests = [infer_request(1) for _ in range(2 * STREAM_WINDOW)]
+        call = running.inference.ModelStreamInfer(stream_of(requests))
+        await running.until(lambda: running.server._lifecycle.in_flight == STREAM_WINDOW)
+        call.cancel()
+        await running.until(lambda: running.server._lifecycle.in_flight == 0)
+        assert running.queue_depth() == 0
+    await running.inference.ModelInfer(infer_request(1))
+
+
+async def test_open_stream_does_not_hold_the_end(running: Running) -> None:
+    """
+    A stream that stays open is ended by the server when it stops, its requests answered.
+    """
+    asked: asyncio.Queue[pb.ModelInferRequest] = asyncio.Queue()
+
+    async def requests() -> AsyncIterator[pb.ModelInferRequest]:
+        while True:
+            yield await asked.get()
+
+    call = running.inference.ModelStreamInfer(requests())
+    asked.put_nowait(infer_request(7))
+    assert logits((await call.read()).infer_response).argmax() == tiny.answer(7)
+    async with asyncio.timeout(3):
+        await running.server.drain(0)
+        await running.server._rpc.stop()
+    assert await call.read() is grpc.aio.EOF
+
+
+async def test_draining_server_refuses_in_the_stream(running: Running) -> None:
+    """
+    A server that shuts down refuses the stream's further requests, and says why.
+    """
+    await running.server.drain(0)
+    answers = [
+        answer async for answer in running.inference.ModelStreamInfer(stream_of([infer_request(1)]))
+    ]
+    assert answers[0].infer_response.parameters["error_reason"].string_param == "SHUTTING_DOWN"

@@ -1,0 +1,127 @@
+"""Graphs kept as ONNX Runtime optimised them: found again, proven again, never in the way."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from artifact.files import Artifact
+from artifact.repository import ModelRepository
+from service import graph_cache
+from service.graph_cache import GraphCache
+from service.runtime import Device, Session
+from tests import tiny
+
+ON_CPU = Device(policy="cpu", intra_op_threads=1)
+GIB = 1 << 30
+
+
+def large_graph(pad: int = 0) -> onnx.ModelProto:
+    """The tiny graph with a megabyte that does nothing, and nodes that an optimiser removes."""
+    model = tiny.graph()
+    weight = np.full((512, 513 + pad), 1, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "large"))
+    model.graph.node.append(helper.make_node("ReduceSum", ["large"], ["sum_of_large"]))
+    model.graph.node.append(helper.make_node("Mul", ["sum_of_large", "total"], ["unused"]))
+    model.graph.output.append(helper.make_tensor_value_info("unused", onnx.TensorProto.FLOAT, None))
+    return model
+
+
+def artifact(root: Path, name: str = "tiny", pad: int = 0) -> Artifact:
+    made = tiny.write(root, name, model=large_graph(pad))
+    return ModelRepository(root).read(name, made.version)
+
+
+def test_second_session_opens_the_kept_graph(tmp_path: Path) -> None:
+    """
+    The graph is kept once it is proven, and the next session opens that file.
+    """
+    made, folder = artifact(tmp_path / "models"), tmp_path / "cache"
+    cache = GraphCache(folder, GIB)
+    assert cache.find(made) is None
+    first = Session(made, ON_CPU, cache)
+    kept = cache.find(made)
+    assert kept is not None
+    assert [path.name for path in folder.iterdir()] == [kept.name]
+    (made.model_path).unlink()  # so that only the kept one can be opened
+    second = Session(made, ON_CPU, cache)
+    batch = tiny.pixels(3)
+    assert np.array_equal(first.run(batch)["logits"], second.run(batch)["logits"])
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph"])
+def test_useless_graph_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    """
+    A kept graph that cannot be opened is dropped, and the artifact's own is opened.
+    """
+    made, cache = artifact(tmp_path / "models"), GraphCache(tmp_path / "cache", GIB)
+    Session(made, ON_CPU, cache)
+    kept = cache.find(made)
+    assert kept is not None
+    kept.write_bytes(content)
+    Session(made, ON_CPU, cache)
+    assert kept.stat().st_size > 1000
+
+
+def test_graph_that_answers_wrongly_is_made_anew(tmp_path: Path) -> None:
+    """
+    A kept graph must give the golden answers as any other.
+    """
+    made, cache = artifact(tmp_path / "models"), GraphCache(tmp_path / "cache", GIB)
+    Session(made, ON_CPU, cache)
+    kept = cache.find(made)
+    assert kept is not None
+    onnx.save(tiny.graph(nothing=1.0), kept)
+    assert Session(made, ON_CPU, cache).run(tiny.pixels(3))["logits"].argmax() == 3
+
+
+def test_small_models_leave_nothing(tmp_path: Path) -> None:
+    """
+    A model that opens in milliseconds is not kept.
+    """
+    tiny.write(tmp_path / "models")
+    cache = GraphCache(tmp_path / "cache", GIB)
+    Session(ModelRepository(tmp_path / "models").read("tiny", 1), ON_CPU, cache)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Without a folder the session opens all the same, and the log says what is missing.
+    """
+    (tmp_path / "file").touch()
+    Session(artifact(tmp_path / "models"), ON_CPU, GraphCache(tmp_path / "file" / "cache", GIB))
+    assert "optimised graphs are not kept" in caplog.text
+
+
+def test_least_recently_used_goes_first(tmp_path: Path) -> None:
+    """
+    Beyond its size the folder loses what was not used for longest.
+    """
+    folder = tmp_path / "cache"
+    first = artifact(tmp_path / "models", "first")
+    second = artifact(tmp_path / "models", "second", pad=1)
+    third = artifact(tmp_path / "models", "third", pad=2)
+    cache = GraphCache(folder, GIB)
+    Session(first, ON_CPU, cache)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    cache = GraphCache(folder, int(2.5 * size))
+    Session(second, ON_CPU, cache)
+    assert cache.find(first) is not None  # used again
+    Session(third, ON_CPU, cache)
+    assert cache.find(second) is None
+    assert cache.find(first) is not None
+
+
+def test_another_processor_or_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What was optimised for another machine is not found here.
+    """
+    made, cache = artifact(tmp_path / "models"), GraphCache(tmp_path / "cache", GIB)
+    Session(made, ON_CPU, cache)
+    assert cache.find(made) is not None
+    (tmp_path / "cpuinfo").write_text("model name : Another\nflags : none\n")
+    monkeypatch.setattr(graph_cache, "CPU_INFO", tmp_path / "cpuinfo")
+    assert cache.find(made) is None
