@@ -58,7 +58,7 @@ def read_artifact(folder: Path) -> Artifact:
             The message names the file and the field.
     """
     _check_files(folder)
-    manifest = _read_manifest(folder / MANIFEST_FILE)
+    manifest = read_manifest(folder)
     model_path, golden_path = folder / MODEL_FILE, folder / GOLDEN_FILE
     _check_sha256(model_path, "model_sha256", manifest.model_sha256)
     _check_sha256(golden_path, "golden_sha256", manifest.golden_sha256)
@@ -109,7 +109,14 @@ def _check_files(folder: Path) -> None:
             raise ArtifactError(f"{folder / name}: is not a file")
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """
+    Read the manifest in *folder*, and nothing else.
+
+    Raises:
+        ArtifactError: If it is missing, or none of this schema.
+    """
+    path = folder / MANIFEST_FILE
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:

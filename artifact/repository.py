@@ -5,6 +5,7 @@ Writing is atomic: a version is a folder that was complete before it got its nam
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import re
@@ -15,19 +16,34 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from artifact.errors import ArtifactError, RepositoryError
-from artifact.files import ARTIFACT_FILES, Artifact, read_artifact
-from artifact.manifest import MODEL_NAME
+from artifact.files import (
+    ARTIFACT_FILES,
+    MANIFEST_FILE,
+    Artifact,
+    read_artifact,
+    read_manifest,
+)
+from artifact.manifest import MODEL_NAME, Manifest
 
 _NAME = re.compile(MODEL_NAME)
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _WRITING = ".writing-"
 
 
 class ModelRepository:
-    """A folder of artifacts. Holds no state: every call looks at the disk."""
+    """
+    A folder of artifacts. Holds no state: every call looks at the disk.
 
-    def __init__(self, root: Path) -> None:
+    A folder that is an artifact itself, as KServe mounts at `/mnt/models`, is a repository of
+    that one model.
+
+    Args:
+        flat_name: Name of the model in that case; its manifest's if it is empty.
+    """
+
+    def __init__(self, root: Path, flat_name: str = "") -> None:
         self.root = root
+        self._flat_name = flat_name
 
     def names(self) -> list[str]:
         """
@@ -36,6 +52,8 @@ class ModelRepository:
         Raises:
             RepositoryError: If the folder cannot be read.
         """
+        if flat := self._flat():
+            return [flat.name]
         try:
             folders = _folders(self.root)
         except OSError as error:
@@ -50,6 +68,8 @@ class ModelRepository:
         Raises:
             RepositoryError: If its folder cannot be read.
         """
+        if flat := self._flat():
+            return [flat.version] if name == flat.name else []
         if not _NAME.fullmatch(name):
             return []
         try:
@@ -58,7 +78,7 @@ class ModelRepository:
             return []
         except OSError as error:
             raise _unreadable(self.root / name, error) from error
-        return sorted(int(path.name) for path in folders if _VERSION.fullmatch(path.name))
+        return sorted(int(path.name) for path in folders if VERSION.fullmatch(path.name))
 
     def read(self, name: str, version: int) -> Artifact:
         """
@@ -70,7 +90,11 @@ class ModelRepository:
         """
         if version not in self.versions(name):
             raise ArtifactError(f"{self.root}: holds no version {version} of a model {name!r}")
+        if self._flat():
+            artifact = read_artifact(self.root)
+            return dataclasses.replace(artifact, manifest=self._renamed(artifact.manifest))
         folder = self.root / name / str(version)
+        self._check_inside(folder)
         artifact = read_artifact(folder)
         manifest = artifact.manifest
         if (manifest.name, manifest.version) != (name, version):
@@ -83,7 +107,7 @@ class ModelRepository:
     def signature(self, name: str, version: int) -> tuple[tuple[int, int, int], ...]:
         """Something that changes when a file of the version does; looks at no content."""
         found: list[tuple[int, int, int]] = []
-        folder = self.root / name / str(version)
+        folder = self.root if self._flat() else self.root / name / str(version)
         for file in ARTIFACT_FILES:
             with suppress(OSError):
                 status = (folder / file).stat()
@@ -97,6 +121,8 @@ class ModelRepository:
         Raises:
             RepositoryError: If they cannot.
         """
+        if self._flat():
+            raise RepositoryError(f"{self.root} is an artifact itself, no folder of models")
         folder = self.root / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -132,6 +158,25 @@ class ModelRepository:
             raise RepositoryError(f"cannot write {parent / str(version)}: {error}") from error
         finally:
             _remove_if_empty(parent)
+
+    def _flat(self) -> Manifest | None:
+        """The manifest, under the name that is served, if the folder is an artifact itself."""
+        if not (self.root / MANIFEST_FILE).is_file():
+            return None
+        try:
+            return self._renamed(read_manifest(self.root))
+        except ArtifactError as error:
+            raise RepositoryError(str(error)) from error
+
+    def _renamed(self, manifest: Manifest) -> Manifest:
+        return manifest.model_copy(update={"name": self._flat_name or manifest.name})
+
+    def _check_inside(self, folder: Path) -> None:
+        """Refuse what a symbolic link brings in from elsewhere."""
+        root = self.root.resolve()
+        for path in (folder, *(folder / file for file in ARTIFACT_FILES)):
+            if not path.resolve().is_relative_to(root):
+                raise ArtifactError(f"{path}: a symbolic link leads out of the repository")
 
 
 def _folders(folder: Path) -> list[Path]:

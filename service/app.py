@@ -33,7 +33,7 @@ from service.graph_cache import GraphCache
 from service.http.app import Rest, create_app
 from service.http.server import HttpServer
 from service.lifecycle import Lifecycle, Phase
-from service.loading import LoadedArtifact, Loader
+from service.loading import LoadedArtifact, Loader, Repository
 from service.metrics import Metrics, ModelMetrics
 from service.policy import VersionPolicy
 from service.protocol.server import InferenceProtocol
@@ -188,7 +188,7 @@ class Server:
         settings = self._settings
         folder = Path(settings.graph_cache).expanduser() if settings.graph_cache else None
         loader = Loader(
-            ModelRepository(settings.model_repository),
+            self._make_repository(),
             self._device,
             GraphCache(folder, settings.graph_cache_size),
             max_batch_size=settings.max_batch_size,
@@ -206,6 +206,18 @@ class Server:
             },
             memory_budget_bytes=settings.memory_budget,
         )
+
+    def _make_repository(self) -> Repository:
+        settings = self._settings
+        if "://" not in settings.model_repository:
+            return ModelRepository(Path(settings.model_repository), settings.model_name)
+        try:
+            from service.stores import RemoteRepository  # its library is an extra
+
+            copies = Path(settings.repository_cache).expanduser()
+            return RemoteRepository(settings.model_repository, copies)
+        except (ImportError, RepositoryError) as error:
+            raise StartError(f"{settings.model_repository}: {error}") from error
 
     def _serve(self, loaded: LoadedArtifact) -> ServedModel:
         """Give a loaded artifact its queue."""

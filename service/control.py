@@ -115,7 +115,10 @@ class ModelControl:
             ModelLoadError: If a version that should serve cannot.
         """
         self._check_explicit()
-        await self._carried(self._load(name, wish or self._usual(name), again=True))
+        try:
+            await self._carried(self._load(name, wish or self._usual(name), again=True))
+        except RepositoryError as error:
+            raise ModelLoadError(str(error)) from error
 
     async def unload(self, name: str) -> None:
         """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 from artifact.errors import ArtifactError, RepositoryError
 from artifact.files import Artifact
 from artifact.manifest import Manifest
-from artifact.repository import ModelRepository
 from service.errors import ArtifactInvalidError, MemoryBudgetError
 from service.graph_cache import GraphCache
 from service.runtime import Device, Session
@@ -30,6 +30,22 @@ class LoadedArtifact:
     load_s: float
 
 
+class Repository(Protocol):
+    """Where artifacts come from: `artifact.repository.ModelRepository` says what each means."""
+
+    def names(self) -> list[str]:
+        """Names of the models, sorted."""
+
+    def versions(self, name: str) -> list[int]:
+        """Versions of a model, ascending."""
+
+    def signature(self, name: str, version: int) -> object:
+        """Something that changes when a file of the version does."""
+
+    def read(self, name: str, version: int) -> Artifact:
+        """Read one artifact and prove that it is whole."""
+
+
 class Loader:
     """
     Loads versions of the models of *repository*.
@@ -40,7 +56,7 @@ class Loader:
 
     def __init__(
         self,
-        repository: ModelRepository,
+        repository: Repository,
         device: Device,
         cache: GraphCache,
         *,

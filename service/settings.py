@@ -8,12 +8,12 @@ environment. What belongs to a model (labels, input size) is in its manifest, no
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import ByteSize, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
 
+from artifact.manifest import ModelName
 from service.policy import VersionPolicy
 
 MIB = 1024 * 1024
@@ -30,7 +30,19 @@ class Settings(BaseSettings):
         frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy serve"
     )
 
-    model_repository: Path = Field(Path("model_repository"), description="Folder of artifacts.")
+    model_repository: Annotated[str, BeforeValidator(str)] = Field(
+        "model_repository",
+        min_length=1,
+        description="Folder of artifacts, or a URL of one, such as s3://bucket/models.",
+    )
+    model_name: ModelName | Literal[""] = Field(
+        "", description="Name of the model, if the repository is an artifact itself."
+    )
+    repository_cache: str = Field(
+        "~/.cache/convoy/artifacts",
+        min_length=1,
+        description="Folder for copies of artifacts from a URL.",
+    )
     model_control_mode: Literal["none", "poll", "explicit"] = Field(
         "none",
         description="none loads at the start; poll also follows the repository; explicit loads "

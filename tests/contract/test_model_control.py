@@ -460,3 +460,42 @@ async def test_mode_none_stops_at_a_bad_version(tmp_path: Path) -> None:
     async with Server(settings) as server:
         with pytest.raises(StartError, match="drift"):
             await server.load()
+
+
+async def test_store_behind_a_url(serve: Serve, tmp_path: Path) -> None:
+    """
+    A repository in a store is followed as one on the disk is.
+    """
+    url = f"file://{tmp_path}"
+    copies = str(tmp_path.with_name("copies"))
+    async with serve(
+        model_repository=url,
+        repository_cache=copies,
+        model_control_mode="poll",
+        repository_poll_s=0.05,
+    ) as running:
+        assert await answering_version(running) == "1"
+        tiny.write(tmp_path)
+        await running.until(lambda: list(running.server._registry.versions("tiny")) == [2])
+
+
+async def test_flat_repository(serve: Serve, tmp_path: Path) -> None:
+    """
+    A folder that is an artifact itself is served under the name that is given.
+    """
+    flat = tmp_path / "tiny" / "1"
+    async with serve(model_repository=flat, model_name="digits") as running:
+        answer = await running.inference.ModelInfer(infer_request(3, model_name="digits"))
+        assert (answer.model_name, answer.model_version) == ("digits", "1")
+
+
+@pytest.mark.parametrize("url", ["nosuch://bucket", "file:///no/such/folder"])
+async def test_store_that_is_not_there(url: str) -> None:
+    """
+    A store that cannot be reached stops the start with one line that names it.
+    """
+    with pytest.raises(StartError, match=url):
+        async with Server(
+            Settings(model_repository=url, host="127.0.0.1", grpc_port=0, http_port=0)
+        ) as server:
+            await server.load()

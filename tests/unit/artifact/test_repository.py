@@ -258,3 +258,63 @@ def test_name_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "tiny").touch()
     with pytest.raises(RepositoryError, match="tiny"):
         ModelRepository(tmp_path).check_writable("tiny")
+
+
+def test_folder_that_is_an_artifact_itself(tmp_path: Path) -> None:
+    """
+    A flat folder is a repository of one model, under its own name or another one.
+    """
+    manifest = tiny.write(tmp_path)
+    flat = tmp_path / "tiny" / "1"
+    repository = ModelRepository(flat)
+    assert (repository.names(), repository.versions("tiny")) == (["tiny"], [1])
+    assert repository.read("tiny", 1).manifest == manifest
+    assert repository.signature("tiny", 1) == ModelRepository(tmp_path).signature("tiny", 1)
+    renamed = ModelRepository(flat, "digits")
+    assert (renamed.names(), renamed.versions("tiny")) == (["digits"], [])
+    assert renamed.read("digits", 1).manifest.name == "digits"
+    with pytest.raises(RepositoryError, match="is an artifact itself"):
+        renamed.check_writable("digits")
+
+
+def test_flat_folder_with_a_bad_manifest(tmp_path: Path) -> None:
+    """
+    A manifest that cannot be read is told, not taken for an empty repository.
+    """
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(RepositoryError, match=r"manifest\.json"):
+        ModelRepository(tmp_path).names()
+
+
+@pytest.mark.parametrize("link", ["model", "version", "file"])
+def test_links_out_of_the_repository(tmp_path: Path, link: str) -> None:
+    """
+    A symbolic link that leads elsewhere is refused; one that stays inside is followed.
+    """
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    tiny.write(inside)
+    tiny.write(outside)
+    places = {"model": "tiny", "version": "tiny/1", "file": "tiny/1/model.onnx"}
+    place = places[link]
+    (inside / place).rename(inside / "kept")
+    (inside / place).symlink_to(outside / place)
+    with pytest.raises(ArtifactError, match="leads out of the repository"):
+        ModelRepository(inside).read("tiny", 1)
+    (inside / place).unlink()
+    (inside / place).symlink_to(inside / "kept")
+    assert ModelRepository(inside).read("tiny", 1).manifest.name == "tiny"
+
+
+def test_signature_changes_with_the_files(tmp_path: Path) -> None:
+    """
+    Any change of any file changes the signature; looking does not.
+    """
+    tiny.write(tmp_path)
+    repository = ModelRepository(tmp_path)
+    seen = {repository.signature("tiny", 1)}
+    assert repository.signature("tiny", 1) in seen
+    for file in ("model.onnx", "manifest.json", "golden.npz"):
+        path = tmp_path / "tiny" / "1" / file
+        path.write_bytes(path.read_bytes() + b" ")
+        seen.add(repository.signature("tiny", 1))
+    assert len(seen) == 4

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from pydantic import ValidationError
 
@@ -15,7 +13,7 @@ def test_flag_over_variable_over_default(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("CONVOY_HTTP_PORT", "3")
     settings = reader.read(Settings, ["--grpc-port", "1"])
     assert (settings.grpc_port, settings.http_port, settings.max_queue_size) == (1, 3, 1024)
-    assert settings.model_repository == Path("model_repository")
+    assert settings.model_repository == "model_repository"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+"""Repositories for measurements, made of artifacts that are there already."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from artifact.files import GOLDEN_FILE, MODEL_FILE, read_artifact, write_manifest
+from artifact.repository import ModelRepository
+
+LENET = Path(__file__).parent.parent / "tests" / "data" / "model_repository" / "lenet5" / "1"
+"""A LeNet-5 that `convoy export lenet5` made."""
+
+
+def add_version(root: Path, name: str, source: Path = LENET) -> Path:
+    """Write the artifact in *source* as a new version of *name*; returns its folder."""
+    with ModelRepository(root).writing(name) as (folder, version):
+        for file in (MODEL_FILE, GOLDEN_FILE):
+            shutil.copy(source / file, folder)
+        manifest = read_artifact(source).manifest
+        write_manifest(folder, manifest.model_copy(update={"name": name, "version": version}))
+    return root / name / str(version)

@@ -1,0 +1,129 @@
+"""Repositories in stores that fsspec reaches: here a file system and one in memory."""
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from artifact.errors import ArtifactError, RepositoryError
+from artifact.files import MODEL_FILE
+from service.stores import RemoteRepository
+from tests import tiny
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A folder that plays the store."""
+    tiny.write(tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def remote(store: Path, tmp_path: Path) -> RemoteRepository:
+    return RemoteRepository(f"file://{store}", tmp_path / "copies")
+
+
+def copies(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "copies").rglob(MODEL_FILE))
+
+
+def test_read(store: Path, remote: RemoteRepository, tmp_path: Path) -> None:
+    """
+    An artifact of the store is found, copied once, and read from its copy.
+    """
+    assert (remote.names(), remote.versions("tiny"), remote.versions("other")) == (
+        ["tiny"],
+        [1],
+        [],
+    )
+    first = remote.read("tiny", 1)
+    inode = first.model_path.stat().st_ino
+    assert remote.read("tiny", 1).model_path.stat().st_ino == inode
+    assert first.manifest.name == "tiny"
+    assert copies(tmp_path) == [first.model_path]
+    assert not first.model_path.is_relative_to(store)
+
+
+def test_changed_files_are_copied_again(
+    store: Path, remote: RemoteRepository, tmp_path: Path
+) -> None:
+    """
+    A version whose files changed has another signature and a new copy; the old copy goes.
+    """
+    remote.read("tiny", 1)
+    before = remote.signature("tiny", 1)
+    model = store / "tiny" / "1" / MODEL_FILE
+    model.write_bytes(model.read_bytes() + b"x")
+    assert remote.signature("tiny", 1) != before
+    with pytest.raises(ArtifactError, match="SHA-256"):
+        remote.read("tiny", 1)
+    assert len(copies(tmp_path)) == 1
+
+
+def test_copies_of_what_is_gone_go(store: Path, remote: RemoteRepository, tmp_path: Path) -> None:
+    """
+    The disk does not fill up with versions that the store no longer has.
+    """
+    remote.read("tiny", 1)
+    tiny.write(store)
+    (store / "tiny" / "1").rename(store / "away")
+    remote.read("tiny", 2)
+    assert len(copies(tmp_path)) == 1
+
+
+def test_interrupted_copy_is_no_copy(
+    remote: RemoteRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A copy that ends early is told and leaves nothing that would be taken for whole.
+    """
+
+    def fail(*_: object) -> None:
+        raise ConnectionError("the network is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote._store, "get_file", fail)
+        with pytest.raises(RepositoryError, match="the network is gone"):
+            remote.read("tiny", 1)
+    assert copies(tmp_path) == []
+    remote.read("tiny", 1)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../store", "/etc", "a/b"])
+def test_names_that_are_none(remote: RemoteRepository, name: str) -> None:
+    """
+    No name climbs out of the repository.
+    """
+    assert remote.versions(name) == []
+    with pytest.raises(ArtifactError, match="holds no version"):
+        remote.read(name, 1)
+
+
+def test_file_that_does_not_belong_there(store: Path, remote: RemoteRepository) -> None:
+    """
+    An artifact is exactly its files in a store, too.
+    """
+    (store / "tiny" / "1" / "weights.bin").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=r"weights\.bin does not belong here"):
+        remote.read("tiny", 1)
+
+
+def test_store_in_memory(tmp_path: Path) -> None:
+    """
+    Nothing depends on the kind of store.
+    """
+    tiny.write(tmp_path / "made")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "made"), "/bucket", recursive=True)
+    remote = RemoteRepository("memory://bucket", tmp_path / "copies")
+    assert remote.names() == ["tiny"]
+    assert remote.read("tiny", 1).golden.images.shape == (4, 4, 4, 1)
+
+
+@pytest.mark.parametrize("url", ["nosuch://bucket/models", "file:///no/such/folder"])
+def test_store_that_cannot_be_reached(tmp_path: Path, url: str) -> None:
+    """
+    A store that is none, or is not there, is told by its URL.
+    """
+    with pytest.raises(RepositoryError, match=url):
+        RemoteRepository(url, tmp_path / "copies").names()
