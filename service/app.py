@@ -44,6 +44,7 @@ from service.runtime import Device
 from service.scheduler import BatchPolicy
 from service.settings import Settings
 from service.sockets import resolve
+from service.versions import ModelVersions
 
 logger = logging.getLogger(__name__)
 
@@ -193,18 +194,23 @@ class Server:
             GraphCache(folder, settings.graph_cache_size),
             max_batch_size=settings.max_batch_size,
         )
-        return ModelControl(
+        versions = ModelVersions(
             self._registry,
             loader,
             self._metrics,
             self._load_threads,
             serve=self._serve,
             changed=lambda name, ready: self._rpc.set_model_ready(name, ready),
+            memory_budget_bytes=settings.memory_budget,
+        )
+        return ModelControl(
+            self._registry,
+            loader.repository,
+            versions,
             mode=settings.model_control_mode,
             policies={
                 name: VersionPolicy.parse(text) for name, text in settings.version_policy.items()
             },
-            memory_budget_bytes=settings.memory_budget,
         )
 
     def _make_repository(self) -> Repository:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from google.protobuf import json_format
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.control import ModelControl, Wish
+from service.control import ModelControl
 from service.errors import InvalidArgumentError, ServiceError, UnsupportedError
 from service.policy import VersionPolicy
 from service.protocol import describe
 from service.registry import ModelRegistry, State
+from service.versions import Wish
 
 MAX_BATCH_SIZE = 1024
 """Largest batch that a request to load may ask for; as in the server's settings."""

@@ -499,3 +499,20 @@ async def test_store_that_is_not_there(url: str) -> None:
             Settings(model_repository=url, host="127.0.0.1", grpc_port=0, http_port=0)
         ) as server:
             await server.load()
+
+
+async def test_versions_that_are_gone_are_forgotten(serve: Serve, tmp_path: Path) -> None:
+    """
+    What left the repository leaves no trace, however many versions there were.
+    """
+    async with explicit(serve) as running:
+        for version in range(2, 5):
+            tiny.write(tmp_path)
+            await load(running)
+            shutil.rmtree(tmp_path / "tiny" / str(version - 1))
+        tiny.write(tmp_path, golden=drifted())
+        await failing(load(running))
+        shutil.rmtree(tmp_path / "tiny" / "5")
+        await load(running)
+        assert await index(running) == {("tiny", "4"): ("READY", "")}
+        assert len(running.server._control._versions._tried) == 1
