@@ -1,4 +1,4 @@
-"""One served model: from images or tensors, through the queue and the device, to answers."""
+"""One served model: from images or tensors, through the queue and the device, to outputs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from artifact.manifest import Manifest
 from service.batcher import Batcher
 from service.decoding import Decoder
-from service.errors import InvalidArgumentError
 from service.metrics import ModelMetrics
-from service.proof import as_scores, softmax
 from service.runtime import BatchTimes, Outputs, Session
 from service.scheduler import DEFAULT_PRIORITY, BatchPolicy
 from service.statistics import Statistics
-
-MAX_TOP_K = 1000
-DEFAULT_TOP_K = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +68,6 @@ class Ran(NamedTuple):
 
     outputs: Outputs
     times: BatchTimes
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One class, its place in the output and its probability in `[0, 1]`."""
-
-    class_index: int
-    label: str
-    probability: float
 
 
 class ServedModel:
@@ -199,28 +184,6 @@ class ServedModel:
         inference = await self._submit(decoded, len(images), terms)
         return replace(inference, decode_s=decode_s)
 
-    @staticmethod
-    def check_top_k(k: int) -> None:
-        """
-        Raise if *k* is out of range, before any work is done.
-
-        Raises:
-            InvalidArgumentError: If *k* is not in `[0, 1000]`.
-        """
-        if not 0 <= k <= MAX_TOP_K:
-            raise InvalidArgumentError(f"top_k is {k}; it must be in [1, {MAX_TOP_K}], or 0 for 5")
-
-    def top_k(self, outputs: Outputs, k: int) -> list[list[Prediction]]:
-        """The *k* most probable classes of each image, most probable first; 5 if *k* is 0."""
-        probabilities = self._probabilities(outputs)
-        count = min(k or DEFAULT_TOP_K, probabilities.shape[1])
-        best = largest(probabilities, count)
-        labels = self.manifest.labels
-        return [
-            [Prediction(index, labels[index], float(row[index])) for index in indices]
-            for row, indices in zip(probabilities, best.tolist(), strict=True)
-        ]
-
     def responded(self, inference: Inference) -> float:
         """Count an answer; returns the time that it took to make it of the outputs, in seconds."""
         now = time.perf_counter()
@@ -265,11 +228,6 @@ class ServedModel:
             answered_at=time.perf_counter(),
         )
 
-    def _probabilities(self, outputs: Outputs) -> npt.NDArray[Any]:
-        if output := self.manifest.output("probabilities"):
-            return as_scores(outputs[output.name])
-        return softmax(as_scores(outputs[self.manifest.scores.name]))
-
     def _run(self, items: Sequence[npt.NDArray[Any]]) -> Sequence[Ran]:
         """Run one batch; called in the device's thread."""
         results, times = self.session.run_each(items)
@@ -277,13 +235,3 @@ class ServedModel:
         self._metrics.batch_size.observe(size)
         self.statistics.ran(size, times)
         return [Ran(outputs, times) for outputs in results]
-
-
-def largest(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
-    """Indices of the *count* largest of each row, largest first; equal ones by their index."""
-    if count < values.shape[1]:
-        some = np.sort(np.argpartition(-values, count - 1, axis=1)[:, :count], axis=1)
-    else:
-        some = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    order = np.argsort(-np.take_along_axis(values, some, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(some, order, axis=1)

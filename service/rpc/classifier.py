@@ -8,11 +8,13 @@ from google.rpc import code_pb2
 
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from service.calls import failure_of, find_model
-from service.classifier import Inference, Prediction, ServedModel, Terms
+from service.classifier import Inference, ServedModel, Terms
 from service.errors import InvalidArgumentError
 from service.metrics import Metrics
 from service.registry import ModelRegistry
 from service.rpc.calls import Context, deadline_of
+from service.top_k import Prediction, check_top_k
+from service.top_k import top_k as best_classes
 
 
 class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
@@ -81,7 +83,7 @@ def _model(
 ) -> ServedModel:
     version = str(request.model_version) if request.model_version else ""
     model = find_model(registry, request.model, version)
-    model.check_top_k(request.top_k)
+    check_top_k(request.top_k)
     return model
 
 
@@ -89,7 +91,7 @@ async def _classify(
     model: ServedModel, image: bytes, top_k: int, terms: Terms
 ) -> classifier_pb2.ClassifyResponse:
     inference = await model.infer_images([image], terms)
-    (predictions,) = model.top_k(inference.outputs, top_k)
+    (predictions,) = best_classes(inference.outputs, model.manifest, top_k)
     response = _response(model, inference, predictions)
     response.timing.respond_us = round(model.responded(inference) * 1e6)
     return response

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from service.classifier import ServedModel, largest
 from service.errors import InvalidArgumentError
+from service.top_k import check_top_k, largest
 
 
 @pytest.mark.parametrize("count", [1, 3, 7, 50])
@@ -31,7 +31,7 @@ def test_top_k_out_of_range(top_k: int) -> None:
     top_k is checked before any work is done.
     """
     with pytest.raises(InvalidArgumentError, match=str(top_k)):
-        ServedModel.check_top_k(top_k)
+        check_top_k(top_k)
 
 
 @pytest.mark.parametrize("top_k", [0, 1, 1000])
@@ -39,4 +39,4 @@ def test_top_k_in_range(top_k: int) -> None:
     """
     The ends of the range are in it, and 0 stands for the default.
     """
-    ServedModel.check_top_k(top_k)
+    check_top_k(top_k)
