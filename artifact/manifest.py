@@ -186,8 +186,8 @@ class Manifest(_Part):
     preprocessing: Preprocessing
     normalization: Normalization
     max_batch_size: int = Field(32, ge=1, le=1024)
-    parameter_count: int = Field(ge=1)
-    macs: int = Field(ge=1)
+    parameter_count: int = Field(ge=0)
+    macs: int = Field(ge=0)
     precision: Literal["float32", "float16", "int8"]
     opset: int
     training: Training | None = None

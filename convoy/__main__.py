@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import TextIO
 
 COMMANDS = {
     "export": "train a network and write it as an artifact",
+    "import": "make an artifact of an ONNX file that was trained elsewhere",
     "serve": "serve the models of a repository over gRPC",
     "classify": "ask a server for the classes of image files",
     "models": "list the models of a server",
 }
 
-_EXTRAS = {"export": "cpu,export", "serve": "cpu"}
+_EXTRAS = {"export": "cpu,export", "import": "cpu,import", "serve": "cpu"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         _print_usage(sys.stdout if name in ("-h", "--help") else sys.stderr, name)
         return 0 if name in ("-h", "--help") else 2
     try:
-        command = import_module(f"convoy.commands.{name}")
+        command = import_module(f"convoy.commands.{_module(name)}")
         return int(command.main(arguments[1:]))
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(name, "cli")
@@ -37,6 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _module(name: str) -> str:
+    """The file of a command; `import` is a word of Python's own and cannot be one's name."""
+    return f"{name}_" if iskeyword(name) else name
 
 
 def _print_usage(stream: TextIO, name: str) -> None:

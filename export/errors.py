@@ -1,14 +1,18 @@
-"""What can stop an export. Each message is one line for the person who typed the command."""
+"""What can stop an export or an import. Each message is one line for who typed the command."""
 
 from __future__ import annotations
 
 
 class ExportError(Exception):
-    """Base class of everything that stops an export."""
+    """Base class of everything that stops an export or an import."""
 
 
 class DataError(ExportError):
     """The data set is unknown, empty or damaged."""
+
+
+class GraphError(ExportError):
+    """The ONNX file is damaged, or its graph is no classifier that the server could serve."""
 
 
 class TrainingError(ExportError):
@@ -16,4 +20,4 @@ class TrainingError(ExportError):
 
 
 class ProofError(ExportError):
-    """The exported graph does not answer as the network does; nothing was written."""
+    """The graph does not answer as its reference does; nothing was written."""

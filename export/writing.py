@@ -30,7 +30,7 @@ from artifact.manifest import (
     Preprocessing,
     Training,
 )
-from export import data, graph, measure
+from export import cost, data, graph, measure
 from export.recipes import Recipe
 from export.settings import ExportSettings
 from models import ARCHITECTURES
@@ -123,7 +123,7 @@ def _manifest(
             recipe=_recipe_record(recipe),
         ),
         evaluations=(_evaluate(session, pixels, data_set, max_batch_size),),
-        memory=measure.measure_memory(folder / MODEL_FILE, _at_least(pixels, max_batch_size)),
+        memory=cost.measure_memory(folder / MODEL_FILE, _at_least(pixels, max_batch_size)),
         model_sha256=file_sha256(folder / MODEL_FILE),
         golden_sha256=file_sha256(folder / GOLDEN_FILE),
         tools={"python": platform.python_version(), **{tool: version(tool) for tool in TOOLS}},

@@ -120,7 +120,7 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
     "where",
     [
         *("export.training.train", "export.graph.export_onnx", "export.graph.prove"),
-        *("export.writing.write_golden", "export.measure.measure_memory", "pathlib.Path.rename"),
+        *("export.writing.write_golden", "export.cost.measure_memory", "pathlib.Path.rename"),
     ],
 )
 def test_interrupted_export_leaves_nothing(

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from export import graph
+from export.cost import measure_memory
 from export.errors import ProofError
-from export.measure import accuracy, measure_memory
+from export.measure import accuracy
 from export.recipes import RECIPES
 from export.writing import input_tensor
 from models import ARCHITECTURES

@@ -1,0 +1,30 @@
+"""`convoy import`: make an artifact of an ONNX classifier that was trained elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from convoy.commands import settings
+from export.importing.settings import ImportSettings
+
+
+def main(arguments: list[str]) -> int:
+    """Import one file; 1 if it cannot be done, with one line that says why."""
+    chosen = settings.read(ImportSettings, arguments)
+
+    # ONNX and its runtime take a moment to import: `--help` need not wait for them.
+    from rich.console import Console
+
+    from artifact.errors import RepositoryError
+    from export.errors import ExportError
+    from export.importing.run import import_model
+
+    # Whoever stops a container sends SIGTERM: end as by Ctrl-C, with nothing left half-written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        import_model(chosen, Console(highlight=False, markup=False, soft_wrap=True))
+    except (ExportError, RepositoryError) as error:
+        print(f"convoy import: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,213 @@
+"""What the graph takes: its one input, the batches it allows, and how an image becomes that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx
+from onnx import TensorProto
+
+from artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
+from export.errors import GraphError
+from export.importing.reading import Source
+from export.importing.settings import ImportSettings
+
+Layout = Literal["NCHW", "NHWC"]
+
+_AXES: dict[Layout, tuple[int, int, int]] = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}
+"""Axes of channels, height and width."""
+
+_DTYPES: dict[int, Literal["uint8", "float32", "float16"]] = {
+    TensorProto.UINT8: "uint8",
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+}
+
+VARIABLE_BATCH = (
+    "PyTorch makes it variable with torch.onnx.export(..., dynamic_shapes=...), formerly "
+    "dynamic_axes"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """
+    The graph's input, and how images become it.
+
+    Attributes:
+        max_batch_size: Most images in a batch.
+        is_batch_fixed: Whether the graph takes one image at a time, and never more.
+    """
+
+    tensor: InputTensor
+    preprocessing: Preprocessing
+    normalization: Normalization
+    max_batch_size: int
+    is_batch_fixed: bool
+
+
+def read_signature(source: Source, settings: ImportSettings) -> Signature:
+    """
+    Read what the graph of *source* says of its input, and complete it by *settings*.
+
+    Raises:
+        GraphError: If its input is no batch of images, or *settings* leave open what the graph
+            leaves open, or contradict it; names the flag.
+    """
+    value = _only_input(source)
+    dims = _dims(value)
+    tensor = _input_tensor(value, dims, settings)
+    return Signature(
+        tensor=tensor,
+        preprocessing=_preprocessing(tensor, settings),
+        normalization=_normalization(tensor, settings),
+        max_batch_size=_max_batch_size(dims[0], settings),
+        is_batch_fixed=dims[0] == 1,
+    )
+
+
+def fix_size(source: Source, tensor: InputTensor) -> None:
+    """
+    Write into the graph whatever it leaves open of its input's height, width and channels.
+
+    The server compares the two, and ONNX Runtime plans memory better for shapes that it knows.
+    """
+    shape = _only_input(source).type.tensor_type.shape
+    for dim, size in zip(shape.dim[1:], tensor.item_shape, strict=True):
+        if dim.dim_value != size:
+            dim.dim_value = size
+            source.is_changed = True
+
+
+def _only_input(source: Source) -> onnx.ValueInfoProto:
+    """The one input that is no weight: old graphs list their weights among the inputs."""
+    graph = source.model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        names = ", ".join(value.name for value in inputs)
+        raise GraphError(
+            f"{source.path}: the graph must have one input, a batch of images; "
+            f"it has {len(inputs)}{names and ': '}{names}"
+        )
+    return inputs[0]
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
+    """The four dimensions of the input, None where the graph leaves one open."""
+    dims = value.type.tensor_type.shape.dim
+    if len(dims) != 4:
+        shape = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
+        raise GraphError(
+            f"input {value.name} has shape [{shape}]; a batch of images has four dimensions"
+        )
+    return [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
+
+
+def _input_tensor(
+    value: onnx.ValueInfoProto, dims: list[int | None], settings: ImportSettings
+) -> InputTensor:
+    element = value.type.tensor_type.elem_type
+    if element not in _DTYPES:
+        names = {number: name.lower() for name, number in TensorProto.DataType.items()}
+        found = names.get(element, "of an unknown type")
+        raise GraphError(f"input {value.name} is {found}, not uint8, float32 or float16")
+    layout = settings.layout or _layout(value.name, dims)
+    channels, height, width = (dims[axis] for axis in _AXES[layout])
+    if settings.crop:
+        height = height or settings.crop[0] + 2 * settings.pad
+        width = width or settings.crop[1] + 2 * settings.pad
+    if height is None or width is None:
+        raise GraphError(f"input {value.name} takes images of any size: give --crop")
+    return InputTensor(
+        name=value.name,
+        dtype=_DTYPES[element],
+        layout=layout,
+        channels=_channels(value.name, channels, settings),
+        height=height,
+        width=width,
+    )
+
+
+def _layout(name: str, dims: list[int | None]) -> Layout:
+    """The layout in which the channels are 1 or 3."""
+    fitting: list[Layout] = [layout for layout, axes in _AXES.items() if dims[axes[0]] in (1, 3)]
+    if len(fitting) != 1:
+        shape = ", ".join("?" if dim is None else str(dim) for dim in dims)
+        raise GraphError(f"input {name} of shape [{shape}] may be NCHW or NHWC: give --layout")
+    return fitting[0]
+
+
+def _channels(name: str, found: int | None, settings: ImportSettings) -> Literal[1, 3]:
+    wanted = {None: None, "L": 1, "RGB": 3, "BGR": 3}[settings.color]
+    channels = found or wanted
+    if channels is None:
+        raise GraphError(f"input {name} takes any number of channels: give --color")
+    if wanted not in (None, channels):
+        raise GraphError(f"--color {settings.color} has {wanted} channels, input {name} {found}")
+    if channels not in (1, 3):
+        raise GraphError(f"input {name} has {channels} channels, not 1 or 3")
+    return 1 if channels == 1 else 3
+
+
+def _preprocessing(tensor: InputTensor, settings: ImportSettings) -> Preprocessing:
+    border = 2 * settings.pad
+    height, width = settings.crop or (tensor.height - border, tensor.width - border)
+    if (height + border, width + border) != (tensor.height, tensor.width) or min(height, width) < 1:
+        raise GraphError(
+            f"input {tensor.name} takes {tensor.height}x{tensor.width} pixels, which is not "
+            f"--crop {height}x{width} with --pad {settings.pad} on each side"
+        )
+    resize = settings.resize or max(height, width)
+    if resize < max(height, width):
+        raise GraphError(f"--resize {resize} is less than the crop, {height}x{width}")
+    if resize > 4096:
+        raise GraphError(f"a crop of {height}x{width} is too large: 4096 is the most")
+    return Preprocessing(
+        color=settings.color or ("L" if tensor.channels == 1 else "RGB"),
+        resize_px=resize,
+        interpolation=settings.interpolation,
+        crop_height_px=height,
+        crop_width_px=width,
+        pad_px=settings.pad,
+    )
+
+
+def _normalization(tensor: InputTensor, settings: ImportSettings) -> Normalization:
+    if tensor.dtype == "uint8" and settings.normalization == "server":
+        raise GraphError(
+            f"input {tensor.name} is uint8, so it cannot be normalised before: "
+            "--normalization graph"
+        )
+    by_default: Literal["graph", "server"] = "graph" if tensor.dtype == "uint8" else "server"
+    return Normalization(
+        mean=_per_channel("--mean", settings.mean, tensor),
+        std=_per_channel("--std", settings.std, tensor),
+        where=settings.normalization or by_default,
+    )
+
+
+def _per_channel(flag: str, values: tuple[float, ...], tensor: InputTensor) -> tuple[float, ...]:
+    if len(values) not in (1, tensor.channels):
+        raise GraphError(
+            f"{flag} has {len(values)} numbers, input {tensor.name} has {tensor.channels} channels"
+        )
+    return values if len(values) == tensor.channels else values * tensor.channels
+
+
+def _max_batch_size(fixed: int | None, settings: ImportSettings) -> int:
+    if fixed is None:
+        default: int = Manifest.model_fields["max_batch_size"].default
+        return settings.max_batch_size or default
+    if fixed > 1:
+        raise GraphError(
+            f"the graph takes batches of exactly {fixed} images, but requests come one by one: "
+            f"export it again with a variable batch dimension ({VARIABLE_BATCH})"
+        )
+    if settings.max_batch_size not in (None, 1):
+        raise GraphError(
+            f"--max-batch-size {settings.max_batch_size}: the graph takes batches of 1 only "
+            f"({VARIABLE_BATCH})"
+        )
+    return 1

@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from export.errors import DataError
+from export.importing.labels import read_labels
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("labels.txt", "cat\ndog\n", ("cat", "dog")),
+        ("labels.txt", "cat\ndog\n\n \n", ("cat", "dog")),
+        ("labels.txt", "\ufeffcat\r\ngrey fox, vixen\r\n", ("cat", "grey fox, vixen")),
+        ("labels.txt", "[a]\n[b]", ("[a]", "[b]")),
+        ("labels.json", '["cat", "dog"]', ("cat", "dog")),
+        ("labels.JSON", '{"1": "dog", "0": "cat"}', ("cat", "dog")),
+        ("index.json", '{"0": ["n1", "tench"], "1": ["n2", "goldfish"]}', ("tench", "goldfish")),
+    ],
+)
+def test_labels(tmp_path: Path, name: str, text: str, expected: tuple[str, ...]) -> None:
+    """
+    Each way of writing labels down gives them in the order of the classes.
+    """
+    (tmp_path / name).write_bytes(text.encode())
+    assert read_labels(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.txt", b"", "holds no labels|label of class 0 is ''"),
+        ("labels.txt", b"cat\n\ndog", "the label of class 1 is ''"),
+        ("labels.txt", "Füchse".encode("latin-1"), "are not UTF-8"),
+        ("labels.json", b"[]", "holds no labels"),
+        ("labels.json", b"{}", "holds no labels"),
+        ("labels.json", b'["cat"', "is no JSON"),
+        ("labels.json", b"[" * 100_000, "is no JSON"),
+        ("labels.json", b"7", "neither a list of labels nor a map"),
+        ("labels.json", b'["cat", 7]', "the label of class 1 is 7"),
+        ("labels.json", b'["cat", []]', r"the label of class 1 is \[\]"),
+        ("labels.json", json.dumps({"0": "cat", "2": "dog"}).encode(), "but none of class 1"),
+    ],
+)
+def test_bad_labels(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """
+    What is wrong with a file of labels is said with its name.
+    """
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_labels(tmp_path / name)
+    assert name in str(caught.value)
