@@ -81,9 +81,7 @@ class Bench:
             await asyncio.gather(*asking)
 
     async def _ask(self, seen: Load, done: asyncio.Event) -> None:
-        request = pb.ModelInferRequest(model_name="steady")
-        request.inputs.add(name="image", datatype="UINT8", shape=[1, 32, 32, 1])
-        request.raw_input_contents.append(bytes(32 * 32))
+        request = infer_request("steady")
         while not done.is_set():
             started = time.perf_counter()
             try:
@@ -93,6 +91,14 @@ class Bench:
                 continue
             seen.seconds.append(time.perf_counter() - started)
             seen.versions.add(answer.model_version)
+
+
+def infer_request(model: str) -> pb.ModelInferRequest:
+    """A black image for a LeNet-5."""
+    request = pb.ModelInferRequest(model_name=model)
+    request.inputs.add(name="image", datatype="UINT8", shape=[1, 32, 32, 1])
+    request.raw_input_contents.append(bytes(32 * 32))
+    return request
 
 
 async def repeat(

@@ -38,12 +38,13 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         command = [sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1"]
-        ports = ["--grpc-port", "0", "--http-port", "0", "--log-format", "json", "--graph-cache", ""]
+        ports = ["--grpc-port", "0", "--http-port", "0"]
+        quiet = ["--log-format", "json", "--graph-cache", ""]
         self.log: list[dict[str, object]] = []
         self._ready = threading.Event()
         started = time.perf_counter()
         self.process = subprocess.Popen(
-            [*command, *ports, "--model-repository", str(model_repository), *options],
+            [*command, *ports, *quiet, "--model-repository", str(model_repository), *options],
             stderr=subprocess.PIPE,
             text=True,
             env=environment,

@@ -139,10 +139,9 @@ class ServedModel:
                 self._unused.set()
 
     async def close(self) -> None:
-        """Wait until nobody uses the model, then free it."""
+        """Wait until nobody uses the model, then give up its queue; its session is still open."""
         await self._unused.wait()
         self._batcher.close(self._queue)
-        self.session.close()
 
     def check_room(self, images: int) -> None:
         """Raise `QueueFullError` if *images* more would be too many."""

@@ -218,6 +218,7 @@ class ModelVersions:
 
     async def _close(self, model: ServedModel) -> None:
         await model.close()
+        await self.in_thread(model.session.close)
         await self.in_thread(give_back_memory)
 
     def _forget(self, name: str, stored: list[int]) -> None:
