@@ -30,7 +30,8 @@ from service.control import ModelControl
 from service.decoding import Decoder
 from service.errors import StartError
 from service.graph_cache import GraphCache
-from service.http.app import Rest, create_app
+from service.http.app import create_app
+from service.http.rest import Rest
 from service.http.server import HttpServer
 from service.lifecycle import Lifecycle, Phase
 from service.loading import LoadedArtifact, Loader, Repository

@@ -131,6 +131,10 @@ class Batcher(Generic[In, Out]):
         loop = asyncio.get_running_loop()
         pending: Pending[In, Answer[Out]] = Pending(size, loop.create_future(), deadline, priority)
         self._scheduler.admit(queue, pending)
+        expiry = None
+        if deadline < math.inf:
+            # The scheduler looks only when the device is free, which may be too late to be told.
+            expiry = loop.call_at(deadline, queue.expire, pending)
         try:
             item = await prepare()
             if not pending.future.done():
@@ -138,6 +142,8 @@ class Batcher(Generic[In, Out]):
                 self._changed.set()
             return await pending.future
         finally:
+            if expiry:
+                expiry.cancel()
             queue.remove(pending)
             if self._closing:
                 self._changed.set()

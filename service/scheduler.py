@@ -144,6 +144,15 @@ class ModelQueue(Generic[In, Out]):
             del level[pending]
             self.ready_size -= pending.size
 
+    def expire(self, pending: Pending[In, Out]) -> None:
+        """Fail *pending* if it still holds a place; one that is being run may finish."""
+        if pending in self.admitted:
+            self.remove(pending)
+            if not pending.future.done():
+                pending.future.set_exception(
+                    RequestExpiredError("the deadline passed in the queue")
+                )
+
 
 class Scheduler(Generic[In, Out]):
     """The queues of all models that share one device."""
@@ -242,10 +251,10 @@ def _take(queue: ModelQueue[In, Out], now: float) -> list[Pending[In, Out]]:
         wanted = not pending.future.done() and pending.deadline > now
         if wanted and batch and size + pending.size > queue.policy.max_batch_size:
             break
-        queue.remove(pending)
         if wanted:
+            queue.remove(pending)
             batch.append(pending)
             size += pending.size
-        elif not pending.future.done():
-            pending.future.set_exception(RequestExpiredError("the deadline passed in the queue"))
+        else:
+            queue.expire(pending)
     return batch

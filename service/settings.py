@@ -108,7 +108,7 @@ class Settings(BaseSettings):
         64 * MIB, ge=1, lt=2**31, description="Size of one request, unpacked."
     )
     max_json_bytes: int = Field(
-        16 * MIB, ge=1, description="Size of the JSON in one HTTP request; tensors may be binary."
+        4 * MIB, ge=1, description="Size of the JSON in one HTTP request; tensors may be binary."
     )
 
     shutdown_grace_s: float = Field(

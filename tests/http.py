@@ -1,21 +1,117 @@
-"""A small HTTP client for tests: the standard library's, in a thread."""
+"""A small HTTP client for tests, on asyncio's streams: it can also do what clients should not."""
 
 from __future__ import annotations
 
 import asyncio
-import urllib.error
-import urllib.request
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+TIMEOUT_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What came back.
+
+    Attributes:
+        headers: By name, in lower case.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body, read as JSON."""
+        return json.loads(self.body)
+
+
+class Connection:
+    """
+    One connection, kept alive.
+
+    `ask` does one request after the other; with `send` and `receive` several may be under way.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._host = urlsplit(url)
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection(
+            self._host.hostname, self._host.port
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.transport.abort()
+
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send a request and wait for its answer."""
+        await self.send(request(method, path, body, headers))
+        return await self.receive()
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes, whatever they are."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def receive(self) -> Answer:
+        """Wait for the next answer."""
+        async with asyncio.timeout(TIMEOUT_S):
+            status, headers = await self.receive_head()
+            while status == 100:
+                status, headers = await self.receive_head()
+            size = int(headers.get("content-length", "0"))
+            return Answer(status, headers, await self._reader.readexactly(size))
+
+    async def receive_head(self) -> tuple[int, dict[str, str]]:
+        """Wait for the status and the headers of the next answer, or of what comes before it."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.rstrip().split("\r\n")
+        fields = (line.split(":", 1) for line in lines)
+        return int(first.split()[1]), {name.lower(): value.strip() for name, value in fields}
+
+    async def rest(self) -> bytes:
+        """Whatever still comes until the server closes the connection."""
+        async with asyncio.timeout(TIMEOUT_S):
+            return await self._reader.read()
+
+    def hang_up(self) -> None:
+        """Leave at once."""
+        self._writer.transport.abort()
+
+
+def request(
+    method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> bytes:
+    """The bytes of a request; *headers* may overrule its length."""
+    given = {"host": "test"} | ({"content-length": str(len(body))} if body else {})
+    given |= {name.lower(): value for name, value in (headers or {}).items()}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+async def ask(
+    method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Send one request on a connection of its own."""
+    async with Connection(url) as connection:
+        return await connection.ask(method, urlsplit(url).path, body, headers)
 
 
 async def get(url: str, **headers: str) -> tuple[int, str]:
     """Status and body of an answer."""
-    return await asyncio.to_thread(_get, urllib.request.Request(url, headers=headers))
-
-
-def _get(request: urllib.request.Request) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+    answer = await ask("GET", url, headers=headers)
+    return answer.status, answer.body.decode()

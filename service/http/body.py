@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import zlib
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.errors import InvalidArgumentError, RequestTooLargeError
+from service.http.leaving import ClientLeftError
 
-IN_THREAD_BYTES = 64 * 1024
-"""From this size on a body is unpacked in a thread, so that the event loop goes on."""
+IN_THREAD_BYTES = 1024
+"""From this size on a body is unpacked in a thread: it may become a thousand times as large."""
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -22,9 +23,10 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises:
         RequestTooLargeError: If it has more than *limit* bytes, on the wire or unpacked.
         InvalidArgumentError: If it cannot be unpacked.
+        ClientLeftError: If it never comes to its end.
     """
     body = await _read(request, limit)
-    encoding = request.headers.get("content-encoding", "identity")
+    encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding == "identity":
         return body
     if encoding not in _WINDOW_BITS:
@@ -39,10 +41,13 @@ async def _read(request: Request, limit: int) -> bytes:
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise _too_large(limit)
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise _too_large(limit)
+    except ClientDisconnect as error:
+        raise ClientLeftError from error
     return bytes(body)
 
 
@@ -56,6 +61,8 @@ def _unpacked(body: bytes, window_bits: int, limit: int) -> bytes:
         raise _too_large(limit)
     if not unpacker.eof:
         raise InvalidArgumentError("the packed body ends too early")
+    if unpacker.unused_data:
+        raise InvalidArgumentError("bytes follow the packed body")
     return data
 
 

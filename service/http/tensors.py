@@ -11,7 +11,7 @@ from base64 import b64decode
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import to_json
 
 from convoy.pb.inference import grpc_service_pb2 as pb
@@ -22,7 +22,34 @@ LENGTH_HEADER = "inference-header-content-length"
 
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
 
-_Parameters = dict[str, bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | str]
+_PARAMETER_FIELDS: dict[type, str] = {
+    bool: "bool_param",
+    int: "int64_param",
+    float: "double_param",
+    str: "string_param",
+}
+
+_FLAGS = frozenset({"binary_data", "binary_data_output"})
+
+# What JSON may hold for each kind of dtype.
+_ELEMENT_TYPES: dict[str, set[type]] = {
+    "b": {bool, int},
+    "u": {int},
+    "i": {int},
+    "f": {int, float},
+}
+
+# Reading ends at the first wrong item, or at one too many: pydantic would otherwise describe each
+# of millions, and take some hundred times the memory of the body.
+_MOST = 256
+_Few = Field(max_length=_MOST, fail_fast=True)
+
+_Parameters = Annotated[
+    dict[str, Any],
+    Field(max_length=_MOST),
+    BeforeValidator(lambda value: {} if value is None else value),
+]
+"""Some clients spell out what they leave out, as null."""
 
 
 class _Output(BaseModel):
@@ -33,7 +60,7 @@ class _Output(BaseModel):
 class _Input(BaseModel):
     name: str
     datatype: str
-    shape: list[Annotated[int, Field(ge=0, lt=2**31)]]
+    shape: Annotated[list[Annotated[int, Field(strict=True, ge=0, lt=2**31)]], _Few]
     parameters: _Parameters = {}
     data: list[Any] | None = None
 
@@ -41,10 +68,12 @@ class _Input(BaseModel):
 class InferBody(BaseModel):
     """The JSON of an inference request."""
 
-    id: str = ""
+    id: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = ""
     parameters: _Parameters = {}
-    inputs: list[_Input]
-    outputs: list[_Output] = []
+    inputs: Annotated[list[_Input], _Few]
+    outputs: Annotated[
+        list[_Output], _Few, BeforeValidator(lambda value: [] if value is None else value)
+    ] = []
 
     def wants_binary(self, output: str) -> bool:
         """Whether the client wants this output behind the JSON."""
@@ -70,7 +99,9 @@ def read_infer(
     """
     length = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > length:
+        # Longer numbers are none that Python reads from text.
+        is_number = header_length.isdecimal() and len(header_length) < 20
+        if not is_number or int(header_length) > length:
             raise InvalidArgumentError(f"{LENGTH_HEADER} is not the length of a part of the body")
         length = int(header_length)
     if length > max_json_bytes:
@@ -141,9 +172,16 @@ def from_response(response: pb.ModelInferResponse, body: InferBody) -> tuple[byt
 
 
 def _set_parameters(target: Any, parameters: _Parameters) -> None:
-    fields = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
     for name, value in parameters.items():
-        setattr(target[name], fields[type(value)], value)
+        field = _PARAMETER_FIELDS.get(type(value))
+        if name in _FLAGS and field != "bool_param":
+            raise InvalidArgumentError(f"parameter {name!r} must be a boolean")
+        if field is None:
+            raise InvalidArgumentError(f"parameter {name[:64]!r} is no boolean, number or text")
+        try:
+            setattr(target[name], field, value)
+        except ValueError as error:
+            raise InvalidArgumentError(f"parameter {name[:64]!r} is out of range") from error
 
 
 def _cut(binary: memoryview, size: object, name: str) -> bytes:
@@ -180,16 +218,19 @@ def _element(item: object, in_base64: bool) -> bytes:
 
 
 def _numbers(data: list[Any], dtype: np.dtype[Any], name: str) -> bytes:
-    """Values, flat or nested, as raw bytes; nothing is rounded to fit an integer."""
+    """Values, flat or nested, as raw bytes; each is one that *dtype* has, or the nearest float."""
+    # As objects: numpy would make texts of all if one were a text, each as wide as the widest.
+    values = np.asarray(data, object).ravel()
+    problem = f"data of input {name[:64]!r}: they"
+    if not _ELEMENT_TYPES[dtype.kind].issuperset(map(type, values)):
+        raise InvalidArgumentError(f"{problem} are no values of {dtype}, or rows differ in length")
     try:
-        values = np.asarray(data)
-        if values.dtype.kind not in "biuf" or (values.dtype.kind == "f" and dtype.kind != "f"):
-            raise TypeError(f"they are no values of {dtype}")
-        exact = values.astype(dtype)
-        if dtype.kind != "f" and not np.array_equal(exact, values):
-            raise OverflowError(f"they do not fit into {dtype}")
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidArgumentError(f"data of input {name[:64]!r}: {error}") from error
+        with np.errstate(over="raise"):
+            exact = values.astype(dtype)
+    except ArithmeticError as error:
+        raise InvalidArgumentError(f"{problem} do not fit into {dtype}") from error
+    if dtype.kind == "b" and not np.array_equal(exact, values):
+        raise InvalidArgumentError(f"{problem} do not fit into {dtype}")
     return exact.tobytes()
 
 

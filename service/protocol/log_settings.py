@@ -18,37 +18,46 @@ _LEVELS = {
 }
 
 
-def settings(request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
-    """
-    Change what the request names, then tell every setting.
+class LogSettings:
+    """The settings of the process's log; `log_verbose_level` is told back as it was given."""
 
-    Raises:
-        InvalidArgumentError: If a setting is unknown or of the wrong type; nothing changes then.
-    """
-    on = _current()
-    for name, value in request.settings.items():
-        on[name] = _read(name, value)
-    if request.settings:
-        levels = (level for name, level in _LEVELS.items() if on[name])
-        logging.getLogger().setLevel(next(levels, logging.CRITICAL))
-    response = pb.LogSettingsResponse()
-    for name, is_on in _current().items():
-        if name == "log_verbose_level":
-            response.settings[name].uint32_param = int(is_on)
-        else:
-            response.settings[name].bool_param = is_on
-    return response
+    def __init__(self) -> None:
+        self._verbose_level = 1
+
+    def change(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
+        """
+        Change what the request names, then tell every setting.
+
+        Raises:
+            InvalidArgumentError: If a setting is unknown or of the wrong type; nothing changes
+                then.
+        """
+        values = _current()
+        values |= {name: _read(name, value) for name, value in request.settings.items()}
+        if request.settings:
+            if "log_verbose_level" in request.settings:
+                self._verbose_level = values["log_verbose_level"] or 1
+            levels = (level for name, level in _LEVELS.items() if values[name])
+            logging.getLogger().setLevel(next(levels, logging.CRITICAL))
+        response = pb.LogSettingsResponse()
+        for name, value in _current().items():
+            if name == "log_verbose_level":
+                response.settings[name].uint32_param = value * self._verbose_level
+            else:
+                response.settings[name].bool_param = bool(value)
+        return response
 
 
-def _current() -> dict[str, bool]:
+def _current() -> dict[str, int]:
+    """1 for what is on, 0 for what is off."""
     level = logging.getLogger().level
-    return {name: level <= least for name, least in _LEVELS.items()}
+    return {name: int(level <= least) for name, least in _LEVELS.items()}
 
 
-def _read(name: str, value: Value) -> bool:
+def _read(name: str, value: Value) -> int:
     if name not in _LEVELS:
         raise InvalidArgumentError(f"{name[:64]!r} is none of {', '.join(_LEVELS)}")
     wanted = "uint32_param" if name == "log_verbose_level" else "bool_param"
     if value.WhichOneof("parameter_choice") != wanted:
         raise InvalidArgumentError(f"{name} must be given as {wanted}")
-    return bool(getattr(value, wanted))
+    return int(getattr(value, wanted))

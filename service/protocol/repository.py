@@ -76,6 +76,8 @@ async def unload(
 def _wish(text: str, name: str, control: ModelControl, registry: ModelRegistry) -> Wish:
     """Read a configuration; what it says beside that which can be changed must be so already."""
     asked = pb.ModelConfig()
+    if not text.lstrip().startswith("{"):  # protobuf takes an empty list for an empty object
+        raise InvalidArgumentError("config is no ModelConfig in JSON: it is no object")
     try:
         json_format.Parse(text, asked)
     except json_format.ParseError as error:

@@ -10,8 +10,9 @@ from service.calls import find_model
 from service.control import ModelControl
 from service.errors import ModelNotReadyError
 from service.lifecycle import Lifecycle
-from service.protocol import describe, log_settings, repository
+from service.protocol import describe, repository
 from service.protocol.inference import infer
+from service.protocol.log_settings import LogSettings
 from service.protocol.statistics import statistics
 from service.registry import ModelRegistry
 
@@ -29,6 +30,7 @@ class InferenceProtocol:
         self._registry = registry
         self._control = control
         self._lifecycle = lifecycle
+        self._log_settings = LogSettings()
         self._version = version("convoy")  # read from the disk
 
     async def server_live(self, request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
@@ -103,4 +105,4 @@ class InferenceProtocol:
 
     async def log_settings(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
         """Read and change what is logged."""
-        return log_settings.settings(request)
+        return self._log_settings.change(request)

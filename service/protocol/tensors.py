@@ -56,6 +56,7 @@ def read_input(
             f"not {tensor.datatype[:16]!r}"
         )
     raw = _raw(request, tensor)
+    _check_typed_fields(tensor)
     if tensor.datatype == "BYTES":
         count = _batch_size(tensor, [[], [1]], max_batch_size)
         images = list(tensor.contents.bytes_contents) if raw is None else split_elements(raw, count)
@@ -77,6 +78,13 @@ def _raw(
         raise InvalidArgumentError("contents must not be given beside raw_input_contents")
     _check_count(len(request.raw_input_contents), 1, "raw contents")
     return request.raw_input_contents[0]
+
+
+def _check_typed_fields(tensor: pb.ModelInferRequest.InferInputTensor) -> None:
+    """Refuse elements in a field that is not the data type's: which are meant, nobody knows."""
+    field = _CONTENTS.get(tensor.datatype)
+    if field and any(given.name != field for given, _ in tensor.contents.ListFields()):
+        raise InvalidArgumentError(f"{tensor.datatype} elements must be in {field} only")
 
 
 def _batch_size(

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from convoy.pb.convoy.v1 import classifier_pb2
 from service.calls import CallFailed, Calls
 from service.errors import ServiceError, http_status
-from service.http.app import error_response
+from service.http.answers import error_response
 from service.http.server import HttpServer
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics

@@ -114,7 +114,7 @@ def test_half_floats_must_be_raw() -> None:
         (request(raw=[]), "0 elements in uint_contents"),
         (request(uint_contents=[1]), "beside raw_input_contents"),
         (request(raw=[], uint_contents=[1]), "1 elements in uint_contents"),
-        (request(raw=[], int_contents=[1] * 32), "0 elements in uint_contents"),
+        (request(raw=[], int_contents=[1] * 32), "must be in uint_contents only"),
         (request(raw=[], uint_contents=[256] * 32), "at most 255"),
         (request(datatype="BYTES", shape=(2, 2)), r"shape \[N\]"),
         (request(datatype="BYTES", shape=(2,), raw=[elements(b"a")]), "1 elements"),

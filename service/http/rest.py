@@ -1,0 +1,202 @@
+"""The Open Inference Protocol's REST form: each route, and the rpc that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.calls import CallFailed, Calls, Failure, request_id
+from service.errors import ModelNotReadyError, UnsupportedError
+from service.http.answers import PACKED, error_response, told
+from service.http.body import read_body
+from service.http.leaving import ClientLeftError, while_connected
+from service.http.messages import as_json
+from service.http.parameters import read_object, set_parameters, set_value
+from service.http.tensors import LENGTH_HEADER, from_response, read_infer, to_request
+from service.lifecycle import Lifecycle
+from service.protocol.server import InferenceProtocol
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+MODEL = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+REPOSITORY = ("/v2/repository", "/v2/repository/{repository}")
+
+UNSUPPORTED = (
+    *("/v2/systemsharedmemory/{rest:path}", "/v2/cudasharedmemory/{rest:path}"),
+    "/v2/trace/setting",
+    *(
+        f"{model}/{action}"
+        for model in MODEL
+        for action in ("trace/setting", "generate", "generate_stream")
+    ),
+)
+"""Routes of Triton's that this server answers with 501."""
+
+CLIENT_LEFT = 499
+"""Status of an answer that nobody reads."""
+
+
+class Rest:
+    """
+    The endpoints of the protocol's REST form.
+
+    Args:
+        max_body_bytes: Largest body, on the wire or unpacked.
+        max_json_bytes: Largest JSON of an inference request.
+    """
+
+    def __init__(
+        self,
+        protocol: InferenceProtocol,
+        calls: Calls,
+        lifecycle: Lifecycle,
+        *,
+        max_body_bytes: int,
+        max_json_bytes: int,
+    ) -> None:
+        self._protocol = protocol
+        self._calls = calls
+        self._lifecycle = lifecycle
+        self._max_body_bytes = max_body_bytes
+        self._max_json_bytes = max_json_bytes
+
+    def routes(self) -> list[Route]:
+        """Every route, each in the forms that clients of Triton and KServe use."""
+        at = self._routes
+        return [
+            Route("/v2/health/live", self._live),
+            Route("/v2/health/ready", self._ready),
+            *at(["/v2"], "", "ServerMetadata", self._server_metadata),
+            *at(["/v2/models"], "", "ServerMetadata", self._models),
+            *at(["/v2/models"], "/stats", "ModelStatistics", self._statistics),
+            *at(["/v2/logging"], "", "LogSettings", self._log_settings, "GET", "POST"),
+            *at(UNSUPPORTED, "", "Unsupported", _unsupported, "GET", "POST"),
+            *at(MODEL, "", "ModelMetadata", self._model_metadata),
+            *at(MODEL, "/ready", "ModelReady", self._model_ready),
+            *at(MODEL, "/config", "ModelConfig", self._config),
+            *at(MODEL, "/stats", "ModelStatistics", self._statistics),
+            *at(MODEL, "/infer", "ModelInfer", self._infer, "POST", middleware=PACKED),
+            *at(REPOSITORY, "/index", "RepositoryIndex", self._index, "POST"),
+            *at(REPOSITORY, "/models/{name}/load", "RepositoryModelLoad", self._load, "POST"),
+            *at(REPOSITORY, "/models/{name}/unload", "RepositoryModelUnload", self._unload, "POST"),
+        ]
+
+    def _routes(
+        self,
+        prefixes: Sequence[str],
+        suffix: str,
+        rpc: str,
+        endpoint: Endpoint,
+        *methods: str,
+        middleware: Sequence[Middleware] = (),
+    ) -> list[Route]:
+        """Routes whose calls are counted as those of *rpc*."""
+
+        async def answer(request: Request) -> Response:
+            identifier = request_id(request.headers.get("x-request-id", ""))
+            try:
+                with self._calls.answering(rpc, identifier):
+                    response = await endpoint(request)
+            except CallFailed as failed:
+                response = error_response(failed.failure)
+            except ClientLeftError:
+                return Response(status_code=CLIENT_LEFT)
+            response.headers["x-request-id"] = identifier
+            return response
+
+        allowed = list(methods or ("GET",))
+        return [
+            Route(prefix + suffix, answer, methods=allowed, middleware=middleware)
+            for prefix in prefixes
+        ]
+
+    async def _live(self, request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def _ready(self, request: Request) -> Response:
+        if self._lifecycle.ready:
+            return JSONResponse({"ready": True})
+        error = ModelNotReadyError(f"the server is {self._lifecycle.phase.value}")
+        return error_response(Failure(error.status, error.reason, str(error)))
+
+    async def _server_metadata(self, request: Request) -> Response:
+        return told(await self._protocol.server_metadata(pb.ServerMetadataRequest()))
+
+    async def _models(self, request: Request) -> Response:
+        index = await self._protocol.repository_index(pb.RepositoryIndexRequest(ready=True))
+        return JSONResponse({"models": sorted({model.name for model in index.models})})
+
+    async def _model_metadata(self, request: Request) -> Response:
+        return told(await self._protocol.model_metadata(pb.ModelMetadataRequest(**_named(request))))
+
+    async def _model_ready(self, request: Request) -> Response:
+        answer = await self._protocol.model_ready(pb.ModelReadyRequest(**_named(request)))
+        if not answer.ready:
+            raise ModelNotReadyError(f"model {request.path_params['name'][:64]!r} is not ready")
+        return JSONResponse({"name": request.path_params["name"], "ready": True})
+
+    async def _config(self, request: Request) -> Response:
+        answer = await self._protocol.model_config(pb.ModelConfigRequest(**_named(request)))
+        return told(answer.config)
+
+    async def _statistics(self, request: Request) -> Response:
+        asked = pb.ModelStatisticsRequest(**_named(request))
+        return told(await self._protocol.model_statistics(asked))
+
+    async def _infer(self, request: Request) -> Response:
+        data = await read_body(request, self._max_body_bytes)
+        header_length = request.headers.get(LENGTH_HEADER)
+        body, binary = read_infer(data, header_length, self._max_json_bytes)
+        named = _named(request)
+        asked = to_request(body, binary, named["name"], named.get("version", ""))
+        answer = await while_connected(request, self._protocol.model_infer(asked))
+        text, tensors = from_response(answer, body)
+        if not tensors:
+            return Response(text, media_type="application/json")
+        headers = {LENGTH_HEADER: str(len(text))}
+        return Response(text + tensors, headers=headers, media_type="application/octet-stream")
+
+    async def _index(self, request: Request) -> Response:
+        ready = (await read_object(request, self._max_json_bytes)).get("ready", False) is True
+        answer = await self._protocol.repository_index(pb.RepositoryIndexRequest(ready=ready))
+        return JSONResponse([as_json(model) for model in answer.models])
+
+    async def _load(self, request: Request) -> Response:
+        asked = pb.RepositoryModelLoadRequest(model_name=request.path_params["name"])
+        set_parameters(asked.parameters, await read_object(request, self._max_json_bytes))
+        answer = await self._protocol.repository_model_load(asked)
+        return JSONResponse({"name": answer.model_name, "load": answer.is_loaded})
+
+    async def _unload(self, request: Request) -> Response:
+        asked = pb.RepositoryModelUnloadRequest(model_name=request.path_params["name"])
+        set_parameters(asked.parameters, await read_object(request, self._max_json_bytes))
+        answer = await self._protocol.repository_model_unload(asked)
+        return JSONResponse({"name": answer.model_name, "unload": answer.is_unloaded})
+
+    async def _log_settings(self, request: Request) -> Response:
+        asked = pb.LogSettingsRequest()
+        for name, value in (await read_object(request, self._max_json_bytes)).items():
+            set_value(asked.settings[name], value, {bool: "bool", int: "uint32", str: "string"})
+        answer = await self._protocol.log_settings(asked)
+        return JSONResponse(
+            {
+                name: getattr(value, value.WhichOneof("parameter_choice") or "")
+                for name, value in answer.settings.items()
+            }
+        )
+
+
+async def _unsupported(request: Request) -> Response:
+    raise UnsupportedError(f"this server has no {request.url.path[:64]}: see /v2's extensions")
+
+
+def _named(request: Request) -> dict[str, str]:
+    """Name and version of the model that the path names."""
+    return {
+        key: request.path_params[key] for key in ("name", "version") if key in request.path_params
+    }

@@ -1,0 +1,177 @@
+import asyncio
+import gzip
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from service.errors import InvalidArgumentError, RequestTooLargeError
+from service.http import body
+from service.http.body import read_body
+from service.http.leaving import ClientLeftError
+
+LIMIT = 10_000
+
+
+def request(*chunks: bytes | None, **headers: str) -> Request:
+    """A request whose body comes in *chunks*; None is a client that leaves."""
+    coming: Iterator[dict[str, Any]] = iter(
+        [
+            {"type": "http.disconnect"}
+            if chunk is None
+            else {"type": "http.request", "body": chunk, "more_body": place < len(chunks) - 1}
+            for place, chunk in enumerate(chunks)
+        ]
+    )
+
+    async def receive() -> dict[str, Any]:
+        return next(coming)
+
+    raw = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+    return Request({"type": "http", "method": "POST", "headers": raw}, receive)
+
+
+def packed(data: bytes, encoding: str = "gzip") -> bytes:
+    return gzip.compress(data) if encoding == "gzip" else zlib.compress(data)
+
+
+async def test_in_pieces() -> None:
+    """
+    A body is put together of what arrives.
+    """
+    assert await read_body(request(b"one ", b"", b"two"), LIMIT) == b"one two"
+    assert await read_body(request(b""), LIMIT) == b""
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP", "Deflate"])
+@pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT])
+async def test_packed(encoding: str, size: int) -> None:
+    """
+    A packed body is unpacked, up to the very limit, however its encoding is spelled.
+    """
+    data = bytes(size)
+    sent = packed(data, encoding.lower())
+    assert await read_body(request(sent, content_encoding=encoding), LIMIT) == data
+
+
+async def test_not_packed() -> None:
+    """
+    `identity` is no packing.
+    """
+    assert await read_body(request(b"{}", content_encoding="identity"), LIMIT) == b"{}"
+
+
+async def test_stated_length_is_believed_if_it_is_too_large() -> None:
+    """
+    What says of itself that it is too large is refused before anything is read.
+    """
+    with pytest.raises(RequestTooLargeError, match="more than 10000 bytes"):
+        await read_body(request(content_length="10001"), LIMIT)
+
+
+@pytest.mark.parametrize("length", ["0", "5", "x", "-1", ""])
+async def test_stated_length_is_not_believed_otherwise(length: str) -> None:
+    """
+    The limit counts what arrives, whatever was announced.
+    """
+    sent = request(bytes(LIMIT), b"x", b"never read", content_length=length)
+    with pytest.raises(RequestTooLargeError):
+        await read_body(sent, LIMIT)
+
+
+async def test_exactly_the_limit() -> None:
+    """
+    The limit itself is allowed.
+    """
+    sent = request(bytes(LIMIT), content_length=str(LIMIT))
+    assert len(await read_body(sent, LIMIT)) == LIMIT
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("size", [LIMIT + 1, 5_000_000])
+async def test_bomb(encoding: str, size: int) -> None:
+    """
+    A body that becomes too large is refused, however small it was.
+    """
+    bomb = packed(bytes(size), encoding)
+    assert len(bomb) < LIMIT
+    with pytest.raises(RequestTooLargeError):
+        await read_body(request(bomb, content_encoding=encoding), LIMIT)
+
+
+async def test_bomb_takes_no_memory() -> None:
+    """
+    No more memory is taken for a bomb than for the largest body.
+    """
+    sent = request(packed(bytes(5_000_000)), content_encoding="gzip")
+    tracemalloc.start()
+    with pytest.raises(RequestTooLargeError):
+        await read_body(sent, LIMIT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (b"", "too early"),
+        (packed(b"data")[:-1], "too early"),
+        (packed(b"data")[:5], "too early"),
+        (b"{}", "cannot be unpacked"),
+        (packed(b"data", "deflate"), "cannot be unpacked"),
+        (packed(b"data")[:-4] + b"size", "cannot be unpacked"),
+        (packed(b"data") + b"{}", "bytes follow the packed body"),
+        (packed(b"data") + packed(b"more"), "bytes follow the packed body"),
+    ],
+)
+async def test_not_what_it_says(sent: bytes, message: str) -> None:
+    """
+    What is cut off, broken or followed by more is an error, never half a body.
+    """
+    with pytest.raises(InvalidArgumentError, match=message):
+        await read_body(request(sent, content_encoding="gzip"), LIMIT)
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "x" * 5000, ""])
+async def test_unknown_encoding(encoding: str) -> None:
+    """
+    An encoding that is not known is named, shortly.
+    """
+    with pytest.raises(InvalidArgumentError, match="is not gzip or deflate") as failed:
+        await read_body(request(b"{}", content_encoding=encoding), LIMIT)
+    assert len(str(failed.value)) < 100
+
+
+@pytest.mark.parametrize("chunks", [(None,), (b"half", None)])
+async def test_client_leaves_before_the_end(chunks: tuple[bytes | None, ...]) -> None:
+    """
+    A client that leaves within its request is no error of anybody, and counts as cancelled.
+    """
+    with pytest.raises(ClientLeftError):
+        await read_body(request(*chunks), LIMIT)
+    assert issubclass(ClientLeftError, asyncio.CancelledError)
+
+
+async def test_unpacking_leaves_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What may become large is unpacked in another thread.
+    """
+    threads = []
+    unpack = body._unpacked
+
+    def noted(*arguments: Any) -> bytes:
+        threads.append(threading.current_thread())
+        return unpack(*arguments)
+
+    monkeypatch.setattr(body, "_unpacked", noted)
+    small, large = packed(b"small"), packed(bytes(2_000_000))
+    assert len(small) < body.IN_THREAD_BYTES < len(large) < 64 * 1024
+    await read_body(request(small, content_encoding="gzip"), LIMIT)
+    await read_body(request(large, content_encoding="gzip"), 4_000_000)
+    assert threads[0] is threading.main_thread()
+    assert threads[1] is not threading.main_thread()
