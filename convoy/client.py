@@ -70,27 +70,30 @@ class Client:
         """Close the connection; calls in flight are cancelled."""
         self._channel.close()
 
-    def classify(self, image: Image, *, model: str, top_k: int = 5) -> Classification:
+    def classify(
+        self, image: Image, *, model: str, version: int = 0, top_k: int = 5
+    ) -> Classification:
         """
         Classify one image.
 
         Args:
             image: JPEG, PNG, WebP or BMP, as bytes or as the path of a file.
             model: Name of the model.
+            version: Version of the model; 0 is the newest.
             top_k: How many classes to return, 1 to 1000.
 
         Raises:
             ConvoyError: If the server refuses or cannot be reached.
             OSError: If the file cannot be read.
         """
-        request = _request(image, model, top_k)
+        request = _request(image, model, version, top_k)
         try:
             return to_classification(self._stub.Classify(request, timeout=self._timeout_s))
         except grpc.RpcError as error:
             raise to_error(error) from None
 
     def classify_batch(
-        self, images: Iterable[Image], *, model: str, top_k: int = 5
+        self, images: Iterable[Image], *, model: str, version: int = 0, top_k: int = 5
     ) -> list[Classification | ConvoyError]:
         """
         Classify many images in one call: one result or error for each, in their order.
@@ -99,7 +102,7 @@ class Client:
             ConvoyError: If the whole call is refused, or the server cannot be reached.
             OSError: If a file cannot be read.
         """
-        request = _batch_request(images, model, top_k)
+        request = _batch_request(images, model, version, top_k)
         try:
             return to_outcomes(self._stub.ClassifyBatch(request, timeout=self._timeout_s))
         except grpc.RpcError as error:
@@ -151,19 +154,21 @@ class AsyncClient:
         """Close the connection; calls in flight are cancelled."""
         await self._channel.close()
 
-    async def classify(self, image: Image, *, model: str, top_k: int = 5) -> Classification:
+    async def classify(
+        self, image: Image, *, model: str, version: int = 0, top_k: int = 5
+    ) -> Classification:
         """Classify one image; as `Client.classify`."""
-        request = _request(image, model, top_k)
+        request = _request(image, model, version, top_k)
         try:
             return to_classification(await self._stub.Classify(request, timeout=self._timeout_s))
         except grpc.RpcError as error:
             raise to_error(error) from None
 
     async def classify_batch(
-        self, images: Iterable[Image], *, model: str, top_k: int = 5
+        self, images: Iterable[Image], *, model: str, version: int = 0, top_k: int = 5
     ) -> list[Classification | ConvoyError]:
         """Classify many images in one call; as `Client.classify_batch`."""
-        request = _batch_request(images, model, top_k)
+        request = _batch_request(images, model, version, top_k)
         try:
             return to_outcomes(await self._stub.ClassifyBatch(request, timeout=self._timeout_s))
         except grpc.RpcError as error:
@@ -178,13 +183,18 @@ class AsyncClient:
         return to_models(answer)
 
 
-def _request(image: Image, model: str, top_k: int) -> pb.ClassifyRequest:
-    return pb.ClassifyRequest(model=model, image=_read(image), top_k=top_k)
+def _request(image: Image, model: str, version: int, top_k: int) -> pb.ClassifyRequest:
+    return pb.ClassifyRequest(model=model, model_version=version, image=_read(image), top_k=top_k)
 
 
-def _batch_request(images: Iterable[Image], model: str, top_k: int) -> pb.ClassifyBatchRequest:
+def _batch_request(
+    images: Iterable[Image], model: str, version: int, top_k: int
+) -> pb.ClassifyBatchRequest:
     return pb.ClassifyBatchRequest(
-        model=model, images=[_read(image) for image in images], top_k=top_k
+        model=model,
+        model_version=version,
+        images=[_read(image) for image in images],
+        top_k=top_k,
     )
 
 

@@ -26,7 +26,10 @@ from service.registry import ModelRegistry
 logger = logging.getLogger(__name__)
 
 INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"})
-"""Methods whose duration is measured, and which a server that shuts down refuses."""
+"""Methods whose duration is measured."""
+
+REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad"}
+"""Methods that a server that shuts down refuses."""
 
 # A client's own clock ends a call a little before ours would: by a share of the time that it gave,
 # and by this at most.
@@ -134,7 +137,7 @@ class Calls:
         _current_call.set(call)
         logs.request_id.set(identifier)
         try:
-            with self._lifecycle.call(may_refuse=method in INFERENCE_METHODS):
+            with self._lifecycle.call(may_refuse=method in REFUSABLE_METHODS):
                 yield
         except asyncio.CancelledError:
             self._record(call, self._why_cancelled(call))

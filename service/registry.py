@@ -133,7 +133,8 @@ class ModelRegistry:
         states = [state for state in self._states.values() if state.name == name]
         for state in states:
             if version == str(state.version) or (not version and state.state is State.LOADING):
-                told = f": {state.reason}" if state.reason else ""
+                # The rest is for the operator: it names files of this machine.
+                told = f": {state.reason.partition(':')[0]}" if state.reason else ""
                 return ModelNotReadyError(
                     f"model {name} version {state.version} is not ready{told}"
                 )

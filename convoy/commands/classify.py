@@ -39,6 +39,7 @@ class ClassifySettings(BaseSettings):
 
     paths: CliPositionalArg[list[Path]] = Field(description="Image files and folders of them.")
     model: str = Field("", description="Name of the model; may be left out if there is one only.")
+    model_version: int = Field(0, ge=0, description="Version of the model; 0 is the newest.")
     address: str = Field(DEFAULT_ADDRESS, description="host:port of the server.")
     top_k: int = Field(5, ge=1, le=1000, description="How many classes to show.")
     timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Longest wait for one answer.")
@@ -88,7 +89,10 @@ async def _classify_all(chosen: ClassifySettings) -> list[Row]:
             async with places:
                 try:
                     image = await asyncio.to_thread(path.read_bytes)
-                    return Row(path, await client.classify(image, model=model, top_k=chosen.top_k))
+                    answer = await client.classify(
+                        image, model=model, version=chosen.model_version, top_k=chosen.top_k
+                    )
+                    return Row(path, answer)
                 except OSError as error:
                     return Row(path, None, error.strerror or str(error))
                 except ConvoyError as error:
@@ -125,10 +129,11 @@ def _is_image(path: Path) -> bool:
 
 
 async def _only_model(client: AsyncClient) -> str:
-    names = [model.name for model in await client.models()]
+    names = {model.name for model in await client.models()}
     if len(names) != 1:
-        raise UsageError(f"choose one with --model: {', '.join(names) or 'none is loaded'}")
-    return names[0]
+        known = ", ".join(sorted(names)) or "none is loaded"
+        raise UsageError(f"choose one with --model: {known}")
+    return names.pop()
 
 
 def _as_dict(row: Row) -> dict[str, object]:

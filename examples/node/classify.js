@@ -49,8 +49,10 @@ function call(client, method, request) {
 
 async function onlyModel(client) {
   const { models } = await call(client, 'listModels', {});
-  if (models.length === 1) return models[0].name;
-  const names = models.map((model) => model.name).join(', ');
+  // A model is listed once for each version.
+  const known = [...new Set(models.map((model) => model.name))];
+  if (known.length === 1) return known[0];
+  const names = known.join(', ');
   throw new Error(`choose one with --model: ${names || 'none is loaded'}`);
 }
 

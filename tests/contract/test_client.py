@@ -8,7 +8,7 @@ import pytest
 
 from convoy import AsyncClient, Classification, Client, ConvoyError
 from tests import tiny
-from tests.contract.conftest import Running
+from tests.contract.conftest import Running, Serve
 from tests.images import png
 
 
@@ -34,6 +34,24 @@ async def test_classify(running: Running, tmp_path: Path) -> None:
     assert answer.timing.batch_size == 1
     assert 0 < answer.timing.inference_s < 10
     assert len(answer.model_sha256) == 64
+
+
+async def test_version(serve: Serve, tmp_path: Path) -> None:
+    """
+    A version of a model is asked by its number; the newest if none is named.
+    """
+    tiny.write(tmp_path)
+    async with (
+        serve(version_policy={"*": "all"}) as running,
+        AsyncClient(running.address) as client,
+    ):
+        assert (await client.classify(png(1), model="tiny")).model_version == 2
+        assert (await client.classify(png(1), model="tiny", version=1)).model_version == 1
+        (answer,) = await client.classify_batch([png(1)], model="tiny", version=1)
+        assert isinstance(answer, Classification)
+        assert answer.model_version == 1
+        with pytest.raises(ConvoyError, match="has version 1, 2, not '3'"):
+            await client.classify(png(1), model="tiny", version=3)
 
 
 async def test_classify_batch(running: Running) -> None:
