@@ -9,7 +9,12 @@ EXTRAS ?= cpu,export,dev
 comma := ,
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help setup demo test test-slow check fmt proto serve bench clean
+# The conformance kit: NVIDIA's client wants another protobuf than convoy has.
+CONFORMANCE_VENV ?= $(VENV)-conformance
+KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
+KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
+
+.PHONY: help setup demo test test-slow conformance check fmt proto serve bench clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -37,6 +42,18 @@ test: setup  ## Run the tests (below 6 minutes)
 test-slow: setup  ## Run the tests that take longer
 	$(BIN)/pytest -m slow
 
+conformance: $(if $(GRPC),,setup) $(KIT_INSTALLED)  ## Check the protocol: of our server, or GRPC=host:port HTTP=host:port MODEL=name
+ifdef GRPC
+	$(KIT) --grpc=$(GRPC) --http=$(HTTP) --model=$(MODEL)
+else
+	$(BIN)/python -m tests.conformance.against_convoy $(KIT)
+endif
+
+$(KIT_INSTALLED): tests/conformance/requirements.txt
+	@test -x $(CONFORMANCE_VENV)/bin/python || $(PYTHON) -m venv $(CONFORMANCE_VENV)
+	@$(CONFORMANCE_VENV)/bin/python -m pip install --disable-pip-version-check --requirement $<
+	@touch $@
+
 check: setup  ## Lint, types, import contracts, API, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -63,4 +80,4 @@ bench: setup  ## Measure start, memory and idle CPU of a server
 	$(BIN)/python -m bench.footprint
 
 clean:  ## Remove everything that was made, .venv included
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(CONFORMANCE_VENV) build *.egg-info
