@@ -24,14 +24,11 @@ from rich.console import Console
 from rich.progress import track
 
 from artifact.files import MODEL_FILE
-from bench.repositories import LENET, add_version
+from bench.repositories import add_version
 from bench.server import ServerProcess
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 
-RELOADS = 500
-CYCLES = 200
-BAD_VERSIONS = 20
 CONCURRENCY = 8
 
 
@@ -134,8 +131,18 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     }
 
 
-async def measure(bench: Bench) -> dict[str, Any]:
-    """Reload, load and unload, and put in bad versions."""
+async def measure(root: Path, reloads: int, cycles: int, bad_versions: int) -> dict[str, Any]:
+    """Serve from *root*, an empty folder; reload, load and unload, and put in bad versions."""
+    for name in ("steady", "steady", "other"):
+        add_version(root, name)
+    options = ("--model-control-mode", "explicit", "--load-model", "*")
+    with ServerProcess(root, *options) as server:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            bench = Bench(server, root, channel)
+            return await _measure(bench, reloads, cycles, bad_versions)
+
+
+async def _measure(bench: Bench, reloads: int, cycles: int, bad_versions: int) -> dict[str, Any]:
 
     async def reload(turn: int) -> None:
         await bench.load("steady", 1 + turn % 2)
@@ -156,25 +163,19 @@ async def measure(bench: Bench) -> dict[str, Any]:
             raise RuntimeError("a truncated version was loaded")
 
     return {
-        "reloads": await repeat(bench, RELOADS, "reloading", reload),
-        "load and unload cycles": await repeat(bench, CYCLES, "load, unload", cycle),
-        "truncated versions": await repeat(bench, BAD_VERSIONS, "bad versions", bad_version),
+        "reloads": await repeat(bench, reloads, "reloading", reload),
+        "load and unload cycles": await repeat(bench, cycles, "load, unload", cycle),
+        "truncated versions": await repeat(bench, bad_versions, "bad versions", bad_version),
     }
 
 
-async def main() -> int:
+def main() -> int:
     """Measure and print; 1 if a request failed."""
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for name in ("steady", "steady", "other"):
-            add_version(root, name, LENET)
-        options = ("--model-control-mode", "explicit", "--load-model", "*")
-        with ServerProcess(root, *options) as server:
-            async with grpc.aio.insecure_channel(server.address) as channel:
-                results = await measure(Bench(server, root, channel))
+        results = asyncio.run(measure(Path(folder), 500, 200, 20))
     print(json.dumps(results, indent=2))
     return int(any(result["failed"] for result in results.values()))
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

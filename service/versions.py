@@ -203,7 +203,8 @@ class ModelVersions:
         state = State.READY if serves else State.UNAVAILABLE
         self._registry.mark(name, version, state, f"{error.reason}: {error}")
         self._metrics.loads.labels(name, error.reason).inc()
-        logger.error(
+        # A warning: what served before goes on, and whoever cannot do without says so himself.
+        logger.warning(
             "version not loaded",
             extra={"model": name, "version": version, "reason": str(error)},
         )
