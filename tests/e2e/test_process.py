@@ -282,22 +282,23 @@ async def test_two_signals_at_once(slow_repository: Path) -> None:
         assert await asyncio.to_thread(server.wait, 5) in (-signal.SIGTERM, -signal.SIGINT)
 
 
-def test_signal_while_loading(tmp_path: Path) -> None:
+def test_signal_while_loading(lenet_repository: Path) -> None:
     """
     A server that is told to stop before it is ready stops, with code 0, even if loading hangs.
     """
     program = (
-        "import sys, threading, service.app\n"
+        "import sys, threading, service.loading\n"
         "def hang(*arguments):\n"
         "    print('loading', flush=True)\n"
         "    threading.Event().wait()\n"
-        "service.app.load_newest = hang\n"
+        "service.loading.Loader.load = hang\n"
         "from convoy.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     ports = ["--grpc-port", "0", "--http-port", "0", "--host", "127.0.0.1"]
+    repository = ["--model-repository", str(lenet_repository)]
     process = subprocess.Popen(
-        [sys.executable, "-c", program, "serve", *ports],
+        [sys.executable, "-c", program, "serve", *ports, *repository],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
