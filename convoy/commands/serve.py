@@ -11,6 +11,6 @@ def main(arguments: list[str]) -> int:
     chosen = settings.read(Settings, arguments)
 
     # The server takes a second to import: `--help` and a typing mistake need not wait for it.
-    from service.app import run
+    from service.process import run
 
     return run(chosen)
