@@ -64,7 +64,8 @@ class Statistics:
 
     def ran(self, size: int, times: BatchTimes) -> None:
         """Count a batch of *size* images; called in the device's thread."""
-        batch = self.batches.setdefault(size, BatchStatistics())
+        if (batch := self.batches.get(size)) is None:
+            batch = self.batches[size] = BatchStatistics()
         batch.compute_input.add(times.input_s)
         batch.compute_infer.add(times.infer_s)
         batch.compute_output.add(times.output_s)

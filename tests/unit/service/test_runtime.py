@@ -11,7 +11,7 @@ from artifact.manifest import OutputTensor
 from artifact.repository import ModelRepository
 from service.errors import ModelLoadError
 from service.proof import as_scores
-from service.runtime import CPU, CUDA, Device, Session, has_cuda
+from service.runtime import CPU, CUDA, Device, Session, has_cuda, warm_sizes
 from tests import tiny
 from tests.tiny import CLASSES
 
@@ -181,3 +181,30 @@ def test_not_a_graph(tmp_path: Path) -> None:
     """
     with pytest.raises(ModelLoadError, match=r"model\.onnx: cannot be opened"):
         load(tmp_path, model=onnx.ModelProto())
+
+
+@pytest.mark.parametrize(
+    ("largest", "sizes"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])]
+)
+def test_warm_sizes(largest: int, sizes: list[int]) -> None:
+    """
+    A model is warmed at powers of two and at its largest batch.
+    """
+    assert warm_sizes(largest) == sizes
+
+
+def test_graph_that_fails_in_a_larger_batch(tmp_path: Path) -> None:
+    """
+    A graph that takes the golden images but no larger batch is found out before it serves.
+    """
+    baked = tiny.graph()
+    baked.graph.initializer.append(numpy_helper.from_array(np.zeros((4, 5), np.float32), "same"))
+    for node in baked.graph.node:
+        if node.op_type == "Add":
+            node.output[0] = "before"
+    baked.graph.node.insert(
+        len(baked.graph.node) - 2, helper.make_node("Add", ["before", "same"], ["logits"])
+    )
+    session = load(tmp_path, model=baked)
+    with pytest.raises(ModelLoadError, match="a batch of 2 images fails"):
+        session.warm(8)
