@@ -131,6 +131,19 @@ class Training(_Part):
     recipe: dict[str, Any]
 
 
+class Weights(_Part):
+    """
+    Weights that others trained, which the artifact has or its training began with.
+
+    Attributes:
+        source: What they are and where they come from.
+        sha256: Of their file, where there is one.
+    """
+
+    source: str
+    sha256: Sha256 | None = None
+
+
 class Evaluation(_Part):
     """
     Share of correct answers in `[0, 1]`, on images that no choice was made on.
@@ -191,6 +204,7 @@ class Manifest(_Part):
     precision: Literal["float32", "float16", "int8"]
     opset: int
     training: Training | None = None
+    weights: Weights | None = None
     evaluations: tuple[Evaluation, ...] = ()
     memory: Memory | None = None
     golden_tolerance: float = Field(1e-4, gt=0, lt=1)

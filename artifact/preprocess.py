@@ -90,14 +90,21 @@ def preprocess(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimi
         ImageTooLargeError: If *data* breaks one of *limits*.
         ImageError: If *data* is empty, truncated or no image of `FORMATS`.
     """
+    return _fit(decode(data, spec, limits), spec)
+
+
+def decode(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()) -> Image.Image:
+    """
+    Decode *data* into a grey or RGB image of its own size, as *spec* wants it; raises as
+    `preprocess`.
+    """
     opened = _open(data, spec, limits)
     try:
-        image = _convert(_decode(opened, data), spec)
+        return _convert(_decode(opened, data), spec)
     except MemoryError:
         raise
     except Exception as error:  # as in `_open`
         raise ImageError(f"the {opened.format} image is damaged or truncated") from error
-    return _fit(image, spec)
 
 
 def to_input(pixels: Pixels, tensor: InputTensor, normalization: Normalization) -> npt.NDArray[Any]:

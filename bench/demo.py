@@ -59,7 +59,8 @@ def _demonstrate() -> int:
     repository = FOLDER / "model_repository"
     _title("1. Train LeNet-5 and export it")
     command = [sys.executable, "-m", "convoy", "export", MODEL]
-    subprocess.run([*command, "--model-repository", str(repository)], check=True)
+    folders = ["--model-repository", str(repository), "--runs", str(FOLDER / "runs")]
+    subprocess.run([*command, *folders], check=True)
     (evaluation,) = ModelRepository(repository).read(MODEL, 1).manifest.evaluations
 
     _title("2. Serve it")

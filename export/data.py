@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from PIL import Image
 
 from artifact.errors import ImageError
 from artifact.manifest import Preprocessing
-from artifact.preprocess import preprocess
+from artifact.preprocess import decode, preprocess
 from export.errors import DataError
 
 SPLIT_SEED = 0
@@ -68,6 +68,27 @@ class Split:
         except OSError as error:
             raise DataError(f"cannot read {source}: {error.strerror}") from error
 
+    def part(self, indices: Iterable[int]) -> Split:
+        """The images at *indices*."""
+        chosen = list(indices)
+        return Split([self.sources[index] for index in chosen], self.labels[chosen])
+
+    def decoded(self, index: int, spec: Preprocessing) -> Image.Image:
+        """
+        One image, of its own size, in the colours of *spec*.
+
+        Raises:
+            DataError: If it cannot be read or decoded; names it.
+        """
+        try:
+            return decode(self.image(index), spec)
+        except ImageError as error:
+            raise DataError(f"{self._name(index)}: {error}") from error
+
+    def _name(self, index: int) -> str:
+        source = self.sources[index]
+        return str(source) if isinstance(source, Path) else f"image {index}"
+
     def pixels(self, spec: Preprocessing) -> npt.NDArray[np.uint8]:
         """
         Decode every image: uint8 `[N, H, W, C]`.
@@ -76,12 +97,11 @@ class Split:
             DataError: If an image cannot be read or decoded; names it.
         """
         pixels = np.empty((len(self), spec.height, spec.width, spec.channels), np.uint8)
-        for index, source in enumerate(self.sources):
+        for index in range(len(self)):
             try:
                 pixels[index] = preprocess(self.image(index), spec)
             except ImageError as error:
-                name = source if isinstance(source, Path) else f"image {index}"
-                raise DataError(f"{name}: {error}") from error
+                raise DataError(f"{self._name(index)}: {error}") from error
         return pixels
 
 

@@ -21,3 +21,7 @@ class TrainingError(ExportError):
 
 class ProofError(ExportError):
     """The graph does not answer as its reference does; nothing was written."""
+
+
+class WeightsError(ExportError):
+    """The weights are not to be had, or are not those of the network."""

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from artifact.manifest import InputTensor, OutputTensor
+from export.augmentation import Normalize
 from export.errors import ProofError
-from export.training import Normalize
+from export.rewriting import rewrite
 
 OPSET = 20
 """ONNX operator set of the graphs."""
@@ -51,8 +52,13 @@ class Servable(nn.Module):
 
 
 def export_onnx(servable: Servable, tensor: InputTensor, path: Path) -> None:
-    """Write *servable*, in evaluation mode, as one ONNX file with a variable batch size."""
+    """
+    Write *servable*, in evaluation mode, as one ONNX file with a variable batch size.
+
+    Some of its modules are replaced by others that answer alike and export better.
+    """
     example = torch.zeros((2, *tensor.item_shape), dtype=torch.uint8)
+    rewrite(servable.network, servable.normalize(example))
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,15 +27,15 @@ from artifact.manifest import (
     Manifest,
     Normalization,
     Preprocessing,
-    Training,
 )
-from export import cost, data, graph, measure
-from export.recipes import Recipe
+from export import cost, graph, measure
+from export.evaluation import evaluation, logits_of
 from export.settings import ExportSettings
+from export.subject import Subject
 from models import ARCHITECTURES
 
 GOLDEN_COUNT = 4
-"""Images in `golden.npz`, spread over the test images and so over their classes."""
+"""Images in `golden.npz`."""
 
 TOOLS = (
     *("convoy", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime"),
@@ -45,85 +44,66 @@ TOOLS = (
 """Packages whose versions go into the manifest: whatever has a part in the weights or pixels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the manifest tells of an export beside what is measured."""
-
-    settings: ExportSettings
-    recipe: Recipe
-    data_set: data.DataSet
-    name: str
-    version: int
-
-
 def write(
-    servable: graph.Servable,
-    facts: Facts,
-    pixels: npt.NDArray[np.uint8],
-    folder: Path,
-    console: Console,
+    subject: Subject, settings: ExportSettings, number: int, folder: Path, console: Console
 ) -> Manifest:
     """
-    Export *servable*, prove, evaluate and measure it; write the three files into *folder*.
+    Export *subject*, prove, evaluate and measure it; write the three files into *folder*.
 
     Args:
-        pixels: The test images: uint8 `[N, H, W, C]`.
+        number: Version of the artifact.
 
     Raises:
         ProofError: If the graph does not answer as the network does.
+        DataError: If an image to measure on cannot be read.
     """
-    tensor = input_tensor(facts.recipe.preprocessing)
+    tensor = input_tensor(subject.preprocessing)
+    servable = graph.Servable(subject.network, subject.mean, subject.std).eval()
     model_path = folder / MODEL_FILE
     graph.export_onnx(servable, tensor, model_path)
     session = graph.open_session(model_path)
-    worst = graph.prove(session, servable, _at_least(pixels, max(graph.PROOF_BATCH_SIZES)))
+    pixels = _sample(subject)
+    worst = graph.prove(session, servable, pixels)
     console.print(
         f"proof: ONNX Runtime and PyTorch differ by {worst:.1e} of the logits' range at batch "
         f"{', '.join(map(str, graph.PROOF_BATCH_SIZES))}; {graph.PROOF_TOLERANCE:.0e} is allowed"
     )
-    golden = pixels[:: max(1, len(pixels) // GOLDEN_COUNT)][:GOLDEN_COUNT]
+    golden = pixels[:GOLDEN_COUNT]
     write_golden(folder, Golden(golden, graph.torch_logits(servable, golden)))
-    manifest = _manifest(servable, facts, tensor, session, pixels, folder)
+    manifest = _manifest(subject, settings, number, servable, session, pixels, folder)
     write_manifest(folder, manifest)
     return manifest
 
 
 def _manifest(
+    subject: Subject,
+    settings: ExportSettings,
+    number: int,
     servable: graph.Servable,
-    facts: Facts,
-    tensor: InputTensor,
     session: InferenceSession,
     pixels: npt.NDArray[np.uint8],
     folder: Path,
 ) -> Manifest:
-    settings, recipe, data_set = facts.settings, facts.recipe, facts.data_set
-    architecture = ARCHITECTURES[settings.architecture]
+    tensor = input_tensor(subject.preprocessing)
     max_batch_size = Manifest.model_fields["max_batch_size"].default
     return Manifest(
-        name=facts.name,
-        version=facts.version,
-        architecture=settings.architecture,
-        source=architecture.source,
-        labels=data_set.labels,
+        name=settings.model_name,
+        version=number,
+        architecture=subject.architecture,
+        source=ARCHITECTURES[subject.architecture].source,
+        labels=subject.labels,
         input=tensor,
         outputs=graph.OUTPUTS,
-        preprocessing=recipe.preprocessing,
-        normalization=Normalization(mean=recipe.mean, std=recipe.std, where="graph"),
+        preprocessing=subject.preprocessing,
+        normalization=Normalization(mean=subject.mean, std=subject.std, where="graph"),
         parameter_count=measure.count_parameters(servable),
-        macs=measure.count_macs(
-            servable.network, (architecture.channels, tensor.height, tensor.width)
-        ),
+        macs=measure.count_macs(servable.network, (tensor.channels, tensor.height, tensor.width)),
         precision="float32",
         opset=graph.OPSET,
-        training=Training(
-            data=data_set.name,
-            data_source=data_set.source,
-            images=len(data_set.train) + len(data_set.validation),
-            seed=settings.seed,
-            recipe=_recipe_record(recipe),
-        ),
-        evaluations=(_evaluate(session, pixels, data_set, max_batch_size),),
-        memory=cost.measure_memory(folder / MODEL_FILE, _at_least(pixels, max_batch_size)),
+        training=subject.training,
+        weights=subject.weights,
+        evaluations=(*subject.published, *_measured(subject, session)),
+        memory=cost.measure_memory(folder / MODEL_FILE, pixels[:max_batch_size]),
         model_sha256=file_sha256(folder / MODEL_FILE),
         golden_sha256=file_sha256(folder / GOLDEN_FILE),
         tools={"python": platform.python_version(), **{tool: version(tool) for tool in TOOLS}},
@@ -131,25 +111,37 @@ def _manifest(
     )
 
 
-def _evaluate(
-    session: InferenceSession,
-    pixels: npt.NDArray[np.uint8],
-    data_set: data.DataSet,
-    batch_size: int,
-) -> Evaluation:
-    """Accuracy of the exported graph itself on the test images."""
-    chunks = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
-    logits = np.concatenate(
-        [session.run(["logits"], {graph.INPUT_NAME: chunk})[0] for chunk in chunks]
-    )
-    labels = data_set.test.labels
-    return Evaluation(
-        data=f"{data_set.name}, test part",
-        source="measured",
-        images=len(labels),
-        top1=measure.accuracy(logits, labels, top=1),
-        top5=measure.accuracy(logits, labels, top=5) if logits.shape[1] > 5 else None,
-    )
+def _measured(subject: Subject, session: InferenceSession) -> Iterator[Evaluation]:
+    """Accuracy of the exported graph itself on the images to measure it on."""
+    for name, split in subject.tests:
+        yield evaluation(name, logits_of(session, split, subject.preprocessing), split.labels)
+
+
+def _sample(subject: Subject) -> npt.NDArray[np.uint8]:
+    """
+    Images for the proof, uint8 `[N, H, W, C]`: some to measure on, spread over them and so over
+    their classes; noise of many sizes where there are none.
+    """
+    count = max(graph.PROOF_BATCH_SIZES)
+    shape = (count, *input_tensor(subject.preprocessing).item_shape)
+    if not subject.tests:
+        return noise(shape)
+    _, split = subject.tests[0]
+    indices = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
+    # The first few become the golden ones: they must not all be of one class.
+    pixels = split.part(np.random.default_rng(0).permutation(indices)).pixels(subject.preprocessing)
+    return np.resize(pixels, shape)
+
+
+def noise(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
+    """Images with structure of every size, from single pixels to the whole: uint8 *shape*."""
+    random = np.random.default_rng(0)
+    count, height, width, channels = shape
+    total = np.zeros(shape)
+    for cells in (2, 5, 17, max(height, width)):
+        rows, columns = (np.arange(side) * cells // side for side in (height, width))
+        total += random.normal(size=(count, cells, cells, channels))[:, rows[:, None], columns]
+    return (128 + 32 * total).clip(0, 255).astype(np.uint8)
 
 
 def input_tensor(spec: Preprocessing) -> InputTensor:
@@ -162,14 +154,3 @@ def input_tensor(spec: Preprocessing) -> InputTensor:
         height=spec.height,
         width=spec.width,
     )
-
-
-def _recipe_record(recipe: Recipe) -> dict[str, object]:
-    """The recipe as plain data; preprocessing and normalisation have places of their own."""
-    record = dataclasses.asdict(recipe)
-    return {key: record[key] for key in record if key not in ("preprocessing", "mean", "std")}
-
-
-def _at_least(pixels: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
-    """*count* images, repeated from the last one backwards where there are fewer."""
-    return np.resize(pixels[::-1], (count, *pixels.shape[1:]))

@@ -21,16 +21,22 @@ from export.settings import ExportSettings
 
 
 def settings(root: Path, **changes: object) -> ExportSettings:
-    """One short epoch."""
+    """One short epoch; the folder of the training lies beside the repository *root*."""
     return ExportSettings.model_validate(
-        {"architecture": "lenet5", "model_repository": root, "epochs": 1, **changes}
+        {
+            "architecture": "lenet5",
+            "model_repository": root,
+            "runs": root.parent / "runs",
+            "epochs": 1,
+            **changes,
+        }
     )
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A repository with one export, and what was printed."""
-    root = tmp_path_factory.mktemp("repository")
+    root = tmp_path_factory.mktemp("export") / "models"
     output = io.StringIO()
     run.export(settings(root), Console(file=output, width=200))
     return root, output.getvalue()
@@ -110,16 +116,20 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
     While a recipe is being chosen, the test digits stay unseen and nothing is written.
     """
     output = io.StringIO()
-    path = run.export(settings(tmp_path, validate_only=True), Console(file=output, width=200))
+    root = tmp_path / "models"
+    path = run.export(settings(root, validate_only=True), Console(file=output, width=200))
     assert path is None
-    assert "on 500 validation images; nothing written" in output.getvalue()
-    assert list(tmp_path.iterdir()) == []
+    assert "on 500 validation images; no artifact written" in output.getvalue()
+    assert not root.exists()
+    header, row = (tmp_path / "runs" / "lenet5" / "metrics.csv").read_text().splitlines()
+    measured = dict(zip(header.split(","), row.split(","), strict=True))
+    assert float(measured["validation_accuracy"]) > 0.5
 
 
 @pytest.mark.parametrize(
     "where",
     [
-        *("export.training.train", "export.graph.export_onnx", "export.graph.prove"),
+        *("export.fitting.train", "export.graph.export_onnx", "export.graph.prove"),
         *("export.writing.write_golden", "export.cost.measure_memory", "pathlib.Path.rename"),
     ],
 )
@@ -130,13 +140,13 @@ def test_interrupted_export_leaves_nothing(
     Ctrl-C leaves no half-written version behind, whenever it comes.
     """
 
-    def interrupt(*arguments: object) -> None:
+    def interrupt(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(where, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run.export(settings(tmp_path), Console(file=io.StringIO()))
-    assert list(tmp_path.iterdir()) == []
+        run.export(settings(tmp_path / "models"), Console(file=io.StringIO()))
+    assert not any((tmp_path / "models").glob("*"))
 
 
 def test_unwritable_repository_is_told_before_the_training(
@@ -146,7 +156,7 @@ def test_unwritable_repository_is_told_before_the_training(
     Nobody waits for a training whose result cannot be kept.
     """
     (tmp_path / "file").touch()
-    monkeypatch.setattr("export.training.train", pytest.fail)
+    monkeypatch.setattr("export.fitting.train", pytest.fail)
     with pytest.raises(RepositoryError, match="cannot write"):
         run.export(settings(tmp_path / "file"), Console(file=io.StringIO()))
 
@@ -162,7 +172,7 @@ def test_damaged_test_image_is_told_before_the_training(
         folder.mkdir(parents=True)
         for index in range(10):
             (folder / f"{index}.png").write_bytes(b"no image")
-    monkeypatch.setattr("export.run._train", pytest.fail)
+    monkeypatch.setattr("export.fitting.train", pytest.fail)
     with pytest.raises(DataError, match="the bytes are not"):
         run.export(
             settings(tmp_path / "models", data=f"folder:{tmp_path / 'images'}"),
@@ -175,7 +185,9 @@ def test_unknown_architecture(tmp_path: Path) -> None:
     A name that is no architecture is refused with those that are.
     """
     with pytest.raises(ExportError, match="known are lenet5"):
-        run.export(settings(tmp_path, architecture="lenet6"), Console(file=io.StringIO()))
+        run.export(
+            settings(tmp_path / "models", architecture="lenet6"), Console(file=io.StringIO())
+        )
 
 
 @pytest.mark.parametrize(
@@ -186,6 +198,12 @@ def test_unknown_architecture(tmp_path: Path) -> None:
         (["lenet5", "--name", "../up"], 2, "--name or convoy_name:"),
         (["lenet5", "--seed", str(2**63)], 2, "--seed or convoy_seed:"),
         (["lenet5", "--epochs", "-1"], 2, "--epochs"),
+        (["lenet5", "--input-px", "64"], 1, "32 x 32 pixels"),
+        (["vgg16", "--input-px", "16"], 1, "vgg16 takes images of 32 x 32 pixels or more"),
+        (["resnet18", "--weights", "none.pth"], 1, "cannot read the weights none.pth"),
+        (["resnet18", "--head-epochs", "1"], 2, "--head-epochs is for fine-tuning"),
+        (["resnet18", "--weights", "w", "--precision", "int8"], 2, "give --evaluation-data"),
+        (["resnet18", "--labels", "names.txt"], 2, "--labels is for a file of --weights"),
         ([], 2, "architecture"),
     ],
 )
@@ -200,10 +218,20 @@ def test_command_line_errors(
     A mistake on the command line is one line and an exit code.
     """
     try:
-        found = main(["export", *arguments, "--model-repository", str(tmp_path)])
+        folders = ["--model-repository", str(tmp_path / "models"), "--runs", str(tmp_path / "runs")]
+        found = main(["export", *arguments, *folders])
     except SystemExit as stopped:
         found = int(stopped.code or 0)
     assert found == code
     error = capsys.readouterr().err.lower()
     assert message in error
     assert "traceback" not in error
+
+
+def test_device_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A GPU that is asked for is never replaced by a processor in silence.
+    """
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ExportError, match="--device cuda: PyTorch finds no GPU"):
+        run.export(settings(tmp_path / "models", device="cuda"), Console(file=io.StringIO()))

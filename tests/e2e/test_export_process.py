@@ -30,8 +30,9 @@ def test_signal(tmp_path: Path, line: str, number: signal.Signals, code: int) ->
     No version is visible, no traceback is shown, and only SIGKILL leaves a folder, which the
     next export removes.
     """
+    root = tmp_path / "models"
     process = subprocess.Popen(
-        [*COMMAND, "--model-repository", str(tmp_path), "--epochs", "3"],
+        [*COMMAND, *_folders(tmp_path), "--epochs", "3"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -43,9 +44,31 @@ def test_signal(tmp_path: Path, line: str, number: signal.Signals, code: int) ->
         process.send_signal(number)
         assert process.wait(30) == code
         assert "Traceback" not in errors.read()
-    repository = ModelRepository(tmp_path)
+    repository = ModelRepository(root)
     assert repository.names() == []
-    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    left = [path for path in root.rglob("*") if path.is_file()]
     assert not left or number is signal.SIGKILL
     with repository.writing("lenet5") as (folder, _):
-        assert list((tmp_path / "lenet5").iterdir()) == [folder]
+        assert list((root / "lenet5").iterdir()) == [folder]
+
+
+def test_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """
+    A training that was killed goes on where it was, and its measurements are those of all epochs.
+    """
+    command = [*COMMAND, *_folders(tmp_path), "--epochs", "4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("epoch 3") for line in process.stdout)
+        process.kill()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "going on after epoch" in again.stdout
+    assert "epoch 1/4" not in again.stdout
+    rows = (tmp_path / "runs" / "lenet5" / "metrics.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["epoch", "1", "2", "3", "4"]
+    assert not (tmp_path / "runs" / "lenet5" / "checkpoint.pt").exists()
+    assert ModelRepository(tmp_path / "models").versions("lenet5") == [1]
+
+
+def _folders(path: Path) -> tuple[str, ...]:
+    return "--model-repository", str(path / "models"), "--runs", str(path / "runs")

@@ -10,11 +10,11 @@ from export import graph
 from export.cost import measure_memory
 from export.errors import ProofError
 from export.measure import accuracy
-from export.recipes import RECIPES
+from export.recipes import SMALL
 from export.writing import input_tensor
 from models import ARCHITECTURES
 
-RECIPE = RECIPES["lenet5"]
+RECIPE = SMALL["lenet5"]
 
 
 class TwoImages(nn.Module):

@@ -1,23 +1,112 @@
+import dataclasses
+
 import pytest
 
-from export.recipes import RECIPES
+from export.errors import ExportError
+from export.recipes import PAPER, SMALL, Recipe, recipe_for
+from export.recipes.changes import at_size, fine_tuning, with_numbers
+from export.recipes.recipe import Affine, PhotoCrop
 from models import ARCHITECTURES
 
 
-def test_every_architecture_has_a_recipe() -> None:
+def test_every_architecture_has_recipes() -> None:
     """
-    Whatever can be named can be exported.
+    Whatever can be named can be exported, and all but LeNet-5, which is for digits, has the
+    recipe of its paper.
     """
-    assert RECIPES.keys() == ARCHITECTURES.keys()
+    assert SMALL.keys() == ARCHITECTURES.keys()
+    assert PAPER.keys() == ARCHITECTURES.keys() - {"lenet5"}
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipe_fits_its_architecture(name: str) -> None:
+@pytest.mark.parametrize("name", SMALL)
+def test_small_recipe_fits_its_architecture(name: str) -> None:
     """
-    The pixels that a recipe makes are the native input of its network, and it has a source.
+    The pixels that a small recipe makes are enough for its network, and it has a source.
     """
-    recipe, architecture = RECIPES[name], ARCHITECTURES[name]
-    made = recipe.preprocessing
-    assert (made.height, made.width) == (architecture.input_px, architecture.input_px)
-    assert made.channels == architecture.channels == len(recipe.mean) == len(recipe.std)
+    recipe, architecture = SMALL[name], ARCHITECTURES[name]
+    assert architecture.min_px <= recipe.preprocessing.height <= architecture.input_px
+    assert recipe.preprocessing.channels == architecture.channels == len(recipe.mean)
+    assert isinstance(recipe.augmentation, Affine)
     assert recipe.source
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_paper_recipe_fits_its_architecture(name: str) -> None:
+    """
+    The pixels that a paper's recipe makes are the native input of its network; it says which
+    paper it is from.
+    """
+    recipe, architecture = PAPER[name], ARCHITECTURES[name]
+    assert recipe.preprocessing.height == architecture.input_px
+    assert recipe.preprocessing.channels == architecture.channels == len(recipe.mean)
+    assert "section" in recipe.source
+
+
+def test_recipe_of_the_brief() -> None:
+    """
+    AlexNet's points: batch 128, SGD with momentum 0.9, augmentation.
+    """
+    recipe = PAPER["alexnet"]
+    assert recipe.batch_size == 128
+    assert recipe.optimizer.momentum == 0.9
+    assert recipe.augmentation == PhotoCrop(short_side_px=(256, 256), lighting_std=0.1)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "data", "expected"),
+    [
+        ("resnet18", "mnist5k", SMALL["resnet18"]),
+        ("resnet18", "hard5k", SMALL["resnet18"]),
+        ("resnet18", "mnist:elsewhere", SMALL["resnet18"]),
+        ("resnet18", "folder:photos", PAPER["resnet18"]),
+        ("resnet20", "cifar10", PAPER["resnet20"]),
+        ("lenet5", "folder:photos", SMALL["lenet5"]),
+    ],
+)
+def test_data_chooses_the_recipe(architecture: str, data: str, expected: Recipe) -> None:
+    """
+    Digits are trained on in the small way, photographs in the paper's.
+    """
+    assert recipe_for(architecture, data) is expected
+
+
+def test_other_size() -> None:
+    """
+    For a smaller input, what comes before the crop shrinks in proportion.
+    """
+    recipe = at_size(PAPER["resnet50"], 112)
+    assert (recipe.preprocessing.resize_px, recipe.preprocessing.height) == (128, 112)
+    assert isinstance(recipe.augmentation, PhotoCrop)
+    assert recipe.augmentation.short_side_px == (128, 240)
+    assert at_size(PAPER["resnet50"], 224) is PAPER["resnet50"]
+
+
+def test_padded_input_has_one_size() -> None:
+    """
+    LeNet-5's characters are padded, never resized to another field.
+    """
+    with pytest.raises(ExportError, match="32 x 32 pixels"):
+        at_size(SMALL["lenet5"], 64)
+
+
+def test_fine_tuning_keeps_what_the_weights_saw() -> None:
+    """
+    Fine-tuning shows the images as the weights were evaluated, and begins gently.
+    """
+    made = PAPER["inception_v4"].preprocessing
+    recipe = fine_tuning(PAPER["resnet50"], made, (0.5,) * 3, (0.5,) * 3)
+    assert (recipe.preprocessing, recipe.mean) == (made, (0.5, 0.5, 0.5))
+    assert recipe.optimizer.learning_rate <= PAPER["resnet50"].optimizer.learning_rate / 10
+    assert isinstance(recipe.augmentation, PhotoCrop)
+    digits = fine_tuning(SMALL["resnet50"], made, (0.5,) * 3, (0.5,) * 3)
+    assert isinstance(digits.augmentation, Affine)
+
+
+def test_numbers_of_the_user() -> None:
+    """
+    A number that was given replaces the recipe's; 0 leaves it.
+    """
+    recipe = with_numbers(PAPER["vgg16"], epochs=3, batch_size=0, learning_rate=0.5)
+    assert (recipe.epochs, recipe.batch_size, recipe.optimizer.learning_rate) == (3, 256, 0.5)
+    same = with_numbers(PAPER["vgg16"], epochs=0, batch_size=0, learning_rate=0)
+    assert dataclasses.asdict(same) == dataclasses.asdict(PAPER["vgg16"])

@@ -1,17 +1,23 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from export.batches import KeptBatches
+from export.compute import CPU, Compute
 from export.errors import TrainingError
-from export.recipes import RECIPES, Affine
-from export.training import Normalize, Step, _batches, distort, train
+from export.recipes import SMALL, Recipe
+from export.runs import CHECKPOINT_FILE, CURVES_FILE, METRICS_FILE, Run
+from export.training import Step, freeze_except, train
 from models import ARCHITECTURES
 
-STILL = Affine(rotation_deg=0, translation=0, scale=0, shear_deg=0)
+RECIPE = dataclasses.replace(SMALL["lenet5"], epochs=3, batch_size=16)
+BFLOAT16 = Compute(device=torch.device("cpu"), autocast=torch.bfloat16)
 
 
-def stripes(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def stripes(count: int) -> tuple[Tensor, Tensor]:
     """Horizontal or vertical stripes with noise: a task that a network learns in moments."""
     random = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 2
@@ -21,89 +27,208 @@ def stripes(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return pixels, labels
 
 
-def fit(seed: int = 0) -> tuple[torch.nn.Module, list[Step]]:
+class Headed(nn.Module):
+    """LeNet-5 with dropout and a second head in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = ARCHITECTURES["lenet5"].build(num_classes=16)
+        self.norm = nn.BatchNorm1d(16)
+        self.dropout = nn.Dropout(0.2)
+        self.head = nn.Linear(16, 2)
+        self.auxiliary = nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = self.dropout(self.norm(self.body(x)))
+        return (self.head(x), self.auxiliary(x)) if self.training else self.head(x)
+
+
+def fit(
+    folder: Path,
+    seed: int = 0,
+    recipe: Recipe = RECIPE,
+    network: nn.Module | None = None,
+    compute: Compute = CPU,
+    stop_in: int | None = None,
+) -> tuple[nn.Module, list[Step], Run]:
+    """Train on stripes; Ctrl-C comes in the middle of the epoch *stop_in*."""
     torch.manual_seed(seed)
-    network = ARCHITECTURES["lenet5"].build(num_classes=2)
-    recipe = dataclasses.replace(RECIPES["lenet5"], epochs=2, batch_size=16)
+    network = network or Headed()
     steps: list[Step] = []
-    train(network, *stripes(128), recipe, seed, steps.append)
-    return network, steps
+
+    def report(step: Step) -> None:
+        steps.append(step)
+        if step.epoch == stop_in and step.done % 8 == 4:
+            raise KeyboardInterrupt
+
+    run = Run(folder, {"seed": seed})
+    batches = KeptBatches(*stripes(128), recipe, seed, compute)
+    train(network, batches, recipe, seed=seed, compute=compute, run=run, report=report)
+    return network, steps, run
 
 
-def test_learns_and_reports() -> None:
+def test_learns_and_reports(tmp_path: Path) -> None:
     """
     The loss falls, each step is reported, and the network is left in evaluation mode.
     """
-    network, steps = fit()
-    assert [step.done for step in steps] == list(range(1, 17))
-    assert {step.total for step in steps} == {16}
-    assert (steps[0].epoch, steps[-1].epoch) == (1, 2)
+    network, steps, _ = fit(tmp_path)
+    assert [step.done for step in steps] == list(range(1, 25))
+    assert {step.total for step in steps} == {24}
+    assert (steps[0].epoch, steps[-1].epoch) == (1, 3)
     assert steps[-1].loss < steps[0].loss
     assert steps[-1].accuracy > 0.9
     assert not network.training
 
 
-def test_same_seed_same_weights() -> None:
+def test_same_seed_same_weights(tmp_path: Path) -> None:
     """
     A training can be repeated; another seed gives another one.
     """
-    first, second, other = (fit(seed)[0].state_dict()["fc3.weight"] for seed in (0, 0, 1))
+    first, second, other = (
+        fit(tmp_path / name, seed)[0].state_dict()["head.weight"]
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 
 
-def test_loss_that_is_no_number() -> None:
+@pytest.mark.parametrize("averaging", [None, 0.9])
+def test_goes_on_after_a_kill_as_if_there_had_been_none(
+    tmp_path: Path, averaging: float | None
+) -> None:
+    """
+    A training that was stopped in its second epoch ends with the weights and the measurements of
+    one that was not.
+    """
+    recipe = dataclasses.replace(RECIPE, averaging=averaging)
+    whole, _, whole_run = fit(tmp_path / "whole", recipe=recipe)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", recipe=recipe, stop_in=2)
+    parts, steps, parts_run = fit(tmp_path / "parts", recipe=recipe)
+    assert steps[0].epoch == 2
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(weights, parts.state_dict()[name]), name
+    measured = [(epoch.epoch, epoch.loss, epoch.accuracy) for epoch in whole_run.epochs]
+    assert measured == [(epoch.epoch, epoch.loss, epoch.accuracy) for epoch in parts_run.epochs]
+
+
+def test_auxiliary_heads_learn_with_their_weight(tmp_path: Path) -> None:
+    """
+    The loss of a head for training counts as much as the recipe says; at 0 it learns nothing.
+    """
+    for weight, learns in ((0.3, True), (0.0, False)):
+        recipe = dataclasses.replace(
+            RECIPE,
+            auxiliary_weight=weight,
+            optimizer=dataclasses.replace(RECIPE.optimizer, weight_decay=0.0),
+        )
+        torch.manual_seed(0)
+        before = Headed().auxiliary.weight
+        after = fit(tmp_path / str(weight), recipe=recipe)[0].state_dict()["auxiliary.weight"]
+        assert torch.equal(before, after) != learns
+
+
+def test_averaged_weights_are_used(tmp_path: Path) -> None:
+    """
+    With an average that hardly moves, the network ends close to where it began.
+    """
+    torch.manual_seed(0)
+    before = Headed().state_dict()["head.weight"]
+    distance = {}
+    for averaging in (None, 0.999):
+        recipe = dataclasses.replace(RECIPE, averaging=averaging)
+        network, _, _ = fit(tmp_path / str(averaging), recipe=recipe)
+        distance[averaging] = (network.state_dict()["head.weight"] - before).norm()
+    assert distance[0.999] < distance[None] / 5
+
+
+def test_frozen_layers_stay(tmp_path: Path) -> None:
+    """
+    While only the head learns, weights and statistics of the body stay as they were.
+    """
+    torch.manual_seed(0)
+    network = Headed()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    freeze_except(network, {"head.weight", "head.bias"})
+    fit(tmp_path, network=network)
+    changed = {n for n, value in network.state_dict().items() if not torch.equal(value, before[n])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    """
+    Products in bfloat16 train float32 weights.
+    """
+    network, steps, _ = fit(tmp_path, compute=BFLOAT16)
+    assert steps[-1].accuracy > 0.9
+    assert {weights.dtype for weights in network.parameters()} == {torch.float32}
+
+
+def test_loss_that_is_no_number(tmp_path: Path) -> None:
     """
     A training that goes astray ends with an error, not with an artifact.
     """
-    network = ARCHITECTURES["lenet5"].build(num_classes=2)
-    recipe = dataclasses.replace(RECIPES["lenet5"], epochs=5, learning_rate=1e30)
+    wild = dataclasses.replace(RECIPE.optimizer, learning_rate=1e30)
+    recipe = dataclasses.replace(RECIPE, epochs=5, optimizer=wild)
     with pytest.raises(TrainingError, match="the loss became"):
-        train(network, *stripes(64), recipe, 0, lambda step: None)
+        fit(tmp_path, recipe=recipe)
 
 
-@pytest.mark.parametrize(
-    ("count", "sizes"), [(4, [4]), (8, [4, 4]), (9, [4, 5]), (10, [4, 4, 2]), (1, [1])]
-)
-def test_no_batch_of_one(count: int, sizes: list[int]) -> None:
+def test_clipped_gradients(tmp_path: Path) -> None:
     """
-    A single last image joins the batch before it, as batch norm needs two.
+    A rate that would throw the weights out is survived with clipped gradients.
     """
-    order = torch.arange(count)
-    batches = _batches(order, 4)
-    assert [len(batch) for batch in batches] == sizes
-    assert torch.equal(torch.cat(batches), order)
+    recipe = dataclasses.replace(
+        RECIPE,
+        optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=50.0),
+        gradient_clip=1e-4,
+    )
+    network, _, _ = fit(tmp_path, recipe=recipe)
+    assert network.state_dict()["head.weight"].abs().max() < 10
 
 
-def test_normalize() -> None:
+def test_folder_of_a_training(tmp_path: Path) -> None:
     """
-    Pixels become (pixel / 255 - mean) / std, channels first.
+    Measurements are on disk after each epoch, drawn at the end; the checkpoint goes once the
+    weights are kept elsewhere.
     """
-    images = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)
-    normalized = Normalize((0.2, 0.4), (0.5, 0.25))(images)
-    expected = torch.tensor([[[[-0.4], [0.0]], [[2.4], [0.0]]]])
-    assert torch.allclose(normalized, expected, atol=1e-6)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, stop_in=2)
+    header, row = (tmp_path / METRICS_FILE).read_text().splitlines()
+    assert header.startswith("epoch,seconds,learning_rate,loss,accuracy")
+    assert row.startswith("1,")
+    _, _, run = fit(tmp_path)
+    assert len((tmp_path / METRICS_FILE).read_text().splitlines()) == 4
+    assert run.draw("stripes") == tmp_path / CURVES_FILE
+    assert (tmp_path / CURVES_FILE).read_bytes().startswith(b"\x89PNG")
+    run.finish()
+    assert not (tmp_path / CHECKPOINT_FILE).exists()
 
 
-def test_no_distortion_changes_nothing() -> None:
+def test_checkpoint_of_another_training(tmp_path: Path) -> None:
     """
-    With every bound at zero the images stay as they are.
+    A checkpoint counts for the training that wrote it only.
     """
-    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    distorted = distort(images, STILL, torch.Generator().manual_seed(0))
-    assert torch.allclose(distorted, images, atol=1e-5)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, seed=0, stop_in=2)
+    _, steps, run = fit(tmp_path, seed=1)
+    assert steps[0].epoch == 1
+    assert [epoch.epoch for epoch in run.epochs] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("field", ["rotation_deg", "translation", "scale", "shear_deg"])
-def test_each_distortion_moves_each_image(field: str) -> None:
+def test_damaged_checkpoint(tmp_path: Path) -> None:
     """
-    Each bound has an effect, a different one on each image, and only black moves in.
+    A damaged checkpoint is named, with the way out.
     """
-    images = torch.zeros(2, 1, 16, 16)
-    images[:, :, 4:10, 5:11] = 1
-    affine = dataclasses.replace(STILL, **{field: 30 if "deg" in field else 0.3})
-    distorted = distort(images, affine, torch.Generator().manual_seed(1))
-    assert not torch.allclose(distorted[0], images[0], atol=0.01)
-    assert not torch.allclose(distorted[0], distorted[1], atol=0.01)
-    assert distorted.min() >= 0
-    assert distorted.max() <= 1 + 1e-5
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"half a file")
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt is damaged; delete it"):
+        fit(tmp_path)
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """
+    A training that could not keep its measurements does not begin.
+    """
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="cannot write"):
+        Run(tmp_path / "file" / "run", {})

@@ -1,0 +1,254 @@
+"""From settings to a trained network: images, recipe, first weights, training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import nn
+
+from artifact import manifest
+from export import data, measure, progress
+from export.augmentation import Normalize
+from export.batches import Batches, make_batches
+from export.compute import Compute, joined
+from export.errors import ExportError
+from export.evaluation import chunks
+from export.optimization import initialize_he
+from export.recipes import Recipe, recipe_for
+from export.recipes.changes import at_size, fine_tuning, with_numbers
+from export.runs import Run
+from export.settings import ExportSettings
+from export.subject import Subject
+from export.training import Watch, freeze_except, train
+from export.weights import PublicWeights, find_weights, head_names, load_into
+from models import ARCHITECTURES, drop_auxiliary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """
+    One training: what is fitted to what.
+
+    Attributes:
+        split: The images to fit to.
+        watched: Images to look at after each epoch, if any.
+    """
+
+    settings: ExportSettings
+    recipe: Recipe
+    data_set: data.DataSet
+    weights: PublicWeights | None
+    split: data.Split
+    watched: data.Split | None
+
+
+def prepare(settings: ExportSettings, console: Console) -> Task:
+    """
+    Find data, weights and recipe; tell *console* what was found.
+
+    Raises:
+        ExportError: If one of them is not to be had, or an image to measure on is damaged: told
+            before the training, not an hour later.
+    """
+    data_set = data.load(settings.data or "mnist5k")
+    console.print(
+        f"data {data_set.name}: {len(data_set.train)} to train, "
+        f"{len(data_set.validation)} to validate, {len(data_set.test)} to test"
+    )
+    weights = None
+    if settings.weights is not None:
+        weights = find_weights(settings.architecture, settings.weights, settings.labels)
+        console.print(f"weights {weights.source}")
+    recipe = choose_recipe(settings, data_set.name, weights)
+    validates = settings.validate_only
+    for _ in chunks(data_set.validation if validates else data_set.test, recipe.preprocessing):
+        pass
+    return Task(
+        settings=settings,
+        recipe=recipe,
+        data_set=data_set,
+        weights=weights,
+        split=data_set.train if validates else data_set.train + data_set.validation,
+        watched=data_set.validation if validates else None,
+    )
+
+
+def choose_recipe(
+    settings: ExportSettings, data_name: str, weights: PublicWeights | None
+) -> Recipe:
+    """
+    The recipe for the network and the data, with the user's own numbers in it.
+
+    Raises:
+        ExportError: If the network does not take images of the size that is asked for.
+    """
+    recipe = recipe_for(settings.architecture, data_name)
+    if weights is not None:
+        recipe = fine_tuning(recipe, weights.preprocessing, weights.mean, weights.std)
+    recipe = with_numbers(recipe, settings.epochs, settings.batch_size, settings.learning_rate)
+    smallest = ARCHITECTURES[settings.architecture].min_px
+    if settings.input_px and settings.input_px < smallest:
+        raise ExportError(
+            f"{settings.architecture} takes images of {smallest} x {smallest} pixels or more"
+        )
+    return at_size(recipe, settings.input_px or recipe.preprocessing.height)
+
+
+def fit(task: Task, console: Console) -> Subject | None:
+    """
+    Train the network of *task*; tell *console* how it goes.
+
+    Returns:
+        What to export; None with `validate_only`, and in processes that torchrun started beside
+        the first.
+
+    Raises:
+        ExportError: If the training goes astray, or the weights do not fit.
+    """
+    settings = task.settings
+    with joined(settings.device, settings.mixed_precision) as compute:
+        shown = console if compute.is_first else Console(quiet=True)
+        network = _network(task, shown).to(compute.device)
+        batches = make_batches(task.split, task.recipe, settings.seed, compute, settings.workers)
+        if settings.head_epochs:
+            head = head_names(settings.architecture)
+            _train(task, network, batches, compute, shown, only=head).finish()
+        run = _train(task, network, batches, compute, shown)
+    if not compute.is_first:
+        return None
+    if task.watched is not None:
+        accuracy, count = run.epochs[-1].validation_accuracy, len(task.watched)
+        console.print(f"accuracy {accuracy:.4f} on {count} validation images; no artifact written")
+        run.finish()
+        return None
+    network.cpu()
+    drop_auxiliary(network)
+    return _subject(task, network, run)
+
+
+def _network(task: Task, console: Console) -> nn.Module:
+    """Build the network; the same seed gives the same weights."""
+    name, seed = task.settings.architecture, task.settings.seed
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    network = ARCHITECTURES[name].build(num_classes=len(task.data_set.labels))
+    if task.recipe.initialization == "he":
+        initialize_he(network)
+    if task.weights is not None:
+        head = head_names(name)
+        load_into(network, task.weights.state, task.weights.source, new=head)
+        console.print(
+            f"new head for {len(task.data_set.labels)} classes: {', '.join(sorted(head))}"
+        )
+    return network
+
+
+def _train(
+    task: Task,
+    network: nn.Module,
+    batches: Batches,
+    compute: Compute,
+    console: Console,
+    only: Collection[str] | None = None,
+) -> Run:
+    """Train all of *network*, or the parameters *only*; returns the folder of the training."""
+    settings, recipe, name = task.settings, task.recipe, task.settings.model_name
+    if only is not None:
+        recipe, name = dataclasses.replace(recipe, epochs=settings.head_epochs), f"{name}-head"
+    run = Run(settings.runs / name, _identity(task, recipe, batches))
+    if run.epochs:
+        console.print(f"going on after epoch {len(run.epochs)} of {recipe.epochs}")
+    freeze_except(network, only)
+    try:
+        with progress.shown(console, recipe.epochs) as report:
+            train(
+                network,
+                batches,
+                recipe,
+                seed=settings.seed,
+                compute=compute,
+                run=run,
+                report=report,
+                watch=_watch(task, network, compute),
+            )
+    except KeyboardInterrupt:
+        if run.epochs:
+            console.print(f"the same command goes on after epoch {len(run.epochs)}")
+        raise
+    finally:
+        if compute.is_first:
+            run.draw(name)
+    freeze_except(network, None)
+    return run
+
+
+def _identity(task: Task, recipe: Recipe, batches: Batches) -> Mapping[str, object]:
+    """What a checkpoint must have been made with to go on from it."""
+    return {
+        "architecture": task.settings.architecture,
+        "recipe": dataclasses.asdict(recipe),
+        "data": task.data_set.name,
+        "images": len(task.split),
+        "labels": task.data_set.labels,
+        "weights": task.weights and (task.weights.source, task.weights.sha256),
+        "head_epochs": task.settings.head_epochs,
+        "seed": task.settings.seed,
+        "steps": batches.steps,
+    }
+
+
+def _watch(task: Task, network: nn.Module, compute: Compute) -> Watch | None:
+    if task.watched is None:
+        return None
+    spec = task.recipe.preprocessing
+    labels = torch.from_numpy(task.watched.labels)
+    normalize = Normalize(task.recipe.mean, task.recipe.std).to(compute.device)
+
+    def watch() -> tuple[float, float]:
+        assert task.watched is not None
+        with torch.inference_mode():
+            logits = torch.cat(
+                [
+                    network(normalize(torch.from_numpy(pixels).to(compute.device))).cpu()
+                    for pixels in chunks(task.watched, spec)
+                ]
+            )
+        return float(F.cross_entropy(logits, labels)), measure.accuracy(
+            logits.numpy(), task.watched.labels, top=1
+        )
+
+    return watch
+
+
+def _subject(task: Task, network: nn.Module, run: Run) -> Subject:
+    recipe, data_set, weights = task.recipe, task.data_set, task.weights
+    return Subject(
+        architecture=task.settings.architecture,
+        network=network,
+        labels=data_set.labels,
+        preprocessing=recipe.preprocessing,
+        mean=recipe.mean,
+        std=recipe.std,
+        training=manifest.Training(
+            data=data_set.name,
+            data_source=data_set.source,
+            images=len(task.split),
+            seed=task.settings.seed,
+            recipe=_recipe_record(recipe),
+        ),
+        weights=None if weights is None else weights.record(),
+        tests=((f"{data_set.name}, test part", data_set.test),),
+        calibration=data_set.train,
+        run=run,
+    )
+
+
+def _recipe_record(recipe: Recipe) -> dict[str, object]:
+    """The recipe as plain data; preprocessing and normalisation have places of their own."""
+    record = dataclasses.asdict(recipe)
+    return {key: record[key] for key in record if key not in ("preprocessing", "mean", "std")}

@@ -1,0 +1,85 @@
+"""From a recipe to what changes the weights: first weights, optimiser, schedule, average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.optim import SGD, Optimizer, RMSprop
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from export.recipes.recipe import Exponential, OneCycle, Recipe, RmsProp, Sgd, Steps
+
+
+def initialize_he(network: nn.Module) -> None:
+    """He's normal weights by fan-in (arXiv:1502.01852) and zero biases, in place."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def make_optimizer(network: nn.Module, chosen: Sgd | RmsProp) -> Optimizer:
+    """Make the optimiser of the parameters of *network* that may change."""
+    if isinstance(chosen, Sgd):
+        return SGD(
+            _decay_groups(network, chosen.weight_decay, chosen.decay_vectors),
+            chosen.learning_rate,
+            chosen.momentum,
+            nesterov=chosen.nesterov,
+        )
+    return RMSprop(
+        _decay_groups(network, chosen.weight_decay, decay_vectors=True),
+        chosen.learning_rate,
+        alpha=chosen.decay,
+        eps=chosen.epsilon,
+        momentum=chosen.momentum,
+    )
+
+
+def _decay_groups(
+    network: nn.Module, weight_decay: float, decay_vectors: bool
+) -> Iterator[dict[str, object]]:
+    """Weights decay; biases and other vectors only if the recipe says so."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    yield {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay}
+    yield {
+        "params": [p for p in parameters if p.ndim <= 1],
+        "weight_decay": weight_decay if decay_vectors else 0.0,
+    }
+
+
+def make_schedule(optimizer: Optimizer, recipe: Recipe, steps_per_epoch: int) -> LRScheduler:
+    """Make the schedule of the learning rate; it is stepped once after each batch."""
+    total, chosen = steps_per_epoch * recipe.epochs, recipe.schedule
+    if isinstance(chosen, OneCycle):
+        return OneCycleLR(optimizer, recipe.optimizer.learning_rate, total_steps=total)
+    if isinstance(chosen, Steps):
+        return LambdaLR(optimizer, lambda step: _steps_factor(chosen, step / total))
+    return LambdaLR(optimizer, lambda step: _exponential_factor(chosen, step // steps_per_epoch))
+
+
+def _steps_factor(schedule: Steps, progress: float) -> float:
+    return schedule.factor ** sum(progress >= share for share in schedule.after)
+
+
+def _exponential_factor(schedule: Exponential, epochs_done: int) -> float:
+    return schedule.factor ** (epochs_done // schedule.epochs)
+
+
+def make_average(network: nn.Module, decay: float | None) -> AveragedModel | None:
+    """A moving average of the weights and statistics of *network*."""
+    if decay is None:
+        return None
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+
+def use_average(network: nn.Module, average: AveragedModel | None) -> None:
+    """Put the averaged weights into *network*, where there are any."""
+    if average is not None:
+        with torch.no_grad():
+            network.load_state_dict(average.module.state_dict())

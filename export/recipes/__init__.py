@@ -1,0 +1,26 @@
+"""How each architecture is trained: frozen data, every number with its unit and source."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from export.recipes.paper import PAPER
+from export.recipes.recipe import Recipe
+from export.recipes.small import SMALL
+
+RecipeKind = Literal["paper", "small"]
+
+DIGITS = ("mnist5k", "hard5k", "mnist")
+"""Data sets that the small recipes were made for."""
+
+
+def recipe_for(architecture: str, data: str) -> Recipe:
+    """
+    The recipe of *architecture* for the data set *data*: the small one for digits, else the
+    paper's; LeNet-5's paper is about digits, so it has the small one only.
+    """
+    small = data.partition(":")[0] in DIGITS or architecture not in PAPER
+    return SMALL[architecture] if small else PAPER[architecture]
+
+
+__all__ = ["DIGITS", "PAPER", "SMALL", "Recipe", "RecipeKind", "recipe_for"]

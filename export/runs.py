@@ -1,0 +1,111 @@
+"""The folder of a training: what it measured so far, drawn and in numbers, and where to go on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from export.errors import TrainingError
+
+CHECKPOINT_FILE = "checkpoint.pt"
+METRICS_FILE = "metrics.csv"
+CURVES_FILE = "curves.png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """
+    What one epoch measured.
+
+    Attributes:
+        epoch: From 1.
+        seconds: It took.
+        learning_rate: At its end.
+        loss: Mean loss on the training images, as they were distorted.
+        accuracy: Share of them answered right.
+        validation_loss: Mean cross-entropy on the validation images, where they are watched.
+        validation_accuracy: Share of them answered right.
+    """
+
+    epoch: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    accuracy: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+
+class Run:
+    """
+    One training's folder.
+
+    Args:
+        folder: Made if it is not there.
+        identity: What makes this training the one that it is; a checkpoint of another one is
+            passed over.
+
+    Attributes:
+        epochs: Those that are finished.
+        state: What the last finished epoch left, if this training was begun before.
+
+    Raises:
+        TrainingError: If the folder cannot be made, or the checkpoint cannot be read.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
+        self.folder = folder
+        self.epochs: list[Epoch] = []
+        self.state: dict[str, Any] | None = None
+        text = json.dumps(identity, sort_keys=True, default=str)
+        self._identity = hashlib.sha256(text.encode()).hexdigest()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"cannot write {folder}: {error.strerror}") from error
+        if (folder / CHECKPOINT_FILE).exists():
+            self._load(folder / CHECKPOINT_FILE)
+
+    def _load(self, path: Path) -> None:
+        try:
+            saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            if saved["identity"] == self._identity:
+                self.epochs = [Epoch(**row) for row in saved["epochs"]]
+                self.state = saved["state"]
+        except Exception as error:  # torch's errors share no base class
+            raise TrainingError(f"{path} is damaged; delete it to start anew: {error}") from error
+
+    def save(self, epoch: Epoch, state: Mapping[str, Any]) -> None:
+        """Keep what *epoch* measured and the *state* to go on from."""
+        self.epochs.append(epoch)
+        rows = [asdict(row) for row in self.epochs]
+        path = self.folder / CHECKPOINT_FILE
+        half = path.with_suffix(".half")
+        torch.save({"identity": self._identity, "epochs": rows, "state": dict(state)}, half)
+        os.replace(half, path)
+        with (self.folder / METRICS_FILE).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def draw(self, title: str) -> Path | None:
+        """Draw loss and accuracy over the epochs; None if there are none yet."""
+        if not self.epochs:
+            return None
+        from export.curves import draw_curves  # matplotlib takes a second
+
+        path = self.folder / CURVES_FILE
+        draw_curves({title: self.epochs}, path)
+        return path
+
+    def finish(self) -> None:
+        """Delete the checkpoint, which may be large, once its weights are kept elsewhere."""
+        (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)

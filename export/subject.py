@@ -1,0 +1,45 @@
+"""What is exported: a network with all that the manifest tells of where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from artifact.manifest import Evaluation, Preprocessing, Training, Weights
+from export.data import Split
+from export.runs import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """
+    A network that is ready to be exported.
+
+    Attributes:
+        architecture: Its name in `models.ARCHITECTURES`.
+        network: In evaluation mode, on the CPU, without heads that exist for training only.
+        labels: Names of the classes.
+        preprocessing: From the bytes of an image to the network's pixels.
+        mean: Per channel, of pixels in `[0, 1]`.
+        std: Per channel, of pixels in `[0, 1]`.
+        training: What its weights were fitted to, if they were fitted here.
+        weights: What they began with, if not with random numbers.
+        published: What others measured of the very same weights.
+        tests: Images to measure it on, by the name of the data.
+        calibration: Images to find the ranges of int8 on.
+        run: The training's folder, whose checkpoint is no longer needed once this is exported.
+    """
+
+    architecture: str
+    network: nn.Module
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    training: Training | None = None
+    weights: Weights | None = None
+    published: tuple[Evaluation, ...] = ()
+    tests: tuple[tuple[str, Split], ...] = ()
+    calibration: Split | None = None
+    run: Run | None = None

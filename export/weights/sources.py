@@ -1,0 +1,239 @@
+"""Finds the weights that a text names, and what must be known to use them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchvision import models as torchvision_models
+from torchvision.models._api import Weights as TorchvisionEntry
+
+from artifact.manifest import Evaluation, Preprocessing, Weights
+from export.errors import WeightsError
+from export.importing.labels import read_labels
+from export.recipes import PAPER, SMALL
+
+IMAGENET_VALIDATION = "ImageNet-1K, validation part"
+IMAGENET_VALIDATION_IMAGES = 50_000
+
+_TORCHVISION_NAMES = {"alexnet_owt": "alexnet", "googlenet_tv": "googlenet"}
+"""Where torchvision's name is another one here."""
+
+_HALF = (0.5, 0.5, 0.5)
+
+_TIMM_PUBLISHED = {
+    "inception_v4.tf_in1k": (0.80144, 0.94982),
+    "inception_resnet_v2.tf_in1k": (0.80434, 0.95312),
+}
+"""Top-1 and top-5, from results/results-imagenet.csv of huggingface/pytorch-image-models."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PublicWeights:
+    """
+    Weights that others trained.
+
+    Attributes:
+        state: The state dict.
+        source: What they are and where they come from.
+        sha256: Of the file they were in, where there is one file.
+        labels: Names of the classes.
+        preprocessing: What they were evaluated with.
+        mean: Per channel, of pixels in `[0, 1]`.
+        std: Per channel, of pixels in `[0, 1]`.
+        evaluation: What was published of them.
+    """
+
+    state: Mapping[str, Tensor]
+    source: str
+    sha256: str | None
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    evaluation: Evaluation | None
+
+    def record(self) -> Weights:
+        """What the manifest tells of them."""
+        return Weights(source=self.source, sha256=self.sha256)
+
+
+def find_weights(architecture: str, text: str, labels: Path | None) -> PublicWeights:
+    """
+    Load the weights *text*: `torchvision[:ENTRY]`, `timm[:TAG]`, or a file with a state dict.
+
+    Downloads go to PyTorch's cache, and their hash is verified.
+
+    Args:
+        labels: Names of the classes, for a file; without it, a file of 1,000 classes has
+            ImageNet's.
+
+    Raises:
+        WeightsError: If there are no such weights, or they cannot be had.
+        DataError: If *labels* cannot be read.
+    """
+    kind, _, entry = text.partition(":")
+    if kind == "torchvision":
+        return _torchvision(architecture, entry or "DEFAULT")
+    if kind == "timm":
+        return _timm(architecture, entry)
+    return _file(architecture, Path(text), labels)
+
+
+def _torchvision(architecture: str, entry: str) -> PublicWeights:
+    weights = _torchvision_entry(architecture, entry)
+    if not weights.meta["categories"]:
+        raise WeightsError(f"torchvision's {entry} has no classifier")
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, map_location="cpu")
+    except Exception as error:  # urllib's, the system's, or a wrong hash
+        raise WeightsError(f"cannot download {weights.url}: {error}") from error
+    transform: Any = weights.transforms()
+    # torchvision's own networks turn their input into this for weights that came from TensorFlow.
+    from_tensorflow = architecture in ("googlenet_tv", "inception_v3")
+    return PublicWeights(
+        state=state,
+        source=f"torchvision {weights}, {weights.url}",
+        sha256=None,
+        labels=tuple(weights.meta["categories"]),
+        preprocessing=_preprocessing(
+            transform.resize_size[0], transform.crop_size[0], transform.interpolation.value
+        ),
+        mean=_HALF if from_tensorflow else tuple(transform.mean),
+        std=_HALF if from_tensorflow else tuple(transform.std),
+        evaluation=_torchvision_evaluation(weights),
+    )
+
+
+def _torchvision_entry(architecture: str, entry: str) -> TorchvisionEntry:
+    name = _TORCHVISION_NAMES.get(architecture, architecture)
+    renamed = {theirs: ours for ours, theirs in _TORCHVISION_NAMES.items()}
+    if architecture in renamed:
+        raise WeightsError(
+            f"torchvision's {architecture} is another network: export {renamed[architecture]}"
+        )
+    if architecture.endswith("_v1"):
+        raise WeightsError(
+            f"torchvision's weights are for the stride on the 3x3: export {architecture[:-3]}"
+        )
+    try:
+        entries = torchvision_models.get_model_weights(name)
+    except ValueError:
+        raise WeightsError(f"torchvision has no weights for {architecture}") from None
+    try:
+        return entries[entry]
+    except KeyError:
+        known = ", ".join(member.name for member in entries)
+        raise WeightsError(
+            f"torchvision has no entry {entry!r} for {architecture}: known are {known}"
+        ) from None
+
+
+def _torchvision_evaluation(weights: TorchvisionEntry) -> Evaluation | None:
+    metrics = weights.meta["_metrics"].get("ImageNet-1K", {})
+    top1, top5 = metrics.get("acc@1", math.nan), metrics.get("acc@5", math.nan)
+    if math.isnan(top1) or math.isnan(top5):
+        return None
+    return _published(top1 / 100, top5 / 100, f"published by torchvision: {weights.meta['recipe']}")
+
+
+def _timm(architecture: str, tag: str) -> PublicWeights:
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise WeightsError("weights of timm need the package timm: pip install timm") from None
+    name = f"{architecture}.{tag}" if tag else architecture
+    known = timm.list_pretrained(f"{architecture}.*")
+    if not known or (tag and name not in known):
+        raise WeightsError(f"timm has no {name}: known are {', '.join(known) or 'none'}")
+    try:
+        network = timm.create_model(name, pretrained=True)
+    except Exception as error:  # of the hub's client, of many kinds
+        raise WeightsError(f"cannot download timm's {name}: {error}") from error
+    found: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    name, size = f"{architecture}.{found['tag']}", found["input_size"][1]
+    top = _TIMM_PUBLISHED.get(name)
+    results = "published by timm: results/results-imagenet.csv of huggingface/pytorch-image-models"
+    return PublicWeights(
+        state=network.state_dict(),
+        source=f"timm {name}, https://huggingface.co/{found['hf_hub_id']}",
+        sha256=None,
+        labels=imagenet_labels(),
+        preprocessing=_preprocessing(
+            math.floor(size / found["crop_pct"]), size, found["interpolation"]
+        ),
+        mean=tuple(found["mean"]),
+        std=tuple(found["std"]),
+        evaluation=None if top is None else _published(*top, results),
+    )
+
+
+def _file(architecture: str, path: Path, labels: Path | None) -> PublicWeights:
+    from export.weights.loading import count_classes
+
+    try:
+        data = path.read_bytes()
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {error.strerror}") from error
+    except Exception as error:  # torch's errors for bytes that are no such file
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path} holds no state dict that is safe to load: {reason}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds no state dict: names of tensors, and nothing else")
+    classes = count_classes(architecture, state, path.name)
+    recipe = PAPER.get(architecture, SMALL[architecture])
+    return PublicWeights(
+        state=state,
+        source=path.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        labels=_labels(classes, labels),
+        preprocessing=recipe.preprocessing,
+        mean=recipe.mean,
+        std=recipe.std,
+        evaluation=None,
+    )
+
+
+def _labels(classes: int, path: Path | None) -> tuple[str, ...]:
+    names = imagenet_labels()
+    if path is not None:
+        names = read_labels(path)
+    elif classes != len(names):
+        names = tuple(f"class {index}" for index in range(classes))
+    if len(names) != classes:
+        raise WeightsError(f"{path} has {len(names)} labels, and the weights {classes} classes")
+    return names
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """ImageNet-1K's 1,000 classes, in the order of torchvision's and timm's weights."""
+    return tuple(torchvision_models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def _preprocessing(
+    resize_px: int, crop_px: int, interpolation: Literal["bilinear", "bicubic"]
+) -> Preprocessing:
+    return Preprocessing(
+        color="RGB",
+        resize_px=resize_px,
+        interpolation=interpolation,
+        crop_height_px=crop_px,
+        crop_width_px=crop_px,
+    )
+
+
+def _published(top1: float, top5: float, source: str) -> Evaluation:
+    return Evaluation(
+        data=IMAGENET_VALIDATION,
+        source=source,
+        images=IMAGENET_VALIDATION_IMAGES,
+        top1=round(top1, 6),
+        top5=round(top5, 6),
+    )

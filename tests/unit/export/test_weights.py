@@ -1,0 +1,232 @@
+import functools
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision import models as torchvision_models
+from torchvision.models import ResNet18_Weights, ResNet50_Weights
+
+from export.errors import DataError, WeightsError
+from export.weights import find_weights, head_names, load_into
+from export.weights.loading import count_classes
+from models import ARCHITECTURES
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Path, ThreadingHTTPServer]]:
+    """A folder that is served on this machine, and an empty cache of PyTorch's."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "cache"))
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    handler = functools.partial(Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    """Weights that torchvision's own ResNet-18 has, at random."""
+    torch.manual_seed(0)
+    return torchvision_models.resnet18().state_dict()
+
+
+def publish(
+    mirror: tuple[Path, ThreadingHTTPServer],
+    state: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    damaged: bool = False,
+) -> None:
+    """Let torchvision's entry for ResNet-18 point to the mirror."""
+    folder, server = mirror
+    path = folder / "weights"
+    torch.save(state, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    if damaged:
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    path = path.rename(folder / f"resnet18-{digest}.pth")
+    url = f"http://127.0.0.1:{server.server_port}/{path.name}"
+    monkeypatch.setattr(ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
+
+
+def test_torchvision_download(
+    mirror: tuple[Path, ThreadingHTTPServer],
+    state: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    An entry comes with its weights, preprocessing, labels, and its published accuracy.
+    """
+    publish(mirror, state, monkeypatch)
+    found = find_weights("resnet18", "torchvision:IMAGENET1K_V1", None)
+    network = ARCHITECTURES["resnet18"].build(num_classes=1000)
+    load_into(network, found.state, found.source)
+    assert torch.equal(network.state_dict()["fc.weight"], state["fc.weight"])
+    assert (found.preprocessing.resize_px, found.preprocessing.height) == (256, 224)
+    assert (found.mean[0], found.std[0]) == (0.485, 0.229)
+    assert (found.labels[0], found.labels[-1]) == ("tench", "toilet tissue")
+    assert found.evaluation is not None
+    assert (found.evaluation.top1, found.evaluation.top5) == (0.69758, 0.89078)
+    assert found.evaluation.images == 50_000
+    assert "torchvision" in found.evaluation.source
+    assert "IMAGENET1K_V1" in found.source
+
+
+def test_damaged_download(
+    mirror: tuple[Path, ThreadingHTTPServer],
+    state: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A file whose hash is not that of its name is refused.
+    """
+    publish(mirror, state, monkeypatch, damaged=True)
+    with pytest.raises(WeightsError, match="invalid hash value"):
+        find_weights("resnet18", "torchvision", None)
+
+
+def test_download_that_fails(
+    mirror: tuple[Path, ThreadingHTTPServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A download that fails names its address.
+    """
+    url = f"http://127.0.0.1:{mirror[1].server_port}/gone-00000000.pth"
+    monkeypatch.setattr(ResNet50_Weights.IMAGENET1K_V1.value, "url", url)
+    with pytest.raises(WeightsError, match=r"cannot download http.*gone.*404"):
+        find_weights("resnet50", "torchvision:IMAGENET1K_V1", None)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights", "message"),
+    [
+        ("alexnet", "torchvision", "is another network: export alexnet_owt"),
+        ("googlenet", "torchvision", "is another network: export googlenet_tv"),
+        ("resnet50_v1", "torchvision", "the stride on the 3x3: export resnet50"),
+        ("nin", "torchvision", "torchvision has no weights for nin"),
+        ("resnet50", "torchvision:V3", "known are IMAGENET1K_V1, IMAGENET1K_V2"),
+        ("vgg16", "torchvision:IMAGENET1K_FEATURES", "has no classifier"),
+        ("lenet5", "timm", "timm has no lenet5"),
+        ("inception_v4", "timm:tf_in22k", "known are inception_v4.tf_in1k"),
+        ("resnet18", "no/such/file.pth", "cannot read the weights no/such/file.pth"),
+    ],
+)
+def test_weights_that_there_are_not(architecture: str, weights: str, message: str) -> None:
+    """
+    Each mistake has an answer that helps.
+    """
+    with pytest.raises(WeightsError, match=message):
+        find_weights(architecture, weights, None)
+
+
+def test_file(tmp_path: Path) -> None:
+    """
+    A file needs its labels, unless it is of 1,000 classes; its hash is kept.
+    """
+    torch.save(ARCHITECTURES["resnet20"].build(num_classes=3).state_dict(), tmp_path / "w.pth")
+    (tmp_path / "labels.txt").write_text("cat\ndog\nfrog\n")
+    found = find_weights("resnet20", str(tmp_path / "w.pth"), tmp_path / "labels.txt")
+    assert found.labels == ("cat", "dog", "frog")
+    assert found.sha256 == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
+    assert found.source == "w.pth"
+    assert found.evaluation is None
+    found = find_weights("resnet20", str(tmp_path / "w.pth"), None)
+    assert found.labels == ("class 0", "class 1", "class 2")
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    with pytest.raises(WeightsError, match="2 labels, and the weights 3 classes"):
+        find_weights("resnet20", str(tmp_path / "w.pth"), tmp_path / "labels.txt")
+    with pytest.raises(DataError, match="cannot read the labels"):
+        find_weights("resnet20", str(tmp_path / "w.pth"), tmp_path / "none.txt")
+
+
+class Evil:
+    """What unpickles into a call."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("unpickled",)
+
+
+@pytest.mark.parametrize("content", [{"weights": Evil()}, [1, 2], {"epoch": 3}])
+def test_file_that_is_no_state_dict(
+    tmp_path: Path, content: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Nothing but names of tensors is loaded; code in a file is never run.
+    """
+    torch.save(content, tmp_path / "evil.pth")
+    with pytest.raises(WeightsError, match=r"evil\.pth holds no state dict"):
+        find_weights("resnet20", str(tmp_path / "evil.pth"), None)
+    assert "unpickled" not in capsys.readouterr().out
+
+
+def test_wrong_keys_and_shapes_are_named(state: dict[str, torch.Tensor]) -> None:
+    """
+    What does not fit is named, a few of each kind, and nothing is loaded.
+    """
+    network = ARCHITECTURES["resnet18"].build(num_classes=5)
+    before = network.state_dict()["conv1.weight"].clone()
+    changed = {("stem" + key if key.startswith("bn1") else key): t for key, t in state.items()}
+    with pytest.raises(WeightsError) as error:
+        load_into(network, changed, "weights.pth")
+    message = str(error.value)
+    assert message.startswith("weights.pth does not fit the network: missing: bn1.weight")
+    assert "unknown: stembn1.weight, stembn1.bias, stembn1.running_mean and 2 more" in message
+    assert "fc.weight [1000, 512], wanted [5, 512]" in message
+    assert torch.equal(network.state_dict()["conv1.weight"], before)
+
+
+def test_files_older_than_the_counter_of_batches(state: dict[str, torch.Tensor]) -> None:
+    """
+    Files from before PyTorch counted batches load.
+    """
+    old = {key: value for key, value in state.items() if "num_batches" not in key}
+    load_into(ARCHITECTURES["resnet18"].build(num_classes=1000), old, "old.pth")
+
+
+def test_weights_of_one_stride_do_not_become_the_other() -> None:
+    """
+    ResNet v1 and v1.5 have the same layers; their files tell them apart.
+    """
+    v1, later = (ARCHITECTURES[name].build(num_classes=2) for name in ("resnet50_v1", "resnet50"))
+    with pytest.raises(WeightsError, match="missing: stride_on_1x1"):
+        load_into(v1, later.state_dict(), "v1.5")
+    with pytest.raises(WeightsError, match="unknown: stride_on_1x1"):
+        load_into(later, v1.state_dict(), "v1")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_head(name: str) -> None:
+    """
+    The head is what depends on the number of classes: one layer, and one for each head that
+    exists for training only; in BN-NIN its batch norm, too.
+    """
+    layers = {"googlenet": 3, "googlenet_tv": 3, "inception_v3": 2, "bn_nin": 2}
+    assert len({key.rpartition(".")[0] for key in head_names(name)}) == layers.get(name, 1)
+    with torch.device("meta"):
+        state = ARCHITECTURES[name].build(num_classes=7).state_dict()
+    assert count_classes(name, state, "weights") == 7
+
+
+def test_new_head_keeps_the_body(state: dict[str, torch.Tensor]) -> None:
+    """
+    With a new head the rest is the file's, and the head is the network's own.
+    """
+    network = ARCHITECTURES["resnet18"].build(num_classes=4)
+    own = network.state_dict()["fc.weight"].clone()
+    load_into(network, state, "weights", new=head_names("resnet18"))
+    assert torch.equal(network.state_dict()["fc.weight"], own)
+    assert torch.equal(network.state_dict()["layer4.1.bn2.bias"], state["layer4.1.bn2.bias"])
