@@ -8,14 +8,20 @@ from keyword import iskeyword
 from typing import TextIO
 
 COMMANDS = {
-    "export": "train a network and write it as an artifact",
+    "export": "train a network, or take public weights, and write the artifact",
     "import": "make an artifact of an ONNX file that was trained elsewhere",
+    "describe": "show the layers of a network: sizes, receptive fields, parameters",
     "serve": "serve the models of a repository over gRPC",
     "classify": "ask a server for the classes of image files",
     "models": "list the models of a server",
 }
 
-_EXTRAS = {"export": "cpu,export", "import": "cpu,import", "serve": "cpu"}
+_EXTRAS = {
+    "export": "cpu,export",
+    "import": "cpu,import",
+    "describe": "cpu,export",
+    "serve": "cpu",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,110 @@
+"""Makes the rows of a table of the single operations that a reader found."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from export.describing.layers import LINEAR, WEIGHTED, WITH_CONSTANT, Extent, Layer, Window
+
+
+def make_rows(operations: Sequence[Layer]) -> tuple[Layer, ...]:
+    """
+    Make the rows of a table of single *operations*.
+
+    What reads one layer only, alone, and gives as many numbers goes into the row of that layer:
+    activations, dropout, flattening, and batch norms after convolutions. Each row gets a name of
+    its own, and its receptive field.
+    """
+    rows = _fold(operations)
+    names = Counter[str]()
+    named: list[Layer] = []
+    for row, field in zip(rows, _receptive_fields(rows), strict=True):
+        names[row.name] += 1
+        name = row.name if names[row.name] == 1 else f"{row.name}#{names[row.name]}"
+        named.append(dataclasses.replace(row, name=name, receptive_field_px=field))
+    return tuple(named)
+
+
+def _fold(operations: Sequence[Layer]) -> list[Layer]:
+    readers = Counter(place for operation in operations for place in operation.inputs)
+    rows: list[Layer] = []
+    row_of: list[int] = []
+    for operation in operations:
+        inputs = tuple(row_of[place] for place in operation.inputs)
+        if len(inputs) == 1 and readers[operation.inputs[0]] == 1:
+            (row,) = inputs
+            if _belongs_to(operation, rows[row]):
+                rows[row] = _merge(rows[row], operation)
+                row_of.append(row)
+                continue
+        row_of.append(len(rows))
+        rows.append(dataclasses.replace(operation, inputs=inputs))
+    return rows
+
+
+def _belongs_to(operation: Layer, row: Layer) -> bool:
+    """Whether *operation*, which reads nothing else, is no more than a remark on *row*."""
+    if operation.window or operation.kind in (LINEAR, "lrn"):
+        return False
+    flat = (math.prod(row.output_shape),)
+    if operation.output_shape not in (row.output_shape, flat):
+        return False
+    return (
+        not operation.parameters or row.kind in WEIGHTED or operation.kind in WITH_CONSTANT.values()
+    )
+
+
+def _merge(row: Layer, operation: Layer) -> Layer:
+    then = (*row.then, operation.kind)
+    if not operation.parameters or row.kind not in WEIGHTED:  # normalisation of the image
+        return dataclasses.replace(row, then=then)
+    return dataclasses.replace(
+        row,
+        then=then,
+        parameters=row.parameters + operation.parameters,
+        arithmetic=f"{row.arithmetic} + {operation.arithmetic}",
+    )
+
+
+def _receptive_fields(rows: Sequence[Layer]) -> Iterator[Extent | None]:
+    """
+    The receptive field of each row: of its inputs the largest, widened by its own window.
+
+    Source: Araujo, Norris, Sim. Computing Receptive Fields of Convolutional Neural Networks.
+    Distill, 2019.
+    """
+    seen: list[tuple[Extent, Extent] | None] = []  # field, and distance between two neighbours
+    for row in rows:
+        before = [seen[place] for place in row.inputs]
+        known = [view for view in before if view]
+        if not row.inputs:
+            seen.append(((1, 1), (1, 1)))
+        elif len(known) < len(before) or _sees_all(row, rows):
+            seen.append(None)
+        else:
+            field = tuple(map(max, *(view[0] for view in known), (1, 1)))
+            jump = tuple(map(max, *(view[1] for view in known), (1, 1)))
+            seen.append(_widen(field, jump, row.window) if row.window else (field, jump))
+        yield seen[-1] and seen[-1][0]
+
+
+def _sees_all(row: Layer, rows: Sequence[Layer]) -> bool:
+    """Whether each number depends on the whole input: linear layers, pooling of whole maps."""
+    if row.kind == LINEAR or len(row.output_shape) < 3:
+        return True
+    if row.window is None or max(row.output_shape[-2:]) > 1:
+        return False
+    sizes = rows[row.inputs[0]].output_shape[-2:]
+    return all(kernel >= size for kernel, size in zip(row.window.kernel[-2:], sizes, strict=True))
+
+
+def _widen(field: Extent, jump: Extent, window: Window) -> tuple[Extent, Extent]:
+    """Field and jump after *window*, of which height and width come last."""
+    kernel, stride, dilation = window.kernel[-2:], window.stride[-2:], window.dilation[-2:]
+    wider = tuple(
+        f + d * (k - 1) * j for f, j, k, d in zip(field, jump, kernel, dilation, strict=True)
+    )
+    return wider, tuple(j * s for j, s in zip(jump, stride, strict=True))

@@ -1,0 +1,39 @@
+"""Everything that `convoy describe` can be told. Light: importing it loads no PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
+
+
+class DescribeSettings(BaseSettings):
+    """
+    Show the layers of a network: sizes, receptive fields, parameters, multiply-accumulates.
+
+    NAME is an architecture, such as resnet50; else a path: an artifact's folder, a model's folder
+    (its newest version) or an ONNX file; else a model of the model repository.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_prefix="CONVOY_",
+        cli_kebab_case=True,
+        cli_prog_name="convoy describe",
+        cli_shortcuts={"print-json": "json"},
+    )
+
+    name: CliPositionalArg[str] = Field(description="Architecture, path, or name of a model.")
+    classes: int | None = Field(
+        None, ge=1, description="Of an architecture; what it was made for if it is not given."
+    )
+    input_px: int | None = Field(
+        None,
+        ge=1,
+        description="Side of the square image; what the architecture was made for if it is not "
+        "given. Also for an ONNX file that takes any size.",
+    )
+    model_repository: Path = Field(Path("model_repository"), description="Where artifacts are.")
+    print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
+    graph: Path | None = Field(None, description="Draw the layers into this PNG or SVG file.")

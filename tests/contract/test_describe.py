@@ -1,0 +1,161 @@
+"""`convoy describe`, as a person would type it: architectures, artifacts, files, mistakes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from convoy.__main__ import main
+from tests import foreign
+
+LENET5 = {"parameters": 61_706, "macs": 416_520, "convolutions": 2, "linear_layers": 3, "depth": 5}
+
+
+def described(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """What the command gives a program."""
+    assert main(["describe", *arguments, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def costs(layers: list[dict[str, Any]]) -> list[tuple[object, ...]]:
+    """What convolutions and linear layers are, and cost."""
+    keys = ("name", "output_shape", "window", "receptive_field_px", "arithmetic", "macs")
+    return [tuple(layer[key] for key in keys) for layer in layers if layer["parameters"]]
+
+
+@pytest.fixture
+def lenet_folder(lenet_repository: Path) -> Path:
+    """An artifact."""
+    return lenet_repository / "lenet5" / "1"
+
+
+def test_artifact_is_its_architecture(
+    lenet_repository: Path, lenet_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Network, artifact, the model's folder and the graph alone are told to be the same.
+    """
+    pytest.importorskip("torch", reason="architectures need PyTorch")
+    network = described(capsys, "lenet5")
+    assert LENET5.items() < network.items()
+    for place in (lenet_folder, lenet_folder.parent, lenet_folder / "model.onnx"):
+        artifact = described(capsys, str(place))
+        assert (artifact["name"], artifact["trained_parameters"]) == ("lenet5 version 1", 61_706)
+        assert LENET5.items() < artifact.items()
+        assert costs(artifact["layers"]) == costs(network["layers"])
+
+
+def test_classes_and_size(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    An architecture can be described for other classes and images than it was made for.
+    """
+    pytest.importorskip("torch", reason="architectures need PyTorch")
+    (first, *_, last) = described(capsys, "resnet18", "--classes", "7", "--input-px", "64")[
+        "layers"
+    ]
+    assert first["output_shape"] == [3, 64, 64]
+    assert (last["output_shape"], last["arithmetic"]) == ([7], "(512 + 1) * 7")
+
+
+def test_model_of_the_repository(
+    lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A name that is no architecture's is a model's, and its newest version is described.
+    """
+    for version in ("2", "10"):
+        folder = tmp_path / "digits" / version
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").symlink_to(lenet_folder / "model.onnx")
+        text = (lenet_folder / "manifest.json").read_text(encoding="utf-8")
+        text = text.replace('"version": 1,', f'"version": {version},')
+        (folder / "manifest.json").write_text(text, encoding="utf-8")
+    found = described(capsys, "digits", "--model-repository", str(tmp_path))
+    assert found["name"] == "lenet5 version 10"
+
+
+def test_file_from_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    An ONNX file of any size is described for the size that is given.
+    """
+    path = foreign.made(tmp_path, sides=("height", "width"), layout="NHWC")
+    found = described(capsys, str(path), "--input-px", "20")
+    assert (found["name"], found["trained_parameters"]) == (path.name, None)
+    assert found["layers"][0]["output_shape"] == [3, 20, 20]
+
+
+def test_table_and_drawing(
+    lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    People get one line per layer, whole in a pipe, and a drawing if they want one.
+    """
+    pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
+    assert main(["describe", str(lenet_folder), "--graph", str(tmp_path / "net.png")]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "conv2 conv+tanh 16x10x10 5x5 s1 p0 14 (5*5*6 + 1) * 16 = 2,416 240,000" in lines
+    assert "parameters 61,706" in lines
+    with Image.open(tmp_path / "net.png") as image:
+        assert image.width < image.height < 2_000
+
+
+def test_artifacts_need_no_pytorch(lenet_repository: Path, lenet_folder: Path) -> None:
+    """
+    By path or by name, an artifact is described where PyTorch is not installed.
+    """
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from convoy.__main__ import main\n"
+        "sys.exit(main(['describe', *sys.argv[1:]]))"
+    )
+    for arguments in ([lenet_folder], ["lenet5", "--model-repository", lenet_repository]):
+        command = [sys.executable, "-c", script, *map(str, arguments), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert LENET5.items() < json.loads(done.stdout).items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "unknown network 'nothing': architectures are lenet5, "),
+        (["none/here"], "none/here: no ONNX file, artifact or folder of versions"),
+        (["none.onnx"], "none.onnx: no ONNX file"),
+        (["resnet18", "--input-px", "8"], "resnet18 needs at least 32 px, not 8"),
+        (["lenet5", "--input-px", "40"], "the network takes no image of 1x40x40"),
+        (["lenet5", "--graph", "net.gif"], "net.gif: a drawing is a file *.png or *.svg"),
+        (["ARTIFACT", "--classes", "3"], "has its classes and its input"),
+        (["ANY_SIZE"], "takes images of any size"),
+        (["DAMAGED"], "is no ONNX file, or damaged"),
+    ],
+)
+def test_mistakes(
+    tmp_path: Path,
+    lenet_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    """
+    What cannot be described is one line and exit code 1.
+    """
+    pytest.importorskip("torch", reason="architectures need PyTorch")
+    (tmp_path / "damaged.onnx").write_bytes(b"\x08nonsense")
+    places = {
+        "ARTIFACT": lenet_folder,
+        "ANY_SIZE": foreign.made(tmp_path, sides=("height", "width")),
+        "DAMAGED": tmp_path / "damaged.onnx",
+    }
+    name, *options = arguments
+    assert main(["describe", str(places.get(name, name)), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("convoy describe: ")
+    assert message in error
+    assert error.count("\n") == 1

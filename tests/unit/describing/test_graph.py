@@ -1,0 +1,197 @@
+"""ONNX graphs become layers, without PyTorch: our artifacts, and what other exporters write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from artifact.manifest import InputTensor
+from export import cost
+from export.describing.graph import read_graph
+from export.describing.layers import Layer, Window
+from export.describing.rows import make_rows
+from export.errors import GraphError
+from tests import foreign
+
+IMAGE = InputTensor(name="x", dtype="float32", layout="NCHW", channels=3, height=16, width=16)
+
+
+def zeros(*shape: int) -> npt.NDArray[np.float32]:
+    return np.zeros(shape, np.float32)
+
+
+def rows_of(
+    nodes: list[NodeProto], constants: dict[str, npt.NDArray[np.generic]]
+) -> tuple[Layer, ...]:
+    """The rows of a graph from `x` to `y`, without that of the image."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 16, 16])],
+        [onnx.ValueInfoProto(name="y")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return make_rows(read_graph(model, IMAGE))[1:]
+
+
+def test_lenet5(lenet_repository: Path) -> None:
+    """
+    The artifact has the table of the network: the same names, sizes, fields and arithmetic.
+    """
+    path = lenet_repository / "lenet5" / "1" / "model.onnx"
+    tensor = InputTensor(
+        name="image", dtype="uint8", layout="NHWC", channels=1, height=32, width=32
+    )
+    rows = make_rows(read_graph(onnx.load(path), tensor))
+    assert [
+        (
+            row.name,
+            "+".join((row.kind, *row.then)),
+            row.output_shape,
+            row.window and (row.window.kernel[0], row.window.stride[0], row.window.padding[0]),
+            row.receptive_field_px and row.receptive_field_px[0],
+            row.parameters,
+            row.arithmetic,
+            row.macs,
+        )
+        for row in rows
+    ] == [
+        ("image", "input+transpose+scale+shift", (1, 32, 32), None, 1, 0, "", 0),
+        ("conv1", "conv+tanh", (6, 28, 28), (5, 1, 0), 5, 156, "(5*5*1 + 1) * 6", 117_600),
+        ("avg_pool", "avg pool", (6, 14, 14), (2, 2, 0), 6, 0, "", 0),
+        ("conv2", "conv+tanh", (16, 10, 10), (5, 1, 0), 14, 2_416, "(5*5*6 + 1) * 16", 240_000),
+        ("avg_pool#2", "avg pool+flatten", (16, 5, 5), (2, 2, 0), 16, 0, "", 0),
+        ("fc1", "linear+tanh", (120,), None, None, 48_120, "(400 + 1) * 120", 48_000),
+        ("fc2", "linear+tanh", (84,), None, None, 10_164, "(120 + 1) * 84", 10_080),
+        ("fc3", "linear+softmax", (10,), None, None, 850, "(84 + 1) * 10", 840),
+    ]
+
+
+def test_costs_are_those_of_an_import(tmp_path: Path) -> None:
+    """
+    MACs and parameters are what `convoy import` counts, outputs of every kind or not.
+    """
+    model = foreign.classifier(outputs=("logits", "box", "total"))
+    path = foreign.save(model, tmp_path / "net.onnx")
+    weights = cost.count_weights(model.graph)
+    macs = cost.count_graph_macs(path, zeros(1, 3, foreign.SIDE, foreign.SIDE))
+    tensor = IMAGE.model_copy(update={"name": "pixels", "height": 8, "width": 8})
+    rows = make_rows(read_graph(model, tensor))
+    assert sum(row.macs for row in rows) == macs
+    assert sum(row.parameters for row in rows) == weights
+    assert all((eval(row.arithmetic) if row.arithmetic else 0) == row.parameters for row in rows)
+
+
+def test_residual_in_any_order() -> None:
+    """
+    A shortcut by slicing has its stride; nodes may stand before those whose values they read.
+    """
+    rows = rows_of(
+        [
+            helper.make_node("Add", ["convolved", "every_second"], ["y"]),
+            helper.make_node("Conv", ["x", "w"], ["convolved"], "/conv/Conv", strides=[2, 2]),
+            helper.make_node("Slice", ["x", "begin", "end", "axes", "step"], ["every_second"]),
+        ],
+        {
+            "w": zeros(3, 3, 1, 1),
+            **{"begin": np.array([0, 0]), "end": np.array([16, 16])},
+            **{"axes": np.array([-2, -1]), "step": np.array([2, 2])},
+        },
+    )
+    found = {row.kind: row for row in rows}
+    assert found["slice"].window == found["conv"].window == Window((1, 1), (2, 2))
+    assert found["conv"].name == "/conv/Conv"
+    assert found["add"].output_shape == (3, 8, 8)
+    assert {rows[place - 1].kind for place in found["add"].inputs} == {"conv", "slice"}
+
+
+def test_padding_by_name() -> None:
+    """
+    Groups are divided, and `SAME_UPPER` is the padding that it makes on the upper side.
+    """
+    (row,) = rows_of(
+        [helper.make_node("Conv", ["x", "w", "b"], ["y"], auto_pad="SAME_UPPER", group=3)],
+        {"w": zeros(6, 1, 4, 5), "b": zeros(6)},
+    )
+    assert row.window == Window((4, 5), (1, 1), (1, 2))
+    assert (row.parameters, row.arithmetic) == (126, "(4*5*3/3 + 1) * 6")
+    assert row.output_shape == (6, 16, 16)
+
+
+def test_bias_apart_and_computed_shape() -> None:
+    """
+    A matrix product and its bias are one row; what computes a shape is no layer.
+    """
+    rows = rows_of(
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[2, 3]),
+            helper.make_node("Shape", ["x"], ["shape"]),
+            helper.make_node("Gather", ["shape", "zero"], ["count"]),
+            helper.make_node("Concat", ["count", "rest"], ["flat"], axis=0),
+            helper.make_node("Reshape", ["mean", "flat"], ["features"]),
+            helper.make_node("MatMul", ["features", "w"], ["product"]),
+            helper.make_node("Add", ["product", "b"], ["y"]),
+        ],
+        {"w": zeros(3, 5), "b": zeros(5), "zero": np.array([0]), "rest": np.array([-1])},
+    )
+    mean, linear = rows
+    assert (mean.kind, mean.then, mean.window) == (
+        "global avg pool",
+        ("flatten",),
+        Window((16, 16), (16, 16)),
+    )
+    assert (linear.kind, linear.then, linear.macs) == ("linear", ("shift",), 15)
+    assert (linear.arithmetic, linear.parameters) == ("3*5 + 5", 20)
+
+
+def test_batch_norm() -> None:
+    """
+    A batch norm that was not folded counts scale and shift, not the statistics.
+    """
+    rows = rows_of(
+        [
+            helper.make_node("Conv", ["x", "w"], ["convolved"]),
+            helper.make_node("BatchNormalization", ["convolved", *"smvs"], ["normal"]),
+            helper.make_node("GlobalMaxPool", ["normal"], ["y"]),
+        ],
+        {"w": zeros(4, 3, 3, 3), **{name: zeros(4) for name in "smv"}},
+    )
+    convolution, pool = rows
+    assert (convolution.then, convolution.arithmetic) == (("bn",), "3*3*3*4 + 2*4")
+    assert (pool.kind, pool.receptive_field_px) == ("global max pool", None)
+
+
+def test_quantised_weights() -> None:
+    """
+    Weights kept as bytes are the weights of their layer; writing numbers otherwise is no layer.
+    """
+    rows = rows_of(
+        [
+            helper.make_node("DequantizeLinear", ["bytes", "scale"], ["w"]),
+            helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["quantised"]),
+            helper.make_node("DequantizeLinear", ["quantised", "scale", "zero"], ["image"]),
+            helper.make_node("Conv", ["image", "w"], ["y"]),
+        ],
+        {
+            "bytes": np.zeros((4, 3, 3, 3), np.int8),
+            "scale": np.array(0.1, np.float32),
+            "zero": np.array(128, np.uint8),
+        },
+    )
+    assert [(row.kind, row.parameters, row.inputs) for row in rows] == [("conv", 108, (0,))]
+
+
+def test_graph_that_does_not_run() -> None:
+    """
+    What ONNX Runtime has against a graph is told in one line.
+    """
+    with pytest.raises(GraphError, match="the graph does not run: ") as raised:
+        rows_of([helper.make_node("Conv", ["x", "w"], ["y"])], {"w": zeros(4, 5, 3, 3)})
+    assert "\n" not in str(raised.value)
