@@ -242,7 +242,10 @@ def _subject(task: Task, network: nn.Module, run: Run) -> Subject:
             recipe=_recipe_record(recipe),
         ),
         weights=None if weights is None else weights.record(),
-        tests=((f"{data_set.name}, test part", data_set.test),),
+        tests=tuple(
+            (f"{name}, test part", split)
+            for name, split in {data_set.name: data_set.test, **data_set.extra_tests}.items()
+        ),
         calibration=data_set.train,
         run=run,
     )

@@ -31,7 +31,7 @@ class ExportSettings(BaseSettings):
         None,
         description="Images to train on: mnist5k (if neither this nor --weights is given), hard5k, "
         "mnist, cifar10, imagenette or imagenet, each with :FOLDER if it lies elsewhere than in "
-        "data/, or folder:PATH with one folder per class.",
+        "data/, or folder:PATH with one folder per class, or with such folders in train and val.",
     )
     weights: str | None = Field(
         None,

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from artifact.preprocess import to_input
-from export.data import IMAGE_SUFFIXES, Split
+from export.data.folders import IMAGE_SUFFIXES
+from export.data.split import Split
 from export.errors import DataError, GraphError, ProofError
 from export.importing.outputs import Run
 from export.importing.reading import one_line

@@ -1,11 +1,10 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from artifact.manifest import Preprocessing
 from export import data
+from export.data import Split
 from export.errors import DataError
 from tests.images import encode
 
@@ -48,6 +47,32 @@ def test_images_are_the_digits(digits: data.DataSet) -> None:
     assert 0.12 < pixels.mean() / 255 < 0.14
 
 
+def test_chosen(digits: data.DataSet) -> None:
+    """
+    Images can be taken out in any order, each with its label.
+    """
+    chosen = digits.test.part(np.array([5, 3]))
+    assert list(chosen.sources) == [digits.test.image(5), digits.test.image(3)]
+    assert chosen.labels.tolist() == digits.test.labels[[5, 3]].tolist()
+
+
+def test_decoded(digits: data.DataSet) -> None:
+    """
+    One image can be decoded at its own size, in the colours that a network wants.
+    """
+    spec = Preprocessing(color="RGB", resize_px=64, crop_height_px=64, crop_width_px=64)
+    image = digits.test.decoded(0, spec)
+    assert (image.mode, image.size) == ("RGB", (28, 28))
+
+
+def test_what_cannot_be_decoded_is_named() -> None:
+    """
+    An image that lies in memory is named by its place.
+    """
+    with pytest.raises(DataError, match="image 1: the bytes are not"):
+        Split([encode(Image.new("L", (1, 1))), b"nope"], np.zeros(2, np.int64)).decoded(1, DIGIT)
+
+
 def test_joined(digits: data.DataSet) -> None:
     """
     Parts can be joined, each image keeping its label.
@@ -58,97 +83,7 @@ def test_joined(digits: data.DataSet) -> None:
     assert joined.labels[500] == digits.test.labels[0]
 
 
-def make_folder(root: Path, **counts: int) -> Path:
-    """A folder with so many images in each class."""
-    for name, count in counts.items():
-        (root / name).mkdir()
-        for index in range(count):
-            image = Image.new("L", (28, 28), index)
-            (root / name / f"{index:03}.png").write_bytes(encode(image))
-    return root
-
-
-def test_folder(tmp_path: Path) -> None:
-    """
-    Each sub-folder is a class; images are read when they are asked for.
-    """
-    loaded = data.load(f"folder:{make_folder(tmp_path, cat=20, dog=10)}")
-    assert loaded.labels == ("cat", "dog")
-    assert [len(p) for p in (loaded.train, loaded.validation, loaded.test)] == [21, 3, 6]
-    assert loaded.train.pixels(DIGIT).shape == (21, 28, 28, 1)
-
-
-@pytest.mark.parametrize(
-    ("counts", "message"),
-    [
-        ({}, "at least two sub-folders"),
-        ({"cat": 10}, "at least two sub-folders"),
-        ({"cat": 10, "dog": 0}, "dog holds 0 images"),
-        ({"cat": 9, "dog": 10}, "cat holds 9 images"),
-    ],
-)
-def test_folder_without_images(tmp_path: Path, counts: dict[str, int], message: str) -> None:
-    """
-    A folder with too little in it is refused, and says where.
-    """
-    with pytest.raises(DataError, match=message):
-        data.load(f"folder:{make_folder(tmp_path, **counts)}")
-
-
-def test_more_images_leave_the_others_where_they_were(tmp_path: Path) -> None:
-    """
-    A test image of a folder stays one when images join it, but for one a class at most.
-    """
-    make_folder(tmp_path, cat=50, dog=50)
-    before = set(data.load(f"folder:{tmp_path}").test.sources)
-    for index in range(50, 53):
-        (tmp_path / "cat" / f"{index}.png").write_bytes(encode(Image.new("L", (28, 28))))
-    after = set(data.load(f"folder:{tmp_path}").test.sources)
-    assert len(before - after) <= 3
-
-
-def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
-    """
-    Hidden files and folders, and folders in a class, are not taken for images.
-    """
-    make_folder(tmp_path, cat=10, dog=10)
-    (tmp_path / ".ipynb_checkpoints").mkdir()
-    (tmp_path / "cat" / "._000.png").write_bytes(b"a Mac was here")
-    (tmp_path / "cat" / "folder.png").mkdir()
-    (tmp_path / "cat" / "notes.txt").touch()
-    loaded = data.load(f"folder:{tmp_path}")
-    assert sum(map(len, (loaded.train, loaded.validation, loaded.test))) == 20
-    assert loaded.name == f"folder:{tmp_path.name}"
-
-
-def test_folder_of_parts(tmp_path: Path) -> None:
-    """
-    The parts of a data set are not taken for its classes.
-    """
-    with pytest.raises(DataError, match="parts, not classes"):
-        data.load(f"folder:{make_folder(tmp_path, train=10, val=10)}")
-
-
-def test_folder_that_is_not_there(tmp_path: Path) -> None:
-    """
-    A folder that cannot be read is named.
-    """
-    with pytest.raises(DataError, match="nowhere"):
-        data.load(f"folder:{tmp_path / 'nowhere'}")
-
-
-def test_damaged_image_is_named(tmp_path: Path) -> None:
-    """
-    An image that cannot be decoded is named by its file.
-    """
-    make_folder(tmp_path, cat=10, dog=10)
-    for path in (tmp_path / "dog").iterdir():
-        path.write_bytes(b"nope")
-    with pytest.raises(DataError, match=r"dog/\d+\.png: the bytes are not"):
-        data.load(f"folder:{tmp_path}").train.pixels(DIGIT)
-
-
-@pytest.mark.parametrize("name", ["", "mnist", "folder:", "folder"])
+@pytest.mark.parametrize("name", ["", "mnist:", "mnist5k:data", "folder:", "folder", "cifar"])
 def test_unknown(name: str) -> None:
     """
     A name that is no data set is refused with those that are.

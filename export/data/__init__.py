@@ -1,0 +1,51 @@
+"""Data sets: encoded images with labels, in three disjoint parts.
+
+Images stay encoded until `artifact.preprocess` decodes them, so that training and evaluation
+see exactly what a server makes of the same bytes. A data set is named by one text:
+
+* `mnist5k`: 5,000 digits that need no download;
+* `hard5k`: the same digits in colour, scaled and moved, on cluttered and noisy grounds;
+* `folder:PATH`: a folder with one sub-folder of images per class, or with such folders as its
+  sub-folders `train` and `val`;
+* `mnist`, `cifar10`, `imagenette`, `imagenet`: torchvision's, in the folder `data`; `NAME:FOLDER`
+  names another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from export.data.digits import load_digits
+from export.data.folders import IMAGE_SUFFIXES, load_folder
+from export.data.hard_digits import load_hard_digits
+from export.data.split import DataSet, Split
+from export.data.torchvision_sets import TORCHVISION_SETS, load_torchvision_set
+from export.errors import DataError
+
+DEFAULT_FOLDER = Path("data")
+"""Where torchvision's sets are, and go when they are downloaded."""
+
+_EMBEDDED = {"mnist5k": load_digits, "hard5k": load_hard_digits}
+
+
+def load(name: str) -> DataSet:
+    """
+    Load the data set *name*; one of torchvision's is downloaded if it is missing and can be.
+
+    Raises:
+        DataError: If there is no such data set, it is not to be had, or it lacks images.
+    """
+    kind, colon, path = name.partition(":")
+    if name in _EMBEDDED:
+        return _EMBEDDED[name]()
+    if kind == "folder" and path:
+        return load_folder(Path(path))
+    if kind in TORCHVISION_SETS and (path or not colon):
+        return load_torchvision_set(kind, Path(path) if path else DEFAULT_FOLDER)
+    raise DataError(
+        f"unknown data set {name!r}: known are {', '.join(_EMBEDDED)}, folder:PATH, and "
+        f"{', '.join(TORCHVISION_SETS)}, each with :FOLDER if it is not in {DEFAULT_FOLDER}"
+    )
+
+
+__all__ = ["DEFAULT_FOLDER", "IMAGE_SUFFIXES", "DataSet", "Split", "load"]

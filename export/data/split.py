@@ -1,0 +1,144 @@
+"""A part of a data set, and what the parts together are."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from artifact.errors import ImageError
+from artifact.manifest import Preprocessing
+from artifact.preprocess import decode, preprocess
+from export.errors import DataError
+
+SPLIT_SEED = 0
+"""Of each split that is drawn. Fixed: a test image stays a test image for good."""
+
+TEST_SHARE = 0.2
+VALIDATION_SHARE = 0.1
+"""Parts of each class, where a data set does not come in parts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """
+    A part of a data set.
+
+    Attributes:
+        sources: Each image's encoded bytes, or the file that holds them.
+        labels: Class index of each image: int64 `[N]`.
+    """
+
+    sources: Sequence[bytes | Path]
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __add__(self, other: Split) -> Split:
+        return Split([*self.sources, *other.sources], np.concatenate([self.labels, other.labels]))
+
+    def part(self, indices: Iterable[int]) -> Split:
+        """The images at *indices*, in this order."""
+        chosen = list(indices)
+        return Split([self.sources[index] for index in chosen], self.labels[chosen])
+
+    def image(self, index: int) -> bytes:
+        """
+        Encoded bytes of one image.
+
+        Raises:
+            DataError: If its file cannot be read.
+        """
+        source = self.sources[index]
+        if isinstance(source, bytes):
+            return source
+        try:
+            return source.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read {source}: {error.strerror}") from error
+
+    def decoded(self, index: int, spec: Preprocessing) -> Image.Image:
+        """
+        Decode one image: grey or RGB as *spec* wants it, of its own size.
+
+        Raises:
+            DataError: If it cannot be read or decoded; names it.
+        """
+        try:
+            return decode(self.image(index), spec)
+        except ImageError as error:
+            raise DataError(f"{self._name(index)}: {error}") from error
+
+    def pixels(self, spec: Preprocessing) -> npt.NDArray[np.uint8]:
+        """
+        Decode every image, all of them into memory: uint8 `[N, H, W, C]`.
+
+        Raises:
+            DataError: If an image cannot be read or decoded; names it.
+        """
+        pixels = np.empty((len(self), spec.height, spec.width, spec.channels), np.uint8)
+        for index in range(len(self)):
+            try:
+                pixels[index] = preprocess(self.image(index), spec)
+            except ImageError as error:
+                raise DataError(f"{self._name(index)}: {error}") from error
+        return pixels
+
+    def _name(self, index: int) -> str:
+        source = self.sources[index]
+        return str(source) if isinstance(source, Path) else f"image {index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DataSet:
+    """
+    Images in three disjoint parts.
+
+    Attributes:
+        name: What `load` was given, without the folder's place on this machine.
+        source: Where the images come from.
+        labels: Names of the classes.
+        train: What the weights are fitted to.
+        validation: What recipes are chosen on; joins `train` once a recipe is fixed.
+        test: What no choice is ever made on.
+        extra_tests: Test parts of other data sets with the same classes, by the name of the set;
+            no image of theirs is in `train` or `validation` in any form.
+    """
+
+    name: str
+    source: str
+    labels: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    extra_tests: Mapping[str, Split] = field(default_factory=dict)
+
+
+def divide(images: Split, order: npt.NDArray[np.int64], *shares: float) -> list[Split]:
+    """
+    Divide each class of *images* by the same *shares*; the last part is what they leave.
+
+    Args:
+        order: Indices of all images; a class's first ones go into the first part.
+    """
+    labels = images.labels[order]
+    parts: list[list[npt.NDArray[np.int64]]] = [[] for _ in range(len(shares) + 1)]
+    for index in np.unique(labels):
+        members = order[labels == index]
+        ends = np.cumsum([round(len(members) * share) for share in shares])
+        for part, group in zip(parts, np.split(members, ends), strict=True):
+            part.append(group)
+    return [images.part(np.sort(np.concatenate(part))) for part in parts]
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Encode *image* without loss."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)  # more makes noise no smaller
+    return buffer.getvalue()

@@ -1,0 +1,181 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from artifact.manifest import Preprocessing
+from export import data
+from export.data import Split
+from export.errors import DataError
+from tests.images import encode
+
+DIGIT = Preprocessing(color="L", resize_px=28, crop_height_px=28, crop_width_px=28)
+
+
+def make_folder(root: Path, **counts: int) -> Path:
+    """A folder with so many images in each class."""
+    for name, count in counts.items():
+        (root / name).mkdir()
+        for index in range(count):
+            image = Image.new("L", (28, 28), index)
+            (root / name / f"{index:03}.png").write_bytes(encode(image))
+    return root
+
+
+def test_folder(tmp_path: Path) -> None:
+    """
+    Each sub-folder is a class; images are read when they are asked for.
+    """
+    loaded = data.load(f"folder:{make_folder(tmp_path, cat=20, dog=10)}")
+    assert loaded.labels == ("cat", "dog")
+    assert [len(p) for p in (loaded.train, loaded.validation, loaded.test)] == [21, 3, 6]
+    assert loaded.train.pixels(DIGIT).shape == (21, 28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({}, "at least two sub-folders"),
+        ({"cat": 10}, "at least two sub-folders"),
+        ({"cat": 10, "dog": 0}, "dog holds 0 images"),
+        ({"cat": 9, "dog": 10}, "cat holds 9 images"),
+    ],
+)
+def test_folder_without_images(tmp_path: Path, counts: dict[str, int], message: str) -> None:
+    """
+    A folder with too little in it is refused, and says where.
+    """
+    with pytest.raises(DataError, match=message):
+        data.load(f"folder:{make_folder(tmp_path, **counts)}")
+
+
+def test_more_images_leave_the_others_where_they_were(tmp_path: Path) -> None:
+    """
+    A test image of a folder stays one when images join it, but for one a class at most.
+    """
+    make_folder(tmp_path, cat=50, dog=50)
+    before = set(data.load(f"folder:{tmp_path}").test.sources)
+    for index in range(50, 53):
+        (tmp_path / "cat" / f"{index}.png").write_bytes(encode(Image.new("L", (28, 28))))
+    after = set(data.load(f"folder:{tmp_path}").test.sources)
+    assert len(before - after) <= 3
+
+
+def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
+    """
+    Hidden files and folders, and folders in a class, are not taken for images.
+    """
+    make_folder(tmp_path, cat=10, dog=10)
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "cat" / "._000.png").write_bytes(b"a Mac was here")
+    (tmp_path / "cat" / "folder.png").mkdir()
+    (tmp_path / "cat" / "notes.txt").touch()
+    loaded = data.load(f"folder:{tmp_path}")
+    assert sum(map(len, (loaded.train, loaded.validation, loaded.test))) == 20
+    assert loaded.name == f"folder:{tmp_path.name}"
+
+
+def make_parts(root: Path, **parts: dict[str, int]) -> Path:
+    """A folder with so many images in each class of each part."""
+    for part, counts in parts.items():
+        (root / part).mkdir()
+        make_folder(root / part, **counts)
+    return root
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
+def test_two_parts(tmp_path: Path, name: str) -> None:
+    """
+    What is beside `train` is the test, whatever its name; a tenth of `train` validates.
+    """
+    make_parts(tmp_path, **{"train": {"cat": 30, "dog": 10}, name: {"cat": 2, "dog": 1}})
+    loaded = data.load(f"folder:{tmp_path}")
+    assert loaded.labels == ("cat", "dog")
+    assert [len(p) for p in (loaded.train, loaded.validation, loaded.test)] == [36, 4, 3]
+    assert loaded.test.labels.tolist() == [0, 0, 1]
+    assert {path.parents[1].name for path in files(loaded.test)} == {name}
+    assert not set(files(loaded.train)) & set(files(loaded.validation))
+
+
+def test_three_parts(tmp_path: Path) -> None:
+    """
+    Each part is what it is named.
+    """
+    make_parts(
+        tmp_path,
+        train={"cat": 3, "dog": 3},
+        val={"cat": 2, "dog": 2},
+        test={"cat": 1, "dog": 1},
+    )
+    loaded = data.load(f"folder:{tmp_path}")
+    for part, name in ((loaded.train, "train"), (loaded.validation, "val"), (loaded.test, "test")):
+        assert {path.parents[1].name for path in files(part)} == {name}
+    assert [len(p) for p in (loaded.train, loaded.validation, loaded.test)] == [6, 4, 2]
+
+
+def files(part: Split) -> list[Path]:
+    """The sources of *part*, all of which are files."""
+    return [source for source in part.sources if isinstance(source, Path)]
+
+
+BOTH = {"cat": 10, "dog": 10}
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"val": BOTH, "test": BOTH}, "parts, not classes, and none named train"),
+        ({"train": BOTH}, "nothing to test on: it needs a sub-folder test"),
+        ({"train": BOTH, "val": BOTH, "valid": BOTH}, "to validate on: val, valid"),
+        ({"train": BOTH, "val": {"cat": 1, "eel": 1}}, "val lacks classes that train has: dog"),
+        ({"train": BOTH, "val": BOTH | {"eel": 1}}, "val has classes that train lacks: eel"),
+        ({"train": {"cat": 10, "dog": 9}, "val": BOTH}, "train/dog holds 9 images"),
+        ({"train": BOTH, "test": {"cat": 1, "dog": 0}}, "test/dog holds 0 images"),
+        ({"train": {}, "test": BOTH}, "train needs at least two sub-folders"),
+    ],
+)
+def test_parts_that_do_not_fit(
+    tmp_path: Path, parts: dict[str, dict[str, int]], message: str
+) -> None:
+    """
+    Parts that are missing, or differ in their classes, are refused, and it says which.
+    """
+    with pytest.raises(DataError, match=message):
+        data.load(f"folder:{make_parts(tmp_path, **parts)}")
+
+
+def test_many_differences_fit_a_line(tmp_path: Path) -> None:
+    """
+    Of many classes that a part lacks, three are named.
+    """
+    many = {f"c{index}": 10 for index in range(6)}
+    make_parts(tmp_path, train=many, val={"c0": 1, "c1": 1})
+    with pytest.raises(DataError, match=r"has: c2, c3, c4, \.\.\.$"):
+        data.load(f"folder:{tmp_path}")
+
+
+def test_a_class_may_be_named_as_a_part(tmp_path: Path) -> None:
+    """
+    Beside other classes, `train` is a class.
+    """
+    loaded = data.load(f"folder:{make_folder(tmp_path, plane=10, train=10)}")
+    assert loaded.labels == ("plane", "train")
+
+
+def test_folder_that_is_not_there(tmp_path: Path) -> None:
+    """
+    A folder that cannot be read is named.
+    """
+    with pytest.raises(DataError, match="nowhere"):
+        data.load(f"folder:{tmp_path / 'nowhere'}")
+
+
+def test_damaged_image_is_named(tmp_path: Path) -> None:
+    """
+    An image that cannot be decoded is named by its file.
+    """
+    make_folder(tmp_path, cat=10, dog=10)
+    for path in (tmp_path / "dog").iterdir():
+        path.write_bytes(b"nope")
+    with pytest.raises(DataError, match=r"dog/\d+\.png: the bytes are not"):
+        data.load(f"folder:{tmp_path}").train.pixels(DIGIT)
