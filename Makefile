@@ -14,7 +14,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup demo test test-slow conformance check fmt proto serve bench clean
+.PHONY: help setup demo test test-slow conformance check fmt proto serve bench zoo clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -78,6 +78,9 @@ serve: setup  ## Serve model_repository/ on the default ports
 
 bench: setup  ## Measure start, memory and idle CPU of a server
 	$(BIN)/python -m bench.footprint
+
+zoo: setup  ## Train the brief's networks small, serve and measure them; ALL=1: every network, SEED=n
+	$(BIN)/python -m bench.zoo $(if $(ALL),--all) $(if $(SEED),--seed $(SEED))
 
 clean:  ## Remove everything that was made, .venv included
 	rm -rf $(VENV) $(CONFORMANCE_VENV) build *.egg-info

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from export.runs import Epoch
+from export.metrics import Epoch
 
 
 def draw_curves(runs: Mapping[str, Sequence[Epoch]], path: Path) -> None:

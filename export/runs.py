@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from export.errors import TrainingError
+from export.metrics import METRICS_FILE, Epoch, write_metrics
 
 CHECKPOINT_FILE = "checkpoint.pt"
-METRICS_FILE = "metrics.csv"
 CURVES_FILE = "curves.png"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """
-    What one epoch measured.
-
-    Attributes:
-        epoch: From 1.
-        seconds: It took.
-        learning_rate: At its end.
-        loss: Mean loss on the training images, as they were distorted.
-        accuracy: Share of them answered right.
-        validation_loss: Mean cross-entropy on the validation images, where they are watched.
-        validation_accuracy: Share of them answered right.
-    """
-
-    epoch: int
-    seconds: float
-    learning_rate: float
-    loss: float
-    accuracy: float
-    validation_loss: float | None = None
-    validation_accuracy: float | None = None
 
 
 class Run:
@@ -91,10 +66,7 @@ class Run:
         half = path.with_suffix(".half")
         torch.save({"identity": self._identity, "epochs": rows, "state": dict(state)}, half)
         os.replace(half, path)
-        with (self.folder / METRICS_FILE).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_metrics(self.epochs, self.folder / METRICS_FILE)
 
     def draw(self, title: str) -> Path | None:
         """Draw loss and accuracy over the epochs; None if there are none yet."""

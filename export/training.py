@@ -17,9 +17,10 @@ from torch.optim.swa_utils import AveragedModel
 from export.batches import Batches, derive
 from export.compute import Compute
 from export.errors import TrainingError
+from export.metrics import Epoch
 from export.optimization import make_average, make_optimizer, make_schedule, use_average
 from export.recipes import Recipe
-from export.runs import Epoch, Run
+from export.runs import Run
 
 
 @dataclass(frozen=True, slots=True)

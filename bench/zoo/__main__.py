@@ -1,0 +1,52 @@
+"""`make zoo`: train the brief's networks small, serve them, measure them, write it down."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.zoo import measuring, report
+from bench.zoo.training import Zoo, train
+from export.recipes import SMALL
+
+NAMES = (
+    *("lenet5", "alexnet", "vgg16", "bn_nin", "googlenet", "inception_v4"),
+    *("resnet18", "plain18", "resnet34", "plain34", "resnet50"),
+    *("resnet20", "plain20", "resnet56", "plain56"),
+)
+"""The networks of the brief, and the pairs that show what shortcuts are good for."""
+
+PAIRS = {
+    "degradation_small": ("plain20", "plain56", "resnet20", "resnet56"),
+    "degradation": ("plain18", "plain34", "resnet18", "resnet34"),
+}
+"""Curves that are drawn together, by the name of the picture."""
+
+
+def main() -> int:
+    """Run what is still to be done; the exit code of the first export that fails."""
+    parser = argparse.ArgumentParser(prog="python -m bench.zoo", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="every network, as long as it takes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=Path("build/zoo"))
+    parser.add_argument("--docs", type=Path, default=Path("docs"))
+    chosen = parser.parse_args()
+    names = [*NAMES, *(name for name in SMALL if chosen.all and name not in NAMES)]
+    zoo = Zoo(folder=chosen.folder / f"seed-{chosen.seed}", seed=chosen.seed)
+    try:
+        train(zoo, names)
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here")
+        return 130
+    rows = [report.row(zoo, name, found) for name, found in measuring.measure(zoo, names).items()]
+    report.write(rows, chosen.docs / "zoo.json", chosen.docs / "architectures.md")
+    report.draw(zoo, PAIRS, chosen.docs / "images")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

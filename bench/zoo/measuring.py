@@ -1,0 +1,103 @@
+"""Measures the networks of a zoo through one server that has them all."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.server import ServerProcess
+from bench.zoo.training import Zoo
+from convoy import AsyncClient, Client, ConvoyError
+from export import data
+
+CALL_IMAGES = 32
+"""Images in one call while accuracy is measured."""
+
+CALLS_IN_FLIGHT = 16
+"""Single images on their way at once while the best throughput is measured."""
+
+SECONDS = 4.0
+"""How long each throughput is measured, after a second to warm up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """
+    What the server was seen to do with one network.
+
+    Attributes:
+        correct_plain: Right answers among the plain test digits.
+        correct_hard: Right answers among the hard test digits.
+        one_per_s: Images per second with one call on its way.
+        best_per_s: Images per second with `CALLS_IN_FLIGHT` calls on their way.
+    """
+
+    correct_plain: int
+    correct_hard: int
+    one_per_s: float
+    best_per_s: float
+
+
+def measure(zoo: Zoo, names: Sequence[str]) -> dict[str, Measured]:
+    """Serve all artifacts of *zoo* in one process, and measure *names* one after the other."""
+    hard = data.load("hard5k")
+    (plain,) = hard.extra_tests.values()
+    found = {}
+    with ServerProcess(zoo.repository.root) as server:
+        for name in names:
+            found[name] = Measured(
+                correct_plain=_correct(server.address, name, plain),
+                correct_hard=_correct(server.address, name, hard.test),
+                one_per_s=asyncio.run(_throughput(server.address, name, hard.test, 1)),
+                best_per_s=asyncio.run(
+                    _throughput(server.address, name, hard.test, CALLS_IN_FLIGHT)
+                ),
+            )
+            print(f"{name}: {found[name]}", flush=True)
+    return found
+
+
+def _correct(address: str, name: str, split: data.Split) -> int:
+    """How many images of *split* the server answers right."""
+    correct = 0
+    with Client(address, timeout_s=300) as client:
+        for start in range(0, len(split), CALL_IMAGES):
+            part = split.part(range(start, min(start + CALL_IMAGES, len(split))))
+            images = [part.image(index) for index in range(len(part))]
+            answers = client.classify_batch(images, model=name, top_k=1)
+            for answer, label in zip(answers, part.labels, strict=True):
+                if isinstance(answer, ConvoyError):
+                    raise answer
+                correct += answer.label == str(label)
+    return correct
+
+
+async def _throughput(address: str, name: str, split: data.Split, in_flight: int) -> float:
+    """Images per second, each in a call of its own, *in_flight* of them on their way."""
+    images = itertools.cycle([split.image(index) for index in range(len(split))])
+    warm = time.perf_counter() + 1.0
+    end = warm + SECONDS
+    done = 0
+
+    async def caller(client: AsyncClient) -> None:
+        nonlocal done
+        while (now := time.perf_counter()) < end:
+            await client.classify(next(images), model=name, top_k=1)
+            done += now >= warm  # those that began after the warming
+
+    async with AsyncClient(address, timeout_s=300) as client:
+        await asyncio.gather(*(caller(client) for _ in range(in_flight)))
+        return done / (time.perf_counter() - warm)
+
+
+def interval(correct: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (Wilson, 1927)."""
+    z, share = 1.96, correct / count
+    centre = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return (centre - spread) / scale, (centre + spread) / scale

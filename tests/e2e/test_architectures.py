@@ -1,0 +1,126 @@
+"""Each architecture goes the whole way: one step of training, export, server, answer."""
+
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from artifact.files import Artifact
+from artifact.repository import ModelRepository
+from bench.server import ServerProcess
+from convoy import Client
+
+pytest.importorskip("torch", reason="export needs PyTorch")
+
+from torch import nn
+
+from export import cost
+from export.measure import count_macs, count_parameters
+from export.run import export
+from export.settings import ExportSettings
+from export.writing import noise
+from models import ARCHITECTURES, drop_auxiliary
+
+pytestmark = pytest.mark.slow
+
+USUAL = {"Transpose", "Cast", "Mul", "Add", "Conv", "Relu", "MaxPool", "Gemm", "Softmax", "Reshape"}
+"""What nearly every graph is made of; the rest is named for each."""
+
+INCEPTION = {"Concat", "AveragePool", "ReduceMean"}
+RARER = {
+    "lenet5": {"Tanh", "AveragePool"},
+    "alexnet": {"LRN", "Resize"},
+    "alexnet_owt": {"Resize"},
+    "bn_alexnet": {"Resize"},
+    "nin_cifar": {"AveragePool"},
+    **{name: {"Resize"} for name in ARCHITECTURES if name.startswith("vgg")},
+    **{f"resnet{depth}": {"AveragePool", "Pad", "ReduceMean"} for depth in (20, 56, 110)},
+    "googlenet": {"LRN", *INCEPTION},
+    "googlenet_naive": {"LRN", *INCEPTION},
+    "googlenet_tv": INCEPTION,
+    "inception_v3": INCEPTION,
+    "inception_v4": INCEPTION,
+    "inception_resnet_v2": INCEPTION,
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of ten photographs."""
+    root = tmp_path_factory.mktemp("photos")
+    for index, pixels in enumerate(noise((20, 90, 110, 3))):
+        folder = root / ("cat", "dog")[index % 2]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_trained_exported_served(name: str, photos: Path, tmp_path: Path) -> None:
+    """
+    One step of training; a clean graph that costs what the network does; an answer.
+    """
+    settings = ExportSettings.model_validate(
+        {
+            "architecture": name,
+            "data": f"folder:{photos}",
+            "epochs": 1,
+            "input_px": ARCHITECTURES[name].min_px,
+            "workers": 0,
+            "model_repository": tmp_path / "models",
+            "runs": tmp_path / "runs",
+        }
+    )
+    assert export(settings, Console(file=io.StringIO())) is not None
+    artifact = ModelRepository(tmp_path / "models").read(name, 1)
+    check_graph(name, artifact)
+    with (
+        ServerProcess(tmp_path / "models") as server,
+        Client(server.address, timeout_s=60) as client,
+    ):
+        answer = client.classify(next(photos.rglob("*.png")), model=name)
+    assert answer.label in ("cat", "dog")
+    assert 0.5 <= answer.probability <= 1
+
+
+def check_graph(name: str, artifact: Artifact) -> None:
+    """Nothing stray, nothing twice, batch norms folded, and the costs of the network."""
+    graph = onnx.load(artifact.model_path).graph
+    operators = {node.op_type for node in graph.node}
+    assert operators <= USUAL | RARER.get(name, {"ReduceMean"})
+    values = [(tuple(t.dims), t.data_type, t.raw_data) for t in graph.initializer]
+    assert len(values) == len(set(values))
+    used = {text for node in graph.node for text in node.input}
+    assert {tensor.name for tensor in graph.initializer} <= used
+    assert all(len(value.type.tensor_type.shape.dim) <= 4 for value in graph.value_info)
+
+    manifest = artifact.manifest
+    network = ARCHITECTURES[name].build(num_classes=2).eval()
+    drop_auxiliary(network)
+    side, channels = ARCHITECTURES[name].min_px, ARCHITECTURES[name].channels
+    image = np.zeros((1, side, side, channels), np.uint8)
+    assert count_parameters(network) == manifest.parameter_count
+    assert count_macs(network, (channels, side, side)) == manifest.macs
+    assert cost.count_graph_macs(artifact.model_path, image) == manifest.macs
+    normalisation = 2 * channels
+    assert cost.count_weights(graph) == manifest.parameter_count - folded(network) + normalisation
+
+
+def folded(network: nn.Module) -> int:
+    """Parameters that are gone when each batch norm is part of the layer before it."""
+    gone = 0
+    layers = [m for m in network.modules() if not list(m.children()) and list(m.parameters())]
+    for before, norm in pairwise(layers):
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert isinstance(before, nn.Conv2d | nn.Linear)
+            # Scale and shift go; a bias stays, or comes.
+            gone += norm.num_features * (2 if before.bias is not None else 1)
+    return gone
