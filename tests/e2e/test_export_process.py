@@ -70,5 +70,22 @@ def test_goes_on_after_a_kill(tmp_path: Path) -> None:
     assert ModelRepository(tmp_path / "models").versions("lenet5") == [1]
 
 
+def test_two_processes(tmp_path: Path) -> None:
+    """
+    torchrun's processes share one training: one artifact, one set of measurements, of all images.
+    """
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launcher, "--nproc-per-node", "2", *COMMAND[2:], *_folders(tmp_path)]
+    done = subprocess.run(
+        [*command, "--device", "cpu", "--epochs", "3"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("artifact ") == 1
+    rows = (tmp_path / "runs" / "lenet5" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 4
+    manifest = ModelRepository(tmp_path / "models").read("lenet5", 1).manifest
+    assert manifest.evaluations[0].top1 > 0.8
+
+
 def _folders(path: Path) -> tuple[str, ...]:
     return "--model-repository", str(path / "models"), "--runs", str(path / "runs")

@@ -1,0 +1,125 @@
+"""Artifacts of weights that others trained: as they are, and fine-tuned."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from artifact.manifest import Manifest
+from artifact.repository import ModelRepository
+from service.runtime import Device, Session
+
+pytest.importorskip("torch", reason="export needs PyTorch")
+
+import torch
+
+from export.errors import DataError, WeightsError
+from export.run import export
+from export.settings import ExportSettings
+from models import ARCHITECTURES
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the state dict of a ResNet-20 of ten classes."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet20.pth"
+    torch.save(ARCHITECTURES["resnet20"].build().state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes, red, green and blue, of twenty noisy photographs each."""
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for index, name in enumerate(("blue", "green", "red")):
+        (root / name).mkdir()
+        for number in range(20):
+            pixels = random.integers(0, 120, (40, 50, 3), np.uint8)
+            pixels[..., 2 - index] += 120
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+def exported(root: Path, **changes: object) -> tuple[Manifest, str]:
+    """What was written, and what was printed."""
+    output = io.StringIO()
+    values = {"architecture": "resnet20", "model_repository": root / "models", "workers": 0}
+    settings = ExportSettings.model_validate({**values, "runs": root / "runs", **changes})
+    export(settings, Console(file=output, width=200))
+    repository = ModelRepository(root / "models")
+    return repository.read(settings.model_name, 1).manifest, output.getvalue()
+
+
+def test_weights_as_they_are(weights: Path, tmp_path: Path) -> None:
+    """
+    Nothing is trained: the artifact tells whose weights it has, and answers as they do.
+    """
+    manifest, output = exported(tmp_path, weights=str(weights))
+    assert manifest.weights is not None
+    assert manifest.weights.source == "resnet20.pth"
+    assert manifest.training is None
+    assert manifest.evaluations == ()
+    assert manifest.labels[0] == "class 0"
+    assert "epoch" not in output
+    assert not (tmp_path / "runs").exists()
+    artifact = ModelRepository(tmp_path / "models").read("resnet20", 1)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    network = ARCHITECTURES["resnet20"].build().eval()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    mean, std = (
+        torch.tensor(part) for part in (manifest.normalization.mean, manifest.normalization.std)
+    )
+    inputs = (torch.from_numpy(images) / 255 - mean) / std
+    expected = network(inputs.permute(0, 3, 1, 2)).detach().numpy()
+    actual = Session(artifact, Device(policy="cpu", intra_op_threads=1)).run(images)["logits"]
+    assert np.allclose(actual, expected, atol=1e-4 * float(np.ptp(expected)))
+
+
+def test_weights_are_measured_on_other_images(weights: Path, photos: Path, tmp_path: Path) -> None:
+    """
+    Where nothing is trained, accuracy can be measured, on images of as many classes.
+    """
+    state = ARCHITECTURES["resnet20"].build(num_classes=3).state_dict()
+    torch.save(state, tmp_path / "three.pth")
+    changes = {"weights": str(tmp_path / "three.pth"), "evaluation_data": f"folder:{photos}"}
+    manifest, _ = exported(tmp_path, **changes)
+    (evaluation,) = manifest.evaluations
+    assert (evaluation.source, evaluation.images) == ("measured", 12)
+    with pytest.raises(DataError, match="has 3 classes, and the weights 10"):
+        exported(tmp_path, **{**changes, "weights": str(weights)})
+
+
+def test_fine_tuning(weights: Path, photos: Path, tmp_path: Path) -> None:
+    """
+    The body is kept and a new head is made for the folder's classes; the head learns first.
+    """
+    manifest, output = exported(
+        tmp_path,
+        weights=str(weights),
+        data=f"folder:{photos}",
+        head_epochs=2,
+        epochs=4,
+        batch_size=8,
+        name="colours",
+    )
+    assert "new head for 3 classes: fc.bias, fc.weight" in output
+    assert manifest.labels == ("blue", "green", "red")
+    assert manifest.weights is not None
+    assert manifest.training is not None
+    assert manifest.training.recipe["epochs"] == 4
+    assert manifest.evaluations[0].top1 > 0.6
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"colours", "colours-head"}
+
+
+def test_weights_of_another_network(weights: Path, tmp_path: Path) -> None:
+    """
+    Weights that do not fit are named, and nothing is written.
+    """
+    with pytest.raises(WeightsError, match=r"resnet20\.pth does not fit .* missing: layer1\.3"):
+        exported(tmp_path, architecture="resnet56", weights=str(weights))
+    assert not any((tmp_path / "models").glob("*"))
