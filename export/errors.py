@@ -25,3 +25,7 @@ class ProofError(ExportError):
 
 class WeightsError(ExportError):
     """The weights are not to be had, or are not those of the network."""
+
+
+class PrecisionError(ExportError):
+    """The network cannot do with the precision that was asked for."""

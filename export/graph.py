@@ -148,3 +148,12 @@ def torch_logits(servable: Servable, images: npt.NDArray[np.uint8]) -> npt.NDArr
     with torch.inference_mode():
         logits: Tensor = servable(torch.from_numpy(images))[0]
     return logits.numpy()
+
+
+def reference_logits(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """What the graph says, taken literally: ONNX Runtime without optimisations, on *images*."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    logits: npt.NDArray[np.float32] = session.run(["logits"], {INPUT_NAME: images})[0]
+    return logits

@@ -59,8 +59,8 @@ class ExportSettings(BaseSettings):
     )
     evaluation_data: str | None = Field(
         None,
-        description="Images to measure --weights on, and to calibrate int8 with, where nothing "
-        "is trained; named as --data.",
+        description="Images to measure --weights on, and to find the ranges for fp16 and int8, "
+        "where nothing is trained; named as --data.",
     )
     max_accuracy_loss: float = Field(
         0.01, ge=0, le=1, description="Share of answers that fp16 or int8 may lose."
@@ -88,8 +88,8 @@ class ExportSettings(BaseSettings):
             raise ValueError("--head-epochs is for fine-tuning: --weights with --data")
         if self.evaluation_data and not self.only_weights:
             raise ValueError("--evaluation-data is for --weights without --data")
-        if self.precision == "int8" and self.only_weights and not self.evaluation_data:
-            raise ValueError("int8 must be calibrated on images: give --evaluation-data")
+        if self.precision != "float32" and self.only_weights and not self.evaluation_data:
+            raise ValueError(f"{self.precision} must be measured on images: give --evaluation-data")
         if self.labels and not self.weights:
             raise ValueError("--labels is for a file of --weights")
         if self.validate_only and self.only_weights:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from onnxruntime import InferenceSession
 from rich.console import Console
 
 from artifact.files import (
@@ -30,6 +30,13 @@ from artifact.manifest import (
 )
 from export import cost, graph, measure
 from export.evaluation import evaluation, logits_of
+from export.precision import (
+    CALIBRATION_COUNT,
+    GOLDEN_TOLERANCE,
+    ReducedPrecision,
+    compare,
+    convert,
+)
 from export.settings import ExportSettings
 from export.subject import Subject
 from models import ARCHITECTURES
@@ -44,6 +51,23 @@ TOOLS = (
 """Packages whose versions go into the manifest: whatever has a part in the weights or pixels."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """
+    The graph of an artifact, as it lies in its folder.
+
+    Attributes:
+        golden: Images with the answers that the graph must give wherever it is loaded.
+        tolerance: Largest difference from them, as a share of their range.
+        evaluations: What was measured of it.
+    """
+
+    precision: Literal["float32", "float16", "int8"]
+    golden: Golden
+    tolerance: float
+    evaluations: tuple[Evaluation, ...]
+
+
 def write(
     subject: Subject, settings: ExportSettings, number: int, folder: Path, console: Console
 ) -> Manifest:
@@ -55,12 +79,12 @@ def write(
 
     Raises:
         ProofError: If the graph does not answer as the network does.
+        PrecisionError: If too much accuracy is lost with the precision that is asked for.
         DataError: If an image to measure on cannot be read.
     """
-    tensor = input_tensor(subject.preprocessing)
     servable = graph.Servable(subject.network, subject.mean, subject.std).eval()
     model_path = folder / MODEL_FILE
-    graph.export_onnx(servable, tensor, model_path)
+    graph.export_onnx(servable, input_tensor(subject.preprocessing), model_path)
     session = graph.open_session(model_path)
     pixels = _sample(subject)
     worst = graph.prove(session, servable, pixels)
@@ -68,11 +92,75 @@ def write(
         f"proof: ONNX Runtime and PyTorch differ by {worst:.1e} of the logits' range at batch "
         f"{', '.join(map(str, graph.PROOF_BATCH_SIZES))}; {graph.PROOF_TOLERANCE:.0e} is allowed"
     )
-    golden = pixels[:GOLDEN_COUNT]
-    write_golden(folder, Golden(golden, graph.torch_logits(servable, golden)))
-    manifest = _manifest(subject, settings, number, servable, session, pixels, folder)
+    logits = [logits_of(session, split, subject.preprocessing) for _, split in subject.tests]
+    if settings.precision == "float32":
+        golden = _golden(pixels, graph.torch_logits(servable, pixels))
+        measured = (*subject.published, *_evaluations(subject, logits))
+        written = Graph(
+            precision="float32",
+            golden=golden,
+            tolerance=graph.PROOF_TOLERANCE,
+            evaluations=measured,
+        )
+    else:
+        written = _reduce(subject, settings, model_path, servable, pixels, logits, console)
+    write_golden(folder, written.golden)
+    manifest = _manifest(subject, settings, number, servable, written, pixels, folder)
     write_manifest(folder, manifest)
     return manifest
+
+
+def _reduce(
+    subject: Subject,
+    settings: ExportSettings,
+    model_path: Path,
+    servable: graph.Servable,
+    pixels: npt.NDArray[np.uint8],
+    logits: list[npt.NDArray[np.float32]],
+    console: Console,
+) -> Graph:
+    """Put the graph in fewer bits in the place of the float32 one, whose *logits* are given."""
+    chosen: ReducedPrecision = "float16" if settings.precision == "fp16" else "int8"
+    calibration, spec = subject.calibration, subject.preprocessing
+    assert calibration is not None  # the settings see to it
+    count = min(CALIBRATION_COUNT, len(calibration))
+    indices = np.random.default_rng(0).choice(len(calibration), count, replace=False)
+    reduced = model_path.with_name("reduced.onnx")
+    convert(model_path, reduced, chosen, calibration.part(indices.tolist()).pixels(spec))
+    reduced.replace(model_path)
+    session = graph.open_session(model_path)
+    after = [logits_of(session, split, spec) for _, split in subject.tests]
+    for (name, split), one, other in zip(subject.tests, logits, after, strict=True):
+        loss = compare(chosen, one, other, split.labels, settings.max_accuracy_loss)
+        console.print(
+            f"{chosen}: accuracy {loss.converted:.4f} on {loss.images} images of {name}, "
+            f"{loss.float32:.4f} in float32"
+        )
+    if chosen == "float16":
+        expected = graph.torch_logits(servable, pixels)
+    else:
+        expected = graph.reference_logits(model_path, pixels)
+    return Graph(
+        precision=chosen,
+        golden=_golden(pixels, expected),
+        tolerance=GOLDEN_TOLERANCE[chosen],
+        evaluations=_evaluations(subject, after),
+    )
+
+
+def _golden(pixels: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> Golden:
+    """Keep the images that are most clearly of one class: rounding does not turn these."""
+    second, first = np.sort(logits, axis=1)[:, -2:].T
+    clearest = np.argsort(second - first)[:GOLDEN_COUNT]
+    return Golden(pixels[clearest], logits[clearest])
+
+
+def _evaluations(subject: Subject, logits: list[npt.NDArray[np.float32]]) -> tuple[Evaluation, ...]:
+    """Accuracy of the exported graph itself on the images to measure it on."""
+    return tuple(
+        evaluation(name, answers, split.labels)
+        for (name, split), answers in zip(subject.tests, logits, strict=True)
+    )
 
 
 def _manifest(
@@ -80,7 +168,7 @@ def _manifest(
     settings: ExportSettings,
     number: int,
     servable: graph.Servable,
-    session: InferenceSession,
+    written: Graph,
     pixels: npt.NDArray[np.uint8],
     folder: Path,
 ) -> Manifest:
@@ -98,23 +186,18 @@ def _manifest(
         normalization=Normalization(mean=subject.mean, std=subject.std, where="graph"),
         parameter_count=measure.count_parameters(servable),
         macs=measure.count_macs(servable.network, (tensor.channels, tensor.height, tensor.width)),
-        precision="float32",
+        precision=written.precision,
         opset=graph.OPSET,
         training=subject.training,
         weights=subject.weights,
-        evaluations=(*subject.published, *_measured(subject, session)),
+        evaluations=written.evaluations,
         memory=cost.measure_memory(folder / MODEL_FILE, pixels[:max_batch_size]),
+        golden_tolerance=written.tolerance,
         model_sha256=file_sha256(folder / MODEL_FILE),
         golden_sha256=file_sha256(folder / GOLDEN_FILE),
         tools={"python": platform.python_version(), **{tool: version(tool) for tool in TOOLS}},
         created_at=datetime.now(UTC).replace(microsecond=0),
     )
-
-
-def _measured(subject: Subject, session: InferenceSession) -> Iterator[Evaluation]:
-    """Accuracy of the exported graph itself on the images to measure it on."""
-    for name, split in subject.tests:
-        yield evaluation(name, logits_of(session, split, subject.preprocessing), split.labels)
 
 
 def _sample(subject: Subject) -> npt.NDArray[np.uint8]:
@@ -128,9 +211,7 @@ def _sample(subject: Subject) -> npt.NDArray[np.uint8]:
         return noise(shape)
     _, split = subject.tests[0]
     indices = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
-    # The first few become the golden ones: they must not all be of one class.
-    pixels = split.part(np.random.default_rng(0).permutation(indices)).pixels(subject.preprocessing)
-    return np.resize(pixels, shape)
+    return np.resize(split.part(indices.tolist()).pixels(subject.preprocessing), shape)
 
 
 def noise(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:

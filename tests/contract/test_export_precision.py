@@ -1,0 +1,66 @@
+"""Artifacts in fewer bits: measured against float32, proven, and served."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from rich.console import Console
+
+from artifact.repository import ModelRepository
+from service.runtime import Device, Session
+
+pytest.importorskip("torch", reason="export needs PyTorch")
+
+from export.errors import PrecisionError
+from export.precision import ReducedPrecision, convert
+from export.run import export
+from export.settings import ExportSettings
+
+
+def settings(root: Path, **changes: object) -> ExportSettings:
+    """A short training."""
+    folders = {"model_repository": root / "models", "runs": root / "runs"}
+    return ExportSettings.model_validate(
+        {"architecture": "lenet5", "epochs": 3, **folders, **changes}
+    )
+
+
+@pytest.mark.parametrize(("precision", "recorded"), [("fp16", "float16"), ("int8", "int8")])
+def test_fewer_bits(tmp_path: Path, precision: str, recorded: str) -> None:
+    """
+    The artifact says its precision and its own accuracy, and passes the server's proof.
+    """
+    output = io.StringIO()
+    export(settings(tmp_path, precision=precision), Console(file=output, width=200))
+    artifact = ModelRepository(tmp_path / "models").read("lenet5", 1)
+    manifest = artifact.manifest
+    assert manifest.precision == recorded
+    assert f"{recorded}: accuracy {manifest.evaluations[0].top1:.4f} on 1000" in output.getvalue()
+    assert artifact.model_path.stat().st_size < 150_000  # a quarter of a megabyte in float32
+    assert {path.name for path in artifact.model_path.parent.iterdir()} == {
+        *("golden.npz", "manifest.json", "model.onnx")
+    }
+    session = Session(artifact, Device(policy="cpu", intra_op_threads=1))
+    answers = session.run(artifact.golden.images)["logits"]
+    assert (answers.argmax(1) == artifact.golden.logits.argmax(1)).all()
+
+
+def test_loss_beyond_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A graph that loses too much is refused with both figures, and nothing is written.
+    """
+
+    def calibrate_in_the_dark(
+        source: Path, target: Path, chosen: ReducedPrecision, images: npt.NDArray[np.uint8]
+    ) -> None:
+        convert(source, target, chosen, images * 0)
+
+    monkeypatch.setattr("export.writing.convert", calibrate_in_the_dark)
+    with pytest.raises(PrecisionError, match=r"int8 loses .* --max-accuracy-loss allows 0\.01"):
+        export(
+            settings(tmp_path, precision="int8"),
+            Console(file=io.StringIO()),
+        )
+    assert not any((tmp_path / "models").glob("*"))
