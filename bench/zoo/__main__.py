@@ -28,12 +28,15 @@ PAIRS = {
 def main() -> int:
     """Run what is still to be done; the exit code of the first export that fails."""
     parser = argparse.ArgumentParser(prog="python -m bench.zoo", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", type=_known, metavar="NAME", help="those of the brief if none is given"
+    )
     parser.add_argument("--all", action="store_true", help="every network, as long as it takes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("build/zoo"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     chosen = parser.parse_args()
-    names = [*NAMES, *(name for name in SMALL if chosen.all and name not in NAMES)]
+    names = chosen.names or [*NAMES, *(name for name in SMALL if chosen.all and name not in NAMES)]
     zoo = Zoo(folder=chosen.folder / f"seed-{chosen.seed}", seed=chosen.seed)
     try:
         train(zoo, names)
@@ -44,8 +47,16 @@ def main() -> int:
         return 130
     rows = [report.row(zoo, name, found) for name, found in measuring.measure(zoo, names).items()]
     report.write(rows, chosen.docs / "zoo.json", chosen.docs / "architectures.md")
-    report.draw(zoo, PAIRS, chosen.docs / "images")
+    for title, together in PAIRS.items():
+        if set(together) <= set(names):
+            report.draw(zoo, together, chosen.docs / "images" / f"{title}.png")
     return 0
+
+
+def _known(name: str) -> str:
+    if name not in SMALL:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(SMALL)}")
+    return name
 
 
 if __name__ == "__main__":

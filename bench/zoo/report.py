@@ -64,11 +64,10 @@ def write(rows: Sequence[Row], json_path: Path, page: Path) -> None:
     page.write_text(re.sub(f"{begin}.*{end}", lambda _: table, text, flags=re.DOTALL))
 
 
-def draw(zoo: Zoo, pictures: Mapping[str, Sequence[str]], folder: Path) -> None:
-    """Draw the training curves of some networks together, a picture for each of *pictures*."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for title, names in pictures.items():
-        draw_curves({name: zoo.epochs(name) for name in names}, folder / f"{title}.png")
+def draw(zoo: Zoo, names: Sequence[str], path: Path) -> None:
+    """Draw the training curves of *names* together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_curves({name: zoo.epochs(name) for name in names}, path)
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

@@ -1,0 +1,34 @@
+"""The zoo with its smallest network: trained, served, measured, written down."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.zoo.report import MARKS
+
+pytest.importorskip("torch", reason="export needs PyTorch")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_zoo_of_one(tmp_path: Path) -> None:
+    """
+    What was trained once is measured again, not trained again; its figures are its own.
+    """
+    (tmp_path / "architectures.md").write_text("\n".join(MARKS))
+    places = ["--folder", str(tmp_path / "zoo"), "--docs", str(tmp_path)]
+    command = [sys.executable, "-m", "bench.zoo", "lenet5", *places]
+    subprocess.run(command, check=True)
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "is there already" in again.stdout
+    (row,) = json.loads((tmp_path / "zoo.json").read_text())
+    assert row["accuracy"] >= 0.95
+    assert 0.7 < row["accuracy_hard"] < 0.98
+    assert row["parameters"] == 61_706
+    assert row["throughput_best"] > 0
+    assert "`lenet5`" in (tmp_path / "architectures.md").read_text()
+    shutil.rmtree(tmp_path / "zoo")
