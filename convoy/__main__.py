@@ -14,12 +14,14 @@ COMMANDS = {
     "serve": "serve the models of a repository over gRPC",
     "classify": "ask a server for the classes of image files",
     "models": "list the models of a server",
+    "compare": "measure the models of a repository against each other",
 }
 
 _EXTRAS = {
     "export": "cpu,export",
     "import": "cpu,import",
     "describe": "cpu,export",
+    "compare": "cpu,export",
     "serve": "cpu",
 }
 

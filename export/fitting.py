@@ -19,7 +19,7 @@ from export.compute import Compute, joined
 from export.errors import ExportError
 from export.evaluation import chunks
 from export.optimization import initialize_he
-from export.recipes import Recipe, recipe_for
+from export.recipes import Recipe, recipe_for, record
 from export.recipes.changes import at_size, fine_tuning, with_numbers
 from export.runs import Run
 from export.settings import ExportSettings
@@ -239,7 +239,7 @@ def _subject(task: Task, network: nn.Module, run: Run) -> Subject:
             data_source=data_set.source,
             images=len(task.split),
             seed=task.settings.seed,
-            recipe=_recipe_record(recipe),
+            recipe=record(recipe),
         ),
         weights=None if weights is None else weights.record(),
         tests=tuple(
@@ -249,9 +249,3 @@ def _subject(task: Task, network: nn.Module, run: Run) -> Subject:
         calibration=data_set.train,
         run=run,
     )
-
-
-def _recipe_record(recipe: Recipe) -> dict[str, object]:
-    """The recipe as plain data; preprocessing and normalisation have places of their own."""
-    record = dataclasses.asdict(recipe)
-    return {key: record[key] for key in record if key not in ("preprocessing", "mean", "std")}

@@ -66,7 +66,9 @@ class ExportSettings(BaseSettings):
         0.01, ge=0, le=1, description="Share of answers that fp16 or int8 may lose."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="What to train on.")
-    mixed_precision: bool = Field(True, description="Train in half precision on a GPU.")
+    mixed_precision: CliImplicitFlag[bool] = Field(
+        True, description="Train in half precision on a GPU."
+    )
     workers: int = Field(2, ge=0, le=64, description="Processes that decode photographs.")
     model_repository: Path = Field(Path("model_repository"), description="Where artifacts go.")
     runs: Path = Field(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.manifest import Manifest
 from artifact.repository import ModelRepository
 from export.metrics import METRICS_FILE, Epoch, read_metrics
-from export.recipes import SMALL
+from export.recipes import SMALL, record
 
 DATA = "hard5k"
 
@@ -49,9 +48,7 @@ class Zoo:
         training = manifest.training
         if training is None or (training.seed, training.data) != (self.seed, DATA):
             return None
-        recipe = json.loads(json.dumps(asdict(SMALL[name])))
-        same = all(recipe[key] == value for key, value in training.recipe.items())
-        return manifest if same else None
+        return manifest if training.recipe == record(SMALL[name]) else None
 
     def epochs(self, name: str) -> list[Epoch]:
         """What each epoch of *name*'s training measured."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from export.recipes.paper import PAPER
-from export.recipes.recipe import Recipe
+from export.recipes.recipe import Recipe, record
 from export.recipes.small import SMALL
-
-RecipeKind = Literal["paper", "small"]
 
 DIGITS = ("mnist5k", "hard5k", "mnist")
 """Data sets that the small recipes were made for."""
@@ -23,4 +19,4 @@ def recipe_for(architecture: str, data: str) -> Recipe:
     return SMALL[architecture] if small else PAPER[architecture]
 
 
-__all__ = ["DIGITS", "PAPER", "SMALL", "Recipe", "RecipeKind", "recipe_for"]
+__all__ = ["DIGITS", "PAPER", "SMALL", "Recipe", "recipe_for", "record"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from artifact.manifest import Preprocessing
 
@@ -135,3 +136,20 @@ class Recipe:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
+
+
+def record(recipe: Recipe) -> dict[str, Any]:
+    """
+    *recipe* as JSON has it, for a manifest; preprocessing and normalisation have places of their
+    own there.
+    """
+    elsewhere = ("preprocessing", "mean", "std")
+    names = [field.name for field in fields(recipe) if field.name not in elsewhere]
+    plain: dict[str, Any] = json.loads(
+        json.dumps({name: getattr(recipe, name) for name in names}, default=_record_part)
+    )
+    return plain
+
+
+def _record_part(part: Affine | PhotoCrop | Sgd | RmsProp) -> dict[str, Any]:
+    return {"kind": type(part).__name__, **asdict(part)}

@@ -150,8 +150,10 @@ def _timm(architecture: str, tag: str) -> PublicWeights:
         raise WeightsError("weights of timm need the package timm: pip install timm") from None
     name = f"{architecture}.{tag}" if tag else architecture
     known = timm.list_pretrained(f"{architecture}.*")
-    if not known or (tag and name not in known):
-        raise WeightsError(f"timm has no {name}: known are {', '.join(known) or 'none'}")
+    if not known:
+        raise WeightsError(f"timm has no weights for {architecture}")
+    if tag and name not in known:
+        raise WeightsError(f"timm has no {name}: known are {', '.join(known)}")
     try:
         network = timm.create_model(name, pretrained=True)
     except Exception as error:  # of the hub's client, of many kinds

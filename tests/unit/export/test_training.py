@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from export.batches import KeptBatches
 from export.compute import CPU, Compute
 from export.errors import TrainingError
-from export.recipes import SMALL, Recipe
 from export.metrics import METRICS_FILE, read_metrics
+from export.recipes import SMALL, Recipe
 from export.runs import CHECKPOINT_FILE, CURVES_FILE, Run
 from export.training import Step, freeze_except, train
 from models import ARCHITECTURES

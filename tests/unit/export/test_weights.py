@@ -120,7 +120,7 @@ def test_download_that_fails(
         ("nin", "torchvision", "torchvision has no weights for nin"),
         ("resnet50", "torchvision:V3", "known are IMAGENET1K_V1, IMAGENET1K_V2"),
         ("vgg16", "torchvision:IMAGENET1K_FEATURES", "has no classifier"),
-        ("lenet5", "timm", "timm has no lenet5"),
+        ("lenet5", "timm", "timm has no weights for lenet5"),
         ("inception_v4", "timm:tf_in22k", "known are inception_v4.tf_in1k"),
         ("resnet18", "no/such/file.pth", "cannot read the weights no/such/file.pth"),
     ],

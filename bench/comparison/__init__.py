@@ -1,0 +1,1 @@
+"""The models of a repository against each other: accuracy, speed, memory, size."""
