@@ -12,7 +12,7 @@ from types import MappingProxyType
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.comparison.results import Comparison, Network
+from bench.comparison.results import Batch, Comparison, Network
 
 FAMILIES = ("lenet", "alexnet", "vgg", "nin", "googlenet", "inception", "resnet", "plain")
 """Each has a colour of its own, by a part of the architecture's name."""
@@ -81,42 +81,30 @@ def top1_against_operations(axes: Axes, comparison: Comparison) -> None:
             alpha=0.5,
         )
         axes.plot(2 * network.macs / 1e6, 100 * (network.top1 or 0), ".", color="0.3", ms=3)
-    label(axes, [(2 * n.macs / 1e6, 100 * (n.top1 or 0), n.name) for n in networks])
     axes.set(
         xscale="log",
         xlabel="operations for one image (millions, 2 x multiply-accumulates)",
         ylabel="top-1 (%)",
         title=f"Top-1 against operations, area: parameters; {data_of(comparison)}",
     )
+    axes.margins(0.15)
+    label(axes, [(2 * n.macs / 1e6, 100 * (n.top1 or 0), n.name) for n in networks])
 
 
 def time_against_batch(axes: Axes, comparison: Comparison) -> None:
     """Time for each image against the size of the batch."""
-    for network in comparison.networks:
-        _line(axes, network, [batch.ms_per_image for batch in network.batches])
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="batch size",
-        ylabel="ms per image",
-        title="Time per image, measured here",
-    )
-    _batches_as_ticks(axes, comparison)
+    _lines(axes, comparison, lambda _, batch: batch.ms_per_image)
+    axes.set(ylabel="ms per image", title="Time per image, measured here")
 
 
 def memory_against_batch(axes: Axes, comparison: Comparison) -> None:
     """Weights and the most memory that a run needs, against the size of the batch."""
-    for network in comparison.networks:
-        total = [(network.weights_bytes + b.arena_peak_bytes) / 1e6 for b in network.batches]
-        _line(axes, network, total)
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="batch size",
-        ylabel="MB, weights and arena",
-        title="Memory against batch, measured here",
+    _lines(
+        axes,
+        comparison,
+        lambda network, batch: (network.weights_bytes + batch.arena_peak_bytes) / 1e6,
     )
-    _batches_as_ticks(axes, comparison)
+    axes.set(ylabel="MB, weights and arena", title="Memory against batch, measured here")
 
 
 def memory_against_parameters(axes: Axes, comparison: Comparison) -> None:
@@ -131,8 +119,6 @@ def memory_against_parameters(axes: Axes, comparison: Comparison) -> None:
     ]
     _points(axes, comparison.networks, points)
     axes.set(
-        xscale="log",
-        yscale="log",
         xlabel="parameters (millions)",
         ylabel="MB, weights and arena",
         title="Memory of the smallest batch against parameters, measured here",
@@ -147,8 +133,6 @@ def operations_against_time(axes: Axes, comparison: Comparison) -> None:
     ]
     _points(axes, comparison.networks, points)
     axes.set(
-        xscale="log",
-        yscale="log",
         xlabel="operations for one image (millions, 2 x multiply-accumulates)",
         ylabel="ms per image, best batch",
         title="Operations against time, measured here",
@@ -216,11 +200,43 @@ def data_of(comparison: Comparison) -> str:
     return "; ".join(sorted(names)) or "not measured"
 
 
-def label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write names beside points; a point with neighbours at its height gets its name above."""
-    for index, (x, y, name) in enumerate(sorted(points)):
-        offset = (6, 5) if index % 2 else (6, -9)
-        axes.annotate(name, (x, y), xytext=offset, textcoords="offset points", fontsize=8)
+_Places = tuple[tuple[int, int], ...]
+
+_AROUND: _Places = ((7, 0), (7, 9), (7, -9), (-45, 9), (-45, -9), (7, 18), (7, -18), (-60, 0))
+_RIGHT: _Places = ((7, 0), (75, 0), (7, 9), (75, 9), (7, -9), (75, -9))
+"""Where a name may begin, from its point, in points; the first that is free is taken."""
+
+
+def label(
+    axes: Axes, points: Sequence[tuple[float, float, str]], places: _Places = _AROUND
+) -> None:
+    """Write each name beside its point, where it covers no name that is there already."""
+    taken: list[tuple[float, float, float]] = []  # left, right, height, in points
+    scale = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+    for x, y, name in sorted(points, key=lambda point: -point[1]):
+        left, height = (float(value) * scale for value in axes.transData.transform((x, y)))
+        width = 5.0 * len(name)
+        offset = next(
+            (
+                place
+                for place in places
+                if _is_free(left + place[0], width, height + place[1], taken)
+            ),
+            places[0],
+        )
+        taken.append((left + offset[0], left + offset[0] + width, height + offset[1]))
+        axes.annotate(
+            name, (x, y), xytext=offset, textcoords="offset points", fontsize=8, va="center"
+        )
+
+
+def _is_free(
+    left: float, width: float, height: float, taken: Sequence[tuple[float, float, float]]
+) -> bool:
+    return all(
+        left > right or left + width < start or abs(height - other) > 8
+        for start, right, other in taken
+    )
 
 
 def _points(
@@ -228,24 +244,22 @@ def _points(
 ) -> None:
     for network, (x, y, _) in zip(networks, points, strict=True):
         axes.scatter(x, y, s=area(network), color=colour(network), alpha=0.5)
+    axes.set(xscale="log", yscale="log")
+    axes.margins(0.15)
     label(axes, points)
 
 
-def _line(axes: Axes, network: Network, values: Sequence[float]) -> None:
-    sizes = [batch.batch_size for batch in network.batches]
-    axes.plot(sizes, values, "o-", ms=3, color=colour(network))
-    axes.annotate(
-        network.name,
-        (sizes[-1], values[-1]),
-        xytext=(5, -3),
-        textcoords="offset points",
-        fontsize=7,
-        color=colour(network),
-    )
-
-
-def _batches_as_ticks(axes: Axes, comparison: Comparison) -> None:
+def _lines(axes: Axes, comparison: Comparison, value: Callable[[Network, Batch], float]) -> None:
+    """A line for each network against the size of the batch, its name at the end."""
     sizes = sorted({b.batch_size for network in comparison.networks for b in network.batches})
+    ends = []
+    for network in comparison.networks:
+        at = [batch.batch_size for batch in network.batches]
+        values = [value(network, batch) for batch in network.batches]
+        axes.plot(at, values, "o-", ms=3, color=colour(network))
+        ends.append((at[-1], values[-1], network.name))
+    axes.set(xscale="log", yscale="log", xlabel="batch size")
     axes.set_xticks(sizes, map(str, sizes))
     axes.set_xticks([], minor=True)
-    axes.set_xlim(sizes[0] * 0.9, sizes[-1] * 2.2)
+    axes.set_xlim(sizes[0] * 0.9, sizes[-1] * 4)
+    label(axes, ends, _RIGHT)
