@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROTOS := proto/convoy/v1/classifier.proto proto/inference/grpc_service.proto
-EXTRAS ?= cpu,export,dev
+EXTRAS ?= cpu,export,timm,dev
 
 comma := ,
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))

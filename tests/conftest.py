@@ -13,7 +13,7 @@ LENET_REPOSITORY = Path(__file__).parent / "data" / "model_repository"
 """A LeNet-5 that `convoy export lenet5` made."""
 
 # Where PyTorch is not installed, the tests of the server run all the same.
-collect_ignore = [] if find_spec("torch") else ["unit/export", "unit/models"]
+collect_ignore = [] if find_spec("torch") else ["unit/bench", "unit/export", "unit/models"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -147,7 +147,9 @@ def _timm(architecture: str, tag: str) -> PublicWeights:
     try:
         import timm
     except ModuleNotFoundError:
-        raise WeightsError("weights of timm need the package timm: pip install timm") from None
+        raise WeightsError(
+            "weights of timm need the package timm: in convoy's folder, pip install '.[timm]'"
+        ) from None
     name = f"{architecture}.{tag}" if tag else architecture
     known = timm.list_pretrained(f"{architecture}.*")
     if not known:

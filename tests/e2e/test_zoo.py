@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.zoo.report import MARKS
-
 pytest.importorskip("torch", reason="export needs PyTorch")
+
+from bench.zoo.report import MARKS
 
 
 @pytest.mark.slow

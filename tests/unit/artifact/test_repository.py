@@ -212,8 +212,11 @@ def test_each_missing_field_is_named(tmp_path: Path) -> None:
     tiny.write(tmp_path)
     path = tmp_path / "tiny" / "1" / "manifest.json"
     whole = json.loads(path.read_text())
-    optional = {"schema_version", "max_batch_size", "training", "evaluations", "memory"}
-    for field in whole.keys() - optional - {"golden_tolerance"}:
+    optional = {
+        *("schema_version", "max_batch_size", "training", "weights", "evaluations", "memory"),
+        "golden_tolerance",
+    }
+    for field in whole.keys() - optional:
         path.write_text(json.dumps({key: whole[key] for key in whole if key != field}))
         with pytest.raises(ArtifactError, match=rf"manifest\.json: {field}: Field required"):
             ModelRepository(tmp_path).read("tiny", 1)

@@ -5,13 +5,11 @@ import pytest
 from rich.console import Console
 
 from artifact.manifest import Evaluation
+from bench.comparison import figures
 from bench.comparison.published import PUBLISHED
 from bench.comparison.results import Batch, Comparison, Machine, Network
 from bench.comparison.table import notes, print_table
-
-pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
-
-from bench.comparison import figures
+from models import ARCHITECTURES
 
 MACHINE = Machine(
     processor="a processor",
@@ -119,7 +117,4 @@ def test_published_are_architectures() -> None:
     """
     What was published is filed under the names that networks have here.
     """
-    pytest.importorskip("torch", reason="architectures need PyTorch")
-    from models import ARCHITECTURES
-
     assert PUBLISHED.keys() <= ARCHITECTURES.keys()

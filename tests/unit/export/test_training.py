@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from export.batches import KeptBatches
-from export.compute import CPU, Compute
+from export.compute import CPU, Compute, joined
 from export.errors import TrainingError
 from export.metrics import METRICS_FILE, read_metrics
 from export.recipes import SMALL, Recipe
@@ -163,6 +163,21 @@ def test_half_precision(tmp_path: Path) -> None:
     network, steps, _ = fit(tmp_path, compute=BFLOAT16)
     assert steps[-1].accuracy > 0.9
     assert {weights.dtype for weights in network.parameters()} == {torch.float32}
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(tmp_path: Path) -> None:
+    """
+    Where there is a GPU, a training runs there, in half precision, and can go on there.
+    """
+    with joined("cuda", mixed_precision=True) as compute:
+        assert compute.autocast is not None
+        network = Headed().to(compute.device)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path, network=network, compute=compute, stop_in=2)
+        _, steps, _ = fit(tmp_path, network=network, compute=compute)
+    assert steps[-1].accuracy > 0.9
+    assert {weights.device.type for weights in network.parameters()} == {"cuda"}
 
 
 def test_loss_that_is_no_number(tmp_path: Path) -> None:
