@@ -1,15 +1,13 @@
-"""Measures the models of a repository, one after the other, in rounds."""
+"""Measures models in rounds: all models in turn, so that a disturbance meets all of them.
+
+One session is open at a time: what a model takes does not depend on how many there are.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +15,16 @@ import numpy.typing as npt
 from artifact.errors import RepositoryError
 from artifact.files import Artifact
 from artifact.repository import ModelRepository
+from bench.comparison import machine
 from bench.comparison.published import PUBLISHED
-from bench.comparison.results import Batch, Comparison, Machine, Network
+from bench.comparison.results import Batch, Comparison, Network
 from bench.comparison.settings import CompareSettings
 from export.cost import measure_memory
+from service.errors import ModelLoadError
+from service.resources import usable_cpus
 from service.runtime import Device, Session
 
 ROUNDS = 3
-"""Each model is measured so often, all models in turn: a disturbance meets all of them."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is measured next, how much is done, and how much there is."""
@@ -36,132 +36,156 @@ def find(settings: CompareSettings) -> list[Artifact]:
 
     Raises:
         RepositoryError: If there is no such model, or none at all.
+        ArtifactError: If one is damaged.
     """
     repository = ModelRepository(settings.model_repository)
-    names = settings.models or tuple(repository.names())
-    if not names:
+    known = repository.names()
+    if not known:
         raise RepositoryError(f"{settings.model_repository} holds no models")
-    artifacts = []
-    for name in names:
-        versions = repository.versions(name)
-        if not versions:
-            known = ", ".join(repository.names()) or "none"
-            raise RepositoryError(f"no model {name!r} in the repository: known are {known}")
-        artifacts.append(repository.read(name, max(versions)))
-    return artifacts
+    for name in settings.models:
+        if name not in known:
+            raise RepositoryError(
+                f"no model {name!r} in {settings.model_repository}: there are {', '.join(known)}"
+            )
+    names = settings.models or known
+    return [repository.read(name, max(repository.versions(name))) for name in names]
 
 
 def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Progress) -> Comparison:
     """
-    Measure time and memory of *artifacts*; where Ctrl-C comes, what is complete by then counts.
+    Measure time and memory of *artifacts*; after Ctrl-C, what there is by then.
 
-    One session is open at a time, so that memory does not depend on how many models there are.
+    Models and batch sizes that fail, or that would not fit into memory, are left out; the notes
+    say so.
     """
-    device = Device(policy="cpu", intra_op_threads=settings.threads or os.cpu_count() or 1)
-    times: dict[str, dict[int, list[float]]] = {}
-    memory: dict[str, dict[int, int]] = {}
-    total, done = len(artifacts) * (ROUNDS + 1), 0
+    device = Device(policy="cpu", intra_op_threads=settings.threads or usable_cpus())
+    models = [_Model(artifact, settings.batch_sizes) for artifact in artifacts]
+    turns = [(number, model) for number in range(1, ROUNDS + 1) for model in models]
+    notes, interrupted, turn = [], False, "before the first model"
     try:
-        for round_number in range(ROUNDS + 1):
-            for artifact in artifacts:
-                name = artifact.manifest.name
-                show(name, done, total)
-                if round_number == 0:
-                    memory[name] = _arena_peaks(artifact, settings.batch_sizes)
-                else:
-                    found = _times(artifact, device, settings)
-                    for size, milliseconds in found.items():
-                        times.setdefault(name, {}).setdefault(size, []).append(milliseconds)
-                done += 1
+        for done, (number, model) in enumerate(turns):
+            turn = f"{model.name}, round {number} of {ROUNDS}"
+            show(turn, done, len(turns))
+            if number == 1:
+                model.measure_memory()
+            model.measure_times(device, settings.seconds / ROUNDS)
+        show("done", len(turns), len(turns))
     except KeyboardInterrupt:
-        show("interrupted", done, total)
+        interrupted = True
+        notes.append(f"interrupted: {turn}")
     return Comparison(
-        machine=_machine(device),
-        networks=tuple(
-            _network(artifact, times[artifact.manifest.name], memory[artifact.manifest.name])
-            for artifact in artifacts
-            if artifact.manifest.name in times
-        ),
+        machine=machine.describe(device),
+        seconds=settings.seconds,
+        networks=tuple(network for model in models if (network := model.network()).batches),
+        notes=(*notes, *(note for model in models for note in model.notes())),
+        interrupted=interrupted,
     )
 
 
-def _sizes(artifact: Artifact, wanted: Sequence[int]) -> list[int]:
-    """Batch sizes that the graph takes."""
-    return [size for size in wanted if size == 1 or artifact.manifest.max_batch_size > 1]
+class _Model:
+    """One model and what was measured of it so far."""
 
+    def __init__(self, artifact: Artifact, batch_sizes: Sequence[int]) -> None:
+        self.name = artifact.manifest.name
+        self._artifact = artifact
+        self._sizes = list(batch_sizes)  # those that did not fail yet
+        self._failed: dict[int, str] = {}
+        self._weights_bytes = 0
+        self._arena_peaks: dict[int, int] = {}
+        self._seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
 
-def _images(artifact: Artifact, size: int) -> npt.NDArray[np.generic]:
-    """*size* images: the golden ones, repeated."""
-    images = artifact.golden.images
-    return np.resize(images, (size, *images.shape[1:]))
+    def measure_memory(self) -> None:
+        """Measure each batch size in a session of its own, the smallest first."""
+        for size in list(self._sizes):
+            if self._foreseen_bytes(size) > (free := machine.free_bytes()):
+                self._drop(size, f"would not fit into the {free / 1e6:,.0f} MB that are free")
+                continue
+            try:
+                memory = measure_memory(self._artifact.model_path, self._images(size))
+            except Exception as error:  # ONNX Runtime's errors share no base class
+                self._drop(size, str(error))
+                continue
+            self._weights_bytes = memory.weights_bytes
+            self._arena_peaks[size] = memory.arena_peak_bytes
 
+    def measure_times(self, device: Device, seconds: float) -> None:
+        """Run each batch size for *seconds*, once at least."""
+        if not self._sizes:
+            return
+        try:
+            session = Session(self._artifact, device)
+        except ModelLoadError as error:
+            for size in list(self._sizes):
+                self._drop(size, str(error))
+            return
+        for size in list(self._sizes):
+            try:
+                self._run(session, size, seconds)
+            except Exception as error:  # ONNX Runtime's errors share no base class
+                self._drop(size, str(error))
+        session.close()
 
-def _arena_peaks(artifact: Artifact, wanted: Sequence[int]) -> dict[int, int]:
-    return {
-        size: measure_memory(artifact.model_path, _images(artifact, size)).arena_peak_bytes
-        for size in _sizes(artifact, wanted)
-    }
+    def network(self) -> Network:
+        """What was measured, with what the manifest tells."""
+        manifest = self._artifact.manifest
+        return Network(
+            name=manifest.name,
+            version=manifest.version,
+            architecture=manifest.architecture,
+            precision=manifest.precision,
+            input_px=manifest.input.height,
+            parameters=manifest.parameter_count,
+            macs=manifest.macs,
+            weights_bytes=self._weights_bytes,
+            evaluations=manifest.evaluations,
+            published=PUBLISHED.get(manifest.architecture),
+            batches=tuple(self._batch(size) for size in self._sizes if self._seconds[size]),
+        )
 
+    def notes(self) -> list[str]:
+        """A line for each reason to leave sizes out."""
+        sizes: dict[str, list[str]] = {}
+        for size, reason in self._failed.items():
+            sizes.setdefault(reason, []).append(str(size))
+        return [
+            f"{self.name}: no batches of {', '.join(found)}: {reason}"
+            for reason, found in sizes.items()
+        ]
 
-def _times(artifact: Artifact, device: Device, settings: CompareSettings) -> dict[int, float]:
-    """Milliseconds for each image, by the size of the batch."""
-    session = Session(artifact, device)
-    found = {}
-    for size in _sizes(artifact, settings.batch_sizes):
-        images = _images(artifact, size)
-        session.run(images)  # the first one of a size finds its memory
-        runs: list[float] = []
-        end = time.perf_counter() + settings.seconds / ROUNDS
-        while not runs or time.perf_counter() < end:
+    def _run(self, session: Session, size: int, seconds: float) -> None:
+        images = self._images(size)
+        session.run(images)  # the first of a size finds its memory
+        end = time.perf_counter() + seconds
+        while True:
             started = time.perf_counter()
             session.run(images)
-            runs.append(time.perf_counter() - started)
-        found[size] = 1000 * statistics.median(runs) / size
-    session.close()
-    return found
+            stopped = time.perf_counter()
+            self._seconds[size].append(stopped - started)
+            if stopped >= end:
+                return
 
+    def _batch(self, size: int) -> Batch:
+        seconds = self._seconds[size]
+        return Batch(
+            batch_size=size,
+            ms_per_image=round(1000 * statistics.median(seconds) / size, 5),
+            runs=len(seconds),
+            arena_peak_bytes=self._arena_peaks[size],
+        )
 
-def _network(artifact: Artifact, times: dict[int, list[float]], memory: dict[int, int]) -> Network:
-    manifest = artifact.manifest
-    assert manifest.memory is not None
-    return Network(
-        name=manifest.name,
-        version=manifest.version,
-        architecture=manifest.architecture,
-        precision=manifest.precision,
-        input_px=manifest.input.height,
-        parameters=manifest.parameter_count,
-        macs=manifest.macs,
-        weights_bytes=manifest.memory.weights_bytes,
-        accuracy=manifest.evaluations,
-        published=PUBLISHED.get(manifest.architecture),
-        batches=tuple(
-            Batch(
-                batch_size=size,
-                ms_per_image=round(statistics.median(rounds), 4),
-                arena_peak_bytes=memory[size],
-            )
-            for size, rounds in times.items()
-        ),
-    )
+    def _foreseen_bytes(self, size: int) -> int:
+        """What a session needs for *size* by the largest batch so far; 0 if there was none."""
+        largest = max(self._arena_peaks, default=0)
+        if not largest:
+            return 0
+        # Weights twice: as they are read, and as they are packed for the processor.
+        return 2 * self._weights_bytes + self._arena_peaks[largest] * size // largest
 
+    def _images(self, size: int) -> npt.NDArray[np.generic]:
+        """*size* images: the golden ones, repeated."""
+        images = self._artifact.golden.images
+        return np.resize(images, (size, *images.shape[1:]))
 
-def _machine(device: Device) -> Machine:
-    return Machine(
-        processor=_processor(),
-        cores=os.cpu_count() or 1,
-        threads=device.intra_op_threads,
-        provider="CPUExecutionProvider",
-        onnxruntime=version("onnxruntime"),
-        measured_at=datetime.now(UTC).strftime("%Y-%m-%d"),
-    )
-
-
-def _processor() -> str:
-    """The name of the processor, as Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    def _drop(self, size: int, reason: str) -> None:
+        self._sizes.remove(size)
+        self._failed[size] = reason.partition("\n")[0]

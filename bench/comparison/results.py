@@ -1,13 +1,18 @@
-"""What a comparison found: plain data, written as JSON and read again."""
+"""What a comparison found: plain data, written as JSON by the names here, and read again."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from artifact.manifest import Evaluation
 from bench.comparison.published import Published
+
+
+class ComparisonError(Exception):
+    """A file is no comparison; the message is one line and names the file and the field."""
 
 
 class _Part(BaseModel):
@@ -16,15 +21,17 @@ class _Part(BaseModel):
 
 class Batch(_Part):
     """
-    One batch size of one network.
+    One batch size of one model.
 
     Attributes:
-        ms_per_image: Median time of a run, divided by its images.
+        ms_per_image: Median time of a run, in milliseconds, divided by its images.
+        runs: How many runs are behind it.
         arena_peak_bytes: Most memory that a run needs beside the weights.
     """
 
     batch_size: int
     ms_per_image: float
+    runs: int
     arena_peak_bytes: int
 
 
@@ -33,10 +40,14 @@ class Network(_Part):
     One model of the repository.
 
     Attributes:
-        macs: Multiply-accumulates for one image of `input_px`.
-        accuracy: What was measured of these weights, on the data that it names.
-        published: What others published of the architecture, on ImageNet.
-        batches: What was measured; sizes that the model does not take are left out.
+        input_px: Height of its images.
+        parameters: By its manifest, as `macs`.
+        macs: Multiply-accumulates for one image of this size.
+        weights_bytes: Sum of the graph's initialisers.
+        evaluations: Accuracy of these weights, by its manifest: measured when the artifact was
+            made, or published by whom each of them names.
+        published: Accuracy of other weights of this architecture, on ImageNet.
+        batches: Ascending sizes; those that could not be measured are left out.
     """
 
     name: str
@@ -47,20 +58,9 @@ class Network(_Part):
     parameters: int
     macs: int
     weights_bytes: int
-    accuracy: tuple[Evaluation, ...]
+    evaluations: tuple[Evaluation, ...]
     published: Published | None
     batches: tuple[Batch, ...]
-
-    @property
-    def top1(self) -> float | None:
-        """Accuracy on the first data that it was measured on here."""
-        measured = [found for found in self.accuracy if found.source == "measured"]
-        return measured[0].top1 if measured else None
-
-    @property
-    def published_top1(self) -> float | None:
-        """Accuracy that others published of the architecture, on ImageNet."""
-        return self.published.top1 if self.published else None
 
     @property
     def fastest(self) -> Batch:
@@ -71,12 +71,22 @@ class Network(_Part):
         """What was measured with batches of *size*."""
         return next((batch for batch in self.batches if batch.batch_size == size), None)
 
+    def memory_bytes(self, batch: Batch) -> int:
+        """Weights, and the most that a run of *batch* needs beside them."""
+        return self.weights_bytes + batch.arena_peak_bytes
+
 
 class Machine(_Part):
-    """Where speed and memory were measured."""
+    """
+    Where and when speed and memory were measured.
+
+    Attributes:
+        threads: Of a run.
+        measured_at: Date, UTC.
+    """
 
     processor: str
-    cores: int
+    cpus: int
     threads: int
     provider: str
     onnxruntime: str
@@ -84,8 +94,44 @@ class Machine(_Part):
 
 
 class Comparison(_Part):
-    """All of it."""
+    """
+    All of it.
+
+    Attributes:
+        seconds: How long each batch size ran, at least.
+        notes: What is not here and why: models and sizes that failed, and an interruption.
+        interrupted: Whether it was ended before everything was measured as often as it should be.
+    """
 
     schema_version: Literal[1] = 1
     machine: Machine
+    seconds: float
     networks: tuple[Network, ...]
+    notes: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Every size that something was measured with, ascending."""
+        return sorted({b.batch_size for network in self.networks for b in network.batches})
+
+
+def write(comparison: Comparison, path: Path) -> None:
+    """Write *comparison* as indented JSON."""
+    path.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Comparison:
+    """
+    Read what `write` wrote.
+
+    Raises:
+        ComparisonError: If the file is none, or of another schema.
+        OSError: If it cannot be read.
+    """
+    try:
+        return Comparison.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(map(str, problem["loc"])) or "document"
+        raise ComparisonError(f"{path}: {field}: {problem['msg']}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -13,14 +13,34 @@ def _parts(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _ascending(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(sizes)))
+
+
 BatchSize = Annotated[int, Field(ge=1, le=1024)]
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts), AfterValidator(_once_each)]
+
+BatchSizes = Annotated[
+    tuple[BatchSize, ...],
+    Field(min_length=1),
+    NoDecode,
+    BeforeValidator(_parts),
+    AfterValidator(_ascending),
+]
 
 
 class CompareSettings(BaseSettings):
     """
     Compare the models of a repository: accuracy, operations, time, memory, parameters.
 
-    Time is that of ONNX Runtime in convoy's own session; accuracy is what the artifacts say.
+    Time is that of ONNX Runtime on the CPU, in the session that a server would use; accuracy is
+    what the artifacts say, and beside it what others published of the architecture on ImageNet.
+    Ctrl-C ends the measuring and keeps what there is.
     """
 
     model_config = SettingsConfigDict(
@@ -32,17 +52,21 @@ class CompareSettings(BaseSettings):
     )
 
     model_repository: Path = Field(Path("model_repository"), description="Where artifacts are.")
-    models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)] = Field(
-        (), description="Names, separated by commas; all of the repository if not given."
+    models: Names = Field(
+        (),
+        description="Names, separated by commas, the newest version of each; all of the "
+        "repository if not given.",
     )
-    batch_sizes: Annotated[tuple[BatchSize, ...], NoDecode, BeforeValidator(_parts)] = Field(
-        (1, 2, 4, 8, 16, 32, 64), description="Separated by commas."
+    batch_sizes: BatchSizes = Field((1, 2, 4, 8, 16, 32, 64), description="Separated by commas.")
+    seconds: float = Field(
+        1.0, gt=0, description="How long each batch size of each model runs, at least."
     )
-    seconds: float = Field(1.0, gt=0, description="How long each batch size runs, at least.")
-    threads: int = Field(0, ge=0, description="Threads of a run; 0 takes one for each core.")
-    json_file: Path | None = Field(None, description="Where to write the figures.")
+    threads: int = Field(
+        0, ge=0, le=1024, description="Threads of a run; 0 takes all that the process may."
+    )
+    json_file: Path | None = Field(None, description="Where to write what was found.")
     from_file: Path | None = Field(
-        None, description="Figures to show again, instead of measuring: a file made by --json."
+        None, description="What to show, instead of measuring: a file made by --json."
     )
-    figures: Path | None = Field(None, description="Folder for the drawings.")
-    format: Literal["png", "svg"] = Field("png", description="Of the drawings.")
+    figures: Path | None = Field(None, description="Folder for the figures.")
+    format: Literal["png", "svg"] = Field("png", description="Of the figures.")

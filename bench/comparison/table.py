@@ -1,63 +1,123 @@
-"""A comparison as a table for people."""
+"""A comparison as a table for people, and under it where each number comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from rich.console import Console
-from rich.table import Table
+from rich.measure import Measurement
+from rich.table import Column, Table
+from rich.text import Text
 
-from bench.comparison.results import Comparison, Network
+from bench.comparison import accuracy
+from bench.comparison.accuracy import Score
+from bench.comparison.results import Batch, Comparison, Network
 
-_COLUMNS: Mapping[str, Callable[[Network], str]] = {
-    "model": lambda network: network.name,
-    "px": lambda network: str(network.input_px),
-    "top-1\nhere": lambda network: _share(network.top1),
-    "top-1\nImageNet": lambda network: _share(network.published_top1),
-    "params\nM": lambda network: f"{network.parameters / 1e6:.2f}",
-    "ops\nM": lambda network: f"{2 * network.macs / 1e6:,.1f}",
-    "ms/image\nfirst": lambda network: f"{network.batches[0].ms_per_image:.2f}",
-    "ms/image\nbest": lambda network: f"{network.fastest.ms_per_image:.2f}",
-    "at\nbatch": lambda network: str(network.fastest.batch_size),
-    "weights\nMB": lambda network: f"{network.weights_bytes / 1e6:.1f}",
-    "arena MB\nlast": lambda network: f"{network.batches[-1].arena_peak_bytes / 1e6:.1f}",
-}
+_WIDEST = 10_000
 
 
 def print_table(comparison: Comparison, console: Console) -> None:
-    """Print the networks, and under them what the numbers are about."""
-    table = Table(*_COLUMNS)
-    for column in table.columns:
-        column.no_wrap = True
-    for column in table.columns[1:]:
-        column.justify = "right"
+    """Print a row for each model; on a narrower console the rows are broken, and no number."""
+    scores = _measured(comparison) | _published(comparison)
+    sources = accuracy.numbered(scores.values())
+    columns = _columns(comparison, scores, sources)
+    name, *numbers = columns
+    table = Table(
+        Column(name, no_wrap=True),
+        *(Column(number, justify="right", no_wrap=True) for number in numbers),
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for network in comparison.networks:
-        table.add_row(*(text(network) for text in _COLUMNS.values()))
+        table.add_row(*(Text(text(network)) for text in columns.values()))
+    if _width(table, console) > console.width:
+        table.padding = (0, 1, 0, 0)
+    console.width = max(console.width, _width(table, console))
     console.print(table)
-    for line in notes(comparison):
-        console.print(line, style="dim", markup=False)
+    console.print()
+    for line in (*notes(comparison), *(f"[{n}] {source}" for source, n in sources.items())):
+        console.print(line)
+
+
+def _width(table: Table, console: Console) -> int:
+    options = console.options.update(width=_WIDEST)
+    return Measurement.get(console, options, table).maximum
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Where each kind of number comes from."""
+    """What the numbers are of, and what is missing."""
     machine = comparison.machine
-    data = {
-        f"{found.data}, {found.images} images"
-        for network in comparison.networks
-        for found in network.accuracy
-        if found.source == "measured"
-    }
-    sources = {network.published.source for network in comparison.networks if network.published}
     return [
-        f"top-1 here: measured when the artifact was made: {'; '.join(sorted(data)) or 'nothing'}",
-        "top-1 ImageNet: published, of other weights, one central crop of 50,000 photographs: "
-        f"{'; '.join(sorted(sources)) or 'nothing'}",
-        "ops: 2 x multiply-accumulates of one image of this input",
-        f"time and memory: measured {machine.measured_at}, {machine.processor}, {machine.threads} "
-        f"of {machine.cores} cores, ONNX Runtime {machine.onnxruntime}, {machine.provider}; "
-        "first and last are the smallest and largest batch",
+        *comparison.notes,
+        "params, ops: of the model as it is here; ops are 2 x multiply-accumulates for one image",
+        "ms/image, memory: measured here; weights and the most that a run needs beside them",
+        f"{machine.measured_at}, {machine.processor}, {machine.threads} threads on "
+        f"{machine.cpus} CPUs, ONNX Runtime {machine.onnxruntime}, {machine.provider}",
+        "top-1, measured: by the export, when it made the model",
+        "top-1, published: on ImageNet, one central crop; of other weights, classes and sizes "
+        "than here unless it says: these weights",
     ]
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+_Key = tuple[str, str]
+"""Column and model."""
+
+_MEASURED, _PUBLISHED = "top-1 %\nmeasured", "top-1 %\npublished"
+
+
+def _columns(
+    comparison: Comparison, scores: Mapping[_Key, Score], sources: Mapping[str, int]
+) -> Mapping[str, Callable[[Network], str]]:
+    """The text of a model's cell, by the head of the column."""
+    first, last = comparison.batch_sizes[0], comparison.batch_sizes[-1]
+
+    def score(column: str) -> Callable[[Network], str]:
+        def text(network: Network) -> str:
+            found = scores.get((column, network.name))
+            return f"{100 * found.top1:.1f} [{sources[found.source]}]" if found else ""
+
+        return text
+
+    def of_batch(size: int, text: Callable[[Network, Batch], str]) -> Callable[[Network], str]:
+        return lambda network: text(network, batch) if (batch := network.batch(size)) else ""
+
+    return {
+        "\nmodel": lambda network: network.name,
+        "\npx": lambda network: str(network.input_px),
+        _MEASURED: score(_MEASURED),
+        _PUBLISHED: score(_PUBLISHED),
+        "params\nM": lambda network: f"{network.parameters / 1e6:.2f}",
+        "ops\nM": lambda network: f"{2 * network.macs / 1e6:,.1f}",
+        f"ms/image\nbatch {first}": of_batch(first, lambda _, batch: _ms(batch)),
+        "ms/image\nbest": lambda network: (
+            f"{_ms(network.fastest)} at {network.fastest.batch_size:2}"
+        ),
+        f"memory MB\nbatch {first}": of_batch(first, _megabytes),
+        f"memory MB\nbatch {last}": of_batch(last, _megabytes),
+    }
+
+
+def _measured(comparison: Comparison) -> dict[_Key, Score]:
+    """By the model: what most models were measured on, or else what it was measured on."""
+    found: dict[_Key, Score] = {}
+    for series in accuracy.measured(comparison):
+        for score in series.scores:
+            found.setdefault((_MEASURED, score.name), score)
+    return found
+
+
+def _published(comparison: Comparison) -> dict[_Key, Score]:
+    return {
+        (_PUBLISHED, network.name): score
+        for network in comparison.networks
+        if (score := accuracy.published_of(network))
+    }
+
+
+def _ms(batch: Batch) -> str:
+    return f"{batch.ms_per_image:.2f}" if batch.ms_per_image >= 1 else f"{batch.ms_per_image:.3f}"
+
+
+def _megabytes(network: Network, batch: Batch) -> str:
+    return f"{network.memory_bytes(batch) / 1e6:,.1f}"

@@ -1,5 +1,6 @@
 """`convoy compare` on a real repository."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,51 +8,63 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparison.results import Comparison
+from bench.comparison import results
 from convoy.__main__ import main
+from tests import tiny
 
-SHORT = ["--seconds", "0.05", "--batch-sizes", "1,3"]
+SHORT = ["--seconds", "0.02", "--batch-sizes", "1,3"]
 
 
 @pytest.fixture
-def repository(lenet_repository: Path) -> list[str]:
-    return ["--model-repository", str(lenet_repository)]
+def repository(tmp_path: Path, lenet_repository: Path) -> list[str]:
+    """A LeNet-5 and a tiny model."""
+    root = tmp_path / "models"
+    shutil.copytree(lenet_repository, root)
+    tiny.write(root)
+    return ["--model-repository", str(root)]
 
 
 def test_measures_prints_and_writes(
     repository: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    The table, the JSON and the figures are of the same measurements, which can be shown again.
+    Table, JSON and figures are of the same measurements, and can be made again without measuring.
     """
     pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
-    places = ["--json", str(tmp_path / "c.json"), "--figures", str(tmp_path / "figures")]
+    file, folder = tmp_path / "new" / "c.json", tmp_path / "figures"
+    places = ["--json", str(file), "--figures", str(folder)]
     assert main(["compare", *repository, *SHORT, *places]) == 0
     output = capsys.readouterr().out
-    assert "lenet5" in output
-    found = Comparison.model_validate_json((tmp_path / "c.json").read_text())
-    (lenet,) = [network for network in found.networks if network.name == "lenet5"]
+    found = results.read(file)
+    lenet, small = found.networks
+    assert (lenet.name, small.name) == ("lenet5", "tiny")
+    assert (lenet.parameters, lenet.macs, lenet.input_px) == (61_706, 416_520, 32)
+    assert lenet.evaluations
     assert [batch.batch_size for batch in lenet.batches] == [1, 3]
-    assert all(batch.ms_per_image > 0 for batch in lenet.batches)
-    assert lenet.batches[1].arena_peak_bytes > lenet.batches[0].arena_peak_bytes
-    assert (lenet.parameters, lenet.macs) == (61_706, 416_520)
-    assert lenet.top1 is not None
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 7
-    assert main(["compare", "--from", str(tmp_path / "c.json")]) == 0
-    table = capsys.readouterr().out
-    assert table.splitlines()[:6] == output.splitlines()[:6]
+    assert "measured here on mnist5k, test part, 1,000 images" in output
+    assert f"{100 * lenet.evaluations[0].top1:.1f} [1]" in output
+    drawn = sorted(path.name for path in folder.iterdir())
+    assert len(drawn) == 7  # nothing was published of the two
+    shutil.rmtree(folder)
+    assert main(["compare", "--from", str(file), "--figures", str(folder)]) == 0
+    assert capsys.readouterr().out == output
+    assert sorted(path.name for path in folder.iterdir()) == drawn
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models", "vgg16"], "no model 'vgg16' in the repository: known are"),
-        (["--model-repository", "nowhere"], "nowhere"),
-        (["--from", "nothing.json"], "nothing.json"),
+        (["--models", "vgg16"], "no model 'vgg16' in {root}: there are lenet5, tiny"),
+        (["--model-repository", "nowhere"], "cannot read the model repository nowhere: No such"),
+        (["--model-repository", "{root}/../empty"], "{root}/../empty holds no models"),
+        (["--from", "nothing.json"], "nothing.json: No such file"),
+        (["--from", "{root}/lenet5/1/manifest.json"], "manifest.json: machine: Field required"),
+        (["--json", "/dev/null/c.json"], "/dev/null: "),
     ],
 )
 def test_mistakes(
     repository: list[str],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     message: str,
@@ -59,27 +72,56 @@ def test_mistakes(
     """
     What cannot be compared is one line and exit code 1.
     """
-    assert main(["compare", *repository, *SHORT, *arguments]) == 1
+    (tmp_path / "empty").mkdir()
+    root = repository[1]
+    given = [argument.format(root=root) for argument in arguments]
+    assert main(["compare", *repository, *SHORT, *given]) == 1
     error = capsys.readouterr().err
-    assert message in error
+    assert message.format(root=root) in error
     assert error.startswith("convoy compare: ")
     assert error.count("\n") == 1
 
 
-def test_interrupted(repository: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(repository: list[str], tmp_path: Path, number: signal.Signals) -> None:
     """
-    Ctrl-C keeps what is complete by then.
+    Ctrl-C prints and writes what there is by then, and says that it is not all.
     """
-    command = [sys.executable, "-m", "convoy", "compare", *repository, "--seconds", "6"]
-    options = ["--batch-sizes", "1", "--json", str(tmp_path / "c.json")]
-    with subprocess.Popen(
+    file = tmp_path / "c.json"
+    command = [sys.executable, "-m", "convoy", "compare", *repository]
+    options = ["--batch-sizes", "1", "--seconds", "3", "--json", str(file)]
+    process = subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            process.wait(4)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-        output, error = process.communicate(timeout=30)
-    assert process.returncode == 0, error
-    assert "lenet5" in output
-    assert Comparison.model_validate_json((tmp_path / "c.json").read_text()).networks
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process, process.stdout as output, process.stderr as errors:
+        assert any("tiny, round 1" in shown for shown in errors)
+        process.send_signal(number)
+        assert process.wait(30) == 130
+        assert "Traceback" not in errors.read()
+        assert "interrupted: tiny, round 1 of 3" in output.read()
+    found = results.read(file)
+    assert found.interrupted
+    assert "lenet5" in {network.name for network in found.networks}
+
+
+def test_interrupted_before_anything(tmp_path: Path) -> None:
+    """
+    With nothing measured there is nothing to print or write.
+    """
+    tiny.write(tmp_path / "models", model=tiny.graph(repeats=2000))
+    command = [sys.executable, "-m", "convoy", "compare", "--model-repository"]
+    options = [str(tmp_path / "models"), "--json", str(tmp_path / "c.json")]
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process, process.stdout as output, process.stderr as errors:
+        assert "tiny, round 1" in errors.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert errors.read() == "interrupted\n"
+        assert output.read() == ""
+    assert not (tmp_path / "c.json").exists()

@@ -2,119 +2,189 @@ import io
 from pathlib import Path
 
 import pytest
+import torch
+from pydantic import ValidationError
 from rich.console import Console
 
 from artifact.manifest import Evaluation
-from bench.comparison import figures
+from bench.comparison import accuracy, results
 from bench.comparison.published import PUBLISHED
-from bench.comparison.results import Batch, Comparison, Machine, Network
-from bench.comparison.table import notes, print_table
-from models import ARCHITECTURES
+from bench.comparison.results import Comparison, ComparisonError
+from bench.comparison.settings import CompareSettings
+from bench.comparison.table import print_table
+from export.measure import count_macs, count_parameters
+from models import ARCHITECTURES, drop_auxiliary
+from tests import comparisons
+from tests.comparisons import measured, network
 
-MACHINE = Machine(
-    processor="a processor",
-    cores=2,
-    threads=2,
-    provider="CPUExecutionProvider",
-    onnxruntime="1.32.0",
-    measured_at="2026-11-24",
+OWN = Evaluation(
+    data="ImageNet-1K, validation part",
+    source="published by torchvision: recipe",
+    images=50_000,
+    top1=0.80858,
 )
 
 
-def network(name: str, parameters: int, macs: int, top1: float | None) -> Network:
-    """A network with two batch sizes."""
-    measured = Evaluation(data="digits", source="measured", images=1000, top1=top1 or 0)
-    return Network(
-        name=name,
-        version=1,
-        architecture=name,
-        precision="float32",
-        input_px=32,
-        parameters=parameters,
-        macs=macs,
-        weights_bytes=4 * parameters,
-        accuracy=() if top1 is None else (measured,),
-        published=PUBLISHED.get(name),
-        batches=(
-            Batch(batch_size=1, ms_per_image=2.0, arena_peak_bytes=1_000_000),
-            Batch(batch_size=8, ms_per_image=1.5, arena_peak_bytes=6_000_000),
-        ),
-    )
-
-
-@pytest.fixture
-def comparison() -> Comparison:
-    networks = (
-        network("vgg16", 134_000_000, 433_000_000, 0.90),
-        network("resnet18", 11_000_000, 37_000_000, 0.93),
-        network("lenet5", 61_706, 416_520, None),
-    )
-    return Comparison(machine=MACHINE, networks=networks)
-
-
-def test_written_and_read(comparison: Comparison) -> None:
-    """
-    What is written as JSON is read again as it was.
-    """
-    assert Comparison.model_validate_json(comparison.model_dump_json()) == comparison
-
-
-def test_measured_and_published_have_columns_of_their_own(comparison: Comparison) -> None:
-    """
-    The table shows both, and says under it what each is about.
-    """
+def lines(comparison: Comparison, width: int = 100) -> list[str]:
+    """What is printed on a console of this width."""
     output = io.StringIO()
-    print_table(comparison, Console(file=output, width=200))
-    (row,) = [line for line in output.getvalue().splitlines() if "vgg16" in line]
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells[:6] == ["vgg16", "32", "0.900", "0.716", "134.00", "866.0"]
-    assert cells[6:9] == ["2.00", "1.50", "8"]
-    (lenet,) = [line for line in output.getvalue().splitlines() if "lenet5" in line]
-    assert [cell.strip() for cell in lenet.strip("│").split("│")][2:4] == ["", ""]
-    text = " ".join(notes(comparison))
-    assert "digits, 1000 images" in text
-    assert "torchvision 0.29" in text
-    assert "a processor" in text
+    print_table(comparison, Console(file=output, width=width, highlight=False, markup=False))
+    return output.getvalue().splitlines()
 
 
-def test_density_and_size(comparison: Comparison) -> None:
+def test_written_and_read(tmp_path: Path) -> None:
     """
-    Density is percent for each million parameters; a ball's area follows the parameters.
+    What is written is read again as it was.
     """
-    vgg, resnet, lenet = comparison.networks
-    assert figures.density(vgg) == pytest.approx(90 / 134)
-    assert figures.area(vgg) - figures.area(lenet) == pytest.approx(12 * (134 - 0.061706))
-    assert figures.colour(vgg) != figures.colour(resnet)
+    comparison = comparisons.fifteen()
+    results.write(comparison, tmp_path / "c.json")
+    assert results.read(tmp_path / "c.json") == comparison
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
-def test_figure_shows_each_network(name: str, comparison: Comparison) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing", "document: Invalid JSON"),
+        ('{"schema_version": 2}', "schema_version: Input should be 1"),
+        ("{}", "machine: Field required"),
+    ],
+)
+def test_no_comparison(tmp_path: Path, text: str, message: str) -> None:
     """
-    Each figure names the networks that it has numbers of, and where time was measured.
+    A file that is none is refused in one line that names file and field.
     """
-    figure = figures.make(figures.FIGURES[name], comparison)
-    (axes,) = figure.axes
-    shown = {text.get_text() for text in axes.texts}
-    shown |= {text.get_text() for text in axes.get_yticklabels()}
-    assert {"vgg16", "resnet18"} <= shown
-    assert axes.get_title()
-    assert "a processor" in figure.get_supxlabel()
-    if name in ("top1_per_network", "top1_against_operations", "accuracy_density"):
-        assert "measured on digits (1000 images)" in axes.get_title()
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(ComparisonError) as error:
+        results.read(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
-def test_files(tmp_path: Path, comparison: Comparison, suffix: str, start: bytes) -> None:
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_is_of_our_networks(name: str) -> None:
     """
-    Every figure becomes a file of the format that is asked for.
+    The parameters and operations beside a published accuracy are those of the architecture, except
+    AlexNet's: that accuracy is of the network in two groups, which has fewer of both.
     """
-    paths = figures.draw_all(comparison, tmp_path / "figures", suffix)
-    assert [path.stem for path in paths] == list(figures.FIGURES)
-    assert all(path.read_bytes().startswith(start) for path in paths)
+    published, architecture = PUBLISHED[name], ARCHITECTURES[name]
+    side = architecture.input_px
+    with torch.device("meta"):  # shapes without numbers
+        made = architecture.build().eval()
+        drop_auxiliary(made)
+        counted = (count_parameters(made), count_macs(made, (architecture.channels, side, side)))
+    assert published.input_px == side
+    if name == "alexnet":
+        assert (published.parameters, published.macs) < counted
+    else:
+        assert (published.parameters, published.macs) == counted
 
 
-def test_published_are_architectures() -> None:
+def test_measured_series() -> None:
     """
-    What was published is filed under the names that networks have here.
+    Accuracies on other data, or on another number of images, are never in one series; what most
+    models were measured on comes first, and says who is missing.
     """
-    assert PUBLISHED.keys() <= ARCHITECTURES.keys()
+    found = accuracy.measured(
+        comparisons.comparison(
+            network("a", 1, 1, evaluations=(measured(0.9, "x", 10),)),
+            network("b", 1, 1, evaluations=(measured(0.8, "y"), OWN)),
+            network("c", 1, 1, evaluations=(measured(0.7, "y"), measured(0.6, "x", 20))),
+        )
+    )
+    assert [(series.title, series.missing) for series in found] == [
+        ("measured here on y, 1,000 images", ("a",)),
+        ("measured here on x, 10 images", ("b", "c")),
+        ("measured here on x, 20 images", ("a", "b")),
+    ]
+    assert [score.top1 for score in found[0].scores] == [0.8, 0.7]
+
+
+def test_published_series() -> None:
+    """
+    The weights here count before others of the architecture, which come with their own size, and
+    once.
+    """
+    own = network("r50", 25, 4, architecture="resnet50", evaluations=(OWN,))
+    tuned = network("r50-tuned", 23, 4, architecture="resnet50", published=PUBLISHED["resnet50"])
+    digits = [
+        network(f"v{i}", 9, 9, architecture="vgg16", published=PUBLISHED["vgg16"]) for i in "12"
+    ]
+    series = accuracy.published(
+        comparisons.comparison(own, tuned, *digits, network("lenet5", 1, 1))
+    )
+    assert [(score.name, score.top1, score.parameters) for score in series.scores] == [
+        ("r50", 0.80858, 25),
+        ("vgg16", 0.71592, 138_357_544),
+    ]
+    assert [score.of_these_weights for score in series.scores] == [True, False]
+    assert [score.source for score in series.scores] == [
+        "torchvision: recipe (these weights)",
+        "torchvision 0.29, IMAGENET1K_V1",
+    ]
+    assert series.missing == ("lenet5",)
+
+
+def test_density() -> None:
+    """
+    Density is per cent of top-1 for each million parameters: 71.592 / 138.357544.
+    """
+    score = accuracy.published_of(network("vgg16", 1, 1))
+    assert score is not None
+    assert score.density == pytest.approx(0.51744, abs=1e-5)
+
+
+def test_table_row() -> None:
+    """
+    Measured and published accuracy have columns and sources of their own; operations are twice the
+    multiply-accumulates, memory is weights and arena.
+    """
+    vgg = network("vgg16", 134_301_514, 432.8, evaluations=(measured(0.965),))
+    printed = lines(comparisons.comparison(vgg, network("lenet5", 61_706, 0.42)))
+    assert printed[2].split("  ")[0] == "vgg16"
+    cells = printed[2].replace(" at ", "@").replace(" [", "[").split()
+    assert cells[1:6] == ["64", "96.5[1]", "71.6[2]", "134.30", "865.6"]
+    assert cells[6:8] == ["9.70", "5.88@64"]
+    assert cells[8:] == ["548.3", "1,248.9"]
+    assert printed[3].split()[:4] == ["lenet5", "64", "0.06", "0.8"]
+    assert "[1] measured here on digits, 1,000 images" in printed
+    assert "[2] torchvision 0.29, IMAGENET1K_V1" in printed
+    assert any("a processor, 2 threads on 4 CPUs, ONNX Runtime 1.32.0" in line for line in printed)
+
+
+def test_table_fits() -> None:
+    """
+    The zoo's table fits into 100 columns; on a narrower console no number is cut off.
+    """
+    wide, narrow = (lines(comparisons.fifteen(), width)[:17] for width in (100, 40))
+    assert max(map(len, wide)) <= 100
+    assert [line.split() for line in narrow] == [line.split() for line in wide]
+
+
+def test_table_without_a_size() -> None:
+    """
+    A size that one model lacks is an empty cell, and the notes say why.
+    """
+    whole, part = network("a", 10**6, 1), network("b", 10**6, 1)
+    part = part.model_copy(update={"batches": part.batches[:1]})
+    printed = lines(comparisons.comparison(whole, part, notes=("b: no batches of 8",)))
+    assert len(printed[3].split()) == len(printed[2].split()) - 1
+    assert "b: no batches of 8" in printed
+
+
+def test_settings() -> None:
+    """
+    Sizes are sorted and none comes twice, nor does a model.
+    """
+    chosen = CompareSettings.model_validate({"batch_sizes": "8,1,8", "models": "b,a,b"})
+    assert chosen.batch_sizes == (1, 8)
+    assert chosen.models == ("b", "a")
+
+
+@pytest.mark.parametrize("sizes", ["0", "1,x", "2048", ""])
+def test_bad_sizes(sizes: str) -> None:
+    """
+    What is no batch size is refused.
+    """
+    with pytest.raises(ValidationError):
+        CompareSettings.model_validate({"batch_sizes": sizes})

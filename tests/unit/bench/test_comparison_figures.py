@@ -1,0 +1,197 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+
+from bench.comparison import figures, looks
+from bench.comparison.labels import spread_out
+from tests import comparisons
+from tests.comparisons import measured, network
+
+MEASURED = "measured here on digits, 1,000 images"
+PUBLISHED = "published on ImageNet, one central crop"
+
+EVERY = {
+    "top1_per_network",
+    "top1_against_operations_measured",
+    "top1_against_operations_published",
+    "accuracy_density_measured",
+    "accuracy_density_published",
+    "time_against_batch",
+    "memory_against_batch",
+    "memory_against_parameters",
+    "operations_against_time",
+}
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Figure]:
+    return figures.figures(comparisons.fifteen())
+
+
+def names(axes: Axes) -> Counter[str]:
+    """Names of networks in *axes*, at marks or at the axis, without the number of the source."""
+    texts = [text.get_text() for text in (*axes.texts, *axes.get_yticklabels())]
+    known = {network.name for network in comparisons.fifteen().networks}
+    return Counter(name for text in texts if (name := text.split(" [")[0]) in known)
+
+
+def test_every_figure(made: dict[str, Figure]) -> None:
+    """
+    There is one for each question of the paper, twice where it is about accuracy.
+    """
+    assert made.keys() == EVERY
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_each_network_is_named_once(made: dict[str, Figure], name: str) -> None:
+    """
+    Every network that there is a number of has a mark with its name, and no other.
+    """
+    everyone = {network.name for network in comparisons.fifteen().networks}
+    published = {n.name for n in comparisons.fifteen().networks if n.published}
+    digits = everyone - {"lenet5"}
+    expected = {MEASURED: digits, PUBLISHED: published}
+    for axes in made[name].axes:
+        shown = expected.get(axes.get_title(loc="left"), everyone)
+        shown = digits if "plain digits" in axes.get_title(loc="left") else shown
+        assert names(axes) == Counter(shown)
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_says_where_its_numbers_come_from(made: dict[str, Figure], name: str) -> None:
+    """
+    Above the axes stands which accuracy it is, or that it was measured; below, the machine or who
+    published what.
+    """
+    titles = [axes.get_title(loc="left") for axes in made[name].axes]
+    caption = " ".join(made[name].get_supxlabel().split())
+    if name == "top1_per_network":
+        assert titles == [MEASURED, MEASURED.replace("digits", "plain digits"), PUBLISHED]
+    elif name.endswith("_measured"):
+        assert titles == [MEASURED]
+        assert "Published" not in caption
+        assert "Not measured here on digits, 1,000 images: lenet5." in caption
+    elif name.endswith("_published"):
+        assert titles == [PUBLISHED]
+        assert "[2] torchvision 0.29, IMAGENET1K_V1" in caption
+        assert "of other weights" in caption
+    else:
+        assert all(title.startswith("measured here") for title in titles)
+        assert "a processor, 2 threads, ONNX Runtime 1.32.0" in caption
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_names_do_not_cover_each_other(made: dict[str, Figure], name: str) -> None:
+    """
+    With the fifteen networks of the zoo all names can be read.
+    """
+    made[name].draw_without_rendering()
+    for axes in made[name].axes:
+        texts = [text for text in axes.texts if isinstance(text, Annotation)]
+        boxes = [super(Annotation, text).get_window_extent().padded(-1) for text in texts]
+        for index, box in enumerate(boxes):
+            assert box.count_overlaps(boxes[index + 1 :]) == 0, texts[index].get_text()
+
+
+def test_ball_is_where_it_belongs(made: dict[str, Figure]) -> None:
+    """
+    A published ball is at the operations of the network that was published, not at those of the
+    small model here, and its area follows the parameters.
+    """
+    (axes,) = made["top1_against_operations_published"].axes
+    balls = [line for line in axes.lines if line.get_marker() == "o"]
+    (ball,) = [
+        line
+        for line in balls
+        if np.allclose(np.asarray(line.get_xydata()), [[2 * 15.47026432, 71.592]])
+    ]
+    assert ball.get_markersize() ** 2 == pytest.approx(12 + 14 * 138.357544)
+    assert ball.get_markeredgecolor() == (looks.color("vgg16"), 0.9)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "family"),
+    [
+        ("lenet5", "LeNet"),
+        ("bn_alexnet", "AlexNet"),
+        ("vgg16_bn", "VGG"),
+        ("nin_cifar", "NIN"),
+        ("googlenet_tv", "GoogLeNet, Inception"),
+        ("inception_resnet_v2", "GoogLeNet, Inception"),
+        ("resnet50_v1", "ResNet"),
+        ("plain34", "Plain"),
+        ("mobilenet", "other"),
+    ],
+)
+def test_family(architecture: str, family: str) -> None:
+    """
+    The colour is that of the family, for the architectures with two names in theirs, too.
+    """
+    assert looks.family(architecture) == family
+
+
+def test_without_accuracy() -> None:
+    """
+    Figures that there are no numbers for are left out.
+    """
+    plain = comparisons.comparison(network("a", 10**6, 1), network("b", 10**6, 2))
+    assert figures.figures(plain).keys() == {
+        name for name in EVERY if "top1" not in name and "accuracy" not in name
+    }
+
+
+def test_one_model_and_one_size() -> None:
+    """
+    One model with one batch size can be drawn, too.
+    """
+    one = network("lenet5", 61_706, 0.42, evaluations=(measured(0.98),))
+    one = one.model_copy(update={"batches": one.batches[:1]})
+    made = figures.figures(comparisons.comparison(one))
+    assert len(made["operations_against_time"].axes) == 1
+    assert "top1_against_operations_published" not in made
+
+
+def test_without_products() -> None:
+    """
+    A graph without convolutions, or without weights, has a place on logarithmic axes, too.
+    """
+    strange = network("a", 0, 0, evaluations=(measured(0.5),))
+    for made in figures.figures(comparisons.comparison(strange, network("b", 9, 9))).values():
+        made.draw_without_rendering()
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_files(tmp_path: Path, suffix: str, start: bytes) -> None:
+    """
+    Every figure becomes a file of the format that is asked for.
+    """
+    two = comparisons.comparison(network("a", 10**6, 1), network("b", 10**6, 2))
+    paths = figures.draw_all(two, tmp_path, suffix)
+    assert len(paths) == 4
+    assert all(path.suffix == f".{suffix}" for path in paths)
+    assert all(path.read_bytes().startswith(start) for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], []),
+        ([50], [50]),
+        ([10, 40, 90], [10, 40, 90]),  # nothing to do
+        ([50, 50], [45, 55]),  # around their mean
+        ([40, 46, 50], [35.333, 45.333, 55.333]),  # two blocks that became one
+        ([0, 0], [0, 10]),  # not below
+        ([100, 100], [90, 100]),  # nor above
+        ([50] * 21, [5 * place for place in range(21)]),  # too many: nearer
+    ],
+)
+def test_spread_out(values: list[float], expected: list[float]) -> None:
+    """
+    Names come apart by as little as it takes, between 0 and 100.
+    """
+    assert spread_out(values, 10, 0, 100) == pytest.approx(expected, abs=1e-3)

@@ -1,0 +1,157 @@
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from artifact.errors import ArtifactError, RepositoryError
+from bench.comparison import machine, measuring
+from bench.comparison.results import Comparison
+from bench.comparison.settings import CompareSettings
+from tests import tiny
+
+
+def settings(root: Path, **changes: Any) -> CompareSettings:
+    fields = {"model_repository": root, "seconds": 0.01, "batch_sizes": (1, 4)}
+    return CompareSettings.model_validate(fields | changes)
+
+
+def measure(root: Path, **changes: Any) -> Comparison:
+    chosen = settings(root, **changes)
+    return measuring.measure(measuring.find(chosen), chosen, lambda *_: None)
+
+
+def one_by_one() -> onnx.ModelProto:
+    """The tiny graph for batches of one image and no other."""
+    model = tiny.graph()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    for output in model.graph.output:
+        output.type.tensor_type.shape.dim[0].dim_value = 1
+    return model
+
+
+def test_measures_every_size(tmp_path: Path) -> None:
+    """
+    Each batch size of each model has a time and its memory, in ascending order; larger ones than
+    the artifact's limit are measured all the same.
+    """
+    for name in ("a", "b"):
+        tiny.write(tmp_path, name)
+    found = measure(tmp_path, batch_sizes=(32, 1))
+    assert [network.name for network in found.networks] == ["a", "b"]
+    assert not found.notes
+    assert not found.interrupted
+    for network in found.networks:
+        assert [batch.batch_size for batch in network.batches] == [1, 32]
+        assert all(batch.ms_per_image > 0 for batch in network.batches)
+        assert all(batch.runs >= measuring.ROUNDS for batch in network.batches)
+        first, last = network.batches
+        assert last.arena_peak_bytes > first.arena_peak_bytes
+        assert network.weights_bytes >= 4 * network.parameters
+
+
+def test_newest_version(tmp_path: Path) -> None:
+    """
+    Only the newest version of a model is compared.
+    """
+    for _ in range(2):
+        tiny.write(tmp_path)
+    (network,) = measure(tmp_path).networks
+    assert network.version == 2
+
+
+def test_size_that_fails(tmp_path: Path) -> None:
+    """
+    A size that the graph does not take is left out and named; nothing else suffers.
+    """
+    tiny.write(tmp_path, "a", model=one_by_one(), golden=None, max_batch_size=1)
+    tiny.write(tmp_path, "b")
+    found = measure(tmp_path)
+    assert [len(network.batches) for network in found.networks] == [1, 2]
+    (note,) = found.notes
+    assert note.startswith("a: no batches of 4: ")
+
+
+def test_model_that_fails(tmp_path: Path) -> None:
+    """
+    A model whose answers are not the golden ones is left out and named.
+    """
+    tiny.write(tmp_path, "a", model=tiny.graph(nothing=1))
+    tiny.write(tmp_path, "b")
+    found = measure(tmp_path)
+    assert [network.name for network in found.networks] == ["b"]
+    (note,) = found.notes
+    assert note.startswith("a: no batches of 1, 4: ")
+
+
+def test_size_that_would_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What is foreseen to need more memory than there is does not run; the smallest size always does.
+    """
+    tiny.write(tmp_path)
+    monkeypatch.setattr(machine, "free_bytes", lambda: 2e6)
+    found = measure(tmp_path, batch_sizes=(1, 2, 1024))
+    (network,) = found.networks
+    assert [batch.batch_size for batch in network.batches] == [1, 2]
+    assert found.notes == ("tiny: no batches of 1024: would not fit into the 2 MB that are free",)
+
+
+@pytest.mark.parametrize(
+    ("turn", "runs"),
+    [("a, round 1 of 3", {}), ("b, round 1 of 3", {"a": 1}), ("b, round 2 of 3", {"a": 2, "b": 1})],
+)
+def test_interrupted(tmp_path: Path, turn: str, runs: dict[str, int]) -> None:
+    """
+    Ctrl-C at any turn keeps what was measured before it, and says where it was.
+    """
+    for name in ("a", "b"):
+        tiny.write(tmp_path, name)
+    chosen = settings(tmp_path, seconds=1e-9)
+
+    def show(shown: str, *_: int) -> None:
+        if shown == turn:
+            raise KeyboardInterrupt
+
+    found = measuring.measure(measuring.find(chosen), chosen, show)
+    assert found.interrupted
+    assert found.notes == (f"interrupted: {turn}",)
+    assert {network.name: network.batches[0].runs for network in found.networks} == runs
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [("c", "no model 'c' in .*: there are a, b"), ("a,c", "no model 'c'"), (" ", "no model ' '")],
+)
+def test_unknown_model(tmp_path: Path, models: str, message: str) -> None:
+    """
+    A model that is not there is named, with those that are.
+    """
+    for name in ("a", "b"):
+        tiny.write(tmp_path, name)
+    with pytest.raises(RepositoryError, match=message):
+        measuring.find(settings(tmp_path, models=models))
+
+
+def test_empty_repository(tmp_path: Path) -> None:
+    """
+    An empty repository is no comparison.
+    """
+    with pytest.raises(RepositoryError, match="holds no models"):
+        measuring.find(settings(tmp_path))
+
+
+def test_damaged_artifact(tmp_path: Path) -> None:
+    """
+    A damaged artifact is named before anything is measured.
+    """
+    tiny.write(tmp_path)
+    (tmp_path / "tiny" / "1" / "model.onnx").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"model\.onnx: SHA-256"):
+        measuring.find(settings(tmp_path))
+
+
+def test_free_memory() -> None:
+    """
+    What is free is more than nothing and less than a machine can have.
+    """
+    assert 0 < machine.free_bytes() < 2**48
