@@ -113,6 +113,7 @@ def fit(task: Task, console: Console) -> Subject | None:
     settings = task.settings
     with joined(settings.device, settings.mixed_precision) as compute:
         shown = console if compute.is_first else Console(quiet=True)
+        torch.use_deterministic_algorithms(compute.device.type == "cpu")
         network = _network(task, shown).to(compute.device)
         batches = make_batches(task.split, task.recipe, settings.seed, compute, settings.workers)
         if settings.head_epochs:
@@ -135,7 +136,6 @@ def _network(task: Task, console: Console) -> nn.Module:
     """Build the network; the same seed gives the same weights."""
     name, seed = task.settings.architecture, task.settings.seed
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(not torch.cuda.is_available())
     network = ARCHITECTURES[name].build(num_classes=len(task.data_set.labels))
     if task.recipe.initialization == "he":
         initialize_he(network)

@@ -26,7 +26,10 @@ async def test_answers_keep_the_order(running: Running) -> None:
     """
     firsts = [number % tiny.POISON for number in range(3 * STREAM_WINDOW)]
     requests = (infer_request(first, id=str(place)) for place, first in enumerate(firsts))
-    answers = [answer async for answer in running.inference.ModelStreamInfer(stream_of(requests))]
+    call = running.inference.ModelStreamInfer(stream_of(requests))
+    with running.device_held():
+        await running.until_waiting(STREAM_WINDOW)
+    answers = [answer async for answer in call]
     assert [answer.infer_response.id for answer in answers] == [
         str(place) for place in range(len(firsts))
     ]
@@ -35,6 +38,9 @@ async def test_answers_keep_the_order(running: Running) -> None:
     ]
     for answer in answers:
         assert answer.infer_response.parameters["triton_final_response"].bool_param
+    runs = running.sample("convoy_batch_size_count", model="tiny")
+    assert runs is not None
+    assert runs < len(firsts)
 
 
 async def test_failure_is_told_in_its_answer(running: Running) -> None:
