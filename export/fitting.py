@@ -118,8 +118,10 @@ def fit(task: Task, console: Console) -> Subject | None:
         batches = make_batches(task.split, task.recipe, settings.seed, compute, settings.workers)
         if settings.head_epochs:
             head = head_names(settings.architecture)
-            _train(task, network, batches, compute, shown, only=head).finish()
+            head_run = _train(task, network, batches, compute, shown, only=head)
         run = _train(task, network, batches, compute, shown)
+        if settings.head_epochs:
+            head_run.finish()  # not before: whoever goes on later begins with this head
     if not compute.is_first:
         return None
     if task.watched is not None:
