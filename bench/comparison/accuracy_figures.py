@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bench.comparison import accuracy, looks
 from bench.comparison.accuracy import Score, Series
 from bench.comparison.labels import Mark, label_marks
-from bench.zoo.measuring import interval
+from bench.intervals import wilson
 
 _PARAMETERS = "Parameters are those of the network whose accuracy is shown."
 
@@ -22,7 +22,7 @@ def top1_per_network(kinds: Sequence[Series]) -> Figure:
     for axes, series in zip(panels, kinds, strict=True):
         scores = sorted(series.scores, key=lambda score: score.top1)
         for place, score in enumerate(scores):
-            ends = interval(round(score.top1 * score.images), score.images)
+            ends = wilson(round(score.top1 * score.images), score.images)
             percents = [100 * end for end in ends]
             axes.plot(percents, [place, place], color=looks.color(score.architecture))
             _add_mark(axes, score, 100 * score.top1, place)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,12 +91,3 @@ async def _throughput(address: str, name: str, split: data.Split, in_flight: int
     async with AsyncClient(address, timeout_s=300) as client:
         await asyncio.gather(*(caller(client) for _ in range(in_flight)))
         return done / (time.perf_counter() - warm)
-
-
-def interval(correct: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (Wilson, 1927)."""
-    z, share = 1.96, correct / count
-    centre = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return (centre - spread) / scale, (centre + spread) / scale

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.zoo.measuring import Measured, interval
+from bench.intervals import wilson
+from bench.zoo.measuring import Measured
 from bench.zoo.training import Zoo
 from export.curves import draw_curves
 
@@ -28,8 +29,8 @@ def row(zoo: Zoo, name: str, measured: Measured) -> Row:
     assert manifest is not None
     assert manifest.training is not None
     assert manifest.memory is not None
-    low, high = interval(measured.correct_plain, TEST_IMAGES)
-    hard_low, hard_high = interval(measured.correct_hard, TEST_IMAGES)
+    low, high = wilson(measured.correct_plain, TEST_IMAGES)
+    hard_low, hard_high = wilson(measured.correct_hard, TEST_IMAGES)
     return {
         "name": name,
         "input_px": manifest.input.height,

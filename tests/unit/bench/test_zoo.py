@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.zoo.measuring import interval
+from bench.intervals import wilson
 from bench.zoo.report import MARKS, write
 
 ROW: dict[str, Any] = {
@@ -33,7 +33,7 @@ def test_interval(correct: int, count: int, expected: tuple[float, float]) -> No
     """
     The interval is Wilson's, which is right near 0 and 1, too.
     """
-    assert interval(correct, count) == pytest.approx(expected, abs=1e-4)
+    assert wilson(correct, count) == pytest.approx(expected, abs=1e-4)
 
 
 def test_report(tmp_path: Path) -> None:
