@@ -1,10 +1,10 @@
-"""From settings to a trained network: images, recipe, first weights, training."""
+"""From a task to a trained network: first weights, training."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
 
 import torch
 import torch.nn.functional as F
@@ -12,91 +12,19 @@ from rich.console import Console
 from torch import nn
 
 from artifact import manifest
-from export import data, measure, progress
+from export import measure, progress
 from export.augmentation import Normalize
 from export.batches import Batches, make_batches
 from export.compute import Compute, joined
-from export.errors import ExportError
 from export.evaluation import chunks
 from export.optimization import initialize_he
-from export.recipes import Recipe, recipe_for, record
-from export.recipes.changes import at_size, fine_tuning, with_numbers
-from export.runs import Run
-from export.settings import ExportSettings
+from export.recipes import Recipe, record
+from export.runs import Run, locked
 from export.subject import Subject
+from export.task import Task
 from export.training import Watch, freeze_except, train
-from export.weights import PublicWeights, find_weights, head_names, load_into
+from export.weights import head_names, load_into
 from models import ARCHITECTURES, drop_auxiliary
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """
-    One training: what is fitted to what.
-
-    Attributes:
-        split: The images to fit to.
-        watched: Images to look at after each epoch, if any.
-    """
-
-    settings: ExportSettings
-    recipe: Recipe
-    data_set: data.DataSet
-    weights: PublicWeights | None
-    split: data.Split
-    watched: data.Split | None
-
-
-def prepare(settings: ExportSettings, console: Console) -> Task:
-    """
-    Find data, weights and recipe; tell *console* what was found.
-
-    Raises:
-        ExportError: If one of them is not to be had, or an image to measure on is damaged: told
-            before the training, not an hour later.
-    """
-    data_set = data.load(settings.data or "mnist5k")
-    console.print(
-        f"data {data_set.name}: {len(data_set.train)} to train, "
-        f"{len(data_set.validation)} to validate, {len(data_set.test)} to test"
-    )
-    weights = None
-    if settings.weights is not None:
-        weights = find_weights(settings.architecture, settings.weights, settings.labels)
-        console.print(f"weights {weights.source}")
-    recipe = choose_recipe(settings, data_set.name, weights)
-    validates = settings.validate_only
-    for _ in chunks(data_set.validation if validates else data_set.test, recipe.preprocessing):
-        pass
-    return Task(
-        settings=settings,
-        recipe=recipe,
-        data_set=data_set,
-        weights=weights,
-        split=data_set.train if validates else data_set.train + data_set.validation,
-        watched=data_set.validation if validates else None,
-    )
-
-
-def choose_recipe(
-    settings: ExportSettings, data_name: str, weights: PublicWeights | None
-) -> Recipe:
-    """
-    The recipe for the network and the data, with the user's own numbers in it.
-
-    Raises:
-        ExportError: If the network does not take images of the size that is asked for.
-    """
-    recipe = recipe_for(settings.architecture, data_name)
-    if weights is not None:
-        recipe = fine_tuning(recipe, weights.preprocessing, weights.mean, weights.std)
-    recipe = with_numbers(recipe, settings.epochs, settings.batch_size, settings.learning_rate)
-    smallest = ARCHITECTURES[settings.architecture].min_px
-    if settings.input_px and settings.input_px < smallest:
-        raise ExportError(
-            f"{settings.architecture} takes images of {smallest} x {smallest} pixels or more"
-        )
-    return at_size(recipe, settings.input_px or recipe.preprocessing.height)
 
 
 def fit(task: Task, console: Console) -> Subject | None:
@@ -108,10 +36,13 @@ def fit(task: Task, console: Console) -> Subject | None:
         the first.
 
     Raises:
-        ExportError: If the training goes astray, or the weights do not fit.
+        ExportError: If the training goes astray, the weights do not fit, or another training
+            has the folder.
     """
     settings = task.settings
-    with joined(settings.device, settings.mixed_precision) as compute:
+    with joined(settings.device, settings.mixed_precision) as compute, ExitStack() as stack:
+        if compute.is_first:
+            stack.enter_context(locked(settings.runs / settings.model_name))
         shown = console if compute.is_first else Console(quiet=True)
         torch.use_deterministic_algorithms(compute.device.type == "cpu")
         network = _network(task, shown).to(compute.device)

@@ -9,9 +9,10 @@ from rich.console import Console
 from artifact.manifest import Evaluation, Manifest
 from artifact.repository import ModelRepository
 from export.errors import ExportError
-from export.fitting import fit, prepare
+from export.fitting import fit
 from export.loading import load
 from export.settings import ExportSettings
+from export.task import prepare
 from export.writing import write
 from models import ARCHITECTURES
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,37 @@ from export.metrics import METRICS_FILE, Epoch, write_metrics
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CURVES_FILE = "curves.png"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """
+    Keep other trainings out of *folder* while the block runs, so that none overwrites another's
+    checkpoint. The lock goes with the process, however it ends.
+
+    Raises:
+        TrainingError: If another training has the folder, or it cannot be made.
+    """
+    _make(folder)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise TrainingError(
+            f"another training is at work in {folder}: wait for it, or give another --name"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot write {folder}: {error.strerror}") from error
 
 
 class Run:
@@ -42,10 +75,7 @@ class Run:
         self.state: dict[str, Any] | None = None
         text = json.dumps(identity, sort_keys=True, default=str)
         self._identity = hashlib.sha256(text.encode()).hexdigest()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"cannot write {folder}: {error.strerror}") from error
+        _make(folder)
         if (folder / CHECKPOINT_FILE).exists():
             self._load(folder / CHECKPOINT_FILE)
 

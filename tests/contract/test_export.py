@@ -16,7 +16,8 @@ pytest.importorskip("torch", reason="export needs PyTorch")
 
 from convoy.__main__ import main
 from export import data, run
-from export.errors import DataError, ExportError
+from export.errors import DataError, ExportError, TrainingError
+from export.runs import locked
 from export.settings import ExportSettings
 
 
@@ -235,3 +236,15 @@ def test_device_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ExportError, match="--device cuda: PyTorch finds no GPU"):
         run.export(settings(tmp_path / "models", device="cuda"), Console(file=io.StringIO()))
+
+
+def test_second_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    """
+    Two exports of one name at once do not overwrite each other's checkpoints.
+    """
+    with (
+        locked(tmp_path / "runs" / "lenet5"),
+        pytest.raises(TrainingError, match=r"lenet5: wait for it, or give another --name"),
+    ):
+        run.export(settings(tmp_path / "models"), Console(file=io.StringIO()))
+    assert not any((tmp_path / "models").glob("*"))

@@ -10,7 +10,7 @@ from export.compute import CPU, Compute, joined
 from export.errors import TrainingError
 from export.metrics import METRICS_FILE, read_metrics
 from export.recipes import SMALL, Recipe
-from export.runs import CHECKPOINT_FILE, CURVES_FILE, Run
+from export.runs import CHECKPOINT_FILE, CURVES_FILE, Run, locked
 from export.training import Step, freeze_except, train
 from models import ARCHITECTURES
 
@@ -248,3 +248,17 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="cannot write"):
         Run(tmp_path / "file" / "run", {})
+
+
+def test_one_training_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    """
+    A second training in the same folder is refused, until the first one is over.
+    """
+    with (
+        locked(tmp_path / "run"),
+        pytest.raises(TrainingError, match=r"another training is at work in .*run: wait for it"),
+        locked(tmp_path / "run"),
+    ):
+        pytest.fail("two trainings in one folder")
+    with locked(tmp_path / "run"):
+        pass
