@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from bench.comparison import measuring
+Progress = Callable[[str, int, int], None]
+"""Told before each turn: which one comes, how many are done, of how many."""
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[measuring.Progress]:
-    """Give the function that `measuring.measure` calls before each turn."""
+def shown(console: Console) -> Iterator[Progress]:
+    """Give the function that a measurement calls before each turn."""
     if not console.is_terminal:
         yield lambda turn, done, total: console.print(f"{done}/{total}  {turn}")
         return
@@ -23,8 +25,8 @@ def shown(console: Console) -> Iterator[measuring.Progress]:
         TextColumn("left"),
         BarColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda turn, done, total: progress.update(
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda turn, done, total: bar.update(
             task, description=turn, completed=done, total=total
         )

@@ -15,6 +15,7 @@ COMMANDS = {
     "classify": "ask a server for the classes of image files",
     "models": "list the models of a server",
     "compare": "measure the models of a repository against each other",
+    "bench": "put load on a model of a server",
 }
 
 _EXTRAS = {
@@ -23,6 +24,7 @@ _EXTRAS = {
     "describe": "cpu,export",
     "compare": "cpu,export",
     "serve": "cpu",
+    "bench": "bench,mlperf",
 }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,13 @@ from bench.comparison import machine
 from bench.comparison.published import PUBLISHED
 from bench.comparison.results import Batch, Comparison, Network
 from bench.comparison.settings import CompareSettings
+from bench.progress import Progress
 from export.cost import measure_memory
 from service.errors import ModelLoadError
 from service.resources import usable_cpus
 from service.runtime import Device, Session
 
 ROUNDS = 3
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is measured next, how much is done, and how much there is."""
 
 
 def find(settings: CompareSettings) -> list[Artifact]:

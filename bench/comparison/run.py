@@ -7,9 +7,9 @@ import sys
 from rich.console import Console
 
 from bench.comparison import measuring, results, table
-from bench.comparison.progress import shown
 from bench.comparison.results import Comparison, ComparisonError
 from bench.comparison.settings import CompareSettings
+from bench.progress import shown
 
 
 def compare(settings: CompareSettings) -> int:
