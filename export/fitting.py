@@ -17,7 +17,7 @@ from export.augmentation import Normalize
 from export.batches import Batches, make_batches
 from export.compute import Compute, joined
 from export.evaluation import chunks
-from export.optimization import initialize_he
+from export.optimization import initialize_he, initialize_near_linear
 from export.recipes import Recipe, record
 from export.runs import Run, locked
 from export.subject import Subject
@@ -72,6 +72,8 @@ def _network(task: Task, console: Console) -> nn.Module:
     network = ARCHITECTURES[name].build(num_classes=len(task.data_set.labels))
     if task.recipe.initialization == "he":
         initialize_he(network)
+    elif task.recipe.initialization == "near_linear":
+        initialize_near_linear(network)
     if task.weights is not None:
         head = head_names(name)
         load_into(network, task.weights.state, task.weights.source, new=head)

@@ -22,6 +22,19 @@ def initialize_he(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
+def initialize_near_linear(network: nn.Module) -> None:
+    """
+    Shift what batch norm gives by 1, so that ReLUs let most of it through at first, in place.
+
+    Batch norm multiplies gradients from layer to layer where there are no shortcuts; near the
+    linear regime it does so less (Yang et al., arXiv:1902.08129). Inception-v4's gradient is 2,150
+    long at first, and 47 with the shift.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.bias)
+
+
 def make_optimizer(network: nn.Module, chosen: Sgd | RmsProp) -> Optimizer:
     """Make the optimiser of the parameters of *network* that may change."""
     if isinstance(chosen, Sgd):

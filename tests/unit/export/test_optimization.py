@@ -1,0 +1,46 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from export.optimization import initialize_he, initialize_near_linear
+
+
+def gradient_norm(network: nn.Module) -> float:
+    """Length of the gradient of a loss on noise."""
+    images = torch.randn(64, 32, generator=torch.Generator().manual_seed(1))[..., None, None]
+    loss = nn.functional.cross_entropy(network(images).flatten(1), torch.arange(64) % 10)
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    return math.hypot(*(float(gradient.norm()) for gradient in gradients))
+
+
+def deep() -> nn.Sequential:
+    """Forty layers with batch norm and without shortcuts."""
+    torch.manual_seed(0)
+    layers = [
+        nn.Sequential(nn.Conv2d(32, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+        for _ in range(40)
+    ]
+    return nn.Sequential(*layers, nn.Conv2d(32, 10, 1))
+
+
+def test_near_the_linear_regime_gradients_do_not_explode() -> None:
+    """
+    In a deep network without shortcuts the shifts shorten the gradient by far.
+    """
+    as_it_is, shifted = deep(), deep()
+    initialize_near_linear(shifted)
+    assert gradient_norm(as_it_is) > 10 * gradient_norm(shifted)
+
+
+def test_he_keeps_the_size_of_signals() -> None:
+    """
+    He's weights have the variance 2 / fan-in, and biases are zero.
+    """
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 256, 3)
+    initialize_he(layer)
+    assert layer.bias is not None
+    assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.02)
+    assert not layer.bias.any()
