@@ -17,12 +17,12 @@ COMMAND = (sys.executable, "-u", "-m", "convoy", "export", "lenet5")
 @pytest.mark.parametrize(
     ("line", "number", "code"),
     [
-        ("data", signal.SIGINT, 130),
+        pytest.param("data", signal.SIGINT, 130, marks=pytest.mark.slow),
         ("epoch", signal.SIGINT, 130),
         ("epoch", signal.SIGTERM, 130),
-        ("epoch", signal.SIGKILL, -signal.SIGKILL),
+        pytest.param("epoch", signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
         ("proof", signal.SIGINT, 130),
-        ("proof", signal.SIGKILL, -signal.SIGKILL),
+        pytest.param("proof", signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
     ],
 )
 def test_signal(tmp_path: Path, line: str, number: signal.Signals, code: int) -> None:
