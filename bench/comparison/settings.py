@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-
-def _parts(value: Any) -> Any:
-    return value.split(",") if isinstance(value, str) else value
+from bench.lists import parts
 
 
 def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -23,13 +21,13 @@ def _ascending(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 BatchSize = Annotated[int, Field(ge=1, le=1024)]
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts), AfterValidator(_once_each)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parts), AfterValidator(_once_each)]
 
 BatchSizes = Annotated[
     tuple[BatchSize, ...],
     Field(min_length=1),
     NoDecode,
-    BeforeValidator(_parts),
+    BeforeValidator(parts),
     AfterValidator(_ascending),
 ]
 

@@ -5,44 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Column, Table
-from rich.text import Text
 
 from bench.comparison import accuracy
 from bench.comparison.accuracy import Score
 from bench.comparison.results import Batch, Comparison, Network
-
-_WIDEST = 10_000
+from bench.tables import print_numbers
 
 
 def print_table(comparison: Comparison, console: Console) -> None:
-    """Print a row for each model; on a narrower console the rows are broken, and no number."""
+    """Print a row for each model."""
     scores = _measured(comparison) | _published(comparison)
     sources = accuracy.numbered(scores.values())
     columns = _columns(comparison, scores, sources)
-    name, *numbers = columns
-    table = Table(
-        Column(name, no_wrap=True),
-        *(Column(number, justify="right", no_wrap=True) for number in numbers),
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-    for network in comparison.networks:
-        table.add_row(*(Text(text(network)) for text in columns.values()))
-    if _width(table, console) > console.width:
-        table.padding = (0, 1, 0, 0)
-    console.width = max(console.width, _width(table, console))
-    console.print(table)
+    rows = ([text(network) for text in columns.values()] for network in comparison.networks)
+    print_numbers(list(columns), rows, console)
     console.print()
     for line in (*notes(comparison), *(f"[{n}] {source}" for source, n in sources.items())):
         console.print(line)
-
-
-def _width(table: Table, console: Console) -> int:
-    options = console.options.update(width=_WIDEST)
-    return Measurement.get(console, options, table).maximum
 
 
 def notes(comparison: Comparison) -> list[str]:

@@ -11,6 +11,7 @@ from matplotlib.ticker import NullLocator
 from bench.load.results import PERCENTILES, Report
 
 _DRAWN = ((50.0, "#0072b2"), (99.0, "#d55e00"))
+_TICKS = (50.0, 90.0, 99.0, 99.9)
 _TAIL = [p for p in PERCENTILES if 0 < p < 100]
 
 
@@ -37,7 +38,7 @@ def draw(report: Report, path: Path) -> None:
         axes.grid(color="#e4e4e4", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8.5)
+            axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=150)
 
 
@@ -61,6 +62,5 @@ def _draw_distribution(axes: Axes, report: Report) -> None:
             latencies = [step.latency(p) for p in _TAIL]
             axes.plot([1 / (1 - p / 100) for p in _TAIL], latencies, ".-", label=step.name)
     axes.set(xscale="log", xlabel="percentile", title="Distribution")
-    ticks = [p for p in (50.0, 90.0, 99.0, 99.9) if p in _TAIL]
-    axes.set_xticks([1 / (1 - p / 100) for p in ticks], [f"{p:g} %" for p in ticks])
+    axes.set_xticks([1 / (1 - p / 100) for p in _TICKS], [f"{p:g} %" for p in _TICKS])
     axes.xaxis.set_minor_locator(NullLocator())

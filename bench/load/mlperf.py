@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,8 @@ async def _measure(settings: BenchSettings, images: Sequence[Path]) -> Counter[s
         timeout_s=settings.timeout_s,
     )
     async with sender as send:
-        system = _System(send, target, OFFLINE_IN_FLIGHT if settings.mlperf == "offline" else None)
+        in_flight = OFFLINE_IN_FLIGHT if settings.mlperf == "offline" else sys.maxsize
+        system = _System(send, target, in_flight)
         await asyncio.to_thread(_start_test, system, len(target.requests), settings)
     return system.failed
 
@@ -74,12 +76,12 @@ class _System:
         failed: How many requests failed, by their gRPC status.
     """
 
-    def __init__(self, send: Sender, target: Target, in_flight: int | None) -> None:
+    def __init__(self, send: Sender, target: Target, in_flight: int) -> None:
         self.failed: Counter[str] = Counter()
         self._send = send
         self._requests = target.requests
         self._loop = asyncio.get_running_loop()
-        self._places = asyncio.Semaphore(in_flight) if in_flight else None
+        self._places = asyncio.Semaphore(in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def issue(self, samples: Sequence[Any]) -> None:
@@ -94,11 +96,8 @@ class _System:
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, identifier: int, request: bytes) -> None:
-        if self._places is None:
+        async with self._places:
             code = await self._send.send(request)
-        else:
-            async with self._places:
-                code = await self._send.send(request)
         if code != OK:
             self.failed[code] += 1
         # Told as complete even if it failed: MLPerf would wait for it for ever.

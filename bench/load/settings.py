@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, SettingsConfigDict
 
+from bench.lists import parts
 from convoy.client import DEFAULT_ADDRESS
 
-
-def _parts(value: Any) -> Any:
-    return value.split(",") if isinstance(value, str) else value
-
-
 Concurrencies = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=65536)], ...], NoDecode, BeforeValidator(_parts)
+    tuple[Annotated[int, Field(ge=1, le=65536)], ...], NoDecode, BeforeValidator(parts)
 ]
 Rates = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=1e6)], ...], NoDecode, BeforeValidator(_parts)
+    tuple[Annotated[float, Field(gt=0, le=1e6)], ...], NoDecode, BeforeValidator(parts)
 ]
 
 

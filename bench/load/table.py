@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
 from bench.load.results import Report, Step
+from bench.tables import print_numbers
 
 SHOWN = (50.0, 90.0, 99.0, 99.9, 100.0)
 """Percentiles in the table."""
 
-LATE_MS = 2.0
+LATE_MS = 10.0
 """Requests that leave later than this are told of: then the generator was at its limit."""
 
 
 def print_table(report: Report, console: Console) -> None:
     """Print a row for each load, and under it what the numbers are of."""
     latencies = [f"p{p:g}" if p < 100 else "max" for p in SHOWN]
-    table = Table(
-        Column("load", no_wrap=True),
-        *(Column(name, justify="right", no_wrap=True) for name in ("requests", "images/s")),
-        *(Column(f"{name} ms", justify="right", no_wrap=True) for name in latencies),
-        Column("failed"),
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-    for step in report.steps:
-        table.add_row(*(Text(cell) for cell in _row(report, step)))
-    console.print(table)
+    columns = ["load", "requests", "images/s", *(f"{name} ms" for name in latencies), "failed"]
+    print_numbers(columns, (_row(report, step) for step in report.steps), console)
     console.print()
     for line in _notes(report):
         console.print(line)

@@ -37,9 +37,9 @@ async def bench(
 
 
 def table(report: Report) -> str:
-    """What a person sees."""
+    """What a person sees on a narrow terminal."""
     output = io.StringIO()
-    print_table(report, Console(file=output, width=200, highlight=False, markup=False))
+    print_table(report, Console(file=output, width=40, highlight=False, markup=False))
     return output.getvalue()
 
 
@@ -56,6 +56,7 @@ async def test_closed_loop(lenet: Running) -> None:
     assert report.server.startswith("convoy ")
     text = table(report)
     assert "3 in flight" in text
+    assert "…" not in text
     assert "a request is 2 images, image UINT8 [2, " in text
 
 
