@@ -125,10 +125,10 @@ class ModelRepository:
             raise RepositoryError(f"{self.root} is an artifact itself, no folder of models")
         folder = self.root / name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
+            self.root.mkdir(parents=True, exist_ok=True)
+            # Made and removed here, the folder would be pulled from under others who look, too.
+            with tempfile.TemporaryFile(dir=folder if os.path.lexists(folder) else self.root):
                 pass
-            _remove_if_empty(folder)
         except OSError as error:
             raise RepositoryError(
                 f"cannot write to the model repository {folder}: {error.strerror}"

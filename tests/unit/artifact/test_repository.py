@@ -1,6 +1,7 @@
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -321,3 +322,14 @@ def test_signature_changes_with_the_files(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes() + b" ")
         seen.add(repository.signature("tiny", 1))
     assert len(seen) == 4
+
+
+def test_many_prove_at_once_that_they_can_write(tmp_path: Path) -> None:
+    """
+    The processes of one training look at the same time; none disturbs another, and none leaves
+    a folder.
+    """
+    repository = ModelRepository(tmp_path / "models")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(repository.check_writable, ["tiny"] * 400))
+    assert not list(repository.root.iterdir())
