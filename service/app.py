@@ -85,6 +85,7 @@ class Server:
             protocol,
             calls,
             self._metrics,
+            transport=settings.transport,
             max_message_bytes=settings.max_message_bytes,
             max_images_per_call=settings.max_images_per_call,
         )

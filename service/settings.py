@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     graph_cache_size: ByteSize = Field(
         ByteSize(4 * 1024 * MIB), ge=0, description="Most that the folder may hold."
     )
+    transport: Literal["grpcio", "native"] = Field(
+        "grpcio", description="What speaks gRPC; native is faster and needs the extra fast."
+    )
     host: str = Field("0.0.0.0", min_length=1, description="Address to listen on.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 picks a free one.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP; 0 picks a free one.")

@@ -1,10 +1,11 @@
-"""Surrounds every unary call of our services, once each, and tells its failure as gRPC has it."""
+"""Surrounds every unary call of our services, and tells its failure as gRPC has it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -20,57 +21,93 @@ SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
 ERROR_DOMAIN = "convoy"
 """Whose reasons these are (`google.rpc.ErrorInfo.domain`)."""
 
-if TYPE_CHECKING:
-    Context = grpc.aio.ServicerContext[Any, Any]
-else:
-    Context = grpc.aio.ServicerContext
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class Context(Protocol):
+    """What our handlers use of a `grpc.aio.ServicerContext`."""
+
+    def invocation_metadata(self) -> Metadata | None:
+        """What the client sent beside its request."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the client stops waiting; None if it never does."""
+
+    def set_trailing_metadata(self, trailing_metadata: Metadata, /) -> None:
+        """Send this with the status."""
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata, /
+    ) -> NoReturn:
+        """End the call."""
+
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
-Handler = Callable[[Any, Context], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class UnaryHandler:
+    """
+    Answers the calls of one method, whatever the transport.
+
+    Attributes:
+        answer: From the bytes of a request to its response; ends the context where it fails.
+        serialize: From a response to its bytes.
+    """
+
+    answer: Callable[[bytes, Context], Awaitable[Any]]
+    serialize: Callable[[Any], bytes]
+
+
+def unary_handler(
+    calls: Calls, path: str, handler: grpc.RpcMethodHandler[Any, Any]
+) -> UnaryHandler | None:
+    """Surround a servicer's method; None if it is not a unary one of our services."""
+    if not path.startswith(SERVICES) or handler.unary_unary is None:
+        return None
+    method = path.rsplit("/", 1)[1]
+    respond: Any = handler.unary_unary
+    # The bytes are parsed within the call: grpc would tell the client of a message that is none
+    # by UNKNOWN and write a traceback.
+    parse: Any = handler.request_deserializer
+    serialize: Any = handler.response_serializer
+
+    async def answer(message: bytes, context: Context) -> Any:
+        identifier = identifier_of(context)
+        try:
+            with calls.answering(method, identifier, deadline_of(context)):
+                response = await respond(parsed(message, parse), context)
+        except CallFailed as failed:
+            await abort(context, failed.failure, identifier)
+        context.set_trailing_metadata((("x-request-id", identifier),))
+        return response
+
+    return UnaryHandler(answer, serialize)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every unary method of our services."""
+    """Surrounds every unary call of our services under grpcio."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._wrapped: dict[str, Any] = {}
+        self._surrounded: dict[str, Any] = {}
 
     async def intercept_service(
         self,
         continuation: Continuation,
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Return the wrapped handler of a method; that of others as it is."""
+        """Return the surrounded handler of a method; that of others as it is."""
         path = handler_call_details.method
-        if path not in self._wrapped:
+        if path not in self._surrounded:
             handler = await continuation(handler_call_details)
-            if handler is None or not path.startswith(SERVICES) or handler.unary_unary is None:
+            unary = handler and unary_handler(self._calls, path, handler)
+            if not unary:
                 return handler
-            method = path.rsplit("/", 1)[1]
-            # Without a deserializer grpc hands over the bytes: it would tell the client of a
-            # message that is none by UNKNOWN and write a traceback.
-            self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
-                self._wrap(method, handler.unary_unary, handler.request_deserializer),
-                request_deserializer=None,
-                response_serializer=handler.response_serializer,
+            self._surrounded[path] = grpc.unary_unary_rpc_method_handler(
+                unary.answer, request_deserializer=None, response_serializer=unary.serialize
             )
-        return self._wrapped[path]
-
-    def _wrap(
-        self, method: str, handler: Handler, parse: Callable[[bytes], Any]
-    ) -> Callable[[bytes, Context], Awaitable[Any]]:
-        async def answer(message: bytes, context: Context) -> Any:
-            identifier = identifier_of(context)
-            try:
-                with self._calls.answering(method, identifier, deadline_of(context)):
-                    response = await handler(parsed(message, parse), context)
-            except CallFailed as failed:
-                await abort(context, failed.failure, identifier)
-            context.set_trailing_metadata((("x-request-id", identifier),))
-            return response
-
-        return answer
+        return self._surrounded[path]
 
 
 async def abort(context: Context, failure: Failure, identifier: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -19,6 +20,7 @@ from service.rpc.calls import CallInterceptor
 from service.rpc.classifier import ClassifierServicer
 from service.rpc.inference import InferenceServicer
 from service.rpc.streams import StreamInterceptor
+from service.rpc.transport import UnaryMethods, make_transport
 from service.sockets import listen
 
 LINGER_S = 0.1
@@ -42,6 +44,9 @@ class RpcServer:
         max_message_bytes: Largest request; larger ones are refused by gRPC itself with
             RESOURCE_EXHAUSTED.
         max_images_per_call: Most images in one ClassifyBatch.
+
+    Raises:
+        StartError: If the transport is not installed.
     """
 
     def __init__(
@@ -51,12 +56,13 @@ class RpcServer:
         calls: Calls,
         metrics: Metrics,
         *,
+        transport: Literal["grpcio", "native"],
         max_message_bytes: int,
         max_images_per_call: int,
     ) -> None:
         self._streams = StreamInterceptor()
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(
+        server = grpc.aio.server(
             interceptors=(
                 CallInterceptor(calls),
                 self._streams,
@@ -68,16 +74,18 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
             ),
         )
-        classifier_pb2_grpc.add_ClassifierServiceServicer_to_server(
-            ClassifierServicer(registry, metrics, max_images_per_call=max_images_per_call),
-            self._server,
-        )
-        grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceServicer(protocol, calls), self._server
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        classifier = ClassifierServicer(registry, metrics, max_images_per_call=max_images_per_call)
+        inference = InferenceServicer(protocol, calls)
+        methods = UnaryMethods(calls)
+        for taker in (server, methods):
+            classifier_pb2_grpc.add_ClassifierServiceServicer_to_server(classifier, taker)
+            grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, taker)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
-            (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+            (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        self._transport = make_transport(
+            transport, server, methods, max_message_bytes=max_message_bytes
         )
 
     async def start(self, address: str, port: int) -> int:
@@ -94,11 +102,11 @@ class RpcServer:
         try:
             # gRPC would say no more than that it failed, and write lines of its own to the log.
             listen(address, port).close()
-            bound = self._server.add_insecure_port(target)
+            bound = self._transport.listen(target)
         except (OSError, RuntimeError) as error:
             raise StartError(f"cannot listen for gRPC on {target}: {error}") from error
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self._server.start()
+        await self._transport.start()
         return bound
 
     async def set_ready(self) -> None:
@@ -119,4 +127,4 @@ class RpcServer:
         """End open streams, let the last answers leave, close."""
         self._streams.end()
         await asyncio.sleep(LINGER_S)
-        await self._server.stop(STOP_TIMEOUT_S)
+        await self._transport.stop(STOP_TIMEOUT_S)

@@ -17,6 +17,7 @@ from convoy.pb.inference import grpc_service_pb2_grpc
 from service.app import Server
 from service.settings import Settings
 from tests import tiny
+from tests.transports import TRANSPORTS
 
 
 class Running:
@@ -67,8 +68,16 @@ class Running:
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whatever a test promises, both transports keep; those of others need no more than one."""
+    if "transport" in metafunc.fixturenames:
+        module = metafunc.module.__name__.rpartition(".")[2]
+        of_others = module.startswith(("test_http", "test_bench"))
+        metafunc.parametrize("transport", TRANSPORTS[:1] if of_others else TRANSPORTS)
+
+
 @pytest.fixture
-def serve(tmp_path: Path) -> Serve:
+def serve(tmp_path: Path, transport: str) -> Serve:
     """Start a server with settings other than the usual; `load=False` leaves it loading."""
     tiny.write(tmp_path)
 
@@ -80,6 +89,7 @@ def serve(tmp_path: Path) -> Serve:
             "grpc_port": 0,
             "http_port": 0,
             "graph_cache": "",
+            "transport": transport,
         }
         async with (
             Server(Settings(**(usual | changes))) as server,

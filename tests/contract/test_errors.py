@@ -18,6 +18,7 @@ from service.http.server import HttpServer
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.rpc.calls import CallInterceptor
+from service.rpc.transport import UnaryMethods, make_transport
 from tests.http import get
 
 
@@ -30,51 +31,54 @@ def subclasses(error: type[ServiceError]) -> Iterator[type[ServiceError]]:
 ERRORS = sorted(subclasses(ServiceError), key=lambda error: error.__name__)
 
 
-async def call_failing_with(error: Exception) -> grpc.aio.AioRpcError:
-    """Raise *error* in a handler behind the interceptor; returns what a client sees."""
+async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpcError:
+    """Raise *error* in a handler over a transport; returns what a client sees."""
 
     async def fail(request: Any, context: Any) -> Any:
         raise error
 
     metrics = Metrics(CollectorRegistry())
-    interceptor = CallInterceptor(Calls(Lifecycle(), metrics, log_requests=False))
-    server = grpc.aio.server(interceptors=(interceptor,))
+    calls = Calls(Lifecycle(), metrics, log_requests=False)
+    server = grpc.aio.server(interceptors=(CallInterceptor(calls),))
+    methods = UnaryMethods(calls)
     handler = grpc.unary_unary_rpc_method_handler(
         fail,
         classifier_pb2.ClassifyRequest.FromString,
         classifier_pb2.ClassifyResponse.SerializeToString,
     )
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler("convoy.v1.ClassifierService", {"Classify": handler})]
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    for taker in (server, methods):
+        taker.add_registered_method_handlers("convoy.v1.ClassifierService", {"Classify": handler})
+    serving = make_transport(transport, server, methods, max_message_bytes=1000)
+    port = serving.listen("127.0.0.1:0")
+    await serving.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call: Any = channel.unary_unary("/convoy.v1.ClassifierService/Classify")
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call(b"")
-    await server.stop(0)
+    await serving.stop(0)
     labels = {"model": "", "method": "Classify", "code": failed.value.code().name}
     assert metrics.registry.get_sample_value("convoy_requests_total", labels) == 1
     return failed.value
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_grpc(error: type[ServiceError]) -> None:
+async def test_grpc(error: type[ServiceError], transport: str) -> None:
     """
     A client gets the error's status, message and reason.
     """
-    failed = await call_failing_with(error("what went wrong"))
+    failed = await call_failing_with(error("what went wrong"), transport)
     assert failed.code().name == error.status
     assert failed.details() == "what went wrong"
     assert dict(failed.trailing_metadata() or ())["error-reason"] == error.reason
 
 
-async def test_unforeseen_error_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unforeseen_error_tells_nothing(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """
     What nobody foresaw is logged with its traceback and told without a word of the inside.
     """
-    failed = await call_failing_with(RuntimeError("secret path"))
+    failed = await call_failing_with(RuntimeError("secret path"), transport)
     assert failed.code() is grpc.StatusCode.INTERNAL
     assert failed.details() == "internal error"
     assert dict(failed.trailing_metadata() or ())["error-reason"] == "INTERNAL"

@@ -20,7 +20,7 @@ def classify(running: Running, first: int = 0, **options: float) -> Any:
     return running.classifier.Classify(request, **options)
 
 
-async def test_full_queue_refuses_at_once(serve: Serve) -> None:
+async def test_full_queue_refuses_at_once(serve: Serve, transport: str) -> None:
     """
     With the device busy and the queue full, the next call is refused, and the others answered.
     """
@@ -36,7 +36,8 @@ async def test_full_queue_refuses_at_once(serve: Serve) -> None:
             assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "4 images are waiting already" in (failed.value.details() or "")
             trailing = dict(failed.value.trailing_metadata() or ())
-            assert int(trailing["grpc-retry-pushback-ms"]) >= 10
+            if transport == "grpcio":  # the other one cannot send it
+                assert int(trailing["grpc-retry-pushback-ms"]) >= 10
             status = status_pb2.Status.FromString(cast(bytes, trailing["grpc-status-details-bin"]))
             reason, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
             assert status.code == code_pb2.RESOURCE_EXHAUSTED

@@ -24,6 +24,7 @@ from convoy import AsyncClient, ConvoyError
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from tests import tiny
 from tests.images import png
+from tests.transports import TRANSPORTS
 
 REQUEST = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)
 
@@ -87,13 +88,15 @@ async def watch(address: str) -> list[int]:
         return [answer.status async for answer in call]
 
 
-async def test_sigterm_under_load_loses_nothing(slow_repository: Path) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_sigterm_under_load_loses_nothing(slow_repository: Path, transport: str) -> None:
     """
     With calls in flight and a Watch held open, each accepted call is answered, each other one
     refused with a reason, and the process ends by itself with code 0, soon after.
     """
     load = Load()
-    with ServerProcess(slow_repository, "--shutdown-grace-s", "0.5") as server:
+    options = ("--transport", transport, "--shutdown-grace-s", "0.5")
+    with ServerProcess(slow_repository, *options) as server:
         watching = asyncio.create_task(watch(server.address))
         clients = [asyncio.create_task(load.client(server.address)) for _ in range(24)]
         async with asyncio.timeout(20):
@@ -116,7 +119,8 @@ async def test_sigterm_under_load_loses_nothing(slow_repository: Path) -> None:
     assert messages[-3:] == ["not ready, still serving", "refusing new calls", "stopped"]
 
 
-async def test_who_asks_on_is_told_to_go_elsewhere(slow_repository: Path) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_who_asks_on_is_told_to_go_elsewhere(slow_repository: Path, transport: str) -> None:
     """
     Clients that ask until nobody listens any more get answers, then nothing but UNAVAILABLE.
     """
@@ -133,7 +137,7 @@ async def test_who_asks_on_is_told_to_go_elsewhere(slow_repository: Path) -> Non
                     if "refused" in error.message:
                         return
 
-    with ServerProcess(slow_repository) as server:
+    with ServerProcess(slow_repository, "--transport", transport) as server:
         clients = [asyncio.create_task(ask_on(server.address)) for _ in range(8)]
         async with asyncio.timeout(30):
             while codes["OK"] < 50:  # noqa: ASYNC110

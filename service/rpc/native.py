@@ -1,0 +1,178 @@
+"""The native transport: HTTP/2 and gRPC outside the GIL, and whole bursts of calls across it.
+
+Unary calls of our services come this way. Everything else (streams, health, reflection) goes on
+to the grpcio server behind it, over a Unix socket: clients see one port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import grpc
+from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
+
+from service.rpc.calls import Metadata, UnaryHandler
+
+logger = logging.getLogger(__name__)
+
+BURST = 256
+"""Most calls that cross the GIL at once."""
+
+_TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+_INTERNAL = grpc.StatusCode.INTERNAL.value[0]
+
+# Not to be had here; `RetryInfo` in the status says the same.
+_RESERVED = "grpc-retry-pushback-ms"
+
+_Details = tuple[Metadata, str, float | None]
+_Event = tuple[int, int, int, bytes | None, Any, _Details | None]
+
+
+class NativeTransport:
+    """
+    Listens for *server*, and answers unary calls itself.
+
+    Args:
+        server: Has every service; not started yet, and listening nowhere.
+        handlers: Handlers of the calls to answer here, by path.
+        max_message_bytes: Largest request.
+    """
+
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        handlers: Mapping[str, UnaryHandler],
+        *,
+        max_message_bytes: int,
+    ) -> None:
+        self._server = server
+        self._paths = list(handlers)
+        self._handlers = list(handlers.values())
+        self._max_message_bytes = max_message_bytes
+        self._front: NativeGrpcFront | None = None
+        self._taken = threading.Semaphore(0)
+        self._calls: dict[int, asyncio.Task[None]] = {}
+
+    def listen(self, target: str) -> int:
+        """
+        Take the port; returns its number.
+
+        Raises:
+            OSError: If it cannot be had.
+        """
+        self._front = NativeGrpcFront(
+            target,
+            [(path, False) for path in self._paths],
+            call_details=True,
+            # As grpcio has it.
+            keepalive_permit_without_calls=False,
+        )
+        return self._front.bound_port
+
+    async def start(self) -> None:
+        """Answer calls from now on."""
+        assert self._front is not None
+        # An abstract one (Linux): needs no folder, and is gone with the process.
+        socket = f"convoy-{uuid.uuid4().hex}"
+        self._server.add_insecure_port(f"unix-abstract:{socket}")
+        await self._server.start()
+        self._front.set_fallback(f"\0{socket}")
+        self._front.start()
+        to = (self._front, asyncio.get_running_loop())
+        threading.Thread(target=self._receive, args=to, name="native", daemon=True).start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Let calls go on for *grace_s* seconds at most, then close."""
+        await self._server.stop(grace_s)
+        if self._calls:
+            await asyncio.wait(self._calls.values(), timeout=grace_s)
+        for call in self._calls.values():
+            call.cancel()
+        if self._front is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._front.close)
+
+    def _receive(self, front: NativeGrpcFront, loop: asyncio.AbstractEventLoop) -> None:
+        """
+        Hand bursts to the event loop, one at a time; runs in a thread of its own.
+
+        What arrives while one is taken waits outside the GIL and makes the next one.
+        """
+        while (events := front.recv_batch_details(BURST)) is not None:
+            loop.call_soon_threadsafe(self._take, front, events)
+            self._taken.acquire()
+
+    def _take(self, front: NativeGrpcFront, events: Iterable[_Event]) -> None:
+        """Begin the calls of one burst, and cancel those whose clients have gone."""
+        self._taken.release()
+        loop = asyncio.get_running_loop()
+        for kind, call_id, method, message, _, details in events:
+            if kind == EVENT_CANCEL:
+                if call := self._calls.get(call_id):
+                    call.cancel()
+                continue
+            assert message is not None
+            assert details is not None
+            answering = self._answer(
+                front, call_id, self._handlers[method], message, _Context(*details)
+            )
+            self._calls[call_id] = loop.create_task(answering)
+
+    async def _answer(
+        self,
+        front: NativeGrpcFront,
+        call_id: int,
+        handler: UnaryHandler,
+        message: bytes,
+        context: _Context,
+    ) -> None:
+        try:
+            if len(message) > self._max_message_bytes:
+                told = f"the message has {len(message)} bytes; at most {self._max_message_bytes}"
+                front.fail(call_id, _TOO_LARGE, told)
+                return
+            response = await handler.answer(message, context)
+            payload = handler.serialize(response)
+            front.respond(call_id, payload, trailing_metadata=context.trailing)
+        except _Aborted as aborted:
+            front.fail(call_id, aborted.code, aborted.details, aborted.trailing)
+        except Exception:
+            logger.exception("internal error")
+            front.fail(call_id, _INTERNAL, "internal error")
+        finally:
+            del self._calls[call_id]
+
+
+class _Context:
+    """What handlers use of a `grpc.aio.ServicerContext`."""
+
+    def __init__(self, metadata: Metadata, peer: str, time_remaining: float | None) -> None:
+        self._metadata = metadata
+        self._time_remaining = time_remaining
+        self.trailing: Metadata = ()
+
+    def invocation_metadata(self) -> Metadata:
+        return self._metadata
+
+    def time_remaining(self) -> float | None:
+        return self._time_remaining
+
+    def set_trailing_metadata(self, metadata: Metadata) -> None:
+        self.trailing = metadata
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata
+    ) -> NoReturn:
+        raise _Aborted(code, details, [pair for pair in trailing_metadata if pair[0] != _RESERVED])
+
+
+class _Aborted(Exception):  # noqa: N818 - not an error: how a call ends
+    def __init__(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> None:
+        super().__init__(details)
+        self.code: int = code.value[0]
+        self.details = details
+        self.trailing = trailing

@@ -1,0 +1,98 @@
+"""The two ways to gRPC's wire, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import grpc
+
+from service.calls import Calls
+from service.errors import StartError
+from service.rpc.calls import UnaryHandler, unary_handler
+
+
+class Transport(Protocol):
+    """Listens on one port for one server."""
+
+    def listen(self, target: str) -> int:
+        """
+        Take the port; returns its number.
+
+        Raises:
+            OSError, RuntimeError: If it cannot be had.
+        """
+
+    async def start(self) -> None:
+        """Answer calls from now on."""
+
+    async def stop(self, grace_s: float) -> None:
+        """Let calls go on for *grace_s* seconds at most, then close."""
+
+
+class GrpcioTransport:
+    """Lets *server* listen itself."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def listen(self, target: str) -> int:
+        """Take the port; returns its number."""
+        return self._server.add_insecure_port(target)
+
+    async def start(self) -> None:
+        """Answer calls from now on."""
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Let calls go on for *grace_s* seconds at most, then close."""
+        await self._server.stop(grace_s)
+
+
+class UnaryMethods:
+    """
+    Takes a server's place in generated code, and keeps the unary methods.
+
+    Attributes:
+        handlers: Their handlers, by path.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.handlers: dict[str, UnaryHandler] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Called with the same methods as the next one."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Called with the methods of a service, by name."""
+        for name, handler in handlers.items():
+            path = f"/{service}/{name}"
+            if unary := unary_handler(self._calls, path, handler):
+                self.handlers[path] = unary
+
+
+def make_transport(
+    name: str, server: grpc.aio.Server, methods: UnaryMethods, *, max_message_bytes: int
+) -> Transport:
+    """
+    Make the transport of that name, `grpcio` or `native`, for *server*.
+
+    Args:
+        methods: The unary methods of the server.
+        max_message_bytes: Largest request; *server* has the same limit.
+
+    Raises:
+        StartError: If it is not installed.
+    """
+    if name == "grpcio":
+        return GrpcioTransport(server)
+    try:
+        from service.rpc.native import NativeTransport  # an extra
+    except ImportError as error:
+        raise StartError(
+            "the native transport is not installed: add the extra fast, or take grpcio"
+        ) from error
+    return NativeTransport(server, methods.handlers, max_message_bytes=max_message_bytes)
