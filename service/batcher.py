@@ -14,9 +14,8 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from service.errors import InferenceError, ShuttingDownError
 from service.scheduler import DEFAULT_PRIORITY, BatchPolicy, ModelQueue, Pending, Scheduler
@@ -27,8 +26,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[Out]):
+class Answer(NamedTuple, Generic[Out]):
     """
     The result of one request and what it took.
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import TracebackType
 
 from service import logs
 from service.classifier import ServedModel
-from service.errors import RequestExpiredError, ServiceError
+from service.errors import RequestExpiredError, ServiceError, ShuttingDownError
 from service.lifecycle import Lifecycle
 from service.metrics import UNKNOWN_MODEL, Metrics
 from service.registry import ModelRegistry
@@ -37,23 +37,6 @@ _EXPIRY_TOLERANCE_SHARE = 0.1
 _EXPIRY_TOLERANCE_S = 0.05
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-
-
-@dataclass(slots=True)
-class Call:
-    """
-    One call, as its log line and its metrics name it.
-
-    Attributes:
-        started: When it arrived, on the event loop's clock.
-        deadline: When the client stops waiting, on the same clock; inf if it never does.
-        model: Label of the model it asks for; empty before that is known.
-    """
-
-    method: str
-    started: float
-    deadline: float
-    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +76,6 @@ def failure_of(error: Exception) -> Failure:
     return Failure("INTERNAL", "INTERNAL", "internal error")
 
 
-_current_call: ContextVar[Call] = ContextVar("current_call")
-
-
 def find_model(registry: ModelRegistry, name: str, version: str = "") -> ServedModel:
     """Find the model that the current call asks for and note it; raises as `ModelRegistry.get`."""
     call = _current_call.get()
@@ -111,67 +91,109 @@ def request_id(given: str) -> str:
 
 
 class Calls:
-    """Counts, measures and logs calls, and refuses them where the server takes no more."""
+    """
+    What all calls share.
+
+    Attributes:
+        lifecycle: Refuses calls, and counts those in flight.
+        metrics: Where calls are counted.
+        log_requests: Whether calls that succeed leave a line in the log, too.
+    """
 
     def __init__(self, lifecycle: Lifecycle, metrics: Metrics, *, log_requests: bool) -> None:
-        self._lifecycle = lifecycle
-        self._metrics = metrics
-        self._log_requests = log_requests
+        self.lifecycle = lifecycle
+        self.metrics = metrics
+        self.log_requests = log_requests
 
-    @contextmanager
-    def answering(
-        self, method: str, identifier: str, deadline: float = float("inf")
-    ) -> Iterator[None]:
+    def answering(self, method: str, identifier: str, deadline: float = math.inf) -> Call:
         """
         Surround the work on one call. It is on the books before the client learns of its end.
 
         Args:
             method: Name of the rpc, whatever the transport.
             identifier: From `request_id`; it is in every line that is logged meanwhile.
-            deadline: When the client stops waiting, on the event loop's clock.
+            deadline: When the client stops waiting, on the event loop's clock; inf if it never
+                does.
 
         Raises:
             CallFailed: Whatever error ended the block.
         """
-        call = Call(method, asyncio.get_running_loop().time(), deadline)
-        _current_call.set(call)
-        logs.request_id.set(identifier)
-        try:
-            with self._lifecycle.call(may_refuse=method in REFUSABLE_METHODS):
-                yield
-        except asyncio.CancelledError:
-            self._record(call, self._why_cancelled(call))
-            raise
-        except Exception as error:
-            failure = failure_of(error)
-            if failure.refused:
-                self._metrics.rejected.labels(call.model, failure.reason).inc()
-            self._record(call, failure.status, failure.details)
-            raise CallFailed(failure) from error
-        self._record(call, "OK")
+        return Call(self, method, identifier, deadline)
 
-    def _why_cancelled(self, call: Call) -> str:
-        given = call.deadline - call.started
+
+class Call:
+    """
+    One call, as its log line and its metrics name it; to be entered for the work on it.
+
+    Attributes:
+        model: Label of the model it asks for; empty before that is known.
+    """
+
+    __slots__ = ("_calls", "_clock", "_deadline", "_identifier", "_method", "_started", "model")
+
+    def __init__(self, calls: Calls, method: str, identifier: str, deadline: float) -> None:
+        self.model = ""
+        self._calls = calls
+        self._method = method
+        self._identifier = identifier
+        self._deadline = deadline
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._clock()
+
+    def __enter__(self) -> None:
+        _current_call.set(self)
+        logs.request_id.set(self._identifier)
+        try:
+            self._calls.lifecycle.enter(may_refuse=self._method in REFUSABLE_METHODS)
+        except ShuttingDownError as error:
+            raise self._failed(error) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._calls.lifecycle.leave()
+        if error is None:
+            self._record("OK")
+        elif isinstance(error, asyncio.CancelledError):
+            self._record(self._why_cancelled())
+        elif isinstance(error, Exception):
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> CallFailed:
+        failure = failure_of(error)
+        if failure.refused:
+            self._calls.metrics.rejected.labels(self.model, failure.reason).inc()
+        self._record(failure.status, failure.details)
+        return CallFailed(failure)
+
+    def _why_cancelled(self) -> str:
+        given = self._deadline - self._started
         tolerance = min(_EXPIRY_TOLERANCE_SHARE * given, _EXPIRY_TOLERANCE_S)
-        if asyncio.get_running_loop().time() < call.deadline - tolerance:
+        if self._clock() < self._deadline - tolerance:
             return "CANCELLED"
         # gRPC's own clock was faster than the queue's; the client sees no reason.
-        self._metrics.rejected.labels(call.model, RequestExpiredError.reason).inc()
+        self._calls.metrics.rejected.labels(self.model, RequestExpiredError.reason).inc()
         return "DEADLINE_EXCEEDED"
 
-    def _record(self, call: Call, status: str, details: str = "") -> None:
-        seconds = asyncio.get_running_loop().time() - call.started
-        self._metrics.requests.labels(call.model, call.method, status).inc()
-        if call.method in INFERENCE_METHODS:
-            self._metrics.request_duration.labels(call.model).observe(seconds)
-        if self._log_requests or status != "OK":
+    def _record(self, status: str, details: str = "") -> None:
+        calls, seconds = self._calls, self._clock() - self._started
+        calls.metrics.answered[self.model, self._method, status].inc()
+        if self._method in INFERENCE_METHODS:
+            calls.metrics.request_duration.labels(self.model).observe(seconds)
+        if calls.log_requests or status != "OK":
             logger.info(
                 "request",
                 extra={
-                    "method": call.method,
-                    "model": call.model,
+                    "method": self._method,
+                    "model": self.model,
                     "code": status,
                     "seconds": round(seconds, 6),
                     **({"details": details} if details else {}),
                 },
             )
+
+
+_current_call: ContextVar[Call] = ContextVar("current_call")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy.typing as npt
@@ -21,8 +20,7 @@ from service.scheduler import DEFAULT_PRIORITY, BatchPolicy
 from service.statistics import Statistics
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """
     On what terms a request waits.
 
@@ -35,8 +33,7 @@ class Terms:
     priority: int = DEFAULT_PRIORITY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inference:
+class Inference(NamedTuple):
     """
     Outputs for one request and where its time went.
 
@@ -73,6 +70,8 @@ class Ran(NamedTuple):
 class ServedModel:
     """
     One version of a model that answers.
+
+    A context: while one is entered, by any number of calls, the model is not closed.
 
     Attributes:
         manifest: What the artifact says of itself.
@@ -126,17 +125,20 @@ class ServedModel:
         """Images admitted and not yet running."""
         return self._queue.admitted_size
 
-    @contextmanager
-    def in_use(self) -> Iterator[Self]:
-        """Hold the model while a call is answered: it is not closed before the block ends."""
+    def __enter__(self) -> Self:
         self._users += 1
         self._unused.clear()
-        try:
-            yield self
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._unused.set()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._users -= 1
+        if not self._users:
+            self._unused.set()
 
     async def close(self) -> None:
         """Wait until nobody uses the model, then give up its queue; its session is still open."""
@@ -181,7 +183,7 @@ class ServedModel:
             return batch
 
         inference = await self._submit(decoded, len(images), terms)
-        return replace(inference, decode_s=decode_s)
+        return inference._replace(decode_s=decode_s)
 
     def responded(self, inference: Inference) -> float:
         """Count an answer; returns the time that it took to make it of the outputs, in seconds."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from service.errors import ShuttingDownError
 
@@ -37,10 +35,9 @@ class Lifecycle:
         """Whether balancers should send requests here."""
         return self.phase is Phase.SERVING
 
-    @contextmanager
-    def call(self, *, may_refuse: bool) -> Iterator[None]:
+    def enter(self, *, may_refuse: bool) -> None:
         """
-        Count a call as in flight while the block runs.
+        Count one more call as in flight, until `leave`.
 
         Raises:
             ShuttingDownError: If *may_refuse*, and the server takes no more calls.
@@ -49,12 +46,12 @@ class Lifecycle:
             raise ShuttingDownError("the server is shutting down")
         self.in_flight += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._idle.set()
+
+    def leave(self) -> None:
+        """Count one call less."""
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
 
     async def idle(self) -> None:
         """Wait until no call is in flight."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from service.runtime import BatchTimes
 
@@ -88,4 +88,4 @@ class Statistics:
         self.compute_infer.add(times.infer_s)
         self.compute_output.add(times.output_s + respond_s)
         self.inference_count += images
-        self.last_inference_ms = round(datetime.now(UTC).timestamp() * 1000)
+        self.last_inference_ms = time.time_ns() // 1_000_000

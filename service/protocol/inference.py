@@ -24,7 +24,7 @@ async def infer(
         ServiceError: If it cannot be done; the class says why.
     """
     model = find_model(registry, request.model_name, request.model_version)
-    with model.in_use():
+    with model:
         for tensor in request.inputs:
             refuse_shared_memory(tensor.parameters)
         wanted = wanted_outputs(request, model)

@@ -56,7 +56,8 @@ def read_input(
             f"not {tensor.datatype[:16]!r}"
         )
     raw = _raw(request, tensor)
-    _check_typed_fields(tensor)
+    if raw is None:
+        _check_typed_fields(tensor)
     if tensor.datatype == "BYTES":
         count = _batch_size(tensor, [[], [1]], max_batch_size)
         images = list(tensor.contents.bytes_contents) if raw is None else split_elements(raw, count)

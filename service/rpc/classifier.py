@@ -31,7 +31,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         self, request: classifier_pb2.ClassifyRequest, context: Context
     ) -> classifier_pb2.ClassifyResponse:
         """Classify one image."""
-        with _model(self._registry, request).in_use() as model:
+        with _model(self._registry, request) as model:
             return await _classify(model, request.image, request.top_k, Terms(deadline_of(context)))
 
     async def ClassifyBatch(
@@ -40,7 +40,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         """Classify many images, each by itself: one that fails leaves the others alone."""
         count = len(request.images)
         terms = Terms(deadline_of(context))
-        with _model(self._registry, request).in_use() as model:
+        with _model(self._registry, request) as model:
             if not 1 <= count <= self._max_images_per_call:
                 raise InvalidArgumentError(
                     f"the call holds {count} images; it must hold 1 to {self._max_images_per_call}"

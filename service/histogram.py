@@ -1,0 +1,82 @@
+"""A histogram that costs the hot path next to nothing."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+
+class Observations:
+    """
+    What was observed under one set of labels.
+
+    One thread at a time may observe: there is no lock, which is most of what
+    `prometheus_client.Histogram` costs (0.8 us against 0.2 us, five times for each request).
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count *value* in the first bucket whose bound is not below it."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Histogram(Collector):
+    """
+    A Prometheus histogram.
+
+    Args:
+        buckets: Upper bounds, ascending; that of all the rest, +Inf, is added.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str],
+        *,
+        buckets: Sequence[float],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self._bounds = [float(bound) for bound in buckets]
+        self._children: dict[tuple[str, ...], Observations] = {}
+        registry.register(self)
+
+    def labels(self, *values: str) -> Observations:
+        """The observations under these labels; the same ones each time."""
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = Observations(self._bounds)
+        return child
+
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        """The family without its values."""
+        yield self._family()
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The family as it is now."""
+        family = self._family()
+        bounds = [*map(str, self._bounds), "+Inf"]
+        for values, child in list(self._children.items()):
+            counts = accumulate(child.counts)
+            family.add_metric(
+                values, buckets=list(zip(bounds, counts, strict=True)), sum_value=child.sum
+            )
+        yield family
+
+    def _family(self) -> HistogramMetricFamily:
+        return HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
