@@ -23,6 +23,7 @@ from torch import nn
 from torchvision import models as torchvision_models
 
 from artifact.manifest import InputTensor
+from bench.intervals import of_median
 from export import graph
 from models import ARCHITECTURES, drop_auxiliary
 
@@ -77,7 +78,7 @@ def _compare(first: nn.Module, second: nn.Module) -> dict[str, object]:
     return {
         "images_per_s": [round(statistics.median(side), 1) for side in rates],
         "ratio": round(statistics.median(ratios), 3),
-        "interval_95": _interval(ratios),
+        "interval_95": [round(end, 3) for end in of_median(ratios)],
     }
 
 
@@ -95,12 +96,6 @@ def _rate(session: onnxruntime.InferenceSession, images: npt.NDArray[np.uint8]) 
         session.run(["logits"], {graph.INPUT_NAME: images})
         count += len(images)
     return count / (time.perf_counter() - started)
-
-
-def _interval(ratios: list[float]) -> list[float]:
-    """95 % bootstrap interval of the median."""
-    samples = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
-    return [round(float(end), 3) for end in np.percentile(np.median(samples, 1), [2.5, 97.5])]
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Server:
         self._settings = settings
         cpus = usable_cpus()
         self._device = Device(
-            policy=settings.device, intra_op_threads=settings.intra_op_threads or cpus
+            policy=settings.device, cores=cpus, intra_op_threads=settings.intra_op_threads
         )
         self._lifecycle = Lifecycle()
         self._metrics = Metrics(CollectorRegistry())
@@ -73,8 +73,8 @@ class Server:
             ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
         )
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
-        self._device_thread = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self._batcher: Batcher[npt.NDArray[Any], Ran] = Batcher(self._device_thread)
+        self._device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
+        self._batcher: Batcher[npt.NDArray[Any], Ran] = Batcher(self._device_threads, cpus)
         self._registry = ModelRegistry()
         self._metrics.watch(self._registry.facts)
         self._control = self._make_control()
@@ -134,7 +134,7 @@ class Server:
         except TimeoutError:
             logger.warning("a batch is still running")
         self._decoder.close()
-        for pool in (self._device_thread, self._load_threads):
+        for pool in (self._device_threads, self._load_threads):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def load(self) -> None:
@@ -229,6 +229,7 @@ class Server:
                 max_batch_size=size,
                 max_queue_delay_s=settings.max_queue_delay_ms / 1000,
                 max_queue_size=max(settings.max_queue_size, size),
+                cores=loaded.session.cores,
             ),
             batcher=self._batcher,
             decoder=self._decoder,

@@ -1,6 +1,6 @@
 """The asyncio shell around the scheduler: waits for requests, runs batches, hands out answers.
 
-One `Batcher` per device. The blocking call that runs a batch happens in an executor, one at a
+One `Batcher` per device. The blocking call that runs a batch happens in an executor, a few at a
 time; the event loop only decides and delivers. Failure reaches a caller as an exception on its
 future, never as a cancellation: grpcio leaves a client hanging whose handler raises
 `CancelledError` of its own accord.
@@ -49,11 +49,14 @@ class Batcher(Generic[In, Out]):
     Use as an async context manager: leaving it answers what was admitted, then stops.
 
     Args:
-        executor: Where batches run, one at a time; not the event loop's own thread.
+        executor: Where batches run; has a thread for each core.
+        cores: Cores of the device. Each run takes as many as its model's policy says.
     """
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, cores: int = 1) -> None:
         self._executor = executor
+        self._cores = cores
+        self._free_cores = cores
         self._scheduler: Scheduler[In, Answer[Out]] = Scheduler()
         self._infer: dict[ModelQueue[In, Answer[Out]], Callable[[Sequence[In]], Sequence[Out]]] = {}
         self._changed = asyncio.Event()
@@ -85,7 +88,7 @@ class Batcher(Generic[In, Out]):
             infer: Blocking call from the items of a batch to as many results, in the same
                 order. If it raises, the batch is run again in halves until only the items
                 that fail alone have failed.
-            policy: When its batches leave.
+            policy: When its batches leave; needs no more cores than the device has.
         """
         queue = self._scheduler.open(policy)
         self._infer[queue] = infer
@@ -150,8 +153,10 @@ class Batcher(Generic[In, Out]):
 
     async def _run(self) -> None:
         try:
-            while due := await self._next_batch():
-                await self._run_batch(*due)
+            async with asyncio.TaskGroup() as runs:
+                while due := await self._next_batch():
+                    self._free_cores -= due[0].policy.cores
+                    runs.create_task(self._run_and_free(*due))
         finally:
             self._closing = True
             self._scheduler.fail_all(ShuttingDownError("the server is shutting down"))
@@ -164,11 +169,12 @@ class Batcher(Generic[In, Out]):
         while True:
             self._changed.clear()
             now = loop.time()
-            if due := self._scheduler.pop_batch(now, ignore_delay=self._closing):
+            if due := self._scheduler.pop_batch(now, self._free_cores, ignore_delay=self._closing):
                 return due
             if self._closing and self._scheduler.empty:
                 return None
-            await self._wait_for_change(self._scheduler.due_in(now))
+            # What is due already waits for cores: the end of a run is a change, too.
+            await self._wait_for_change(self._scheduler.due_in(now) or math.inf)
 
     async def _wait_for_change(self, timeout_s: float) -> None:
         try:
@@ -176,6 +182,17 @@ class Batcher(Generic[In, Out]):
                 await self._changed.wait()
         except TimeoutError:
             pass  # a batch is due
+
+    async def _run_and_free(
+        self,
+        queue: ModelQueue[In, Answer[Out]],
+        batch: Sequence[Pending[In, Answer[Out]]],
+    ) -> None:
+        try:
+            await self._run_batch(queue, batch)
+        finally:
+            self._free_cores += queue.policy.cores
+            self._changed.set()
 
     async def _run_batch(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
@@ -101,6 +102,7 @@ class ServedModel:
         self._queue = batcher.open(self._run, policy)
         self._decoder = decoder
         self._metrics = metrics
+        self._counting = threading.Lock()
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -230,9 +232,10 @@ class ServedModel:
         )
 
     def _run(self, items: Sequence[npt.NDArray[Any]]) -> Sequence[Ran]:
-        """Run one batch; called in the device's thread."""
+        """Run one batch; called in one of the device's threads."""
         results, times = self.session.run_each(items)
         size = sum(len(item) for item in items)
-        self._metrics.batch_size.observe(size)
-        self.statistics.ran(size, times)
+        with self._counting:
+            self._metrics.batch_size.observe(size)
+            self.statistics.ran(size, times)
         return [Ran(outputs, times) for outputs in results]

@@ -30,6 +30,13 @@ logger = logging.getLogger(__name__)
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
+SMALL_MACS = 250_000_000
+"""Below this many multiply-accumulates an image, a network runs on one core, and several at once.
+
+Measured on 2 cores (docs/benchmarks.md): two runs of one thread beat one of two by 8-150 % there,
+and take one image 4 ms longer at most. Above, they gain less, and one image takes twice as long.
+"""
+
 NO_CACHE = GraphCache(None, 0)
 
 Outputs = dict[str, npt.NDArray[Any]]
@@ -43,11 +50,19 @@ class Device:
 
     Attributes:
         policy: `cuda` or nothing, `cpu`, or `auto`: CUDA if it can be had.
-        intra_op_threads: Threads inside one run on a CPU.
+        cores: Cores that the process may use.
+        intra_op_threads: Threads inside one run on a CPU; 0 leaves it to the network's size.
     """
 
     policy: Literal["auto", "cuda", "cpu"]
-    intra_op_threads: int
+    cores: int
+    intra_op_threads: int = 0
+
+    def threads(self, macs: int) -> int:
+        """Threads inside one run on a CPU of a network of *macs* multiply-accumulates."""
+        if self.intra_op_threads:
+            return min(self.intra_op_threads, self.cores)
+        return 1 if macs < SMALL_MACS else self.cores
 
 
 class BatchTimes(NamedTuple):
@@ -72,6 +87,7 @@ class Session:
     Attributes:
         provider: Execution provider that runs it.
         fallback_reason: Why it is not the one that was preferred; empty if it is.
+        cores: Cores that a run takes.
         nodes: Nodes of the graph after optimisation, by execution provider.
         one_by_one: Whether the graph takes no batch of more than one image.
     """
@@ -92,6 +108,9 @@ class Session:
         self._output_names = [output.name for output in artifact.manifest.outputs]
         self._session, self.fallback_reason = _open(artifact, device, cache or NO_CACHE)
         self.provider = self._session.get_providers()[0]
+        # A GPU takes one run at a time.
+        on_cpu = self.provider == CPU
+        self.cores = device.threads(artifact.manifest.macs) if on_cpu else device.cores
         self.one_by_one = self._session.get_inputs()[0].shape[0] == 1
         self.nodes: Counter[str] = Counter()
         for subgraph in self._session.get_provider_graph_assignment_info():
@@ -176,23 +195,23 @@ def _open_on_cpu(
 ) -> onnxruntime.InferenceSession:
     """Open the graph as it was optimised before, or else as it is; prove it."""
     if kept := cache.find(artifact):
-        options = _cpu_options(device)
+        options = _cpu_options(artifact, device)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             return proven(_create(kept, options, [CPU]), artifact)
         except ModelLoadError as error:
             logger.warning("a kept graph is of no use", extra={"reason": str(error)})
             cache.drop(artifact)
-    options = _cpu_options(device)
+    options = _cpu_options(artifact, device)
     with cache.keeping(artifact) as optimised:
         if optimised is not None:
             options.optimized_model_filepath = str(optimised)
         return proven(_create(artifact.model_path, options, [CPU]), artifact)
 
 
-def _cpu_options(device: Device) -> onnxruntime.SessionOptions:
+def _cpu_options(artifact: Artifact, device: Device) -> onnxruntime.SessionOptions:
     options = _options()
-    options.intra_op_num_threads = device.intra_op_threads
+    options.intra_op_num_threads = device.threads(artifact.manifest.macs)
     # A thread that spins between runs takes its core from decoding and from the transport.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -45,11 +45,13 @@ class BatchPolicy:
         max_queue_delay_s: Longest time the oldest request waits for company, in seconds. 0
             sends whatever is there as soon as the device is free.
         max_queue_size: Most images admitted and not yet running; more are refused.
+        cores: Cores of the device that a run takes.
     """
 
     max_batch_size: int
     max_queue_delay_s: float = 0.0
     max_queue_size: int = 1024
+    cores: int = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -88,8 +90,8 @@ class ModelQueue(Generic[In, Out]):
         ready: Those of them that wait for the device, by priority, oldest first.
         admitted_size: Images of `admitted`.
         ready_size: Images of `ready`.
-        device_s: Device time used, in seconds, as far as fairness counts it.
-        image_s: Device time of one image, in seconds, averaged over the latest batches.
+        device_s: Core-seconds used, as far as fairness counts them.
+        image_s: Time of one image in a run, in seconds, averaged over the latest batches.
     """
 
     policy: BatchPolicy
@@ -204,10 +206,14 @@ class Scheduler(Generic[In, Out]):
         return max(0.0, due_at - now)
 
     def pop_batch(
-        self, now: float, *, ignore_delay: bool = False
+        self, now: float, free_cores: int = 1, *, ignore_delay: bool = False
     ) -> tuple[ModelQueue[In, Out], Sequence[Pending[In, Out]]] | None:
         """
         Remove and return the next batch and the queue it comes from; None if none is due.
+
+        Also if the model whose turn it is needs more cores than are free: nobody else takes them
+        meanwhile, or it would wait for ever. Where the free cores are enough for several runs,
+        a batch takes no more than its share of what waits.
 
         Requests past their deadline fail with `RequestExpiredError` and those whose caller has
         gone are dropped: neither takes a place.
@@ -224,13 +230,15 @@ class Scheduler(Generic[In, Out]):
             if not due:
                 return None
             queue = min(due, key=lambda q: (q.device_s, q.oldest_at))
-            if batch := _take(queue, now):
+            if queue.policy.cores > free_cores:
+                return None
+            if batch := _take(queue, now, runs=free_cores // queue.policy.cores):
                 self._device_s = queue.device_s
                 return queue, batch
 
     def charge(self, queue: ModelQueue[In, Out], seconds: float, size: int) -> None:
-        """Count *seconds* of device time that a batch of *size* images of *queue* used."""
-        queue.device_s += seconds
+        """Count the *seconds* that a batch of *size* images of *queue* ran."""
+        queue.device_s += seconds * queue.policy.cores
         weight = _NEW_WEIGHT if queue.image_s else 1.0
         queue.image_s += weight * (seconds / size - queue.image_s)
 
@@ -243,13 +251,14 @@ class Scheduler(Generic[In, Out]):
                     pending.future.set_exception(error)
 
 
-def _take(queue: ModelQueue[In, Out], now: float) -> list[Pending[In, Out]]:
-    """Take requests from the front of *queue* as long as the next one fits."""
+def _take(queue: ModelQueue[In, Out], now: float, runs: int) -> list[Pending[In, Out]]:
+    """Take requests from the front of *queue* as long as the next one fits in one of *runs*."""
     batch: list[Pending[In, Out]] = []
     size = 0
+    limit = min(queue.policy.max_batch_size, math.ceil(queue.ready_size / runs))
     while pending := next(queue.waiting(), None):
         wanted = not pending.future.done() and pending.deadline > now
-        if wanted and batch and size + pending.size > queue.policy.max_batch_size:
+        if wanted and batch and size + pending.size > limit:
             break
         if wanted:
             queue.remove(pending)

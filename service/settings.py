@@ -87,7 +87,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=1024,
-        description="Threads inside one run on a CPU; 0 takes all that the process may.",
+        description="Threads inside one run on a CPU; 0 takes 1 for a small network, all that the "
+        "process may for a large one.",
     )
     decode_threads: int = Field(
         0,

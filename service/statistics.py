@@ -35,7 +35,7 @@ class Statistics:
     """
     Counters of one version of a model.
 
-    The event loop counts requests, the device's thread counts batches; each field has one writer.
+    The event loop counts requests, the device's threads count batches, one at a time.
 
     Attributes:
         success: Requests that were answered, arrival to answer.
@@ -63,7 +63,7 @@ class Statistics:
     batches: dict[int, BatchStatistics] = field(default_factory=dict)
 
     def ran(self, size: int, times: BatchTimes) -> None:
-        """Count a batch of *size* images; called in the device's thread."""
+        """Count a batch of *size* images."""
         if (batch := self.batches.get(size)) is None:
             batch = self.batches[size] = BatchStatistics()
         batch.compute_input.add(times.input_s)

@@ -56,7 +56,8 @@ def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Prog
     Models and batch sizes that fail, or that would not fit into memory, are left out; the notes
     say so.
     """
-    device = Device(policy="cpu", intra_op_threads=settings.threads or usable_cpus())
+    threads = settings.threads or usable_cpus()
+    device = Device(policy="cpu", cores=threads, intra_op_threads=threads)
     models = [_Model(artifact, settings.batch_sizes) for artifact in artifacts]
     turns = [(number, model) for number in range(1, ROUNDS + 1) for model in models]
     notes, interrupted, turn = [], False, "before the first model"

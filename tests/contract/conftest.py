@@ -15,6 +15,7 @@ import pytest
 from convoy.pb.convoy.v1 import classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2_grpc
 from service.app import Server
+from service.resources import usable_cpus
 from service.settings import Settings
 from tests import tiny
 from tests.transports import TRANSPORTS
@@ -39,7 +40,8 @@ class Running:
     def device_held(self) -> Iterator[None]:
         """Keep the device busy, so that batches wait, until the block ends."""
         gate = threading.Event()
-        self.server._device_thread.submit(gate.wait)
+        for _ in range(self.server._batcher._cores):
+            self.server._device_threads.submit(gate.wait)
         try:
             yield
         finally:
@@ -90,6 +92,8 @@ def serve(tmp_path: Path, transport: str) -> Serve:
             "http_port": 0,
             "graph_cache": "",
             "transport": transport,
+            # One run at a time, so that a test knows what runs and what waits.
+            "intra_op_threads": usable_cpus(),
         }
         async with (
             Server(Settings(**(usual | changes))) as server,

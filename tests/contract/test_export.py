@@ -81,7 +81,7 @@ def test_server_answers_as_export_measured(exported: tuple[Path, str]) -> None:
     Through the server's own session and preprocessing, the accuracy is the manifest's.
     """
     artifact = ModelRepository(exported[0]).read("lenet5", 1)
-    session = Session(artifact, Device(policy="cpu", intra_op_threads=1))
+    session = Session(artifact, Device(policy="cpu", cores=1))
     test = data.load("mnist5k").test
     batch = np.stack(
         [image_to_input(test.image(index), artifact.manifest) for index in range(len(test))]

@@ -42,7 +42,7 @@ def test_fewer_bits(tmp_path: Path, precision: str, recorded: str) -> None:
     assert {path.name for path in artifact.model_path.parent.iterdir()} == {
         *("golden.npz", "manifest.json", "model.onnx")
     }
-    session = Session(artifact, Device(policy="cpu", intra_op_threads=1))
+    session = Session(artifact, Device(policy="cpu", cores=1))
     answers = session.run(artifact.golden.images)["logits"]
     assert (answers.argmax(1) == artifact.golden.logits.argmax(1)).all()
 

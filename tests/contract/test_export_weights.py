@@ -76,7 +76,7 @@ def test_weights_as_they_are(weights: Path, tmp_path: Path) -> None:
     )
     inputs = (torch.from_numpy(images) / 255 - mean) / std
     expected = network(inputs.permute(0, 3, 1, 2)).detach().numpy()
-    actual = Session(artifact, Device(policy="cpu", intra_op_threads=1)).run(images)["logits"]
+    actual = Session(artifact, Device(policy="cpu", cores=1)).run(images)["logits"]
     assert np.allclose(actual, expected, atol=1e-4 * float(np.ptp(expected)))
 
 

@@ -29,7 +29,7 @@ from tests.contract.conftest import Serve
 from tests.foreign import CLASSES, FEATURES, SIDE, labels, made, run
 from tests.images import encode, gradient
 
-CPU = Device(policy="cpu", intra_op_threads=1)
+CPU = Device(policy="cpu", cores=1)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -18,7 +18,7 @@ from service.runtime import Device, Session
 from tests import foreign
 from tests.foreign import FEATURES, labels, made, run
 
-CPU = Device(policy="cpu", intra_op_threads=1)
+CPU = Device(policy="cpu", cores=1)
 STD = (0.229, 0.224, 0.225)
 
 

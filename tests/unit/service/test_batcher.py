@@ -2,6 +2,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -128,6 +129,54 @@ async def test_zero_delay_batches_while_busy(executor: ThreadPoolExecutor) -> No
         model.gate.set()
         await asyncio.gather(first, *others)
     assert model.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+async def test_several_runs_at_once() -> None:
+    """
+    While one batch runs, another one does on the next core; the third waits, and all are answered.
+    """
+    model = Model()
+    with ThreadPoolExecutor(2) as executor:
+        async with Batcher[int, int](executor, cores=2) as batcher:
+            bench = Bench(batcher, model, EAGER)
+            model.gate.clear()
+            first = bench.start(0)
+            await model.busy()
+            model.started.clear()
+            second = bench.start(1)
+            await model.busy()
+            others = [bench.start(item) for item in range(2, 6)]
+            await turns()
+            assert bench.queue.ready_size == 4
+            model.gate.set()
+            answers = await asyncio.gather(first, second, *others)
+        assert answers == [item * 10 for item in range(6)]
+
+
+async def test_run_of_all_cores_waits_for_them() -> None:
+    """
+    A model that takes all cores runs alone, and in its turn: others do not keep it waiting.
+    """
+    wide, narrow = Model(), Model()
+    with ThreadPoolExecutor(2) as executor:
+        async with Batcher[int, int](executor, cores=2) as batcher:
+            on_one = Bench(batcher, narrow, EAGER)
+            on_both = Bench(batcher, wide, replace(EAGER, cores=2))
+            narrow.gate.clear()
+            wide.gate.clear()
+            running = on_one.start(0)
+            await narrow.busy()
+            waiting = on_both.start(1)
+            await turns()
+            later = on_one.start(2)
+            await turns()
+            assert not wide.started.is_set()
+            assert on_one.queue.ready_size == on_both.queue.ready_size == 1
+            narrow.gate.set()
+            await wide.busy()
+            assert on_one.queue.ready_size == 1
+            wide.gate.set()
+            assert list(await asyncio.gather(running, waiting, later)) == [0, 10, 20]
 
 
 async def test_delay_waits_for_company(executor: ThreadPoolExecutor) -> None:

@@ -14,7 +14,7 @@ from service.graph_cache import GraphCache
 from service.runtime import Device, Session
 from tests import tiny
 
-ON_CPU = Device(policy="cpu", intra_op_threads=1)
+ON_CPU = Device(policy="cpu", cores=1)
 GIB = 1 << 30
 
 

@@ -15,7 +15,7 @@ from service.runtime import CPU, CUDA, Device, Session, has_cuda, warm_sizes
 from tests import tiny
 from tests.tiny import CLASSES
 
-ON_CPU = Device(policy="cpu", intra_op_threads=1)
+ON_CPU = Device(policy="cpu", cores=1)
 HAS_CUDA = has_cuda()
 
 
@@ -54,7 +54,7 @@ def test_auto_falls_back_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFi
     """
     Without CUDA, `auto` runs on the CPU, keeps the reason and logs it.
     """
-    session = load(tmp_path, Device(policy="auto", intra_op_threads=1))
+    session = load(tmp_path, Device(policy="auto", cores=1))
     assert session.provider == CPU
     assert "CUDA is not in this build" in session.fallback_reason
     assert "falling back to the CPU" in caplog.text
@@ -66,7 +66,7 @@ def test_cuda_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
     `cuda` never becomes a silent CPU.
     """
     with pytest.raises(ModelLoadError, match="CUDA is not in this build"):
-        load(tmp_path, Device(policy="cuda", intra_op_threads=1))
+        load(tmp_path, Device(policy="cuda", cores=1))
 
 
 @pytest.mark.gpu
@@ -76,7 +76,7 @@ def test_cuda(lenet_repository: Path, policy: Literal["auto", "cuda"]) -> None:
     Where there is a GPU, every node runs on it, and the golden answers hold there.
     """
     artifact = ModelRepository(lenet_repository).read("lenet5", 1)
-    session = Session(artifact, Device(policy=policy, intra_op_threads=1))
+    session = Session(artifact, Device(policy=policy, cores=1))
     assert session.provider == CUDA
     assert set(session.nodes) == {CUDA}
     assert session.fallback_reason == ""

@@ -1,6 +1,7 @@
 import asyncio
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -276,6 +277,31 @@ def test_idle_model_saves_up_nothing(scheduler: Scheduler[int, Any], requests: R
         turns.append(due[0] is idle)
     assert turns[:2].count(True) >= 1
     assert 3 <= turns.count(True) <= 5
+
+
+def test_free_cores_share_what_waits(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    Where several runs may start at once, none takes what another one could run at the same time.
+    """
+    queue = scheduler.open(EAGER)
+    for item in range(3):
+        requests.add(queue, item)
+    assert items(scheduler.pop_batch(0.0, 2)) == [0, 1]
+    assert items(scheduler.pop_batch(0.0, 1)) == [2]
+
+
+def test_runs_of_several_cores(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    A model whose run takes more cores than are free waits, and holds back those behind it.
+    """
+    wide, narrow = scheduler.open(replace(EAGER, cores=2)), scheduler.open(EAGER)
+    requests.add(wide, 1, at=1.0)
+    requests.add(narrow, 2, at=2.0)
+    assert scheduler.pop_batch(2.0, 1) is None
+    assert items(scheduler.pop_batch(2.0, 2)) == [1]
+    scheduler.charge(wide, 0.5, 1)
+    assert (wide.device_s, wide.image_s) == (1.0, 0.5)
+    assert items(scheduler.pop_batch(2.0, 1)) == [2]
 
 
 def test_fail_all(scheduler: Scheduler[int, Any], requests: Requests) -> None:

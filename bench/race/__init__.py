@@ -1,0 +1,1 @@
+"""convoy against other servers, and against ONNX Runtime alone, on one machine."""

@@ -1,0 +1,61 @@
+"""Ways to use the cores of a CPU, against each other: `python -m bench.race.designs`; prints JSON.
+
+For each network: images per second with several callers, and the latency of a single one. All
+designs are open at once and take turns.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.race.networks import LARGE, write_networks
+from bench.race.plain import Design, Loop
+
+DESIGNS = (
+    Design(threads=2),
+    Design(threads=2, runs=2),
+    Design(threads=1, runs=2),
+    Design(threads=1, sessions=2, runs=2),
+    Design(threads=2, spinning=True),
+    Design(threads=2, runs=2, spinning=True),
+)
+BATCHES = (1, 4, 8)
+ROUNDS = 3
+SECONDS = 1.0
+ROOT = Path("build/race/models")
+
+
+def main() -> None:
+    """Measure and print."""
+    console = Console(stderr=True)
+    write_networks(ROOT, console)
+    found = {}
+    for name in ("lenet5", *LARGE):
+        console.print(name)
+        found[name] = _measure(str(ROOT / name / "1" / "model.onnx"))
+    print(json.dumps(found, indent=2))
+
+
+def _measure(model: str) -> dict[str, dict[str, float]]:
+    loops = {design.name: Loop(model, design) for design in DESIGNS}
+    seen: dict[str, dict[str, list[float]]] = {
+        name: {what: [] for what in ("latency_ms", *(f"batch_{b}" for b in BATCHES))}
+        for name in loops
+    }
+    for _ in range(ROUNDS):
+        for name, loop in loops.items():
+            seen[name]["latency_ms"].append(1000 * loop.latency_s(SECONDS))
+            for batch in BATCHES:
+                seen[name][f"batch_{batch}"].append(loop.images_per_s(batch, SECONDS))
+    return {
+        name: {what: round(statistics.median(values), 2) for what, values in rows.items()}
+        for name, rows in seen.items()
+    }
+
+
+if __name__ == "__main__":
+    main()

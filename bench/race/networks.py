@@ -1,0 +1,62 @@
+"""The networks of the race, as artifacts: a trained LeNet-5, and large ones with random weights.
+
+What a network costs does not depend on its weights, unless they make numbers so small that the
+processor slows down; these do not.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from artifact.manifest import InputTensor
+from bench.repositories import add_version
+from export.importing.run import import_model
+from export.importing.settings import ImportSettings
+
+LARGE = ("resnet18", "resnet50", "googlenet_tv")
+"""GoogLeNet with batch norm, as torchvision has it: the paper's has no weights in public."""
+
+MAX_BATCH_SIZE = 8
+
+
+def write_networks(root: Path, console: Console) -> None:
+    """Write the artifacts that are not in *root* yet."""
+    if not (root / "lenet5").exists():
+        add_version(root, "lenet5")
+    for name in LARGE:
+        if not (root / name).exists():
+            console.print(f"{name}: exporting with random weights")
+            _write(name, root, console)
+
+
+def _write(name: str, root: Path, console: Console) -> None:
+    import torch  # takes seconds; most runs find all networks there
+
+    from export import graph
+    from models import ARCHITECTURES, drop_auxiliary
+
+    torch.manual_seed(0)
+    network = ARCHITECTURES[name].build()
+    drop_auxiliary(network)
+    servable = graph.Servable(network, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).eval()
+    tensor = InputTensor(
+        name=graph.INPUT_NAME, dtype="uint8", layout="NHWC", channels=3, height=224, width=224
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.onnx"
+        graph.export_onnx(servable, tensor, file)
+        settings = ImportSettings(
+            file=file,
+            name=name,
+            architecture=name,
+            resize=256,
+            max_batch_size=MAX_BATCH_SIZE,
+            scores="logits",
+            output="logits",
+            source="random weights",
+            model_repository=root,
+        )
+        import_model(settings, console)
