@@ -36,8 +36,9 @@ class CompareSettings(BaseSettings):
     """
     Compare the models of a repository: accuracy, operations, time, memory, parameters.
 
-    Time is that of ONNX Runtime on the CPU, in the session that a server would use; accuracy is
-    what the artifacts say, and beside it what others published of the architecture on ImageNet.
+    Time is that of ONNX Runtime on the CPU, opened as the server opens it but with the same threads
+    for every network; accuracy is what the artifacts say, and beside it what others published of
+    the architecture on ImageNet.
     Ctrl-C ends the measuring and keeps what there is.
     """
 
