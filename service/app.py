@@ -30,11 +30,11 @@ from service.loading import LoadedArtifact, Loader, Repository
 from service.metrics import Metrics, ModelMetrics
 from service.policy import VersionPolicy
 from service.protocol.server import InferenceProtocol
+from service.queue import BatchPolicy
 from service.registry import ModelRegistry
 from service.resources import usable_cpus
 from service.rpc.server import RpcServer
 from service.runtime import Device
-from service.scheduler import BatchPolicy
 from service.settings import Settings
 from service.sockets import resolve
 from service.versions import ModelVersions
@@ -230,10 +230,12 @@ class Server:
                 max_queue_delay_s=settings.max_queue_delay_ms / 1000,
                 max_queue_size=max(settings.max_queue_size, size),
                 cores=loaded.session.cores,
+                weight=settings.model_weight.get(loaded.manifest.name, 1.0),
             ),
             batcher=self._batcher,
             decoder=self._decoder,
             metrics=ModelMetrics(self._metrics, loaded.manifest.name),
+            run_s=loaded.run_s,
             load_s=loaded.load_s,
         )
 

@@ -12,13 +12,14 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from service.errors import InferenceError, ShuttingDownError
-from service.scheduler import DEFAULT_PRIORITY, BatchPolicy, ModelQueue, Pending, Scheduler
+from service.queue import DEFAULT_PRIORITY, BatchPolicy, ModelQueue, Pending
+from service.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +56,7 @@ class Batcher(Generic[In, Out]):
 
     def __init__(self, executor: Executor, cores: int = 1) -> None:
         self._executor = executor
-        self._cores = cores
-        self._free_cores = cores
-        self._scheduler: Scheduler[In, Answer[Out]] = Scheduler()
+        self._scheduler: Scheduler[In, Answer[Out]] = Scheduler(cores)
         self._infer: dict[ModelQueue[In, Answer[Out]], Callable[[Sequence[In]], Sequence[Out]]] = {}
         self._changed = asyncio.Event()
         self._closing = False
@@ -79,7 +78,10 @@ class Batcher(Generic[In, Out]):
         await self._worker
 
     def open(
-        self, infer: Callable[[Sequence[In]], Sequence[Out]], policy: BatchPolicy
+        self,
+        infer: Callable[[Sequence[In]], Sequence[Out]],
+        policy: BatchPolicy,
+        run_s: Mapping[int, float] = MappingProxyType({}),
     ) -> ModelQueue[In, Answer[Out]]:
         """
         Add a model.
@@ -89,8 +91,11 @@ class Batcher(Generic[In, Out]):
                 order. If it raises, the batch is run again in halves until only the items
                 that fail alone have failed.
             policy: When its batches leave; needs no more cores than the device has.
+            run_s: Seconds that runs took so far, by their images.
         """
         queue = self._scheduler.open(policy)
+        for size, seconds in run_s.items():
+            queue.learn(seconds, size)
         self._infer[queue] = infer
         return queue
 
@@ -119,10 +124,11 @@ class Batcher(Generic[In, Out]):
                 full.
             size: Images in the item; at most the policy's `max_batch_size`.
             deadline: Event-loop time after which the caller no longer cares.
-            priority: One of `scheduler.PRIORITIES`.
+            priority: One of `queue.PRIORITIES`.
 
         Raises:
             QueueFullError: If too many images are waiting.
+            DeadlineUnmeetableError: If it cannot be answered before *deadline*.
             RequestExpiredError: If *deadline* passes in the queue.
             ShuttingDownError: If the batcher is closing.
             InferenceError: If the model failed on the item.
@@ -131,7 +137,7 @@ class Batcher(Generic[In, Out]):
             raise ShuttingDownError("the server is shutting down")
         loop = asyncio.get_running_loop()
         pending: Pending[In, Answer[Out]] = Pending(size, loop.create_future(), deadline, priority)
-        self._scheduler.admit(queue, pending)
+        self._scheduler.admit(queue, pending, loop.time())
         expiry = None
         if deadline < math.inf:
             # The scheduler looks only when the device is free, which may be too late to be told.
@@ -155,7 +161,6 @@ class Batcher(Generic[In, Out]):
         try:
             async with asyncio.TaskGroup() as runs:
                 while due := await self._next_batch():
-                    self._free_cores -= due[0].policy.cores
                     runs.create_task(self._run_and_free(*due))
         finally:
             self._closing = True
@@ -169,7 +174,7 @@ class Batcher(Generic[In, Out]):
         while True:
             self._changed.clear()
             now = loop.time()
-            if due := self._scheduler.pop_batch(now, self._free_cores, ignore_delay=self._closing):
+            if due := self._scheduler.pop_batch(now, ignore_delay=self._closing):
                 return due
             if self._closing and self._scheduler.empty:
                 return None
@@ -191,7 +196,7 @@ class Batcher(Generic[In, Out]):
         try:
             await self._run_batch(queue, batch)
         finally:
-            self._free_cores += queue.policy.cores
+            self._scheduler.release(queue)
             self._changed.set()
 
     async def _run_batch(
@@ -209,10 +214,11 @@ class Batcher(Generic[In, Out]):
                 self._executor, _timed, self._infer[queue], items
             )
         except Exception as error:
-            self._scheduler.charge(queue, loop.time() - started, batch_size)
+            queue.charge(loop.time() - started)
             await self._isolate(queue, batch, error)
             return
-        self._scheduler.charge(queue, seconds, batch_size)
+        queue.charge(seconds)
+        queue.learn(seconds, batch_size)
         for pending, result in zip(batch, results, strict=True):
             if not pending.future.done():
                 queue_s = started - pending.enqueued_at

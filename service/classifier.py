@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -16,8 +16,8 @@ from artifact.manifest import Manifest
 from service.batcher import Batcher
 from service.decoding import Decoder
 from service.metrics import ModelMetrics
+from service.queue import DEFAULT_PRIORITY, BatchPolicy
 from service.runtime import BatchTimes, Outputs, Session
-from service.scheduler import DEFAULT_PRIORITY, BatchPolicy
 from service.statistics import Statistics
 
 
@@ -27,7 +27,7 @@ class Terms(NamedTuple):
 
     Attributes:
         deadline: Event-loop time after which the client no longer cares.
-        priority: One of `scheduler.PRIORITIES`.
+        priority: One of `queue.PRIORITIES`.
     """
 
     deadline: float = math.inf
@@ -91,15 +91,22 @@ class ServedModel:
         batcher: Batcher[npt.NDArray[Any], Ran],
         decoder: Decoder,
         metrics: ModelMetrics,
+        run_s: Mapping[int, float],
         load_s: float,
     ) -> None:
+        """
+        Open a queue for the model.
+
+        Args:
+            run_s: Seconds that runs took so far, by their images.
+        """
         self.manifest = manifest
         self.session = session
         self.policy = policy
         self.load_s = load_s
         self.statistics = Statistics()
         self._batcher = batcher
-        self._queue = batcher.open(self._run, policy)
+        self._queue = batcher.open(self._run, policy, run_s)
         self._decoder = decoder
         self._metrics = metrics
         self._counting = threading.Lock()

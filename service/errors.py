@@ -118,8 +118,19 @@ class QueueFullError(ServiceError):
         self.retry_after_s = retry_after_s
 
 
+class DeadlineUnmeetableError(ServiceError):
+    """By what waits and what runs take, the answer would come after the client's deadline."""
+
+    reason = "DEADLINE_UNMEETABLE"
+    status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class RequestExpiredError(ServiceError):
-    """The client's deadline passed while the request was waiting."""
+    """The client's deadline passed while the request waited, or was too close when it was due."""
 
     reason = "REQUEST_EXPIRED"
     status = "DEADLINE_EXCEEDED"

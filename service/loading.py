@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,12 +22,14 @@ class LoadedArtifact:
 
     Attributes:
         max_batch_size: Most images in a batch: 1 where the graph takes no more.
+        run_s: Time that runs took while it was warmed, in seconds, by their images.
         load_s: Time that opening, proving and warming took, in seconds.
     """
 
     manifest: Manifest
     session: Session
     max_batch_size: int
+    run_s: Mapping[int, float]
     load_s: float
 
 
@@ -89,8 +92,9 @@ class Loader:
         started = time.perf_counter()
         session = Session(artifact, self._device, self._cache)
         size = 1 if session.one_by_one else max_batch_size
-        session.warm(size)
-        return LoadedArtifact(artifact.manifest, session, size, time.perf_counter() - started)
+        run_s = session.warm(size)
+        load_s = time.perf_counter() - started
+        return LoadedArtifact(artifact.manifest, session, size, run_s, load_s)
 
     def batch_size(self, manifest: Manifest) -> int:
         """Most images in a batch, unless a request to load says otherwise."""

@@ -135,18 +135,26 @@ class Session:
         """Free the graph's memory; nothing may be run after that."""
         del self._session
 
-    def warm(self, max_batch_size: int) -> None:
+    def warm(self, max_batch_size: int) -> dict[int, float]:
         """
         Run batches of 1, 2, 4, ... *max_batch_size* images, so that no client meets a first one.
+
+        Returns:
+            Seconds that each took, by its images.
 
         Raises:
             ModelLoadError: If one of them fails.
         """
+        took = {}
         for size in warm_sizes(max_batch_size):
+            images = np.zeros((size, *self._input.item_shape), self._input.dtype)
+            started = time.perf_counter()
             try:
-                self.run(np.zeros((size, *self._input.item_shape), self._input.dtype))
+                self.run(images)
             except Exception as error:  # ONNX Runtime's errors share no base class
                 raise ModelLoadError(f"a batch of {size} images fails: {error}") from error
+            took[size] = time.perf_counter() - started
+        return took
 
 
 def has_cuda() -> bool:

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     max_queue_delay_ms: float = Field(
         0.0, ge=0, le=60_000, description="Longest wait for a fuller batch."
     )
+    model_weight: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(
+        {},
+        description="Shares of the device where several models have work, as in --model-weight "
+        "lenet5=4; 1 for those not named.",
+    )
     max_queue_size: int = Field(1024, ge=1, description="Most images waiting per model.")
 
     max_image_bytes: int = Field(10 * MIB, ge=1, description="Size of one encoded image.")

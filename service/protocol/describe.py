@@ -8,8 +8,8 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from service.classifier import ServedModel
 from service.policy import VersionPolicy
 from service.protocol.tensors import DATATYPES
+from service.queue import DEFAULT_PRIORITY, PRIORITIES
 from service.runtime import CUDA
-from service.scheduler import DEFAULT_PRIORITY, PRIORITIES
 
 SERVER_NAME = "convoy"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from convoy.pb.inference import grpc_service_pb2 as pb
 from service.classifier import Terms
 from service.errors import InvalidArgumentError, UnsupportedError
-from service.scheduler import DEFAULT_PRIORITY, PRIORITIES
+from service.queue import DEFAULT_PRIORITY, PRIORITIES
 
 Parameters = Mapping[str, pb.InferParameter]
 

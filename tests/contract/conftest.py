@@ -40,7 +40,7 @@ class Running:
     def device_held(self) -> Iterator[None]:
         """Keep the device busy, so that batches wait, until the block ends."""
         gate = threading.Event()
-        for _ in range(self.server._batcher._cores):
+        for _ in range(usable_cpus()):
             self.server._device_threads.submit(gate.wait)
         try:
             yield

@@ -118,6 +118,7 @@ def test_reasons_are_unique_and_stable() -> None:
     """
     assert {error.__name__: error.reason for error in ERRORS} == {
         "ArtifactInvalidError": "ARTIFACT_INVALID",
+        "DeadlineUnmeetableError": "DEADLINE_UNMEETABLE",
         "GoldenDriftError": "GOLDEN_DRIFT",
         "ImageTooLargeError": "IMAGE_TOO_LARGE",
         "InferenceError": "INFERENCE_FAILED",

@@ -120,3 +120,24 @@ async def test_a_crowded_model_does_not_starve_another(serve: Serve, tmp_path: P
         assert (await single).predictions[0].class_index == 3
         assert running.queue_depth() > 50
         await asyncio.gather(*crowd)
+
+
+async def test_deadline_that_cannot_be_met(running: Running) -> None:
+    """
+    A call that the queue leaves no time for is refused at once, and told when to come again.
+    """
+    queue = running.server._registry.get("tiny")._queue
+    for size in (1, 2, 4, 8):
+        queue.latency.add(size, 100.0)
+    with running.device_held():
+        waiting = asyncio.ensure_future(classify(running, 3))
+        await running.until_running(1)
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await classify(running, 4, timeout=5.0)
+        assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        trailing = dict(failed.value.trailing_metadata() or ())
+        assert trailing["error-reason"] == "DEADLINE_UNMEETABLE"
+        assert not waiting.done()
+    assert (await waiting).predictions[0].class_index == tiny.answer(3)
+    refused = running.sample("convoy_rejected_total", model="tiny", reason="DEADLINE_UNMEETABLE")
+    assert refused == 1

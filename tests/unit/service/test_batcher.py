@@ -15,7 +15,7 @@ from service.errors import (
     RequestExpiredError,
     ShuttingDownError,
 )
-from service.scheduler import BatchPolicy, ModelQueue
+from service.queue import BatchPolicy, ModelQueue
 
 EAGER = BatchPolicy(max_batch_size=8, max_queue_size=100)
 

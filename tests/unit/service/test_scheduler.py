@@ -6,15 +6,21 @@ from typing import Any
 
 import pytest
 
-from service.errors import QueueFullError, RequestExpiredError, ShuttingDownError
-from service.scheduler import (
+from service.errors import (
+    DeadlineUnmeetableError,
+    QueueFullError,
+    RequestExpiredError,
+    ShuttingDownError,
+)
+from service.queue import (
     DEFAULT_PRIORITY,
     LEAST_RETRY_S,
+    PATIENCE_S,
     BatchPolicy,
     ModelQueue,
     Pending,
-    Scheduler,
 )
+from service.scheduler import Scheduler
 
 POLICY = BatchPolicy(max_batch_size=4, max_queue_delay_s=0.01, max_queue_size=8)
 EAGER = BatchPolicy(max_batch_size=4, max_queue_size=100)
@@ -39,11 +45,12 @@ class Requests:
         queue: ModelQueue[int, Any],
         *,
         size: int = 1,
+        at: float = 0.0,
         deadline: float = math.inf,
         priority: int = DEFAULT_PRIORITY,
     ) -> Pending[int, Any]:
         pending: Pending[int, Any] = Pending(size, self._loop.create_future(), deadline, priority)
-        self._scheduler.admit(queue, pending)
+        self._scheduler.admit(queue, pending, at)
         return pending
 
     def add(
@@ -56,7 +63,7 @@ class Requests:
         deadline: float = math.inf,
         priority: int = DEFAULT_PRIORITY,
     ) -> Pending[int, Any]:
-        pending = self.admit(queue, size=size, deadline=deadline, priority=priority)
+        pending = self.admit(queue, size=size, at=at, deadline=deadline, priority=priority)
         self._scheduler.enqueue(queue, pending, item, at)
         return pending
 
@@ -71,9 +78,16 @@ def requests(loop: asyncio.AbstractEventLoop, scheduler: Scheduler[int, Any]) ->
     return Requests(loop, scheduler)
 
 
-def items(due: tuple[ModelQueue[int, Any], Any] | None) -> list[int | None]:
+def run(
+    scheduler: Scheduler[int, Any], now: float = 0.0, seconds: float = 0.0, **options: Any
+) -> list[int | None]:
+    """Let the next batch run, alone, for *seconds*; returns its items."""
+    due = scheduler.pop_batch(now, **options)
     assert due is not None
-    return [pending.item for pending in due[1]]
+    queue, batch = due
+    scheduler.release(queue)
+    queue.charge(seconds)
+    return [pending.item for pending in batch]
 
 
 def test_due(scheduler: Scheduler[int, Any], requests: Requests) -> None:
@@ -89,7 +103,7 @@ def test_due(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     for item in range(1, 4):
         requests.add(queue, item, at=1.0)
     assert scheduler.due_in(1.0) == 0.0
-    assert items(scheduler.pop_batch(1.0)) == [0, 1, 2, 3]
+    assert run(scheduler, 1.0) == [0, 1, 2, 3]
     assert scheduler.due_in(1.0) == math.inf
 
 
@@ -98,7 +112,7 @@ def test_delay_is_ignored_at_the_end(scheduler: Scheduler[int, Any], requests: R
     A server that closes waits for no company.
     """
     requests.add(scheduler.open(POLICY), 0, at=1.0)
-    assert items(scheduler.pop_batch(1.0, ignore_delay=True)) == [0]
+    assert run(scheduler, 1.0, ignore_delay=True) == [0]
 
 
 def test_zero_delay_takes_what_is_there(scheduler: Scheduler[int, Any], requests: Requests) -> None:
@@ -108,8 +122,8 @@ def test_zero_delay_takes_what_is_there(scheduler: Scheduler[int, Any], requests
     queue = scheduler.open(EAGER)
     for item in range(6):
         requests.add(queue, item)
-    assert items(scheduler.pop_batch(0.0)) == [0, 1, 2, 3]
-    assert items(scheduler.pop_batch(0.0)) == [4, 5]
+    assert run(scheduler, 0.0) == [0, 1, 2, 3]
+    assert run(scheduler, 0.0) == [4, 5]
 
 
 def test_full_queue_refuses(scheduler: Scheduler[int, Any], requests: Requests) -> None:
@@ -138,7 +152,7 @@ def test_popped_requests_free_their_places(
     queue = scheduler.open(POLICY)
     for item in range(8):
         requests.add(queue, item)
-    scheduler.pop_batch(0.0)
+    run(scheduler)
     assert queue.admitted_size == queue.ready_size == 4
     for item in range(4):
         requests.add(queue, item)
@@ -154,7 +168,7 @@ def test_gone_and_expired_take_no_place(scheduler: Scheduler[int, Any], requests
     for item in range(2, 6):
         requests.add(queue, item)
     gone.future.cancel()
-    assert items(scheduler.pop_batch(5.0)) == [2, 3, 4, 5]
+    assert run(scheduler, 5.0) == [2, 3, 4, 5]
     assert isinstance(expired.future.exception(), RequestExpiredError)
     assert scheduler.pop_batch(5.0) is None
     assert scheduler.empty
@@ -167,7 +181,7 @@ def test_only_expired(scheduler: Scheduler[int, Any], requests: Requests) -> Non
     first, second = scheduler.open(EAGER), scheduler.open(EAGER)
     expired = requests.add(first, 0, deadline=1.0)
     requests.add(second, 1)
-    assert items(scheduler.pop_batch(2.0)) == [1]
+    assert run(scheduler, 2.0) == [1]
     assert isinstance(expired.future.exception(), RequestExpiredError)
 
 
@@ -180,9 +194,9 @@ def test_requests_of_many_images_stay_whole(
     queue = scheduler.open(EAGER)
     for item, size in enumerate((3, 2, 2, 4)):
         requests.add(queue, item, size=size)
-    assert items(scheduler.pop_batch(0.0)) == [0]
-    assert items(scheduler.pop_batch(0.0)) == [1, 2]
-    assert items(scheduler.pop_batch(0.0)) == [3]
+    assert run(scheduler, 0.0) == [0]
+    assert run(scheduler, 0.0) == [1, 2]
+    assert run(scheduler, 0.0) == [3]
 
 
 def test_priorities(scheduler: Scheduler[int, Any], requests: Requests) -> None:
@@ -192,8 +206,8 @@ def test_priorities(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     queue = scheduler.open(EAGER)
     for item, priority in enumerate((3, 2, 1, 2, 1, 3)):
         requests.add(queue, item, priority=priority)
-    assert items(scheduler.pop_batch(0.0)) == [2, 4, 1, 3]
-    assert items(scheduler.pop_batch(0.0)) == [0, 5]
+    assert run(scheduler, 0.0) == [2, 4, 1, 3]
+    assert run(scheduler, 0.0) == [0, 5]
 
 
 def test_oldest_request_counts_whatever_its_priority(
@@ -215,7 +229,7 @@ def test_closed_queue_is_gone(scheduler: Scheduler[int, Any], requests: Requests
     queue, other = scheduler.open(EAGER), scheduler.open(EAGER)
     requests.add(other, 1)
     scheduler.close(queue)
-    assert items(scheduler.pop_batch(0.0)) == [1]
+    assert run(scheduler, 0.0) == [1]
     assert scheduler.due_in(0.0) == math.inf
 
 
@@ -232,17 +246,21 @@ def test_refusal_says_when_to_come_again(
         queue.check_room(1)
     assert refused.value.retry_after_s == LEAST_RETRY_S  # nothing has run yet
     for _ in range(30):
-        scheduler.charge(queue, 2.0, 4)
+        queue.learn(2.0, 4)
     with pytest.raises(QueueFullError) as refused:
         queue.check_room(1)
     assert refused.value.retry_after_s == pytest.approx(8 * 0.5)
 
 
-def test_models_share_the_device_fairly(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_models_share_the_device_fairly(
+    scheduler: Scheduler[int, Any], requests: Requests, weight: float
+) -> None:
     """
-    Two models under full load get the same device time, whatever a batch of each takes.
+    Two models under full load share device time by their weights, whatever a batch of each takes.
     """
-    seconds = {scheduler.open(EAGER): 1.0, scheduler.open(EAGER): 0.25}
+    heavy = replace(EAGER, weight=weight)
+    seconds = {scheduler.open(heavy): 1.0, scheduler.open(EAGER): 0.25}
     used = dict.fromkeys(seconds, 0.0)
     for _ in range(200):
         for queue in seconds:
@@ -251,10 +269,11 @@ def test_models_share_the_device_fairly(scheduler: Scheduler[int, Any], requests
                     requests.add(queue, item)
         due = scheduler.pop_batch(0.0)
         assert due is not None
-        scheduler.charge(due[0], seconds[due[0]], 1)
+        scheduler.release(due[0])
+        due[0].charge(seconds[due[0]])
         used[due[0]] += seconds[due[0]]
     slow, fast = used.values()
-    assert slow == pytest.approx(fast, abs=1.0)
+    assert slow == pytest.approx(weight * fast, abs=1.0)
 
 
 def test_idle_model_saves_up_nothing(scheduler: Scheduler[int, Any], requests: Requests) -> None:
@@ -265,43 +284,149 @@ def test_idle_model_saves_up_nothing(scheduler: Scheduler[int, Any], requests: R
     for item in range(40):
         requests.add(busy, item)
     for _ in range(5):
-        assert scheduler.pop_batch(0.0) is not None
-        scheduler.charge(busy, 1.0, 1)
-    for item in range(40):
+        run(scheduler, seconds=1.0)
+    for item in range(40, 80):
         requests.add(idle, item)
-    turns = []
-    for _ in range(8):
-        due = scheduler.pop_batch(0.0)
-        assert due is not None
-        scheduler.charge(due[0], 1.0, 1)
-        turns.append(due[0] is idle)
-    assert turns[:2].count(True) >= 1
-    assert 3 <= turns.count(True) <= 5
+    turns = [run(scheduler, seconds=1.0)[0] or 0 for _ in range(8)]
+    of_idle = [item >= 40 for item in turns]
+    assert any(of_idle[:2])
+    assert 3 <= of_idle.count(True) <= 5
 
 
-def test_free_cores_share_what_waits(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_free_cores_share_what_waits(loop: asyncio.AbstractEventLoop) -> None:
     """
     Where several runs may start at once, none takes what another one could run at the same time.
     """
+    scheduler: Scheduler[int, Any] = Scheduler(cores=2)
+    requests = Requests(loop, scheduler)
     queue = scheduler.open(EAGER)
     for item in range(3):
         requests.add(queue, item)
-    assert items(scheduler.pop_batch(0.0, 2)) == [0, 1]
-    assert items(scheduler.pop_batch(0.0, 1)) == [2]
+    batches = [scheduler.pop_batch(0.0) for _ in range(3)]
+    assert [due and [pending.item for pending in due[1]] for due in batches] == [[0, 1], [2], None]
 
 
-def test_runs_of_several_cores(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_runs_of_several_cores(loop: asyncio.AbstractEventLoop) -> None:
     """
     A model whose run takes more cores than are free waits, and holds back those behind it.
     """
+    scheduler: Scheduler[int, Any] = Scheduler(cores=2)
+    requests = Requests(loop, scheduler)
     wide, narrow = scheduler.open(replace(EAGER, cores=2)), scheduler.open(EAGER)
+    requests.add(narrow, 0)
+    assert scheduler.pop_batch(0.0) is not None
+    narrow.charge(1.0)
     requests.add(wide, 1, at=1.0)
-    requests.add(narrow, 2, at=2.0)
-    assert scheduler.pop_batch(2.0, 1) is None
-    assert items(scheduler.pop_batch(2.0, 2)) == [1]
-    scheduler.charge(wide, 0.5, 1)
-    assert (wide.device_s, wide.image_s) == (1.0, 0.5)
-    assert items(scheduler.pop_batch(2.0, 1)) == [2]
+    requests.add(narrow, 2, at=1.0)
+    assert scheduler.pop_batch(2.0) is None
+    scheduler.release(narrow)
+    assert run(scheduler, 2.0, seconds=0.25) == [1]
+    assert wide.device_s == 0.5
+    assert run(scheduler, 2.0) == [2]
+
+
+def test_earliest_deadline_first(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    Within a priority the most urgent leaves first; those as urgent, in their order.
+    """
+    queue = scheduler.open(EAGER)
+    for item, deadline in enumerate((0.9, 0.5, 0.9, 0.1)):
+        requests.add(queue, item, deadline=deadline)
+    requests.add(queue, 4, deadline=0.05, priority=3)
+    assert run(scheduler) == [3, 1, 0, 2]
+    assert run(scheduler) == [4]
+
+
+def test_patience_ends(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    A request that could wait for ever is not kept waiting by more urgent ones without end.
+    """
+    queue = scheduler.open(EAGER)
+    requests.add(queue, 0)
+    requests.add(queue, 1, deadline=60.0)
+    requests.add(queue, 2, at=0.5, deadline=0.5 + PATIENCE_S)
+    requests.add(queue, 3, at=0.6, deadline=0.9)
+    assert run(scheduler, 0.7) == [3, 0, 1, 2]
+
+
+def test_batch_that_its_most_urgent_request_survives(
+    scheduler: Scheduler[int, Any], requests: Requests
+) -> None:
+    """
+    A batch grows no larger than can be run before the earliest deadline in it.
+    """
+    queue = scheduler.open(EAGER)
+    for item in range(4):
+        requests.add(queue, item, deadline=0.35)
+    for size in (1, 2, 4):
+        queue.learn(0.1 * size, size)
+    assert run(scheduler) == [0, 1, 2]
+    assert run(scheduler, 0.2) == [3]
+
+
+def test_too_late_for_a_run(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    What a run could not answer in time any more takes no place in one.
+    """
+    queue = scheduler.open(EAGER)
+    late = requests.add(queue, 0, deadline=0.35)
+    requests.add(queue, 1, deadline=0.9)
+    queue.learn(0.3, 1)
+    queue.learn(0.4, 2)
+    assert run(scheduler, 0.1) == [1]
+    assert isinstance(late.future.exception(), RequestExpiredError)
+
+
+def test_hopeless_request_is_refused(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    A request that could not be answered in time is refused before any work is spent on it, and
+    told when to come again; one that is urgent enough to go first is not.
+    """
+    queue = scheduler.open(EAGER)
+    for item in range(8):
+        requests.add(queue, item, deadline=0.9)
+    queue.learn(0.4, 4)
+    with pytest.raises(DeadlineUnmeetableError, match="300 ms after") as refused:
+        requests.admit(queue, deadline=0.9)
+    assert refused.value.retry_after_s == pytest.approx(0.3)
+    requests.admit(queue, deadline=0.89)
+    requests.admit(queue)
+
+
+def test_wait_for_the_run_that_is_on(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    What is left of the run that has the device, and the turns of other models, count.
+    """
+    queue, other = scheduler.open(EAGER), scheduler.open(EAGER)
+    queue.learn(0.4, 1)
+    requests.add(queue, 0)
+    assert scheduler.pop_batch(0.0) is not None
+    with pytest.raises(DeadlineUnmeetableError, match="100 ms after"):
+        requests.admit(queue, at=0.1, deadline=0.7)
+    requests.add(queue, 1, at=0.1)
+    requests.add(other, 2, at=0.1)
+    with pytest.raises(DeadlineUnmeetableError, match="100 ms after"):
+        requests.admit(queue, at=0.1, deadline=1.5, priority=3)
+    requests.admit(queue, at=0.1, deadline=1.7, priority=3)
+
+
+def test_idle_device_does_not_refuse_for_ever(
+    scheduler: Scheduler[int, Any], requests: Requests
+) -> None:
+    """
+    One slow run, such as a first one, does not turn away every request that comes after it.
+    """
+    queue = scheduler.open(EAGER)
+    queue.learn(10.0, 1)
+    refused = 0
+    while True:
+        try:
+            requests.admit(queue, deadline=0.5)
+        except DeadlineUnmeetableError:
+            refused += 1
+        else:
+            break
+    assert 10 < refused < 50
 
 
 def test_fail_all(scheduler: Scheduler[int, Any], requests: Requests) -> None:
