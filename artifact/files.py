@@ -1,7 +1,8 @@
-"""One artifact: a folder of `model.onnx`, `manifest.json` and `golden.npz`, and nothing else.
+"""One artifact: a folder of `model.onnx`, `manifest.json`, `golden.npz`, and nothing else.
 
-Reading proves that it is whole: its files are there, the manifest is valid, and the two other
-files have the hashes that it states.
+But for `tuning.json`, which `convoy tune` writes later, for one machine. Reading proves that the
+artifact is whole: its files are there, the manifest is valid, and the two other files have the
+hashes that it states.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ from pydantic import ValidationError
 
 from artifact.errors import ArtifactError
 from artifact.manifest import Manifest
+from artifact.tuning import TUNING_FILE, Tuning, read_tuning
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 ARTIFACT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
+"""Those that must be there."""
+
+ALL_FILES = (*ARTIFACT_FILES, TUNING_FILE)
+"""Those that may be."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +53,7 @@ class Artifact:
     manifest: Manifest
     golden: Golden
     model_path: Path
+    tuning: Tuning | None = None
 
 
 def read_artifact(folder: Path) -> Artifact:
@@ -62,7 +69,8 @@ def read_artifact(folder: Path) -> Artifact:
     model_path, golden_path = folder / MODEL_FILE, folder / GOLDEN_FILE
     _check_sha256(model_path, "model_sha256", manifest.model_sha256)
     _check_sha256(golden_path, "golden_sha256", manifest.golden_sha256)
-    return Artifact(manifest, _read_golden(golden_path, manifest), model_path)
+    golden = _read_golden(golden_path, manifest)
+    return Artifact(manifest, golden, model_path, read_tuning(folder))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -94,15 +102,14 @@ def _check_sha256(path: Path, field: str, expected: str) -> None:
 
 
 def _check_files(folder: Path) -> None:
-    """An artifact is exactly its three files; weights in further files are refused so."""
-    expected = set(ARTIFACT_FILES)
+    """An artifact is its files and no others; weights in further files are refused so."""
     try:
         found = {path.name: path.is_file() for path in folder.iterdir()}
     except OSError as error:
         raise ArtifactError(f"{folder}: {error.strerror}") from error
-    if missing := expected - found.keys():
+    if missing := set(ARTIFACT_FILES) - found.keys():
         raise ArtifactError(f"{folder}: {', '.join(sorted(missing))} is missing")
-    if unexpected := found.keys() - expected:
+    if unexpected := found.keys() - set(ALL_FILES):
         raise ArtifactError(f"{folder}: {', '.join(sorted(unexpected))} does not belong here")
     for name, is_file in found.items():
         if not is_file:  # a pipe would never end, a broken link not begin

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from artifact.errors import ArtifactError, RepositoryError
 from artifact.files import (
-    ARTIFACT_FILES,
+    ALL_FILES,
     MANIFEST_FILE,
     Artifact,
     read_artifact,
@@ -108,7 +108,7 @@ class ModelRepository:
         """Something that changes when a file of the version does; looks at no content."""
         found: list[tuple[int, int, int]] = []
         folder = self.root if self._flat() else self.root / name / str(version)
-        for file in ARTIFACT_FILES:
+        for file in ALL_FILES:
             with suppress(OSError):
                 status = (folder / file).stat()
                 found.append((status.st_mtime_ns, status.st_ino, status.st_size))
@@ -174,7 +174,7 @@ class ModelRepository:
     def _check_inside(self, folder: Path) -> None:
         """Refuse what a symbolic link brings in from elsewhere."""
         root = self.root.resolve()
-        for path in (folder, *(folder / file for file in ARTIFACT_FILES)):
+        for path in (folder, *(folder / file for file in ALL_FILES)):
             if not path.resolve().is_relative_to(root):
                 raise ArtifactError(f"{path}: a symbolic link leads out of the repository")
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "models": "list the models of a server",
     "compare": "measure the models of a repository against each other",
     "bench": "put load on a model of a server",
+    "tune": "measure how models run best on this machine, for the server",
 }
 
 _EXTRAS = {
@@ -25,6 +26,7 @@ _EXTRAS = {
     "compare": "cpu,export",
     "serve": "cpu",
     "bench": "bench,mlperf",
+    "tune": "cpu,bench",
 }
 
 

@@ -221,17 +221,18 @@ class Server:
 
     def _serve(self, loaded: LoadedArtifact) -> ServedModel:
         """Give a loaded artifact its queue."""
-        settings, size = self._settings, loaded.max_batch_size
+        settings, size, tuned = self._settings, loaded.max_batch_size, loaded.session.tuned
         return ServedModel(
             loaded.manifest,
             loaded.session,
             policy=BatchPolicy(
-                max_batch_size=size,
+                max_batch_size=min(size, tuned.batch_size) if tuned else size,
                 max_queue_delay_s=settings.max_queue_delay_ms / 1000,
                 max_queue_size=max(settings.max_queue_size, size),
                 cores=loaded.session.cores,
                 weight=settings.model_weight.get(loaded.manifest.name, 1.0),
             ),
+            max_batch_size=size,
             batcher=self._batcher,
             decoder=self._decoder,
             metrics=ModelMetrics(self._metrics, loaded.manifest.name),

@@ -77,7 +77,8 @@ class ServedModel:
     Attributes:
         manifest: What the artifact says of itself.
         session: The loaded graph.
-        policy: When its batches leave; `max_batch_size` also bounds one request.
+        policy: When its batches leave.
+        max_batch_size: Most images in one request.
         load_s: Time that loading took, in seconds.
         statistics: What it has done so far.
     """
@@ -88,6 +89,7 @@ class ServedModel:
         session: Session,
         *,
         policy: BatchPolicy,
+        max_batch_size: int,
         batcher: Batcher[npt.NDArray[Any], Ran],
         decoder: Decoder,
         metrics: ModelMetrics,
@@ -103,6 +105,7 @@ class ServedModel:
         self.manifest = manifest
         self.session = session
         self.policy = policy
+        self.max_batch_size = max_batch_size
         self.load_s = load_s
         self.statistics = Statistics()
         self._batcher = batcher
@@ -123,11 +126,6 @@ class ServedModel:
     def version(self) -> int:
         """Number of the version."""
         return self.manifest.version
-
-    @property
-    def max_batch_size(self) -> int:
-        """Most images in one request, and in one batch."""
-        return self.policy.max_batch_size
 
     @property
     def queue_depth(self) -> int:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import platform
+from contextlib import suppress
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+CPU_INFO = Path("/proc/cpuinfo")
 STATUS = Path("/proc/self/status")
 
 # Version 1 writes this or more for "no limit": the largest multiple of a page in 63 bits.
@@ -22,6 +25,15 @@ def usable_cpus(cgroup: Path = CGROUP) -> int:
     """Processors that the process may use: its affinity, or the quota if that is smaller."""
     affinity = len(os.sched_getaffinity(0))
     return max(1, math.ceil(min(affinity, _cpu_quota(cgroup))))
+
+
+def processor_name() -> str:
+    """What the system calls its processor."""
+    with suppress(OSError):
+        for line in CPU_INFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def memory_bytes(cgroup: Path = CGROUP, status: Path = STATUS) -> dict[str, int]:

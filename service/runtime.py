@@ -21,9 +21,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from artifact.files import Artifact
+from artifact.tuning import Choice, Machine
 from service.errors import ModelLoadError
 from service.graph_cache import GraphCache
 from service.proof import proven
+from service.resources import processor_name
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +60,26 @@ class Device:
     cores: int
     intra_op_threads: int = 0
 
-    def threads(self, macs: int) -> int:
-        """Threads inside one run on a CPU of a network of *macs* multiply-accumulates."""
+    @property
+    def machine(self) -> Machine:
+        """What a tuning must have been measured on to be of use here."""
+        return Machine(
+            processor=processor_name(), cores=self.cores, onnxruntime=onnxruntime.__version__
+        )
+
+    def tuned(self, artifact: Artifact) -> Choice | None:
+        """How the artifact runs best here, if somebody measured it."""
+        tuning, sha256 = artifact.tuning, artifact.manifest.model_sha256
+        holds = tuning is not None and tuning.holds_for(self.machine, sha256)
+        return tuning.chosen if tuning is not None and holds else None
+
+    def threads(self, artifact: Artifact) -> int:
+        """Threads inside one run on a CPU: as set, or as tuned, or by the network's size."""
         if self.intra_op_threads:
             return min(self.intra_op_threads, self.cores)
-        return 1 if macs < SMALL_MACS else self.cores
+        if choice := self.tuned(artifact):
+            return choice.threads
+        return 1 if artifact.manifest.macs < SMALL_MACS else self.cores
 
 
 class BatchTimes(NamedTuple):
@@ -88,6 +105,7 @@ class Session:
         provider: Execution provider that runs it.
         fallback_reason: Why it is not the one that was preferred; empty if it is.
         cores: Cores that a run takes.
+        tuned: How it was found to run best on this machine; None if nobody looked.
         nodes: Nodes of the graph after optimisation, by execution provider.
         one_by_one: Whether the graph takes no batch of more than one image.
     """
@@ -110,7 +128,8 @@ class Session:
         self.provider = self._session.get_providers()[0]
         # A GPU takes one run at a time.
         on_cpu = self.provider == CPU
-        self.cores = device.threads(artifact.manifest.macs) if on_cpu else device.cores
+        self.cores = device.threads(artifact) if on_cpu else device.cores
+        self.tuned = device.tuned(artifact) if on_cpu else None
         self.one_by_one = self._session.get_inputs()[0].shape[0] == 1
         self.nodes: Counter[str] = Counter()
         for subgraph in self._session.get_provider_graph_assignment_info():
@@ -219,7 +238,7 @@ def _open_on_cpu(
 
 def _cpu_options(artifact: Artifact, device: Device) -> onnxruntime.SessionOptions:
     options = _options()
-    options.intra_op_num_threads = device.threads(artifact.manifest.macs)
+    options.intra_op_num_threads = device.threads(artifact)
     # A thread that spins between runs takes its core from decoding and from the transport.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -17,7 +17,7 @@ from pathlib import Path
 import fsspec
 
 from artifact.errors import ArtifactError, RepositoryError
-from artifact.files import ARTIFACT_FILES, Artifact
+from artifact.files import ALL_FILES, Artifact
 from artifact.manifest import MODEL_NAME
 from artifact.repository import VERSION, ModelRepository
 
@@ -108,7 +108,7 @@ class RemoteRepository:
                 folder.mkdir(parents=True)
                 for file in self._store.ls(source, detail=False):
                     part = _last_part(file)
-                    if part in ARTIFACT_FILES:
+                    if part in ALL_FILES:
                         self._store.get_file(file, str(folder / part))
                     else:
                         (folder / part).touch()  # so that reading refuses it by its name

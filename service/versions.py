@@ -194,6 +194,8 @@ class ModelVersions:
                 "model": name,
                 "version": version,
                 "provider": loaded.session.provider,
+                "cores": loaded.session.cores,
+                "tuned": loaded.session.tuned is not None,
                 "seconds": round(loaded.load_s, 3),
             },
         )

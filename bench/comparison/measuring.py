@@ -9,44 +9,19 @@ import statistics
 import time
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-from artifact.errors import RepositoryError
 from artifact.files import Artifact
-from artifact.repository import ModelRepository
 from bench.comparison import machine
 from bench.comparison.published import PUBLISHED
 from bench.comparison.results import Batch, Comparison, Network
 from bench.comparison.settings import CompareSettings
 from bench.progress import Progress
+from bench.repositories import golden_images
 from export.cost import measure_memory
 from service.errors import ModelLoadError
 from service.resources import usable_cpus
 from service.runtime import Device, Session
 
 ROUNDS = 3
-
-
-def find(settings: CompareSettings) -> list[Artifact]:
-    """
-    The newest version of each model that is asked for.
-
-    Raises:
-        RepositoryError: If there is no such model, or none at all.
-        ArtifactError: If one is damaged.
-    """
-    repository = ModelRepository(settings.model_repository)
-    known = repository.names()
-    if not known:
-        raise RepositoryError(f"{settings.model_repository} holds no models")
-    for name in settings.models:
-        if name not in known:
-            raise RepositoryError(
-                f"no model {name!r} in {settings.model_repository}: there are {', '.join(known)}"
-            )
-    names = settings.models or known
-    return [repository.read(name, max(repository.versions(name))) for name in names]
 
 
 def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Progress) -> Comparison:
@@ -100,7 +75,9 @@ class _Model:
                 self._drop(size, f"would not fit into the {free / 1e6:,.0f} MB that are free")
                 continue
             try:
-                memory = measure_memory(self._artifact.model_path, self._images(size))
+                memory = measure_memory(
+                    self._artifact.model_path, golden_images(self._artifact, size)
+                )
             except Exception as error:  # ONNX Runtime's errors share no base class
                 self._drop(size, str(error))
                 continue
@@ -152,7 +129,7 @@ class _Model:
         ]
 
     def _run(self, session: Session, size: int, seconds: float) -> None:
-        images = self._images(size)
+        images = golden_images(self._artifact, size)
         session.run(images)  # the first of a size finds its memory
         end = time.perf_counter() + seconds
         while True:
@@ -179,11 +156,6 @@ class _Model:
             return 0
         # Weights twice: as they are read, and as they are packed for the processor.
         return 2 * self._weights_bytes + self._arena_peaks[largest] * size // largest
-
-    def _images(self, size: int) -> npt.NDArray[np.generic]:
-        """*size* images: the golden ones, repeated."""
-        images = self._artifact.golden.images
-        return np.resize(images, (size, *images.shape[1:]))
 
     def _drop(self, size: int, reason: str) -> None:
         self._sizes.remove(size)

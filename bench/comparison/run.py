@@ -10,6 +10,7 @@ from bench.comparison import measuring, results, table
 from bench.comparison.results import Comparison, ComparisonError
 from bench.comparison.settings import CompareSettings
 from bench.progress import shown
+from bench.repositories import newest
 
 
 def compare(settings: CompareSettings) -> int:
@@ -58,6 +59,6 @@ def _make_folders(settings: CompareSettings) -> None:
 
 
 def _measure(settings: CompareSettings) -> Comparison:
-    artifacts = measuring.find(settings)
+    artifacts = newest(settings.model_repository, settings.models)
     with shown(Console(file=sys.stderr, highlight=False, markup=False)) as show:
         return measuring.measure(artifacts, settings, show)

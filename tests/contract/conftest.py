@@ -70,12 +70,18 @@ class Running:
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 
 
+OVER_BOTH = {
+    *("test_classifier", "test_drain", "test_errors", "test_health", "test_inference"),
+    *("test_metrics", "test_overload", "test_sockets", "test_streaming", "test_transport"),
+}
+"""Modules whose promises are those of a transport, and so of both."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Whatever a test promises, both transports keep; those of others need no more than one."""
+    """Run what is promised of a transport over both."""
     if "transport" in metafunc.fixturenames:
         module = metafunc.module.__name__.rpartition(".")[2]
-        of_others = module.startswith(("test_http", "test_bench"))
-        metafunc.parametrize("transport", TRANSPORTS[:1] if of_others else TRANSPORTS)
+        metafunc.parametrize("transport", TRANSPORTS if module in OVER_BOTH else TRANSPORTS[:1])
 
 
 @pytest.fixture

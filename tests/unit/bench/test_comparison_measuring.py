@@ -8,6 +8,7 @@ from artifact.errors import ArtifactError, RepositoryError
 from bench.comparison import machine, measuring
 from bench.comparison.results import Comparison
 from bench.comparison.settings import CompareSettings
+from bench.repositories import newest
 from tests import tiny
 
 
@@ -18,7 +19,9 @@ def settings(root: Path, **changes: Any) -> CompareSettings:
 
 def measure(root: Path, **changes: Any) -> Comparison:
     chosen = settings(root, **changes)
-    return measuring.measure(measuring.find(chosen), chosen, lambda *_: None)
+    return measuring.measure(
+        newest(chosen.model_repository, chosen.models), chosen, lambda *_: None
+    )
 
 
 def one_by_one() -> onnx.ModelProto:
@@ -112,7 +115,7 @@ def test_interrupted(tmp_path: Path, turn: str, runs: dict[str, int]) -> None:
         if shown == turn:
             raise KeyboardInterrupt
 
-    found = measuring.measure(measuring.find(chosen), chosen, show)
+    found = measuring.measure(newest(chosen.model_repository, chosen.models), chosen, show)
     assert found.interrupted
     assert found.notes == (f"interrupted: {turn}",)
     assert {network.name: network.batches[0].runs for network in found.networks} == runs
@@ -129,7 +132,7 @@ def test_unknown_model(tmp_path: Path, models: str, message: str) -> None:
     for name in ("a", "b"):
         tiny.write(tmp_path, name)
     with pytest.raises(RepositoryError, match=message):
-        measuring.find(settings(tmp_path, models=models))
+        newest(tmp_path, models.split(","))
 
 
 def test_empty_repository(tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def test_empty_repository(tmp_path: Path) -> None:
     An empty repository is no comparison.
     """
     with pytest.raises(RepositoryError, match="holds no models"):
-        measuring.find(settings(tmp_path))
+        newest(tmp_path, ())
 
 
 def test_damaged_artifact(tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_damaged_artifact(tmp_path: Path) -> None:
     tiny.write(tmp_path)
     (tmp_path / "tiny" / "1" / "model.onnx").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"model\.onnx: SHA-256"):
-        measuring.find(settings(tmp_path))
+        newest(tmp_path, ())
 
 
 def test_free_memory() -> None:

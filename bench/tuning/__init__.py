@@ -1,0 +1,1 @@
+"""`convoy tune`: how a model runs best on this machine."""

@@ -1,0 +1,74 @@
+"""`convoy tune` on a real repository, and the server that uses what it wrote."""
+
+from pathlib import Path
+
+import pytest
+
+from artifact.tuning import read_tuning
+from convoy.__main__ import main
+from service.resources import usable_cpus
+from tests import tiny
+from tests.contract.conftest import Serve
+
+SHORT = ["--seconds", "0.05"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> list[str]:
+    tiny.write(tmp_path, max_batch_size=4)
+    return ["--model-repository", str(tmp_path)]
+
+
+def test_measures_chooses_and_writes(
+    repository: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Each number of threads with each batch size is measured; the best is marked, drawn, written.
+    """
+    pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
+    plot = tmp_path / "tuning.png"
+    options = ["--p99-ms", "10000", "--plot", str(plot)]
+    assert main(["tune", "tiny", *repository, *SHORT, *options]) == 0
+    tuning = read_tuning(tmp_path / "tiny" / "1")
+    assert tuning is not None
+    assert {choice.batch_size for choice in tuning.measured} == {1, 2, 4}
+    assert {choice.threads for choice in tuning.measured} >= {1, usable_cpus()}
+    assert tuning.chosen in tuning.measured
+    assert capsys.readouterr().out.count("chosen") == 1
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_keeps_the_bound(
+    repository: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A bound that nothing keeps is said, and nothing is written; no more is after a dry run.
+    """
+    assert main(["tune", "tiny", *repository, *SHORT, "--p99-ms", "0.000001"]) == 1
+    assert "nothing keeps 1e-06 ms" in capsys.readouterr().out
+    assert main(["tune", "tiny", *repository, *SHORT, "--p99-ms", "10000", "--dry-run"]) == 0
+    assert read_tuning(tmp_path / "tiny" / "1") is None
+
+
+def test_no_such_model(repository: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A model that is not there is one clear line.
+    """
+    assert main(["tune", "huge", *repository]) == 1
+    assert "convoy tune: no model 'huge'" in capsys.readouterr().err
+
+
+async def test_server_uses_it(serve: Serve, tmp_path: Path) -> None:
+    """
+    The server runs the model as it was tuned; a request may still hold more than a batch.
+    """
+    usual = ["--model-repository", str(tmp_path), *SHORT]
+    assert main(["tune", "tiny", *usual, "--p99-ms", "10000"]) == 0
+    tuning = read_tuning(tmp_path / "tiny" / "1")
+    assert tuning is not None
+    async with serve(intra_op_threads=0) as running:
+        model = running.server._registry.get("tiny")
+        assert model.session.tuned == tuning.chosen
+        assert model.policy.cores == tuning.chosen.threads
+        assert model.policy.max_batch_size == tuning.chosen.batch_size
+        assert model.max_batch_size == 8

@@ -1,0 +1,41 @@
+import pytest
+
+from artifact.tuning import Choice
+from bench.tuning.measuring import choose, request_p99_ms, thread_counts
+
+
+def choice(images_per_s: float, run_p99_ms: float) -> Choice:
+    return Choice(
+        threads=1, batch_size=1, images_per_s=images_per_s, run_ms=1.0, run_p99_ms=run_p99_ms
+    )
+
+
+def test_most_images_within_the_bound() -> None:
+    """
+    A request waits for the run that is on and for its own: twice a run's p99 is to keep the bound.
+    """
+    slow, middle, fast = choice(300, 60), choice(200, 50), choice(100, 10)
+    assert request_p99_ms(middle) == 100
+    assert choose([fast, slow, middle], 100) is middle
+    assert choose([fast, slow, middle], 120) is slow
+    assert choose([fast, slow, middle], 20) is fast
+    assert choose([fast, slow, middle], 19) is None
+
+
+def test_noise_does_not_choose() -> None:
+    """
+    Of what is as good within the noise, the one with the shortest latency is taken.
+    """
+    best, as_good = choice(100, 40), choice(98, 10)
+    assert choose([best, as_good], 100) is as_good
+    assert choose([best, choice(96, 10)], 100) is best
+
+
+@pytest.mark.parametrize(
+    ("cores", "counts"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])]
+)
+def test_thread_counts(cores: int, counts: list[int]) -> None:
+    """
+    One thread, all cores, and the powers of two between.
+    """
+    assert thread_counts(cores) == counts
