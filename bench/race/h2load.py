@@ -1,0 +1,111 @@
+"""One measurement by h2load (Debian's nghttp2-client), which costs a server's cores little."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GRPC_HEADERS = {"content-type": "application/grpc", "te": "trailers"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    What is sent over and over.
+
+    Attributes:
+        url: Where to.
+        body: The bytes, those of gRPC's frame included.
+        headers: Beside HTTP's own.
+        http1: HTTP/1.1, one request in flight a connection, in place of HTTP/2.
+    """
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=lambda: GRPC_HEADERS)
+    http1: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """
+    How much of it at once.
+
+    Attributes:
+        connections: Connections.
+        streams: Requests in flight on each; over HTTP/1.1 so many times the connections.
+    """
+
+    connections: int
+    streams: int
+
+    @property
+    def in_flight(self) -> int:
+        """Requests in flight on all connections together."""
+        return self.connections * self.streams
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """
+    What came of it.
+
+    Attributes:
+        per_s: Requests answered per second.
+        p50_ms: Median latency.
+        p99_ms: Latency that 99 of 100 requests stay below.
+    """
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+def measure(request: Request, load: Load, *, seconds: float, warm_up_s: float) -> Measured:
+    """
+    Send *request* for a while.
+
+    Raises:
+        RuntimeError: If a request fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        body, log = Path(folder) / "body", Path(folder) / "log"
+        body.write_bytes(request.body)
+        log.touch()
+        connections, streams = load.connections, load.streams
+        if request.http1:
+            connections, streams = load.in_flight, 1
+        command = [
+            *("h2load", "--threads", "1", "--clients", str(connections)),
+            *("--max-concurrent-streams", str(streams)),
+            *("--duration", _ms(seconds), "--warm-up-time", _ms(warm_up_s)),
+            *("--data", str(body), "--log-file", str(log)),
+            *(["--h1"] if request.http1 else []),
+            *(
+                part
+                for name, value in request.headers.items()
+                for part in ("-H", f"{name}:{value}")
+            ),
+            request.url,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        counts = re.search(
+            r"requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored", done.stdout
+        )
+        if not counts or int(counts[1]) == 0 or int(counts[2]) or int(counts[3]):
+            raise RuntimeError(f"{request.url}: {done.stdout}{done.stderr}")
+        latencies = [int(line.split("\t")[2]) / 1000 for line in log.read_text().splitlines()]
+    return Measured(
+        per_s=int(counts[1]) / seconds,
+        p50_ms=statistics.median(latencies),
+        p99_ms=statistics.quantiles(latencies, n=100)[98] if len(latencies) > 1 else latencies[0],
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{round(1000 * seconds)}ms"

@@ -1,0 +1,68 @@
+"""The one model of a race, as every server gets it, and the request that every server gets."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from artifact.files import read_artifact
+from convoy.pb.inference import grpc_service_pb2 as pb
+
+INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """
+    One network of the race.
+
+    Attributes:
+        name: Its name, on every server.
+        path: The ONNX file.
+        shape: Of one image.
+        outputs: Names and item shapes of its outputs.
+        max_batch_size: Most images in a batch, on every server that makes batches.
+        threads: Intra-op threads, on every server.
+    """
+
+    name: str
+    path: Path
+    shape: tuple[int, ...]
+    outputs: tuple[tuple[str, int], ...]
+    max_batch_size: int
+    threads: int
+
+    @classmethod
+    def read(cls, root: Path, name: str, *, threads: int) -> Model:
+        """Read an artifact of *root*."""
+        artifact = read_artifact(root / name / "1")
+        manifest = artifact.manifest
+        classes = len(manifest.labels)
+        return cls(
+            name=name,
+            path=artifact.model_path.resolve(),
+            shape=manifest.input.item_shape,
+            outputs=tuple((output.name, classes) for output in manifest.outputs),
+            max_batch_size=manifest.max_batch_size,
+            threads=threads,
+        )
+
+    def image(self) -> npt.NDArray[np.uint8]:
+        """The image that every request holds: noise."""
+        return np.random.default_rng(0).integers(0, 256, self.shape, np.uint8)
+
+    def message(self) -> pb.ModelInferRequest:
+        """It in a request of the Open Inference Protocol."""
+        request = pb.ModelInferRequest(model_name=self.name)
+        request.inputs.add(name="image", datatype="UINT8", shape=[1, *self.shape])
+        request.raw_input_contents.append(self.image().tobytes())
+        return request
+
+    def frame(self) -> bytes:
+        """That request as gRPC frames it: a flag, its length, its bytes."""
+        message = self.message().SerializeToString()
+        return struct.pack(">BI", 0, len(message)) + message

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from bench.intervals import of_median
+from bench.race import report
+from bench.race.h2load import Measured
+from bench.race.pairs import Side, ratio
+from bench.race.rows import ROWS, per_s
+
+
+def sides(first: list[float], second: list[float]) -> list[Side]:
+    return [
+        Side(name, [Measured(rate, 1.5, 3.0) for rate in rates], [0.25] * len(rates), 80.0)
+        for name, rates in (("ours", first), ("theirs", second))
+    ]
+
+
+def test_ratio_is_of_pairs() -> None:
+    """
+    The ratio is the median of those of the pairs, so that a slow hour counts for both sides.
+    """
+    found = ratio(sides([200, 20, 210], [100, 10, 100]), per_s)
+    assert found == pytest.approx((2.0, 2.0, 2.1))
+
+
+def test_interval_of_a_median() -> None:
+    """
+    The interval holds the median, is no wider than the values, and is the same each time.
+    """
+    values = [float(value) for value in range(1, 42)]
+    low, high = of_median(values)
+    assert 10 < low < 21 < high < 32
+    assert of_median(values) == (low, high)
+
+
+def test_table(tmp_path: Path) -> None:
+    """
+    Rows are kept by name; the table in the page is made anew and says what was missed.
+    """
+    results, page = tmp_path / "race.json", tmp_path / "page.md"
+    page.write_text("before\n<!-- race -->\nold\n<!-- end of race -->\nafter\n")
+    row = ROWS[0]
+    report.add(row.name, report.found(row, sides([100.0], [100.0])), results)
+    report.add(row.name, report.found(row, sides([200.0], [100.0])), results)
+    report.write(results, page)
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after")
+    assert "old" not in lines
+    assert "| ours | 200 (200-200) | 1.50 ms | 3.00 ms | 0.25 ms | 80 MB | 2.00 (2.00-2.00)" in (
+        next(line for line in lines if "ours" in line)
+    )
+    assert "bound 2.5, missed" in page.read_text()
+
+
+def test_names_are_unique() -> None:
+    """
+    Each race has a name of its own: results are kept by it.
+    """
+    assert len({row.name for row in ROWS}) == len(ROWS)
