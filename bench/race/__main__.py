@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", choices=[*names, []], metavar="ROW", help="all if none")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each is asked")
-    parser.add_argument("--results", type=Path, default=Path("docs/race.json"))
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where results go")
     chosen = parser.parse_args()
     console = Console(stderr=True)
     if not shutil.which("h2load"):
@@ -43,11 +43,11 @@ def main() -> int:
         for row in ROWS:
             if row.name in (chosen.rows or names):
                 found = _run(row, chosen.pairs, chosen.seconds, console)
-                report.add(row.name, found, chosen.results)
+                report.add(row.name, found, chosen.docs / "race.json")
     except KeyboardInterrupt:
         console.print("interrupted; what is done is kept")
         return 130
-    report.write(chosen.results, Path("docs/benchmarks.md"))
+    report.write(chosen.docs / "race.json", chosen.docs / "benchmarks.md")
     return 0
 
 
