@@ -19,11 +19,13 @@ ModelName = Annotated[str, Field(pattern=MODEL_NAME)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """What is stored as JSON: never changed, and without fields that nobody knows."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Preprocessing(_Part):
+class Preprocessing(Part):
     """
     How the bytes of an image become the pixels that the network sees, in this order: decode,
     convert to `color`, resize the shorter side to `resize_px`, crop the centre, pad.
@@ -67,7 +69,7 @@ class Preprocessing(_Part):
         return self.crop_width_px + 2 * self.pad_px
 
 
-class Normalization(_Part):
+class Normalization(Part):
     """
     `(pixel / 255 - mean) / std`, per channel.
 
@@ -80,7 +82,7 @@ class Normalization(_Part):
     where: Literal["graph", "server"]
 
 
-class InputTensor(_Part):
+class InputTensor(Part):
     """The graph's one input: a batch of images, its first dimension variable."""
 
     name: str
@@ -98,7 +100,7 @@ class InputTensor(_Part):
         return self.channels, self.height, self.width
 
 
-class OutputTensor(_Part):
+class OutputTensor(Part):
     """
     One output of the graph; its first dimension is the batch.
 
@@ -114,7 +116,7 @@ class OutputTensor(_Part):
     shape: tuple[Annotated[int, Field(ge=-1)], ...] | None = None
 
 
-class Training(_Part):
+class Training(Part):
     """
     What the weights were made from.
 
@@ -131,7 +133,7 @@ class Training(_Part):
     recipe: dict[str, Any]
 
 
-class Weights(_Part):
+class Weights(Part):
     """
     Weights that others trained, which the artifact has or its training began with.
 
@@ -144,7 +146,7 @@ class Weights(_Part):
     sha256: Sha256 | None = None
 
 
-class Evaluation(_Part):
+class Evaluation(Part):
     """
     Share of correct answers in `[0, 1]`, on images that no choice was made on.
 
@@ -161,7 +163,7 @@ class Evaluation(_Part):
     top5: float | None = Field(None, ge=0, le=1)
 
 
-class Memory(_Part):
+class Memory(Part):
     """
     What ONNX Runtime's CPU allocator used, measured once in a session of its own.
 
@@ -176,7 +178,7 @@ class Memory(_Part):
     arena_peak_bytes: int = Field(ge=0)
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """
     Describes one version of one model.
 

@@ -10,18 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from artifact.errors import ArtifactError
+from artifact.manifest import Part
 
 TUNING_FILE = "tuning.json"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Machine(_Part):
+class Machine(Part):
     """
     What a measurement holds for.
 
@@ -36,7 +33,7 @@ class Machine(_Part):
     onnxruntime: str
 
 
-class Choice(_Part):
+class Choice(Part):
     """
     One way to run the model, and what it gave.
 
@@ -55,7 +52,7 @@ class Choice(_Part):
     run_p99_ms: float = Field(gt=0)
 
 
-class Tuning(_Part):
+class Tuning(Part):
     """
     What was measured, and what was chosen.
 

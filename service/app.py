@@ -20,6 +20,7 @@ from service.calls import Calls
 from service.classifier import Ran, ServedModel
 from service.control import ModelControl
 from service.decoding import Decoder
+from service.device import Device
 from service.errors import StartError
 from service.graph_cache import GraphCache
 from service.http.app import create_app
@@ -34,7 +35,6 @@ from service.queue import BatchPolicy
 from service.registry import ModelRegistry
 from service.resources import usable_cpus
 from service.rpc.server import RpcServer
-from service.runtime import Device
 from service.settings import Settings
 from service.sockets import resolve
 from service.versions import ModelVersions
@@ -221,7 +221,8 @@ class Server:
 
     def _serve(self, loaded: LoadedArtifact) -> ServedModel:
         """Give a loaded artifact its queue."""
-        settings, size, tuned = self._settings, loaded.max_batch_size, loaded.session.tuned
+        settings, size = self._settings, loaded.max_batch_size
+        tuned = None if settings.max_batch_size else loaded.session.tuned
         return ServedModel(
             loaded.manifest,
             loaded.session,

@@ -181,7 +181,7 @@ class Call:
 
     def _record(self, status: str, details: str = "") -> None:
         calls, seconds = self._calls, self._clock() - self._started
-        calls.metrics.answered[self.model, self._method, status].inc()
+        calls.metrics.requests[self.model, self._method, status].inc()
         if self._method in INFERENCE_METHODS:
             calls.metrics.request_duration.labels(self.model).observe(seconds)
         if calls.log_requests or status != "OK":

@@ -62,7 +62,10 @@ class ServiceError(Exception):
 
     reason: ClassVar[str]
     status: ClassVar[str]
-    retry_after_s: float | None = None
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class InvalidImageError(ServiceError):
@@ -113,20 +116,12 @@ class QueueFullError(ServiceError):
     reason = "QUEUE_FULL"
     status = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
 
 class DeadlineUnmeetableError(ServiceError):
     """By what waits and what runs take, the answer would come after the client's deadline."""
 
     reason = "DEADLINE_UNMEETABLE"
     status = "RESOURCE_EXHAUSTED"
-
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class RequestExpiredError(ServiceError):

@@ -10,9 +10,10 @@ from typing import Protocol
 from artifact.errors import ArtifactError, RepositoryError
 from artifact.files import Artifact
 from artifact.manifest import Manifest
+from service.device import Device
 from service.errors import ArtifactInvalidError, MemoryBudgetError
 from service.graph_cache import GraphCache
-from service.runtime import Device, Session
+from service.runtime import Session
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -74,7 +74,7 @@ class Metrics:
         # Each series would otherwise have a second one that says when it began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
-        self.answered = Children(
+        self.requests = Children(
             Counter(
                 "convoy_requests",
                 "Calls answered, refused or failed.",

@@ -54,9 +54,7 @@ class Scheduler(Generic[In, Out]):
         """Whether no request holds a place in any queue."""
         return not any(queue.admitted for queue in self._queues)
 
-    def admit(
-        self, queue: ModelQueue[In, Out], pending: Pending[In, Out], now: float = -math.inf
-    ) -> None:
+    def admit(self, queue: ModelQueue[In, Out], pending: Pending[In, Out], now: float) -> None:
         """
         Give *pending* a place before any work is spent on it.
 
@@ -116,7 +114,7 @@ class Scheduler(Generic[In, Out]):
                 self._device_s = queue.device_s
                 self._free_cores -= queue.policy.cores
                 size = sum(pending.size for pending in batch)
-                self._free_at = max(self._free_at, now + queue.latency.run_s(size))
+                self._free_at = now + queue.latency.run_s(size)
                 return queue, batch
 
     def release(self, queue: ModelQueue[In, Out]) -> None:

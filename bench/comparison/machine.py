@@ -10,8 +10,9 @@ from pathlib import Path
 import onnxruntime
 
 from bench.comparison.results import Machine
+from service.device import Device
 from service.resources import memory_bytes, processor_name
-from service.runtime import CPU, Device
+from service.runtime import CPU
 
 MEMORY_INFO = Path("/proc/meminfo")
 

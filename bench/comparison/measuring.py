@@ -17,9 +17,10 @@ from bench.comparison.settings import CompareSettings
 from bench.progress import Progress
 from bench.repositories import golden_images
 from export.cost import measure_memory
+from service.device import Device
 from service.errors import ModelLoadError
 from service.resources import usable_cpus
-from service.runtime import Device, Session
+from service.runtime import Session
 
 ROUNDS = 3
 

@@ -6,17 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.race.h2load import Load, Measured
-from bench.race.servers import (
-    BentoML,
-    Convoy,
-    ConvoyNative,
-    KServe,
-    LitServe,
-    MLServer,
-    RayServe,
-    Server,
-    Triton,
-)
+from bench.race.others import BentoML, KServe, LitServe, MLServer, RayServe, Triton
+from bench.race.servers import Convoy, ConvoyNative, Server
 
 SMALL = Load(connections=4, streams=16)
 LARGE = Load(connections=4, streams=4)

@@ -15,7 +15,8 @@ from artifact.files import Artifact
 from artifact.tuning import Choice
 from bench.progress import Progress
 from bench.repositories import golden_images
-from service.runtime import Device, Session, warm_sizes
+from service.device import Device
+from service.runtime import Session, warm_sizes
 
 ROUNDS = 3
 """Each way is measured so often, in turn with the others: the machine is not the same all along."""

@@ -15,8 +15,8 @@ from bench.repositories import newest
 from bench.tables import print_numbers
 from bench.tuning.measuring import choose, measure, request_p99_ms
 from bench.tuning.settings import TuneSettings
+from service.device import Device
 from service.resources import usable_cpus
-from service.runtime import Device
 
 
 def tune(settings: TuneSettings) -> int:

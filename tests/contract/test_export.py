@@ -10,7 +10,8 @@ from rich.console import Console
 from artifact.errors import RepositoryError
 from artifact.preprocess import image_to_input
 from artifact.repository import ModelRepository
-from service.runtime import Device, Session
+from service.device import Device
+from service.runtime import Session
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from artifact.repository import ModelRepository
-from service.runtime import Device, Session
+from service.device import Device
+from service.runtime import Session
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 

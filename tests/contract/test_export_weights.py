@@ -10,7 +10,8 @@ from rich.console import Console
 
 from artifact.manifest import Manifest
 from artifact.repository import ModelRepository
-from service.runtime import Device, Session
+from service.device import Device
+from service.runtime import Session
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 

@@ -23,7 +23,8 @@ from convoy.__main__ import main
 from convoy.pb.convoy.v1 import classifier_pb2
 from export.errors import GraphError
 from export.importing.settings import ImportSettings
-from service.runtime import Device, Session
+from service.device import Device
+from service.runtime import Session
 from tests import foreign
 from tests.contract.conftest import Serve
 from tests.foreign import CLASSES, FEATURES, SIDE, labels, made, run

@@ -14,7 +14,8 @@ from artifact.errors import RepositoryError
 from convoy.__main__ import main
 from export.errors import DataError, GraphError, ProofError
 from export.importing import reading
-from service.runtime import Device, Session
+from service.device import Device
+from service.runtime import Session
 from tests import foreign
 from tests.foreign import FEATURES, labels, made, run
 

@@ -72,3 +72,7 @@ async def test_server_uses_it(serve: Serve, tmp_path: Path) -> None:
         assert model.policy.cores == tuning.chosen.threads
         assert model.policy.max_batch_size == tuning.chosen.batch_size
         assert model.max_batch_size == 8
+    async with serve(max_batch_size=8, max_queue_size=300) as running:  # with threads set, too
+        model = running.server._registry.get("tiny")
+        assert model.session.tuned is None
+        assert model.policy.max_batch_size == 8

@@ -10,8 +10,9 @@ from onnx import helper, numpy_helper
 from artifact.files import Artifact
 from artifact.repository import ModelRepository
 from service import graph_cache
+from service.device import Device
 from service.graph_cache import GraphCache
-from service.runtime import Device, Session
+from service.runtime import Session
 from tests import tiny
 
 ON_CPU = Device(policy="cpu", cores=1)

@@ -9,9 +9,10 @@ from onnx import helper, numpy_helper
 from artifact.files import Golden
 from artifact.manifest import OutputTensor
 from artifact.repository import ModelRepository
+from service.device import Device
 from service.errors import ModelLoadError
 from service.proof import as_scores
-from service.runtime import CPU, CUDA, Device, Session, has_cuda, warm_sizes
+from service.runtime import CPU, CUDA, Session, has_cuda, warm_sizes
 from tests import tiny
 from tests.tiny import CLASSES
 

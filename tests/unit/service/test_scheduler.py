@@ -410,6 +410,21 @@ def test_wait_for_the_run_that_is_on(scheduler: Scheduler[int, Any], requests: R
     requests.admit(queue, at=0.1, deadline=1.7, priority=3)
 
 
+def test_run_that_was_over_sooner(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+    """
+    What an earlier run was wrongly expected to take keeps nobody out once it is over.
+    """
+    queue = scheduler.open(EAGER)
+    queue.learn(10.0, 1)
+    requests.add(queue, 0)
+    run(scheduler)
+    for _ in range(20):
+        queue.learn(0.1, 1)
+    requests.add(queue, 1, at=0.1)
+    assert scheduler.pop_batch(0.1) is not None
+    requests.admit(queue, at=0.1, deadline=0.5)
+
+
 def test_idle_device_does_not_refuse_for_ever(
     scheduler: Scheduler[int, Any], requests: Requests
 ) -> None:
