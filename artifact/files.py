@@ -138,8 +138,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _read_golden(path: Path, manifest: Manifest) -> Golden:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            golden = Golden(arrays["images"], arrays["logits"])
+        golden = _load_golden(path)
     except Exception as error:  # numpy, zipfile and zlib share no base class for a bad file
         raise ArtifactError(f"{path}: damaged: {error}") from error
     count = len(golden.images)
@@ -152,3 +151,18 @@ def _read_golden(path: Path, manifest: Manifest) -> Golden:
     if golden.logits.dtype != np.float32 or not np.isfinite(golden.logits).all():
         raise ArtifactError(f"{path}: logits are not finite float32")
     return golden
+
+
+def _load_golden(path: Path) -> Golden:
+    try:
+        return _load_arrays(path)
+    except SystemError:
+        # Not the file's fault: numpy reads its headers by `ast.literal_eval`, and in CPython 3.11
+        # that fails ("AST constructor recursion depth mismatch") when a garbage collection in the
+        # midst of it lets another thread parse something, such as a line for a traceback.
+        return _load_arrays(path)
+
+
+def _load_arrays(path: Path) -> Golden:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return Golden(arrays["images"], arrays["logits"])

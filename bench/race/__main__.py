@@ -2,14 +2,13 @@
 
 Installs each server in an environment of its own below build/race, gives all of them the same ONNX
 file, the same image and as many threads, and lets h2load (Debian's nghttp2-client) ask them in
-turn. Each ratio is of medians over pairs, with a bootstrap interval. Results are added to a JSON
-file, row by row, so that a race can be interrupted and gone on with.
+turn. Each ratio is the median over pairs, with a bootstrap interval. Results are added to a JSON
+file row by row, so that an interrupted race keeps what is done.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.race.model import Model
 from bench.race.networks import write_networks
 from bench.race.pairs import race, running
 from bench.race.rows import ROWS, Row
+from service.resources import usable_cpus
 
 ROOT = Path("build/race")
 
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _run(row: Row, pairs: int, seconds: float, console: Console) -> report.Found:
-    model = Model.read(ROOT / "models", row.network, threads=len(os.sched_getaffinity(0)))
+    model = Model.read(ROOT / "models", row.network, threads=usable_cpus())
     environments = ROOT / "environments"
     with (
         running(row.first, model, environments, console) as first,

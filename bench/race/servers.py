@@ -139,7 +139,7 @@ class Convoy(OverGrpc):
             *(sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1", "--device", "cpu"),
             *("--grpc-port", str(self.grpc_port), "--http-port", str(self.http_port)),
             *("--model-repository", str(repository), "--model-control-mode", "explicit"),
-            *("--load-model", self.model.name, "--graph-cache", ""),
+            *("--load-model", self.model.name, "--graph-cache", "", "--shutdown-grace-s", "0"),
             *("--intra-op-threads", str(self.model.threads), *self.options),
         ]
         return Process(command, log)

@@ -21,7 +21,7 @@ COMMAND = (sys.executable, "-u", "-m", "convoy", "export", "lenet5")
         ("epoch", signal.SIGINT, 130),
         ("epoch", signal.SIGTERM, 130),
         pytest.param("epoch", signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
-        ("proof", signal.SIGINT, 130),
+        pytest.param("proof", signal.SIGINT, 130, marks=pytest.mark.slow),
         pytest.param("proof", signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
     ],
 )
@@ -52,6 +52,7 @@ def test_signal(tmp_path: Path, line: str, number: signal.Signals, code: int) ->
         assert list((root / "lenet5").iterdir()) == [folder]
 
 
+@pytest.mark.slow
 def test_goes_on_after_a_kill(tmp_path: Path) -> None:
     """
     A training that was killed goes on where it was, and its measurements are those of all epochs.
@@ -70,6 +71,7 @@ def test_goes_on_after_a_kill(tmp_path: Path) -> None:
     assert ModelRepository(tmp_path / "models").versions("lenet5") == [1]
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
     """
     torchrun's processes share one training: one artifact, one set of measurements, of all images.

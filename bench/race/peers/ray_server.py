@@ -34,7 +34,7 @@ class Network:
         return {"logits": await self.run(image)}
 
 
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+ray.init(num_cpus=max(2, int(threads)), include_dashboard=False, log_to_driver=False)
 serve.start(http_options={"host": "127.0.0.1", "port": int(port), "access_log": False})
 serve.run(Network.bind(), route_prefix="/")
 print("ready", flush=True)

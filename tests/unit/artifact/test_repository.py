@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,25 @@ def test_write_then_read(tmp_path: Path) -> None:
     artifact = repository.read("tiny", 1)
     assert artifact.manifest == manifest
     assert artifact.golden.images.shape == (4, 4, 4, 1)
+
+
+def test_parser_that_another_thread_disturbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What CPython's parser stumbles over once, though the file is whole, is read again.
+    """
+    tiny.write(tmp_path)
+    load, failures = np.load, [SystemError("AST constructor recursion depth mismatch")]
+
+    def disturbed(*arguments: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(np, "load", disturbed)
+    assert len(ModelRepository(tmp_path).read("tiny", 1).golden.images) == 4
+    assert not failures
 
 
 def test_versions_count_up(tmp_path: Path) -> None:
