@@ -72,7 +72,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Running]]
 
 OVER_BOTH = {
     *("test_classifier", "test_drain", "test_errors", "test_health", "test_inference"),
-    *("test_metrics", "test_overload", "test_sockets", "test_streaming", "test_transport"),
+    *("test_overload", "test_sockets", "test_streaming", "test_transport"),
 }
 """Modules whose promises are those of a transport, and so of both."""
 
@@ -85,9 +85,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, transport: str) -> Serve:
+def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Start a server with settings other than the usual; `load=False` leaves it loading."""
     tiny.write(tmp_path)
+    # Clients here have their answers before it stops; tests/e2e stops servers that are asked on.
+    monkeypatch.setattr("service.rpc.server.LINGER_S", 0.0)
 
     @asynccontextmanager
     async def start(*, load: bool = True, **changes: Any) -> AsyncIterator[Running]:
