@@ -7,9 +7,8 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 
 from artifact.errors import RepositoryError
@@ -17,7 +16,7 @@ from artifact.preprocess import ImageLimits
 from artifact.repository import ModelRepository
 from service.batcher import Batcher
 from service.calls import Calls
-from service.classifier import Ran, ServedModel
+from service.classifier import ServedModel
 from service.control import ModelControl
 from service.decoding import Decoder
 from service.device import Device
@@ -26,6 +25,7 @@ from service.graph_cache import GraphCache
 from service.http.app import create_app
 from service.http.rest import Rest
 from service.http.server import HttpServer
+from service.inference import Ran, Tensor
 from service.lifecycle import Lifecycle, Phase
 from service.loading import LoadedArtifact, Loader, Repository
 from service.metrics import Metrics, ModelMetrics
@@ -74,7 +74,7 @@ class Server:
         )
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self._device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
-        self._batcher: Batcher[npt.NDArray[Any], Ran] = Batcher(self._device_threads, cpus)
+        self._batcher: Batcher[Tensor, Ran] = Batcher(self._device_threads, cpus)
         self._registry = ModelRegistry()
         self._metrics.watch(self._registry.facts)
         self._control = self._make_control()

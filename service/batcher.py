@@ -14,11 +14,12 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from service.errors import InferenceError, ShuttingDownError
-from service.queue import DEFAULT_PRIORITY, BatchPolicy, ModelQueue, Pending
+from service.queue import DEFAULT_PRIORITY, BatchPolicy, ModelQueue, Pending, Reply
 from service.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,36 @@ class Answer(NamedTuple, Generic[Out]):
     batch_size: int
 
 
+_Queue = ModelQueue[In, Answer[Out]]
+_Waiting = Pending[In, Answer[Out]]
+_Batch = Sequence[Pending[In, Answer[Out]]]
+
+
+class Place(NamedTuple, Generic[In, Out]):
+    """What a request holds of a queue, from its admission until it leaves."""
+
+    queue: _Queue[In, Out]
+    pending: _Waiting[In, Out]
+    expiry: asyncio.TimerHandle | None
+    left: Callable[[], None]
+
+    def leave(self) -> None:
+        """Give it back, whatever became of the request; may be called again."""
+        if self.expiry:
+            self.expiry.cancel()
+        self.queue.remove(self.pending)
+        self.left()
+
+
+class _Run(NamedTuple, Generic[In, Out]):
+    """A batch that runs, since *started*, and those that are to run after it on its cores."""
+
+    queue: _Queue[In, Out]
+    batch: _Batch[In, Out]
+    rest: Sequence[_Batch[In, Out]]
+    started: float
+
+
 class Batcher(Generic[In, Out]):
     """
     Runs the batches of all models of one device.
@@ -57,13 +88,16 @@ class Batcher(Generic[In, Out]):
     def __init__(self, executor: Executor, cores: int = 1) -> None:
         self._executor = executor
         self._scheduler: Scheduler[In, Answer[Out]] = Scheduler(cores)
-        self._infer: dict[ModelQueue[In, Answer[Out]], Callable[[Sequence[In]], Sequence[Out]]] = {}
-        self._changed = asyncio.Event()
+        self._infer: dict[_Queue[In, Out], Callable[[Sequence[In]], Sequence[Out]]] = {}
+        self._loop: asyncio.AbstractEventLoop
+        self._timer: asyncio.TimerHandle | None = None
+        self._woken = False
+        self._running = 0
         self._closing = False
-        self._worker: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
 
     async def __aenter__(self) -> Batcher[In, Out]:
-        self._worker = asyncio.create_task(self._run(), name="batcher")
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(
@@ -73,16 +107,18 @@ class Batcher(Generic[In, Out]):
         traceback: TracebackType | None,
     ) -> None:
         self._closing = True
-        self._changed.set()
-        assert self._worker is not None
-        await self._worker
+        self._start_due()
+        try:
+            await self._ended.wait()
+        finally:
+            self._scheduler.fail_all(ShuttingDownError("the server is shutting down"))
 
     def open(
         self,
         infer: Callable[[Sequence[In]], Sequence[Out]],
         policy: BatchPolicy,
         run_s: Mapping[int, float] = MappingProxyType({}),
-    ) -> ModelQueue[In, Answer[Out]]:
+    ) -> _Queue[In, Out]:
         """
         Add a model.
 
@@ -99,14 +135,14 @@ class Batcher(Generic[In, Out]):
         self._infer[queue] = infer
         return queue
 
-    def close(self, queue: ModelQueue[In, Answer[Out]]) -> None:
+    def close(self, queue: _Queue[In, Out]) -> None:
         """Remove a model whose requests are all answered."""
         self._scheduler.close(queue)
         del self._infer[queue]
 
     async def submit(
         self,
-        queue: ModelQueue[In, Answer[Out]],
+        queue: _Queue[In, Out],
         prepare: Callable[[], Awaitable[In]],
         *,
         size: int = 1,
@@ -133,124 +169,156 @@ class Batcher(Generic[In, Out]):
             ShuttingDownError: If the batcher is closing.
             InferenceError: If the model failed on the item.
         """
-        if self._closing:
-            raise ShuttingDownError("the server is shutting down")
-        loop = asyncio.get_running_loop()
-        pending: Pending[In, Answer[Out]] = Pending(size, loop.create_future(), deadline, priority)
-        self._scheduler.admit(queue, pending, loop.time())
-        expiry = None
-        if deadline < math.inf:
-            # The scheduler looks only when the device is free, which may be too late to be told.
-            expiry = loop.call_at(deadline, queue.expire, pending)
+        reply: asyncio.Future[Answer[Out]] = self._loop.create_future()
+        place = self._admit(queue, Pending(size, reply, deadline, priority))
         try:
             item = await prepare()
-            if not pending.future.done():
-                self._scheduler.enqueue(queue, pending, item, loop.time())
-                self._changed.set()
-            return await pending.future
+            if not reply.done():
+                self._enqueue(place, item)
+            return await reply
         finally:
-            if expiry:
-                expiry.cancel()
-            queue.remove(pending)
-            if self._closing:
-                self._changed.set()
-            if pending.future.done() and not pending.future.cancelled():
-                pending.future.exception()  # seen, even if the caller left by another way
+            place.leave()
+            if reply.done() and not reply.cancelled():
+                reply.exception()  # seen, even if the caller left by another way
 
-    async def _run(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as runs:
-                while due := await self._next_batch():
-                    runs.create_task(self._run_and_free(*due))
-        finally:
-            self._closing = True
-            self._scheduler.fail_all(ShuttingDownError("the server is shutting down"))
-
-    async def _next_batch(
+    def offer(
         self,
-    ) -> tuple[ModelQueue[In, Answer[Out]], Sequence[Pending[In, Answer[Out]]]] | None:
-        """Wait until a batch is due; None says that the batcher is closed and empty."""
-        loop = asyncio.get_running_loop()
-        while True:
-            self._changed.clear()
-            now = loop.time()
-            if due := self._scheduler.pop_batch(now, ignore_delay=self._closing):
-                return due
-            if self._closing and self._scheduler.empty:
-                return None
-            # What is due already waits for cores: the end of a run is a change, too.
-            await self._wait_for_change(self._scheduler.due_in(now) or math.inf)
+        queue: _Queue[In, Out],
+        item: In,
+        reply: Reply[Answer[Out]],
+        *,
+        size: int = 1,
+        deadline: float = math.inf,
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Place[In, Out]:
+        """
+        Admit a request whose item is there, as `submit` does, and do not wait.
 
-    async def _wait_for_change(self, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(None if timeout_s == math.inf else timeout_s):
-                await self._changed.wait()
-        except TimeoutError:
-            pass  # a batch is due
+        Args:
+            reply: Gets the answer, or what `submit` would raise later; never before this returns.
 
-    async def _run_and_free(
+        Returns:
+            Its place, to be left when it is answered or nobody waits any more.
+
+        Raises:
+            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError: As
+                `submit`.
+        """
+        place = self._admit(queue, Pending(size, reply, deadline, priority))
+        self._enqueue(place, item)
+        return place
+
+    def _admit(self, queue: _Queue[In, Out], pending: _Waiting[In, Out]) -> Place[In, Out]:
+        if self._closing:
+            raise ShuttingDownError("the server is shutting down")
+        self._scheduler.admit(queue, pending, self._loop.time())
+        expiry = None
+        if pending.deadline < math.inf:
+            # The scheduler looks only when the device is free, which may be too late to be told.
+            expiry = self._loop.call_at(pending.deadline, queue.expire, pending)
+        return Place(queue, pending, expiry, self._left)
+
+    def _enqueue(self, place: Place[In, Out], item: In) -> None:
+        self._scheduler.enqueue(place.queue, place.pending, item, self._loop.time())
+        self._wake()
+
+    def _left(self) -> None:
+        if self._closing:  # and may be empty now
+            self._wake()
+
+    def _wake(self) -> None:
+        """Look for batches that are due, after all that happens on the event loop now."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._start_due)
+
+    def _start_due(self) -> None:
+        """Start every batch that is due, and see to it that the next one is."""
+        self._woken = False
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        now = self._loop.time()
+        while due := self._scheduler.pop_batch(now, ignore_delay=self._closing):
+            self._running += 1
+            queue, batch = due
+            self._run(queue, [batch])
+        # What is due already waits for cores: the end of a run starts it.
+        if 0 < (due_in := self._scheduler.due_in(now)) < math.inf:
+            self._timer = self._loop.call_later(due_in, self._start_due)
+        if self._closing and not self._running and self._scheduler.empty:
+            self._ended.set()
+
+    def _run(
         self,
-        queue: ModelQueue[In, Answer[Out]],
-        batch: Sequence[Pending[In, Answer[Out]]],
+        queue: _Queue[In, Out],
+        batches: Sequence[_Batch[In, Out]],
     ) -> None:
-        try:
-            await self._run_batch(queue, batch)
-        finally:
-            self._scheduler.release(queue)
-            self._changed.set()
-
-    async def _run_batch(
-        self,
-        queue: ModelQueue[In, Answer[Out]],
-        batch: Sequence[Pending[In, Answer[Out]]],
-    ) -> None:
-        """Answer every request of *batch*, whatever happens to the model."""
-        loop = asyncio.get_running_loop()
+        """Run *batches*, one after the other, on the cores that the first one was given."""
+        batch, *rest = batches
+        run = _Run(queue, batch, rest, self._loop.time())
         items = [cast(In, pending.item) for pending in batch]
-        batch_size = sum(pending.size for pending in batch)
-        started = loop.time()
+        ran = partial(self._ran, run)
         try:
-            results, seconds = await loop.run_in_executor(
-                self._executor, _timed, self._infer[queue], items
-            )
-        except Exception as error:
-            queue.charge(loop.time() - started)
-            await self._isolate(queue, batch, error)
-            return
-        queue.charge(seconds)
-        queue.learn(seconds, batch_size)
-        for pending, result in zip(batch, results, strict=True):
-            if not pending.future.done():
-                queue_s = started - pending.enqueued_at
-                pending.future.set_result(Answer(result, queue_s, seconds, batch_size))
+            self._executor.submit(_timed, self._infer[queue], items, self._loop, ran)
+        except RuntimeError as error:  # it is closed
+            self._loop.call_soon(self._ran, run, 0.0, error)
 
-    async def _isolate(
-        self,
-        queue: ModelQueue[In, Answer[Out]],
-        batch: Sequence[Pending[In, Answer[Out]]],
-        error: Exception,
-    ) -> None:
-        """Fail a request that failed alone; run the halves of a batch that failed together."""
-        if len(batch) > 1:
-            logger.warning("batch failed, running its halves", extra={"requests": len(batch)})
-            middle = len(batch) // 2
-            for half in (batch[:middle], batch[middle:]):
-                if wanted := [pending for pending in half if not pending.future.done()]:
-                    await self._run_batch(queue, wanted)
+    def _ran(self, run: _Run[In, Out], seconds: float, results: Sequence[Out] | Exception) -> None:
+        """Let the device go on, then answer every request of the batch, whatever came of it."""
+        run.queue.charge(seconds)
+        if isinstance(results, Exception):
+            self._go_on(run.queue, [*_isolated(run.batch, results), *run.rest])
             return
-        logger.error("inference failed", exc_info=error)
-        (pending,) = batch
-        if not pending.future.done():
-            pending.future.set_exception(InferenceError("the model failed on this input"))
+        size = sum(pending.size for pending in run.batch)
+        run.queue.learn(seconds, size)
+        self._go_on(run.queue, run.rest)
+        for pending, result in zip(run.batch, results, strict=True):
+            if not pending.reply.done():
+                queue_s = run.started - pending.enqueued_at
+                pending.reply.set_result(Answer(result, queue_s, seconds, size))
+
+    def _go_on(
+        self,
+        queue: _Queue[In, Out],
+        rest: Sequence[_Batch[In, Out]],
+    ) -> None:
+        if rest:
+            self._run(queue, rest)
+            return
+        self._running -= 1
+        self._scheduler.release(queue)
+        self._start_due()
+
+
+def _isolated(batch: _Batch[In, Out], error: Exception) -> list[_Batch[In, Out]]:
+    """Fail a request that failed alone; cut a batch that failed together into halves."""
+    if len(batch) > 1:
+        logger.warning("batch failed, running its halves", extra={"requests": len(batch)})
+        middle = len(batch) // 2
+        halves = (batch[:middle], batch[middle:])
+        wanted = [[pending for pending in half if not pending.reply.done()] for half in halves]
+        return [half for half in wanted if half]
+    logger.error("inference failed", exc_info=error)
+    (pending,) = batch
+    if not pending.reply.done():
+        pending.reply.set_exception(InferenceError("the model failed on this input"))
+    return []
 
 
 def _timed(
-    infer: Callable[[Sequence[In]], Sequence[Out]], items: Sequence[In]
-) -> tuple[Sequence[Out], float]:
-    """Run *infer* and measure it, in the thread that runs it."""
+    infer: Callable[[Sequence[In]], Sequence[Out]],
+    items: Sequence[In],
+    loop: asyncio.AbstractEventLoop,
+    ran: Callable[[float, Sequence[Out] | Exception], None],
+) -> None:
+    """Run *infer* and measure it, in the thread that runs it; then tell *loop*."""
     started = time.perf_counter()
-    results = infer(items)
-    seconds = time.perf_counter() - started
-    if len(results) != len(items):
-        raise RuntimeError(f"{len(items)} items gave {len(results)} results")
-    return results, seconds
+    results: Sequence[Out] | Exception
+    try:
+        results = infer(items)
+        if len(results) != len(items):
+            raise RuntimeError(f"{len(items)} items gave {len(results)} results")
+    except Exception as error:
+        results = error
+    loop.call_soon_threadsafe(ran, time.perf_counter() - started, results)

@@ -12,6 +12,7 @@ import logging
 import math
 import random
 import re
+import time
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
@@ -88,7 +89,7 @@ def find_model(registry: ModelRegistry, name: str, version: str = "") -> ServedM
 def request_id(given: str) -> str:
     """The client's identifier if it is a sane one, else a new one."""
     # Not uuid4: its system call takes 7 us of a request's 60.
-    return given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    return given if given and _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
 class Calls:
@@ -128,26 +129,23 @@ class Call:
 
     Attributes:
         model: Label of the model it asks for; empty before that is known.
+        identifier: From `request_id`.
     """
 
-    __slots__ = ("_calls", "_clock", "_deadline", "_identifier", "_method", "_started", "model")
+    __slots__ = ("_calls", "_deadline", "_method", "_started", "identifier", "model")
 
     def __init__(self, calls: Calls, method: str, identifier: str, deadline: float) -> None:
         self.model = ""
         self._calls = calls
         self._method = method
-        self._identifier = identifier
+        self.identifier = identifier
         self._deadline = deadline
-        self._clock = asyncio.get_running_loop().time
-        self._started = self._clock()
+        self._started = time.monotonic()
 
     def __enter__(self) -> None:
         _current_call.set(self)
-        logs.request_id.set(self._identifier)
-        try:
-            self._calls.lifecycle.enter(may_refuse=self._method in REFUSABLE_METHODS)
-        except ShuttingDownError as error:
-            raise self._failed(error) from error
+        logs.request_id.set(self.identifier)
+        self.begin()
 
     def __exit__(
         self,
@@ -155,16 +153,35 @@ class Call:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if failed := self.end(error):
+            raise failed from error
+
+    def begin(self) -> None:
+        """
+        Count the call as in flight: entering it without a task of its own.
+
+        Raises:
+            CallFailed: If the server takes no more calls.
+        """
+        try:
+            self._calls.lifecycle.enter(may_refuse=self._method in REFUSABLE_METHODS)
+        except ShuttingDownError as error:
+            raise self._failed(error) from error
+
+    def end(self, error: BaseException | None = None) -> CallFailed | None:
+        """Put the call on the books; returns what the client is to be told of *error*."""
         self._calls.lifecycle.leave()
         if error is None:
             self._record("OK")
         elif isinstance(error, asyncio.CancelledError):
             self._record(self._why_cancelled())
         elif isinstance(error, Exception):
-            raise self._failed(error) from error
+            return self._failed(error)
+        return None
 
     def _failed(self, error: Exception) -> CallFailed:
-        failure = failure_of(error)
+        with logs.of_request(self.identifier):
+            failure = failure_of(error)
         if failure.refused:
             self._calls.metrics.rejected.labels(self.model, failure.reason).inc()
         self._record(failure.status, failure.details)
@@ -173,28 +190,32 @@ class Call:
     def _why_cancelled(self) -> str:
         given = self._deadline - self._started
         tolerance = min(_EXPIRY_TOLERANCE_SHARE * given, _EXPIRY_TOLERANCE_S)
-        if self._clock() < self._deadline - tolerance:
+        if time.monotonic() < self._deadline - tolerance:
             return "CANCELLED"
         # gRPC's own clock was faster than the queue's; the client sees no reason.
         self._calls.metrics.rejected.labels(self.model, RequestExpiredError.reason).inc()
         return "DEADLINE_EXCEEDED"
 
     def _record(self, status: str, details: str = "") -> None:
-        calls, seconds = self._calls, self._clock() - self._started
+        calls, seconds = self._calls, time.monotonic() - self._started
         calls.metrics.requests[self.model, self._method, status].inc()
         if self._method in INFERENCE_METHODS:
             calls.metrics.request_duration.labels(self.model).observe(seconds)
         if calls.log_requests or status != "OK":
-            logger.info(
-                "request",
-                extra={
-                    "method": self._method,
-                    "model": self.model,
-                    "code": status,
-                    "seconds": round(seconds, 6),
-                    **({"details": details} if details else {}),
-                },
-            )
+            with logs.of_request(self.identifier):
+                self._log(status, seconds, details)
+
+    def _log(self, status: str, seconds: float, details: str) -> None:
+        logger.info(
+            "request",
+            extra={
+                "method": self._method,
+                "model": self.model,
+                "code": status,
+                "seconds": round(seconds, 6),
+                **({"details": details} if details else {}),
+            },
+        )
 
 
 _current_call: ContextVar[Call] = ContextVar("current_call")

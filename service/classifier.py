@@ -3,69 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
-
-import numpy.typing as npt
+from typing import Self
 
 from artifact.manifest import Manifest
-from service.batcher import Batcher
+from service.batcher import Answer, Batcher, Place
 from service.decoding import Decoder
+from service.inference import Inference, Ran, Tensor, Terms
 from service.metrics import ModelMetrics
-from service.queue import DEFAULT_PRIORITY, BatchPolicy
-from service.runtime import BatchTimes, Outputs, Session
+from service.queue import BatchPolicy, Reply
+from service.runtime import Session
 from service.statistics import Statistics
-
-
-class Terms(NamedTuple):
-    """
-    On what terms a request waits.
-
-    Attributes:
-        deadline: Event-loop time after which the client no longer cares.
-        priority: One of `queue.PRIORITIES`.
-    """
-
-    deadline: float = math.inf
-    priority: int = DEFAULT_PRIORITY
-
-
-class Inference(NamedTuple):
-    """
-    Outputs for one request and where its time went.
-
-    Attributes:
-        outputs: Output name -> array `[N, ...]`.
-        images: N.
-        decode_s: Decoding its images, in seconds; 0 for tensors.
-        queue_s: Waiting for the device, in seconds.
-        inference_s: Running the batch, in seconds.
-        batch_size: Images in that batch, those of other requests included.
-        times: What the run took, in parts.
-        started_at: `time.perf_counter()` when the request was accepted.
-        answered_at: The same, when the outputs were there.
-    """
-
-    outputs: Outputs
-    images: int
-    decode_s: float
-    queue_s: float
-    inference_s: float
-    batch_size: int
-    times: BatchTimes
-    started_at: float
-    answered_at: float
-
-
-class Ran(NamedTuple):
-    """Outputs of one request, and what its whole batch took."""
-
-    outputs: Outputs
-    times: BatchTimes
 
 
 class ServedModel:
@@ -90,7 +41,7 @@ class ServedModel:
         *,
         policy: BatchPolicy,
         max_batch_size: int,
-        batcher: Batcher[npt.NDArray[Any], Ran],
+        batcher: Batcher[Tensor, Ran],
         decoder: Decoder,
         metrics: ModelMetrics,
         run_s: Mapping[int, float],
@@ -156,7 +107,7 @@ class ServedModel:
         """Raise `QueueFullError` if *images* more would be too many."""
         self._queue.check_room(images)
 
-    async def infer(self, batch: npt.NDArray[Any], terms: Terms) -> Inference:
+    async def infer(self, batch: Tensor, terms: Terms) -> Inference:
         """
         Run a tensor, `[N, ...]` in the input's shape and dtype, N at most `max_batch_size`.
 
@@ -165,7 +116,7 @@ class ServedModel:
                 `Batcher.submit`.
         """
 
-        async def prepared() -> npt.NDArray[Any]:
+        async def prepared() -> Tensor:
             return batch
 
         return await self._submit(prepared, len(batch), terms)
@@ -181,7 +132,7 @@ class ServedModel:
         """
         decode_s = 0.0
 
-        async def decoded() -> npt.NDArray[Any]:
+        async def decoded() -> Tensor:
             nonlocal decode_s
             started = time.perf_counter()
             batch = await self._decoder.decode(images, self.manifest)
@@ -191,6 +142,30 @@ class ServedModel:
 
         inference = await self._submit(decoded, len(images), terms)
         return inference._replace(decode_s=decode_s)
+
+    def offer(self, batch: Tensor, reply: Reply[Inference], terms: Terms) -> Offer:
+        """
+        Run a tensor as `infer` does, and do not wait: *reply* gets what `infer` returns or raises.
+
+        Raises:
+            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError: As
+                `Batcher.offer`.
+        """
+        offer = Offer(self, reply, len(batch))
+        try:
+            offer.place = self._batcher.offer(
+                self._queue,
+                batch,
+                offer,
+                size=len(batch),
+                deadline=terms.deadline,
+                priority=terms.priority,
+            )
+        except Exception:
+            self._failed(offer.started_at)
+            raise
+        self.__enter__()
+        return offer
 
     def responded(self, inference: Inference) -> float:
         """Count an answer; returns the time that it took to make it of the outputs, in seconds."""
@@ -208,7 +183,7 @@ class ServedModel:
         return respond_s
 
     async def _submit(
-        self, prepare: Callable[[], Awaitable[npt.NDArray[Any]]], images: int, terms: Terms
+        self, prepare: Callable[[], Awaitable[Tensor]], images: int, terms: Terms
     ) -> Inference:
         started = time.perf_counter()
         try:
@@ -220,8 +195,14 @@ class ServedModel:
                 priority=terms.priority,
             )
         except Exception:
-            self.statistics.fail.add(time.perf_counter() - started)
+            self._failed(started)
             raise
+        return self._ran(answer, images, started)
+
+    def _failed(self, started_at: float) -> None:
+        self.statistics.fail.add(time.perf_counter() - started_at)
+
+    def _ran(self, answer: Answer[Ran], images: int, started_at: float) -> Inference:
         self._metrics.phase["queue"].observe(answer.queue_s)
         self._metrics.phase["inference"].observe(answer.inference_s)
         return Inference(
@@ -232,11 +213,11 @@ class ServedModel:
             inference_s=answer.inference_s,
             batch_size=answer.batch_size,
             times=answer.result.times,
-            started_at=started,
+            started_at=started_at,
             answered_at=time.perf_counter(),
         )
 
-    def _run(self, items: Sequence[npt.NDArray[Any]]) -> Sequence[Ran]:
+    def _run(self, items: Sequence[Tensor]) -> Sequence[Ran]:
         """Run one batch; called in one of the device's threads."""
         results, times = self.session.run_each(items)
         size = sum(len(item) for item in items)
@@ -244,3 +225,43 @@ class ServedModel:
             self._metrics.batch_size.observe(size)
             self.statistics.ran(size, times)
         return [Ran(outputs, times) for outputs in results]
+
+
+class Offer:
+    """
+    A request of a model that no task waits for: its place in the queue, and a use of the model.
+
+    Attributes:
+        place: Set as soon as there is one.
+        started_at: `time.perf_counter()` when it was made.
+    """
+
+    __slots__ = ("_images", "_model", "_reply", "place", "started_at")
+
+    place: Place[Tensor, Ran]
+
+    def __init__(self, model: ServedModel, reply: Reply[Inference], images: int) -> None:
+        self._model = model
+        self._reply = reply
+        self._images = images
+        self.started_at = time.perf_counter()
+
+    def done(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self._reply.done()
+
+    def set_result(self, answer: Answer[Ran]) -> None:
+        """Hand the answer on."""
+        self._reply.set_result(self._model._ran(answer, self._images, self.started_at))
+        self.leave()
+
+    def set_exception(self, error: Exception) -> None:
+        """Hand the error on."""
+        self._model._failed(self.started_at)
+        self._reply.set_exception(error)
+        self.leave()
+
+    def leave(self) -> None:
+        """Give back the place and the model; to be called by a client that waits no more."""
+        self.place.leave()
+        self._model.__exit__(None, None, None)

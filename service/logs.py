@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal
@@ -27,6 +29,16 @@ def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("grpc").setLevel(logging.INFO)  # it tells of each call at level debug
+
+
+@contextmanager
+def of_request(identifier: str) -> Iterator[None]:
+    """Let the lines of the block carry *identifier*, whatever task writes them."""
+    token = request_id.set(identifier)
+    try:
+        yield
+    finally:
+        request_id.reset(token)
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from service.errors import QueueFullError, RequestExpiredError
 from service.latency import LatencyTable
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Result = TypeVar("Result", contravariant=True)
 
 PRIORITIES = (1, 2, 3)
 """First, as usual, last."""
@@ -53,6 +53,19 @@ class BatchPolicy:
     weight: float = 1.0
 
 
+class Reply(Protocol[Result]):
+    """Where the answer to a request goes: a future, or what does as one does."""
+
+    def done(self) -> bool:
+        """Whether nobody waits for an answer any more."""
+
+    def set_result(self, result: Result, /) -> None:
+        """Answer; called once at most, and not after `set_exception`."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Tell why there is no answer; called once at most, and not after `set_result`."""
+
+
 @dataclass(slots=True, eq=False)
 class Pending(Generic[In, Out]):
     """
@@ -60,7 +73,7 @@ class Pending(Generic[In, Out]):
 
     Attributes:
         size: Images in it. They stay together.
-        future: Where the answer goes.
+        reply: Where the answer goes.
         deadline: When the caller stops caring.
         priority: One of `PRIORITIES`: within its model, it goes before those of later ones.
         item: The input of the model, once it is there.
@@ -69,7 +82,7 @@ class Pending(Generic[In, Out]):
     """
 
     size: int
-    future: asyncio.Future[Out]
+    reply: Reply[Out]
     deadline: float = math.inf
     priority: int = DEFAULT_PRIORITY
     item: In | None = None
@@ -162,10 +175,8 @@ class ModelQueue(Generic[In, Out]):
         """Fail *pending* if it still holds a place; one that is being run may finish."""
         if pending in self.admitted:
             self.remove(pending)
-            if not pending.future.done():
-                pending.future.set_exception(
-                    RequestExpiredError("the deadline passed in the queue")
-                )
+            if not pending.reply.done():
+                pending.reply.set_exception(RequestExpiredError("the deadline passed in the queue"))
 
     def charge(self, seconds: float) -> None:
         """Count the *seconds* that a batch ran."""

@@ -43,10 +43,12 @@ class ModelRegistry:
 
     Attributes:
         started: Whether the models that are loaded at the start are.
+        generation: Another number whenever `get` may answer otherwise than before.
     """
 
     def __init__(self) -> None:
         self.started = False
+        self.generation = 0
         self._models: dict[str, dict[int, ServedModel]] = {}
         self._states: dict[tuple[str, int], VersionState] = {}
         self._accepting = True
@@ -91,12 +93,14 @@ class ModelRegistry:
         versions = self._models.setdefault(model.name, {})
         replaced = versions.get(model.version)
         versions[model.version] = model
+        self.generation += 1
         self.mark(model.name, model.version, State.READY)
         return replaced
 
     def remove(self, name: str, version: int) -> ServedModel:
         """Let no further request find this version; those that have it may finish."""
         model = self._models[name].pop(version)
+        self.generation += 1
         if not self._models[name]:
             del self._models[name]
         self.mark(name, version, State.UNLOADING)

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,10 +144,10 @@ def warm_sizes(max_batch_size: int) -> list[int]:
 
 def _cut(outputs: Outputs, lengths: list[int]) -> list[Outputs]:
     """Cut outputs of `sum(lengths)` items into those of each request."""
-    ends = np.cumsum(lengths)[:-1]
-    parts = {name: np.split(values, ends) for name, values in outputs.items()}
+    ends = list(accumulate(lengths))
     return [
-        {name: arrays[place] for name, arrays in parts.items()} for place in range(len(lengths))
+        {name: values[end - length : end] for name, values in outputs.items()}
+        for length, end in zip(lengths, ends, strict=True)
     ]
 
 

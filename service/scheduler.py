@@ -126,8 +126,8 @@ class Scheduler(Generic[In, Out]):
         for queue in self._queues:
             for pending in list(queue.admitted):
                 queue.remove(pending)
-                if not pending.future.done():
-                    pending.future.set_exception(error)
+                if not pending.reply.done():
+                    pending.reply.set_exception(error)
 
     def _check_deadline(
         self, queue: ModelQueue[In, Out], pending: Pending[In, Out], now: float
@@ -170,7 +170,7 @@ def _take(queue: ModelQueue[In, Out], now: float, runs: int) -> list[Pending[In,
     size, tightest = 0, math.inf
     limit = min(queue.policy.max_batch_size, math.ceil(queue.ready_size / runs))
     while pending := queue.first():
-        if pending.future.done():
+        if pending.reply.done():
             queue.remove(pending)
             continue
         if pending.deadline < now + queue.latency.run_s(pending.size) or pending.deadline <= now:

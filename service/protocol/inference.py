@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from service.calls import find_model
-from service.classifier import Inference, ServedModel
+from service.classifier import ServedModel
+from service.inference import Inference
 from service.protocol.outputs import Wanted, add_output, wanted_outputs
 from service.protocol.parameters import refuse_shared_memory, terms
 from service.protocol.tensors import read_input

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.classifier import Terms
 from service.errors import InvalidArgumentError, UnsupportedError
+from service.inference import Terms
 from service.queue import DEFAULT_PRIORITY, PRIORITIES
 
 Parameters = Mapping[str, pb.InferParameter]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -20,6 +21,9 @@ SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
 
 ERROR_DOMAIN = "convoy"
 """Whose reasons these are (`google.rpc.ErrorInfo.domain`)."""
+
+PUSHBACK = "grpc-retry-pushback-ms"
+"""Metadata that says when to try again, in milliseconds."""
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -110,24 +114,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return self._surrounded[path]
 
 
-async def abort(context: Context, failure: Failure, identifier: str) -> NoReturn:
-    """End a call: status, message, and the reason and the time to wait in the metadata."""
+def failure_metadata(failure: Failure, identifier: str) -> Metadata:
+    """What a failed call tells beside status and message: the reason and the time to wait."""
     metadata: list[tuple[str, str | bytes]] = [
         ("x-request-id", identifier),
         ("error-reason", failure.reason),
     ]
     if failure.retry_after_s is not None:
         # What gRPC's own retry policies look at.
-        metadata.append(("grpc-retry-pushback-ms", str(round(failure.retry_after_s * 1000))))
+        metadata.append((PUSHBACK, str(round(failure.retry_after_s * 1000))))
+    metadata.append(("grpc-status-details-bin", _details(failure)))
+    return tuple(metadata)
+
+
+async def abort(context: Context, failure: Failure, identifier: str) -> NoReturn:
+    """End a call that failed."""
     code = grpc.StatusCode[failure.status]
-    metadata.append(("grpc-status-details-bin", _details(code, failure)))
-    await context.abort(code, failure.details, tuple(metadata))
+    await context.abort(code, failure.details, failure_metadata(failure, identifier))
 
 
-def _details(code: grpc.StatusCode, failure: Failure) -> bytes:
+def _details(failure: Failure) -> bytes:
     """The failure as `google.rpc.Status`, as the richer error model of gRPC has it."""
     info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=ERROR_DOMAIN)
-    status = status_pb2.Status(code=code.value[0], message=failure.details, details=[_any(info)])
+    code = grpc.StatusCode[failure.status].value[0]
+    status = status_pb2.Status(code=code, message=failure.details, details=[_any(info)])
     if failure.retry_after_s is not None:
         delay = duration_pb2.Duration()
         delay.FromMicroseconds(round(failure.retry_after_s * 1e6))
@@ -171,4 +181,4 @@ def parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:
 def deadline_of(context: Context) -> float:
     """When the client stops waiting, on the event loop's clock; inf if it never does."""
     remaining = context.time_remaining()
-    return float("inf") if remaining is None else asyncio.get_running_loop().time() + remaining
+    return math.inf if remaining is None else time.monotonic() + remaining

@@ -8,8 +8,9 @@ from google.rpc import code_pb2
 
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from service.calls import failure_of, find_model
-from service.classifier import Inference, ServedModel, Terms
+from service.classifier import ServedModel
 from service.errors import InvalidArgumentError
+from service.inference import Inference, Terms
 from service.metrics import Metrics
 from service.registry import ModelRegistry
 from service.rpc.calls import Context, deadline_of

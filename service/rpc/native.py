@@ -10,27 +10,43 @@ import asyncio
 import logging
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn, Protocol
 
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
-from service.rpc.calls import Metadata, UnaryHandler
+from service.calls import Failure
+from service.protocol.templates import Request
+from service.rpc.calls import (
+    PUSHBACK,
+    Metadata,
+    UnaryHandler,
+    deadline_of,
+    failure_metadata,
+    identifier_of,
+)
+from service.rpc.fast_path import FastPath
 
 logger = logging.getLogger(__name__)
 
 BURST = 256
 """Most calls that cross the GIL at once."""
 
+INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
+
 _TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 _INTERNAL = grpc.StatusCode.INTERNAL.value[0]
 
-# Not to be had here; `RetryInfo` in the status says the same.
-_RESERVED = "grpc-retry-pushback-ms"
-
 _Details = tuple[Metadata, str, float | None]
 _Event = tuple[int, int, int, bytes | None, Any, _Details | None]
+
+
+class _Running(Protocol):
+    """A call that is worked on."""
+
+    def cancel(self) -> object:
+        """Forget it."""
 
 
 class NativeTransport:
@@ -40,6 +56,7 @@ class NativeTransport:
     Args:
         server: Has every service; not started yet, and listening nowhere.
         handlers: Handlers of the calls to answer here, by path.
+        infer: Takes calls of `ModelInfer` before their handler does.
         max_message_bytes: Largest request.
     """
 
@@ -47,6 +64,7 @@ class NativeTransport:
         self,
         server: grpc.aio.Server,
         handlers: Mapping[str, UnaryHandler],
+        infer: FastPath,
         *,
         max_message_bytes: int,
     ) -> None:
@@ -56,7 +74,11 @@ class NativeTransport:
         self._max_message_bytes = max_message_bytes
         self._front: NativeGrpcFront | None = None
         self._taken = threading.Semaphore(0)
-        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._infer = infer
+        self._infer_handler = handlers.get(INFER_PATH)
+        self._calls: dict[int, _Running] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def listen(self, target: str) -> int:
         """
@@ -89,10 +111,12 @@ class NativeTransport:
     async def stop(self, grace_s: float) -> None:
         """Let calls go on for *grace_s* seconds at most, then close."""
         await self._server.stop(grace_s)
-        if self._calls:
-            await asyncio.wait(self._calls.values(), timeout=grace_s)
-        for call in self._calls.values():
-            call.cancel()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            for call in list(self._calls.values()):
+                call.cancel()
         if self._front is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._front.close)
 
@@ -117,10 +141,28 @@ class NativeTransport:
                 continue
             assert message is not None
             assert details is not None
-            answering = self._answer(
-                front, call_id, self._handlers[method], message, _Context(*details)
-            )
+            handler, context = self._handlers[method], _Context(*details)
+            if handler is self._infer_handler and (request := self._infer.read(message)):
+                self._begin(front, call_id, request, context)
+                continue
+            answering = self._answer(front, call_id, handler, message, context)
             self._calls[call_id] = loop.create_task(answering)
+        if self._calls:
+            self._idle.clear()
+
+    def _begin(
+        self, front: NativeGrpcFront, call_id: int, request: Request, context: _Context
+    ) -> None:
+        """Answer a call on the fast path."""
+        identifier = identifier_of(context)
+        client = _Client(front, call_id, identifier, self._ended)
+        if call := self._infer.begin(request, identifier, deadline_of(context), client):
+            self._calls[call_id] = call
+
+    def _ended(self, call_id: int) -> None:
+        self._calls.pop(call_id, None)  # it may have failed before it was there
+        if not self._calls:
+            self._idle.set()
 
     async def _answer(
         self,
@@ -138,13 +180,48 @@ class NativeTransport:
             response = await handler.answer(message, context)
             payload = handler.serialize(response)
             front.respond(call_id, payload, trailing_metadata=context.trailing)
+            if handler is self._infer_handler:
+                self._infer.learn(message, response)
         except _Aborted as aborted:
             front.fail(call_id, aborted.code, aborted.details, aborted.trailing)
         except Exception:
             logger.exception("internal error")
             front.fail(call_id, _INTERNAL, "internal error")
         finally:
-            del self._calls[call_id]
+            self._ended(call_id)
+
+
+class _Client:
+    """Who waits for a call on the fast path."""
+
+    __slots__ = ("_call_id", "_ended", "_front", "_identifier")
+
+    def __init__(
+        self, front: NativeGrpcFront, call_id: int, identifier: str, ended: Callable[[int], None]
+    ) -> None:
+        self._front = front
+        self._call_id = call_id
+        self._identifier = identifier
+        self._ended = ended
+
+    def answer(self, response: bytes) -> None:
+        metadata = (("x-request-id", self._identifier),)
+        self._front.respond(self._call_id, response, trailing_metadata=metadata)
+        self._ended(self._call_id)
+
+    def fail(self, failure: Failure) -> None:
+        code: int = grpc.StatusCode[failure.status].value[0]
+        metadata = _sendable(failure_metadata(failure, self._identifier))
+        self._front.fail(self._call_id, code, failure.details, metadata)
+        self._ended(self._call_id)
+
+    def leave(self) -> None:
+        self._ended(self._call_id)
+
+
+def _sendable(metadata: Metadata) -> Metadata:
+    """All but what is not to be had here; `RetryInfo` in the status says the same."""
+    return [pair for pair in metadata if pair[0] != PUSHBACK]
 
 
 class _Context:
@@ -167,7 +244,7 @@ class _Context:
     async def abort(
         self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata
     ) -> NoReturn:
-        raise _Aborted(code, details, [pair for pair in trailing_metadata if pair[0] != _RESERVED])
+        raise _Aborted(code, details, _sendable(trailing_metadata))
 
 
 class _Aborted(Exception):  # noqa: N818 - not an error: how a call ends

@@ -18,6 +18,7 @@ from service.protocol.server import InferenceProtocol
 from service.registry import ModelRegistry
 from service.rpc.calls import CallInterceptor
 from service.rpc.classifier import ClassifierServicer
+from service.rpc.fast_path import FastPath
 from service.rpc.inference import InferenceServicer
 from service.rpc.streams import StreamInterceptor
 from service.rpc.transport import UnaryMethods, make_transport
@@ -85,7 +86,11 @@ class RpcServer:
             (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
         self._transport = make_transport(
-            transport, server, methods, max_message_bytes=max_message_bytes
+            transport,
+            server,
+            methods,
+            FastPath(registry, calls),
+            max_message_bytes=max_message_bytes,
         )
 
     async def start(self, address: str, port: int) -> int:

@@ -10,6 +10,7 @@ import grpc
 from service.calls import Calls
 from service.errors import StartError
 from service.rpc.calls import UnaryHandler, unary_handler
+from service.rpc.fast_path import FastPath
 
 
 class Transport(Protocol):
@@ -75,13 +76,19 @@ class UnaryMethods:
 
 
 def make_transport(
-    name: str, server: grpc.aio.Server, methods: UnaryMethods, *, max_message_bytes: int
+    name: str,
+    server: grpc.aio.Server,
+    methods: UnaryMethods,
+    infer: FastPath,
+    *,
+    max_message_bytes: int,
 ) -> Transport:
     """
     Make the transport of that name, `grpcio` or `native`, for *server*.
 
     Args:
         methods: The unary methods of the server.
+        infer: The fast path of one of them.
         max_message_bytes: Largest request; *server* has the same limit.
 
     Raises:
@@ -95,4 +102,4 @@ def make_transport(
         raise StartError(
             "the native transport is not installed: add the extra fast, or take grpcio"
         ) from error
-    return NativeTransport(server, methods.handlers, max_message_bytes=max_message_bytes)
+    return NativeTransport(server, methods.handlers, infer, max_message_bytes=max_message_bytes)

@@ -17,7 +17,9 @@ from service.http.answers import error_response
 from service.http.server import HttpServer
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.registry import ModelRegistry
 from service.rpc.calls import CallInterceptor
+from service.rpc.fast_path import FastPath
 from service.rpc.transport import UnaryMethods, make_transport
 from tests.http import get
 
@@ -48,7 +50,9 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
     )
     for taker in (server, methods):
         taker.add_registered_method_handlers("convoy.v1.ClassifierService", {"Classify": handler})
-    serving = make_transport(transport, server, methods, max_message_bytes=1000)
+    serving = make_transport(
+        transport, server, methods, FastPath(ModelRegistry(), calls), max_message_bytes=1000
+    )
     port = serving.listen("127.0.0.1:0")
     await serving.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

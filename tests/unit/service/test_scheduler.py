@@ -34,6 +34,12 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
+def future(pending: Pending[int, Any]) -> asyncio.Future[Any]:
+    """Where the answer goes."""
+    assert isinstance(pending.reply, asyncio.Future)
+    return pending.reply
+
+
 class Requests:
     """Makes requests whose item is their number."""
 
@@ -167,9 +173,9 @@ def test_gone_and_expired_take_no_place(scheduler: Scheduler[int, Any], requests
     expired = requests.add(queue, 1, deadline=5.0)
     for item in range(2, 6):
         requests.add(queue, item)
-    gone.future.cancel()
+    future(gone).cancel()
     assert run(scheduler, 5.0) == [2, 3, 4, 5]
-    assert isinstance(expired.future.exception(), RequestExpiredError)
+    assert isinstance(future(expired).exception(), RequestExpiredError)
     assert scheduler.pop_batch(5.0) is None
     assert scheduler.empty
 
@@ -182,7 +188,7 @@ def test_only_expired(scheduler: Scheduler[int, Any], requests: Requests) -> Non
     expired = requests.add(first, 0, deadline=1.0)
     requests.add(second, 1)
     assert run(scheduler, 2.0) == [1]
-    assert isinstance(expired.future.exception(), RequestExpiredError)
+    assert isinstance(future(expired).exception(), RequestExpiredError)
 
 
 def test_requests_of_many_images_stay_whole(
@@ -374,7 +380,7 @@ def test_too_late_for_a_run(scheduler: Scheduler[int, Any], requests: Requests) 
     queue.learn(0.3, 1)
     queue.learn(0.4, 2)
     assert run(scheduler, 0.1) == [1]
-    assert isinstance(late.future.exception(), RequestExpiredError)
+    assert isinstance(future(late).exception(), RequestExpiredError)
 
 
 def test_hopeless_request_is_refused(scheduler: Scheduler[int, Any], requests: Requests) -> None:
@@ -450,8 +456,8 @@ def test_fail_all(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     """
     queue = scheduler.open(EAGER)
     gone = requests.add(queue, 0)
-    gone.future.cancel()
+    future(gone).cancel()
     left = [requests.add(queue, 1), requests.admit(queue)]
     scheduler.fail_all(ShuttingDownError("bye"))
-    assert all(isinstance(p.future.exception(), ShuttingDownError) for p in left)
+    assert all(isinstance(future(p).exception(), ShuttingDownError) for p in left)
     assert scheduler.empty

@@ -1,0 +1,125 @@
+"""The fast path of `ModelInfer`: without a task, a parser or a context for each request.
+
+Takes the requests that have a template, from their bytes to the queue and from the batch to the
+bytes of the answer, all on the event loop. It counts, logs and fails as the usual way does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.calls import Call, CallFailed, Calls, Failure
+from service.classifier import Offer
+from service.inference import Inference, Terms
+from service.protocol.templates import Request, Templates
+from service.registry import ModelRegistry
+
+METHOD = "ModelInfer"
+
+
+class Client(Protocol):
+    """Who waits for the answer to one call."""
+
+    def answer(self, response: bytes) -> None:
+        """Take the answer."""
+
+    def fail(self, failure: Failure) -> None:
+        """Learn why there is none."""
+
+    def leave(self) -> None:
+        """Wait no more: the call was cancelled."""
+
+
+class FastPath:
+    """Begins the calls whose requests have a template."""
+
+    def __init__(self, registry: ModelRegistry, calls: Calls) -> None:
+        self._calls = calls
+        self._templates = Templates(registry)
+
+    def read(self, message: bytes) -> Request | None:
+        """Read a request; None if it is to go the usual way."""
+        return self._templates.read(message)
+
+    def learn(self, message: bytes, response: pb.ModelInferResponse) -> None:
+        """See what was answered in the usual way."""
+        self._templates.learn(message, response)
+
+    def begin(
+        self, request: Request, identifier: str, deadline: float, client: Client
+    ) -> FastCall | None:
+        """
+        Begin a call; *client* learns how it ends.
+
+        Args:
+            identifier: From `request_id`.
+            deadline: When the client stops waiting, on the event loop's clock.
+
+        Returns:
+            The call; None if it has failed already.
+        """
+        call = self._calls.answering(METHOD, identifier, deadline)
+        call.model = request.model.name
+        try:
+            call.begin()
+        except CallFailed as failed:
+            client.fail(failed.failure)
+            return None
+        fast = FastCall(call, request, client)
+        try:
+            fast.offer = request.model.offer(request.batch, fast, Terms(deadline))
+        except Exception as error:
+            fast.set_exception(error)
+            return None
+        return fast
+
+
+class FastCall:
+    """
+    One call; to the queue, the place where its inference goes.
+
+    Attributes:
+        offer: Its request, set as soon as the queue has it.
+    """
+
+    __slots__ = ("_call", "_client", "_done", "_request", "offer")
+
+    offer: Offer
+
+    def __init__(self, call: Call, request: Request, client: Client) -> None:
+        self._call = call
+        self._request = request
+        self._client = client
+        self._done = False
+
+    def done(self) -> bool:
+        """Whether the client waits no more."""
+        return self._done
+
+    def set_result(self, inference: Inference) -> None:
+        """Answer the call."""
+        try:
+            response = self._request.response(inference.outputs)
+        except Exception as error:
+            self.set_exception(error)
+            return
+        self._done = True
+        self._request.model.responded(inference)
+        self._call.end()
+        self._client.answer(response)
+
+    def set_exception(self, error: Exception) -> None:
+        """Fail the call."""
+        self._done = True
+        if failed := self._call.end(error):
+            self._client.fail(failed.failure)
+
+    def cancel(self) -> None:
+        """Forget the call: its client has gone."""
+        if not self._done:
+            self._done = True
+            self.offer.leave()
+            self._call.end(asyncio.CancelledError())
+            self._client.leave()

@@ -1,0 +1,153 @@
+"""A request that is like an earlier one is answered, refused and counted as the first one is."""
+
+import asyncio
+
+import grpc
+import numpy as np
+import pytest
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.lifecycle import Phase
+from tests import tiny
+from tests.contract.conftest import Running, Serve
+from tests.contract.test_inference import infer_request, logits
+
+
+async def repeat(
+    running: Running, first: int = 4, timeout_s: float | None = None
+) -> pb.ModelInferResponse:
+    """Ask what was asked before, with other pixels."""
+    return await running.inference.ModelInfer(infer_request(first), timeout=timeout_s)
+
+
+@pytest.fixture
+async def asked(running: Running) -> Running:
+    """A server that was asked once."""
+    await running.inference.ModelInfer(infer_request(3))
+    return running
+
+
+def requests(running: Running, code: str) -> float:
+    """Calls that ended so."""
+    labels = {"model": "tiny", "method": "ModelInfer", "code": code}
+    return running.sample("convoy_requests_total", **labels) or 0
+
+
+async def refused(running: Running) -> tuple[grpc.StatusCode, str]:
+    """Code and reason of a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await repeat(running)
+    trailing = dict(failed.value.trailing_metadata() or ())
+    assert trailing["x-request-id"]
+    assert trailing["grpc-status-details-bin"]
+    return failed.value.code(), str(trailing["error-reason"])
+
+
+async def test_answers(asked: Running) -> None:
+    """
+    Many at once: each gets its own answer and its own identifier, and all are counted.
+    """
+    firsts = [first % tiny.CLASSES for first in range(100)]
+    calls = [
+        asked.inference.ModelInfer(infer_request(first, id=f"r-{number}"))
+        for number, first in enumerate(firsts)
+    ]
+    answers = await asyncio.gather(*calls)
+    assert [answer.id for answer in answers] == [f"r-{number}" for number in range(100)]
+    assert [int(logits(answer).argmax()) for answer in answers] == firsts
+    assert requests(asked, "OK") == 101
+    statistics = await asked.inference.ModelStatistics(pb.ModelStatisticsRequest(name="tiny"))
+    (stats,) = statistics.model_stats
+    assert (stats.inference_count, stats.inference_stats.success.count) == (101, 101)
+    for phase in ("queue", "inference", "respond"):
+        labels = {"model": "tiny", "phase": phase}
+        assert asked.sample("convoy_phase_duration_seconds_count", **labels) == 101
+    assert asked.server._lifecycle.in_flight == 0
+
+
+async def test_metadata(asked: Running) -> None:
+    """
+    The client's identifier comes back.
+    """
+    call = asked.inference.ModelInfer(infer_request(3), metadata=(("x-request-id", "mine"),))
+    await call
+    assert dict(await call.trailing_metadata())["x-request-id"] == "mine"
+
+
+async def test_poisoned(asked: Running) -> None:
+    """
+    A request that the model fails on fails alone.
+    """
+    calls = [repeat(asked, first) for first in (1, tiny.POISON, 2)]
+    one, poisoned, two = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(poisoned, grpc.aio.AioRpcError)
+    assert poisoned.code() is grpc.StatusCode.INTERNAL
+    assert isinstance(one, pb.ModelInferResponse)
+    assert isinstance(two, pb.ModelInferResponse)
+    assert np.argmax(logits(one)) == 1
+    assert np.argmax(logits(two)) == 2
+    assert requests(asked, "INTERNAL") == 1
+
+
+async def test_queue_full(serve: Serve) -> None:
+    """
+    A full queue refuses, with the reason, and is counted.
+    """
+    async with serve(max_queue_size=2, max_batch_size=1, max_images_per_call=1) as running:
+        await running.inference.ModelInfer(infer_request(3))
+        with running.device_held():
+            waiting = [asyncio.ensure_future(repeat(running)) for _ in range(3)]
+            await running.until_waiting(2)
+            assert await refused(running) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
+        await asyncio.gather(*waiting)
+    assert running.sample("convoy_rejected_total", model="tiny", reason="QUEUE_FULL") == 1
+
+
+async def test_expired_and_cancelled(serve: Serve) -> None:
+    """
+    A client that leaves, or whose time is up, gives its place back at once.
+    """
+    async with serve(max_batch_size=1) as running:
+        await running.inference.ModelInfer(infer_request(3))
+        with running.device_held():
+            first = asyncio.ensure_future(repeat(running))
+            await running.until_running(1)
+            leaving = asyncio.ensure_future(repeat(running))
+            await running.until_waiting(1)
+            leaving.cancel()
+            await running.until_waiting(0)
+            with pytest.raises(grpc.aio.AioRpcError) as expired:
+                await repeat(running, timeout_s=0.05)
+            assert expired.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            await running.until_waiting(0)
+        assert logits(await first).argmax() == 4
+        await running.until(lambda: running.server._lifecycle.in_flight == 0)
+        assert not getattr(running.server._rpc._transport, "_calls", None)
+    assert requests(running, "CANCELLED") == 1
+    assert requests(running, "DEADLINE_EXCEEDED") == 1
+
+
+async def test_refusing(asked: Running) -> None:
+    """
+    A server that shuts down refuses.
+    """
+    asked.server._lifecycle.phase = Phase.REFUSING
+    assert await refused(asked) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+
+
+async def test_unloading_waits(serve: Serve) -> None:
+    """
+    A model is not closed before what it was asked is answered; then nobody finds it.
+    """
+    async with serve(model_control_mode="explicit", load_model=["tiny"]) as running:
+        await running.inference.ModelInfer(infer_request(3))
+        with running.device_held():
+            waiting = asyncio.ensure_future(repeat(running))
+            await running.until_running(1)
+            request = pb.RepositoryModelUnloadRequest(model_name="tiny")
+            unloading = asyncio.ensure_future(running.inference.RepositoryModelUnload(request))
+            await running.until(lambda: not running.server._registry.models())
+            assert not unloading.done()
+        assert logits(await waiting).argmax() == 4
+        await unloading
+        assert (await refused(running))[0] is grpc.StatusCode.NOT_FOUND

@@ -1,0 +1,133 @@
+"""Requests that are read without a parser mean what the parser would read."""
+
+import random
+
+import numpy as np
+import pytest
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from service.protocol.templates import MAX_HEAD_BYTES, MAX_TEMPLATES, Templates
+from tests import tiny
+from tests.contract.conftest import Running
+from tests.contract.test_inference import infer_request
+
+
+async def learned(running: Running, request: pb.ModelInferRequest) -> Templates:
+    """Templates after one answer in the usual way."""
+    templates = Templates(running.server._registry)
+    response = await running.inference.ModelInfer(request)
+    templates.learn(request.SerializeToString(), response)
+    return templates
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"id": "r-1"},
+        {"id": "r" * 100},
+        {"model_version": "1"},
+        {"model_version": "1", "id": "r-1"},
+    ],
+)
+async def test_same_meaning(running: Running, changes: dict[str, str]) -> None:
+    """
+    Other pixels and another identifier are read as the parser reads them; the answer is the same,
+    byte for byte in its fields, as that of the usual way.
+    """
+    templates = await learned(running, infer_request(3, 6, **changes))
+    for identifier in ("", "x", "another-one"):
+        request = infer_request(7, 200, **(changes | {"id": identifier}))
+        read = templates.read(request.SerializeToString())
+        assert read
+        assert read.batch.tobytes() == request.raw_input_contents[0]
+        assert list(read.batch.shape) == list(request.inputs[0].shape)
+        outputs = running.server._registry.get("tiny").session.run(read.batch.clip(max=3))
+        answer = pb.ModelInferResponse.FromString(read.response(outputs))
+        usual = await running.inference.ModelInfer(
+            infer_request(3, 3, **(changes | {"id": identifier}))
+        )
+        assert answer.id == identifier
+        del usual.raw_output_contents[:]
+        values = [np.frombuffer(raw, np.float32) for raw in answer.raw_output_contents]
+        del answer.raw_output_contents[:]
+        assert answer == usual
+        assert [value.tolist() for value in values] == [
+            outputs[output.name].ravel().tolist() for output in usual.outputs
+        ]
+
+
+async def test_what_has_no_template(running: Running) -> None:
+    """
+    Parameters, encoded images and typed elements, of which more than the shape must be read.
+    """
+    prioritised, classes, typed = infer_request(3), infer_request(3), infer_request(3)
+    prioritised.parameters["priority"].int64_param = 1
+    classes.outputs.add(name="logits").parameters["classification"].int64_param = 2
+    del typed.raw_input_contents[:]
+    typed.inputs[0].contents.uint_contents.extend([3, *[0] * 15])
+    long_names = infer_request(3)
+    long_names.MergeFromString(b"\x92\x7d\xff\xff\x03" + b"x" * 0xFFFF)  # a field that is unknown
+    for request in (prioritised, classes, typed, long_names):
+        templates = await learned(running, request)
+        assert templates.read(request.SerializeToString()) is None
+    assert len(long_names.SerializeToString()) > MAX_HEAD_BYTES
+
+
+async def test_a_model_that_was_replaced(running: Running) -> None:
+    """
+    Nothing outlives a change of what is served.
+    """
+    message = infer_request(3).SerializeToString()
+    templates = await learned(running, infer_request(3))
+    assert templates.read(message)
+    registry = running.server._registry
+    registry.put(registry.get("tiny"))
+    assert templates.read(message) is None
+
+
+async def test_bounded(running: Running) -> None:
+    """
+    However many heads strangers think of, few are kept.
+    """
+    templates = Templates(running.server._registry)
+    response = await running.inference.ModelInfer(infer_request(3))
+    for number in range(3 * MAX_TEMPLATES):
+        message = infer_request(3, model_version=str(number)).SerializeToString()
+        templates.learn(message, response)
+        assert templates.read(message)
+        assert len(templates._templates) <= MAX_TEMPLATES
+
+
+async def test_mutated(running: Running) -> None:
+    """
+    Whatever is read of mutated bytes, the parser reads of them, too.
+    """
+    source = random.Random(0)
+    message = infer_request(3, 6, id="r-1", model_version="1").SerializeToString()
+    templates = await learned(running, pb.ModelInferRequest.FromString(message))
+    read = 0
+    for _ in range(20_000):
+        mutated = bytearray(message)
+        for _ in range(source.randint(1, 3)):
+            at = source.randrange(len(mutated))
+            change = source.choice(["set", "insert", "remove"])
+            if change == "remove":
+                del mutated[at]
+            else:
+                mutated[at : at + (change == "set")] = bytes([source.randrange(256)])
+        request = templates.read(bytes(mutated))
+        if request is None:
+            continue
+        read += 1
+        parsed = pb.ModelInferRequest.FromString(bytes(mutated))
+        assert request.batch.tobytes() == parsed.raw_input_contents[0]
+        assert (parsed.model_name, parsed.model_version) == ("tiny", "1")
+        answer = pb.ModelInferResponse.FromString(request.response(_outputs(len(request.batch))))
+        assert answer.id == parsed.id
+    assert read > 1000
+
+
+def _outputs(images: int) -> dict[str, np.ndarray]:
+    values = np.zeros((images, tiny.CLASSES), np.float32)
+    return {"logits": values, "probabilities": values}
