@@ -14,7 +14,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup demo test test-slow conformance check fmt proto serve bench zoo clean
+.PHONY: help setup demo test test-slow conformance check fmt proto serve bench zoo lock clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -81,6 +81,15 @@ bench: setup  ## Measure start, memory and idle CPU of a server
 
 zoo: setup  ## Train the brief's networks small, serve and measure them; ALL=1: every network, SEED=n
 	$(BIN)/python -m bench.zoo $(if $(ALL),--all) $(if $(SEED),--seed $(SEED))
+
+LOCK := build/lock
+lock:  ## Pin the server image's packages anew, with hashes
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/pip install --quiet --disable-pip-version-check pip-tools
+	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK)/bin/pip-compile --quiet --generate-hashes \
+	    --strip-extras --no-emit-index-url --no-emit-find-links --unsafe-package convoy \
+	    --extra cpu --extra fast --constraint constraints.txt \
+	    --output-file deploy/requirements-server.txt pyproject.toml
 
 clean:  ## Remove everything that was made, .venv included
 	rm -rf $(VENV) $(CONFORMANCE_VENV) build *.egg-info

@@ -1,0 +1,73 @@
+# Images of convoy. `server` (the default target) serves on a CPU, `server-gpu` on an NVIDIA GPU,
+# `export` trains networks and writes artifacts.
+#
+#   docker build --tag convoy .
+#   docker run --read-only --tmpfs /tmp --publish 8001:8001 --publish 8000:8000 \
+#       --volume "$PWD/model_repository:/models:ro" convoy
+
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS base
+# Nobody in particular: the same number everywhere, so that volumes can be given to it.
+RUN useradd --uid 10001 --user-group --home-dir /var/lib/convoy --create-home convoy \
+    && mkdir --parents /models /var/cache/convoy \
+    && chown convoy:convoy /var/cache/convoy
+ENV PATH=/opt/convoy/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+
+FROM base AS build
+RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/convoy
+# pip compiles what it installs: without .pyc files a server would take seconds to start.
+ENV PIP="/opt/pip/bin/pip --python /opt/convoy/bin/python --disable-pip-version-check --no-cache-dir"
+WORKDIR /src
+
+FROM build AS build-server
+COPY deploy/requirements-server.txt deploy/
+RUN $PIP install --require-hashes --requirement deploy/requirements-server.txt
+COPY . .
+RUN $PIP install --no-deps .
+
+FROM build AS build-server-gpu
+COPY . .
+# CUDA and cuDNN come as wheels: no base image of NVIDIA's is needed, its driver is on the host.
+RUN $PIP install --constraint constraints.txt '.[gpu,fast]'
+
+FROM build AS build-export
+COPY . .
+RUN $PIP install --constraint constraints.txt '.[cpu,export,timm]'
+
+FROM base AS export
+COPY --from=build-export /opt/convoy /opt/convoy
+RUN chown convoy:convoy /models
+USER 10001:10001
+WORKDIR /var/lib/convoy
+VOLUME /models
+ENTRYPOINT ["convoy", "export"]
+CMD ["--help"]
+
+FROM base AS serving
+# Huge pages for what ONNX Runtime allocates: the first touch of each small one would hold up all
+# threads of Python (docs/benchmarks.md).
+ENV CONVOY_MODEL_REPOSITORY=/models \
+    CONVOY_GRAPH_CACHE=/var/cache/convoy/graphs \
+    CONVOY_REPOSITORY_CACHE=/var/cache/convoy/artifacts \
+    CONVOY_LOG_FORMAT=json \
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1
+USER 10001:10001
+WORKDIR /var/lib/convoy
+VOLUME /var/cache/convoy
+EXPOSE 8000 8001
+# In the form of an argument list, so that signals reach the server itself.
+ENTRYPOINT ["convoy"]
+CMD ["serve"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
+    CMD python -m service.probe "${CONVOY_HTTP_PORT:-8000}"
+
+FROM serving AS server-gpu
+ENV CONVOY_DEVICE=cuda
+COPY --from=build-server-gpu /opt/convoy /opt/convoy
+
+FROM serving AS server
+ENV CONVOY_DEVICE=cpu
+COPY --from=build-server /opt/convoy /opt/convoy
