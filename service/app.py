@@ -21,6 +21,7 @@ from service.control import ModelControl
 from service.decoding import Decoder
 from service.device import Device
 from service.errors import StartError
+from service.gpu import gpus, open_nvml
 from service.graph_cache import GraphCache
 from service.http.app import create_app
 from service.http.rest import Rest
@@ -76,7 +77,9 @@ class Server:
         self._device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
         self._batcher: Batcher[Tensor, Ran] = Batcher(self._device_threads, cpus)
         self._registry = ModelRegistry()
-        self._metrics.watch(self._registry.facts)
+        self._metrics.watch(self._registry.facts, self._registry.not_ready)
+        if settings.device != "cpu" and (nvml := open_nvml()):
+            self._metrics.watch_gpus(lambda: gpus(nvml))
         self._control = self._make_control()
         protocol = InferenceProtocol(self._registry, self._control, self._lifecycle)
         calls = Calls(self._lifecycle, self._metrics, log_requests=settings.log_requests)

@@ -116,7 +116,7 @@ class ModelControl:
                 await self._versions.align(name, self._usual(name), again=False)
             except ModelNotFoundError:  # none of its versions is to serve by its policy
                 await self._versions.unload(name)
-        for name in {model.name for model in self._registry.models()} - set(found):
+        for name in {state.name for state in self._registry.states()} - set(found):
             await self._versions.drop(name)
 
     async def poll(self, interval_s: float) -> None:

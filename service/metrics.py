@@ -6,6 +6,7 @@ lists, never from a request: whatever a stranger sends, the number of series sta
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from artifact.manifest import Manifest
+from service.gpu import GpuFacts
 from service.histogram import Histogram
 from service.resources import memory_bytes
 
@@ -118,9 +120,23 @@ class Metrics:
         registry.register(_Memory())
         ProcessCollector(registry=registry)
 
-    def watch(self, models: Callable[[], Iterable[ModelFacts]]) -> None:
-        """Publish what *models* tells whenever metrics are asked for."""
-        self.registry.register(_Models(models))
+    def watch(
+        self,
+        models: Callable[[], Iterable[ModelFacts]],
+        not_ready: Callable[[], Iterable[tuple[str, int]]],
+    ) -> None:
+        """
+        Publish what is told of the models whenever metrics are asked for.
+
+        Args:
+            models: Those that are loaded.
+            not_ready: Name and version of those that should be and are not.
+        """
+        self.registry.register(_Models(models, not_ready))
+
+    def watch_gpus(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
+        """Publish what *gpus* tells whenever metrics are asked for."""
+        self.registry.register(_Gpus(gpus))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +150,7 @@ class ModelFacts:
         fallback: Whether it runs on another device than was preferred.
         load_s: Time that loading took, in seconds.
         queue_depth: Images admitted and not yet running.
+        queue_limit: Most that may be.
     """
 
     manifest: Manifest
@@ -143,6 +160,7 @@ class ModelFacts:
     fallback: bool
     load_s: float
     queue_depth: int
+    queue_limit: int
 
 
 class _Models(Collector):
@@ -150,11 +168,16 @@ class _Models(Collector):
     The gauges of the models, made anew at each scrape: a version that is gone leaves no series.
 
     Where a name has several versions, what has no label for the version is the newest one's;
-    the depth of the queue is their sum.
+    depth and limit of the queue are their sums.
     """
 
-    def __init__(self, models: Callable[[], Iterable[ModelFacts]]) -> None:
+    def __init__(
+        self,
+        models: Callable[[], Iterable[ModelFacts]],
+        not_ready: Callable[[], Iterable[tuple[str, int]]],
+    ) -> None:
         self._models = models
+        self._not_ready = not_ready
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing to say before there are models."""
@@ -164,17 +187,25 @@ class _Models(Collector):
         """Read the models."""
         models = sorted(self._models(), key=lambda facts: facts.manifest.version)
         newest = {facts.manifest.name: facts for facts in models}
+        yield self._ready(models)
         yield from _per_version(models)
         yield from _per_name(newest)
-        depth = _family("convoy_queue_depth", "Images admitted and not yet running.", "model")
-        for name in newest:
-            waiting = (f.queue_depth for f in models if f.manifest.name == name)
-            depth.add_metric([name], sum(waiting))
-        yield depth
+        yield from _queues(models)
+
+    def _ready(self, models: Iterable[ModelFacts]) -> GaugeMetricFamily:
+        ready = _family(
+            "convoy_model_ready",
+            "1 if the version answers, 0 if it should and does not.",
+            *("model", "version"),
+        )
+        for facts in models:
+            ready.add_metric([facts.manifest.name, str(facts.manifest.version)], facts.ready)
+        for name, version in self._not_ready():
+            ready.add_metric([name, str(version)], 0)
+        return ready
 
 
 def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
-    ready = _family("convoy_model_ready", "1 if the version answers.", "model", "version")
     info = _family(
         "convoy_model_info",
         "Always 1; the labels say what is served.",
@@ -189,13 +220,12 @@ def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
         manifest = facts.manifest
         labels = [manifest.name, str(manifest.version)]
         made = [manifest.architecture, manifest.precision, facts.provider, manifest.model_sha256]
-        ready.add_metric(labels, facts.ready)
         info.add_metric([*labels, *made], 1)
         if manifest.memory:
             memory.add_metric([*labels, "weights"], manifest.memory.weights_bytes)
             peak = manifest.memory.arena_peak_bytes
             memory.add_metric([*labels, "arena_peak_at_load"], peak)
-    yield from (ready, info, memory)
+    yield from (info, memory)
 
 
 def _per_name(newest: Mapping[str, ModelFacts]) -> Iterator[GaugeMetricFamily]:
@@ -216,6 +246,43 @@ def _per_name(newest: Mapping[str, ModelFacts]) -> Iterator[GaugeMetricFamily]:
         for provider, count in facts.nodes.items():
             nodes.add_metric([name, provider], count)
     yield from (load, nodes, fallback)
+
+
+def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
+    depths, limits = Counts[str](), Counts[str]()
+    for facts in models:
+        depths[facts.manifest.name] += facts.queue_depth
+        limits[facts.manifest.name] += facts.queue_limit
+    depth = _family("convoy_queue_depth", "Images admitted and not yet running.", "model")
+    limit = _family("convoy_queue_limit", "Most images that may be; more are refused.", "model")
+    for name in limits:
+        depth.add_metric([name], depths[name])
+        limit.add_metric([name], limits[name])
+    yield from (depth, limit)
+
+
+class _Gpus(Collector):
+    """`convoy_gpu_*`, read when they are asked for."""
+
+    def __init__(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
+        self._gpus = gpus
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing to say before they are asked."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read the GPUs."""
+        used = _family("convoy_gpu_memory_used_bytes", "Memory that all processes hold.", "gpu")
+        total = _family("convoy_gpu_memory_total_bytes", "Memory of the GPU.", "gpu")
+        busy = _family(
+            "convoy_gpu_utilization_ratio", "Share of the time in which a kernel ran.", "gpu"
+        )
+        for gpu in self._gpus():
+            used.add_metric([gpu.uuid], gpu.used_bytes)
+            total.add_metric([gpu.uuid], gpu.total_bytes)
+            busy.add_metric([gpu.uuid], gpu.utilization)
+        yield from (used, total, busy)
 
 
 class _Memory(Collector):

@@ -10,6 +10,9 @@ from service.classifier import ServedModel
 from service.errors import ModelNotFoundError, ModelNotReadyError
 from service.metrics import ModelFacts
 
+UNLOADED = "unloaded"
+"""Why a version is unavailable that was unloaded by request, or by a newer one."""
+
 
 class State(enum.Enum):
     """Where a version is in its life, in the protocol's words."""
@@ -27,7 +30,7 @@ class VersionState:
 
     Attributes:
         state: None if it was never asked for.
-        reason: Why it is in this state: the error that ended its last loading, or `unloaded`.
+        reason: Why it is in this state: the error that ended its last loading, or `UNLOADED`.
             A version that serves may have one, too: of a loading that was to replace it.
     """
 
@@ -129,7 +132,17 @@ class ModelRegistry:
                 fallback=bool(model.session.fallback_reason),
                 load_s=model.load_s,
                 queue_depth=model.queue_depth,
+                queue_limit=model.policy.max_queue_size,
             )
+
+    def not_ready(self) -> Iterator[tuple[str, int]]:
+        """Name and number of each version that should answer and does not (yet)."""
+        for state in self.states():
+            wanted = state.state is State.LOADING or (
+                state.state is State.UNAVAILABLE and state.reason != UNLOADED
+            )
+            if wanted and state.version not in self._models.get(state.name, {}):
+                yield state.name, state.version
 
     def _missing(self, name: str, version: str) -> ModelNotFoundError | ModelNotReadyError:
         if not self.started:

@@ -21,7 +21,7 @@ from service.errors import ModelLoadError, ModelNotFoundError
 from service.loading import LoadedArtifact, Loader, check_budget, memory_of
 from service.metrics import Metrics
 from service.policy import VersionPolicy
-from service.registry import ModelRegistry, State, VersionState
+from service.registry import UNLOADED, ModelRegistry, State, VersionState
 from service.resources import give_back_memory
 
 logger = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ class ModelVersions:
             model = self._registry.remove(name, version)
             await self._close(model)
             self._tried.pop((name, version), None)
-            self._registry.mark(name, version, State.UNAVAILABLE, "unloaded")
+            self._registry.mark(name, version, State.UNAVAILABLE, UNLOADED)
             logger.info("model unloaded", extra={"model": name, "version": version})
 
     async def _close(self, model: ServedModel) -> None:

@@ -1,4 +1,6 @@
 import re
+import shutil
+from pathlib import Path
 
 import grpc
 import pytest
@@ -6,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from tests import tiny
-from tests.contract.conftest import Running
+from tests.contract.conftest import Running, Serve
 from tests.http import get
 from tests.images import png
 
@@ -23,6 +25,7 @@ NAMES_AND_LABELS = {
     "convoy_provider_fallback": {"model"},
     "convoy_provider_nodes": {"model", "provider"},
     "convoy_queue_depth": {"model"},
+    "convoy_queue_limit": {"model"},
     "convoy_rejected": {"model", "reason"},
     "convoy_request_duration_seconds": {"model"},
     "convoy_requests": {"model", "method", "code"},
@@ -132,6 +135,21 @@ async def test_models_and_memory(running: Running) -> None:
     assert memory == {"weights": 4000, "arena_peak_at_load": 1000}
     live = {labels["kind"]: n for labels, n in samples["convoy_memory_bytes"]}
     assert live["peak_resident"] >= live["resident"] > 10_000_000
+
+
+async def test_version_that_cannot_be_served(serve: Serve, tmp_path: Path) -> None:
+    """
+    It is there as not ready, so that an alert can see it, and gone when the repository has it no
+    more.
+    """
+    tiny.write(tmp_path, "broken")
+    (tmp_path / "broken/1/model.onnx").write_bytes(b"no graph")
+    async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
+        labels = {"model": "broken", "version": "1"}
+        assert running.sample("convoy_model_ready", **labels) == 0
+        assert running.sample("convoy_model_ready", model="tiny", version="1") == 1
+        shutil.rmtree(tmp_path / "broken")
+        await running.until(lambda: running.sample("convoy_model_ready", **labels) is None)
 
 
 async def test_openmetrics(running: Running) -> None:
