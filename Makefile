@@ -14,7 +14,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup demo test test-slow conformance check fmt proto serve bench zoo lock clean
+.PHONY: help setup demo test test-slow conformance check fmt proto serve bench zoo observe dashboards tools lock clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -83,6 +83,16 @@ zoo: setup  ## Train the brief's networks small, serve and measure them; ALL=1: 
 	$(BIN)/python -m bench.zoo $(if $(ALL),--all) $(if $(SEED),--seed $(SEED))
 
 LOCK := build/lock
+observe: setup  ## Start a server, a Prometheus and some load, until Ctrl-C
+	$(BIN)/python -m bench.observe
+
+dashboards: setup  ## Generate Grafana's dashboards anew
+	$(BIN)/python -m deploy.grafana.generate
+
+tools:  ## Install Debian's packages that the tests in tests/ops need (as root); they are skipped without
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends prometheus
+
 lock:  ## Pin the server image's packages anew, with hashes
 	$(PYTHON) -m venv $(LOCK)
 	$(LOCK)/bin/pip install --quiet --disable-pip-version-check pip-tools

@@ -1,22 +1,65 @@
 """Logging: one line per event, JSON for machines, text for a terminal.
 
 The message is a constant phrase; values go into `extra=`. Lines written while a request is being
-answered carry its identifier.
+answered carry its identifier, and its trace.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import random
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
-request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""Identifier of the request that the current task answers."""
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+
+class Origin(NamedTuple):
+    """
+    Where a request comes from, as its client says; told back with the answer.
+
+    Attributes:
+        request_id: Identifier of the request.
+        traceparent: The client's span, as W3C's Trace Context has it; empty if it named none.
+    """
+
+    request_id: str
+    traceparent: str = ""
+
+    @classmethod
+    def told(cls, request_id: str, traceparent: str) -> Origin:
+        """
+        What a client told of itself; what is not sane is as if it were not there.
+
+        A request without an identifier gets one.
+        """
+        if not request_id or not _REQUEST_ID.fullmatch(request_id):
+            # Not uuid4: its system call takes 7 us of a request's 60.
+            request_id = f"{random.getrandbits(128):032x}"
+        if traceparent and not _TRACEPARENT.fullmatch(traceparent):
+            traceparent = ""
+        return cls(request_id, traceparent)
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Names and values that go back, over either transport."""
+        named = (("x-request-id", self.request_id),)
+        return (*named, ("traceparent", self.traceparent)) if self.traceparent else named
+
+
+origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
+"""Of the request that the current task answers."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -32,20 +75,20 @@ def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
 
 
 @contextmanager
-def of_request(identifier: str) -> Iterator[None]:
-    """Let the lines of the block carry *identifier*, whatever task writes them."""
-    token = request_id.set(identifier)
+def of_request(whose: Origin) -> Iterator[None]:
+    """Let the lines of the block tell their origin, whatever task writes them."""
+    token = origin.set(whose)
     try:
         yield
     finally:
-        request_id.reset(token)
+        origin.reset(token)
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:
-    """What was given as `extra=`, and the identifier of the request if there is one."""
+    """What was given as `extra=`, and the origin of the request if there is one."""
     values = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-    if identifier := request_id.get():
-        values["request_id"] = identifier
+    if whose := origin.get():
+        values |= {name: value for name, value in whose._asdict().items() if value}
     return values
 
 

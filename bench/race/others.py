@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.race.process import Process
+from bench.process import Process
 from bench.race.servers import OverGrpc, OverHttp
 
 HERE = Path(__file__).parent / "peers"

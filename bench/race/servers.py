@@ -19,9 +19,9 @@ from typing import ClassVar
 import grpc
 import numpy as np
 
+from bench.process import Process, free_ports
 from bench.race.h2load import Request
 from bench.race.model import INFER_PATH, Model
-from bench.race.process import Process, free_ports
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 

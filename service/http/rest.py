@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.calls import CallFailed, Calls, Failure, request_id
+from service.calls import CallFailed, Calls, Failure
 from service.errors import ModelNotReadyError, UnsupportedError
 from service.http.answers import PACKED, error_response, told
 from service.http.body import read_body
@@ -19,6 +19,7 @@ from service.http.messages import as_json
 from service.http.parameters import read_object, set_parameters, set_value
 from service.http.tensors import LENGTH_HEADER, from_response, read_infer, to_request
 from service.lifecycle import Lifecycle
+from service.logs import Origin
 from service.protocol.server import InferenceProtocol
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -98,15 +99,16 @@ class Rest:
         """Routes whose calls are counted as those of *rpc*."""
 
         async def answer(request: Request) -> Response:
-            identifier = request_id(request.headers.get("x-request-id", ""))
+            sent = request.headers
+            origin = Origin.told(sent.get("x-request-id", ""), sent.get("traceparent", ""))
             try:
-                with self._calls.answering(rpc, identifier):
+                with self._calls.answering(rpc, origin):
                     response = await endpoint(request)
             except CallFailed as failed:
                 response = error_response(failed.failure)
             except ClientLeftError:
                 return Response(status_code=CLIENT_LEFT)
-            response.headers["x-request-id"] = identifier
+            response.headers.update(dict(origin.headers))
             return response
 
         allowed = list(methods or ("GET",))

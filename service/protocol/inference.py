@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.calls import find_model
+from service.calls import find_model, responded
 from service.classifier import ServedModel
 from service.inference import Inference
 from service.protocol.outputs import Wanted, add_output, wanted_outputs
@@ -36,7 +36,7 @@ async def infer(
         else:
             inference = await model.infer(given, conditions)
         response = _response(request, model, inference, wanted)
-        model.responded(inference)
+        responded(model, inference)
         return response
 
 

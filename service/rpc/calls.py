@@ -13,8 +13,9 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from service.calls import CallFailed, Calls, Failure, request_id
+from service.calls import CallFailed, Calls, Failure
 from service.errors import InvalidArgumentError
+from service.logs import Origin
 
 SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
 """Services whose calls are counted; health and reflection are not ours."""
@@ -77,13 +78,13 @@ def unary_handler(
     serialize: Any = handler.response_serializer
 
     async def answer(message: bytes, context: Context) -> Any:
-        identifier = identifier_of(context)
+        origin = origin_of(context)
         try:
-            with calls.answering(method, identifier, deadline_of(context)):
+            with calls.answering(method, origin, deadline_of(context)):
                 response = await respond(parsed(message, parse), context)
         except CallFailed as failed:
-            await abort(context, failed.failure, identifier)
-        context.set_trailing_metadata((("x-request-id", identifier),))
+            await abort(context, failed.failure, origin)
+        context.set_trailing_metadata(origin.headers)
         return response
 
     return UnaryHandler(answer, serialize)
@@ -114,10 +115,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return self._surrounded[path]
 
 
-def failure_metadata(failure: Failure, identifier: str) -> Metadata:
+def failure_metadata(failure: Failure, origin: Origin) -> Metadata:
     """What a failed call tells beside status and message: the reason and the time to wait."""
     metadata: list[tuple[str, str | bytes]] = [
-        ("x-request-id", identifier),
+        *origin.headers,
         ("error-reason", failure.reason),
     ]
     if failure.retry_after_s is not None:
@@ -127,10 +128,10 @@ def failure_metadata(failure: Failure, identifier: str) -> Metadata:
     return tuple(metadata)
 
 
-async def abort(context: Context, failure: Failure, identifier: str) -> NoReturn:
+async def abort(context: Context, failure: Failure, origin: Origin) -> NoReturn:
     """End a call that failed."""
     code = grpc.StatusCode[failure.status]
-    await context.abort(code, failure.details, failure_metadata(failure, identifier))
+    await context.abort(code, failure.details, failure_metadata(failure, origin))
 
 
 def _details(failure: Failure) -> bytes:
@@ -160,9 +161,15 @@ def metadata_of(context: Context, key: str) -> str:
     return ""
 
 
-def identifier_of(context: Context) -> str:
-    """Identifier of a call: the client's, or a new one."""
-    return request_id(metadata_of(context, "x-request-id"))
+def origin_of(context: Context) -> Origin:
+    """Where a call comes from."""
+    request_id = traceparent = ""
+    for name, value in context.invocation_metadata() or ():
+        if name == "x-request-id" and isinstance(value, str):
+            request_id = value
+        elif name == "traceparent" and isinstance(value, str):
+            traceparent = value
+    return Origin.told(request_id, traceparent)
 
 
 def parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:

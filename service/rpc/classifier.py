@@ -7,7 +7,7 @@ import asyncio
 from google.rpc import code_pb2
 
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
-from service.calls import failure_of, find_model
+from service.calls import failure_of, find_model, responded
 from service.classifier import ServedModel
 from service.errors import InvalidArgumentError
 from service.inference import Inference, Terms
@@ -94,7 +94,7 @@ async def _classify(
     inference = await model.infer_images([image], terms)
     (predictions,) = best_classes(inference.outputs, model.manifest, top_k)
     response = _response(model, inference, predictions)
-    response.timing.respond_us = round(model.responded(inference) * 1e6)
+    response.timing.respond_us = round(responded(model, inference) * 1e6)
     return response
 
 

@@ -13,6 +13,7 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from service.calls import Call, CallFailed, Calls, Failure
 from service.classifier import Offer
 from service.inference import Inference, Terms
+from service.logs import Origin
 from service.protocol.templates import Request, Templates
 from service.registry import ModelRegistry
 
@@ -48,19 +49,19 @@ class FastPath:
         self._templates.learn(message, response)
 
     def begin(
-        self, request: Request, identifier: str, deadline: float, client: Client
+        self, request: Request, origin: Origin, deadline: float, client: Client
     ) -> FastCall | None:
         """
         Begin a call; *client* learns how it ends.
 
         Args:
-            identifier: From `request_id`.
+            origin: Where it comes from.
             deadline: When the client stops waiting, on the event loop's clock.
 
         Returns:
             The call; None if it has failed already.
         """
-        call = self._calls.answering(METHOD, identifier, deadline)
+        call = self._calls.answering(METHOD, origin, deadline)
         call.model = request.model.name
         try:
             call.begin()
@@ -106,7 +107,8 @@ class FastCall:
             self.set_exception(error)
             return
         self._done = True
-        self._request.model.responded(inference)
+        respond_s = self._request.model.responded(inference)
+        self._call.spent(inference, respond_s)
         self._call.end()
         self._client.answer(response)
 

@@ -11,8 +11,9 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from service.calls import CallFailed, Calls, Failure
 from service.errors import UnsupportedError
+from service.logs import Origin
 from service.protocol.server import InferenceProtocol
-from service.rpc.calls import Context, abort, deadline_of, identifier_of, metadata_of
+from service.rpc.calls import Context, abort, deadline_of, metadata_of, origin_of
 
 STREAM_WINDOW = 32
 """Most requests of one stream that are worked on at once; the next ones wait in the connection."""
@@ -47,7 +48,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         A failure is told in its answer and harms no other; a client that asks for it by
         `triton_grpc_error` in its metadata gets the first one as the status of the stream.
         """
-        identifier, deadline = identifier_of(context), deadline_of(context)
+        origin, deadline = origin_of(context), deadline_of(context)
         ends_on_error = metadata_of(context, "triton_grpc_error") == "true"
         places = asyncio.Semaphore(STREAM_WINDOW)
         started: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
@@ -56,7 +57,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
             try:
                 async for request in requests:
                     await places.acquire()
-                    answering = self._answer_one(request, identifier, deadline)
+                    answering = self._answer_one(request, origin, deadline)
                     started.put_nowait(asyncio.create_task(answering))
             finally:
                 started.put_nowait(None)
@@ -67,7 +68,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
             while task := await started.get():
                 response, failure = await task
                 if failure and ends_on_error:
-                    await abort(context, failure, identifier)
+                    await abort(context, failure, origin)
                 yield response
                 places.release()
             await starting
@@ -78,10 +79,10 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
                 task = None if started.empty() else started.get_nowait()
 
     async def _answer_one(
-        self, request: pb.ModelInferRequest, identifier: str, deadline: float
+        self, request: pb.ModelInferRequest, origin: Origin, deadline: float
     ) -> _Answered:
         try:
-            with self._calls.answering("ModelStreamInfer", identifier, deadline):
+            with self._calls.answering("ModelStreamInfer", origin, deadline):
                 response = await self._protocol.model_infer(request, deadline)
         except CallFailed as failed:
             response = pb.ModelInferResponse(id=request.id, model_name=request.model_name)

@@ -17,6 +17,7 @@ import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
 from service.calls import Failure
+from service.logs import Origin
 from service.protocol.templates import Request
 from service.rpc.calls import (
     PUSHBACK,
@@ -24,7 +25,7 @@ from service.rpc.calls import (
     UnaryHandler,
     deadline_of,
     failure_metadata,
-    identifier_of,
+    origin_of,
 )
 from service.rpc.fast_path import FastPath
 
@@ -154,9 +155,9 @@ class NativeTransport:
         self, front: NativeGrpcFront, call_id: int, request: Request, context: _Context
     ) -> None:
         """Answer a call on the fast path."""
-        identifier = identifier_of(context)
-        client = _Client(front, call_id, identifier, self._ended)
-        if call := self._infer.begin(request, identifier, deadline_of(context), client):
+        origin = origin_of(context)
+        client = _Client(front, call_id, origin, self._ended)
+        if call := self._infer.begin(request, origin, deadline_of(context), client):
             self._calls[call_id] = call
 
     def _ended(self, call_id: int) -> None:
@@ -194,24 +195,24 @@ class NativeTransport:
 class _Client:
     """Who waits for a call on the fast path."""
 
-    __slots__ = ("_call_id", "_ended", "_front", "_identifier")
+    __slots__ = ("_call_id", "_ended", "_front", "_origin")
 
     def __init__(
-        self, front: NativeGrpcFront, call_id: int, identifier: str, ended: Callable[[int], None]
+        self, front: NativeGrpcFront, call_id: int, origin: Origin, ended: Callable[[int], None]
     ) -> None:
         self._front = front
         self._call_id = call_id
-        self._identifier = identifier
+        self._origin = origin
         self._ended = ended
 
     def answer(self, response: bytes) -> None:
-        metadata = (("x-request-id", self._identifier),)
+        metadata = self._origin.headers
         self._front.respond(self._call_id, response, trailing_metadata=metadata)
         self._ended(self._call_id)
 
     def fail(self, failure: Failure) -> None:
         code: int = grpc.StatusCode[failure.status].value[0]
-        metadata = _sendable(failure_metadata(failure, self._identifier))
+        metadata = _sendable(failure_metadata(failure, self._origin))
         self._front.fail(self._call_id, code, failure.details, metadata)
         self._ended(self._call_id)
 

@@ -16,6 +16,7 @@ from service.errors import ServiceError, http_status
 from service.http.answers import error_response
 from service.http.server import HttpServer
 from service.lifecycle import Lifecycle
+from service.logs import Origin
 from service.metrics import Metrics
 from service.registry import ModelRegistry
 from service.rpc.calls import CallInterceptor
@@ -99,7 +100,7 @@ async def test_http(error: type[ServiceError]) -> None:
 
     async def fail(request: Any) -> Any:
         try:
-            with calls.answering("ModelInfer", "r-1"):
+            with calls.answering("ModelInfer", Origin("r-1")):
                 raise error("what went wrong")
         except CallFailed as failed:
             return error_response(failed.failure)

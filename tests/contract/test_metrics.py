@@ -31,6 +31,8 @@ NAMES_AND_LABELS = {
     "convoy_requests": {"model", "method", "code"},
 }
 
+GPU_METRICS = ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")
+
 
 async def scrape(running: Running) -> dict[str, list[tuple[dict[str, str], float]]]:
     """Every sample of /metrics, by its name."""
@@ -81,6 +83,17 @@ async def test_names_and_labels(running: Running) -> None:
     assert len(re.findall(r"^# HELP convoy_\S+ \S", text, re.MULTILINE)) == len(found)
     assert "_created" not in text
     assert "process_cpu_seconds_total" in text
+
+
+def test_documented() -> None:
+    """
+    The table of the documentation has every metric, with its labels, and no other.
+    """
+    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    rows = re.findall(r"^\| `(convoy_\w+)` \| ([\w, ]+) \|", text, re.MULTILINE)
+    documented = {name.removesuffix("_total"): set(labels.split(", ")) for name, labels in rows}
+    of_gpus = {f"convoy_gpu_{what}" for what in GPU_METRICS}
+    assert documented == NAMES_AND_LABELS | {name: {"gpu"} for name in of_gpus}
 
 
 async def test_calls_are_counted(running: Running) -> None:

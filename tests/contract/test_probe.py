@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from bench.race.process import free_ports
+from bench.process import free_ports
 from service import probe
 from tests.contract.conftest import Serve
 

@@ -1,7 +1,10 @@
 """What the transports share, and what one of them needs."""
 
 import asyncio
+import json
+import logging
 import sys
+from typing import Any
 
 import grpc
 import pytest
@@ -9,9 +12,11 @@ import pytest
 from convoy.pb.convoy.v1 import classifier_pb2
 from service.app import Server
 from service.errors import StartError
+from service.logs import JsonFormatter
 from service.settings import Settings
 from tests import tiny
-from tests.contract.conftest import Running
+from tests.contract.conftest import Running, Serve
+from tests.contract.test_inference import infer_request
 from tests.images import png
 
 
@@ -48,3 +53,59 @@ async def test_compressed_request(running: Running) -> None:
     request = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)
     answer = await running.classifier.Classify(request, compression=grpc.Compression.Gzip)
     assert answer.predictions[0].class_index == tiny.answer(3)
+
+
+class Lines(logging.Handler):
+    """Keeps what the log would say, as objects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+        self.setFormatter(JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(json.loads(self.format(record)))
+
+
+async def test_log_of_requests(serve: Serve) -> None:
+    """
+    Each request has a line with its identifier, its trace, its model, its end, and where its time
+    went; identifier and trace go back with the answer.
+    """
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    handler = Lines()
+    logger = logging.getLogger("service.calls")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        async with serve(log_requests=True) as running:
+            classify = classifier_pb2.ClassifyRequest(model="tiny", image=png(3))
+            sent = (("x-request-id", "mine"), ("traceparent", trace))
+            calls = [
+                running.inference.ModelInfer(infer_request(3), metadata=sent),
+                running.classifier.Classify(classify, metadata=sent),
+            ]
+            await asyncio.gather(*calls)
+            again = running.inference.ModelInfer(infer_request(4), metadata=sent)
+            await again
+            for call in (*calls, again):
+                assert dict(await call.trailing_metadata())["traceparent"] == trace
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await running.inference.ModelInfer(
+                    infer_request(3, model_name="none"), metadata=sent
+                )
+            assert dict(failed.value.trailing_metadata() or ())["traceparent"] == trace
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert len(handler.lines) == 4
+    for line in handler.lines:
+        assert (line["request_id"], line["traceparent"]) == ("mine", trace)
+    *answered, refused = handler.lines
+    for line in answered:
+        assert (line["message"], line["code"], line["model"]) == ("request", "OK", "tiny")
+        phases = [line[f"{phase}_s"] for phase in ("decode", "queue", "inference", "respond")]
+        assert 0 < sum(phases) <= line["seconds"] + 0.001
+        assert line["inference_s"] > 0
+    assert (refused["code"], refused["model"]) == ("NOT_FOUND", "unknown")

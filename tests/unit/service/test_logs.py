@@ -1,6 +1,8 @@
 import json
 import logging
 
+import pytest
+
 from service import logs
 
 
@@ -14,15 +16,48 @@ def test_json_line_holds_values_and_identifier() -> None:
     """
     A line is one JSON object with the values, and the identifier of its request.
     """
-    token = logs.request_id.set("abc")
-    try:
+    with logs.of_request(logs.Origin("abc")):
         line = json.loads(logs.JsonFormatter().format(record(model="lenet5", text="a\nb")))
-    finally:
-        logs.request_id.reset(token)
     assert line["message"] == "model loaded"
     assert (line["level"], line["logger"]) == ("info", "service.x")
     assert (line["model"], line["text"], line["request_id"]) == ("lenet5", "a\nb", "abc")
     assert line["time"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "is_sane"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
+        ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", True),
+        ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", False),
+        ("00-00000000000000000000000000000000-b7ad6b7169203331-01", False),
+        ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", False),
+        ("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", False),
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n", False),
+        ("x", False),
+        ("", False),
+    ],
+)
+def test_trace(traceparent: str, is_sane: bool) -> None:
+    """
+    A sane trace is in the lines of its request and goes back; another one is dropped.
+    """
+    origin = logs.Origin.told("abc", traceparent)
+    with logs.of_request(origin):
+        line = json.loads(logs.JsonFormatter().format(record()))
+    assert line.get("traceparent") == (traceparent if is_sane else None)
+    assert dict(origin.headers).get("traceparent") == (traceparent if is_sane else None)
+    assert "traceparent" not in json.loads(logs.JsonFormatter().format(record()))
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "\n"])
+def test_identifier_is_made_where_there_is_none(given: str) -> None:
+    """
+    Each request without a sane identifier gets one of its own.
+    """
+    made = {logs.Origin.told(given, "").request_id for _ in range(10)}
+    assert len(made) == 10
+    assert all(len(identifier) == 32 for identifier in made)
 
 
 def test_text_line() -> None:

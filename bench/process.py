@@ -1,4 +1,4 @@
-"""A server of the race: a process, its children, and what they cost."""
+"""A server that is not ours: a process, its children, and what they cost."""
 
 from __future__ import annotations
 

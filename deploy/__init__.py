@@ -1,0 +1,1 @@
+"""What operators run beside the server. Only `grafana` has code: its dashboards are generated."""

@@ -1,0 +1,147 @@
+"""Rules, alerts and dashboards, on a real Prometheus that scrapes a real server under load.
+
+Needs Debian's package prometheus; skipped where it is missing.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.observe import Load, Prometheus
+from bench.server import ServerProcess
+from deploy.grafana.boards import BOARDS, Board, Panel, Query
+from tests.conftest import LENET_REPOSITORY
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy/prometheus"
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("prometheus"), reason="prometheus is not installed: apt-get install prometheus"
+)
+
+QUERIES = [
+    pytest.param(board, panel, query, id=f"{board.uid}-{panel.title}-{place}".replace(" ", "-"))
+    for board in BOARDS
+    for panels in board.rows.values()
+    for panel in panels
+    for place, query in enumerate(panel.queries)
+]
+
+SCRAPES_S = 8.0
+"""Long enough for rates of a minute to have two values, and for rules that rest on rules."""
+
+
+def promtool(*arguments: str) -> str:
+    """Output of a command of Prometheus' own tool."""
+    done = subprocess.run(
+        ["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rules(name: str) -> list[dict[str, Any]]:
+    """Every rule of a file."""
+    groups = yaml.safe_load((FOLDER / name).read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+ALERTS = [rule["alert"] for rule in rules("alerts.yml")]
+
+
+def test_configuration_is_valid() -> None:
+    """
+    Prometheus' own tool finds nothing wrong.
+    """
+    assert "SUCCESS" in promtool("check", "config", "prometheus.yml")
+
+
+def test_alerts() -> None:
+    """
+    Every alert fires when it should, with the right labels and words, and not when it should not.
+    """
+    assert "SUCCESS" in promtool("test", "rules", "alerts_test.yml")
+    tests = yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]
+    cases = [case for test in tests for case in test["alert_rule_test"]]
+    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == set(ALERTS)
+    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == set(ALERTS)
+
+
+@pytest.mark.parametrize("alert", rules("alerts.yml"), ids=ALERTS)
+def test_runbook(alert: dict[str, Any]) -> None:
+    """
+    Every alert leads to a section of its own that says what to do.
+    """
+    page, anchor = alert["annotations"]["runbook_url"].split("#")
+    headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that has watched a server under load for a while."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    with ServerProcess(LENET_REPOSITORY) as server:
+        target = f"127.0.0.1:{server.find('ready')[0]['http_port']}"
+        with Prometheus(target, folder) as prometheus, Load(server.address):
+            time.sleep(SCRAPES_S)
+            yield prometheus
+
+
+def test_rules_have_data(prometheus: Prometheus) -> None:
+    """
+    Every rule is evaluated without an error, and what is recorded is there.
+    """
+    groups = prometheus.get("rules")["groups"]
+    evaluated = {rule["name"]: rule for group in groups for rule in group["rules"]}
+    assert {rule["health"] for rule in evaluated.values()} == {"ok"}
+    for rule in rules("rules.yml"):
+        if rule["record"] == "instance:convoy_memory_headroom:ratio" and not _is_limited(
+            prometheus
+        ):
+            continue
+        assert prometheus.query(rule["record"]), rule["record"]
+    assert {alert for alert in ALERTS if alert in evaluated} == set(ALERTS)
+
+
+def test_no_alert_of_a_healthy_server(prometheus: Prometheus) -> None:
+    """
+    Some wrong requests worry nobody, but a model that could not run on the preferred device does.
+    """
+    pending = {alert["labels"]["alertname"] for alert in prometheus.get("alerts")["alerts"]}
+    assert pending <= {"ConvoyProviderChanged"}
+
+
+@pytest.mark.parametrize(("board", "panel", "query"), QUERIES)
+def test_panel(prometheus: Prometheus, board: Board, panel: Panel, query: Query) -> None:
+    """
+    The query of each panel returns numbers, with the labels that its legend names.
+    """
+    if query.needs == "gpu" or (query.needs == "limit" and not _is_limited(prometheus)):
+        pytest.skip(f"needs a {query.needs}")
+    assert ("$model" in query.expr) == board.by_model
+    results = prometheus.query(query.expr.replace("$model", "lenet5"))
+    assert results
+    assert panel.about
+    for result in results:
+        assert re.fullmatch(r"[-+0-9.e]+", result["value"][1]), result
+        labels = set(re.findall(r"{{(\w+)}}", query.legend))
+        assert labels <= result["metric"].keys()
+    if not query.legend and panel.kind != "table":
+        assert len(results) == 1
+    names = {tuple(sorted(result["metric"].items())) for result in results}
+    assert len(names) == len(results)
+
+
+def _is_limited(prometheus: Prometheus) -> bool:
+    return bool(prometheus.query('convoy_memory_bytes{kind="cgroup_limit"}'))
