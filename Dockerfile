@@ -11,8 +11,9 @@ FROM ${BASE_IMAGE} AS base
 # Nobody in particular: the same number everywhere, so that volumes can be given to it.
 RUN useradd --uid 10001 --user-group --home-dir /var/lib/convoy --create-home convoy \
     && mkdir --parents /models /var/cache/convoy \
-    && chown convoy:convoy /var/cache/convoy
+    && chown convoy:convoy /models /var/cache/convoy
 ENV PATH=/opt/convoy/bin:$PATH \
+    CONVOY_MODEL_REPOSITORY=/models \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 
@@ -39,7 +40,6 @@ RUN $PIP install --constraint constraints.txt '.[cpu,export,timm]'
 
 FROM base AS export
 COPY --from=build-export /opt/convoy /opt/convoy
-RUN chown convoy:convoy /models
 USER 10001:10001
 WORKDIR /var/lib/convoy
 VOLUME /models
@@ -49,8 +49,7 @@ CMD ["--help"]
 FROM base AS serving
 # Huge pages for what ONNX Runtime allocates: the first touch of each small one would hold up all
 # threads of Python (docs/benchmarks.md).
-ENV CONVOY_MODEL_REPOSITORY=/models \
-    CONVOY_GRAPH_CACHE=/var/cache/convoy/graphs \
+ENV CONVOY_GRAPH_CACHE=/var/cache/convoy/graphs \
     CONVOY_REPOSITORY_CACHE=/var/cache/convoy/artifacts \
     CONVOY_LOG_FORMAT=json \
     GLIBC_TUNABLES=glibc.malloc.hugetlb=1

@@ -1,0 +1,224 @@
+"""The manifests are valid by the published schemas and agree with the server; no cluster is needed.
+
+KServe publishes no schema for use without a cluster: its examples are held against what its
+documentation asks of a runtime.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy/kubernetes"
+SCHEMAS = Path(__file__).parent / "kubernetes"
+
+VERSION = "1.31"
+"""Of Kubernetes, whose schemas are taken."""
+
+CUSTOM = {"GRPCRoute", "ScaledObject", "ServiceMonitor"}
+NAME = {"app.kubernetes.io/name": "convoy"}
+
+
+def read(path: str) -> list[dict[str, Any]]:
+    """The resources of a file."""
+    return list(yaml.safe_load_all((FOLDER / path).read_text()))
+
+
+def base() -> Iterator[dict[str, Any]]:
+    """The resources that the base lists."""
+    (kustomization,) = read("base/kustomization.yaml")
+    for path in kustomization["resources"]:
+        yield from read(f"base/{path}")
+
+
+def of_kind(kind: str) -> list[dict[str, Any]]:
+    """Resources of the base."""
+    return [resource for resource in base() if resource["kind"] == kind]
+
+
+def pod() -> dict[str, Any]:
+    """The pod of the deployment."""
+    (deployment,) = of_kind("Deployment")
+    template: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return template
+
+
+def container() -> dict[str, Any]:
+    """The server in the pod."""
+    (server,) = pod()["containers"]
+    found: dict[str, Any] = server
+    return found
+
+
+@pytest.mark.parametrize(
+    "resource", list(base()), ids=lambda one: f"{one['kind']}-{one['metadata']['name']}"
+)
+def test_valid(resource: dict[str, Any]) -> None:
+    """
+    Kubernetes' own schemas accept it, unknown fields included.
+    """
+    if resource["kind"] not in CUSTOM:
+        kubernetes_validate.validate(resource, VERSION, strict=True)
+
+
+def test_every_file_is_listed() -> None:
+    """
+    No manifest of the base is forgotten.
+    """
+    (kustomization,) = read("base/kustomization.yaml")
+    files = {path.name for path in (FOLDER / "base").iterdir()} - {"kustomization.yaml"}
+    assert files == set(kustomization["resources"])
+
+
+@pytest.fixture(scope="module")
+def schemas() -> Path:
+    """A folder with the schemas of custom resources, from npm."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
+    folder = ROOT / "build/kubernetes-schemas"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in SCHEMAS.iterdir():
+        shutil.copy(path, folder)
+    if not (folder / "node_modules").is_dir():
+        subprocess.run(["npm", "ci", "--silent"], cwd=folder, check=True, timeout=300)
+    return folder
+
+
+def validated(resources: list[dict[str, Any]], schemas: Path) -> str:
+    """What the published schemas find wrong."""
+    done = subprocess.run(
+        ["node", "validate.mjs"],
+        input=json.dumps(resources),
+        cwd=schemas,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode == 0) == (not done.stdout), done.stderr
+    return done.stdout
+
+
+def test_custom_resources(schemas: Path) -> None:
+    """
+    The schemas of the Prometheus operator, KEDA and the Gateway API accept ours.
+    """
+    ours = [resource for resource in base() if resource["kind"] in CUSTOM]
+    assert {resource["kind"] for resource in ours} == CUSTOM
+    assert validated(ours, schemas) == ""
+    (monitor,) = of_kind("ServiceMonitor")
+    monitor["spec"]["endpoints"] = 5
+    assert "endpoints must be array" in validated([monitor], schemas)
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+@pytest.mark.parametrize(("overlay", "tag"), [("base", "server"), ("gpu", "server-gpu")])
+def test_built(overlay: str, tag: str) -> None:
+    """
+    kustomize builds the base and the overlay, and what it builds is valid.
+    """
+    command = ["kubectl", "kustomize", str(FOLDER / overlay)]
+    built = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    resources = list(yaml.safe_load_all(built))
+    assert len(resources) == len(list(base()))
+    for resource in resources:
+        if resource["kind"] not in CUSTOM:
+            kubernetes_validate.validate(resource, VERSION, strict=True)
+    assert f"image: convoy:{tag}" in built
+    assert ("nvidia.com/gpu: " in built) == (overlay == "gpu")
+
+
+def test_selectors() -> None:
+    """
+    Everything that selects pods selects those of the deployment.
+    """
+    (deployment,) = of_kind("Deployment")
+    assert deployment["spec"]["template"]["metadata"]["labels"] == NAME
+    assert deployment["spec"]["selector"]["matchLabels"] == NAME
+    assert {tuple(one["spec"]["selector"].items()) for one in of_kind("Service")} == {
+        tuple(NAME.items())
+    }
+    (budget,) = of_kind("PodDisruptionBudget")
+    (policy,) = of_kind("NetworkPolicy")
+    assert budget["spec"]["selector"]["matchLabels"] == NAME
+    assert policy["spec"]["podSelector"]["matchLabels"] == NAME
+
+
+def test_the_drain_is_given_its_time() -> None:
+    """
+    Waiting before the signal, the grace and the longest call end before the pod is killed.
+    """
+    settings = {one["name"]: one["value"] for one in container()["env"]}
+    before = int(container()["lifecycle"]["preStop"]["exec"]["command"][1])
+    drain = float(settings["CONVOY_SHUTDOWN_GRACE_S"]) + float(
+        settings["CONVOY_SHUTDOWN_TIMEOUT_S"]
+    )
+    assert before + drain < pod()["terminationGracePeriodSeconds"]
+
+
+def test_settings_and_ports_are_the_servers() -> None:
+    """
+    Every variable is a setting, every port one that the server listens on.
+    """
+    for variable in container()["env"]:
+        assert variable["name"].removeprefix("CONVOY_").lower() in Settings.model_fields
+    usual = Settings(_cli_parse_args=False)
+    ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
+    assert ports == {"grpc": usual.grpc_port, "http": usual.http_port}
+    for probe in ("startupProbe", "readinessProbe"):
+        assert container()[probe]["grpc"]["port"] == usual.grpc_port
+
+
+def test_locked_down() -> None:
+    """
+    Not root, no way to become it, and nothing writable but cache and temporary files.
+    """
+    assert pod()["securityContext"]["runAsNonRoot"]
+    security = container()["securityContext"]
+    assert security["readOnlyRootFilesystem"]
+    assert not security["allowPrivilegeEscalation"]
+    writable = {one["mountPath"] for one in container()["volumeMounts"] if not one.get("readOnly")}
+    assert writable == {"/var/cache/convoy", "/tmp"}
+
+
+def test_scaling_asks_for_what_is_recorded() -> None:
+    """
+    The autoscaler's query is a recording rule of ours.
+    """
+    (scaled,) = of_kind("ScaledObject")
+    (trigger,) = scaled["spec"]["triggers"]
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
+    recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"]}
+    assert any(name in trigger["metadata"]["query"] for name in recorded)
+
+
+def test_kserve() -> None:
+    """
+    The runtime speaks both protocols of KServe's version 2, and the examples use it.
+    """
+    (runtime,) = read("kserve/runtime.yaml")
+    spec = runtime["spec"]
+    assert set(spec["protocolVersions"]) == {"v2", "grpc-v2"}
+    (server,) = spec["containers"]
+    assert server["name"] == "kserve-container"
+    flags = [argument for argument in server["args"] if argument.startswith("--")]
+    assert {flag[2:].replace("-", "_") for flag in flags} <= set(Settings.model_fields)
+    services = read("kserve/inferenceservice.yaml")
+    formats = {one["name"] for one in spec["supportedModelFormats"]}
+    for service in services:
+        model = service["spec"]["predictor"]["model"]
+        assert model["runtime"] == runtime["metadata"]["name"]
+        assert model["modelFormat"]["name"] in formats
+    assert {one["spec"]["predictor"]["model"]["protocolVersion"] for one in services} == {
+        *spec["protocolVersions"]
+    }
