@@ -91,7 +91,8 @@ dashboards: setup  ## Generate Grafana's dashboards anew
 
 tools:  ## Install Debian's packages that the tests in tests/ops need (as root); they are skipped without
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends prometheus
+	apt-get install -y -qq --no-install-recommends \
+	    buildah debootstrap haproxy prometheus
 
 lock:  ## Pin the server image's packages anew, with hashes
 	$(PYTHON) -m venv $(LOCK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +25,22 @@ from convoy.results import (
 DEFAULT_ADDRESS = "localhost:8001"
 DEFAULT_TIMEOUT_S = 30.0
 
-# Answers about many images may be larger than gRPC's 4 MB; requests are the server's to limit.
-_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+# A server that ends, or is gone, is no reason to fail: classifying twice changes nothing.
+_RETRY = {
+    "name": [{}],
+    "retryPolicy": {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    },
+}
+_BALANCED = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # A server that says that it is not ready gets no more calls.
+    "healthCheckConfig": {"serviceName": ""},
+}
 
 Image = bytes | str | Path
 """Encoded bytes, or the path of a file that holds them."""
@@ -39,6 +54,11 @@ class Client:
         address: `host:port` of the server's gRPC port.
         timeout_s: Longest wait for each call, in seconds.
         credentials: For TLS; without them the connection is not encrypted.
+        balance: Spread calls over all servers that the address stands for, one after the other,
+            as far as they are ready: `dns:///name:8001`, or `ipv4:10.0.0.1:8001,10.0.0.2:8001`.
+            Not for a proxy, which does that itself.
+
+    A call that finds no server is tried again, three times within about a second.
     """
 
     def __init__(
@@ -47,11 +67,13 @@ class Client:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
+        balance: bool = False,
     ) -> None:
+        options = _options(balance)
         if credentials is None:
-            self._channel = grpc.insecure_channel(address, _OPTIONS)
+            self._channel = grpc.insecure_channel(address, options)
         else:
-            self._channel = grpc.secure_channel(address, credentials, _OPTIONS)
+            self._channel = grpc.secure_channel(address, credentials, options)
         self._stub = classifier_pb2_grpc.ClassifierServiceStub(self._channel)
         self._timeout_s = timeout_s
 
@@ -131,11 +153,13 @@ class AsyncClient:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
+        balance: bool = False,
     ) -> None:
+        options = _options(balance)
         if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, _OPTIONS)
+            self._channel = grpc.aio.insecure_channel(address, options)
         else:
-            self._channel = grpc.aio.secure_channel(address, credentials, _OPTIONS)
+            self._channel = grpc.aio.secure_channel(address, credentials, options)
         self._stub = classifier_pb2_grpc.ClassifierServiceStub(self._channel)
         self._timeout_s = timeout_s
 
@@ -181,6 +205,17 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise to_error(error) from None
         return to_models(answer)
+
+
+def _options(balance: bool) -> list[tuple[str, int | str]]:
+    config = {"methodConfig": [_RETRY], **(_BALANCED if balance else {})}
+    return [
+        # Answers about many images may be larger than gRPC's 4 MB; requests are the server's to
+        # limit.
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.service_config", json.dumps(config)),
+    ]
 
 
 def _request(image: Image, model: str, version: int, top_k: int) -> pb.ClassifyRequest:
