@@ -35,9 +35,8 @@ CONFIGURATION = Path(__file__).parents[1] / "deploy/prometheus"
 REPOSITORIES = (Path("model_repository"), Path("tests/data/model_repository"))
 THREADS = 4
 PAUSE_S = 0.02
-"""Between two calls of a thread."""
 
-MODEL_SIDE = 64
+IMAGE_SIDE = 64
 BAD_SHARE = 0.05
 """Of the calls carry no image, or ask for no model, so that errors have something to show."""
 
@@ -119,14 +118,18 @@ class Load:
     A few threads that ask for every model of a server, in turn, and sometimes wrongly.
 
     A context manager; leaving it waits for their last answers.
+
+    Args:
+        pause_s: Between two calls of a thread, in seconds.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, threads: int = THREADS, pause_s: float = PAUSE_S) -> None:
         self._address = address
+        self._pause_s = pause_s
         self._ends = threading.Event()
         self._threads = [
             threading.Thread(target=self._ask, args=(number,), name=f"load-{number}")
-            for number in range(THREADS)
+            for number in range(threads)
         ]
 
     def __enter__(self) -> Self:
@@ -146,13 +149,13 @@ class Load:
 
     def _ask(self, seed: int) -> None:
         source = random.Random(seed)
-        noise = np.random.default_rng(seed).integers(0, 256, (MODEL_SIDE, MODEL_SIDE, 3), np.uint8)
+        noise = np.random.default_rng(seed).integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(noise).save(buffer, "PNG")
         image = buffer.getvalue()
         with Client(self._address) as client:
             models = [model.name for model in client.models()]
-            while not self._ends.wait(PAUSE_S):
+            while not self._ends.wait(self._pause_s):
                 bad = source.random() < BAD_SHARE
                 with suppress(ConvoyError):  # counted by the server, which is what this is for
                     client.classify(b"no image" if bad else image, model=source.choice(models))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.race.h2load import Load, Measured
 from bench.race.others import BentoML, KServe, LitServe, MLServer, RayServe, Triton
-from bench.race.servers import Convoy, ConvoyNative, Server
+from bench.race.servers import Convoy, ConvoyNative, Server, Unmetered, UnmeteredNative
 
 SMALL = Load(connections=4, streams=16)
 LARGE = Load(connections=4, streams=4)
@@ -73,6 +73,10 @@ ROWS = (
         figure=p50_ms,
         bound=0.7,
         at_most=True,
+    ),
+    *(
+        Row(network="lenet5", first=first, second=second, load=SMALL, figure=per_s, bound=0.98)
+        for first, second in ((Convoy, Unmetered), (ConvoyNative, UnmeteredNative))
     ),
     *(
         Row(

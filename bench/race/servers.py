@@ -131,12 +131,14 @@ class Convoy(OverGrpc):
 
     name = "convoy, grpcio"
     requirements = ()
+    module: ClassVar[str] = "convoy"
     options: ClassVar[tuple[str, ...]] = ("--transport", "grpcio")
 
     def _start(self, log: Path) -> Process:
         repository = self.model.path.parent.parent.parent
         command = [
-            *(sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1", "--device", "cpu"),
+            *(sys.executable, "-m", self.module, "serve", "--host", "127.0.0.1"),
+            *("--device", "cpu"),
             *("--grpc-port", str(self.grpc_port), "--http-port", str(self.http_port)),
             *("--model-repository", str(repository), "--model-control-mode", "explicit"),
             *("--load-model", self.model.name, "--graph-cache", "", "--shutdown-grace-s", "0"),
@@ -150,6 +152,20 @@ class ConvoyNative(Convoy):
 
     name = "convoy, native"
     options = ("--transport", "native")
+
+
+class Unmetered(Convoy):
+    """This one, without metrics."""
+
+    name = "convoy, grpcio, no metrics"
+    module = "bench.race.peers.unmetered"
+
+
+class UnmeteredNative(ConvoyNative):
+    """This one, with the native transport and without metrics."""
+
+    name = "convoy, native, no metrics"
+    module = "bench.race.peers.unmetered"
 
 
 def _logits(answer: pb.ModelInferResponse) -> list[float]:
