@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
+from service.metrics import UNKNOWN_MODEL
 from tests import tiny
 from tests.contract.conftest import Running, Serve
 from tests.http import get
@@ -92,6 +93,7 @@ def test_documented() -> None:
     text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     rows = re.findall(r"^\| `(convoy_\w+)` \| ([\w, ]+) \|", text, re.MULTILINE)
     documented = {name.removesuffix("_total"): set(labels.split(", ")) for name, labels in rows}
+    assert f"`{UNKNOWN_MODEL}`" in text
     of_gpus = {f"convoy_gpu_{what}" for what in GPU_METRICS}
     assert documented == NAMES_AND_LABELS | {name: {"gpu"} for name in of_gpus}
 

@@ -7,15 +7,12 @@ from pathlib import Path
 import pytest
 
 from convoy.__main__ import COMMANDS
-from service.metrics import UNKNOWN_MODEL
 from tests.contract.conftest import Serve
 from tests.contract.test_errors import ERRORS
-from tests.contract.test_metrics import NAMES_AND_LABELS
 from tests.images import encode, gradient
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
 
 async def test_python_example(
@@ -57,18 +54,6 @@ def test_every_command_is_shown() -> None:
     """
     for command in COMMANDS:
         assert f"convoy {command}" in README
-
-
-def test_every_metric_is_documented() -> None:
-    """
-    The table of metrics and the code name the same metrics and labels.
-    """
-    documented = {
-        name.removesuffix("_total"): set(labels.split(", "))
-        for name, labels in re.findall(r"\| `(convoy_\w+)` \| ([\w, ]+) \|", ARCHITECTURE)
-    }
-    assert documented == NAMES_AND_LABELS
-    assert UNKNOWN_MODEL in ARCHITECTURE
 
 
 def _section(title: str) -> str:
