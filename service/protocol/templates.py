@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from service.classifier import ServedModel
+from service.errors import ServiceError
 from service.registry import ModelRegistry
 from service.runtime import Outputs
 
@@ -118,10 +119,23 @@ class Templates:
         request = pb.ModelInferRequest.FromString(head.names)
         if not _is_plain(request):
             return
-        model = self._registry.get(response.model_name, response.model_version)
+        model = self._answered_by(request, response)
+        if model is None:
+            return
         if self._generation != self._registry.generation or len(self._templates) >= MAX_TEMPLATES:
             self._forget()
         self._templates[head.names + head.raw_tag] = _template(model, request, response)
+
+    def _answered_by(
+        self, request: pb.ModelInferRequest, response: pb.ModelInferResponse
+    ) -> ServedModel | None:
+        """The model that answered; None if the same request would reach another one by now."""
+        try:
+            model = self._registry.get(request.model_name, request.model_version)
+        except ServiceError:
+            return None
+        answered = (response.model_version, response.parameters["model_sha256"].string_param)
+        return model if answered == (str(model.version), model.manifest.model_sha256) else None
 
     def _forget(self) -> None:
         self._generation = self._registry.generation
