@@ -24,7 +24,8 @@ from rich.progress import track
 
 from bench.observe import Load, Prometheus
 from bench.server import ServerProcess
-from deploy.grafana.boards import BOARDS, Board, Panel, Query
+from deploy.grafana.board import Board, Panel, Query
+from deploy.grafana.boards import BOARDS
 
 DOCS = Path("docs/images/operations")
 STEP_S = 2

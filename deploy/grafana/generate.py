@@ -1,4 +1,4 @@
-"""Writes the dashboards of `boards.py` as Grafana's JSON: `python -m deploy.grafana.generate`."""
+"""Writes the dashboards as Grafana's JSON: `python -m deploy.grafana.generate`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType, DataSourc
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from deploy.grafana.boards import BOARDS, Board, Panel, Query
+from deploy.grafana.board import Board, Panel, Query
+from deploy.grafana.boards import BOARDS
 
 FOLDER = Path(__file__).parent / "dashboards"
 

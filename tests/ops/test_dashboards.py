@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from deploy.grafana.boards import BOARDS, Board
+from deploy.grafana.board import Board
+from deploy.grafana.boards import BOARDS
 
 generate = pytest.importorskip("deploy.grafana.generate")
 

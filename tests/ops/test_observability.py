@@ -18,7 +18,8 @@ import yaml
 
 from bench.observe import Load, Prometheus
 from bench.server import ServerProcess
-from deploy.grafana.boards import BOARDS, Board, Panel, Query
+from deploy.grafana.board import Board, Panel, Query
+from deploy.grafana.boards import BOARDS
 from tests.conftest import LENET_REPOSITORY
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,64 @@
+"""What a dashboard is: rows of panels, and their queries. How they look: `generate.py`.
+
+`$model` is the model that a viewer chose. Whatever several panels or alerts share is a recording
+rule in `deploy/prometheus/rules.yml`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["lines", "stacked", "heatmap", "number", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """
+    One query of a panel.
+
+    Attributes:
+        legend: Name of each of its series, with labels in `{{ }}`.
+        needs: Where only there is data: a GPU, or a control group with a limit of memory.
+    """
+
+    expr: str
+    legend: str = ""
+    needs: Literal["", "gpu", "limit"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """
+    One panel.
+
+    Attributes:
+        about: What a reader sees in it.
+        unit: Grafana's name of the unit.
+        width: Of 24.
+    """
+
+    title: str
+    about: str
+    queries: tuple[Query, ...]
+    unit: str = "short"
+    kind: Kind = "lines"
+    width: int = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """
+    One dashboard.
+
+    Attributes:
+        uid: Grafana's identifier, and the name of the file.
+        rows: Panels, by the title of their row.
+        by_model: Whether a viewer chooses a model.
+    """
+
+    uid: str
+    title: str
+    about: str
+    rows: dict[str, tuple[Panel, ...]]
+    by_model: bool = False
