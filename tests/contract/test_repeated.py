@@ -96,7 +96,10 @@ async def test_queue_full(serve: Serve) -> None:
     async with serve(max_queue_size=2, max_batch_size=1, max_images_per_call=1) as running:
         await running.inference.ModelInfer(infer_request(3))
         with running.device_held():
-            waiting = [asyncio.ensure_future(repeat(running)) for _ in range(3)]
+            # The first to arrive is taken out of the queue for the device.
+            waiting = [asyncio.ensure_future(repeat(running))]
+            await running.until_running(1)
+            waiting += [asyncio.ensure_future(repeat(running)) for _ in range(2)]
             await running.until_waiting(2)
             assert await refused(running) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
         await asyncio.gather(*waiting)
