@@ -17,7 +17,7 @@ from export.augmentation import Normalize
 from export.batches import Batches, make_batches
 from export.compute import Compute, joined
 from export.evaluation import chunks
-from export.optimization import initialize_he, initialize_near_linear
+from export.optimization import initialize_he, initialize_near_linear, initialize_zero_residual
 from export.recipes import Recipe, record
 from export.runs import Run, locked
 from export.subject import Subject
@@ -74,6 +74,8 @@ def _network(task: Task, console: Console) -> nn.Module:
         initialize_he(network)
     elif task.recipe.initialization == "near_linear":
         initialize_near_linear(network)
+    elif task.recipe.initialization == "zero_residual":
+        initialize_zero_residual(network)
     if task.weights is not None:
         head = head_names(name)
         load_into(network, task.weights.state, task.weights.source, new=head)

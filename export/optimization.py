@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from export.recipes.recipe import Exponential, OneCycle, Recipe, RmsProp, Sgd, Steps
+from models.resnet import BasicBlock, Bottleneck
 
 
 def initialize_he(network: nn.Module) -> None:
@@ -33,6 +34,19 @@ def initialize_near_linear(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.bias)
+
+
+def initialize_zero_residual(network: nn.Module) -> None:
+    """
+    Let each residual block begin as its shortcut, in place: the last scale of its branch is zero.
+
+    Goyal et al., arXiv:1706.02677, section 5.1.
+    """
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)
+        elif isinstance(module, BasicBlock):
+            nn.init.zeros_(module.bn2.weight)
 
 
 def make_optimizer(network: nn.Module, chosen: Sgd | RmsProp) -> Optimizer:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from export.optimization import initialize_he, initialize_near_linear
+from export.optimization import initialize_he, initialize_near_linear, initialize_zero_residual
+from models.resnet import BasicBlock, Bottleneck
 
 
 def gradient_norm(network: nn.Module) -> float:
@@ -44,3 +45,19 @@ def test_he_keeps_the_size_of_signals() -> None:
     assert layer.bias is not None
     assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.02)
     assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("block", [BasicBlock(64, 64), Bottleneck(64, 16)])
+def test_zero_residual_blocks_begin_as_their_shortcuts(block: nn.Module) -> None:
+    """
+    A block gives what it got, and the scale that is zero gets a gradient.
+    """
+    block.train()
+    images = torch.rand(2, 64, 8, 8)  # not negative, so that the last ReLU changes nothing
+    assert not torch.equal(block(images), images)
+    initialize_zero_residual(block)
+    assert torch.equal(block(images), images)
+    block(images).square().sum().backward()
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms[-1].weight.grad is not None
+    assert norms[-1].weight.grad.any()
