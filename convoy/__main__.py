@@ -14,6 +14,7 @@ COMMANDS = {
     "serve": "serve the models of a repository over gRPC",
     "classify": "ask a server for the classes of image files",
     "models": "list the models of a server",
+    "token": "make a bearer token for a server",
     "compare": "measure the models of a repository against each other",
     "bench": "put load on a model of a server",
     "tune": "measure how models run best on this machine, for the server",
@@ -25,6 +26,7 @@ _EXTRAS = {
     "describe": "cpu,export",
     "compare": "cpu,export",
     "serve": "cpu",
+    "token": "cpu",
     "bench": "bench,mlperf",
     "tune": "cpu,bench",
 }

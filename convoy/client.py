@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict
 
 import grpc
 
@@ -42,6 +42,12 @@ _BALANCED = {
     "healthCheckConfig": {"serviceName": ""},
 }
 
+
+class _CallOptions(TypedDict):
+    timeout: float
+    metadata: Sequence[tuple[str, str]]
+
+
 Image = bytes | str | Path
 """Encoded bytes, or the path of a file that holds them."""
 
@@ -54,6 +60,7 @@ class Client:
         address: `host:port` of the server's gRPC port.
         timeout_s: Longest wait for each call, in seconds.
         credentials: For TLS; without them the connection is not encrypted.
+        token: Sent with each call, for servers that ask for one.
         balance: Spread calls over all servers that the address stands for, one after the other,
             as far as they are ready: `dns:///name:8001`, or `ipv4:10.0.0.1:8001,10.0.0.2:8001`.
             Not for a proxy, which does that itself.
@@ -67,6 +74,7 @@ class Client:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str = "",
         balance: bool = False,
     ) -> None:
         options = _options(balance)
@@ -75,7 +83,10 @@ class Client:
         else:
             self._channel = grpc.secure_channel(address, credentials, options)
         self._stub = classifier_pb2_grpc.ClassifierServiceStub(self._channel)
-        self._timeout_s = timeout_s
+        self._options: _CallOptions = {
+            "timeout": timeout_s,
+            "metadata": token_metadata(token),
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +121,7 @@ class Client:
         """
         request = _request(image, model, version, top_k)
         try:
-            return to_classification(self._stub.Classify(request, timeout=self._timeout_s))
+            return to_classification(self._stub.Classify(request, **self._options))
         except grpc.RpcError as error:
             raise to_error(error) from None
 
@@ -126,7 +137,7 @@ class Client:
         """
         request = _batch_request(images, model, version, top_k)
         try:
-            return to_outcomes(self._stub.ClassifyBatch(request, timeout=self._timeout_s))
+            return to_outcomes(self._stub.ClassifyBatch(request, **self._options))
         except grpc.RpcError as error:
             raise to_error(error) from None
 
@@ -138,7 +149,7 @@ class Client:
             ConvoyError: If the server cannot be reached.
         """
         try:
-            answer = self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s)
+            answer = self._stub.ListModels(pb.ListModelsRequest(), **self._options)
         except grpc.RpcError as error:
             raise to_error(error) from None
         return to_models(answer)
@@ -153,6 +164,7 @@ class AsyncClient:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str = "",
         balance: bool = False,
     ) -> None:
         options = _options(balance)
@@ -161,7 +173,10 @@ class AsyncClient:
         else:
             self._channel = grpc.aio.secure_channel(address, credentials, options)
         self._stub = classifier_pb2_grpc.ClassifierServiceStub(self._channel)
-        self._timeout_s = timeout_s
+        self._options: _CallOptions = {
+            "timeout": timeout_s,
+            "metadata": token_metadata(token),
+        }
 
     async def __aenter__(self) -> Self:
         return self
@@ -184,7 +199,7 @@ class AsyncClient:
         """Classify one image; as `Client.classify`."""
         request = _request(image, model, version, top_k)
         try:
-            return to_classification(await self._stub.Classify(request, timeout=self._timeout_s))
+            return to_classification(await self._stub.Classify(request, **self._options))
         except grpc.RpcError as error:
             raise to_error(error) from None
 
@@ -194,17 +209,22 @@ class AsyncClient:
         """Classify many images in one call; as `Client.classify_batch`."""
         request = _batch_request(images, model, version, top_k)
         try:
-            return to_outcomes(await self._stub.ClassifyBatch(request, timeout=self._timeout_s))
+            return to_outcomes(await self._stub.ClassifyBatch(request, **self._options))
         except grpc.RpcError as error:
             raise to_error(error) from None
 
     async def models(self) -> list[Model]:
         """List the models of the server; as `Client.models`."""
         try:
-            answer = await self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s)
+            answer = await self._stub.ListModels(pb.ListModelsRequest(), **self._options)
         except grpc.RpcError as error:
             raise to_error(error) from None
         return to_models(answer)
+
+
+def token_metadata(token: str) -> list[tuple[str, str]]:
+    """What a call brings to show *token*; nothing if it is empty."""
+    return [("authorization", f"Bearer {token}")] if token else []
 
 
 def _options(balance: bool) -> list[tuple[str, int | str]]:

@@ -7,7 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from prometheus_client import CollectorRegistry
 
@@ -36,6 +36,9 @@ from service.queue import BatchPolicy
 from service.registry import ModelRegistry
 from service.resources import usable_cpus
 from service.rpc.server import RpcServer
+from service.security.access import Access
+from service.security.guards import Guards
+from service.security.tls import TlsFiles
 from service.settings import Settings
 from service.sockets import resolve
 from service.versions import ModelVersions
@@ -59,6 +62,7 @@ class Server:
     Attributes:
         grpc_port: Port that gRPC listens on.
         http_port: Port that HTTP listens on.
+        control_port: Port of gRPC where models are loaded and unloaded, if it is one of its own.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -81,28 +85,26 @@ class Server:
         if settings.device != "cpu" and (nvml := open_nvml()):
             self._metrics.watch_gpus(lambda: gpus(nvml))
         self._control = self._make_control()
-        protocol = InferenceProtocol(self._registry, self._control, self._lifecycle)
-        calls = Calls(self._lifecycle, self._metrics, log_requests=settings.log_requests)
-        self._rpc = RpcServer(
-            self._registry,
-            protocol,
-            calls,
-            self._metrics,
-            transport=settings.transport,
-            max_message_bytes=settings.max_message_bytes,
-            max_images_per_call=settings.max_images_per_call,
-        )
+        self._protocol = InferenceProtocol(self._registry, self._control, self._lifecycle)
+        self._guards = _make_guards(settings)
+        apart = settings.control_port is not None
+        calls = self._make_calls(control=settings.control and not apart)
+        self._rpc = self._make_rpc(calls, settings.transport)
+        self._rpcs = [self._rpc]
+        if apart:
+            self._rpcs.append(self._make_rpc(self._make_calls(control=settings.control), "grpcio"))
         rest = Rest(
-            protocol,
+            self._protocol,
             calls,
             self._lifecycle,
             max_body_bytes=settings.max_message_bytes,
             max_json_bytes=settings.max_json_bytes,
         )
-        self._http = HttpServer(create_app(rest, self._metrics))
-        self._polling: asyncio.Task[None] | None = None
+        self._http = HttpServer(create_app(rest, self._metrics, calls.access), self._guards.tls)
+        self._tasks: list[asyncio.Task[None]] = []
         self.grpc_port = 0
         self.http_port = 0
+        self.control_port: int | None = None
 
     async def __aenter__(self) -> Self:
         """
@@ -116,6 +118,12 @@ class Server:
             address = _resolve(self._settings.host)
             self.grpc_port = await self._rpc.start(address, self._settings.grpc_port)
             self.http_port = await self._http.start(address, self._settings.http_port)
+            self._guards.warn(address)
+            if self._settings.control_port is not None:
+                address = _resolve(self._settings.control_host)
+                self.control_port = await self._rpcs[1].start(address, self._settings.control_port)
+                self._guards.warn(address)
+            self._tasks.append(asyncio.create_task(self._guards.follow(), name="follow"))
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -127,9 +135,10 @@ class Server:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._polling:
-            self._polling.cancel()
-        await self._rpc.stop()
+        for task in self._tasks:
+            task.cancel()
+        for rpc in self._rpcs:
+            await rpc.stop()
         await self._http.stop()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -157,11 +166,15 @@ class Server:
             self._check_models()
         self._registry.started = True
         self._lifecycle.phase = Phase.SERVING
-        await self._rpc.set_ready()
+        for rpc in self._rpcs:
+            await rpc.set_ready()
         if settings.model_control_mode == "poll":
             polling = self._control.poll(settings.repository_poll_s)
-            self._polling = asyncio.create_task(polling, name="poll")
-        logger.info("ready", extra={"grpc_port": self.grpc_port, "http_port": self.http_port})
+            self._tasks.append(asyncio.create_task(polling, name="poll"))
+        ports = {"grpc_port": self.grpc_port, "http_port": self.http_port}
+        if self.control_port is not None:
+            ports["control_port"] = self.control_port
+        logger.info("ready", extra=ports)
 
     async def drain(self, grace_s: float) -> None:
         """
@@ -171,7 +184,8 @@ class Server:
         """
         logger.info("not ready, still serving", extra={"seconds": grace_s})
         self._lifecycle.phase = Phase.LEAVING
-        await self._rpc.set_not_ready()
+        for rpc in self._rpcs:
+            await rpc.set_not_ready()
         await asyncio.sleep(grace_s)
         self._lifecycle.phase = Phase.REFUSING
         self._registry.stop()
@@ -181,6 +195,31 @@ class Server:
                 await self._lifecycle.idle()
         except TimeoutError:
             logger.warning("calls are cut off", extra={"in_flight": self._lifecycle.in_flight})
+
+    async def _set_model_ready(self, name: str, ready: bool) -> None:
+        for rpc in self._rpcs:
+            await rpc.set_model_ready(name, ready)
+
+    def _make_calls(self, *, control: bool) -> Calls:
+        return Calls(
+            Access(self._guards.tokens, control=control),
+            self._lifecycle,
+            self._metrics,
+            log_requests=self._settings.log_requests,
+        )
+
+    def _make_rpc(self, calls: Calls, transport: Literal["grpcio", "native"]) -> RpcServer:
+        settings = self._settings
+        return RpcServer(
+            self._registry,
+            self._protocol,
+            calls,
+            self._metrics,
+            transport=transport,
+            tls=self._guards.tls,
+            max_message_bytes=settings.max_message_bytes,
+            max_images_per_call=settings.max_images_per_call,
+        )
 
     def _make_control(self) -> ModelControl:
         settings = self._settings
@@ -197,7 +236,7 @@ class Server:
             self._metrics,
             self._load_threads,
             serve=self._serve,
-            changed=lambda name, ready: self._rpc.set_model_ready(name, ready),
+            changed=self._set_model_ready,
             memory_budget_bytes=settings.memory_budget,
         )
         return ModelControl(
@@ -252,6 +291,14 @@ class Server:
                 f"no models in {self._settings.model_repository}: "
                 "make one with `convoy export lenet5`"
             )
+
+
+def _make_guards(settings: Settings) -> Guards:
+    tls = None
+    if settings.tls_certificate:
+        client_ca = Path(settings.tls_client_ca) if settings.tls_client_ca else None
+        tls = TlsFiles(Path(settings.tls_certificate), Path(settings.tls_key), client_ca)
+    return Guards(Path(settings.token_file) if settings.token_file else None, tls)
 
 
 def _resolve(host: str) -> str:

@@ -17,11 +17,12 @@ from types import TracebackType
 
 from service import logs
 from service.classifier import ServedModel
-from service.errors import RequestExpiredError, ServiceError, ShuttingDownError
+from service.errors import RequestExpiredError, ServiceError
 from service.inference import Inference
 from service.lifecycle import Lifecycle
 from service.metrics import UNKNOWN_MODEL, Metrics
 from service.registry import ModelRegistry
+from service.security.access import Access
 
 logger = logging.getLogger(__name__)
 
@@ -95,12 +96,16 @@ class Calls:
     What all calls share.
 
     Attributes:
+        access: Refuses calls of those who may not.
         lifecycle: Refuses calls, and counts those in flight.
         metrics: Where calls are counted.
         log_requests: Whether calls that succeed leave a line in the log, too.
     """
 
-    def __init__(self, lifecycle: Lifecycle, metrics: Metrics, *, log_requests: bool) -> None:
+    def __init__(
+        self, access: Access, lifecycle: Lifecycle, metrics: Metrics, *, log_requests: bool
+    ) -> None:
+        self.access = access
         self.lifecycle = lifecycle
         self.metrics = metrics
         self.log_requests = log_requests
@@ -160,11 +165,12 @@ class Call:
         Count the call as in flight: entering it without a task of its own.
 
         Raises:
-            CallFailed: If the server takes no more calls.
+            CallFailed: If the server takes no more calls, or none of this kind from this client.
         """
         try:
+            self._calls.access.check(self._method, self.origin.token_digest)
             self._calls.lifecycle.enter(may_refuse=self._method in REFUSABLE_METHODS)
-        except ShuttingDownError as error:
+        except ServiceError as error:
             raise self._failed(error) from error
 
     def end(self, error: BaseException | None = None) -> CallFailed | None:

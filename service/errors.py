@@ -5,6 +5,8 @@
   x ImageTooLargeError     INVALID_ARGUMENT    the client must send a smaller image
   x InvalidArgumentError   INVALID_ARGUMENT    the client must change the request
   x RequestTooLargeError   RESOURCE_EXHAUSTED  the client must send less at once
+  x UnauthenticatedError   UNAUTHENTICATED     the client must send a token that is known here
+  x PermissionDeniedError  PERMISSION_DENIED   the client must send a token with that right
   x ModelNotFoundError     NOT_FOUND           the client must change the model's name or version
   x ModelNotReadyError     UNAVAILABLE         retry with backoff
   x QueueFullError         RESOURCE_EXHAUSTED  retry after the time that the answer names
@@ -30,6 +32,8 @@ from typing import ClassVar
 
 HTTP_STATUS = {
     "INVALID_ARGUMENT": HTTPStatus.BAD_REQUEST,
+    "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
+    "PERMISSION_DENIED": HTTPStatus.FORBIDDEN,
     "NOT_FOUND": HTTPStatus.NOT_FOUND,
     "RESOURCE_EXHAUSTED": HTTPStatus.TOO_MANY_REQUESTS,
     "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -94,6 +98,20 @@ class RequestTooLargeError(ServiceError):
 
     reason = "REQUEST_TOO_LARGE"
     status = "RESOURCE_EXHAUSTED"
+
+
+class UnauthenticatedError(ServiceError):
+    """The call has no token, or one that is not known here."""
+
+    reason = "UNAUTHENTICATED"
+    status = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(ServiceError):
+    """The call's token has not the right, or nobody has it on this port."""
+
+    reason = "PERMISSION_DENIED"
+    status = "PERMISSION_DENIED"
 
 
 class ModelNotFoundError(ServiceError):

@@ -17,6 +17,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
+from service.security.tokens import bearer
+
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 # https://www.w3.org/TR/trace-context/#traceparent-header
@@ -32,13 +34,15 @@ class Origin(NamedTuple):
     Attributes:
         request_id: Identifier of the request.
         traceparent: The client's span, as W3C's Trace Context has it; empty if it named none.
+        token_digest: SHA-256 of its token; empty if it has none. Never logged.
     """
 
     request_id: str
     traceparent: str = ""
+    token_digest: bytes = b""
 
     @classmethod
-    def told(cls, request_id: str, traceparent: str) -> Origin:
+    def told(cls, request_id: str, traceparent: str, authorization: str = "") -> Origin:
         """
         What a client told of itself; what is not sane is as if it were not there.
 
@@ -49,7 +53,7 @@ class Origin(NamedTuple):
             request_id = f"{random.getrandbits(128):032x}"
         if traceparent and not _TRACEPARENT.fullmatch(traceparent):
             traceparent = ""
-        return cls(request_id, traceparent)
+        return cls(request_id, traceparent, bearer(authorization) if authorization else b"")
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -88,7 +92,9 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
     """What was given as `extra=`, and the origin of the request if there is one."""
     values = {key: value for key, value in vars(record).items() if key not in _STANDARD}
     if whose := origin.get():
-        values |= {name: value for name, value in whose._asdict().items() if value}
+        values["request_id"] = whose.request_id
+        if whose.traceparent:
+            values["traceparent"] = whose.traceparent
     return values
 
 

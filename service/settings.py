@@ -79,6 +79,27 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", min_length=1, description="Address to listen on.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 picks a free one.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP; 0 picks a free one.")
+    control: CliImplicitFlag[bool] = Field(
+        True, description="Let rpcs load and unload models, and change the log's level."
+    )
+    control_host: str = Field("127.0.0.1", min_length=1, description="Address of --control-port.")
+    control_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="gRPC port where alone they may do so; without one, wherever they arrive.",
+    )
+
+    token_file: str = Field(
+        "", description="File of bearer tokens, by `convoy token`; without one all may do all."
+    )
+    tls_certificate: str = Field(
+        "", description="PEM of the server's certificate chain, for both ports; empty for no TLS."
+    )
+    tls_key: str = Field("", description="PEM of its key.")
+    tls_client_ca: str = Field(
+        "", description="PEM of the authorities of the clients that alone may connect (mTLS)."
+    )
 
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="Where models run; auto prefers CUDA and says so if it cannot."
@@ -153,4 +174,10 @@ class Settings(BaseSettings):
             )
         if self.max_message_bytes < self.max_image_bytes:
             raise ValueError("max_message_bytes must be at least max_image_bytes")
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key need each other")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("tls_client_ca needs tls_certificate")
+        if self.tls_certificate and self.transport == "native":
+            raise ValueError("transport native speaks no TLS: take grpcio, or a proxy before it")
         return self

@@ -18,9 +18,8 @@ import mlperf_loadgen
 from rich.console import Console
 
 from bench.load.results import OK
-from bench.load.run import find_target
 from bench.load.settings import BenchSettings
-from bench.load.target import Sender, Target
+from bench.load.target import Sender, Target, find
 
 OFFLINE_IN_FLIGHT = 64
 """Samples of the Offline scenario, which come all at once, that are on their way together."""
@@ -54,14 +53,8 @@ def run(settings: BenchSettings, images: Sequence[Path]) -> int:
 
 
 async def _measure(settings: BenchSettings, images: Sequence[Path]) -> Counter[str]:
-    target = await find_target(settings, images)
-    sender = Sender(
-        target,
-        settings.address,
-        connections=settings.connections,
-        timeout_s=settings.timeout_s,
-    )
-    async with sender as send:
+    target = await find(settings, images)
+    async with Sender(target, settings) as send:
         in_flight = OFFLINE_IN_FLIGHT if settings.mlperf == "offline" else sys.maxsize
         system = _System(send, target, in_flight)
         await asyncio.to_thread(_start_test, system, len(target.requests), settings)

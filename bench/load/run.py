@@ -14,7 +14,7 @@ from bench.load.loops import arrivals, closed_loop, open_loop
 from bench.load.results import Report, Step, summarize
 from bench.load.settings import BenchSettings
 from bench.load.table import print_table
-from bench.load.target import Sender, Target, find, open_channel
+from bench.load.target import Sender, find
 from bench.progress import Progress, shown
 
 DEFAULT_CONCURRENCY = (1, 4, 16, 64)
@@ -59,14 +59,11 @@ async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
         BenchError: If there is nothing to measure.
         OSError: If one of *images* cannot be read.
     """
-    target = await find_target(settings, images)
-    connections, timeout_s = settings.connections, settings.timeout_s
+    target = await find(settings, images)
     steps: list[Step] = []
     interrupted = False
     with shown(Console(file=sys.stderr, highlight=False, markup=False)) as show:
-        async with Sender(
-            target, settings.address, connections=connections, timeout_s=timeout_s
-        ) as send:
+        async with Sender(target, settings) as send:
             try:
                 await _put_on_all(send, settings, steps, show)
             except asyncio.CancelledError:
@@ -82,27 +79,14 @@ async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
         input=target.input,
         batch_size=settings.batch_size,
         request_bytes=round(sum(map(len, target.requests)) / len(target.requests)),
-        connections=connections,
-        timeout_s=timeout_s,
+        connections=settings.connections,
+        timeout_s=settings.timeout_s,
         arrivals=settings.arrivals,
         seed=settings.seed,
         steps=tuple(steps),
         failures=send.failures,
         interrupted=interrupted,
     )
-
-
-async def find_target(settings: BenchSettings, images: Sequence[Path]) -> Target:
-    """Ask the server; raises as `find`."""
-    async with open_channel(settings.address) as channel:
-        return await find(
-            channel,
-            settings.model,
-            settings.model_version,
-            images=images,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-        )
 
 
 async def _put_on_all(

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
-from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, SettingsConfigDict
+from pydantic_settings import CliPositionalArg, NoDecode, SettingsConfigDict
 
 from bench.lists import parts
-from convoy.client import DEFAULT_ADDRESS
+from convoy.connection import ConnectionSettings
 
 Concurrencies = Annotated[
     tuple[Annotated[int, Field(ge=1, le=65536)], ...], NoDecode, BeforeValidator(parts)
@@ -19,7 +19,7 @@ Rates = Annotated[
 ]
 
 
-class BenchSettings(BaseSettings):
+class BenchSettings(ConnectionSettings):
     """
     Put load on one model of a server that speaks the Open Inference Protocol over gRPC.
 
@@ -39,7 +39,6 @@ class BenchSettings(BaseSettings):
 
     model: CliPositionalArg[str] = Field(description="Name of the model.")
     model_version: str = Field("", description="Its version; the server chooses if not given.")
-    address: str = Field(DEFAULT_ADDRESS, description="host:port of the server's gRPC port.")
     concurrency: Concurrencies = Field(
         (), description="Requests on their way at once; several, separated by commas, in turn."
     )

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.load.results import OK
+from bench.load.settings import BenchSettings
+from convoy.connection import ConnectionSettings
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 
@@ -22,6 +24,12 @@ MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 RANDOM_REQUESTS = 16
 """Different ones, sent in turn."""
+
+_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+)
 
 _DTYPES: Mapping[str, str] = {
     **{f"UINT{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
@@ -53,29 +61,24 @@ class Target:
     requests: Sequence[bytes]
 
 
-async def find(
-    channel: grpc.aio.Channel,
-    model: str,
-    version: str,
-    *,
-    images: Sequence[Path],
-    batch_size: int,
-    seed: int,
-) -> Target:
+async def find(settings: BenchSettings, images: Sequence[Path]) -> Target:
     """
-    Ask the server what *model* takes, and make requests: of *images*, or of random tensors.
+    Ask the server what a model takes, and make requests: of *images*, or of random tensors.
 
     Raises:
         BenchError: If the server does not answer, has no such model, or does not say what it takes.
-        OSError: If an image cannot be read.
+        OSError: If an image or a certificate cannot be read.
     """
-    stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    model, version, batch_size = settings.model, settings.model_version, settings.batch_size
     asked = pb.ModelMetadataRequest(name=model, version=version)
-    try:
-        server = await stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=10)
-        metadata = await stub.ModelMetadata(asked, timeout=10)
-    except grpc.aio.AioRpcError as error:
-        raise BenchError(f"{error.code().name}: {error.details()}") from error
+    async with open_channel(settings) as channel:
+        stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        told = {"timeout": 10, "metadata": settings.metadata}
+        try:
+            server = await stub.ServerMetadata(pb.ServerMetadataRequest(), **told)
+            metadata = await stub.ModelMetadata(asked, **told)
+        except grpc.aio.AioRpcError as error:
+            raise BenchError(f"{error.code().name}: {error.details()}") from error
     request = pb.ModelInferRequest(model_name=model, model_version=version)
     if images:
         files = [image.read_bytes() for image in images]
@@ -83,7 +86,7 @@ async def find(
         turns = [[*files[first:], *files[:first]] for first in range(len(files))]
         made = [_of_images(request, metadata, turn, batch_size) for turn in turns]
     else:
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(settings.seed)
         made = [_of_tensors(request, metadata, batch_size, random) for _ in range(RANDOM_REQUESTS)]
     first = made[0].inputs
     return Target(
@@ -152,16 +155,17 @@ class Sender:
         failures: What the first failure of each status said.
     """
 
-    def __init__(self, target: Target, address: str, *, connections: int, timeout_s: float) -> None:
+    def __init__(self, target: Target, settings: BenchSettings) -> None:
         self.failures: dict[str, str] = {}
         self._requests = itertools.cycle(target.requests)
-        self._channels = [open_channel(address) for _ in range(connections)]
+        self._channels = [open_channel(settings) for _ in range(settings.connections)]
         # Encoded once and never decoded: the load is on the server, not here.
         methods: list[Callable[..., Awaitable[bytes]]] = [
             channel.unary_unary(MODEL_INFER) for channel in self._channels
         ]
         self._methods = itertools.cycle(methods)
-        self._timeout_s = timeout_s
+        self._timeout_s = settings.timeout_s
+        self._metadata = settings.metadata
 
     async def __aenter__(self) -> Self:
         return self
@@ -182,7 +186,7 @@ class Sender:
     async def send(self, request: bytes) -> str:
         """Send *request*; returns the name of its status."""
         try:
-            await next(self._methods)(request, timeout=self._timeout_s)
+            await next(self._methods)(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             code = error.code().name
             self.failures.setdefault(code, error.details() or "")
@@ -190,13 +194,14 @@ class Sender:
         return OK
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel with a connection of its own."""
-    return grpc.aio.insecure_channel(
-        address,
-        options=(
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_receive_message_length", -1),
-        ),
-    )
+def open_channel(connection: ConnectionSettings) -> grpc.aio.Channel:
+    """
+    A channel with a connection of its own.
+
+    Raises:
+        OSError: If a certificate cannot be read.
+    """
+    credentials = connection.credentials()
+    if credentials is None:
+        return grpc.aio.insecure_channel(connection.address, _OPTIONS)
+    return grpc.aio.secure_channel(connection.address, credentials, _OPTIONS)

@@ -12,21 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
+from pydantic_settings import CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 from rich.text import Text
 
-from convoy.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, AsyncClient
+from convoy.client import DEFAULT_TIMEOUT_S, AsyncClient
 from convoy.commands import settings
+from convoy.connection import ConnectionSettings
 from convoy.results import Classification, ConvoyError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 """Files of a folder that are taken for images."""
 
 
-class ClassifySettings(BaseSettings):
+class ClassifySettings(ConnectionSettings):
     """Classify image files, and those in folders, by a running server."""
 
     model_config = SettingsConfigDict(
@@ -40,7 +41,6 @@ class ClassifySettings(BaseSettings):
     paths: CliPositionalArg[list[Path]] = Field(description="Image files and folders of them.")
     model: str = Field("", description="Name of the model; may be left out if there is one only.")
     model_version: int = Field(0, ge=0, description="Version of the model; 0 is the newest.")
-    address: str = Field(DEFAULT_ADDRESS, description="host:port of the server.")
     top_k: int = Field(5, ge=1, le=1000, description="How many classes to show.")
     timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Longest wait for one answer.")
     concurrency: int = Field(32, ge=1, description="Images on their way at once.")
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
     chosen = settings.read(ClassifySettings, arguments)
     try:
         rows = asyncio.run(_classify_all(chosen))
-    except (ConvoyError, UsageError) as error:
+    except (ConvoyError, UsageError, OSError) as error:
         print(f"convoy classify: {error}", file=sys.stderr)
         return 1
     if chosen.print_json:
@@ -81,7 +81,12 @@ def main(arguments: list[str]) -> int:
 async def _classify_all(chosen: ClassifySettings) -> list[Row]:
     """Keep `concurrency` images on their way; the rows come in the order of the files."""
     paths = list(find_images(chosen.paths))
-    async with AsyncClient(chosen.address, timeout_s=chosen.timeout_s) as client:
+    async with AsyncClient(
+        chosen.address,
+        timeout_s=chosen.timeout_s,
+        credentials=chosen.credentials(),
+        token=chosen.token.get_secret_value(),
+    ) as client:
         model = chosen.model or await _only_model(client)
         places = asyncio.Semaphore(chosen.concurrency)
 

@@ -7,17 +7,18 @@ import json
 import sys
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
+from pydantic_settings import CliImplicitFlag, SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convoy.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Client
+from convoy.client import DEFAULT_TIMEOUT_S, Client
 from convoy.commands import settings
+from convoy.connection import ConnectionSettings
 from convoy.results import ConvoyError, Model
 
 
-class ModelsSettings(BaseSettings):
+class ModelsSettings(ConnectionSettings):
     """List the models of a running server."""
 
     model_config = SettingsConfigDict(
@@ -28,7 +29,6 @@ class ModelsSettings(BaseSettings):
         cli_shortcuts={"print-json": "json"},
     )
 
-    address: str = Field(DEFAULT_ADDRESS, description="host:port of the server.")
     timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Longest wait.")
     print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
 
@@ -37,9 +37,14 @@ def main(arguments: list[str]) -> int:
     """Print the models; 1 if the server cannot be reached."""
     chosen = settings.read(ModelsSettings, arguments)
     try:
-        with Client(chosen.address, timeout_s=chosen.timeout_s) as client:
+        with Client(
+            chosen.address,
+            timeout_s=chosen.timeout_s,
+            credentials=chosen.credentials(),
+            token=chosen.token.get_secret_value(),
+        ) as client:
             models = client.models()
-    except ConvoyError as error:
+    except (ConvoyError, OSError) as error:
         print(f"convoy models: {error}", file=sys.stderr)
         return 1
     if chosen.print_json:

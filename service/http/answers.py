@@ -46,6 +46,8 @@ def error_response(failure: Failure) -> Response:
     headers = {}
     if failure.retry_after_s is not None:
         headers["retry-after"] = str(max(1, round(failure.retry_after_s)))
+    if failure.status == "UNAUTHENTICATED":
+        headers["www-authenticate"] = "Bearer"
     return JSONResponse(
         {"error": failure.details, "reason": failure.reason, "status": failure.status},
         status_code=http_status(failure.status, failure.reason),

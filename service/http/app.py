@@ -9,15 +9,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.http.answers import PACKED, no_route
+from service.calls import failure_of
+from service.errors import ServiceError
+from service.http.answers import PACKED, error_response, no_route
+from service.http.origin import origin_of
 from service.http.rest import Rest
 from service.metrics import Metrics
+from service.security.access import Access
 
 
-def create_app(rest: Rest, metrics: Metrics) -> Starlette:
+def create_app(rest: Rest, metrics: Metrics, access: Access) -> Starlette:
     """Make the application."""
 
     async def expose(request: Request) -> Response:
+        try:
+            access.check("Metrics", origin_of(request).token_digest)
+        except ServiceError as error:
+            return error_response(failure_of(error))
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), headers={"content-type": content_type})
 

@@ -16,10 +16,10 @@ from service.http.answers import PACKED, error_response, told
 from service.http.body import read_body
 from service.http.leaving import ClientLeftError, while_connected
 from service.http.messages import as_json
+from service.http.origin import origin_of
 from service.http.parameters import read_object, set_parameters, set_value
 from service.http.tensors import LENGTH_HEADER, from_response, read_infer, to_request
 from service.lifecycle import Lifecycle
-from service.logs import Origin
 from service.protocol.server import InferenceProtocol
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -99,8 +99,7 @@ class Rest:
         """Routes whose calls are counted as those of *rpc*."""
 
         async def answer(request: Request) -> Response:
-            sent = request.headers
-            origin = Origin.told(sent.get("x-request-id", ""), sent.get("traceparent", ""))
+            origin = origin_of(request)
             try:
                 with self._calls.answering(rpc, origin):
                     response = await endpoint(request)

@@ -10,6 +10,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from service.errors import StartError
+from service.security.tls import Tls
 from service.sockets import listen
 
 STOP_TIMEOUT_S = 1
@@ -28,9 +29,14 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves *app*; `start` and `stop` once each."""
+    """
+    Serves *app*; `start` and `stop` once each.
 
-    def __init__(self, app: Starlette) -> None:
+    Args:
+        tls: What TLS is spoken with; None is plain HTTP.
+    """
+
+    def __init__(self, app: Starlette, tls: Tls | None = None) -> None:
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -42,6 +48,7 @@ class HttpServer:
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
             # Out of file descriptors, asyncio logs a traceback for each of these, each second.
             backlog=64,
+            ssl_context_factory=(lambda *_: tls.context) if tls else None,
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None

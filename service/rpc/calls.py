@@ -163,13 +163,15 @@ def metadata_of(context: Context, key: str) -> str:
 
 def origin_of(context: Context) -> Origin:
     """Where a call comes from."""
-    request_id = traceparent = ""
+    request_id = traceparent = authorization = ""
     for name, value in context.invocation_metadata() or ():
         if name == "x-request-id" and isinstance(value, str):
             request_id = value
         elif name == "traceparent" and isinstance(value, str):
             traceparent = value
-    return Origin.told(request_id, traceparent)
+        elif name == "authorization" and isinstance(value, str):
+            authorization = value
+    return Origin.told(request_id, traceparent, authorization)
 
 
 def parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:

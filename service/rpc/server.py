@@ -22,6 +22,7 @@ from service.rpc.fast_path import FastPath
 from service.rpc.inference import InferenceServicer
 from service.rpc.streams import StreamInterceptor
 from service.rpc.transport import UnaryMethods, make_transport
+from service.security.tls import Tls
 from service.sockets import listen
 
 LINGER_S = 0.1
@@ -42,6 +43,7 @@ class RpcServer:
     The gRPC side of the server.
 
     Args:
+        tls: What TLS is spoken with; None is no TLS.
         max_message_bytes: Largest request; larger ones are refused by gRPC itself with
             RESOURCE_EXHAUSTED.
         max_images_per_call: Most images in one ClassifyBatch.
@@ -58,6 +60,7 @@ class RpcServer:
         metrics: Metrics,
         *,
         transport: Literal["grpcio", "native"],
+        tls: Tls | None,
         max_message_bytes: int,
         max_images_per_call: int,
     ) -> None:
@@ -90,6 +93,7 @@ class RpcServer:
             server,
             methods,
             FastPath(registry, calls),
+            tls=tls,
             max_message_bytes=max_message_bytes,
         )
 

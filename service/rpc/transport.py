@@ -11,6 +11,7 @@ from service.calls import Calls
 from service.errors import StartError
 from service.rpc.calls import UnaryHandler, unary_handler
 from service.rpc.fast_path import FastPath
+from service.security.tls import Tls
 
 
 class Transport(Protocol):
@@ -32,14 +33,22 @@ class Transport(Protocol):
 
 
 class GrpcioTransport:
-    """Lets *server* listen itself."""
+    """
+    Lets *server* listen itself.
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    Args:
+        tls: What TLS is spoken with; None is no TLS.
+    """
+
+    def __init__(self, server: grpc.aio.Server, tls: Tls | None) -> None:
         self._server = server
+        self._tls = tls
 
     def listen(self, target: str) -> int:
         """Take the port; returns its number."""
-        return self._server.add_insecure_port(target)
+        if self._tls is None:
+            return self._server.add_insecure_port(target)
+        return self._server.add_secure_port(target, _credentials(self._tls))
 
     async def start(self) -> None:
         """Answer calls from now on."""
@@ -48,6 +57,20 @@ class GrpcioTransport:
     async def stop(self, grace_s: float) -> None:
         """Let calls go on for *grace_s* seconds at most, then close."""
         await self._server.stop(grace_s)
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    """Credentials that follow *tls*; gRPC's own threads ask for them at each new connection."""
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        certificate, key, client_ca = tls.pem
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(),
+        configuration,
+        require_client_authentication=tls.pem.client_ca is not None,
+    )
 
 
 class UnaryMethods:
@@ -81,6 +104,7 @@ def make_transport(
     methods: UnaryMethods,
     infer: FastPath,
     *,
+    tls: Tls | None,
     max_message_bytes: int,
 ) -> Transport:
     """
@@ -89,13 +113,14 @@ def make_transport(
     Args:
         methods: The unary methods of the server.
         infer: The fast path of one of them.
+        tls: What TLS is spoken with; None is no TLS. Only `grpcio` has it.
         max_message_bytes: Largest request; *server* has the same limit.
 
     Raises:
         StartError: If it is not installed.
     """
     if name == "grpcio":
-        return GrpcioTransport(server)
+        return GrpcioTransport(server, tls)
     try:
         from service.rpc.native import NativeTransport  # an extra
     except ImportError as error:

@@ -71,8 +71,9 @@ Serve = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 OVER_BOTH = {
-    *("test_classifier", "test_drain", "test_errors", "test_health", "test_inference"),
-    *("test_overload", "test_repeated", "test_sockets", "test_streaming", "test_transport"),
+    *("test_access", "test_classifier", "test_drain", "test_errors", "test_health"),
+    *("test_inference", "test_overload", "test_repeated", "test_sockets", "test_streaming"),
+    "test_transport",
 }
 """Modules whose promises are those of a transport, and so of both."""
 

@@ -22,6 +22,7 @@ from service.registry import ModelRegistry
 from service.rpc.calls import CallInterceptor
 from service.rpc.fast_path import FastPath
 from service.rpc.transport import UnaryMethods, make_transport
+from service.security.access import Access
 from tests.http import get
 
 
@@ -41,7 +42,7 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
         raise error
 
     metrics = Metrics(CollectorRegistry())
-    calls = Calls(Lifecycle(), metrics, log_requests=False)
+    calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
     server = grpc.aio.server(interceptors=(CallInterceptor(calls),))
     methods = UnaryMethods(calls)
     handler = grpc.unary_unary_rpc_method_handler(
@@ -52,7 +53,12 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
     for taker in (server, methods):
         taker.add_registered_method_handlers("convoy.v1.ClassifierService", {"Classify": handler})
     serving = make_transport(
-        transport, server, methods, FastPath(ModelRegistry(), calls), max_message_bytes=1000
+        transport,
+        server,
+        methods,
+        FastPath(ModelRegistry(), calls),
+        tls=None,
+        max_message_bytes=1000,
     )
     port = serving.listen("127.0.0.1:0")
     await serving.start()
@@ -96,7 +102,7 @@ async def test_http(error: type[ServiceError]) -> None:
     HTTP tells the same status, reason and message, with the code that belongs to the status.
     """
 
-    calls = Calls(Lifecycle(), Metrics(CollectorRegistry()), log_requests=False)
+    calls = Calls(Access(), Lifecycle(), Metrics(CollectorRegistry()), log_requests=False)
 
     async def fail(request: Any) -> Any:
         try:
@@ -134,9 +140,11 @@ def test_reasons_are_unique_and_stable() -> None:
         "ModelLoadError": "MODEL_LOAD_FAILED",
         "ModelNotFoundError": "MODEL_NOT_FOUND",
         "ModelNotReadyError": "MODEL_NOT_READY",
+        "PermissionDeniedError": "PERMISSION_DENIED",
         "QueueFullError": "QUEUE_FULL",
         "RequestExpiredError": "REQUEST_EXPIRED",
         "RequestTooLargeError": "REQUEST_TOO_LARGE",
         "ShuttingDownError": "SHUTTING_DOWN",
+        "UnauthenticatedError": "UNAUTHENTICATED",
         "UnsupportedError": "UNSUPPORTED",
     }

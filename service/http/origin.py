@@ -1,0 +1,14 @@
+"""Where a request comes from, by its headers."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from service.logs import Origin
+
+
+def origin_of(request: Request) -> Origin:
+    """Where a request comes from."""
+    sent = request.headers
+    named = ("x-request-id", "traceparent", "authorization")
+    return Origin.told(*(sent.get(name, "") for name in named))

@@ -1,0 +1,244 @@
+"""With a file of tokens only those who have one get in, and only as far as its rights go."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from convoy.client import AsyncClient
+from convoy.pb.convoy.v1 import classifier_pb2
+from convoy.pb.inference import grpc_service_pb2 as pb
+from convoy.results import ConvoyError
+from service.security import guards
+from service.security.tokens import RIGHTS, Right, Token
+from tests.contract.conftest import Running, Serve
+from tests.contract.test_http import INFER, infer_body
+from tests.contract.test_inference import infer_request
+from tests.http import ask
+from tests.images import png
+
+CALLS: dict[str, tuple[Any, set[Right]]] = {
+    "ServerLive": (pb.ServerLiveRequest(), set()),
+    "ServerReady": (pb.ServerReadyRequest(), set()),
+    "ModelReady": (pb.ModelReadyRequest(name="tiny"), set()),
+    "ServerMetadata": (pb.ServerMetadataRequest(), {"infer", "observe", "control"}),
+    "ModelMetadata": (pb.ModelMetadataRequest(name="tiny"), {"infer", "observe", "control"}),
+    "ModelConfig": (pb.ModelConfigRequest(name="tiny"), {"infer", "observe", "control"}),
+    "ModelInfer": (infer_request(3), {"infer"}),
+    "ModelStatistics": (pb.ModelStatisticsRequest(), {"observe"}),
+    "RepositoryIndex": (pb.RepositoryIndexRequest(), {"observe"}),
+    "RepositoryModelLoad": (pb.RepositoryModelLoadRequest(model_name="tiny"), {"control"}),
+    "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest(model_name="none"), {"control"}),
+    "LogSettings": (pb.LogSettingsRequest(), {"control"}),
+}
+"""A request of each method, and the rights that one of is needed; none for open methods."""
+
+ROUTES: list[tuple[str, str, set[Right]]] = [
+    ("GET", "/v2/health/live", set()),
+    ("GET", "/v2/health/ready", set()),
+    ("GET", "/v2/models/tiny/ready", set()),
+    ("GET", "/v2", {"infer", "observe", "control"}),
+    ("GET", "/v2/models/tiny", {"infer", "observe", "control"}),
+    ("POST", INFER, {"infer"}),
+    ("GET", "/v2/models/stats", {"observe"}),
+    ("POST", "/v2/repository/index", {"observe"}),
+    ("GET", "/metrics", {"observe"}),
+    ("POST", "/v2/repository/models/tiny/load", {"control"}),
+    ("POST", "/v2/logging", {"control"}),
+]
+
+UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+DENIED = (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
+
+
+class Holders:
+    """A file with a token for each right, and the tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        made = {right: Token.make(right, [right]) for right in sorted(RIGHTS)}
+        self.file = folder / "tokens"
+        self.texts = {right: text for right, (_, text) in made.items()}
+        self.lines = {right: token.line for right, (token, _) in made.items()}
+        self.write(*self.lines)
+
+    def write(self, *rights: Right) -> None:
+        """Let the file have these only."""
+        self.file.write_text("\n".join(self.lines[right] for right in rights))
+
+    def header(self, right: Right | None) -> dict[str, str]:
+        """The header of the one with a right; None has no token."""
+        return {"authorization": f"Bearer {self.texts[right]}"} if right else {}
+
+
+@pytest.fixture
+def holders(tmp_path_factory: pytest.TempPathFactory) -> Holders:
+    return Holders(tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture
+async def guarded(serve: Serve, holders: Holders) -> AsyncIterator[Running]:
+    """A server that knows three tokens."""
+    settings = {"token_file": str(holders.file), "model_control_mode": "explicit"}
+    async with serve(**settings, load_model=["*"]) as running:
+        yield running
+
+
+async def outcome(call: Any) -> Any:
+    """None if it is answered, else its status and reason."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return error.code(), dict(error.trailing_metadata() or ())["error-reason"]
+    return None
+
+
+@pytest.mark.parametrize("method", CALLS)
+async def test_rpcs(guarded: Running, holders: Holders, method: str) -> None:
+    """
+    Without a token: UNAUTHENTICATED. With one that has not the right: PERMISSION_DENIED.
+    """
+    message, needed = CALLS[method]
+    rpc = getattr(guarded.inference, method)
+    unknown = {"authorization": "Bearer unknown"}
+    for header in ({}, unknown):
+        assert await outcome(rpc(message, metadata=tuple(header.items()))) == (
+            UNAUTHENTICATED if needed else None
+        )
+    for right in sorted(RIGHTS):
+        expected = None if not needed or right in needed else DENIED
+        if method == "RepositoryModelUnload" and expected is None:
+            expected = (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND")  # nothing but the model lacks
+        header = holders.header(right)
+        assert await outcome(rpc(message, metadata=tuple(header.items()))) == expected, right
+
+
+@pytest.mark.parametrize(("verb", "path", "needed"), ROUTES)
+async def test_routes(
+    guarded: Running, holders: Holders, verb: str, path: str, needed: set[Right]
+) -> None:
+    """
+    HTTP says 401, and how to do better, or 403.
+    """
+    body = infer_body(3) if path == INFER else b""
+    answer = await ask(verb, guarded.url + path, body)
+    assert answer.status == (401 if needed else 200)
+    if needed:
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["reason"] == "UNAUTHENTICATED"
+    for right in sorted(RIGHTS):
+        answer = await ask(verb, guarded.url + path, body, holders.header(right))
+        assert answer.status == (200 if not needed or right in needed else 403), right
+
+
+async def test_repeated_requests(guarded: Running, holders: Holders) -> None:
+    """
+    A request that is like an answered one is no way around: each brings its token, or is refused.
+    """
+    allowed = tuple(holders.header("infer").items())
+    for _ in range(3):
+        await guarded.inference.ModelInfer(infer_request(3), metadata=allowed)
+        assert await outcome(guarded.inference.ModelInfer(infer_request(3))) == UNAUTHENTICATED
+    assert guarded.server._lifecycle.in_flight == 0
+    assert guarded.sample("convoy_rejected_total", model="", reason="UNAUTHENTICATED") or (
+        guarded.sample("convoy_rejected_total", model="tiny", reason="UNAUTHENTICATED")
+    )
+
+
+async def test_streams(guarded: Running, holders: Holders) -> None:
+    """
+    Each request of a stream is refused; one with a token is answered.
+    """
+    expected: dict[Right | None, bool] = {None: True, "infer": False, "observe": True}
+    for right, refused in expected.items():
+        metadata = tuple(holders.header(right).items())
+        stream = guarded.inference.ModelStreamInfer(iter([infer_request(3)]), metadata=metadata)
+        answers = [answer async for answer in stream]
+        assert [bool(answer.error_message) for answer in answers] == [refused]
+
+
+async def test_our_client(guarded: Running, holders: Holders) -> None:
+    """
+    Our client sends its token with each call.
+    """
+    async with AsyncClient(guarded.address, token=holders.texts["infer"]) as client:
+        assert (await client.classify(png(3), model="tiny")).predictions
+        assert await client.models()
+    async with AsyncClient(guarded.address) as client:
+        with pytest.raises(ConvoyError) as failed:
+            await client.models()
+    assert failed.value.reason == "UNAUTHENTICATED"
+
+
+async def test_tokens_change(
+    serve: Serve, holders: Holders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A token that leaves the file is worth nothing soon after, without a restart.
+    """
+    monkeypatch.setattr(guards, "LOOK_S", 0.01)
+    metadata = tuple(holders.header("infer").items())
+    async with serve(token_file=str(holders.file)) as running:
+        await running.inference.ModelInfer(infer_request(3), metadata=metadata)
+        holders.write("observe")
+        async with asyncio.timeout(10):
+            while not await outcome(
+                running.inference.ModelInfer(infer_request(3), metadata=metadata)
+            ):
+                pass
+
+
+async def test_control_on_its_own_port(serve: Serve) -> None:
+    """
+    With a port for control, models are loaded there and nowhere else.
+    """
+    load = pb.RepositoryModelLoadRequest(model_name="tiny")
+    async with serve(control_port=0, model_control_mode="explicit") as running:
+        assert await outcome(running.inference.RepositoryModelLoad(load)) == DENIED
+        answer = await ask("POST", running.url + "/v2/repository/models/tiny/load")
+        assert (answer.status, answer.json()["reason"]) == (403, "PERMISSION_DENIED")
+        path = "/inference.GRPCInferenceService/RepositoryModelLoad"
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{running.server.control_port}") as control:
+            call: Any = control.unary_unary(path)
+            await call(load.SerializeToString())
+        await running.inference.ModelInfer(infer_request(3))
+
+
+async def test_control_off(serve: Serve) -> None:
+    """
+    Without control nobody loads a model or changes the log.
+    """
+    async with serve(control=False) as running:
+        for method in ("RepositoryModelLoad", "RepositoryModelUnload", "LogSettings"):
+            message, _ = CALLS[method]
+            assert await outcome(getattr(running.inference, method)(message)) == DENIED
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+async def test_an_open_server_says_so(
+    serve: Serve, holders: Holders, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A server that strangers can reach says at its start what is open to them.
+    """
+    for token_file, told in (("", "may use it"), (str(holders.file), "can be read on their way")):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            async with serve(host=host, token_file=token_file, load=False):
+                pass
+        warned = [r.getMessage() for r in caplog.records if r.name.endswith("guards")]
+        assert [told in message for message in warned] == ([] if host == "127.0.0.1" else [True])
+
+
+def test_every_rpc_is_looked_at() -> None:
+    """
+    The table above has every method of the protocol but those that say UNIMPLEMENTED.
+    """
+    methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    left = {method.name for method in methods} - set(CALLS) - {"ModelStreamInfer"}
+    assert all("SharedMemory" in name or name == "TraceSetting" for name in left)
+    service = classifier_pb2.DESCRIPTOR.services_by_name["ClassifierService"]
+    assert {m.name for m in service.methods} == {"Classify", "ClassifyBatch", "ListModels"}

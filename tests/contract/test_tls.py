@@ -1,0 +1,238 @@
+"""TLS and mTLS on both ports, and certificates that change."""
+
+import asyncio
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+
+from bench.load.run import measure
+from bench.load.settings import BenchSettings
+from convoy.__main__ import main
+from convoy.client import AsyncClient
+from convoy.commands.settings import read
+from convoy.results import ConvoyError
+from service import probe
+from service.errors import StartError
+from service.security import guards
+from tests.contract.conftest import Running, Serve
+from tests.images import png
+
+HOST = "127.0.0.1"
+
+
+class Certificates:
+    """An authority, and what it issued to the server, as files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority = trustme.CA()
+        self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
+        self.client_ca = folder / "ca.crt"
+        self.authority.cert_pem.write_to_path(self.client_ca)
+        self.issue()
+
+    def issue(self) -> None:
+        """Replace the server's certificate."""
+        issued = self.authority.issue_cert(HOST)
+        self.certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(self.key)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of a server with TLS."""
+        return {"tls_certificate": str(self.certificate), "tls_key": str(self.key)}
+
+    def context(self, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+        """What a client that trusts the authority speaks with; of one version only if given."""
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        if version:
+            context.set_ciphers("ALL:@SECLEVEL=0")
+            context.minimum_version = context.maximum_version = version
+        return context
+
+    def credentials(self, client: trustme.LeafCert | None = None) -> grpc.ChannelCredentials:
+        """The same for gRPC, with a certificate of the client's own if given."""
+        root = self.authority.cert_pem.bytes()
+        if client is None:
+            return grpc.ssl_channel_credentials(root)
+        chain = client.cert_chain_pems[0].bytes()
+        return grpc.ssl_channel_credentials(root, client.private_key_pem.bytes(), chain)
+
+
+@pytest.fixture
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("tls"))
+
+
+async def classify(running: Running, credentials: grpc.ChannelCredentials) -> int:
+    """Class of an image, asked over gRPC."""
+    async with AsyncClient(running.address, credentials=credentials) as client:
+        return (await client.classify(png(3), model="tiny")).predictions[0].class_index
+
+
+async def get_ready(running: Running, context: ssl.SSLContext) -> int:
+    """Status of a request over HTTPS."""
+    url = running.url.replace("http:", "https:") + "/v2/health/ready"
+    return await asyncio.to_thread(lambda: urllib.request.urlopen(url, context=context).status)
+
+
+async def shown(running: Running, port: int, context: ssl.SSLContext) -> tuple[Any, bytes]:
+    """Version of TLS and certificate that a port comes with."""
+    _, writer = await asyncio.open_connection(HOST, port, ssl=context)
+    try:
+        spoken: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        return spoken.version(), spoken.getpeercert(binary_form=True) or b""
+    finally:
+        writer.transport.abort()
+
+
+def ports(running: Running) -> Sequence[int]:
+    """The ports of gRPC and of HTTP."""
+    return running.server.grpc_port, running.server.http_port
+
+
+async def test_both_ports(serve: Serve, certificates: Certificates) -> None:
+    """
+    Both ports speak TLS and nothing else.
+    """
+    async with serve(**certificates.settings) as running:
+        assert await classify(running, certificates.credentials()) == 3
+        assert await get_ready(running, certificates.context()) == 200
+        async with AsyncClient(running.address, timeout_s=2) as client:
+            with pytest.raises(ConvoyError):
+                await client.models()
+        with pytest.raises(OSError):  # noqa: PT011 - closed or reset, as it comes
+            await asyncio.to_thread(urllib.request.urlopen, running.url)
+
+
+async def test_versions(serve: Serve, certificates: Certificates) -> None:
+    """
+    TLS 1.2 and 1.3 are spoken; 1.1 is refused.
+    """
+    async with serve(**certificates.settings) as running:
+        for port in ports(running):
+            for version, name in (
+                (ssl.TLSVersion.TLSv1_2, "TLSv1.2"),
+                (ssl.TLSVersion.TLSv1_3, "TLSv1.3"),
+            ):
+                told, _ = await shown(running, port, certificates.context(version))
+                assert told == name
+            with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+                old = certificates.context(ssl.TLSVersion.TLSv1_1)
+            with pytest.raises(OSError):  # noqa: PT011 - an alert, or closed without a word
+                await shown(running, port, old)
+
+
+async def test_mutual(serve: Serve, certificates: Certificates) -> None:
+    """
+    With authorities of clients only those whom they know get in, on both ports.
+    """
+    settings = {**certificates.settings, "tls_client_ca": str(certificates.client_ca)}
+    known = certificates.authority.issue_cert("client.example")
+    stranger = trustme.CA().issue_cert("client.example")
+    async with serve(**settings) as running:
+        assert await classify(running, certificates.credentials(known)) == 3
+        context = certificates.context()
+        known.configure_cert(context)
+        assert await get_ready(running, context) == 200
+        for client in (None, stranger):
+            async with AsyncClient(
+                running.address, timeout_s=2, credentials=certificates.credentials(client)
+            ) as channel:
+                with pytest.raises(ConvoyError):
+                    await channel.models()
+            context = certificates.context()
+            if client:
+                client.configure_cert(context)
+            with pytest.raises((urllib.error.URLError, OSError)):
+                await get_ready(running, context)
+
+
+async def test_a_new_certificate(
+    serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A new certificate is shown to new connections without a restart; half of one changes nothing.
+    """
+    monkeypatch.setattr(guards, "LOOK_S", 0.01)
+    context = certificates.context()
+    async with serve(**certificates.settings) as running:
+        before = {(await shown(running, port, context))[1] for port in ports(running)}
+        assert len(before) == 1
+        good = certificates.key.read_bytes()
+        certificates.key.write_text("half of a")
+        await asyncio.sleep(0.1)  # some looks: there is nothing to wait for
+        assert {(await shown(running, port, context))[1] for port in ports(running)} == before
+        certificates.key.write_bytes(good)
+        certificates.issue()
+        async with asyncio.timeout(10):
+            for port in ports(running):
+                while (await shown(running, port, context))[1] in before:
+                    pass
+        assert await classify(running, certificates.credentials()) == 3
+
+
+@pytest.mark.parametrize("damage", ["missing", "rubbish", "other key"])
+async def test_files_of_no_use(serve: Serve, certificates: Certificates, damage: str) -> None:
+    """
+    The server does not start, and names the files.
+    """
+    if damage == "missing":
+        certificates.certificate.unlink()
+    elif damage == "rubbish":
+        certificates.certificate.write_text("rubbish")
+    else:
+        trustme.CA().issue_cert(HOST).private_key_pem.write_to_path(certificates.key)
+    with pytest.raises(StartError, match=r"TLS's files .*tls\.crt.*tls\.key"):
+        async with serve(**certificates.settings):
+            pass
+
+
+async def test_commands(
+    serve: Serve,
+    certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """
+    Every command that asks a server takes a token and the files of TLS; so does the probe.
+    """
+    folder = tmp_path_factory.mktemp("client")
+    tokens, image = folder / "tokens", folder / "3.png"
+    image.write_bytes(png(3))
+
+    async def convoy(*arguments: str) -> tuple[int, str]:
+        code = await asyncio.to_thread(main, list(arguments))
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    assert main(["token", "me", "infer", "--token-file", str(tokens)]) == 0
+    token = capsys.readouterr().out.strip()
+    mine = certificates.authority.issue_cert("client.example")
+    mine.cert_chain_pems[0].write_to_path(folder / "crt")
+    mine.private_key_pem.write_to_path(folder / "key")
+    settings = {"tls_client_ca": str(certificates.client_ca), "token_file": str(tokens)}
+    async with serve(**certificates.settings, **settings) as running:
+        tls = ["--tls-ca", str(certificates.client_ca), "--address", running.address]
+        tls += ["--client-certificate", f"{folder}/crt", "--client-key", f"{folder}/key"]
+        code, told = await convoy("models", *tls)
+        assert (code, "UNAUTHENTICATED" in told) == (1, True)
+        tls += ["--token", token]
+        for command in (["models"], ["classify", str(image)]):
+            code, told = await convoy(*command, *tls)
+            assert code == 0, told
+        load = ["tiny", "--concurrency", "1", "--seconds", "0.1", "--warmup-s", "0", *tls]
+        report = await measure(read(BenchSettings, load), [])
+        assert report.steps[0].latency_ms
+        shown = ["--certificate", str(folder / "crt"), "--key", str(folder / "key")]
+        port = str(running.server.http_port)
+        assert await asyncio.to_thread(probe.main, [port, *shown]) == 0
+        assert await asyncio.to_thread(probe.main, [port, "--tls"]) == 1
+        assert await asyncio.to_thread(probe.main, [port]) == 1

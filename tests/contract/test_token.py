@@ -1,0 +1,50 @@
+"""`convoy token`."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from convoy.__main__ import main
+from service.security.tokens import Tokens, bearer
+
+
+def test_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Each one is printed once and goes to the end of the file, which only its owner may read.
+    """
+    file = tmp_path / "tokens"
+    texts = []
+    for arguments in (["web", "infer"], ["grafana", "observe", "control"]):
+        assert main(["token", *arguments, "--token-file", str(file)]) == 0
+        texts.append(capsys.readouterr().out.strip())
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not any(text in file.read_text() for text in texts)
+    found = [Tokens(file).find(bearer(f"Bearer {text}")) for text in texts]
+    assert [token and (token.name, sorted(token.rights)) for token in found] == [
+        ("web", ["infer"]),
+        ("grafana", ["control", "observe"]),
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["web"], ["web", "all"], ["a b", "infer"], ["#", "infer"]])
+def test_nonsense(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A token without a right, or whose line could not be read, is not made.
+    """
+    file = tmp_path / "tokens"
+    with pytest.raises(SystemExit) as ended:
+        main(["token", *arguments, "--token-file", str(file)])
+    assert ended.value.code == 2
+    assert not file.exists()
+    assert "convoy token" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The error names the file, and no token is shown.
+    """
+    assert main(["token", "web", "infer", "--token-file", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"convoy token: {tmp_path}: Is a directory" in printed.err

@@ -1,0 +1,98 @@
+"""The file of tokens."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from service.errors import StartError
+from service.security.following import FollowedFiles
+from service.security.tokens import Token, Tokens, bearer
+
+
+def write(folder: Path, *lines: str) -> Path:
+    """Write a file of tokens."""
+    file = folder / "tokens"
+    file.write_text("".join(f"{line}\n" for line in lines))
+    return file
+
+
+def test_a_made_token_is_found(tmp_path: Path) -> None:
+    """
+    A file of made lines knows its tokens, by their SHA-256, and nobody else's.
+    """
+    web, text = Token.make("web", ["infer", "observe"])
+    other, _ = Token.make("other", ["control"])
+    tokens = Tokens(write(tmp_path, "# who may", "", other.line, f"  {web.line}  "))
+    assert tokens.find(bearer(f"Bearer {text}")) == web
+    assert web.digest == hashlib.sha256(text.encode()).digest()
+    assert web.rights == {"infer", "observe"}
+    assert text not in repr(web)
+    assert tokens.find(bearer("Bearer guess")) is None
+    assert tokens.find(b"") is None
+
+
+def test_tokens_are_long_and_different() -> None:
+    """
+    A token has 256 bits of chance in 43 characters.
+    """
+    made = {Token.make("web", ["infer"])[1] for _ in range(100)}
+    assert len(made) == 100
+    assert {len(text) for text in made} == {43}
+
+
+@pytest.mark.parametrize("header", ["", "abc", "Bearer", "Bearer ", "Basic abc", "Bearer a b"])
+def test_headers_without_a_token(header: str) -> None:
+    """
+    What is not `Bearer TOKEN` is no token.
+    """
+    assert bearer(header) == b""
+
+
+@pytest.mark.parametrize("header", ["bearer abc", "BEARER abc", "Bearer  abc"])
+def test_the_scheme_in_any_case(header: str) -> None:
+    """
+    The scheme's case does not matter (RFC 9110, section 11.1).
+    """
+    assert bearer(header) == bearer("Bearer abc") != b""
+
+
+@pytest.mark.parametrize("line", ["web secret", "web infer secret", "web all " + 64 * "0", "web"])
+def test_a_line_that_is_none(tmp_path: Path, line: str) -> None:
+    """
+    The error names the line by its number, and does not repeat what may be a secret.
+    """
+    with pytest.raises(StartError, match=r"tokens:2 is not NAME RIGHTS SHA256") as failed:
+        Tokens(write(tmp_path, "# who may", line))
+    assert "secret" not in str(failed.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """
+    A file that is not there is an error: not a server that lets everybody in.
+    """
+    with pytest.raises(StartError, match="cannot read the tokens"):
+        Tokens(tmp_path / "missing")
+
+
+def test_changed_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A changed file is taken, also where a link was turned; one of no use changes nothing.
+    """
+    (first, _), (second, _) = Token.make("web", ["infer"]), Token.make("web", ["observe"])
+    tokens = Tokens(write(tmp_path, first.line))
+    followed = FollowedFiles([tokens.file], tokens.load)
+    followed.look()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    write(tmp_path, "rubbish")
+    followed.look()
+    assert tokens.find(first.digest) == first
+    assert "is not NAME RIGHTS SHA256" in str(vars(caplog.records[-1])["error"])
+    tokens.file.unlink()
+    followed.look()
+    assert tokens.find(first.digest) == first
+    (tmp_path / "new").write_text(second.line)
+    tokens.file.symlink_to("new")
+    followed.look()
+    assert tokens.find(first.digest) is None
+    assert tokens.find(second.digest) == second
