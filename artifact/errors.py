@@ -22,4 +22,4 @@ class ImageError(ValueError):
 
 
 class ImageTooLargeError(ImageError):
-    """The image breaks the limit on bytes or on pixels."""
+    """The image breaks the limit on bytes, on pixels or on how elongated it may be."""

@@ -3,9 +3,10 @@
 One rule for each kind of image:
 
 * JPEG, PNG, WebP and BMP are decoded, told apart by their first bytes; nothing else is opened.
-* The limits on bytes and pixels are checked before any pixel is decoded. So are two traps that
-  keep within them and cost minutes: a JPEG of more than 64 scans (a progressive one has about
-  10), and a run-length encoded BMP, which Pillow decodes byte by byte in Python.
+* The limits on bytes, pixels and the ratio of the sides are checked before any pixel is decoded.
+  So are two traps that keep within them and cost minutes: a JPEG of more than 64 scans (a
+  progressive one has about 10), and a run-length encoded BMP, which Pillow decodes byte by byte in
+  Python.
 * A rotation in the EXIF data is applied; EXIF data that cannot be read is passed over.
 * CMYK and YCCK are converted to RGB as Pillow does it, without colour profiles.
 * 16 bits per channel keep their upper 8.
@@ -76,10 +77,12 @@ class ImageLimits:
         max_bytes: Size of the encoded image.
         max_pixels: Width times height, of the image and of its resized form. Decoding takes up
             to 24 bytes of memory for each (a WebP, the worst format).
+        max_aspect_ratio: The longer side by the shorter one.
     """
 
     max_bytes: int = 10 * 1024 * 1024
     max_pixels: int = 25_000_000
+    max_aspect_ratio: float = 200.0
 
 
 def preprocess(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()) -> Pixels:
@@ -146,6 +149,11 @@ def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
             f"the image has {width}x{height} pixels; at most {limits.max_pixels} are accepted"
+        )
+    if max(image.size) > limits.max_aspect_ratio * min(image.size):
+        raise ImageTooLargeError(
+            f"the image has {width}x{height} pixels; at most {limits.max_aspect_ratio:g} times as "
+            "many along one side as along the other are accepted"
         )
     width, height = _resized(image.size, spec.resize_px)
     if width * height > limits.max_pixels:

@@ -24,6 +24,7 @@ from service.errors import StartError
 from service.gpu import gpus, open_nvml
 from service.graph_cache import GraphCache
 from service.http.app import create_app
+from service.http.protocol import HttpLimits
 from service.http.rest import Rest
 from service.http.server import HttpServer
 from service.inference import Ran, Tensor
@@ -35,6 +36,7 @@ from service.protocol.server import InferenceProtocol
 from service.queue import BatchPolicy
 from service.registry import ModelRegistry
 from service.resources import usable_cpus
+from service.rpc.limits import ConnectionLimits
 from service.rpc.server import RpcServer
 from service.security.access import Access
 from service.security.guards import Guards
@@ -71,11 +73,17 @@ class Server:
         self._device = Device(
             policy=settings.device, cores=cpus, intra_op_threads=settings.intra_op_threads
         )
-        self._lifecycle = Lifecycle()
+        self._lifecycle = Lifecycle(
+            max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
+        )
         self._metrics = Metrics(CollectorRegistry())
         self._decoder = Decoder(
             settings.decode_threads or cpus,
-            ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+            ImageLimits(
+                max_bytes=settings.max_image_bytes,
+                max_pixels=settings.max_image_pixels,
+                max_aspect_ratio=settings.max_image_aspect_ratio,
+            ),
         )
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self._device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
@@ -99,8 +107,18 @@ class Server:
             self._lifecycle,
             max_body_bytes=settings.max_message_bytes,
             max_json_bytes=settings.max_json_bytes,
+            body_timeout_s=settings.http_request_timeout_s,
         )
-        self._http = HttpServer(create_app(rest, self._metrics, calls.access), self._guards.tls)
+        self._http = HttpServer(
+            create_app(rest, self._metrics, calls.access),
+            HttpLimits(
+                max_connections=settings.max_http_connections,
+                max_header_bytes=settings.max_metadata_bytes,
+                request_timeout_s=settings.http_request_timeout_s,
+            ),
+            tls=self._guards.tls,
+            refused=lambda reason: self._metrics.rejected.labels("", reason).inc(),
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self.grpc_port = 0
         self.http_port = 0
@@ -217,7 +235,14 @@ class Server:
             self._metrics,
             transport=transport,
             tls=self._guards.tls,
-            max_message_bytes=settings.max_message_bytes,
+            limits=ConnectionLimits(
+                max_message_bytes=settings.max_message_bytes,
+                max_metadata_bytes=settings.max_metadata_bytes,
+                max_streams=settings.max_streams_per_connection,
+                max_age_s=settings.max_connection_age_s,
+                max_idle_s=settings.max_connection_idle_s,
+                keepalive_s=settings.keepalive_s,
+            ),
             max_images_per_call=settings.max_images_per_call,
         )
 

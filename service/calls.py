@@ -84,6 +84,11 @@ def find_model(registry: ModelRegistry, name: str, version: str = "") -> ServedM
     return model
 
 
+def received(size: int) -> None:
+    """Count bytes of the current call's request; raises as `Call.hold`."""
+    _current_call.get().hold(size)
+
+
 def responded(model: ServedModel, inference: Inference) -> float:
     """Count an answer of the current call, as `ServedModel.responded` does."""
     respond_s = model.responded(inference)
@@ -135,7 +140,10 @@ class Call:
         origin: Where the call comes from.
     """
 
-    __slots__ = ("_calls", "_deadline", "_method", "_phases", "_started", "model", "origin")
+    __slots__ = (
+        *("_calls", "_deadline", "_method", "_phases", "_size", "_started"),
+        *("model", "origin"),
+    )
 
     def __init__(self, calls: Calls, method: str, origin: logs.Origin, deadline: float) -> None:
         self.model = ""
@@ -144,6 +152,7 @@ class Call:
         self.origin = origin
         self._deadline = deadline
         self._phases: dict[str, float] = {}
+        self._size = 0
         self._started = time.monotonic()
 
     def __enter__(self) -> None:
@@ -173,9 +182,19 @@ class Call:
         except ServiceError as error:
             raise self._failed(error) from error
 
+    def hold(self, size: int) -> None:
+        """
+        Count *size* more bytes of its request, until it ends.
+
+        Raises:
+            ServerBusyError: If those in flight are too many.
+        """
+        self._calls.lifecycle.hold(size)
+        self._size += size
+
     def end(self, error: BaseException | None = None) -> CallFailed | None:
         """Put the call on the books; returns what the client is to be told of *error*."""
-        self._calls.lifecycle.leave()
+        self._calls.lifecycle.leave(self._size)
         if error is None:
             self._record("OK")
         elif isinstance(error, asyncio.CancelledError):

@@ -5,6 +5,9 @@
   x ImageTooLargeError     INVALID_ARGUMENT    the client must send a smaller image
   x InvalidArgumentError   INVALID_ARGUMENT    the client must change the request
   x RequestTooLargeError   RESOURCE_EXHAUSTED  the client must send less at once
+  x RequestTooSlowError    DEADLINE_EXCEEDED   the client must send its request faster (HTTP 408)
+  x TooManyConnectionsError RESOURCE_EXHAUSTED the client must use fewer connections
+  x ServerBusyError        RESOURCE_EXHAUSTED  retry after the time that the answer names
   x UnauthenticatedError   UNAUTHENTICATED     the client must send a token that is known here
   x PermissionDeniedError  PERMISSION_DENIED   the client must send a token with that right
   x ModelNotFoundError     NOT_FOUND           the client must change the model's name or version
@@ -49,6 +52,8 @@ def http_status(status: str, reason: str) -> HTTPStatus:
     """HTTP's code for an error of this status and reason."""
     if reason == RequestTooLargeError.reason:
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    if reason == RequestTooSlowError.reason:
+        return HTTPStatus.REQUEST_TIMEOUT
     return HTTP_STATUS[status]
 
 
@@ -80,7 +85,7 @@ class InvalidImageError(ServiceError):
 
 
 class ImageTooLargeError(ServiceError):
-    """The image breaks the limit on bytes or on pixels."""
+    """The image breaks the limit on bytes, on pixels or on how elongated it may be."""
 
     reason = "IMAGE_TOO_LARGE"
     status = "INVALID_ARGUMENT"
@@ -97,6 +102,27 @@ class RequestTooLargeError(ServiceError):
     """The request breaks a limit on bytes. gRPC refuses such a message by itself."""
 
     reason = "REQUEST_TOO_LARGE"
+    status = "RESOURCE_EXHAUSTED"
+
+
+class RequestTooSlowError(ServiceError):
+    """The request does not come to its end in time. Only HTTP has such a clock."""
+
+    reason = "REQUEST_TOO_SLOW"
+    status = "DEADLINE_EXCEEDED"
+
+
+class TooManyConnectionsError(ServiceError):
+    """As many HTTP connections are open as are allowed to; the new one is closed."""
+
+    reason = "TOO_MANY_CONNECTIONS"
+    status = "RESOURCE_EXHAUSTED"
+
+
+class ServerBusyError(ServiceError):
+    """As many calls, or as many bytes of them, are in flight as are allowed to."""
+
+    reason = "SERVER_BUSY"
     status = "RESOURCE_EXHAUSTED"
 
 

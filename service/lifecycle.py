@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 
-from service.errors import ShuttingDownError
+from service.errors import ServerBusyError, ShuttingDownError
 
 
 class Phase(enum.Enum):
@@ -21,12 +21,29 @@ class Phase(enum.Enum):
     REFUSING = "refusing"
 
 
-class Lifecycle:
-    """Phase and calls in flight; owned by the event loop."""
+BUSY_RETRY_S = 0.1
+"""When a client may try again that found too many calls in flight, in seconds: batches later."""
 
-    def __init__(self) -> None:
+
+class Lifecycle:
+    """
+    Phase, and calls in flight; owned by the event loop.
+
+    Args:
+        max_calls: Most calls in flight that do work.
+        max_bytes: Most bytes of their requests together.
+
+    Attributes:
+        in_flight: Calls.
+        bytes_in_flight: Of their requests.
+    """
+
+    def __init__(self, *, max_calls: int = 4096, max_bytes: int = 2**30) -> None:
+        self._max_calls = max_calls
+        self._max_bytes = max_bytes
         self.phase = Phase.LOADING
         self.in_flight = 0
+        self.bytes_in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -41,14 +58,31 @@ class Lifecycle:
 
         Raises:
             ShuttingDownError: If *may_refuse*, and the server takes no more calls.
+            ServerBusyError: If *may_refuse*, and there are too many.
         """
         if may_refuse and self.phase is Phase.REFUSING:
             raise ShuttingDownError("the server is shutting down")
+        if may_refuse and self.in_flight >= self._max_calls:
+            raise ServerBusyError(f"{self.in_flight} calls are in flight already", BUSY_RETRY_S)
         self.in_flight += 1
         self._idle.clear()
 
-    def leave(self) -> None:
-        """Count one call less."""
+    def hold(self, size: int) -> None:
+        """
+        Count *size* bytes of a request, until its call leaves.
+
+        Raises:
+            ServerBusyError: If there are too many.
+        """
+        if self.bytes_in_flight + size > self._max_bytes:
+            raise ServerBusyError(
+                f"{self.bytes_in_flight} bytes of requests are in flight already", BUSY_RETRY_S
+            )
+        self.bytes_in_flight += size
+
+    def leave(self, size: int = 0) -> None:
+        """Count one call less, of *size* bytes."""
+        self.bytes_in_flight -= size
         self.in_flight -= 1
         if not self.in_flight:
             self._idle.set()

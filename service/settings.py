@@ -133,12 +133,49 @@ class Settings(BaseSettings):
 
     max_image_bytes: int = Field(10 * MIB, ge=1, description="Size of one encoded image.")
     max_image_pixels: int = Field(25_000_000, ge=1, description="Width x height of one image.")
+    max_image_aspect_ratio: float = Field(
+        200.0, ge=1, description="Longer side by shorter one of one image."
+    )
     max_images_per_call: int = Field(256, ge=1, description="Images in one ClassifyBatch.")
     max_message_bytes: int = Field(
         64 * MIB, ge=1, lt=2**31, description="Size of one request, unpacked."
     )
     max_json_bytes: int = Field(
         4 * MIB, ge=1, description="Size of the JSON in one HTTP request; tensors may be binary."
+    )
+
+    max_calls_in_flight: int = Field(4096, ge=1, description="Calls that are worked on at once.")
+    max_bytes_in_flight: ByteSize = Field(
+        ByteSize(1024 * MIB), ge=1, description="Bytes of their requests together."
+    )
+    max_streams_per_connection: int = Field(
+        1024, ge=1, le=2**31 - 1, description="Calls at once on one gRPC connection."
+    )
+    max_metadata_bytes: int = Field(
+        16 * 1024, ge=1024, lt=2**31, description="Metadata of a gRPC call, headers of HTTP's."
+    )
+    max_connection_age_s: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="gRPC clients are sent to a new connection after this time, as balancers "
+        "may want it; 0 is never.",
+    )
+    max_connection_idle_s: float = Field(
+        3600.0,
+        ge=0,
+        le=86_400,
+        description="A gRPC connection without calls is closed; 0: never.",
+    )
+    keepalive_s: float = Field(
+        60.0, ge=0, le=86_400, description="A silent gRPC client is pinged; 0: never."
+    )
+    max_http_connections: int = Field(1024, ge=1, description="Open HTTP connections.")
+    http_request_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        le=86_400,
+        description="For the headers of an HTTP request to arrive, and again for its body.",
     )
 
     shutdown_grace_s: float = Field(

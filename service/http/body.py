@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import InvalidArgumentError, RequestTooLargeError
+from service.errors import InvalidArgumentError, RequestTooLargeError, RequestTooSlowError
 from service.http.leaving import ClientLeftError
 
 IN_THREAD_BYTES = 1024
@@ -16,16 +17,32 @@ IN_THREAD_BYTES = 1024
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(
+    request: Request,
+    limit: int,
+    *,
+    timeout_s: float | None = None,
+    count: Callable[[int], None] | None = None,
+) -> bytes:
     """
     Read a body and unpack it if it is packed (gzip or deflate).
 
+    Args:
+        limit: Most bytes, on the wire or unpacked.
+        timeout_s: Longest time until it has come, in seconds.
+        count: Told of each part's bytes before the next one is taken; may refuse.
+
     Raises:
         RequestTooLargeError: If it has more than *limit* bytes, on the wire or unpacked.
+        RequestTooSlowError: If it does not come in time.
         InvalidArgumentError: If it cannot be unpacked.
         ClientLeftError: If it never comes to its end.
     """
-    body = await _read(request, limit)
+    try:
+        async with asyncio.timeout(timeout_s):
+            body = await _read(request, limit, count)
+    except TimeoutError as error:
+        raise RequestTooSlowError(f"the body did not come within {timeout_s} s") from error
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding == "identity":
         return body
@@ -36,13 +53,15 @@ async def read_body(request: Request, limit: int) -> bytes:
     return await asyncio.to_thread(_unpacked, body, _WINDOW_BITS[encoding], limit)
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def _read(request: Request, limit: int, count: Callable[[int], None] | None) -> bytes:
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
     body = bytearray()
     try:
         async for chunk in request.stream():
+            if count:
+                count(len(chunk))
             body += chunk
             if len(body) > limit:
                 raise _too_large(limit)

@@ -6,21 +6,17 @@ from base64 import b64decode
 from typing import Any
 
 from pydantic_core import from_json
-from starlette.requests import Request
 
 from service.errors import InvalidArgumentError
-from service.http.body import read_body
 
 
-async def read_object(request: Request, limit: int) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
     """
-    Read a JSON object; empty if there is no body.
+    Parse a JSON object; empty if there is no body.
 
     Raises:
-        RequestTooLargeError: If it has more than *limit* bytes.
         InvalidArgumentError: If it is none.
     """
-    body = await read_body(request, limit)
     if not body.strip():
         return {}
     try:

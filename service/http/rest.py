@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -10,14 +11,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.calls import CallFailed, Calls, Failure
+from service.calls import CallFailed, Calls, Failure, received
 from service.errors import ModelNotReadyError, UnsupportedError
 from service.http.answers import PACKED, error_response, told
 from service.http.body import read_body
 from service.http.leaving import ClientLeftError, while_connected
 from service.http.messages import as_json
 from service.http.origin import origin_of
-from service.http.parameters import read_object, set_parameters, set_value
+from service.http.parameters import parse_object, set_parameters, set_value
 from service.http.tensors import LENGTH_HEADER, from_response, read_infer, to_request
 from service.lifecycle import Lifecycle
 from service.protocol.server import InferenceProtocol
@@ -48,7 +49,8 @@ class Rest:
 
     Args:
         max_body_bytes: Largest body, on the wire or unpacked.
-        max_json_bytes: Largest JSON of an inference request.
+        max_json_bytes: Largest JSON.
+        body_timeout_s: Longest time that a body may take, in seconds.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class Rest:
         *,
         max_body_bytes: int,
         max_json_bytes: int,
+        body_timeout_s: float,
     ) -> None:
         self._protocol = protocol
         self._calls = calls
         self._lifecycle = lifecycle
         self._max_body_bytes = max_body_bytes
         self._max_json_bytes = max_json_bytes
+        self._body_timeout_s = body_timeout_s
 
     def routes(self) -> list[Route]:
         """Every route, each in the forms that clients of Triton and KServe use."""
@@ -116,6 +120,13 @@ class Rest:
             for prefix in prefixes
         ]
 
+    async def _body(self, request: Request, limit: int) -> bytes:
+        timeout_s = self._body_timeout_s
+        return await read_body(request, limit, timeout_s=timeout_s, count=received)
+
+    async def _object(self, request: Request) -> dict[str, Any]:
+        return parse_object(await self._body(request, self._max_json_bytes))
+
     async def _live(self, request: Request) -> Response:
         return JSONResponse({"live": True})
 
@@ -150,7 +161,7 @@ class Rest:
         return told(await self._protocol.model_statistics(asked))
 
     async def _infer(self, request: Request) -> Response:
-        data = await read_body(request, self._max_body_bytes)
+        data = await self._body(request, self._max_body_bytes)
         header_length = request.headers.get(LENGTH_HEADER)
         body, binary = read_infer(data, header_length, self._max_json_bytes)
         named = _named(request)
@@ -163,25 +174,25 @@ class Rest:
         return Response(text + tensors, headers=headers, media_type="application/octet-stream")
 
     async def _index(self, request: Request) -> Response:
-        ready = (await read_object(request, self._max_json_bytes)).get("ready", False) is True
+        ready = (await self._object(request)).get("ready", False) is True
         answer = await self._protocol.repository_index(pb.RepositoryIndexRequest(ready=ready))
         return JSONResponse([as_json(model) for model in answer.models])
 
     async def _load(self, request: Request) -> Response:
         asked = pb.RepositoryModelLoadRequest(model_name=request.path_params["name"])
-        set_parameters(asked.parameters, await read_object(request, self._max_json_bytes))
+        set_parameters(asked.parameters, await self._object(request))
         answer = await self._protocol.repository_model_load(asked)
         return JSONResponse({"name": answer.model_name, "load": answer.is_loaded})
 
     async def _unload(self, request: Request) -> Response:
         asked = pb.RepositoryModelUnloadRequest(model_name=request.path_params["name"])
-        set_parameters(asked.parameters, await read_object(request, self._max_json_bytes))
+        set_parameters(asked.parameters, await self._object(request))
         answer = await self._protocol.repository_model_unload(asked)
         return JSONResponse({"name": answer.model_name, "unload": answer.is_unloaded})
 
     async def _log_settings(self, request: Request) -> Response:
         asked = pb.LogSettingsRequest()
-        for name, value in (await read_object(request, self._max_json_bytes)).items():
+        for name, value in (await self._object(request)).items():
             set_value(asked.settings[name], value, {bool: "bool", int: "uint32", str: "string"})
         answer = await self._protocol.log_settings(asked)
         return JSONResponse(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
 
 from service.errors import StartError
+from service.http.protocol import HttpLimits, limited
 from service.security.tls import Tls
 from service.sockets import listen
 
@@ -33,13 +34,25 @@ class HttpServer:
     Serves *app*; `start` and `stop` once each.
 
     Args:
+        limits: Of each connection.
+        refused: Told the reason when a connection is closed for its limits.
         tls: What TLS is spoken with; None is plain HTTP.
     """
 
-    def __init__(self, app: Starlette, tls: Tls | None = None) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        limits: HttpLimits,
+        *,
+        tls: Tls | None,
+        refused: Callable[[str], None],
+    ) -> None:
         config = uvicorn.Config(
             app,
             lifespan="off",
+            http=limited(limits, refused),
+            ws="none",
+            h11_max_incomplete_event_size=limits.max_header_bytes,
             log_config=None,
             log_level="warning",
             access_log=False,

@@ -13,7 +13,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from service.calls import CallFailed, Calls, Failure
+from service.calls import CallFailed, Calls, Failure, received
 from service.errors import InvalidArgumentError
 from service.logs import Origin
 
@@ -81,6 +81,7 @@ def unary_handler(
         origin = origin_of(context)
         try:
             with calls.answering(method, origin, deadline_of(context)):
+                received(len(message))
                 response = await respond(parsed(message, parse), context)
         except CallFailed as failed:
             await abort(context, failed.failure, origin)

@@ -49,12 +49,13 @@ class FastPath:
         self._templates.learn(message, response)
 
     def begin(
-        self, request: Request, origin: Origin, deadline: float, client: Client
+        self, request: Request, size: int, origin: Origin, deadline: float, client: Client
     ) -> FastCall | None:
         """
         Begin a call; *client* learns how it ends.
 
         Args:
+            size: Bytes of the message.
             origin: Where it comes from.
             deadline: When the client stops waiting, on the event loop's clock.
 
@@ -70,6 +71,7 @@ class FastPath:
             return None
         fast = FastCall(call, request, client)
         try:
+            call.hold(size)
             fast.offer = request.model.offer(request.batch, fast, Terms(deadline))
         except Exception as error:
             fast.set_exception(error)

@@ -9,7 +9,7 @@ from typing import Any
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
-from service.calls import CallFailed, Calls, Failure
+from service.calls import CallFailed, Calls, Failure, received
 from service.errors import UnsupportedError
 from service.logs import Origin
 from service.protocol.server import InferenceProtocol
@@ -83,6 +83,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> _Answered:
         try:
             with self._calls.answering("ModelStreamInfer", origin, deadline):
+                received(request.ByteSize())
                 response = await self._protocol.model_infer(request, deadline)
         except CallFailed as failed:
             response = pb.ModelInferResponse(id=request.id, model_name=request.model_name)

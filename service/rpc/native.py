@@ -28,6 +28,7 @@ from service.rpc.calls import (
     origin_of,
 )
 from service.rpc.fast_path import FastPath
+from service.rpc.limits import KEEPALIVE_TIMEOUT_S, ConnectionLimits
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class NativeTransport:
         server: Has every service; not started yet, and listening nowhere.
         handlers: Handlers of the calls to answer here, by path.
         infer: Takes calls of `ModelInfer` before their handler does.
-        max_message_bytes: Largest request.
+        limits: Of each connection, and of messages; age and idle time are not to be had here.
     """
 
     def __init__(
@@ -67,12 +68,12 @@ class NativeTransport:
         handlers: Mapping[str, UnaryHandler],
         infer: FastPath,
         *,
-        max_message_bytes: int,
+        limits: ConnectionLimits,
     ) -> None:
         self._server = server
         self._paths = list(handlers)
         self._handlers = list(handlers.values())
-        self._max_message_bytes = max_message_bytes
+        self._limits = limits
         self._front: NativeGrpcFront | None = None
         self._taken = threading.Semaphore(0)
         self._infer = infer
@@ -94,6 +95,10 @@ class NativeTransport:
             call_details=True,
             # As grpcio has it.
             keepalive_permit_without_calls=False,
+            keepalive_time_ms=self._limits.keepalive_ms,
+            keepalive_timeout_ms=round(KEEPALIVE_TIMEOUT_S * 1000),
+            max_concurrent_streams=self._limits.max_streams,
+            max_metadata_size=self._limits.max_metadata_bytes,
         )
         return self._front.bound_port
 
@@ -144,7 +149,7 @@ class NativeTransport:
             assert details is not None
             handler, context = self._handlers[method], _Context(*details)
             if handler is self._infer_handler and (request := self._infer.read(message)):
-                self._begin(front, call_id, request, context)
+                self._begin(front, call_id, request, len(message), context)
                 continue
             answering = self._answer(front, call_id, handler, message, context)
             self._calls[call_id] = loop.create_task(answering)
@@ -152,12 +157,17 @@ class NativeTransport:
             self._idle.clear()
 
     def _begin(
-        self, front: NativeGrpcFront, call_id: int, request: Request, context: _Context
+        self,
+        front: NativeGrpcFront,
+        call_id: int,
+        request: Request,
+        size: int,
+        context: _Context,
     ) -> None:
         """Answer a call on the fast path."""
         origin = origin_of(context)
         client = _Client(front, call_id, origin, self._ended)
-        if call := self._infer.begin(request, origin, deadline_of(context), client):
+        if call := self._infer.begin(request, size, origin, deadline_of(context), client):
             self._calls[call_id] = call
 
     def _ended(self, call_id: int) -> None:
@@ -174,8 +184,8 @@ class NativeTransport:
         context: _Context,
     ) -> None:
         try:
-            if len(message) > self._max_message_bytes:
-                told = f"the message has {len(message)} bytes; at most {self._max_message_bytes}"
+            if len(message) > (most := self._limits.max_message_bytes):
+                told = f"the message has {len(message)} bytes; at most {most}"
                 front.fail(call_id, _TOO_LARGE, told)
                 return
             response = await handler.answer(message, context)

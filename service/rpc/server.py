@@ -20,6 +20,7 @@ from service.rpc.calls import CallInterceptor
 from service.rpc.classifier import ClassifierServicer
 from service.rpc.fast_path import FastPath
 from service.rpc.inference import InferenceServicer
+from service.rpc.limits import ConnectionLimits
 from service.rpc.streams import StreamInterceptor
 from service.rpc.transport import UnaryMethods, make_transport
 from service.security.tls import Tls
@@ -44,8 +45,7 @@ class RpcServer:
 
     Args:
         tls: What TLS is spoken with; None is no TLS.
-        max_message_bytes: Largest request; larger ones are refused by gRPC itself with
-            RESOURCE_EXHAUSTED.
+        limits: Of each connection, and of messages.
         max_images_per_call: Most images in one ClassifyBatch.
 
     Raises:
@@ -61,7 +61,7 @@ class RpcServer:
         *,
         transport: Literal["grpcio", "native"],
         tls: Tls | None,
-        max_message_bytes: int,
+        limits: ConnectionLimits,
         max_images_per_call: int,
     ) -> None:
         self._streams = StreamInterceptor()
@@ -72,8 +72,7 @@ class RpcServer:
                 self._streams,
             ),
             options=(
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", -1),
+                *limits.options,
                 # Otherwise a second server on the same port starts and takes half of the calls.
                 ("grpc.so_reuseport", 0),
             ),
@@ -94,7 +93,7 @@ class RpcServer:
             methods,
             FastPath(registry, calls),
             tls=tls,
-            max_message_bytes=max_message_bytes,
+            limits=limits,
         )
 
     async def start(self, address: str, port: int) -> int:

@@ -11,6 +11,7 @@ from service.calls import Calls
 from service.errors import StartError
 from service.rpc.calls import UnaryHandler, unary_handler
 from service.rpc.fast_path import FastPath
+from service.rpc.limits import ConnectionLimits
 from service.security.tls import Tls
 
 
@@ -105,7 +106,7 @@ def make_transport(
     infer: FastPath,
     *,
     tls: Tls | None,
-    max_message_bytes: int,
+    limits: ConnectionLimits,
 ) -> Transport:
     """
     Make the transport of that name, `grpcio` or `native`, for *server*.
@@ -114,7 +115,7 @@ def make_transport(
         methods: The unary methods of the server.
         infer: The fast path of one of them.
         tls: What TLS is spoken with; None is no TLS. Only `grpcio` has it.
-        max_message_bytes: Largest request; *server* has the same limit.
+        limits: Of each connection; *server* has been told the same.
 
     Raises:
         StartError: If it is not installed.
@@ -127,4 +128,4 @@ def make_transport(
         raise StartError(
             "the native transport is not installed: add the extra fast, or take grpcio"
         ) from error
-    return NativeTransport(server, methods.handlers, infer, max_message_bytes=max_message_bytes)
+    return NativeTransport(server, methods.handlers, infer, limits=limits)

@@ -14,6 +14,7 @@ from convoy.pb.convoy.v1 import classifier_pb2
 from service.calls import CallFailed, Calls
 from service.errors import ServiceError, http_status
 from service.http.answers import error_response
+from service.http.protocol import HttpLimits
 from service.http.server import HttpServer
 from service.lifecycle import Lifecycle
 from service.logs import Origin
@@ -21,6 +22,7 @@ from service.metrics import Metrics
 from service.registry import ModelRegistry
 from service.rpc.calls import CallInterceptor
 from service.rpc.fast_path import FastPath
+from service.rpc.limits import ConnectionLimits
 from service.rpc.transport import UnaryMethods, make_transport
 from service.security.access import Access
 from tests.http import get
@@ -58,7 +60,14 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
         methods,
         FastPath(ModelRegistry(), calls),
         tls=None,
-        max_message_bytes=1000,
+        limits=ConnectionLimits(
+            max_message_bytes=1000,
+            max_metadata_bytes=8192,
+            max_streams=10,
+            max_age_s=0,
+            max_idle_s=0,
+            keepalive_s=0,
+        ),
     )
     port = serving.listen("127.0.0.1:0")
     await serving.start()
@@ -111,7 +120,9 @@ async def test_http(error: type[ServiceError]) -> None:
         except CallFailed as failed:
             return error_response(failed.failure)
 
-    server = HttpServer(Starlette(routes=[Route("/fail", fail)]))
+    limits = HttpLimits(max_connections=9, max_header_bytes=8192, request_timeout_s=9)
+    app = Starlette(routes=[Route("/fail", fail)])
+    server = HttpServer(app, limits, tls=None, refused=print)
     port = await server.start("127.0.0.1", 0)
     status, body = await get(f"http://127.0.0.1:{port}/fail")
     await server.stop()
@@ -144,7 +155,10 @@ def test_reasons_are_unique_and_stable() -> None:
         "QueueFullError": "QUEUE_FULL",
         "RequestExpiredError": "REQUEST_EXPIRED",
         "RequestTooLargeError": "REQUEST_TOO_LARGE",
+        "RequestTooSlowError": "REQUEST_TOO_SLOW",
+        "ServerBusyError": "SERVER_BUSY",
         "ShuttingDownError": "SHUTTING_DOWN",
+        "TooManyConnectionsError": "TOO_MANY_CONNECTIONS",
         "UnauthenticatedError": "UNAUTHENTICATED",
         "UnsupportedError": "UNSUPPORTED",
     }

@@ -165,7 +165,18 @@ def test_elongated_image_is_refused() -> None:
     """
     data = encode(Image.new("L", (100_000, 1)))
     with pytest.raises(ImageTooLargeError, match="elongated"):
-        preprocess(data, WHOLE, ImageLimits(max_pixels=1_000_000))
+        preprocess(data, WHOLE, ImageLimits(max_pixels=1_000_000, max_aspect_ratio=1e6))
+
+
+@pytest.mark.parametrize("size", [(1001, 10), (10, 1001)])
+def test_aspect_ratio(size: tuple[int, int]) -> None:
+    """
+    The longer side may be so many times the shorter one, and no more.
+    """
+    data = encode(Image.new("L", size))
+    preprocess(data, WHOLE, ImageLimits(max_aspect_ratio=100.1))
+    with pytest.raises(ImageTooLargeError, match="100 times as many along one side"):
+        preprocess(data, WHOLE, ImageLimits(max_aspect_ratio=100))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,0 +1,173 @@
+"""What a client may cost: connections, headers, calls in flight, and the time for a request."""
+
+import asyncio
+
+import grpc
+import pytest
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from tests.contract.conftest import Running, Serve
+from tests.contract.test_access import outcome
+from tests.contract.test_http import INFER, infer_body
+from tests.contract.test_inference import infer_request
+from tests.http import Connection, ask, request
+
+BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
+
+
+def rejected(running: Running, reason: str) -> float:
+    """Refusals for that reason, of whatever model."""
+    return sum(
+        running.sample("convoy_rejected_total", model=model, reason=reason) or 0
+        for model in ("", "tiny")
+    )
+
+
+async def test_calls_in_flight(serve: Serve) -> None:
+    """
+    One call too many is refused at once, over both transports; the others are answered.
+    """
+    async with serve(max_calls_in_flight=2) as running:
+        await running.inference.ModelInfer(infer_request(3))  # the next ones take the fast path
+        with running.device_held():
+            calls = [running.inference.ModelInfer(infer_request(3)) for _ in range(2)]
+            await running.until(lambda: running.server._lifecycle.in_flight == 2)
+            assert await outcome(running.inference.ModelInfer(infer_request(3))) == BUSY
+            answer = await ask("POST", f"{running.url}{INFER}", infer_body(3))
+            assert (answer.status, answer.json()["reason"]) == (429, "SERVER_BUSY")
+            # Whoever looks is told even then.
+            await running.inference.ModelMetadata(pb.ModelMetadataRequest(name="tiny"))
+        await asyncio.gather(*calls)
+        assert rejected(running, "SERVER_BUSY") == 2
+
+
+async def test_bytes_in_flight(serve: Serve) -> None:
+    """
+    Large requests are counted by their bytes, and given back when their calls end, however.
+    """
+    body = infer_body(3)
+    most = 3 * len(body)
+    async with serve(max_bytes_in_flight=most, max_batch_size=1) as running:
+        size = infer_request(3).ByteSize()
+        for _ in range(2):
+            await running.inference.ModelInfer(infer_request(3))
+        with running.device_held():
+            many = most // size
+            calls = [running.inference.ModelInfer(infer_request(3)) for _ in range(many)]
+            await running.until(lambda: running.server._lifecycle.in_flight == many)
+            assert await outcome(running.inference.ModelInfer(infer_request(3))) == BUSY
+            answer = await ask("POST", f"{running.url}{INFER}", body)
+            assert (answer.status, answer.json()["reason"]) == (429, "SERVER_BUSY")
+            calls[-1].cancel()
+            await running.until(lambda: running.server._lifecycle.in_flight == many - 1)
+            last = running.inference.ModelInfer(infer_request(3))
+            await running.until(lambda: running.server._lifecycle.in_flight == many)
+        await asyncio.gather(*calls[:-1], last)
+        assert (await ask("POST", f"{running.url}{INFER}", body)).status == 200
+        await running.until(lambda: running.server._lifecycle.bytes_in_flight == 0)
+
+
+async def test_metadata(serve: Serve) -> None:
+    """
+    Metadata and headers beyond the limit are refused, and the next call is answered.
+    """
+    async with serve(max_metadata_bytes=4096) as running:
+        large = (("x-large", "x" * 5000),)
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await running.inference.ServerLive(pb.ServerLiveRequest(), metadata=large)
+        assert failed.value.code() in (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.UNKNOWN,  # the native transport closes the stream
+            grpc.StatusCode.INTERNAL,
+        )
+        await running.inference.ServerLive(pb.ServerLiveRequest())
+        # What came in one piece is read before it is measured.
+        answer = await ask("GET", f"{running.url}/v2", headers={"x-large": "x" * 500_000})
+        assert answer.status == 400
+        assert (await ask("GET", f"{running.url}/v2")).status == 200
+
+
+async def test_streams_per_connection(serve: Serve) -> None:
+    """
+    More calls than a connection may have at once wait in the client, and are answered.
+    """
+    async with serve(max_streams_per_connection=2) as running:
+        with running.device_held():
+            calls = [running.inference.ModelInfer(infer_request(3)) for _ in range(5)]
+            await running.until(lambda: running.server._lifecycle.in_flight == 2)
+            await asyncio.sleep(0.1)  # nothing to wait for: no third one comes
+            assert running.server._lifecycle.in_flight == 2
+        await asyncio.gather(*calls)
+
+
+async def closed(connection: Connection) -> bool:
+    """Whether the server closes the connection without a word."""
+    async with asyncio.timeout(10):
+        return await connection._reader.read() == b""
+
+
+@pytest.mark.parametrize("sent", ["", "GET /v2 HTTP/1.1\r\nhost: te"])
+async def test_a_request_that_does_not_come(serve: Serve, sent: str) -> None:
+    """
+    A connection that says nothing, or not enough, is closed; also after an answer.
+    """
+    async with serve(http_request_timeout_s=0.2) as running:
+        async with Connection(running.url) as connection:
+            await connection.send(sent.encode())
+            assert await closed(connection)
+        assert rejected(running, "REQUEST_TOO_SLOW") == 1
+        async with Connection(running.url) as connection:
+            assert (await connection.ask("GET", "/v2")).status == 200
+            await connection.send(b"G")
+            assert await closed(connection)
+        assert rejected(running, "REQUEST_TOO_SLOW") == 2
+
+
+async def test_a_body_that_does_not_come(serve: Serve) -> None:
+    """
+    A body that is not there in time is 408; what it held is free again.
+    """
+    async with serve(http_request_timeout_s=0.2) as running, Connection(running.url) as connection:
+        whole = request("POST", INFER, infer_body(3))
+        await connection.send(whole[:-1])
+        answer = await connection.receive()
+        assert (answer.status, answer.json()["reason"]) == (408, "REQUEST_TOO_SLOW")
+        assert running.server._lifecycle.bytes_in_flight == 0
+        assert running.server._lifecycle.in_flight == 0
+
+
+async def test_http_connections(serve: Serve) -> None:
+    """
+    One connection too many is closed; when another one goes there is room again.
+    """
+    async with serve(max_http_connections=2) as running:
+        async with Connection(running.url) as first, Connection(running.url) as second:
+            for connection in (first, second):
+                assert (await connection.ask("GET", "/v2")).status == 200
+            async with Connection(running.url) as third:
+                assert await closed(third)
+            assert rejected(running, "TOO_MANY_CONNECTIONS") == 1
+            assert (await first.ask("GET", "/v2")).status == 200
+
+        async def answered() -> bool:
+            try:
+                return (await ask("GET", f"{running.url}/v2")).status == 200
+            except (OSError, asyncio.IncompleteReadError, ValueError):
+                return False
+
+        async with asyncio.timeout(10):
+            while not await answered():
+                pass
+
+
+async def test_connection_age(serve: Serve, transport: str) -> None:
+    """
+    An old connection is closed in good order: its client goes on with a new one.
+    """
+    if transport == "native":
+        pytest.skip("the native transport has no age of connections")
+    async with serve(max_connection_age_s=0.2) as running:
+        await running.inference.ServerLive(pb.ServerLiveRequest())
+        async with asyncio.timeout(20):
+            await running.channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        await running.inference.ServerLive(pb.ServerLiveRequest())
