@@ -92,6 +92,8 @@ async def test_streams_per_connection(serve: Serve) -> None:
     More calls than a connection may have at once wait in the client, and are answered.
     """
     async with serve(max_streams_per_connection=2) as running:
+        # A connection learns the limit as it opens; what is sent before that may be UNAVAILABLE.
+        await running.inference.ServerLive(pb.ServerLiveRequest())
         with running.device_held():
             calls = [running.inference.ModelInfer(infer_request(3)) for _ in range(5)]
             await running.until(lambda: running.server._lifecycle.in_flight == 2)
