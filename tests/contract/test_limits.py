@@ -5,12 +5,14 @@ import asyncio
 import grpc
 import pytest
 
+from convoy.client import AsyncClient
 from convoy.pb.inference import grpc_service_pb2 as pb
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_access import outcome
 from tests.contract.test_http import INFER, infer_body
 from tests.contract.test_inference import infer_request
 from tests.http import Connection, ask, request
+from tests.images import png
 
 BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
 
@@ -89,17 +91,21 @@ async def test_metadata(serve: Serve) -> None:
 
 async def test_streams_per_connection(serve: Serve) -> None:
     """
-    More calls than a connection may have at once wait in the client, and are answered.
+    More calls than a connection may have at once wait in our client, and are answered.
     """
-    async with serve(max_streams_per_connection=2) as running:
-        # A connection learns the limit as it opens; what is sent before that may be UNAVAILABLE.
-        await running.inference.ServerLive(pb.ServerLiveRequest())
+    async with (
+        serve(max_streams_per_connection=2) as running,
+        # It tries again: gRPC's server may refuse a stream in the moment when another one ends.
+        AsyncClient(running.address) as client,
+    ):
+        await client.models()  # a connection learns the limit as it opens
         with running.device_held():
-            calls = [running.inference.ModelInfer(infer_request(3)) for _ in range(5)]
+            calls = [asyncio.create_task(client.classify(png(3), model="tiny")) for _ in range(5)]
             await running.until(lambda: running.server._lifecycle.in_flight == 2)
             await asyncio.sleep(0.1)  # nothing to wait for: no third one comes
             assert running.server._lifecycle.in_flight == 2
-        await asyncio.gather(*calls)
+        for answer in await asyncio.gather(*calls):
+            assert answer.predictions[0].class_index == 3
 
 
 async def closed(connection: Connection) -> bool:
