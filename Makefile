@@ -14,7 +14,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup demo test test-slow conformance check fmt proto serve bench zoo observe dashboards tools lock clean
+.PHONY: help setup demo test test-slow conformance check fmt proto serve bench zoo observe dashboards tools lock sbom audit clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -101,6 +101,19 @@ lock:  ## Pin the server image's packages anew, with hashes
 	    --strip-extras --no-emit-index-url --no-emit-find-links --unsafe-package convoy \
 	    --extra cpu --extra fast --constraint constraints.txt \
 	    --output-file deploy/requirements-server.txt pyproject.toml
+
+SUPPLY := build/supply
+$(SUPPLY)/installed:
+	$(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit
+	@touch $@
+
+sbom: $(SUPPLY)/installed  ## List what the server image's packages are, as CycloneDX: build/sbom.json
+	$(SUPPLY)/bin/cyclonedx-py requirements deploy/requirements-server.txt \
+	    --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
+
+audit: $(SUPPLY)/installed  ## Look up known holes in the server image's packages
+	$(SUPPLY)/bin/pip-audit --strict --disable-pip --requirement deploy/requirements-server.txt
 
 clean:  ## Remove everything that was made, .venv included
 	rm -rf $(VENV) $(CONFORMANCE_VENV) build *.egg-info
