@@ -18,7 +18,7 @@ from service.batcher import Batcher
 from service.calls import Calls
 from service.classifier import ServedModel
 from service.control import ModelControl
-from service.decoding import Decoder
+from service.decoding import DecodePool, Decoder, DecodeThreads
 from service.device import Device
 from service.errors import StartError
 from service.gpu import gpus, open_nvml
@@ -78,7 +78,7 @@ class Server:
         )
         self._metrics = Metrics(CollectorRegistry())
         self._decoder = Decoder(
-            settings.decode_threads or cpus,
+            _make_decode_pool(settings, cpus),
             ImageLimits(
                 max_bytes=settings.max_image_bytes,
                 max_pixels=settings.max_image_pixels,
@@ -316,6 +316,16 @@ class Server:
                 f"no models in {self._settings.model_repository}: "
                 "make one with `convoy export lenet5`"
             )
+
+
+def _make_decode_pool(settings: Settings, cpus: int) -> DecodePool:
+    if not settings.decode_processes:
+        return DecodeThreads(settings.decode_threads or cpus)
+    try:
+        from service.decode_processes import DecodeProcesses  # an extra
+    except ImportError as error:
+        raise StartError("decoding in processes needs the extra isolate") from error
+    return DecodeProcesses(settings.decode_processes, settings.decode_timeout_s)
 
 
 def _make_guards(settings: Settings) -> Guards:

@@ -1,11 +1,11 @@
-"""Decodes images in threads: the event loop never touches a pixel, and decoders free the GIL."""
+"""Decodes images: the event loop never touches a pixel."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,51 @@ from artifact.preprocess import ImageLimits, image_to_input
 from service.errors import ImageTooLargeError, InvalidImageError
 
 
-class Decoder:
+class DecodePool(Protocol):
+    """Where images are decoded."""
+
+    def submit(
+        self, data: bytes, manifest: Manifest, limits: ImageLimits
+    ) -> Future[npt.NDArray[Any]]:
+        """Decode one image; fails as `image_to_input`."""
+
+    def close(self) -> None:
+        """Let the workers end; waits for none."""
+
+
+class DecodeThreads:
     """
-    A pool of decoding threads.
+    A pool of decoding threads: decoders free the GIL.
 
     Args:
         threads: Images decoded at once.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    def submit(
+        self, data: bytes, manifest: Manifest, limits: ImageLimits
+    ) -> Future[npt.NDArray[Any]]:
+        """Decode one image; fails as `image_to_input`."""
+        return self._pool.submit(image_to_input, data, manifest, limits)
+
+    def close(self) -> None:
+        """Let the threads end; does not wait for images that are being decoded."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Decoder:
+    """
+    Makes images the input of models.
+
+    Args:
+        pool: Where they are decoded.
         limits: What one image may cost.
     """
 
-    def __init__(self, threads: int, limits: ImageLimits) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    def __init__(self, pool: DecodePool, limits: ImageLimits) -> None:
+        self._pool = pool
         self._limits = limits
 
     async def decode(self, images: Sequence[bytes], manifest: Manifest) -> npt.NDArray[Any]:
@@ -38,9 +72,8 @@ class Decoder:
             InvalidImageError, ImageTooLargeError: If one of them cannot be; names its position
                 where there are several.
         """
-        loop = asyncio.get_running_loop()
         calls = [
-            loop.run_in_executor(self._pool, self._decode_one, data, manifest) for data in images
+            asyncio.wrap_future(self._pool.submit(data, manifest, self._limits)) for data in images
         ]
         done = await asyncio.gather(*calls, return_exceptions=True)
         for index, result in enumerate(done):
@@ -50,11 +83,8 @@ class Decoder:
         return items[0][np.newaxis] if len(items) == 1 else np.stack(items)
 
     def close(self) -> None:
-        """Let the threads end; does not wait for images that are being decoded."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _decode_one(self, data: bytes, manifest: Manifest) -> npt.NDArray[Any]:
-        return image_to_input(data, manifest, self._limits)
+        """Let its workers end; waits for no image."""
+        self._pool.close()
 
 
 def _named(error: BaseException, index: int | None) -> BaseException:

@@ -117,6 +117,16 @@ class Settings(BaseSettings):
         le=1024,
         description="Threads that decode images; 0 takes all that the process may.",
     )
+    decode_processes: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Decode in that many processes instead: a crash in a decoder takes one image "
+        "with it, not the server. Needs the extra isolate; 0 takes threads.",
+    )
+    decode_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="Longest time for one image, in a process."
+    )
 
     max_batch_size: int = Field(
         0, ge=0, le=1024, description="Most images in one batch; 0 takes the artifact's."
