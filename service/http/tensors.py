@@ -165,10 +165,14 @@ def from_response(response: pb.ModelInferResponse, body: InferBody) -> tuple[byt
         "model_name": response.model_name,
         "model_version": response.model_version,
         **({"id": response.id} if response.id else {}),
-        "parameters": {key: value.string_param for key, value in response.parameters.items()},
+        "parameters": {key: _parameter(value) for key, value in response.parameters.items()},
         "outputs": outputs,
     }
     return to_json(answer, inf_nan_mode="constants"), b"".join(binary)
+
+
+def _parameter(value: pb.InferParameter) -> Any:
+    return getattr(value, value.WhichOneof("parameter_choice") or "string_param")
 
 
 def _set_parameters(target: Any, parameters: _Parameters) -> None:

@@ -7,7 +7,7 @@ from service.calls import find_model, responded
 from service.classifier import ServedModel
 from service.inference import Inference
 from service.protocol.outputs import Wanted, add_output, wanted_outputs
-from service.protocol.parameters import refuse_shared_memory, terms
+from service.protocol.parameters import flag, refuse_shared_memory, terms
 from service.protocol.tensors import read_input
 from service.registry import ModelRegistry
 
@@ -30,13 +30,16 @@ async def infer(
             refuse_shared_memory(tensor.parameters)
         wanted = wanted_outputs(request, model)
         conditions = terms(request.parameters, deadline)
+        timing = flag(request.parameters, "timing")
         given = read_input(request, model.manifest, model.max_batch_size)
         if isinstance(given, list):
             inference = await model.infer_images(given, conditions)
         else:
             inference = await model.infer(given, conditions)
         response = _response(request, model, inference, wanted)
-        responded(model, inference)
+        respond_s = responded(model, inference)
+        if timing:
+            _add_timing(response, model, inference, respond_s)
         return response
 
 
@@ -50,3 +53,19 @@ def _response(
     for one in wanted:
         add_output(response, one, inference.outputs, model.manifest.labels)
     return response
+
+
+def _add_timing(
+    response: pb.ModelInferResponse, model: ServedModel, inference: Inference, respond_s: float
+) -> None:
+    """Tell what `convoy.v1.Timing` tells, and the provider that ran the batch."""
+    spent = {
+        "decode_us": inference.decode_s,
+        "queue_us": inference.queue_s,
+        "inference_us": inference.inference_s,
+        "respond_us": respond_s,
+    }
+    for name, seconds in spent.items():
+        response.parameters[name].int64_param = round(seconds * 1e6)
+    response.parameters["batch_size"].int64_param = inference.batch_size
+    response.parameters["provider"].string_param = model.session.provider

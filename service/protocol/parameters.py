@@ -52,6 +52,20 @@ def integer(parameters: Parameters, name: str) -> int | None:
     return int(getattr(parameters[name], kind))
 
 
+def flag(parameters: Parameters, name: str) -> bool:
+    """
+    A boolean parameter; false if it is not given.
+
+    Raises:
+        InvalidArgumentError: If it is of another type.
+    """
+    if name not in parameters:
+        return False
+    if parameters[name].WhichOneof("parameter_choice") != "bool_param":
+        raise InvalidArgumentError(f"parameter {name!r} must be a boolean")
+    return parameters[name].bool_param
+
+
 def refuse_shared_memory(parameters: Parameters) -> None:
     """
     Refuse a tensor that lies in shared memory.

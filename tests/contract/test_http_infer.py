@@ -24,6 +24,8 @@ LENGTH = "inference-header-content-length"
 
 DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 
+TIMING = {"decode_us", "queue_us", "inference_us", "respond_us", "batch_size", "provider"}
+
 Outputs = dict[str, tuple[str, list[int], bytes]]
 
 
@@ -213,6 +215,25 @@ async def test_what_an_answer_says(running: Running) -> None:
         assert (await client.infer(given, id="zwölf \x00 \u2028")).json()[
             "id"
         ] == "zwölf \x00 \u2028"
+
+
+async def test_timing(running: Running) -> None:
+    """
+    Who asks is told where the time went, in how large a batch, and on which provider.
+    """
+    image, tensor = images_inputs(png(3))[0][0], pixels_inputs(0)[0][0]
+    asked = {"timing": True}
+    async with Client(running.url) as client:
+        told = (await client.infer(image, parameters=asked)).json()["parameters"]
+        assert set(told) == TIMING | {"model_sha256"}
+        assert told["decode_us"] > 0 < told["inference_us"]
+        assert (told["batch_size"], told["provider"]) == (1, "CPUExecutionProvider")
+        told = (await client.infer(tensor, parameters=asked)).json()["parameters"]
+        assert (told["decode_us"], told["batch_size"]) == (0, 1)
+        told = (await client.infer(tensor, parameters={"timing": False})).json()["parameters"]
+        assert set(told) == {"model_sha256"}
+        answer = await client.infer(tensor, parameters={"timing": 1})
+        check_error(answer, 400, "INVALID_ARGUMENT")
 
 
 async def test_requested_outputs(running: Running) -> None:

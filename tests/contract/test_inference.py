@@ -44,6 +44,18 @@ async def test_infer(running: Running) -> None:
     assert len(response.parameters["model_sha256"].string_param) == 64
 
 
+async def test_timing(running: Running) -> None:
+    """
+    Who asks is told where the time went, each time it asks.
+    """
+    request = infer_request(0)
+    request.parameters["timing"].bool_param = True
+    for _ in range(2):
+        told = (await running.inference.ModelInfer(request)).parameters
+        assert told["inference_us"].int64_param > 0
+        assert told["batch_size"].int64_param == 1
+
+
 async def test_requested_outputs(running: Running) -> None:
     """
     Only the outputs that are asked for come back, in the order asked for.
