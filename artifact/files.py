@@ -1,7 +1,8 @@
 """One artifact: a folder of `model.onnx`, `manifest.json`, `golden.npz`, and nothing else.
 
-But for `tuning.json`, which `convoy tune` writes later, for one machine. Reading proves that the
-artifact is whole: its files are there, the manifest is valid, and the two other files have the
+But for `layers.json`, a description for people that artifacts of before have not, and
+`tuning.json`, which `convoy tune` writes later, for one machine. Reading proves that the artifact
+is whole: its files are there, the manifest is valid, and the two other files have the
 hashes that it states.
 """
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from artifact.errors import ArtifactError
+from artifact.layers import LAYERS_FILE, Description, read_layers
 from artifact.manifest import Manifest
 from artifact.tuning import TUNING_FILE, Tuning, read_tuning
 
@@ -27,7 +29,7 @@ GOLDEN_FILE = "golden.npz"
 ARTIFACT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 """Those that must be there."""
 
-ALL_FILES = (*ARTIFACT_FILES, TUNING_FILE)
+ALL_FILES = (*ARTIFACT_FILES, LAYERS_FILE, TUNING_FILE)
 """Those that may be."""
 
 
@@ -54,6 +56,7 @@ class Artifact:
     golden: Golden
     model_path: Path
     tuning: Tuning | None = None
+    layers: Description | None = None
 
 
 def read_artifact(folder: Path) -> Artifact:
@@ -70,7 +73,8 @@ def read_artifact(folder: Path) -> Artifact:
     _check_sha256(model_path, "model_sha256", manifest.model_sha256)
     _check_sha256(golden_path, "golden_sha256", manifest.golden_sha256)
     golden = _read_golden(golden_path, manifest)
-    return Artifact(manifest, golden, model_path, read_tuning(folder))
+    layers = read_layers(folder, manifest.model_sha256)
+    return Artifact(manifest, golden, model_path, read_tuning(folder), layers)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

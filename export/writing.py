@@ -1,4 +1,4 @@
-"""From a trained network to the three files of an artifact: graph, proof, measurements."""
+"""From a trained network to the files of an artifact: graph, proof, measurements."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from artifact.manifest import (
     Preprocessing,
 )
 from export import cost, graph, measure
+from export.describing.saving import save_layers
 from export.evaluation import evaluation, logits_of
 from export.precision import (
     CALIBRATION_COUNT,
@@ -72,7 +73,7 @@ def write(
     subject: Subject, settings: ExportSettings, number: int, folder: Path, console: Console
 ) -> Manifest:
     """
-    Export *subject*, prove, evaluate and measure it; write the three files into *folder*.
+    Export *subject*, prove, evaluate and measure it; write the files into *folder*.
 
     Args:
         number: Version of the artifact.
@@ -107,6 +108,7 @@ def write(
     write_golden(folder, written.golden)
     manifest = _manifest(subject, settings, number, servable, written, pixels, folder)
     write_manifest(folder, manifest)
+    save_layers(folder)
     return manifest
 
 

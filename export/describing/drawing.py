@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Route
 
-from export.describing.layers import CONVOLUTION, LINEAR, Description, Layer
+from artifact.layers import CONVOLUTION, LINEAR, Description, Layer
 from export.describing.placing import Box, Line, Point, place
 from export.describing.printing import short_name, size, window
 from export.errors import ExportError

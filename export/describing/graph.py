@@ -12,17 +12,9 @@ import onnx
 import onnxruntime
 from onnx import NodeProto, numpy_helper
 
+from artifact.layers import CONVOLUTION, LINEAR, Layer, Window
 from artifact.manifest import InputTensor
-from export.describing.layers import (
-    CONVOLUTION,
-    LINEAR,
-    WITH_CONSTANT,
-    Layer,
-    Window,
-    pooling,
-    shapes_arithmetic,
-    weights_arithmetic,
-)
+from export.describing.layers import WITH_CONSTANT, pooling, shapes_arithmetic, weights_arithmetic
 from export.errors import GraphError
 from export.importing.reading import one_line
 

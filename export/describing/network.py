@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from artifact.layers import Layer
 from export.describing import operations
-from export.describing.layers import Layer
 from export.errors import ExportError
 
 

@@ -8,16 +8,8 @@ from typing import Any
 
 from torch import fx, nn
 
-from export.describing.layers import (
-    CONVOLUTION,
-    LINEAR,
-    WITH_CONSTANT,
-    Layer,
-    Window,
-    pooling,
-    shapes_arithmetic,
-    weights_arithmetic,
-)
+from artifact.layers import CONVOLUTION, LINEAR, Layer, Window
+from export.describing.layers import WITH_CONSTANT, pooling, shapes_arithmetic, weights_arithmetic
 
 _Shape = tuple[int, ...]
 

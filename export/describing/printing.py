@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 from rich.console import Console
@@ -10,29 +9,15 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-from export.describing.layers import CONVOLUTION, LINEAR, Description, Layer, Window
+from artifact.layers import CONVOLUTION, LINEAR, Description, Layer, Window
 
 WIDEST = 10_000
 """Columns of a console on which no cell breaks."""
 
 
 def to_json(description: Description) -> str:
-    """
-    The totals, and under `layers` the attributes of every `Layer` by their names.
-
-    A layer's `inputs` are places in that list.
-    """
-    totals = {
-        "name": description.name,
-        "parameters": description.parameters,
-        "trained_parameters": description.trained_parameters,
-        "macs": description.macs,
-        "convolutions": description.count(CONVOLUTION),
-        "linear_layers": description.count(LINEAR),
-        "depth": description.depth,
-    }
-    layers = [dataclasses.asdict(layer) for layer in description.layers]
-    return json.dumps({**totals, "layers": layers}, indent=2)
+    """What `Description.as_dict` tells, as indented JSON."""
+    return json.dumps(description.as_dict(), indent=2)
 
 
 def print_table(description: Description, console: Console) -> None:

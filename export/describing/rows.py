@@ -7,7 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from export.describing.layers import LINEAR, WEIGHTED, WITH_CONSTANT, Extent, Layer, Window
+from artifact.layers import LINEAR, WEIGHTED, Extent, Layer, Window
+from export.describing.layers import WITH_CONSTANT
 
 
 def make_rows(operations: Sequence[Layer]) -> tuple[Layer, ...]:

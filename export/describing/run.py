@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artifact.files import MANIFEST_FILE, MODEL_FILE, read_manifest
+from artifact.files import MANIFEST_FILE, MODEL_FILE
+from artifact.layers import Description
 from artifact.repository import ModelRepository
 from export.describing.graph import read_graph
-from export.describing.layers import Description
 from export.describing.rows import make_rows
+from export.describing.saving import describe_artifact, save_layers
 from export.describing.settings import DescribeSettings
 from export.errors import ExportError, GraphError
 from export.importing.reading import read
@@ -36,11 +37,13 @@ def describe(settings: DescribeSettings) -> Description:
     path = Path(settings.name)
     is_name = path.name == settings.name and path.suffix != ".onnx"
     architectures = _architectures() if is_name else {}
-    if settings.name in architectures:
+    if settings.name in architectures and not settings.save:
         return _of_architecture(architectures[settings.name], settings)
     for place in (path, settings.model_repository / path):
         if folder := _artifact(place):
             return _of_artifact(folder, settings)
+    if settings.save:
+        raise ExportError(f"{settings.name} is no artifact: --save has nowhere to write")
     if path.is_file():
         return _of_file(path, settings)
     if not is_name:
@@ -95,10 +98,7 @@ def _of_architecture(architecture: Architecture, settings: DescribeSettings) -> 
 def _of_artifact(folder: Path, settings: DescribeSettings) -> Description:
     if settings.classes or settings.input_px:
         raise ExportError(f"{folder} has its classes and its input: they cannot be chosen")
-    manifest = read_manifest(folder)
-    layers = read_graph(read(folder / MODEL_FILE).model, manifest.input)
-    name = f"{manifest.name} version {manifest.version}"
-    return Description(name, make_rows(layers), manifest.parameter_count)
+    return save_layers(folder) if settings.save else describe_artifact(folder)
 
 
 def _of_file(path: Path, settings: DescribeSettings) -> Description:

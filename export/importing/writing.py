@@ -1,4 +1,4 @@
-"""From a graph that was read to the three files of an artifact: proof, measurements, manifest."""
+"""From a graph that was read to the files of an artifact: proof, measurements, manifest."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from artifact.files import (
 )
 from artifact.manifest import Manifest
 from export import cost
+from export.describing.saving import save_layers
 from export.importing import proof
 from export.importing.outputs import Choice, choose, observe
 from export.importing.reading import Source
@@ -65,7 +66,7 @@ class Facts:
 
 def write(facts: Facts, name: str, number: int, folder: Path, console: Console) -> Manifest:
     """
-    Write the three files into *folder*; tell *console* what was found out.
+    Write the files into *folder*; tell *console* what was found out.
 
     Raises:
         GraphError: If ONNX Runtime cannot run the graph, or its outputs are no classifier's.
@@ -78,6 +79,7 @@ def write(facts: Facts, name: str, number: int, folder: Path, console: Console) 
     write_golden(folder, Golden(facts.images[golden], choice.scores[golden]))
     manifest = _manifest(facts, choice, name, number, folder)
     write_manifest(folder, manifest)
+    save_layers(folder)
     for note in _notes(facts, choice, manifest):
         console.print(note)
     return manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from artifact.files import read_artifact
+from artifact.layers import LAYERS_FILE
 from convoy.__main__ import main
 from tests import foreign
 
@@ -122,6 +125,20 @@ def test_artifacts_need_no_pytorch(lenet_repository: Path, lenet_folder: Path) -
         assert LENET5.items() < json.loads(done.stdout).items()
 
 
+def test_save(lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The layers are written beside the model, and belong to the artifact from then on.
+    """
+    folder = tmp_path / "lenet5" / "1"
+    shutil.copytree(lenet_folder, folder)
+    (folder / LAYERS_FILE).unlink()
+    found = described(capsys, "lenet5", "--save", "--model-repository", str(tmp_path))
+    saved = read_artifact(folder).layers
+    assert saved is not None
+    assert json.loads(json.dumps(saved.as_dict())) == found
+    assert saved == read_artifact(lenet_folder).layers
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -131,6 +148,7 @@ def test_artifacts_need_no_pytorch(lenet_repository: Path, lenet_folder: Path) -
         (["resnet18", "--input-px", "8"], "resnet18 needs at least 32 px, not 8"),
         (["lenet5", "--input-px", "40"], "the network takes no image of 1x40x40"),
         (["lenet5", "--graph", "net.gif"], "net.gif: a drawing is a file *.png or *.svg"),
+        (["ANY_SIZE", "--save"], "is no artifact: --save has nowhere to write"),
         (["ARTIFACT", "--classes", "3"], "has its classes and its input"),
         (["ANY_SIZE"], "takes images of any size"),
         (["DAMAGED"], "is no ONNX file, or damaged"),

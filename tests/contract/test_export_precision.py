@@ -41,7 +41,7 @@ def test_fewer_bits(tmp_path: Path, precision: str, recorded: str) -> None:
     assert f"{recorded}: accuracy {manifest.evaluations[0].top1:.4f} on 1000" in output.getvalue()
     assert artifact.model_path.stat().st_size < 150_000  # a quarter of a megabyte in float32
     assert {path.name for path in artifact.model_path.parent.iterdir()} == {
-        *("golden.npz", "manifest.json", "model.onnx")
+        *("golden.npz", "layers.json", "manifest.json", "model.onnx")
     }
     session = Session(artifact, Device(policy="cpu", cores=1))
     answers = session.run(artifact.golden.images)["logits"]

@@ -10,8 +10,8 @@ from PIL import Image
 
 pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
 
+from artifact.layers import Description, Layer, Window
 from export.describing.drawing import draw
-from export.describing.layers import Description, Layer, Window
 from export.errors import ExportError
 
 NETWORK = Description(

@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from artifact.layers import Layer, Window
 from artifact.manifest import InputTensor
 from export import cost
 from export.describing.graph import read_graph
-from export.describing.layers import Layer, Window
 from export.describing.rows import make_rows
 from export.errors import GraphError
 from tests import foreign

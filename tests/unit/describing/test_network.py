@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.describing.layers import Description, Layer, Window
+from artifact.layers import Description, Layer, Window
 from export.describing.network import build_network, read_network
 from export.describing.rows import make_rows
 from export.errors import ExportError

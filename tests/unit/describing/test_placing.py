@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from export.describing.layers import Layer
+from artifact.layers import Layer
 from export.describing.placing import Drawing, place
 
 

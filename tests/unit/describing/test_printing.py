@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from export.describing.layers import Description, Layer, Window
+from artifact.layers import Description, Layer, Window
 from export.describing.printing import WIDEST, print_table, to_json
 from export.describing.rows import make_rows
 

@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-from export.describing.layers import (
-    Description,
-    Layer,
-    Window,
-    pooling,
-    shapes_arithmetic,
-    weights_arithmetic,
-)
+from artifact.layers import Description, Layer, Window
+from export.describing.layers import pooling, shapes_arithmetic, weights_arithmetic
 from export.describing.rows import make_rows
 
 
