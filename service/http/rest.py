@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -11,19 +11,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.calls import CallFailed, Calls, Failure, received
+from service.calls import Calls, Failure, received
 from service.errors import ModelNotReadyError, UnsupportedError
 from service.http.answers import PACKED, error_response, told
 from service.http.body import read_body
-from service.http.leaving import ClientLeftError, while_connected
+from service.http.endpoints import Endpoint, counted, named
+from service.http.leaving import while_connected
 from service.http.messages import as_json
-from service.http.origin import origin_of
 from service.http.parameters import parse_object, set_parameters, set_value
 from service.http.tensors import LENGTH_HEADER, from_response, read_infer, to_request
 from service.lifecycle import Lifecycle
 from service.protocol.server import InferenceProtocol
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 MODEL = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 REPOSITORY = ("/v2/repository", "/v2/repository/{repository}")
@@ -38,9 +36,6 @@ UNSUPPORTED = (
     ),
 )
 """Routes of Triton's that this server answers with 501."""
-
-CLIENT_LEFT = 499
-"""Status of an answer that nobody reads."""
 
 
 class Rest:
@@ -102,18 +97,7 @@ class Rest:
     ) -> list[Route]:
         """Routes whose calls are counted as those of *rpc*."""
 
-        async def answer(request: Request) -> Response:
-            origin = origin_of(request)
-            try:
-                with self._calls.answering(rpc, origin):
-                    response = await endpoint(request)
-            except CallFailed as failed:
-                response = error_response(failed.failure)
-            except ClientLeftError:
-                return Response(status_code=CLIENT_LEFT)
-            response.headers.update(dict(origin.headers))
-            return response
-
+        answer = counted(self._calls, rpc, endpoint)
         allowed = list(methods or ("GET",))
         return [
             Route(prefix + suffix, answer, methods=allowed, middleware=middleware)
@@ -144,28 +128,28 @@ class Rest:
         return JSONResponse({"models": sorted({model.name for model in index.models})})
 
     async def _model_metadata(self, request: Request) -> Response:
-        return told(await self._protocol.model_metadata(pb.ModelMetadataRequest(**_named(request))))
+        return told(await self._protocol.model_metadata(pb.ModelMetadataRequest(**named(request))))
 
     async def _model_ready(self, request: Request) -> Response:
-        answer = await self._protocol.model_ready(pb.ModelReadyRequest(**_named(request)))
+        answer = await self._protocol.model_ready(pb.ModelReadyRequest(**named(request)))
         if not answer.ready:
             raise ModelNotReadyError(f"model {request.path_params['name'][:64]!r} is not ready")
         return JSONResponse({"name": request.path_params["name"], "ready": True})
 
     async def _config(self, request: Request) -> Response:
-        answer = await self._protocol.model_config(pb.ModelConfigRequest(**_named(request)))
+        answer = await self._protocol.model_config(pb.ModelConfigRequest(**named(request)))
         return told(answer.config)
 
     async def _statistics(self, request: Request) -> Response:
-        asked = pb.ModelStatisticsRequest(**_named(request))
+        asked = pb.ModelStatisticsRequest(**named(request))
         return told(await self._protocol.model_statistics(asked))
 
     async def _infer(self, request: Request) -> Response:
         data = await self._body(request, self._max_body_bytes)
         header_length = request.headers.get(LENGTH_HEADER)
         body, binary = read_infer(data, header_length, self._max_json_bytes)
-        named = _named(request)
-        asked = to_request(body, binary, named["name"], named.get("version", ""))
+        model = named(request)
+        asked = to_request(body, binary, model["name"], model.get("version", ""))
         answer = await while_connected(request, self._protocol.model_infer(asked))
         text, tensors = from_response(answer, body)
         if not tensors:
@@ -205,10 +189,3 @@ class Rest:
 
 async def _unsupported(request: Request) -> Response:
     raise UnsupportedError(f"this server has no {request.url.path[:64]}: see /v2's extensions")
-
-
-def _named(request: Request) -> dict[str, str]:
-    """Name and version of the model that the path names."""
-    return {
-        key: request.path_params[key] for key in ("name", "version") if key in request.path_params
-    }
