@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from prometheus_client import CollectorRegistry
+from pydantic_core import from_json
 
 from artifact.errors import RepositoryError
 from artifact.preprocess import ImageLimits
@@ -23,7 +24,9 @@ from service.device import Device
 from service.errors import StartError
 from service.gpu import gpus, open_nvml
 from service.graph_cache import GraphCache
+from service.history import History
 from service.http.app import create_app
+from service.http.page import Page
 from service.http.protocol import HttpLimits
 from service.http.rest import Rest
 from service.http.server import HttpServer
@@ -109,8 +112,17 @@ class Server:
             max_json_bytes=settings.max_json_bytes,
             body_timeout_s=settings.http_request_timeout_s,
         )
+        self._history = History(self._metrics, self._registry.facts)
+        page = Page(
+            self._registry,
+            self._history,
+            calls,
+            grpc_port=lambda: self.grpc_port,
+            comparison=_read_comparison(settings.comparison_file),
+            max_body_bytes=settings.max_message_bytes,
+        )
         self._http = HttpServer(
-            create_app(rest, self._metrics, calls.access),
+            create_app(rest, page, self._metrics, calls.access),
             HttpLimits(
                 max_connections=settings.max_http_connections,
                 max_header_bytes=settings.max_metadata_bytes,
@@ -145,6 +157,7 @@ class Server:
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
+        self._tasks.append(asyncio.create_task(self._history.keep(), name="history"))
         return self
 
     async def __aexit__(
@@ -306,6 +319,7 @@ class Server:
             metrics=ModelMetrics(self._metrics, loaded.manifest.name),
             run_s=loaded.run_s,
             load_s=loaded.load_s,
+            layers=loaded.layers,
         )
 
     def _check_models(self) -> None:
@@ -334,6 +348,18 @@ def _make_guards(settings: Settings) -> Guards:
         client_ca = Path(settings.tls_client_ca) if settings.tls_client_ca else None
         tls = TlsFiles(Path(settings.tls_certificate), Path(settings.tls_key), client_ca)
     return Guards(Path(settings.token_file) if settings.token_file else None, tls)
+
+
+def _read_comparison(path: str) -> bytes:
+    """The file for the page, if there is one."""
+    if not path:
+        return b""
+    try:
+        content = Path(path).read_bytes()
+        from_json(content)
+    except (OSError, ValueError) as error:
+        raise StartError(f"cannot read {path}: {error}") from error
+    return content
 
 
 def _resolve(host: str) -> str:

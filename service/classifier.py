@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from artifact.layers import Description
 from artifact.manifest import Manifest
 from service.batcher import Answer, Batcher, Place
 from service.decoding import Decoder
@@ -31,6 +32,7 @@ class ServedModel:
         policy: When its batches leave.
         max_batch_size: Most images in one request.
         load_s: Time that loading took, in seconds.
+        layers: Those of the graph, if the artifact tells them.
         statistics: What it has done so far.
     """
 
@@ -46,6 +48,7 @@ class ServedModel:
         metrics: ModelMetrics,
         run_s: Mapping[int, float],
         load_s: float,
+        layers: Description | None,
     ) -> None:
         """
         Open a queue for the model.
@@ -58,6 +61,7 @@ class ServedModel:
         self.policy = policy
         self.max_batch_size = max_batch_size
         self.load_s = load_s
+        self.layers = layers
         self.statistics = Statistics()
         self._batcher = batcher
         self._queue = batcher.open(self._run, policy, run_s)
@@ -142,6 +146,15 @@ class ServedModel:
 
         inference = await self._submit(decoded, len(images), terms)
         return inference._replace(decode_s=decode_s)
+
+    async def preview(self, image: bytes) -> bytes:
+        """
+        Show what the network sees of *image*: the preprocessed pixels, as PNG.
+
+        Raises:
+            InvalidImageError, ImageTooLargeError: If it cannot be decoded.
+        """
+        return await self._decoder.preview(image, self.manifest.preprocessing)
 
     def offer(self, batch: Tensor, reply: Reply[Inference], terms: Terms) -> Offer:
         """

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from artifact.errors import ImageError
 from artifact.errors import ImageTooLargeError as TooLarge
-from artifact.manifest import Manifest
-from artifact.preprocess import ImageLimits, image_to_input
+from artifact.manifest import Manifest, Preprocessing
+from artifact.preprocess import ImageLimits, image_to_input, preprocess
 from service.errors import ImageTooLargeError, InvalidImageError
 
 
@@ -82,9 +84,31 @@ class Decoder:
         items = [result for result in done if not isinstance(result, BaseException)]
         return items[0][np.newaxis] if len(items) == 1 else np.stack(items)
 
+    async def preview(self, data: bytes, spec: Preprocessing) -> bytes:
+        """
+        Make an encoded image what the network sees, as PNG.
+
+        Raises:
+            InvalidImageError, ImageTooLargeError: If it cannot be.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, self._preview, data, spec)
+        except ImageError as error:
+            raise _named(error, None) from error
+
     def close(self) -> None:
         """Let its workers end; waits for no image."""
         self._pool.close()
+
+    def _preview(self, data: bytes, spec: Preprocessing) -> bytes:
+        pixels = preprocess(data, spec, self._limits)
+        if spec.color == "BGR":
+            pixels = pixels[:, :, ::-1]
+        image = Image.fromarray(pixels[:, :, 0] if spec.channels == 1 else pixels)
+        encoded = io.BytesIO()
+        image.save(encoded, "PNG", compress_level=1)
+        return encoded.getvalue()
 
 
 def _named(error: BaseException, index: int | None) -> BaseException:

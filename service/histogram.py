@@ -63,6 +63,10 @@ class Histogram(Collector):
             child = self._children[values] = Observations(self._bounds)
         return child
 
+    def counts(self) -> dict[tuple[str, ...], list[int]]:
+        """How many observations each bucket has, by labels; a copy."""
+        return {values: child.counts.copy() for values, child in list(self._children.items())}
+
     def describe(self) -> Iterator[HistogramMetricFamily]:
         """The family without its values."""
         yield self._family()

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from artifact.errors import ArtifactError, RepositoryError
 from artifact.files import Artifact
+from artifact.layers import Description
 from artifact.manifest import Manifest
 from service.device import Device
 from service.errors import ArtifactInvalidError, MemoryBudgetError
@@ -25,6 +26,7 @@ class LoadedArtifact:
         max_batch_size: Most images in a batch: 1 where the graph takes no more.
         run_s: Time that runs took while it was warmed, in seconds, by their images.
         load_s: Time that opening, proving and warming took, in seconds.
+        layers: Those of the graph, if the artifact tells them.
     """
 
     manifest: Manifest
@@ -32,6 +34,7 @@ class LoadedArtifact:
     max_batch_size: int
     run_s: Mapping[int, float]
     load_s: float
+    layers: Description | None
 
 
 class Repository(Protocol):
@@ -95,7 +98,7 @@ class Loader:
         size = 1 if session.one_by_one else max_batch_size
         run_s = session.warm(size)
         load_s = time.perf_counter() - started
-        return LoadedArtifact(artifact.manifest, session, size, run_s, load_s)
+        return LoadedArtifact(artifact.manifest, session, size, run_s, load_s, artifact.layers)
 
     def batch_size(self, manifest: Manifest) -> int:
         """Most images in a batch, unless a request to load says otherwise."""

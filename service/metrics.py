@@ -43,10 +43,10 @@ class Children(dict[tuple[str, ...], Counter]):
 
     def __init__(self, counter: Counter) -> None:
         super().__init__()
-        self._counter = counter
+        self.counter = counter
 
     def __missing__(self, labels: tuple[str, ...]) -> Counter:
-        child = self[labels] = self._counter.labels(*labels)
+        child = self[labels] = self.counter.labels(*labels)
         return child
 
 

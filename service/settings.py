@@ -128,6 +128,10 @@ class Settings(BaseSettings):
         10.0, gt=0, le=3600, description="Longest time for one image, in a process."
     )
 
+    comparison_file: str = Field(
+        "", description="What `convoy compare --json` wrote, for the page; read at the start."
+    )
+
     max_batch_size: int = Field(
         0, ge=0, le=1024, description="Most images in one batch; 0 takes the artifact's."
     )

@@ -1,4 +1,4 @@
-"""The HTTP application: the protocol's routes, and metrics."""
+"""The HTTP application: the protocol's routes, metrics, and the page."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from starlette.routing import Route
 
 from service.calls import failure_of
 from service.errors import ServiceError
+from service.http import static
 from service.http.answers import PACKED, error_response, no_route
 from service.http.origin import origin_of
+from service.http.page import Page
 from service.http.rest import Rest
 from service.metrics import Metrics
 from service.security.access import Access
 
 
-def create_app(rest: Rest, metrics: Metrics, access: Access) -> Starlette:
+def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Starlette:
     """Make the application."""
 
     async def expose(request: Request) -> Response:
@@ -30,6 +32,11 @@ def create_app(rest: Rest, metrics: Metrics, access: Access) -> Starlette:
         return Response(encode(metrics.registry), headers={"content-type": content_type})
 
     return Starlette(
-        routes=[Route("/metrics", expose, middleware=PACKED), *rest.routes()],
+        routes=[
+            Route("/metrics", expose, middleware=PACKED),
+            *rest.routes(),
+            *page.routes(),
+            *static.routes(),
+        ],
         exception_handlers={HTTPException: no_route},
     )

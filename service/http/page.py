@@ -1,0 +1,115 @@
+"""What the page needs and the protocol's routes do not tell, as small JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.calls import Calls, find_model
+from service.classifier import ServedModel
+from service.errors import InvalidArgumentError, UnsupportedError
+from service.history import History
+from service.http.answers import PACKED
+from service.http.body import read_body
+from service.http.endpoints import Endpoint, counted, named
+from service.registry import ModelRegistry
+
+_MODEL = "/page/models/{name}/versions/{version}"
+
+
+class Page:
+    """
+    The endpoints of the page.
+
+    Args:
+        grpc_port: Tells the port that gRPC listens on.
+        comparison: What `convoy compare --json` wrote; empty if there is none.
+        max_body_bytes: Largest image, on the wire or unpacked.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        history: History,
+        calls: Calls,
+        *,
+        grpc_port: Callable[[], int],
+        comparison: bytes,
+        max_body_bytes: int,
+    ) -> None:
+        self._registry = registry
+        self._history = history
+        self._calls = calls
+        self._grpc_port = grpc_port
+        self._comparison = comparison
+        self._max_body_bytes = max_body_bytes
+
+    def routes(self) -> list[Route]:
+        """Every route."""
+        return [
+            self._route("/page/models", "PageModels", self._models),
+            self._route(f"{_MODEL}/layers", "PageLayers", self._layers),
+            self._route(f"{_MODEL}/preview", "PagePreview", self._preview, "POST"),
+            self._route("/page/history", "PageHistory", self._samples),
+            self._route("/page/comparison", "PageComparison", self._compared),
+        ]
+
+    def _route(self, path: str, call: str, endpoint: Endpoint, method: str = "GET") -> Route:
+        answer = counted(self._calls, call, endpoint)
+        return Route(path, answer, methods=[method], middleware=PACKED)
+
+    async def _models(self, request: Request) -> Response:
+        models = [_describe(model) for model in self._registry.models()]
+        return _json(to_json({"grpc_port": self._grpc_port(), "models": models}))
+
+    async def _layers(self, request: Request) -> Response:
+        model = find_model(self._registry, **named(request))
+        if model.layers is None:
+            raise UnsupportedError(
+                f"{model.name} version {model.version} was made before artifacts told their "
+                f"layers: `convoy describe {model.name} --save` writes them"
+            )
+        return _json(to_json(model.layers.as_dict()))
+
+    async def _preview(self, request: Request) -> Response:
+        image = await read_body(request, self._max_body_bytes)
+        with find_model(self._registry, **named(request)) as model:
+            return Response(await model.preview(image), media_type="image/png")
+
+    async def _samples(self, request: Request) -> Response:
+        number = request.query_params.get("since", "0")
+        if not (number.isascii() and number.isdecimal() and len(number) < 20):
+            raise InvalidArgumentError(f"since is {number[:32]!r}: no number of a sample")
+        return _json(self._history.since(int(number)))
+
+    async def _compared(self, request: Request) -> Response:
+        return _json(self._comparison or b"null")
+
+
+def _json(text: bytes) -> Response:
+    return Response(text, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _describe(model: ServedModel) -> dict[str, Any]:
+    """What the artifact says of itself, but for its labels, and how it is served."""
+    manifest, session = model.manifest, model.session
+    scores = manifest.output("probabilities") or manifest.scores
+    return {
+        "manifest": manifest.model_dump(mode="json", exclude={"labels"}),
+        "class_count": len(manifest.labels),
+        # Whoever gets logits makes probabilities of them, and needs all of the names.
+        "labels": manifest.labels if scores.kind == "logits" else None,
+        "scores": {"name": scores.name, "kind": scores.kind},
+        "provider": session.provider,
+        "fallback_reason": session.fallback_reason,
+        "nodes": session.nodes,
+        "load_s": model.load_s,
+        "max_batch_size": model.max_batch_size,
+        "max_queue_size": model.policy.max_queue_size,
+        "has_layers": model.layers is not None,
+    }

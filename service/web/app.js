@@ -1,0 +1,66 @@
+/** The page: which view is open, and what is said of the server above it. */
+
+import { connection } from "./connection.js";
+import { explain } from "./errors.js";
+
+const VIEWS = {
+  try: () => import("./try.js"),
+  live: () => import("./live.js"),
+  compare: () => import("./compare.js"),
+  models: () => import("./models.js"),
+};
+
+const STATES = {
+  connecting: "connecting",
+  ready: "ready",
+  loading: "not ready",
+  gone: "no answer",
+};
+
+const NOTICES = {
+  loading: "The server is not ready: it starts, or is about to stop. This page goes on when it is.",
+  gone: "The server does not answer. This page tries again every second, and goes on when it is back.",
+};
+
+const main = document.getElementById("view");
+let leave = null;
+
+/** Open the view that the address names, anew if it is the one that is open. */
+async function open() {
+  const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "try";
+  leave?.abort();
+  const mine = (leave = new AbortController());
+  for (const link of document.querySelectorAll("nav a"))
+    link.hash === `#${name}` ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+  document.title = `${name[0].toUpperCase()}${name.slice(1)} · convoy`;
+  const root = document.createElement("div");
+  try {
+    const view = await VIEWS[name]();
+    if (mine.signal.aborted) return;
+    main.replaceChildren(root);
+    await view.open(root, mine.signal);
+  } catch (error) {
+    if (!mine.signal.aborted) root.replaceChildren(explain(error, open));
+    if (!root.isConnected) main.replaceChildren(root);
+  }
+}
+
+function tell() {
+  const status = document.getElementById("status");
+  status.textContent = STATES[connection.state];
+  status.dataset.state = connection.state;
+  const notice = document.getElementById("notice");
+  notice.textContent = NOTICES[connection.state] ?? "";
+  notice.hidden = !notice.textContent;
+}
+
+connection.addEventListener("change", ({ detail }) => {
+  tell();
+  if (connection.state === "ready" && detail.before !== "connecting") open();
+});
+addEventListener("hashchange", () => {
+  if (location.hash.slice(1) in VIEWS) open();
+});
+tell();
+connection.start();
+open();

@@ -1,0 +1,178 @@
+/** Compare: the networks against each other, every number with its source. */
+
+import { comparisonTable } from "./comparison-table.js";
+import { el } from "./dom.js";
+import { megabytes, percent, rounded } from "./format.js";
+import { accuracies, family, networks } from "./networks.js";
+import { chart } from "./scatter.js";
+
+const CHARTS = {
+  balls: "Accuracy against operations",
+  density: "Accuracy density",
+  time: "Time against batch",
+  memory: "Memory against batch",
+};
+
+/** What is shown; kept while other views are open. */
+const kept = { chart: "balls", series: "", hidden: new Set() };
+
+/** Open the view. */
+export async function open(root) {
+  const found = await networks();
+  root.className = "compare";
+  if (!found.networks.length) root.append(el("p", { class: "card" }, "There is no network to compare: no model is loaded."));
+  else new Compare(root, found).draw();
+}
+
+class Compare {
+  constructor(root, { networks: all, machine }) {
+    this.all = all;
+    this.machine = machine;
+    this.series = accuracies(all);
+    this.place = el("div", { class: "scatter" });
+    this.controls = el("div", { class: "row controls" });
+    this.families = el("div", { class: "legend toggles", role: "group", "aria-label": "Families" });
+    this.caption = el("p", { class: "muted caption" });
+    root.append(
+      el("section", { class: "card" }, this.controls, this.place, this.families, this.caption),
+      comparisonTable(all, machine),
+    );
+  }
+
+  draw() {
+    this.drawControls();
+    this.drawFamilies();
+    const { marks, caption, ...rest } = this[kept.chart]();
+    const shown = (one) => !kept.hidden.has(one.familyName);
+    this.caption.textContent = caption;
+    if (!marks.some(shown)) {
+      this.place.replaceChildren(el("p", { class: "muted empty" }, "There is nothing to draw."));
+      return;
+    }
+    const place = el("div", { class: "scatter" }); // its observer goes with it
+    this.place.replaceWith(place);
+    this.place = place;
+    chart(place, { title: CHARTS[kept.chart], marks: marks.filter(shown), ...rest, lines: (rest.lines ?? []).filter(shown) });
+  }
+
+  drawControls() {
+    const change = (key) => ({ target }) => {
+      kept[key] = target.value;
+      this.draw();
+    };
+    const options = (list, chosen) => list.map(([value, text]) => el("option", { value, selected: value === chosen }, text));
+    const focused = document.activeElement?.id;
+    this.controls.replaceChildren(
+      el("label", { for: "chart" }, "Chart"),
+      el("select", { id: "chart", change: change("chart") }, options(Object.entries(CHARTS), kept.chart)),
+    );
+    if (["balls", "density"].includes(kept.chart) && this.series.length) {
+      const titles = this.series.map(({ title }) => [title, title]);
+      this.controls.append(
+        el("label", { for: "series" }, "Top-1"),
+        el("select", { id: "series", change: change("series") }, options(titles, this.chosen().title)),
+      );
+    }
+    if (focused) document.getElementById(focused)?.focus();
+  }
+
+  drawFamilies() {
+    const names = new Map(this.all.map(({ architecture }) => [family(architecture).name, family(architecture).index]));
+    const toggle = (name) => () => {
+      kept.hidden.has(name) ? kept.hidden.delete(name) : kept.hidden.add(name);
+      this.draw();
+    };
+    this.families.replaceChildren(
+      ...[...names].map(([name, index]) =>
+        el(
+          "button",
+          { type: "button", class: "small", "aria-pressed": String(!kept.hidden.has(name)), click: toggle(name) },
+          el("span", { class: `key family-${index}` }),
+          name,
+        ),
+      ),
+    );
+  }
+
+  chosen() {
+    return this.series.find(({ title }) => title === kept.series) ?? this.series[0];
+  }
+
+  balls() {
+    const largest = Math.max(...(this.chosen()?.scores ?? []).map(({ macs }) => 2 * macs));
+    const [unit, unitName] = largest >= 1e10 ? [1e9, "billions"] : [1e6, "millions"];
+    const marks = this.scores((score) => ({
+      x: (2 * score.macs) / unit,
+      y: 100 * score.top1,
+      radius: Math.sqrt(12 + 14 * (score.parameters / 1e6)) * 0.65,
+      words: [score.name, `top-1 ${percent(score.top1)}`, `${rounded((2 * score.macs) / unit)} ${unitName} of operations`, `${rounded(score.parameters / 1e6)} M parameters`, score.source],
+    }));
+    return {
+      marks,
+      x: { label: `operations for one image (${unitName})`, logarithmic: spans(marks.map(({ x }) => x)) },
+      y: { label: "top-1 (%)" },
+      caption: `The area of a ball is its parameters. Operations are 2 × multiply-accumulates. ${this.note()}`,
+    };
+  }
+
+  density() {
+    const marks = this.scores((score) => ({
+      x: score.parameters / 1e6,
+      y: (100 * score.top1) / (score.parameters / 1e6),
+      radius: 6,
+      words: [score.name, `${rounded((100 * score.top1) / (score.parameters / 1e6))} % for each million parameters`, `top-1 ${percent(score.top1)}`, score.source],
+    }));
+    return {
+      marks,
+      x: { label: "parameters (millions)", logarithmic: true },
+      y: { label: "top-1 (%) for each million", logarithmic: true },
+      caption: `Points of accuracy for each million parameters. ${this.note()}`,
+    };
+  }
+
+  time() {
+    return this.perBatch("ms", "ms for each image", (batch) => batch.ms, ({ ms }) => `${rounded(ms)} ms for each image`);
+  }
+
+  memory() {
+    return this.perBatch("bytes", "MB: weights and arena", (batch) => batch.bytes && batch.bytes / 1e6, ({ bytes }) => megabytes(bytes));
+  }
+
+  perBatch(key, label, value, words) {
+    const lines = this.all.map((network) => {
+      const points = network.batches.filter((batch) => batch[key]).map((batch) => ({ x: batch.size, y: value(batch), batch }));
+      return { points, ...named(network) };
+    });
+    const marks = lines.flatMap(({ points, ...network }) =>
+      points.map(({ x, y, batch }, index) => ({
+        ...network,
+        ...{ x, y, radius: 3.5, isNamed: index === points.length - 1 },
+        words: [network.name, `batch ${batch.size}: ${words(batch)}`, batch.source],
+      })),
+    );
+    return {
+      marks,
+      lines: lines.filter(({ points }) => points.length > 1),
+      x: { label: "batch size", logarithmic: true },
+      y: { label, logarithmic: true },
+      caption: this.machine ? "" : "No measurements of convoy compare were given to this server: these are its own runs, and what was measured when the artifacts were made.",
+    };
+  }
+
+  scores(mark) {
+    return (this.chosen()?.scores ?? []).map((score) => ({ ...named(score), hollow: score.others, isNamed: true, ...mark(score) }));
+  }
+
+  note() {
+    const chosen = this.chosen();
+    if (!chosen) return "No artifact here says how accurate it is.";
+    return chosen.published ? `Top-1 is ${chosen.title}; hollow marks are of other weights than those here.` : `Top-1 was ${chosen.title}.`;
+  }
+}
+
+function named({ name, architecture }) {
+  const { name: familyName, index } = family(architecture);
+  return { name, family: index, familyName };
+}
+
+const spans = (values) => Math.max(...values) > 30 * Math.min(...values);

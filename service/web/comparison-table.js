@@ -1,0 +1,103 @@
+/** The networks as a table that sorts; below it, where each number comes from. */
+
+import { el } from "./dom.js";
+import { rounded } from "./format.js";
+
+/** The table, with its sources. */
+export function comparisonTable(all, machine) {
+  const sources = [];
+  const columns = makeColumns(all, (source) => {
+    if (!sources.includes(source)) sources.push(source);
+    return sources.indexOf(source) + 1;
+  });
+  const rows = all.map((network) => Object.values(columns).map((column) => column(network)));
+  const body = el("tbody", {}, rows.map(row));
+  const heads = Object.keys(columns).map((name, index) => head(name, index, rows, body));
+  return el(
+    "section",
+    { class: "card" },
+    el("h2", {}, "Every figure"),
+    el(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the networks" },
+      el("table", { class: "sortable" }, el("thead", {}, el("tr", {}, heads)), body),
+    ),
+    el(
+      "ol",
+      { class: "sources", "aria-label": "Sources" },
+      sources.map((source) => el("li", {}, source)),
+    ),
+    machine
+      ? null
+      : el("p", { class: "muted" }, "For times and memory at every batch size: ", el("code", {}, "convoy compare --json comparison.json"), ", then ", el("code", {}, "convoy serve --comparison-file comparison.json"), "."),
+  );
+}
+
+/** By its head: what a column has for a network, `{value, text, source, published}`; null is nothing. */
+function makeColumns(all, number) {
+  const sizes = [...new Set(all.flatMap(({ batches }) => batches.map(({ size }) => size)))].sort((one, other) => one - other);
+  const of = (value, text, source) => ({ value, text: text ?? rounded(value), number: source && number(source) });
+  const at = (network, size, key) => network.batches.find((batch) => batch.size === size && batch[key]);
+  const ms = (batch) => batch && of(batch.ms, rounded(batch.ms), batch.source);
+  const mb = (batch) => batch && of(batch.bytes, rounded(batch.bytes / 1e6), batch.source);
+  const [first, last] = [sizes[0], sizes.at(-1)];
+  return {
+    model: ({ name }) => ({ value: name, text: name }),
+    px: ({ input_px: px }) => of(px),
+    "top-1 % measured": (network) => accuracy(network, true, of),
+    "top-1 % published": (network) => accuracy(network, false, of),
+    "parameters M": ({ parameters }) => of(parameters, rounded(parameters / 1e6)),
+    "operations M": ({ macs }) => of(macs, rounded((2 * macs) / 1e6)),
+    [`ms/image, batch ${first}`]: (network) => ms(at(network, first, "ms")),
+    "ms/image, best": (network) => ms(fastest(network)),
+    [`MB, batch ${first}`]: (network) => mb(at(network, first, "bytes")),
+    [`MB, batch ${last}`]: (network) => mb(at(network, last, "bytes")),
+  };
+}
+
+function accuracy({ evaluations, published }, isMeasured, of) {
+  const found = evaluations.find(({ source }) => (source === "measured") === isMeasured);
+  if (found) {
+    const source = isMeasured ? `measured when the artifact was made, on ${found.data}, ${found.images} images` : `${found.source}, ${found.data} (these weights)`;
+    return { ...of(found.top1, (100 * found.top1).toFixed(1), source), published: !isMeasured };
+  }
+  if (isMeasured || !published) return null;
+  return { ...of(published.top1, (100 * published.top1).toFixed(1), `${published.source}, on ImageNet, of other weights`), published: true };
+}
+
+const fastest = ({ batches }) =>
+  batches.filter(({ ms }) => ms).reduce((best, batch) => (best && best.ms <= batch.ms ? best : batch), null);
+
+function row(cells) {
+  return el(
+    "tr",
+    {},
+    cells.map((cell, index) =>
+      el(
+        index ? "td" : "th",
+        { scope: index ? null : "row", class: cell?.published ? "published" : null },
+        cell ? cell.text : "",
+        cell?.number ? el("sup", {}, String(cell.number)) : null,
+      ),
+    ),
+  );
+}
+
+function head(name, index, rows, body) {
+  const sort = ({ currentTarget }) => {
+    const th = currentTarget.closest("th");
+    const direction = th.getAttribute("aria-sort") === "descending" ? "ascending" : "descending";
+    for (const other of th.parentElement.children) other.removeAttribute("aria-sort");
+    th.setAttribute("aria-sort", direction);
+    const sign = direction === "ascending" ? 1 : -1;
+    const sorted = [...rows].sort((one, other) => sign * order(one[index]?.value, other[index]?.value, sign));
+    body.replaceChildren(...sorted.map(row));
+  };
+  return el("th", { scope: "col" }, el("button", { type: "button", click: sort }, name));
+}
+
+/** What is missing comes last, whichever the direction. */
+function order(one, other, sign) {
+  if (one === undefined || other === undefined) return sign * ((one === undefined) - (other === undefined));
+  return typeof one === "string" ? one.localeCompare(other) : one - other;
+}

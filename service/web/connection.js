@@ -1,0 +1,43 @@
+/** Whether the server is there: it is asked every few seconds, more often while it is not. */
+
+const WATCH_MS = 5000;
+const RETRY_MS = 1000;
+
+class Connection extends EventTarget {
+  /** `connecting`, `ready`, `loading` (it answers, and is not ready) or `gone`. */
+  state = "connecting";
+
+  #timer = null;
+
+  /** Look from now on. */
+  start() {
+    document.addEventListener("visibilitychange", () => document.hidden || this.#look());
+    this.#look();
+  }
+
+  /** Somebody asked and got no answer: look at once. */
+  lost() {
+    if (this.state === "ready") this.#look();
+  }
+
+  async #look() {
+    clearTimeout(this.#timer);
+    try {
+      const answer = await fetch("v2/health/ready");
+      this.#become(answer.ok ? "ready" : "loading");
+    } catch {
+      this.#become("gone");
+    }
+    // A tab that nobody sees asks nothing.
+    if (!document.hidden) this.#timer = setTimeout(() => this.#look(), this.state === "ready" ? WATCH_MS : RETRY_MS);
+  }
+
+  #become(state) {
+    if (state === this.state) return;
+    const before = this.state;
+    this.state = state;
+    this.dispatchEvent(new CustomEvent("change", { detail: { before } }));
+  }
+}
+
+export const connection = new Connection();

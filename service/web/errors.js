@@ -1,0 +1,53 @@
+/** Errors in the words of a person: what is wrong, and what to do. */
+
+import { Refused, Unreachable } from "./api.js";
+import { el } from "./dom.js";
+
+const TITLES = {
+  IMAGE_TOO_LARGE: "The image is too large",
+  REQUEST_TOO_LARGE: "The image is too large",
+  INVALID_IMAGE: "This is no image that the server reads",
+  MODEL_NOT_FOUND: "The server does not have this model",
+  MODEL_NOT_READY: "The model is not ready yet",
+  QUEUE_FULL: "The queue is full",
+  DEADLINE_UNMEETABLE: "The queue is too long",
+  SHUTTING_DOWN: "The server is shutting down",
+  UNAUTHENTICATED: "The server wants a token",
+  PERMISSION_DENIED: "Your token does not allow this",
+  UNSUPPORTED: "Not here",
+};
+
+const ADVICE = {
+  INVALID_IMAGE: "JPEG, PNG, WebP and BMP are read.",
+  MODEL_NOT_FOUND: "Perhaps it was unloaded: open this view anew.",
+  SHUTTING_DOWN: "This page goes on when it is back.",
+  MODEL_NOT_READY: "This page goes on when it is.",
+  PERMISSION_DENIED: "Close the tab to forget the token.",
+};
+
+/** A box that says what went wrong; with `again`, a button to try once more. */
+export function explain(error, again) {
+  if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
+  const title = error instanceof Unreachable ? "The server does not answer" : TITLES[error.reason];
+  const box = el(
+    "div",
+    { class: "problem", role: "alert" },
+    el("strong", {}, title ?? "The server could not do it"),
+    el("p", {}, error instanceof Refused ? error.message : "This page goes on when it is back."),
+    ADVICE[error.reason] ? el("p", { class: "muted" }, ADVICE[error.reason]) : null,
+  );
+  if (again) box.append(tryAgain(error.retryAfterS, again));
+  return box;
+}
+
+/** A button that works when the time is over that the server asked to wait. */
+function tryAgain(seconds, again) {
+  const button = el("button", { type: "button", class: "small", click: () => again() }, "Try again");
+  const count = (left) => {
+    button.disabled = left > 0;
+    button.textContent = left > 0 ? `Again in ${left} s` : "Try again";
+    if (left > 0) setTimeout(count, 1000, left - 1);
+  };
+  count(Math.ceil(seconds ?? 0));
+  return button;
+}

@@ -1,0 +1,123 @@
+/** The last ten minutes, as the server's samples tell them, made into series. */
+
+import { askJson } from "./api.js";
+
+/** Points of a rate or quantile look back over so many samples. */
+const SMOOTH = 5;
+
+export const PHASES = ["decode", "queue", "inference", "respond"];
+
+/** The samples that were read so far; `read` gets those that are new. */
+export class History {
+  samples = [];
+  #next = 0;
+  #instance = null;
+
+  async read(signal) {
+    const answer = await askJson(`page/history?since=${this.#next}`, { signal });
+    if (answer.instance !== this.#instance || answer.first !== this.#next) this.samples = [];
+    this.#instance = answer.instance;
+    this.#next = answer.first + answer.samples.length;
+    Object.assign(this, {
+      intervalS: answer.interval_s,
+      length: answer.length,
+      latencyBuckets: answer.latency_buckets_s,
+      batchBuckets: answer.batch_buckets,
+    });
+    const now = Date.now() / 1000;
+    answer.samples.forEach((sample, index) => {
+      sample.at = now - (answer.samples.length - 1 - index) * this.intervalS;
+    });
+    this.samples = [...this.samples, ...answer.samples].slice(-this.length);
+  }
+
+  get times() {
+    return this.samples.map(({ at }) => at);
+  }
+
+  /** Every model that a sample names, but calls for none or for an unknown one; by name. */
+  get models() {
+    const names = this.samples.flatMap(({ models }) => Object.keys(models));
+    return [...new Set(names)].filter((name) => name && name !== "unknown").sort();
+  }
+
+  /** The model that was asked most. */
+  get busiest() {
+    const asked = (model) => this.samples.reduce((sum, { models }) => sum + total(models[model]?.requests), 0);
+    const counts = new Map(this.models.map((model) => [model, asked(model)]));
+    return this.models.reduce((most, model) => (counts.get(model) > (counts.get(most) ?? -1) ? model : most), "");
+  }
+
+  /** Requests per second of a model, all codes together. */
+  requests(model) {
+    return this.#rates((of) => total(of(model).requests));
+  }
+
+  /** Refusals per second of a model, by reason. */
+  rejected(model) {
+    return this.#rateBy(model, "rejected");
+  }
+
+  queueDepth(model) {
+    return this.samples.map(({ models }) => models[model]?.queue_depth ?? null);
+  }
+
+  /** Memory by kind, in bytes. */
+  memory() {
+    const kinds = [...new Set(this.samples.flatMap(({ memory_bytes: kind }) => Object.keys(kind)))];
+    return kinds.map((kind) => ({ kind, values: this.samples.map((sample) => sample.memory_bytes[kind] ?? null) }));
+  }
+
+  /** A quantile of a phase, or of the whole `duration`, in seconds; null where nothing happened. */
+  quantile(model, phase, share) {
+    const buckets = (one) => (phase === "duration" ? one?.duration : one?.phases?.[phase]) ?? {};
+    return this.samples.map((_, index) =>
+      quantile(add(this.#window(index).map(({ models }) => buckets(models[model]))), this.latencyBuckets, share),
+    );
+  }
+
+  /** Runs of a model by batch size, over everything that is kept: `{size, count}`. */
+  batches(model) {
+    const counts = add(this.samples.map(({ models }) => models[model]?.batch_size ?? {}));
+    return [...this.batchBuckets, Infinity].map((size, index) => ({ size, count: counts[index] ?? 0 }));
+  }
+
+  #rates(count) {
+    return this.samples.map((_, index) => {
+      const window = this.#window(index);
+      const counts = window.map(({ models }) => count((model) => models[model] ?? {}));
+      return counts.reduce((sum, value) => sum + value, 0) / (window.length * this.intervalS);
+    });
+  }
+
+  #rateBy(model, part) {
+    const keys = new Set(this.samples.flatMap(({ models }) => Object.keys(models[model]?.[part] ?? {})));
+    return [...keys].sort().map((key) => ({ key, values: this.#rates((of) => of(model)[part]?.[key] ?? 0) }));
+  }
+
+  #window(index) {
+    return this.samples.slice(Math.max(0, index - SMOOTH + 1), index + 1);
+  }
+}
+
+const total = (counts) => Object.values(counts ?? {}).reduce((sum, count) => sum + count, 0);
+
+function add(many) {
+  const sums = {};
+  for (const counts of many)
+    for (const [index, count] of Object.entries(counts)) sums[index] = (sums[index] ?? 0) + count;
+  return sums;
+}
+
+/** As Prometheus' `histogram_quantile`: linear within the bucket; the last bound for all above it. */
+export function quantile(counts, bounds, share) {
+  let left = total(counts) * share;
+  if (!left) return null;
+  for (const [index, bound] of bounds.entries()) {
+    const count = counts[index] ?? 0;
+    const low = index ? bounds[index - 1] : 0;
+    if (count >= left) return low + ((bound - low) * left) / count;
+    left -= count;
+  }
+  return bounds.at(-1);
+}

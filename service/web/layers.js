@@ -1,0 +1,57 @@
+/** A layer table, as `convoy describe` prints it. */
+
+import { el } from "./dom.js";
+import { whole } from "./format.js";
+
+const HEADS = ["layer", "kind", "output", "kernel", "field", "parameters", "MACs"];
+
+/** The table with its totals. */
+export function layerTable(description) {
+  const totals = [
+    `${description.convolutions} convolutions, ${description.linear_layers} linear; ${description.depth} on the longest path`,
+    `${whole(description.parameters)} parameters${trained(description)}`,
+    `${whole(description.macs)} MACs for one image`,
+  ];
+  return el(
+    "div",
+    {},
+    el("p", {}, totals.join(" · ")),
+    el(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": `Layers of ${description.name}` },
+      el(
+        "table",
+        { class: "layers" },
+        el("thead", {}, el("tr", {}, HEADS.map((name) => el("th", { scope: "col" }, name)))),
+        el("tbody", {}, description.layers.map(row)),
+      ),
+    ),
+    el("p", { class: "muted" }, "kernel: size, stride s, padding p; field: receptive field of one number of the output, in pixels of the image"),
+  );
+}
+
+function trained({ parameters, trained_parameters: before }) {
+  return before === null || before === parameters ? "" : ` (${whole(before)} as it was trained)`;
+}
+
+function row(layer) {
+  const cells = [
+    [layer.kind, ...layer.then].join(" + "),
+    size(layer.output_shape),
+    layer.window ? windowed(layer.window) : "",
+    layer.receptive_field_px ? size(layer.receptive_field_px) : "all",
+    layer.parameters ? `${layer.arithmetic} = ${whole(layer.parameters)}` : "",
+    layer.macs ? whole(layer.macs) : "",
+  ];
+  return el("tr", {}, el("th", { scope: "row" }, layer.name), cells.map((cell) => el("td", {}, cell)));
+}
+
+/** `64 × 56 × 56`; of a square the side alone. */
+function size(lengths) {
+  return lengths.length === 2 && lengths[0] === lengths[1] ? String(lengths[0]) : lengths.join(" × ");
+}
+
+function windowed({ kernel, stride, padding, dilation }) {
+  const wide = Math.max(...dilation) > 1 ? ` d${size(dilation)}` : "";
+  return `${kernel.join("×")} s${size(stride)} p${size(padding)}${wide}`;
+}

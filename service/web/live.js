@@ -1,0 +1,134 @@
+/** Live: what the server did in the last ten minutes, model by model, moving. */
+
+import { bars, el } from "./dom.js";
+import { explain } from "./errors.js";
+import { duration, megabytes, percent, rounded, whole } from "./format.js";
+import { History, PHASES } from "./history.js";
+import { LineChart, library } from "./line-chart.js";
+
+/** Kept while other views are open: only what is new is asked for. */
+const history = new History();
+let chosen = "";
+
+/** Open the view; it moves until *signal* is aborted. */
+export async function open(root, signal) {
+  await history.read(signal);
+  const chart = await library();
+  const view = new Live(root, chart);
+  view.draw();
+  const turn = async () => {
+    if (document.hidden) return;
+    await history.read(signal);
+    view.draw();
+  };
+  const timer = setInterval(() => turn().catch(stop), history.intervalS * 1000);
+  const stop = (error) => {
+    clearInterval(timer);
+    // When the server is back, the page opens this view anew.
+    if (!signal.aborted) view.tell(error);
+  };
+  signal.addEventListener("abort", () => clearInterval(timer));
+}
+
+class Live {
+  constructor(root, chart) {
+    this.select = el("select", { id: "live-model", change: ({ target }) => this.choose(target.value) });
+    this.tiles = el("dl", { class: "tiles" });
+    this.batches = el("div");
+    const charts = chart ? makeCharts(chart) : {};
+    this.charts = charts;
+    root.className = "live";
+    root.append(
+      el("div", { class: "row controls" }, el("label", { for: "live-model" }, "Model"), this.select, el("span", { class: "muted" }, "the last ten minutes")),
+      this.tiles,
+      chart ? "" : el("p", { class: "problem" }, el("strong", {}, "The chart library is not installed"), " — run ", el("code", {}, "make page"), " where the server runs. The figures of now are here without it."),
+      el(
+        "div",
+        { class: "panels" },
+        Object.values(charts).map((one) => one.panel),
+        el("section", { class: "card panel" }, el("h2", {}, "Batch sizes"), el("p", { class: "muted" }, "share of the runs"), this.batches),
+      ),
+    );
+  }
+
+  tell(error) {
+    this.tiles.before(explain(error));
+  }
+
+  choose(model) {
+    chosen = model;
+    this.draw();
+  }
+
+  draw() {
+    const { models } = history;
+    chosen = models.includes(chosen) ? chosen : history.busiest;
+    if (this.select.options.length !== models.length)
+      this.select.replaceChildren(...models.map((name) => el("option", { value: name }, name)));
+    this.select.value = chosen;
+    const series = this.series();
+    this.drawTiles(series);
+    this.drawBatches();
+    const seconds = history.length * history.intervalS;
+    for (const [name, chart] of Object.entries(this.charts)) chart.draw(history.times, series[name], seconds);
+  }
+
+  series() {
+    const ms = (values) => values.map((value) => value && value * 1000);
+    const of = (phase, share) => ms(history.quantile(chosen, phase, share));
+    return {
+      requests: [{ name: "requests", values: history.requests(chosen) }],
+      latency: [
+        { name: "p50", values: of("duration", 0.5) },
+        { name: "p99", values: of("duration", 0.99) },
+      ],
+      median: PHASES.map((phase) => ({ name: phase, values: of(phase, 0.5), phase })),
+      slowest: PHASES.map((phase) => ({ name: phase, values: of(phase, 0.99), phase })),
+      queue: [{ name: "images waiting", values: history.queueDepth(chosen) }],
+      rejected: history.rejected(chosen).map(({ key, values }) => ({ name: key, values })),
+      memory: history.memory().map(({ kind, values }) => ({
+        name: kind.replaceAll("_", " "),
+        values: values.map((value) => value && value / 1e6),
+      })),
+    };
+  }
+
+  drawTiles({ requests, latency, queue, rejected, memory }) {
+    const last = (one) => one?.values.at(-1);
+    const time = (one) => (last(one) ? duration(last(one) / 1000) : "–");
+    const tile = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
+    this.tiles.replaceChildren(
+      tile("requests/s", rounded(last(requests[0]) ?? 0)),
+      tile("p50", time(latency[0])),
+      tile("p99", time(latency[1])),
+      tile("queue", whole(last(queue[0]) ?? 0)),
+      tile("rejected/s", rounded(rejected.reduce((sum, one) => sum + last(one), 0))),
+      tile("resident", megabytes((last(memory.find(({ name }) => name === "resident")) ?? 0) * 1e6)),
+    );
+  }
+
+  drawBatches() {
+    const found = history.batches(chosen);
+    const runs = found.reduce((sum, { count }) => sum + count, 0);
+    const largest = found.findLastIndex(({ count }) => count);
+    const rows = found.slice(0, Math.max(6, largest + 1)).map(({ size, count }, index) => {
+      const from = (found[index - 1]?.size ?? 0) + 1;
+      const name = from === size ? String(size) : size === Infinity ? `${from}+` : `${from}–${size}`;
+      return { name, share: runs ? count / runs : 0, text: runs ? percent(count / runs) : "–" };
+    });
+    this.batches.replaceChildren(bars(rows, `Runs by batch size, of ${whole(runs)}`));
+  }
+}
+
+function makeCharts(uPlot) {
+  const line = (title, unit, options) => new LineChart(uPlot, title, unit, options);
+  return {
+    requests: line("Requests", "per second"),
+    latency: line("Latency, whole request", "ms"),
+    median: line("Phases, p50", "ms", { logarithmic: true }),
+    slowest: line("Phases, p99", "ms", { logarithmic: true }),
+    queue: line("Queue depth", "images"),
+    rejected: line("Rejected", "per second"),
+    memory: line("Memory", "MB"),
+  };
+}

@@ -1,0 +1,62 @@
+/** The call that the page makes, for a shell, for Python and for grpcurl. */
+
+import { output, TOP_K } from "./classify.js";
+import { copyButton, el } from "./dom.js";
+import { token } from "./token.js";
+
+const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** Three snippets that send the file to the model. */
+export function snippets(model, file, grpcPort) {
+  const { name } = model.manifest;
+  const grpc = `${location.hostname}:${grpcPort}`;
+  const plaintext = location.protocol === "https:" ? "" : " -plaintext";
+  const secret = token() ? " -H 'authorization: Bearer '\"$TOKEN\"" : "";
+  return {
+    curl: curl(model, file),
+    Python: `from convoy import Client
+
+with Client(${JSON.stringify(grpc)}) as client:
+    answer = client.classify(${JSON.stringify(file)}, model=${JSON.stringify(name)}, top_k=${TOP_K})
+    print(answer.label, answer.probability)
+    print(answer.timing)
+`,
+    grpcurl: `echo '{"model": "${name}", "top_k": ${TOP_K}, "image": "'$(base64 -w0 ${shell(file)})'"}' |
+  grpcurl${plaintext}${secret} -d @ ${grpc} convoy.v1.ClassifierService/Classify
+`,
+  };
+}
+
+function curl(model, file) {
+  const input = { name: model.manifest.input.name, datatype: "BYTES", shape: [1] };
+  const before = JSON.stringify({ ...input, parameters: { content_type: "base64" } }).slice(0, -1);
+  const after = JSON.stringify({ outputs: [output(model)], parameters: { timing: true } }).slice(1);
+  const url = new URL(`${model.path}/infer`, document.baseURI);
+  const secret = token() ? ' -H "authorization: Bearer $TOKEN"' : "";
+  return `{ printf '{"inputs": [${before}, "data": ["'
+  base64 -w0 ${shell(file)}
+  printf '"]}], ${after}'
+} | curl -sS${secret} ${url} --json @-
+`;
+}
+
+/** The snippets under tabs. */
+export function snippetCard(model, file, grpcPort) {
+  const texts = snippets(model, file, grpcPort);
+  const code = el("code", {});
+  const tabs = Object.keys(texts).map((name) =>
+    el("button", { type: "button", "aria-pressed": "false", click: () => show(name) }, name),
+  );
+  const show = (name) => {
+    code.textContent = texts[name];
+    for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.textContent === name));
+  };
+  show("curl");
+  return el(
+    "section",
+    { class: "card snippets", "aria-labelledby": "snippets-title" },
+    el("header", {}, el("h2", { id: "snippets-title" }, "The same call"), copyButton(() => code.textContent)),
+    el("div", { class: "segments", role: "group", "aria-label": "Language" }, tabs),
+    el("pre", { tabindex: "0", "aria-label": "Code" }, code),
+  );
+}

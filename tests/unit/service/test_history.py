@@ -1,0 +1,81 @@
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service import history
+from service.history import History
+from service.metrics import LATENCY_BUCKETS_S, Metrics, ModelFacts
+from tests import tiny
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+def facts() -> Iterator[ModelFacts]:
+    """Two versions of one model."""
+    for version, depth in ((1, 2), (2, 3)):
+        yield ModelFacts(
+            manifest=tiny.manifest(version=version),
+            provider="CPUExecutionProvider",
+            ready=True,
+            nodes={},
+            fallback=False,
+            load_s=0.0,
+            queue_depth=depth,
+            queue_limit=8,
+        )
+
+
+def told(kept: History, number: int = 0) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(kept.since(number))
+    return answer
+
+
+def test_a_sample_is_what_changed(metrics: Metrics) -> None:
+    """
+    Counts and observations are those since the sample before; of gauges there is the value.
+    """
+    metrics.requests["tiny", "ModelInfer", "OK"].inc(7)
+    kept = History(metrics, facts)
+    metrics.requests["tiny", "ModelInfer", "OK"].inc(3)
+    metrics.requests["tiny", "Classify", "OK"].inc()
+    metrics.requests["tiny", "ModelMetadata", "OK"].inc()  # no inference
+    metrics.rejected.labels("tiny", "QUEUE_FULL").inc(2)
+    metrics.phase_duration.labels("tiny", "queue").observe(0.0004)
+    metrics.request_duration.labels("tiny").observe(99)
+    metrics.batch_size.labels("tiny").observe(2)
+    kept.take()
+    kept.take()
+    first, second = told(kept)["samples"]
+    assert first["models"] == {
+        "tiny": {
+            "queue_depth": 5,
+            "requests": {"OK": 4},
+            "rejected": {"QUEUE_FULL": 2},
+            "phases": {"queue": {"1": 1}},
+            "duration": {str(len(LATENCY_BUCKETS_S)): 1},
+            "batch_size": {"1": 1},
+        }
+    }
+    assert second["models"] == {"tiny": {"queue_depth": 5}}
+    assert first["memory_bytes"]["resident"] > 0
+
+
+def test_tells_what_is_new(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Who says what it has seen gets the rest; who asks for what is gone or never was, all there is.
+    """
+    monkeypatch.setattr(history, "LENGTH", 3)
+    kept = History(metrics, facts)
+    assert (told(kept)["first"], told(kept)["samples"]) == (0, [])
+    for _ in range(5):
+        kept.take()
+    for number, first, count in ((0, 2, 3), (2, 2, 3), (4, 4, 1), (5, 5, 0), (6, 2, 3)):
+        answer = told(kept, number)
+        assert (answer["first"], len(answer["samples"])) == (first, count)
+    assert told(kept)["instance"] != told(History(metrics, facts))["instance"]
