@@ -6,6 +6,13 @@
 #       --volume "$PWD/model_repository:/models:ro" convoy
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG NODE_IMAGE=node:22-bookworm-slim
+
+# The page's chart library, by its lock file, unless `make page` put it there.
+FROM ${NODE_IMAGE} AS build-page
+WORKDIR /src
+COPY service/web service/web
+RUN test -d service/web/node_modules || npm ci --prefix service/web --ignore-scripts
 
 FROM ${BASE_IMAGE} AS base
 # Nobody in particular: the same number everywhere, so that volumes can be given to it.
@@ -27,10 +34,12 @@ FROM build AS build-server
 COPY deploy/requirements-server.txt deploy/
 RUN $PIP install --require-hashes --requirement deploy/requirements-server.txt
 COPY . .
+COPY --from=build-page /src/service/web service/web
 RUN $PIP install --no-deps .
 
 FROM build AS build-server-gpu
 COPY . .
+COPY --from=build-page /src/service/web service/web
 # CUDA and cuDNN come as wheels: no base image of NVIDIA's is needed, its driver is on the host.
 RUN $PIP install --constraint constraints.txt '.[gpu,fast]'
 

@@ -14,12 +14,15 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup demo test test-slow conformance check fmt proto serve bench zoo observe dashboards tools lock sbom audit clean
+.PHONY: help setup page demo test test-slow test-page conformance check fmt proto serve bench zoo observe dashboards tools lock sbom audit clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-setup: $(INSTALLED)  ## Make .venv with everything for development
+# The page's chart library; without npm the page has no charts over time, and says so.
+CHARTS := service/web/node_modules/.package-lock.json
+
+setup: $(INSTALLED) $(if $(shell command -v npm),$(CHARTS))  ## Make .venv with everything for development
 
 # One environment holds one choice of extras: the runtimes of cpu and gpu must never meet.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -33,6 +36,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
+page: $(CHARTS)  ## Install the page's chart library (needs npm)
+
+$(CHARTS): service/web/package-lock.json
+	npm ci --prefix service/web --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
 	@$(BIN)/python -m bench.demo
 
@@ -41,6 +50,9 @@ test: setup  ## Run the tests (below 6 minutes)
 
 test-slow: setup  ## Run the tests that take longer
 	$(BIN)/pytest -m slow
+
+test-page: setup  ## Drive the page in a real browser (needs chromium and npm: make tools)
+	$(BIN)/pytest tests/page
 
 conformance: $(if $(GRPC),,setup) $(KIT_INSTALLED)  ## Check the protocol: of our server, or GRPC=host:port HTTP=host:port MODEL=name
 ifdef GRPC
@@ -89,10 +101,10 @@ observe: setup  ## Start a server, a Prometheus and some load, until Ctrl-C
 dashboards: setup  ## Generate Grafana's dashboards anew
 	$(BIN)/python -m deploy.grafana.generate
 
-tools:  ## Install Debian's packages that the tests in tests/ops need (as root); they are skipped without
+tools:  ## Install Debian's packages that the tests in tests/ops and tests/page need (as root); they are skipped without
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends \
-	    buildah debootstrap haproxy prometheus
+	    buildah chromium debootstrap haproxy prometheus
 
 lock:  ## Pin the server image's packages anew, with hashes
 	$(PYTHON) -m venv $(LOCK)

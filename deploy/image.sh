@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs the images for real where no Docker engine runs: buildah with chroot isolation, on
-# a Debian base that debootstrap makes. Needs root, and Debian's packages buildah and debootstrap.
+# a Debian base that debootstrap makes. Needs root, npm, and Debian's packages buildah and debootstrap.
 #
 #   deploy/image.sh build TAG [OPTION...]   in the project's root; options as of `buildah build`
 #   deploy/image.sh run TAG [--OPTION=...]... [COMMAND...]
@@ -31,9 +31,11 @@ case "$verb" in
   build)
     shift 2
     make_base
+    # No image with npm can be had here.
+    make page
     # Certificates and the index of packages are the host's.
     buildah build --pull-never --network host --volume /etc/ssl/certs:/etc/ssl/certs:ro \
-      --build-arg "BASE_IMAGE=$base" --tag "$tag" "$@" .
+      --build-arg "BASE_IMAGE=$base" --build-arg "NODE_IMAGE=$base" --tag "$tag" "$@" .
     ;;
   run)
     shift 2

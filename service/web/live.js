@@ -8,6 +8,8 @@ import { LineChart, library } from "./line-chart.js";
 
 /** Kept while other views are open: only what is new is asked for. */
 const history = new History();
+
+/** The model that somebody chose; until then it is the busiest. */
 let chosen = "";
 
 /** Open the view; it moves until *signal* is aborted. */
@@ -62,10 +64,10 @@ class Live {
 
   draw() {
     const { models } = history;
-    chosen = models.includes(chosen) ? chosen : history.busiest;
+    this.model = models.includes(chosen) ? chosen : history.busiest;
     if (this.select.options.length !== models.length)
       this.select.replaceChildren(...models.map((name) => el("option", { value: name }, name)));
-    this.select.value = chosen;
+    this.select.value = this.model;
     const series = this.series();
     this.drawTiles(series);
     this.drawBatches();
@@ -75,17 +77,17 @@ class Live {
 
   series() {
     const ms = (values) => values.map((value) => value && value * 1000);
-    const of = (phase, share) => ms(history.quantile(chosen, phase, share));
+    const of = (phase, share) => ms(history.quantile(this.model, phase, share));
     return {
-      requests: [{ name: "requests", values: history.requests(chosen) }],
+      requests: [{ name: "requests", values: history.requests(this.model) }],
       latency: [
         { name: "p50", values: of("duration", 0.5) },
         { name: "p99", values: of("duration", 0.99) },
       ],
       median: PHASES.map((phase) => ({ name: phase, values: of(phase, 0.5), phase })),
       slowest: PHASES.map((phase) => ({ name: phase, values: of(phase, 0.99), phase })),
-      queue: [{ name: "images waiting", values: history.queueDepth(chosen) }],
-      rejected: history.rejected(chosen).map(({ key, values }) => ({ name: key, values })),
+      queue: [{ name: "images waiting", values: history.queueDepth(this.model) }],
+      rejected: history.rejected(this.model).map(({ key, values }) => ({ name: key, values })),
       memory: history.memory().map(({ kind, values }) => ({
         name: kind.replaceAll("_", " "),
         values: values.map((value) => value && value / 1e6),
@@ -108,7 +110,7 @@ class Live {
   }
 
   drawBatches() {
-    const found = history.batches(chosen);
+    const found = history.batches(this.model);
     const runs = found.reduce((sum, { count }) => sum + count, 0);
     const largest = found.findLastIndex(({ count }) => count);
     const rows = found.slice(0, Math.max(6, largest + 1)).map(({ size, count }, index) => {

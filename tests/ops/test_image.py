@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "deploy/image.sh")
 TAG = "localhost/convoy:test"
 USER = 10001
+TOOLS = ("buildah", "debootstrap", "npm")
 
 MAX_BYTES = 260_000_000
 """That the image may add to its base, unpacked."""
@@ -31,8 +32,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.skipif(
-        os.geteuid() != 0 or not shutil.which("buildah") or not shutil.which("debootstrap"),
-        reason="needs root, buildah and debootstrap: make tools",
+        os.geteuid() != 0 or not all(map(shutil.which, TOOLS)),
+        reason=f"needs root and {', '.join(TOOLS)}: make tools",
     ),
 ]
 
@@ -114,13 +115,15 @@ def test_content(image: str) -> None:
     No PyTorch, no compiler, nothing of ours that its user may write, and .pyc files for all of it.
     """
     look = (
-        "cd /opt/convoy/lib/python3*/site-packages; ls . service/__pycache__; which gcc pip;"
+        "cd /opt/convoy/lib/python3*/site-packages; ls . service/__pycache__ service/web;"
+        "ls service/web/node_modules/uplot/dist; which gcc pip;"
         "find /opt/convoy -writable -not -type l"
     )
     found = script("run", image, "sh", "-c", look).split()
     assert "onnxruntime" in found
     assert "torch" not in found
     assert not [path for path in found if path.startswith("/opt/convoy/")]
+    assert {"index.html", "uPlot.esm.js"} <= set(found)
     assert any(name.startswith("app.cpython") and name.endswith(".pyc") for name in found)
 
 
