@@ -1,0 +1,129 @@
+"""A real browser before a real server: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from artifact.manifest import OutputTensor
+from bench.server import ServerProcess
+from service.http.static import WEB
+from tests import tiny
+from tests.conftest import LENET_REPOSITORY
+
+CHROMIUM = shutil.which("chromium")
+AXE = Path(__file__).parents[2] / "build/axe"
+
+NETWORK_ERROR = "Failed to load resource"
+"""How Chromium's console begins to tell of an answer that is an error, or that never came."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """They take a minute, and need Chromium and npm."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+            if not CHROMIUM or not shutil.which("npm"):
+                item.add_marker(pytest.mark.skip(reason="needs chromium and npm: make tools"))
+
+
+def install(folder: Path) -> None:
+    """Install what a lock file names, once."""
+    if not (folder / "node_modules").is_dir():
+        subprocess.run(["npm", "ci", "--silent"], cwd=folder, check=True, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core."""
+    AXE.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(Path(__file__).parent / name, AXE)
+    install(AXE)
+    return (AXE / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LeNet-5, a tiny network, one without probabilities, and one that cannot be loaded."""
+    root = tmp_path_factory.mktemp("models")
+    shutil.copytree(LENET_REPOSITORY / "lenet5", root / "lenet5")
+    tiny.write(root)
+    tiny.write(root, "raw", outputs=(OutputTensor(name="logits", kind="logits"),))
+    tiny.write(root, "broken")
+    (root / "broken/1/model.onnx").write_bytes(b"nothing")
+    return root
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path) -> Iterator[ServerProcess]:
+    """A server that all tests share which do it no harm."""
+    install(WEB)
+    with ServerProcess(repository, "--model-control-mode", "poll") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def url(server: ServerProcess) -> str:
+    """Address of its page."""
+    return url_of(server)
+
+
+def url_of(server: ServerProcess) -> str:
+    """Address of a server's page."""
+    return f"http://127.0.0.1:{server.find('ready')[0]['http_port']}/"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+OpenPage = Callable[..., AbstractContextManager[Page]]
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> OpenPage:
+    """
+    Open a page, and prove when it is closed that it behaved.
+
+    It wrote no error to the console, asked no other origin, and broke no policy; with
+    `may_fail=True` answers may be errors.
+    """
+
+    @contextmanager
+    def opened(
+        address: str, *, width: int = 1440, dark: bool = False, may_fail: bool = False
+    ) -> Iterator[Page]:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        errors: list[str] = []
+        asked: list[str] = []
+        page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        yield page
+        context.close()
+        if may_fail:
+            errors = [error for error in errors if not error.startswith(NETWORK_ERROR)]
+        assert errors == []
+        origin = address.partition("#")[0]
+        assert [at for at in asked if not at.startswith((origin, f"blob:{origin}"))] == []
+
+    return opened

@@ -1,0 +1,171 @@
+"""Try: every way to bring an image, and what is told of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from bench.server import ServerProcess
+from service.http.static import WEB
+from tests.images import png
+from tests.page.conftest import OpenPage
+
+SEVEN = WEB / "samples/seven.png"
+NETWORKS = ("lenet5", "raw", "tiny")
+
+GIVE = """([kind, base64]) => {
+    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    const data = new DataTransfer();
+    data.items.add(new File([bytes], "given.png", {type: "image/png"}));
+    const event = kind === "drop"
+        ? new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})
+        : new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true});
+    document.querySelector("main").dispatchEvent(event);
+}"""
+
+
+def give(page: Page, kind: str, image: bytes) -> None:
+    """Drop or paste an image, as a browser tells the page of it."""
+    page.evaluate(GIVE, [kind, b64encode(image).decode()])
+
+
+def best(page: Page, model: str) -> str:
+    """The label that the card of a model has first."""
+    card = page.locator(f'.answer[data-model="{model}"]:not([aria-busy]):has(.timing)')
+    return card.locator(".bar-name").first.inner_text()
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_given_image_is_classified_by_all(open_page: OpenPage, url: str, kind: str) -> None:
+    """
+    A dropped or pasted image is answered by every network that is loaded, side by side.
+    """
+    with open_page(url) as page:
+        expect(page.locator(".answer")).to_have_count(len(NETWORKS))
+        give(page, kind, png(3))
+        expect(page.locator(".answer .timing")).to_have_count(len(NETWORKS))
+        assert best(page, "tiny") == "class 3"
+        assert best(page, "raw") == "class 3"
+        expect(page.locator(".snippets")).to_contain_text("given.png")
+
+
+def test_what_an_answer_tells(open_page: OpenPage, url: str, repository: Path) -> None:
+    """
+    Five classes, what the network saw, where the time went, and what answered.
+    """
+    manifest = json.loads((repository / "lenet5/1/manifest.json").read_text(encoding="utf-8"))
+    with open_page(url) as page:
+        page.get_by_label("Network").select_option(label="lenet5")
+        page.set_input_files("input[type=file] >> nth=0", SEVEN)
+        card = page.locator(".answer")
+        expect(card.locator(".bars li")).to_have_count(5)
+        expect(card.locator(".bar-text").first).to_have_text(re.compile(r"9\d\.\d %"))
+        expect(card.locator("canvas.seen")).to_have_js_property("width", 32)
+        for told in ("saw 32", "decode", "queue", "inference", "respond", "CPU"):
+            expect(card).to_contain_text(told)
+        expect(card.locator(".hash code")).to_have_attribute("title", manifest["model_sha256"])
+        seen = page.evaluate(
+            "() => [...document.querySelector('canvas.seen').getContext('2d')"
+            ".getImageData(0, 0, 32, 32).data].filter((v, i) => i % 4 === 0 && v > 128).length"
+        )
+        assert 20 < seen < 200
+        card.get_by_role("button", name="Copy").click()
+        assert page.evaluate("navigator.clipboard.readText()") == manifest["model_sha256"]
+
+
+def test_photograph(open_page: OpenPage, url: str) -> None:
+    """
+    A phone offers its camera.
+    """
+    with open_page(url, width=375) as page:
+        camera = page.locator("input[capture=environment]")
+        assert camera.get_attribute("accept") == "image/*"
+        camera.set_input_files(SEVEN)
+        expect(page.locator(".answer .timing")).to_have_count(len(NETWORKS))
+
+
+def draw(page: Page, *points: tuple[float, float]) -> None:
+    """Draw a line on the pad; points are shares of its side."""
+    box = page.locator("canvas.pad").bounding_box()
+    assert box is not None
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=8)
+    page.mouse.up()
+
+
+def test_drawn_seven(open_page: OpenPage, url: str) -> None:
+    """
+    A 7 that is drawn by the pointer, small and in a corner, is read as 7; what is cleared is gone.
+    """
+    with open_page(url) as page:
+        draw(page, (0.08, 0.1), (0.45, 0.1), (0.22, 0.6))
+        expect(page.locator('.answer[data-model="lenet5"] .timing')).to_be_visible()
+        assert best(page, "lenet5") == "7"
+        page.get_by_role("button", name="Clear").click()
+        draw(page, (0.5, 0.15), (0.5, 0.85))
+        expect(page.locator('.answer[data-model="lenet5"] .bar-name').first).to_have_text("1")
+
+
+def test_keyboard_alone(open_page: OpenPage, url: str) -> None:
+    """
+    Without a pointer a sample is chosen, and a 7 is drawn and read.
+    """
+    with open_page(url) as page:
+        expect(page.locator(".answer")).to_have_count(len(NETWORKS))
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.matches('.sample')"):
+                break
+        page.keyboard.press("Enter")
+        expect(page.locator('.answer[data-model="lenet5"] .timing')).to_be_visible()
+        assert best(page, "lenet5") == "7"
+        page.locator("canvas.pad").focus()
+        strokes = ["ArrowLeft"] * 6 + ["ArrowUp"] * 8 + [" "] + ["ArrowRight"] * 12
+        for key in strokes + ["ArrowDown", "ArrowDown", "ArrowDown", "ArrowLeft"] * 5:
+            page.keyboard.press(key)
+        expect(page.locator(".snippets")).to_contain_text("drawing.png")
+        expect(page.locator('.answer[data-model="lenet5"] .bar-name').first).to_have_text("7")
+
+
+def test_snippets_run(open_page: OpenPage, url: str, server: ServerProcess, tmp_path: Path) -> None:
+    """
+    What is ready to be copied runs as it is: in a shell, and in Python.
+    """
+    shutil.copy(SEVEN, tmp_path / "seven.png")
+    with open_page(url) as page:
+        page.get_by_label("Network").select_option(label="lenet5")
+        page.locator("button.sample").first.click()
+        expect(page.locator(".snippets")).to_contain_text("seven.png")
+        texts = {}
+        for name in ("curl", "Python", "grpcurl"):
+            page.locator(".segments").get_by_role("button", name=name, exact=True).click()
+            page.locator(".snippets").get_by_role("button", name=re.compile("Copy|Copied")).click()
+            texts[name] = page.evaluate("navigator.clipboard.readText()")
+    told = json.loads(run(["bash", "-c", texts["curl"]], tmp_path))
+    assert told["outputs"][0]["data"][0].endswith(":7:7")
+    assert told["parameters"]["batch_size"] == 1
+    assert run([sys.executable, "-c", texts["Python"]], tmp_path).startswith("7 0.9")
+    assert f"{server.address} convoy.v1.ClassifierService/Classify" in texts["grpcurl"]
+    body = texts["grpcurl"].partition("|")[0]
+    assert (
+        json.loads(run(["bash", "-c", body], tmp_path))["image"]
+        == b64encode(SEVEN.read_bytes()).decode()
+    )
+
+
+def run(command: list[str], folder: Path) -> str:
+    """Output of a command."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,0 +1,180 @@
+"""Live, Compare and Models: what they show is what the server and the artifacts say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from bench.observe import Load
+from bench.server import ServerProcess
+from convoy.__main__ import main
+from tests.comparisons import fifteen
+from tests.page.conftest import OpenPage, url_of
+
+KIB = 1024
+
+
+def test_live(open_page: OpenPage, url: str, server: ServerProcess) -> None:
+    """
+    The figures move with the load, model by model, and are there for whoever comes later.
+    """
+    with Load(server.address, threads=2, pause_s=0.01), open_page(f"{url}#live") as page:
+        rate = page.locator(".tiles div", has_text="requests/s").locator("dd")
+        expect(page.get_by_label("Model", exact=True)).not_to_have_value("")
+        expect(rate).not_to_have_text("0")
+        before = rate.inner_text()
+        expect(rate).not_to_have_text(before)
+        expect(page.locator(".panel canvas")).to_have_count(7)
+        for title in ("Requests", "Latency", "Phases, p50", "Phases, p99", "Queue", "Memory"):
+            expect(page.locator(".panel h2", has_text=title).first).to_be_visible()
+        expect(page.locator(".panel", has_text="Memory").locator(".legend")).to_contain_text(
+            "resident"
+        )
+        expect(page.locator(".panel", has_text="Batch sizes").locator("li").first).to_contain_text(
+            "%"
+        )
+    with open_page(f"{url}#live") as page:
+        label = page.locator(".panel", has_text="Requests").locator("[role=img]").first
+        expect(label).to_have_attribute("aria-label", re.compile("requests [0-9]"))
+        assert page.evaluate("document.querySelectorAll('.panel canvas').length") == 7
+
+
+def test_live_without_its_library(open_page: OpenPage, url: str) -> None:
+    """
+    Where the chart library is not installed, the page says so and shows the figures of now.
+    """
+    with open_page(url, may_fail=True) as page:
+        page.route("**/node_modules/**", lambda route: route.fulfill(status=404))
+        page.get_by_role("link", name="Live").click()
+        expect(page.locator(".problem")).to_contain_text("make page")
+        expect(page.locator(".tiles")).to_contain_text("requests/s")
+
+
+def test_models(
+    open_page: OpenPage, url: str, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Every version with its state and the reason for it; the layers are those of convoy describe.
+    """
+    assert main(["describe", str(repository / "lenet5"), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    with open_page(f"{url}#models") as page:
+        expect(page.locator(".model")).to_have_count(4)
+        broken = page.get_by_role("article", name="broken version 1")
+        expect(broken.locator(".badge")).to_have_text("unavailable")
+        expect(broken.locator(".reason")).to_contain_text("SHA-256")
+        lenet = page.get_by_role("article", name="lenet5 version 1")
+        expect(lenet.locator(".badge")).to_have_text("ready")
+        for told in ("98.5 %", "float32", "CPU", "0.0617 M"):
+            expect(lenet).to_contain_text(told)
+        lenet.locator("summary").click()
+        expect(lenet.locator("tbody tr")).to_have_count(len(described["layers"]))
+        names = lenet.locator("tbody th").all_inner_texts()
+        assert names == [layer["name"] for layer in described["layers"]]
+        expect(lenet).to_contain_text("(5*5*6 + 1) * 16 = 2,416")
+        expect(lenet).to_contain_text("2 convolutions, 3 linear; 5 on the longest path")
+        expect(page.get_by_role("article", name="tiny version 1")).to_contain_text(
+            "convoy describe tiny --save"
+        )
+
+
+def test_compare_by_what_the_server_knows(open_page: OpenPage, url: str) -> None:
+    """
+    Without measurements there are those of the artifacts, and it is said how to get more.
+    """
+    with open_page(f"{url}#compare") as page:
+        expect(page.locator("tbody tr")).to_have_count(3)
+        expect(page.locator("circle.mark")).to_have_count(1)  # LeNet-5 alone tells its accuracy
+        expect(page.locator(".sources")).to_contain_text("measured when the artifact was made")
+        expect(page.locator(".compare")).to_contain_text("convoy compare --json")
+
+
+def test_compare(open_page: OpenPage, repository: Path, tmp_path: Path) -> None:
+    """
+    Measured and published figures are told apart, each has its source, tables sort, charts answer.
+    """
+    file = tmp_path / "comparison.json"
+    file.write_text(fifteen().model_dump_json(), encoding="utf-8")
+    options = ("--model-control-mode", "poll", "--comparison-file", str(file))
+    with (
+        ServerProcess(repository, *options) as server,
+        open_page(f"{url_of(server)}#compare") as page,
+    ):
+        for chart in ("density", "time", "memory", "balls"):
+            page.get_by_label("Chart").select_option(chart)
+            mark = page.locator("circle.mark").first
+            mark.focus()
+            expect(page.locator(".tip")).to_be_visible()
+        published = page.locator("td.published").first
+        expect(published.locator("sup")).to_have_text(re.compile(r"\d+"))
+        expect(page.locator(".sources li").first).to_be_visible()
+        check_sorting(page)
+        marks = page.locator("circle.mark").count()
+        family = page.locator(".toggles button").first
+        family.click()
+        expect(page.locator(".toggles button").first).to_have_attribute("aria-pressed", "false")
+        assert page.locator("circle.mark").count() <= marks
+
+
+def check_sorting(page: Page) -> None:
+    """Sort by parameters, both ways."""
+    head = page.locator("th", has_text="parameters")
+    index = page.locator("thead th").all_inner_texts().index(head.inner_text())
+    for direction in ("descending", "ascending"):
+        head.get_by_role("button").click()
+        expect(head).to_have_attribute("aria-sort", direction)
+        texts = page.locator(f"tbody tr > :nth-child({index + 1})").all_inner_texts()
+        numbers = [float(text.replace(",", "")) for text in texts]
+        assert numbers == sorted(numbers, reverse=direction == "descending")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("view", ["try", "live", "compare", "models"])
+def test_accessible(open_page: OpenPage, url: str, axe: str, view: str, *, dark: bool) -> None:
+    """
+    Nothing in any view breaks WCAG's level AA, as far as axe-core can tell.
+    """
+    with open_page(f"{url}#{view}", dark=dark) as page:
+        page.locator("#view > div > *").first.wait_for()
+        if view == "try":
+            page.locator("button.sample").first.click()
+            page.locator(".timing").first.wait_for()
+        if view == "models":
+            page.locator("summary").first.click()
+            page.locator("table.layers").wait_for()
+        page.evaluate(axe)
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+        found = page.evaluate("(tags) => axe.run({runOnly: tags})", tags)
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+
+
+@pytest.mark.parametrize("width", [375, 768, 1440])
+def test_layout(open_page: OpenPage, url: str, width: int) -> None:
+    """
+    No view is wider than the window.
+    """
+    with open_page(url, width=width) as page:
+        for view in ("try", "live", "compare", "models"):
+            page.goto(f"{url}#{view}")
+            page.locator("#view > div > *").first.wait_for()
+            page.wait_for_timeout(300)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+
+
+def test_first_view_is_small(open_page: OpenPage, url: str) -> None:
+    """
+    The first view takes less than 300 KiB.
+    """
+    with open_page(url) as page:
+        page.locator(".answer").first.wait_for()
+        page.wait_for_load_state("networkidle")
+        sizes = page.evaluate(
+            "['navigation', 'resource'].flatMap((kind) => performance.getEntriesByType(kind))"
+            ".map((entry) => entry.transferSize)"
+        )
+    assert len(sizes) > 10
+    assert 10 * KIB < sum(sizes) < 300 * KIB
