@@ -9,10 +9,18 @@ const PHASES = ["decode", "queue", "inference", "respond"];
 
 /** An empty card; `ask` fills it for an image. */
 export function answerCard(model) {
-  const content = el("div", { class: "answer-content" }, el("p", { class: "muted" }, "No image yet."));
+  const content = el(
+    "div",
+    { class: "answer-content" },
+    el("p", { class: "muted" }, "No image yet."),
+  );
   const card = el(
     "article",
-    { class: "card answer", "data-model": model.manifest.name, "aria-label": `Answer of ${model.title}` },
+    {
+      class: "card answer",
+      "data-model": model.manifest.name,
+      "aria-label": `Answer of ${model.title}`,
+    },
     el("header", {}, el("h3", {}, model.title), subtitle(model.manifest)),
     content,
   );
@@ -55,7 +63,13 @@ function shown(model, { classes, parameters, version }, seen) {
 
 function saw(bitmap) {
   const { width, height } = bitmap;
-  const canvas = el("canvas", { width, height, class: "seen", role: "img", "aria-label": "What the network saw" });
+  const canvas = el("canvas", {
+    width,
+    height,
+    class: "seen",
+    role: "img",
+    "aria-label": "What the network saw",
+  });
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
   return el("figure", {}, canvas, el("figcaption", {}, `saw ${width} × ${height}`));
 }
@@ -86,7 +100,14 @@ function timing(parameters) {
       "ul",
       { class: "legend", "aria-label": "Where the time went" },
       spent.map(({ phase, seconds }) =>
-        el("li", {}, el("span", { class: `key ${phase}` }), phase, " ", el("b", {}, duration(seconds))),
+        el(
+          "li",
+          {},
+          el("span", { class: `key ${phase}` }),
+          phase,
+          " ",
+          el("b", {}, duration(seconds)),
+        ),
       ),
     ),
   );

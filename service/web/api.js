@@ -23,7 +23,12 @@ export async function ask(path, { method = "GET", body, headers = {}, signal } =
   const authorization = token() ? { authorization: `Bearer ${token()}` } : {};
   let response;
   try {
-    response = await fetch(path, { method, body, signal, headers: { ...headers, ...authorization } });
+    response = await fetch(path, {
+      method,
+      body,
+      signal,
+      headers: { ...headers, ...authorization },
+    });
   } catch (error) {
     if (signal?.aborted) throw error;
     connection.lost();
@@ -45,5 +50,10 @@ export async function askJson(path, options) {
 async function read(response) {
   const retryAfterS = Number(response.headers.get("retry-after")) || null;
   const told = await response.json().catch(() => ({})); // a proxy's answer may be anything
-  return new Refused(response.status, told.reason ?? "", told.error ?? response.statusText, retryAfterS);
+  return new Refused(
+    response.status,
+    told.reason ?? "",
+    told.error ?? response.statusText,
+    retryAfterS,
+  );
 }

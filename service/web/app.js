@@ -31,7 +31,9 @@ async function open() {
   leave?.abort();
   const mine = (leave = new AbortController());
   for (const link of document.querySelectorAll("nav a"))
-    link.hash === `#${name}` ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+    link.hash === `#${name}`
+      ? link.setAttribute("aria-current", "page")
+      : link.removeAttribute("aria-current");
   document.title = `${name[0].toUpperCase()}${name.slice(1)} · convoy`;
   const root = document.createElement("div");
   try {

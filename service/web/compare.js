@@ -20,7 +20,8 @@ const kept = { chart: "balls", series: "", hidden: new Set() };
 export async function open(root) {
   const found = await networks();
   root.className = "compare";
-  if (!found.networks.length) root.append(el("p", { class: "card" }, "There is no network to compare: no model is loaded."));
+  if (!found.networks.length)
+    root.append(el("p", { class: "card" }, "There is no network to compare: no model is loaded."));
   else new Compare(root, found).draw();
 }
 
@@ -52,32 +53,50 @@ class Compare {
     const place = el("div", { class: "scatter" }); // its observer goes with it
     this.place.replaceWith(place);
     this.place = place;
-    chart(place, { title: CHARTS[kept.chart], marks: marks.filter(shown), ...rest, lines: (rest.lines ?? []).filter(shown) });
+    chart(place, {
+      title: CHARTS[kept.chart],
+      marks: marks.filter(shown),
+      ...rest,
+      lines: (rest.lines ?? []).filter(shown),
+    });
   }
 
   drawControls() {
-    const change = (key) => ({ target }) => {
-      kept[key] = target.value;
-      this.draw();
-    };
-    const options = (list, chosen) => list.map(([value, text]) => el("option", { value, selected: value === chosen }, text));
+    const change =
+      (key) =>
+      ({ target }) => {
+        kept[key] = target.value;
+        this.draw();
+      };
+    const options = (list, chosen) =>
+      list.map(([value, text]) => el("option", { value, selected: value === chosen }, text));
     const focused = document.activeElement?.id;
     this.controls.replaceChildren(
       el("label", { for: "chart" }, "Chart"),
-      el("select", { id: "chart", change: change("chart") }, options(Object.entries(CHARTS), kept.chart)),
+      el(
+        "select",
+        { id: "chart", change: change("chart") },
+        options(Object.entries(CHARTS), kept.chart),
+      ),
     );
     if (["balls", "density"].includes(kept.chart) && this.series.length) {
       const titles = this.series.map(({ title }) => [title, title]);
       this.controls.append(
         el("label", { for: "series" }, "Top-1"),
-        el("select", { id: "series", change: change("series") }, options(titles, this.chosen().title)),
+        el(
+          "select",
+          { id: "series", change: change("series") },
+          options(titles, this.chosen().title),
+        ),
       );
     }
     if (focused) document.getElementById(focused)?.focus();
   }
 
   drawFamilies() {
-    const names = new Map(this.all.map(({ architecture }) => [family(architecture).name, family(architecture).index]));
+    const names = new Map(
+      this.all.map(({ architecture }) => [family(architecture).name, family(architecture).index]),
+    );
     const toggle = (name) => () => {
       kept.hidden.has(name) ? kept.hidden.delete(name) : kept.hidden.add(name);
       this.draw();
@@ -86,7 +105,12 @@ class Compare {
       ...[...names].map(([name, index]) =>
         el(
           "button",
-          { type: "button", class: "small", "aria-pressed": String(!kept.hidden.has(name)), click: toggle(name) },
+          {
+            type: "button",
+            class: "small",
+            "aria-pressed": String(!kept.hidden.has(name)),
+            click: toggle(name),
+          },
           el("span", { class: `key family-${index}` }),
           name,
         ),
@@ -105,11 +129,20 @@ class Compare {
       x: (2 * score.macs) / unit,
       y: 100 * score.top1,
       radius: Math.sqrt(12 + 14 * (score.parameters / 1e6)) * 0.65,
-      words: [score.name, `top-1 ${percent(score.top1)}`, `${rounded((2 * score.macs) / unit)} ${unitName} of operations`, `${rounded(score.parameters / 1e6)} M parameters`, score.source],
+      words: [
+        score.name,
+        `top-1 ${percent(score.top1)}`,
+        `${rounded((2 * score.macs) / unit)} ${unitName} of operations`,
+        `${rounded(score.parameters / 1e6)} M parameters`,
+        score.source,
+      ],
     }));
     return {
       marks,
-      x: { label: `operations for one image (${unitName})`, logarithmic: spans(marks.map(({ x }) => x)) },
+      x: {
+        label: `operations for one image (${unitName})`,
+        logarithmic: spans(marks.map(({ x }) => x)),
+      },
       y: { label: "top-1 (%)" },
       caption: `The area of a ball is its parameters. Operations are 2 × multiply-accumulates. ${this.note()}`,
     };
@@ -120,7 +153,12 @@ class Compare {
       x: score.parameters / 1e6,
       y: (100 * score.top1) / (score.parameters / 1e6),
       radius: 6,
-      words: [score.name, `${rounded((100 * score.top1) / (score.parameters / 1e6))} % for each million parameters`, `top-1 ${percent(score.top1)}`, score.source],
+      words: [
+        score.name,
+        `${rounded((100 * score.top1) / (score.parameters / 1e6))} % for each million parameters`,
+        `top-1 ${percent(score.top1)}`,
+        score.source,
+      ],
     }));
     return {
       marks,
@@ -131,16 +169,28 @@ class Compare {
   }
 
   time() {
-    return this.perBatch("ms", "ms for each image", (batch) => batch.ms, ({ ms }) => `${rounded(ms)} ms for each image`);
+    return this.perBatch(
+      "ms",
+      "ms for each image",
+      (batch) => batch.ms,
+      ({ ms }) => `${rounded(ms)} ms for each image`,
+    );
   }
 
   memory() {
-    return this.perBatch("bytes", "MB: weights and arena", (batch) => batch.bytes && batch.bytes / 1e6, ({ bytes }) => megabytes(bytes));
+    return this.perBatch(
+      "bytes",
+      "MB: weights and arena",
+      (batch) => batch.bytes && batch.bytes / 1e6,
+      ({ bytes }) => megabytes(bytes),
+    );
   }
 
   perBatch(key, label, value, words) {
     const lines = this.all.map((network) => {
-      const points = network.batches.filter((batch) => batch[key]).map((batch) => ({ x: batch.size, y: value(batch), batch }));
+      const points = network.batches
+        .filter((batch) => batch[key])
+        .map((batch) => ({ x: batch.size, y: value(batch), batch }));
       return { points, ...named(network) };
     });
     const marks = lines.flatMap(({ points, ...network }) =>
@@ -155,18 +205,27 @@ class Compare {
       lines: lines.filter(({ points }) => points.length > 1),
       x: { label: "batch size", logarithmic: true },
       y: { label, logarithmic: true },
-      caption: this.machine ? "" : "No measurements of convoy compare were given to this server: these are its own runs, and what was measured when the artifacts were made.",
+      caption: this.machine
+        ? ""
+        : "No measurements of convoy compare were given to this server: these are its own runs, and what was measured when the artifacts were made.",
     };
   }
 
   scores(mark) {
-    return (this.chosen()?.scores ?? []).map((score) => ({ ...named(score), hollow: score.others, isNamed: true, ...mark(score) }));
+    return (this.chosen()?.scores ?? []).map((score) => ({
+      ...named(score),
+      hollow: score.others,
+      isNamed: true,
+      ...mark(score),
+    }));
   }
 
   note() {
     const chosen = this.chosen();
     if (!chosen) return "No artifact here says how accurate it is.";
-    return chosen.published ? `Top-1 is ${chosen.title}; hollow marks are of other weights than those here.` : `Top-1 was ${chosen.title}.`;
+    return chosen.published
+      ? `Top-1 is ${chosen.title}; hollow marks are of other weights than those here.`
+      : `Top-1 was ${chosen.title}.`;
   }
 }
 

@@ -29,15 +29,30 @@ export function comparisonTable(all, machine) {
     ),
     machine
       ? null
-      : el("p", { class: "muted" }, "For times and memory at every batch size: ", el("code", {}, "convoy compare --json comparison.json"), ", then ", el("code", {}, "convoy serve --comparison-file comparison.json"), "."),
+      : el(
+          "p",
+          { class: "muted" },
+          "For times and memory at every batch size: ",
+          el("code", {}, "convoy compare --json comparison.json"),
+          ", then ",
+          el("code", {}, "convoy serve --comparison-file comparison.json"),
+          ".",
+        ),
   );
 }
 
 /** By its head: what a column has for a network, `{value, text, source, published}`; null is nothing. */
 function makeColumns(all, number) {
-  const sizes = [...new Set(all.flatMap(({ batches }) => batches.map(({ size }) => size)))].sort((one, other) => one - other);
-  const of = (value, text, source) => ({ value, text: text ?? rounded(value), number: source && number(source) });
-  const at = (network, size, key) => network.batches.find((batch) => batch.size === size && batch[key]);
+  const sizes = [...new Set(all.flatMap(({ batches }) => batches.map(({ size }) => size)))].sort(
+    (one, other) => one - other,
+  );
+  const of = (value, text, source) => ({
+    value,
+    text: text ?? rounded(value),
+    number: source && number(source),
+  });
+  const at = (network, size, key) =>
+    network.batches.find((batch) => batch.size === size && batch[key]);
   const ms = (batch) => batch && of(batch.ms, rounded(batch.ms), batch.source);
   const mb = (batch) => batch && of(batch.bytes, rounded(batch.bytes / 1e6), batch.source);
   const [first, last] = [sizes[0], sizes.at(-1)];
@@ -58,15 +73,26 @@ function makeColumns(all, number) {
 function accuracy({ evaluations, published }, isMeasured, of) {
   const found = evaluations.find(({ source }) => (source === "measured") === isMeasured);
   if (found) {
-    const source = isMeasured ? `measured when the artifact was made, on ${found.data}, ${found.images} images` : `${found.source}, ${found.data} (these weights)`;
+    const source = isMeasured
+      ? `measured when the artifact was made, on ${found.data}, ${found.images} images`
+      : `${found.source}, ${found.data} (these weights)`;
     return { ...of(found.top1, (100 * found.top1).toFixed(1), source), published: !isMeasured };
   }
   if (isMeasured || !published) return null;
-  return { ...of(published.top1, (100 * published.top1).toFixed(1), `${published.source}, on ImageNet, of other weights`), published: true };
+  return {
+    ...of(
+      published.top1,
+      (100 * published.top1).toFixed(1),
+      `${published.source}, on ImageNet, of other weights`,
+    ),
+    published: true,
+  };
 }
 
 const fastest = ({ batches }) =>
-  batches.filter(({ ms }) => ms).reduce((best, batch) => (best && best.ms <= batch.ms ? best : batch), null);
+  batches
+    .filter(({ ms }) => ms)
+    .reduce((best, batch) => (best && best.ms <= batch.ms ? best : batch), null);
 
 function row(cells) {
   return el(
@@ -90,7 +116,9 @@ function head(name, index, rows, body) {
     for (const other of th.parentElement.children) other.removeAttribute("aria-sort");
     th.setAttribute("aria-sort", direction);
     const sign = direction === "ascending" ? 1 : -1;
-    const sorted = [...rows].sort((one, other) => sign * order(one[index]?.value, other[index]?.value, sign));
+    const sorted = [...rows].sort(
+      (one, other) => sign * order(one[index]?.value, other[index]?.value, sign),
+    );
     body.replaceChildren(...sorted.map(row));
   };
   return el("th", { scope: "col" }, el("button", { type: "button", click: sort }, name));
@@ -98,6 +126,7 @@ function head(name, index, rows, body) {
 
 /** What is missing comes last, whichever the direction. */
 function order(one, other, sign) {
-  if (one === undefined || other === undefined) return sign * ((one === undefined) - (other === undefined));
+  if (one === undefined || other === undefined)
+    return sign * ((one === undefined) - (other === undefined));
   return typeof one === "string" ? one.localeCompare(other) : one - other;
 }

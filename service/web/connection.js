@@ -29,7 +29,8 @@ class Connection extends EventTarget {
       this.#become("gone");
     }
     // A tab that nobody sees asks nothing.
-    if (!document.hidden) this.#timer = setTimeout(() => this.#look(), this.state === "ready" ? WATCH_MS : RETRY_MS);
+    if (!document.hidden)
+      this.#timer = setTimeout(() => this.#look(), this.state === "ready" ? WATCH_MS : RETRY_MS);
   }
 
   #become(state) {

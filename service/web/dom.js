@@ -23,7 +23,9 @@ function fill(node, attributes, children) {
     else if (value !== false && value !== null && value !== undefined)
       node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(
+    ...children.flat().filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return node;
 }
 
@@ -35,11 +37,22 @@ function setStyle(node, style) {
 export function copyButton(text, label = "Copy") {
   const button = el("button", { class: "small", type: "button" }, label);
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(text());
+    await copy(text());
     button.textContent = "Copied";
     setTimeout(() => (button.textContent = label), 1500);
   });
   return button;
+}
+
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  // Browsers give the clipboard to pages that came over TLS or from this machine; else the old way.
+  const field = el("textarea", { class: "skip", "aria-hidden": "true" });
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
 }
 
 /** Bars beside their names: a list of `{name, share, text}`, shares in [0, 1]. */
@@ -52,7 +65,11 @@ export function bars(rows, label) {
         "li",
         {},
         el("span", { class: "bar-name", title: name }, name),
-        el("span", { class: "bar" }, el("span", { class: "bar-fill", style: { width: `${100 * share}%` } })),
+        el(
+          "span",
+          { class: "bar" },
+          el("span", { class: "bar-fill", style: { width: `${100 * share}%` } }),
+        ),
         el("span", { class: "bar-text" }, text),
       ),
     ),

@@ -2,6 +2,7 @@
 
 import { Refused, Unreachable } from "./api.js";
 import { el } from "./dom.js";
+import { forgetToken } from "./token.js";
 
 const TITLES = {
   IMAGE_TOO_LARGE: "The image is too large",
@@ -22,8 +23,9 @@ const ADVICE = {
   MODEL_NOT_FOUND: "Perhaps it was unloaded: open this view anew.",
   SHUTTING_DOWN: "This page goes on when it is back.",
   MODEL_NOT_READY: "This page goes on when it is.",
-  PERMISSION_DENIED: "Close the tab to forget the token.",
 };
+
+const ABOUT_TOKENS = new Set(["UNAUTHENTICATED", "PERMISSION_DENIED"]);
 
 /** A box that says what went wrong; with `again`, a button to try once more. */
 export function explain(error, again) {
@@ -36,18 +38,31 @@ export function explain(error, again) {
     el("p", {}, error instanceof Refused ? error.message : "This page goes on when it is back."),
     ADVICE[error.reason] ? el("p", { class: "muted" }, ADVICE[error.reason]) : null,
   );
-  if (again) box.append(tryAgain(error.retryAfterS, again));
+  if (again)
+    box.append(ABOUT_TOKENS.has(error.reason) ? otherToken(again) : tryAgain(error, again));
   return box;
 }
 
+function otherToken(again) {
+  const click = () => {
+    forgetToken();
+    again();
+  };
+  return el("button", { type: "button", class: "small", click }, "Use another token");
+}
+
 /** A button that works when the time is over that the server asked to wait. */
-function tryAgain(seconds, again) {
-  const button = el("button", { type: "button", class: "small", click: () => again() }, "Try again");
+function tryAgain({ retryAfterS }, again) {
+  const button = el(
+    "button",
+    { type: "button", class: "small", click: () => again() },
+    "Try again",
+  );
   const count = (left) => {
     button.disabled = left > 0;
     button.textContent = left > 0 ? `Again in ${left} s` : "Try again";
     if (left > 0) setTimeout(count, 1000, left - 1);
   };
-  count(Math.ceil(seconds ?? 0));
+  count(Math.ceil(retryAfterS ?? 0));
   return button;
 }

@@ -15,8 +15,15 @@ export class History {
 
   async read(signal) {
     const answer = await askJson(`page/history?since=${this.#next}`, { signal });
-    if (answer.instance !== this.#instance || answer.first !== this.#next) this.samples = [];
-    this.#instance = answer.instance;
+    if (answer.instance !== this.#instance) {
+      const startedAnew = this.#instance !== null;
+      this.#instance = answer.instance;
+      if (startedAnew) {
+        this.#next = 0;
+        return this.read(signal);
+      }
+    }
+    if (answer.first !== this.#next) this.samples = [];
     this.#next = answer.first + answer.samples.length;
     Object.assign(this, {
       intervalS: answer.interval_s,
@@ -43,9 +50,13 @@ export class History {
 
   /** The model that was asked most. */
   get busiest() {
-    const asked = (model) => this.samples.reduce((sum, { models }) => sum + total(models[model]?.requests), 0);
+    const asked = (model) =>
+      this.samples.reduce((sum, { models }) => sum + total(models[model]?.requests), 0);
     const counts = new Map(this.models.map((model) => [model, asked(model)]));
-    return this.models.reduce((most, model) => (counts.get(model) > (counts.get(most) ?? -1) ? model : most), "");
+    return this.models.reduce(
+      (most, model) => (counts.get(model) > (counts.get(most) ?? -1) ? model : most),
+      "",
+    );
   }
 
   /** Requests per second of a model, all codes together. */
@@ -65,21 +76,31 @@ export class History {
   /** Memory by kind, in bytes. */
   memory() {
     const kinds = [...new Set(this.samples.flatMap(({ memory_bytes: kind }) => Object.keys(kind)))];
-    return kinds.map((kind) => ({ kind, values: this.samples.map((sample) => sample.memory_bytes[kind] ?? null) }));
+    return kinds.map((kind) => ({
+      kind,
+      values: this.samples.map((sample) => sample.memory_bytes[kind] ?? null),
+    }));
   }
 
   /** A quantile of a phase, or of the whole `duration`, in seconds; null where nothing happened. */
   quantile(model, phase, share) {
     const buckets = (one) => (phase === "duration" ? one?.duration : one?.phases?.[phase]) ?? {};
     return this.samples.map((_, index) =>
-      quantile(add(this.#window(index).map(({ models }) => buckets(models[model]))), this.latencyBuckets, share),
+      quantile(
+        add(this.#window(index).map(({ models }) => buckets(models[model]))),
+        this.latencyBuckets,
+        share,
+      ),
     );
   }
 
   /** Runs of a model by batch size, over everything that is kept: `{size, count}`. */
   batches(model) {
     const counts = add(this.samples.map(({ models }) => models[model]?.batch_size ?? {}));
-    return [...this.batchBuckets, Infinity].map((size, index) => ({ size, count: counts[index] ?? 0 }));
+    return [...this.batchBuckets, Infinity].map((size, index) => ({
+      size,
+      count: counts[index] ?? 0,
+    }));
   }
 
   #rates(count) {
@@ -91,8 +112,12 @@ export class History {
   }
 
   #rateBy(model, part) {
-    const keys = new Set(this.samples.flatMap(({ models }) => Object.keys(models[model]?.[part] ?? {})));
-    return [...keys].sort().map((key) => ({ key, values: this.#rates((of) => of(model)[part]?.[key] ?? 0) }));
+    const keys = new Set(
+      this.samples.flatMap(({ models }) => Object.keys(models[model]?.[part] ?? {})),
+    );
+    return [...keys]
+      .sort()
+      .map((key) => ({ key, values: this.#rates((of) => of(model)[part]?.[key] ?? 0) }));
   }
 
   #window(index) {

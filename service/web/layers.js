@@ -18,15 +18,32 @@ export function layerTable(description) {
     el("p", {}, totals.join(" · ")),
     el(
       "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": `Layers of ${description.name}` },
+      {
+        class: "scroll",
+        tabindex: "0",
+        role: "region",
+        "aria-label": `Layers of ${description.name}`,
+      },
       el(
         "table",
         { class: "layers" },
-        el("thead", {}, el("tr", {}, HEADS.map((name) => el("th", { scope: "col" }, name)))),
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            HEADS.map((name) => el("th", { scope: "col" }, name)),
+          ),
+        ),
         el("tbody", {}, description.layers.map(row)),
       ),
     ),
-    el("p", { class: "muted" }, "kernel: size, stride s, padding p; field: receptive field of one number of the output, in pixels of the image"),
+    el(
+      "p",
+      { class: "muted" },
+      "kernel: size, stride s, padding p; field: receptive field of one number of the output, in pixels of the image",
+    ),
   );
 }
 
@@ -43,12 +60,19 @@ function row(layer) {
     layer.parameters ? `${layer.arithmetic} = ${whole(layer.parameters)}` : "",
     layer.macs ? whole(layer.macs) : "",
   ];
-  return el("tr", {}, el("th", { scope: "row" }, layer.name), cells.map((cell) => el("td", {}, cell)));
+  return el(
+    "tr",
+    {},
+    el("th", { scope: "row" }, layer.name),
+    cells.map((cell) => el("td", {}, cell)),
+  );
 }
 
 /** `64 × 56 × 56`; of a square the side alone. */
 function size(lengths) {
-  return lengths.length === 2 && lengths[0] === lengths[1] ? String(lengths[0]) : lengths.join(" × ");
+  return lengths.length === 2 && lengths[0] === lengths[1]
+    ? String(lengths[0])
+    : lengths.join(" × ");
 }
 
 function windowed({ kernel, stride, padding, dilation }) {

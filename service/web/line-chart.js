@@ -34,7 +34,14 @@ export class LineChart {
     this.logarithmic = logarithmic;
     this.place = el("div", { class: "chart", role: "img" });
     this.legend = el("ul", { class: "legend" });
-    this.panel = el("section", { class: "card panel" }, el("h2", {}, title), el("p", { class: "muted" }, unit), this.place, this.legend);
+    this.panel = el(
+      "section",
+      { class: "card panel" },
+      el("h2", {}, title),
+      el("p", { class: "muted" }, unit),
+      this.place,
+      this.legend,
+    );
     new ResizeObserver(() => this.#chart?.setSize(this.#size())).observe(this.place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#forget());
   }
@@ -62,7 +69,11 @@ export class LineChart {
 
   #options(series) {
     const style = getComputedStyle(document.documentElement);
-    const axis = { stroke: style.getPropertyValue("--muted"), grid: { stroke: style.getPropertyValue("--line"), width: 1 }, ticks: { show: false } };
+    const axis = {
+      stroke: style.getPropertyValue("--muted"),
+      grid: { stroke: style.getPropertyValue("--line"), width: 1 },
+      ticks: { show: false },
+    };
     const sparse = (_, ticks) => (this.logarithmic ? ticks.map(powerOfTen) : ticks);
     const y = this.logarithmic
       ? { distr: 3 }
@@ -74,7 +85,13 @@ export class LineChart {
       scales: { x: { range: (_, low, high) => [high - this.seconds, high] }, y },
       axes: [
         { ...axis, space: 60, size: 30, values: (_, ticks) => ticks.map(clock) },
-        { ...axis, size: 52, filter: sparse, grid: { ...axis.grid, filter: sparse }, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : rounded(tick))) },
+        {
+          ...axis,
+          size: 52,
+          filter: sparse,
+          grid: { ...axis.grid, filter: sparse },
+          values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : rounded(tick))),
+        },
       ],
       series: [
         {},
@@ -100,7 +117,14 @@ export class LineChart {
   #tell(index) {
     this.legend.replaceChildren(
       ...(this.series ?? []).map(({ name, values, phase }, place) =>
-        el("li", {}, el("span", { class: "key", style: { background: `var(${color(phase, place)})` } }), name, " ", el("b", {}, text(values.at(index ?? -1)))),
+        el(
+          "li",
+          {},
+          el("span", { class: "key", style: { background: `var(${color(phase, place)})` } }),
+          name,
+          " ",
+          el("b", {}, text(values.at(index ?? -1))),
+        ),
       ),
     );
     if (!this.series?.length) this.legend.append(el("li", { class: "muted" }, "none"));
@@ -109,5 +133,10 @@ export class LineChart {
 
 const color = (phase, index) => (phase ? `--${phase}` : `--series-${index % 6}`);
 const powerOfTen = (value) => (Number.isInteger(Math.log10(value)) ? value : null);
-const clock = (time) => new Date(1000 * time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const clock = (time) =>
+  new Date(1000 * time).toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    hourCycle: "h23",
+  });
 const text = (value) => (value === null || value === undefined ? "–" : rounded(value));

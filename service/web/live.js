@@ -34,21 +34,45 @@ export async function open(root, signal) {
 
 class Live {
   constructor(root, chart) {
-    this.select = el("select", { id: "live-model", change: ({ target }) => this.choose(target.value) });
+    this.select = el("select", {
+      id: "live-model",
+      change: ({ target }) => this.choose(target.value),
+    });
     this.tiles = el("dl", { class: "tiles" });
     this.batches = el("div");
     const charts = chart ? makeCharts(chart) : {};
     this.charts = charts;
     root.className = "live";
     root.append(
-      el("div", { class: "row controls" }, el("label", { for: "live-model" }, "Model"), this.select, el("span", { class: "muted" }, "the last ten minutes")),
+      el(
+        "div",
+        { class: "row controls" },
+        el("label", { for: "live-model" }, "Model"),
+        this.select,
+        el("span", { class: "muted" }, "the last ten minutes"),
+      ),
       this.tiles,
-      chart ? "" : el("p", { class: "problem" }, el("strong", {}, "The chart library is not installed"), " — run ", el("code", {}, "make page"), " where the server runs. The figures of now are here without it."),
+      chart
+        ? ""
+        : el(
+            "p",
+            { class: "problem" },
+            el("strong", {}, "The chart library is not installed"),
+            " — run ",
+            el("code", {}, "make page"),
+            " where the server runs. The figures of now are here without it.",
+          ),
       el(
         "div",
         { class: "panels" },
         Object.values(charts).map((one) => one.panel),
-        el("section", { class: "card panel" }, el("h2", {}, "Batch sizes"), el("p", { class: "muted" }, "share of the runs"), this.batches),
+        el(
+          "section",
+          { class: "card panel" },
+          el("h2", {}, "Batch sizes"),
+          el("p", { class: "muted" }, "share of the runs"),
+          this.batches,
+        ),
       ),
     );
   }
@@ -72,7 +96,8 @@ class Live {
     this.drawTiles(series);
     this.drawBatches();
     const seconds = history.length * history.intervalS;
-    for (const [name, chart] of Object.entries(this.charts)) chart.draw(history.times, series[name], seconds);
+    for (const [name, chart] of Object.entries(this.charts))
+      chart.draw(history.times, series[name], seconds);
   }
 
   series() {
@@ -105,7 +130,10 @@ class Live {
       tile("p99", time(latency[1])),
       tile("queue", whole(last(queue[0]) ?? 0)),
       tile("rejected/s", rounded(rejected.reduce((sum, one) => sum + last(one), 0))),
-      tile("resident", megabytes((last(memory.find(({ name }) => name === "resident")) ?? 0) * 1e6)),
+      tile(
+        "resident",
+        megabytes((last(memory.find(({ name }) => name === "resident")) ?? 0) * 1e6),
+      ),
     );
   }
 
@@ -115,7 +143,8 @@ class Live {
     const largest = found.findLastIndex(({ count }) => count);
     const rows = found.slice(0, Math.max(6, largest + 1)).map(({ size, count }, index) => {
       const from = (found[index - 1]?.size ?? 0) + 1;
-      const name = from === size ? String(size) : size === Infinity ? `${from}+` : `${from}–${size}`;
+      const name =
+        from === size ? String(size) : size === Infinity ? `${from}+` : `${from}–${size}`;
       return { name, share: runs ? count / runs : 0, text: runs ? percent(count / runs) : "–" };
     });
     this.batches.replaceChildren(bars(rows, `Runs by batch size, of ${whole(runs)}`));

@@ -16,7 +16,14 @@ export async function open(root) {
   const find = ({ name, version }) =>
     models.find(({ manifest }) => manifest.name === name && String(manifest.version) === version);
   root.className = "models";
-  if (!index.length) root.append(el("p", { class: "card" }, "The repository is empty: make a model with convoy export lenet5."));
+  if (!index.length)
+    root.append(
+      el(
+        "p",
+        { class: "card" },
+        "The repository is empty: make a model with convoy export lenet5.",
+      ),
+    );
   root.append(...index.map((entry) => modelCard(entry, find(entry))));
 }
 
@@ -58,13 +65,26 @@ function facts(model) {
     "batch at most": whole(model.max_batch_size),
     "queue at most": whole(model.max_queue_size),
     made: manifest.created_at.slice(0, 10),
-    artifact: el("span", { class: "hash" }, el("code", {}, manifest.model_sha256.slice(0, 10)), copyButton(() => manifest.model_sha256)),
+    artifact: el(
+      "span",
+      { class: "hash" },
+      el("code", {}, manifest.model_sha256.slice(0, 10)),
+      copyButton(() => manifest.model_sha256),
+    ),
   };
   return el(
     "div",
     {},
-    model.fallback_reason ? el("p", { class: "warning" }, `Not on the preferred device: ${model.fallback_reason}`) : null,
-    el("dl", { class: "facts" }, Object.entries(rows).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+    model.fallback_reason
+      ? el("p", { class: "warning" }, `Not on the preferred device: ${model.fallback_reason}`)
+      : null,
+    el(
+      "dl",
+      { class: "facts" },
+      Object.entries(rows).map(([name, value]) =>
+        el("div", {}, el("dt", {}, name), el("dd", {}, value)),
+      ),
+    ),
     el("p", { class: "muted" }, manifest.source),
   );
 }
@@ -84,7 +104,13 @@ function layers(model) {
     }
   };
   if (!model.has_layers)
-    return el("p", { class: "muted" }, "The artifact was made before artifacts told their layers: ", el("code", {}, `convoy describe ${model.manifest.name} --save`), " writes them.");
+    return el(
+      "p",
+      { class: "muted" },
+      "The artifact was made before artifacts told their layers: ",
+      el("code", {}, `convoy describe ${model.manifest.name} --save`),
+      " writes them.",
+    );
   const details = el("details", {}, el("summary", {}, "Layers"), content);
   details.addEventListener("toggle", () => details.open && read(), { once: true });
   return details;

@@ -17,7 +17,9 @@ export async function networks() {
     askJson("page/comparison"),
     askJson("v2/models/stats"),
   ]);
-  const compared = (comparison?.networks ?? []).map((network) => fromComparison(network, comparison.machine));
+  const compared = (comparison?.networks ?? []).map((network) =>
+    fromComparison(network, comparison.machine),
+  );
   const known = new Set(compared.map(({ name, version }) => `${name} ${version}`));
   const others = models
     .filter(({ manifest }) => !known.has(`${manifest.name} ${manifest.version}`))
@@ -41,11 +43,13 @@ function fromComparison(network, machine) {
 function fromServer({ manifest, provider }, statistics) {
   const { name, version, memory } = manifest;
   const mine = statistics.find((one) => one.name === name && one.version === String(version));
-  const runs = (mine?.batch_stats ?? []).map(({ batch_size: size, compute_infer: { count, ns } }) => ({
-    size,
-    ms: ns / count / size / 1e6,
-    source: `${count} runs of this server, ${provider}`,
-  }));
+  const runs = (mine?.batch_stats ?? []).map(
+    ({ batch_size: size, compute_infer: { count, ns } }) => ({
+      size,
+      ms: ns / count / size / 1e6,
+      source: `${count} runs of this server, ${provider}`,
+    }),
+  );
   const exported = memory && {
     size: memory.batch_size,
     bytes: memory.weights_bytes + memory.arena_peak_bytes,
@@ -63,7 +67,9 @@ function fromServer({ manifest, provider }, statistics) {
     macs: manifest.macs,
     evaluations: manifest.evaluations,
     published: null,
-    batches: [...runs, ...(exported && !both ? [exported] : [])].sort((one, other) => one.size - other.size),
+    batches: [...runs, ...(exported && !both ? [exported] : [])].sort(
+      (one, other) => one.size - other.size,
+    ),
   };
 }
 
@@ -105,7 +111,11 @@ function publishedOfOthers(all) {
         macs: published.macs,
         source: published.source,
       });
-  return { title: "published on ImageNet, of other weights", published: true, scores: [...byArchitecture.values()] };
+  return {
+    title: "published on ImageNet, of other weights",
+    published: true,
+    scores: [...byArchitecture.values()],
+  };
 }
 
 function score(network, top1, source) {
@@ -127,6 +137,8 @@ const FAMILIES = [
 /** The family of an architecture, as `{name, index}`; the index names its colour. */
 export function family(architecture) {
   const parts = architecture.toLowerCase().split("_");
-  const index = FAMILIES.findIndex(([, starts]) => parts.some((part) => starts.some((start) => part.startsWith(start))));
+  const index = FAMILIES.findIndex(([, starts]) =>
+    parts.some((part) => starts.some((start) => part.startsWith(start))),
+  );
   return { name: FAMILIES[index]?.[0] ?? "other", index: index < 0 ? FAMILIES.length : index };
 }

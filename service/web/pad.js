@@ -23,10 +23,16 @@ export function drawingPad(drawn) {
     class: "pad",
     tabindex: "0",
     role: "img",
-    "aria-label": "Drawing pad. Arrow keys move the pen, the space bar lifts and lowers it, Delete clears.",
+    "aria-label":
+      "Drawing pad. Arrow keys move the pen, the space bar lifts and lowers it, Delete clears.",
   });
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  Object.assign(context, { lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: "white" });
+  Object.assign(context, {
+    lineWidth: PEN,
+    lineCap: "round",
+    lineJoin: "round",
+    strokeStyle: "white",
+  });
   const pen = { at: null, key: [SIDE / 2, SIDE / 2], isDown: false, timer: 0 };
 
   const clear = () => {

@@ -18,10 +18,26 @@ export function chart(place, { title, x, y, marks, lines = [] }) {
   const draw = () => {
     const width = Math.max(280, place.clientWidth);
     const scales = {
-      x: scale(marks.map((mark) => mark.x), MARGIN.left, width - MARGIN.right, x.logarithmic),
-      y: scale(marks.map((mark) => mark.y), HEIGHT - MARGIN.bottom, MARGIN.top, y.logarithmic),
+      x: scale(
+        marks.map((mark) => mark.x),
+        MARGIN.left,
+        width - MARGIN.right,
+        x.logarithmic,
+      ),
+      y: scale(
+        marks.map((mark) => mark.y),
+        HEIGHT - MARGIN.bottom,
+        MARGIN.top,
+        y.logarithmic,
+      ),
     };
-    const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "group", "aria-label": title });
+    const drawing = svg("svg", {
+      viewBox: `0 0 ${width} ${HEIGHT}`,
+      width,
+      height: HEIGHT,
+      role: "group",
+      "aria-label": title,
+    });
     drawing.append(axes(scales, width, x.label, y.label), ...lines.map((one) => path(one, scales)));
     drawing.append(...balls(marks, scales, width, tip));
     place.replaceChildren(drawing, tip);
@@ -52,7 +68,10 @@ function steps(low, high) {
 
 function powers(low, high) {
   const factors = high - low > 3 ? [1] : high - low > 1.5 ? [1, 3] : [1, 2, 5];
-  const exponents = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, index) => Math.floor(low) + index);
+  const exponents = Array.from(
+    { length: Math.ceil(high) - Math.floor(low) + 1 },
+    (_, index) => Math.floor(low) + index,
+  );
   const all = exponents.flatMap((exponent) => factors.map((factor) => factor * 10 ** exponent));
   return all.filter((value) => Math.log10(value) >= low && Math.log10(value) <= high);
 }
@@ -64,15 +83,38 @@ function axes({ x, y }, width, xLabel, yLabel) {
   return svg(
     "g",
     { class: "axes", "aria-hidden": "true" },
-    x.ticks.map((tick) => [line(x.at(tick), MARGIN.top, x.at(tick), bottom), text(rounded(tick), { x: x.at(tick), y: bottom + 16, "text-anchor": "middle" })]).flat(),
-    y.ticks.map((tick) => [line(MARGIN.left, y.at(tick), width - MARGIN.right, y.at(tick)), text(rounded(tick), { x: MARGIN.left - 8, y: y.at(tick) + 4, "text-anchor": "end" })]).flat(),
-    text(xLabel, { x: (MARGIN.left + width - MARGIN.right) / 2, y: HEIGHT - 8, "text-anchor": "middle", class: "axis-label" }),
-    text(yLabel, { x: -(MARGIN.top + bottom) / 2, y: 14, transform: "rotate(-90)", "text-anchor": "middle", class: "axis-label" }),
+    x.ticks
+      .map((tick) => [
+        line(x.at(tick), MARGIN.top, x.at(tick), bottom),
+        text(rounded(tick), { x: x.at(tick), y: bottom + 16, "text-anchor": "middle" }),
+      ])
+      .flat(),
+    y.ticks
+      .map((tick) => [
+        line(MARGIN.left, y.at(tick), width - MARGIN.right, y.at(tick)),
+        text(rounded(tick), { x: MARGIN.left - 8, y: y.at(tick) + 4, "text-anchor": "end" }),
+      ])
+      .flat(),
+    text(xLabel, {
+      x: (MARGIN.left + width - MARGIN.right) / 2,
+      y: HEIGHT - 8,
+      "text-anchor": "middle",
+      class: "axis-label",
+    }),
+    text(yLabel, {
+      x: -(MARGIN.top + bottom) / 2,
+      y: 14,
+      transform: "rotate(-90)",
+      "text-anchor": "middle",
+      class: "axis-label",
+    }),
   );
 }
 
 function path({ points, family, name }, { x, y }) {
-  const d = points.map((point, index) => `${index ? "L" : "M"}${x.at(point.x)},${y.at(point.y)}`).join("");
+  const d = points
+    .map((point, index) => `${index ? "L" : "M"}${x.at(point.x)},${y.at(point.y)}`)
+    .join("");
   return svg("path", { d, class: `line family-${family}`, "data-name": name });
 }
 
@@ -81,7 +123,12 @@ function balls(marks, { x, y }, width, tip) {
   const placed = marks.map((mark) => ({ ...mark, cx: x.at(mark.x), cy: y.at(mark.y) }));
   placed.sort((one, other) => other.radius - one.radius);
   const circles = placed.map((mark) => circle(mark, tip));
-  const taken = placed.map(({ cx, cy, radius }) => [cx - radius, cy - radius, cx + radius, cy + radius]);
+  const taken = placed.map(({ cx, cy, radius }) => [
+    cx - radius,
+    cy - radius,
+    cx + radius,
+    cy + radius,
+  ]);
   const names = placed.filter(({ isNamed }) => isNamed).map((mark) => label(mark, taken, width));
   return [...circles, ...names];
 }
@@ -91,7 +138,10 @@ function circle(mark, tip) {
   const show = () => {
     tip.replaceChildren(...words.map((line, index) => el(index ? "div" : "strong", {}, line)));
     tip.hidden = false;
-    const left = Math.min(Math.max(0, cx - tip.offsetWidth / 2), tip.parentElement.clientWidth - tip.offsetWidth);
+    const left = Math.min(
+      Math.max(0, cx - tip.offsetWidth / 2),
+      tip.parentElement.clientWidth - tip.offsetWidth,
+    );
     const above = cy - radius - tip.offsetHeight - 8;
     tip.style.setProperty("left", `${left}px`);
     tip.style.setProperty("top", `${above < 0 ? cy + radius + 8 : above}px`);
@@ -124,7 +174,11 @@ function label({ cx, cy, radius, name }, taken, width) {
   const best = boxes.reduce((least, one) => (covered(one) < covered(least) ? one : least));
   if (covered(best) > 60) return ""; // its words come with the pointer
   taken.push(best.box);
-  return svg("text", { x: best.x, y: best.y, "text-anchor": best.anchor, class: "mark-name", "aria-hidden": "true" }, name);
+  return svg(
+    "text",
+    { x: best.x, y: best.y, "text-anchor": best.anchor, class: "mark-name", "aria-hidden": "true" },
+    name,
+  );
 }
 
 function overlap([left, top, right, bottom], [otherLeft, otherTop, otherRight, otherBottom]) {

@@ -55,7 +55,12 @@ export function snippetCard(model, file, grpcPort) {
   return el(
     "section",
     { class: "card snippets", "aria-labelledby": "snippets-title" },
-    el("header", {}, el("h2", { id: "snippets-title" }, "The same call"), copyButton(() => code.textContent)),
+    el(
+      "header",
+      {},
+      el("h2", { id: "snippets-title" }, "The same call"),
+      copyButton(() => code.textContent),
+    ),
     el("div", { class: "segments", role: "group", "aria-label": "Language" }, tabs),
     el("pre", { tabindex: "0", "aria-label": "Code" }, code),
   );

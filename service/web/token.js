@@ -7,6 +7,9 @@ let asking = null;
 /** The token, if there is one. */
 export const token = () => sessionStorage.getItem(KEY);
 
+/** Have none from now on. */
+export const forgetToken = () => sessionStorage.removeItem(KEY);
+
 /**
  * Ask for a token, once for all requests that were refused meanwhile.
  *

@@ -35,8 +35,17 @@ class Try {
     this.grpcPort = grpcPort;
     this.signal = signal;
     this.asking = new AbortController();
-    this.answers = el("section", { class: "answers", "aria-label": "Answers", "aria-live": "polite" });
-    this.picture = el("canvas", { class: "picture", role: "img", "aria-label": "The chosen image", hidden: true });
+    this.answers = el("section", {
+      class: "answers",
+      "aria-label": "Answers",
+      "aria-live": "polite",
+    });
+    this.picture = el("canvas", {
+      class: "picture",
+      role: "img",
+      "aria-label": "The chosen image",
+      hidden: true,
+    });
     this.code = el("div");
     this.select = this.makeSelect();
     pad ??= drawingPad((image) => pad.dispatchEvent(new CustomEvent("drawn", { detail: image })));
@@ -61,12 +70,17 @@ class Try {
       el("h2", {}, "Or draw a digit"),
       pad,
       el("h2", {}, "Or start with one of ours"),
-      el("div", { class: "samples" }, SAMPLES.map((name) => this.sample(name))),
+      el(
+        "div",
+        { class: "samples" },
+        SAMPLES.map((name) => this.sample(name)),
+      ),
     );
   }
 
   dropZone() {
-    const take = ({ target }) => target.files[0] && this.show(target.files[0], target.files[0].name);
+    const take = ({ target }) =>
+      target.files[0] && this.show(target.files[0], target.files[0].name);
     const accept = "image/jpeg,image/png,image/webp,image/bmp";
     return el(
       "div",
@@ -76,7 +90,12 @@ class Try {
       el(
         "div",
         { class: "row" },
-        el("label", { class: "button" }, "Choose a file", el("input", { type: "file", accept, change: take })),
+        el(
+          "label",
+          { class: "button" },
+          "Choose a file",
+          el("input", { type: "file", accept, change: take }),
+        ),
         el(
           "label",
           { class: "button" },
@@ -90,7 +109,11 @@ class Try {
   sample(name) {
     const url = `web/samples/${name}.png`;
     const click = async () => this.show(await (await fetch(url)).blob(), `${name}.png`);
-    return el("button", { type: "button", class: "sample", click }, el("img", { src: url, alt: name, width: 56, height: 56 }));
+    return el(
+      "button",
+      { type: "button", class: "sample", click },
+      el("img", { src: url, alt: name, width: 56, height: 56 }),
+    );
   }
 
   /** Drops and pastes count anywhere on the page, for as long as the view is open. */

@@ -41,7 +41,7 @@ async def test_files(running: Running) -> None:
             assert answer.headers["cache-control"] == "no-cache"
             known = {"if-none-match": answer.headers["etag"]}
             assert (await connection.ask("GET", path, headers=known)).status == 304
-        packed = await connection.ask("GET", "/web/style.css", headers={"accept-encoding": "gzip"})
+        packed = await connection.ask("GET", "/web/parts.css", headers={"accept-encoding": "gzip"})
         assert packed.headers["content-encoding"] == "gzip"
 
 

@@ -80,9 +80,14 @@ def url_of(server: ServerProcess) -> str:
     return f"http://127.0.0.1:{server.find('ready')[0]['http_port']}/"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, without a window."""
+    """
+    Chromium, without a window.
+
+    Playwright's event loop counts as running for as long as it is there: it must end before
+    tests of other modules want their own.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

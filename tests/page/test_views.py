@@ -43,6 +43,18 @@ def test_live(open_page: OpenPage, url: str, server: ServerProcess) -> None:
         assert page.evaluate("document.querySelectorAll('.panel canvas').length") == 7
 
 
+def test_quantiles(open_page: OpenPage, url: str) -> None:
+    """
+    They are those of Prometheus: linear within a bucket, the last bound for what is above all.
+    """
+    script = "(args) => import('./web/history.js').then(({quantile}) => quantile(...args))"
+    counts, bounds = {"0": 10, "2": 30, "3": 60, "4": 100}, [0.1, 0.2, 0.4, 0.8]
+    with open_page(url) as page:
+        found = [page.evaluate(script, [counts, bounds, share]) for share in (0.05, 0.125, 0.5, 1)]
+        assert found == pytest.approx([0.1, 0.2 + 0.2 * 15 / 30, 0.8, 0.8])
+        assert page.evaluate(script, [{}, bounds, 0.5]) is None
+
+
 def test_live_without_its_library(open_page: OpenPage, url: str) -> None:
     """
     Where the chart library is not installed, the page says so and shows the figures of now.
