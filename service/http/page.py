@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic_core import to_json
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -55,13 +56,22 @@ class Page:
             self._route("/page/models", "PageModels", self._models),
             self._route(f"{_MODEL}/layers", "PageLayers", self._layers),
             self._route(f"{_MODEL}/preview", "PagePreview", self._preview, "POST"),
-            self._route("/page/history", "PageHistory", self._samples),
+            # As it is: packing all ten minutes of many models would hold up everybody else.
+            self._route("/page/history", "PageHistory", self._samples, middleware=()),
             self._route("/page/comparison", "PageComparison", self._compared),
         ]
 
-    def _route(self, path: str, call: str, endpoint: Endpoint, method: str = "GET") -> Route:
+    def _route(
+        self,
+        path: str,
+        call: str,
+        endpoint: Endpoint,
+        method: str = "GET",
+        *,
+        middleware: Sequence[Middleware] = PACKED,
+    ) -> Route:
         answer = counted(self._calls, call, endpoint)
-        return Route(path, answer, methods=[method], middleware=PACKED)
+        return Route(path, answer, methods=[method], middleware=middleware)
 
     async def _models(self, request: Request) -> Response:
         models = [_describe(model) for model in self._registry.models()]

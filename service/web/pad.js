@@ -90,7 +90,12 @@ export function drawingPad(drawn) {
     "div",
     { class: "pad-box" },
     canvas,
-    el("button", { type: "button", class: "small", click: clear }, "Clear"),
+    el(
+      "div",
+      {},
+      el("p", { class: "muted hint" }, "It is centred and scaled as MNIST's digits are."),
+      el("button", { type: "button", class: "small", click: clear }, "Clear"),
+    ),
   );
 }
 
