@@ -1,14 +1,13 @@
 /** The page: which view is open, and what is said of the server above it. */
 
+import * as compare from "./compare.js";
 import { connection } from "./connection.js";
 import { explain } from "./errors.js";
+import * as live from "./live.js";
+import * as models from "./models.js";
+import * as tryView from "./try.js";
 
-const VIEWS = {
-  try: () => import("./try.js"),
-  live: () => import("./live.js"),
-  compare: () => import("./compare.js"),
-  models: () => import("./models.js"),
-};
+const VIEWS = { try: tryView, live, compare, models };
 
 const STATES = {
   connecting: "connecting",
@@ -36,14 +35,11 @@ async function open() {
       : link.removeAttribute("aria-current");
   document.title = `${name[0].toUpperCase()}${name.slice(1)} · convoy`;
   const root = document.createElement("div");
+  main.replaceChildren(root);
   try {
-    const view = await VIEWS[name]();
-    if (mine.signal.aborted) return;
-    main.replaceChildren(root);
-    await view.open(root, mine.signal);
+    await VIEWS[name].open(root, mine.signal);
   } catch (error) {
     if (!mine.signal.aborted) root.replaceChildren(explain(error, open));
-    if (!root.isConnected) main.replaceChildren(root);
   }
 }
 

@@ -20,15 +20,16 @@ export async function open(root, signal) {
   view.draw();
   const turn = async () => {
     if (document.hidden) return;
-    await history.read(signal);
-    view.draw();
+    try {
+      await history.read(signal);
+      view.draw();
+    } catch (error) {
+      clearInterval(timer);
+      // When the server is back, the page opens this view anew.
+      if (!signal.aborted) view.tell(error);
+    }
   };
-  const timer = setInterval(() => turn().catch(stop), history.intervalS * 1000);
-  const stop = (error) => {
-    clearInterval(timer);
-    // When the server is back, the page opens this view anew.
-    if (!signal.aborted) view.tell(error);
-  };
+  const timer = setInterval(turn, history.intervalS * 1000);
   signal.addEventListener("abort", () => clearInterval(timer));
 }
 
