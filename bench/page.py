@@ -111,7 +111,6 @@ def _take_screenshots(browser: Browser, url: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for view in ("try", "live", "compare", "models"):
         _shoot(browser, f"{url}#{view}", folder / f"{view}.png", DESKTOP, dark=False)
-    _shoot(browser, f"{url}#live", folder / "live-dark.png", DESKTOP, dark=True)
     _shoot(browser, f"{url}#try", folder / "try-phone.png", PHONE, dark=True)
 
 

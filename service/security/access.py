@@ -16,10 +16,12 @@ and reflection, which shows what is public anyhow, are open, too."""
 _NEEDED: Mapping[str, Right] = {
     **dict.fromkeys(["Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"], "infer"),
     **dict.fromkeys(["Metrics", "ModelStatistics", "RepositoryIndex"], "observe"),
+    "PagePreview": "infer",
+    **dict.fromkeys(["PageComparison", "PageHistory", "PageLayers"], "observe"),
     **dict.fromkeys(CONTROL_METHODS, "control"),
 }
-"""Rights that methods need. For those that are named nowhere, such as `ModelMetadata`, which
-clients of inference and people who look on ask alike, any token will do."""
+"""Rights that methods need. For those that are named nowhere, such as `ModelMetadata` and
+`PageModels`, which clients of inference and people who look on ask alike, any token will do."""
 
 
 class Access:

@@ -14,17 +14,28 @@ export function snippets(model, file, grpcPort) {
   const secret = token() ? " -H 'authorization: Bearer '\"$TOKEN\"" : "";
   return {
     curl: curl(model, file),
-    Python: `from convoy import Client
-
-with Client(${JSON.stringify(grpc)}) as client:
-    answer = client.classify(${JSON.stringify(file)}, model=${JSON.stringify(name)}, top_k=${TOP_K})
-    print(answer.label, answer.probability)
-    print(answer.timing)
-`,
+    Python: python(name, file, grpc),
     grpcurl: `echo '{"model": "${name}", "top_k": ${TOP_K}, "image": "'$(base64 -w0 ${shell(file)})'"}' |
   grpcurl${plaintext}${secret} -d @ ${grpc} convoy.v1.ClassifierService/Classify
 `,
   };
+}
+
+function python(name, file, grpc) {
+  const isEncrypted = location.protocol === "https:";
+  const imports = [token() && "import os", isEncrypted && "import grpc"].filter(Boolean);
+  const options = [
+    JSON.stringify(grpc),
+    isEncrypted && "credentials=grpc.ssl_channel_credentials()",
+    token() && 'token=os.environ["TOKEN"]',
+  ].filter(Boolean);
+  return `${imports.map((line) => `${line}\n`).join("")}from convoy import Client
+
+with Client(${options.join(", ")}) as client:
+    answer = client.classify(${JSON.stringify(file)}, model=${JSON.stringify(name)}, top_k=${TOP_K})
+    print(answer.label, answer.probability)
+    print(answer.timing)
+`;
 }
 
 function curl(model, file) {

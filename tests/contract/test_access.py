@@ -47,9 +47,17 @@ ROUTES: list[tuple[str, str, set[Right]]] = [
     ("GET", "/v2/models/stats", {"observe"}),
     ("POST", "/v2/repository/index", {"observe"}),
     ("GET", "/metrics", {"observe"}),
+    ("GET", "/", set()),
+    ("GET", "/web/app.js", set()),
+    ("GET", "/page/models", {"infer", "observe", "control"}),
+    ("POST", "/page/models/tiny/versions/1/preview", {"infer"}),
+    ("GET", "/page/history", {"observe"}),
+    ("GET", "/page/comparison", {"observe"}),
     ("POST", "/v2/repository/models/tiny/load", {"control"}),
     ("POST", "/v2/logging", {"control"}),
 ]
+
+BODIES = {INFER: infer_body(3), "/page/models/tiny/versions/1/preview": png(3)}
 
 UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
 DENIED = (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
@@ -123,7 +131,7 @@ async def test_routes(
     """
     HTTP says 401, and how to do better, or 403.
     """
-    body = infer_body(3) if path == INFER else b""
+    body = BODIES.get(path, b"")
     answer = await ask(verb, guarded.url + path, body)
     assert answer.status == (401 if needed else 200)
     if needed:
@@ -132,6 +140,16 @@ async def test_routes(
     for right in sorted(RIGHTS):
         answer = await ask(verb, guarded.url + path, body, holders.header(right))
         assert answer.status == (200 if not needed or right in needed else 403), right
+
+
+async def test_layers(guarded: Running, holders: Holders) -> None:
+    """
+    Of layers nobody learns more without the right, not even that there are none.
+    """
+    url = f"{guarded.url}/page/models/tiny/versions/1/layers"
+    cases: list[tuple[Right | None, int]] = [("observe", 501), ("infer", 403), (None, 401)]
+    for right, status in cases:
+        assert (await ask("GET", url, headers=holders.header(right))).status == status
 
 
 async def test_repeated_requests(guarded: Running, holders: Holders) -> None:
