@@ -26,6 +26,7 @@ from service.gpu import gpus, open_nvml
 from service.graph_cache import GraphCache
 from service.history import History
 from service.http.app import create_app
+from service.http.body import BodyReader
 from service.http.page import Page
 from service.http.protocol import HttpLimits
 from service.http.rest import Rest
@@ -104,13 +105,13 @@ class Server:
         self._rpcs = [self._rpc]
         if apart:
             self._rpcs.append(self._make_rpc(self._make_calls(control=settings.control), "grpcio"))
+        read_body = BodyReader(settings.max_message_bytes, settings.http_request_timeout_s)
         rest = Rest(
             self._protocol,
             calls,
             self._lifecycle,
-            max_body_bytes=settings.max_message_bytes,
+            read_body=read_body,
             max_json_bytes=settings.max_json_bytes,
-            body_timeout_s=settings.http_request_timeout_s,
         )
         self._history = History(self._metrics, self._registry.facts)
         page = Page(
@@ -119,7 +120,7 @@ class Server:
             calls,
             grpc_port=lambda: self.grpc_port,
             comparison=_read_comparison(settings.comparison_file),
-            max_body_bytes=settings.max_message_bytes,
+            read_body=read_body,
         )
         self._http = HttpServer(
             create_app(rest, page, self._metrics, calls.access),

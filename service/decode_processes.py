@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy.typing as npt
 from pebble import ProcessExpired, ProcessPool
 
 from artifact.errors import ImageError
-from artifact.manifest import Manifest
-from artifact.preprocess import ImageLimits, image_to_input
+
+T = TypeVar("T")
 
 
 class DecodeProcesses:
@@ -30,16 +30,12 @@ class DecodeProcesses:
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(processes, initializer=_ignore_interrupts, context=context)
         self._timeout_s = timeout_s
-        self._pool.schedule(_ignore_interrupts)  # the first one starts all: a second of imports
+        self._pool.schedule(_ignore_interrupts)  # the first one starts all processes
 
-    def submit(
-        self, data: bytes, manifest: Manifest, limits: ImageLimits
-    ) -> Future[npt.NDArray[Any]]:
-        """Decode one image; fails as `image_to_input`, and with `ImageError` for crash and hang."""
-        done: Future[npt.NDArray[Any]] = Future()
-        running = self._pool.schedule(
-            image_to_input, (data, manifest, limits), timeout=self._timeout_s
-        )
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Do *work* on an image; fails as that does, and with `ImageError` for crash and hang."""
+        done: Future[T] = Future()
+        running = self._pool.schedule(work, arguments, timeout=self._timeout_s)
         running.add_done_callback(lambda ran: _pass_on(ran, done, self._timeout_s))
         return done
 
@@ -49,9 +45,7 @@ class DecodeProcesses:
         self._pool.join()  # kills them, which takes some 50 ms
 
 
-def _pass_on(
-    ran: Future[npt.NDArray[Any]], done: Future[npt.NDArray[Any]], timeout_s: float
-) -> None:
+def _pass_on(ran: Future[T], done: Future[T], timeout_s: float) -> None:
     if not done.set_running_or_notify_cancel():
         return
     error = ran.exception()

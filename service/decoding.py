@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,14 @@ from artifact.manifest import Manifest, Preprocessing
 from artifact.preprocess import ImageLimits, image_to_input, preprocess
 from service.errors import ImageTooLargeError, InvalidImageError
 
+T = TypeVar("T")
+
 
 class DecodePool(Protocol):
     """Where images are decoded."""
 
-    def submit(
-        self, data: bytes, manifest: Manifest, limits: ImageLimits
-    ) -> Future[npt.NDArray[Any]]:
-        """Decode one image; fails as `image_to_input`."""
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Do *work* on an image, a function of a module; fails as that does."""
 
     def close(self) -> None:
         """Let the workers end; waits for none."""
@@ -42,11 +42,9 @@ class DecodeThreads:
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
-    def submit(
-        self, data: bytes, manifest: Manifest, limits: ImageLimits
-    ) -> Future[npt.NDArray[Any]]:
-        """Decode one image; fails as `image_to_input`."""
-        return self._pool.submit(image_to_input, data, manifest, limits)
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Do *work* on an image; fails as that does."""
+        return self._pool.submit(work, *arguments)
 
     def close(self) -> None:
         """Let the threads end; does not wait for images that are being decoded."""
@@ -75,7 +73,8 @@ class Decoder:
                 where there are several.
         """
         calls = [
-            asyncio.wrap_future(self._pool.submit(data, manifest, self._limits)) for data in images
+            asyncio.wrap_future(self._pool.submit(image_to_input, data, manifest, self._limits))
+            for data in images
         ]
         done = await asyncio.gather(*calls, return_exceptions=True)
         for index, result in enumerate(done):
@@ -91,9 +90,8 @@ class Decoder:
         Raises:
             InvalidImageError, ImageTooLargeError: If it cannot be.
         """
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, self._preview, data, spec)
+            return await asyncio.wrap_future(self._pool.submit(_preview, data, spec, self._limits))
         except ImageError as error:
             raise _named(error, None) from error
 
@@ -101,14 +99,15 @@ class Decoder:
         """Let its workers end; waits for no image."""
         self._pool.close()
 
-    def _preview(self, data: bytes, spec: Preprocessing) -> bytes:
-        pixels = preprocess(data, spec, self._limits)
-        if spec.color == "BGR":
-            pixels = pixels[:, :, ::-1]
-        image = Image.fromarray(pixels[:, :, 0] if spec.channels == 1 else pixels)
-        encoded = io.BytesIO()
-        image.save(encoded, "PNG", compress_level=1)
-        return encoded.getvalue()
+
+def _preview(data: bytes, spec: Preprocessing, limits: ImageLimits) -> bytes:
+    pixels = preprocess(data, spec, limits)
+    if spec.color == "BGR":
+        pixels = pixels[:, :, ::-1]
+    image = Image.fromarray(pixels[:, :, 0] if spec.channels == 1 else pixels)
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", compress_level=1)
+    return encoded.getvalue()
 
 
 def _named(error: BaseException, index: int | None) -> BaseException:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 
+from service.calls import received
 from service.errors import InvalidArgumentError, RequestTooLargeError, RequestTooSlowError
 from service.http.leaving import ClientLeftError
 
@@ -15,6 +16,25 @@ IN_THREAD_BYTES = 1024
 """From this size on a body is unpacked in a thread: it may become a thousand times as large."""
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class BodyReader:
+    """
+    Reads the bodies of calls, within their limits; what they hold counts as in flight.
+
+    Args:
+        max_bytes: Largest body, on the wire or unpacked.
+        timeout_s: Longest time that one may take, in seconds.
+    """
+
+    def __init__(self, max_bytes: int, timeout_s: float) -> None:
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+
+    async def __call__(self, request: Request, limit: int | None = None) -> bytes:
+        """Read the body of the current call's request; raises as `read_body`."""
+        most = self._max_bytes if limit is None else limit
+        return await read_body(request, most, timeout_s=self._timeout_s, count=received)
 
 
 async def read_body(

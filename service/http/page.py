@@ -16,7 +16,7 @@ from service.classifier import ServedModel
 from service.errors import InvalidArgumentError, UnsupportedError
 from service.history import History
 from service.http.answers import PACKED
-from service.http.body import read_body
+from service.http.body import BodyReader
 from service.http.endpoints import Endpoint, counted, named
 from service.registry import ModelRegistry
 
@@ -30,7 +30,7 @@ class Page:
     Args:
         grpc_port: Tells the port that gRPC listens on.
         comparison: What `convoy compare --json` wrote; empty if there is none.
-        max_body_bytes: Largest image, on the wire or unpacked.
+        read_body: Reads the body of a request.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Page:
         *,
         grpc_port: Callable[[], int],
         comparison: bytes,
-        max_body_bytes: int,
+        read_body: BodyReader,
     ) -> None:
         self._registry = registry
         self._history = history
         self._calls = calls
         self._grpc_port = grpc_port
         self._comparison = comparison
-        self._max_body_bytes = max_body_bytes
+        self._read_body = read_body
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -87,7 +87,7 @@ class Page:
         return _json(to_json(model.layers.as_dict()))
 
     async def _preview(self, request: Request) -> Response:
-        image = await read_body(request, self._max_body_bytes)
+        image = await self._read_body(request)
         with find_model(self._registry, **named(request)) as model:
             return Response(await model.preview(image), media_type="image/png")
 

@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.calls import Calls, Failure, received
+from service.calls import Calls, Failure
 from service.errors import ModelNotReadyError, UnsupportedError
 from service.http.answers import PACKED, error_response, told
-from service.http.body import read_body
+from service.http.body import BodyReader
 from service.http.endpoints import Endpoint, counted, named
 from service.http.leaving import while_connected
 from service.http.messages import as_json
@@ -43,9 +43,8 @@ class Rest:
     The endpoints of the protocol's REST form.
 
     Args:
-        max_body_bytes: Largest body, on the wire or unpacked.
+        read_body: Reads the body of a request.
         max_json_bytes: Largest JSON.
-        body_timeout_s: Longest time that a body may take, in seconds.
     """
 
     def __init__(
@@ -54,16 +53,14 @@ class Rest:
         calls: Calls,
         lifecycle: Lifecycle,
         *,
-        max_body_bytes: int,
+        read_body: BodyReader,
         max_json_bytes: int,
-        body_timeout_s: float,
     ) -> None:
         self._protocol = protocol
         self._calls = calls
         self._lifecycle = lifecycle
-        self._max_body_bytes = max_body_bytes
+        self._read_body = read_body
         self._max_json_bytes = max_json_bytes
-        self._body_timeout_s = body_timeout_s
 
     def routes(self) -> list[Route]:
         """Every route, each in the forms that clients of Triton and KServe use."""
@@ -104,12 +101,8 @@ class Rest:
             for prefix in prefixes
         ]
 
-    async def _body(self, request: Request, limit: int) -> bytes:
-        timeout_s = self._body_timeout_s
-        return await read_body(request, limit, timeout_s=timeout_s, count=received)
-
     async def _object(self, request: Request) -> dict[str, Any]:
-        return parse_object(await self._body(request, self._max_json_bytes))
+        return parse_object(await self._read_body(request, self._max_json_bytes))
 
     async def _live(self, request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -145,7 +138,7 @@ class Rest:
         return told(await self._protocol.model_statistics(asked))
 
     async def _infer(self, request: Request) -> Response:
-        data = await self._body(request, self._max_body_bytes)
+        data = await self._read_body(request)
         header_length = request.headers.get(LENGTH_HEADER)
         body, binary = read_infer(data, header_length, self._max_json_bytes)
         model = named(request)

@@ -11,8 +11,9 @@ import pytest
 from artifact.manifest import Manifest
 from convoy.client import AsyncClient
 from convoy.results import ConvoyError
-from service import decode_processes
+from service import decoding
 from tests.contract.conftest import Running, Serve
+from tests.http import ask
 from tests.images import png
 
 CRASH = b"crash the decoder"
@@ -53,13 +54,15 @@ async def test_good_and_bad_images(serve: Serve) -> None:
     async with serve(decode_processes=1) as running:
         assert await classify(running) == 3
         assert "not a JPEG, PNG, WebP or BMP" in await failure(running, b"rubbish")
+        seen = await ask("POST", f"{running.url}/page/models/tiny/versions/1/preview", png(3))
+        assert (seen.status, seen.headers["content-type"]) == (200, "image/png")
 
 
 async def test_crash_and_hang(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A decoder that crashes or hangs fails its image; the server and the next image are well.
     """
-    monkeypatch.setattr(decode_processes, "image_to_input", decode)
+    monkeypatch.setattr(decoding, "image_to_input", decode)
     async with serve(decode_processes=1, decode_timeout_s=2) as running:
         assert "crashed its decoder" in await failure(running, CRASH)
         assert await classify(running) == 3
