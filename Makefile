@@ -14,7 +14,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup page demo test test-slow test-page conformance check fmt proto serve bench zoo observe dashboards tools lock sbom audit clean
+.PHONY: help setup page demo test test-slow test-page conformance check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -65,6 +65,12 @@ $(KIT_INSTALLED): tests/conformance/requirements.txt
 	@test -x $(CONFORMANCE_VENV)/bin/python || $(PYTHON) -m venv $(CONFORMANCE_VENV)
 	@$(CONFORMANCE_VENV)/bin/python -m pip install --disable-pip-version-check --requirement $<
 	@touch $@
+
+COUNT := 100000
+mutate: setup  ## Send COUNT mutated images, and as many messages, to a server of each transport
+	@for suite in images requests; do for transport in grpcio native; do \
+	    $(BIN)/python -m tests.fuzz.campaign $$suite --transport $$transport --count $(COUNT) || exit 1; \
+	done; done
 
 check: setup  ## Lint, types, import contracts, API, generated code
 	$(BIN)/ruff format --check .

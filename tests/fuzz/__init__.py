@@ -1,0 +1,1 @@
+"""Hostile input: seeds, mutations, and the suites that send them."""
