@@ -48,6 +48,7 @@ class ServerProcess:
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            process_group=0,  # Ctrl-C is for whoever started it, and who then stops it
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
@@ -74,10 +75,14 @@ class ServerProcess:
         """`host:port` of its gRPC port."""
         return f"127.0.0.1:{self.find('ready')[0]['grpc_port']}"
 
+    @property
+    def url(self) -> str:
+        """Of its HTTP port."""
+        return f"http://127.0.0.1:{self.find('ready')[0]['http_port']}"
+
     def get(self, path: str) -> str:
         """Body of an HTTP answer."""
-        port = self.find("ready")[0]["http_port"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
             return str(answer.read().decode())
 
     def find(self, message: str) -> Sequence[dict[str, object]]:

@@ -1,0 +1,1 @@
+"""Mixed load on a real server for as long as one likes, with an account of every request."""

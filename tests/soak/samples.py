@@ -1,0 +1,79 @@
+"""What the server holds while it is under load: memory, file descriptors, threads."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from statistics import median
+from typing import NamedTuple
+
+import psutil
+
+INTERVAL_S = 1.0
+
+MOST_GROWTH = 0.05
+"""Of memory, from the second tenth of the time to the last one."""
+
+LEAST_SAMPLES = 100
+"""Fewer say nothing of memory: buffers and pools are still growing to their size."""
+
+SPARE = 8
+"""File descriptors and threads by which one quiet moment may differ from another."""
+
+
+class Held(NamedTuple):
+    """What a process holds: resident memory in MB, file descriptors, threads."""
+
+    resident_mb: float
+    descriptors: int
+    threads: int
+
+
+@dataclass(slots=True)
+class Samples:
+    """
+    What one process held over time.
+
+    Attributes:
+        quiet: In quiet moments: before the load, and after it.
+        loaded: Under load, each second.
+    """
+
+    process: psutil.Process
+    quiet: list[Held] = field(default_factory=list)
+    loaded: list[Held] = field(default_factory=list)
+
+    def now(self) -> Held:
+        """What it holds now."""
+        with self.process.oneshot():
+            resident = round(self.process.memory_info().rss / 1e6, 1)
+            return Held(resident, self.process.num_fds(), self.process.num_threads())
+
+    async def keep(self) -> None:
+        """Take samples until cancelled."""
+        while True:
+            self.loaded.append(self.now())
+            await asyncio.sleep(INTERVAL_S)
+
+    def growth(self) -> float | None:
+        """Of memory from the second tenth to the last, as a share; None if it was too short."""
+        tenth = len(self.loaded) // 10
+        if len(self.loaded) < LEAST_SAMPLES:
+            return None
+        second = median(held.resident_mb for held in self.loaded[tenth : 2 * tenth])
+        last = median(held.resident_mb for held in self.loaded[-tenth:])
+        return last / second - 1
+
+    def problems(self) -> list[str]:
+        """What leaks."""
+        found = []
+        if (growth := self.growth()) is not None and growth > MOST_GROWTH:
+            found.append(f"memory grew by {growth:.1%} from the second tenth to the last")
+        before, after = self.quiet[0], self.quiet[-1]
+        if after.descriptors > before.descriptors + SPARE:
+            found.append(
+                f"file descriptors: {before.descriptors} before, {after.descriptors} after"
+            )
+        if after.threads > before.threads + SPARE:
+            found.append(f"threads: {before.threads} before, {after.threads} after")
+        return found
