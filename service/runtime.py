@@ -184,10 +184,23 @@ def _open_on_cpu(
         except ModelLoadError as error:
             logger.warning("a kept graph is of no use", extra={"reason": str(error)})
             cache.drop(artifact)
-    options = _cpu_options(artifact, device)
+    try:
+        if session := _open_and_keep(artifact, device, cache):
+            return session
+    except ModelLoadError as error:  # the disk is full, or it is the graph itself
+        logger.warning("opening without keeping the graph", extra={"reason": str(error)})
+    return proven(_create(artifact.model_path, _cpu_options(artifact, device), [CPU]), artifact)
+
+
+def _open_and_keep(
+    artifact: Artifact, device: Device, cache: GraphCache
+) -> onnxruntime.InferenceSession | None:
+    """Open the graph, prove it, and keep it as it was optimised; None if it is not to be kept."""
     with cache.keeping(artifact) as optimised:
-        if optimised is not None:
-            options.optimized_model_filepath = str(optimised)
+        if optimised is None:
+            return None
+        options = _cpu_options(artifact, device)
+        options.optimized_model_filepath = str(optimised)
         return proven(_create(artifact.model_path, options, [CPU]), artifact)
 
 

@@ -1,5 +1,6 @@
 """Graphs kept as ONNX Runtime optimised them: found again, proven again, never in the way."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,22 @@ def test_folder_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFix
     (tmp_path / "file").touch()
     Session(artifact(tmp_path / "models"), ON_CPU, GraphCache(tmp_path / "file" / "cache", GIB))
     assert "optimised graphs are not kept" in caplog.text
+
+
+def test_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A graph that cannot be written is opened all the same, and no part of it is kept.
+    """
+    made = artifact(tmp_path / "models")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        session = Session(made, ON_CPU, GraphCache(tmp_path / "cache", GIB))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert session.run(tiny.pixels(3))["logits"].argmax() == 3
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert "opening without keeping the graph" in caplog.text
 
 
 def test_least_recently_used_goes_first(tmp_path: Path) -> None:
