@@ -47,6 +47,7 @@ from service.security.guards import Guards
 from service.security.tls import TlsFiles
 from service.settings import Settings
 from service.sockets import resolve
+from service.soundness import Soundness
 from service.versions import ModelVersions
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Server:
     flight and closes.
 
     Attributes:
+        fatal: Set when a model cannot run any more, and that is to end the process.
         grpc_port: Port that gRPC listens on.
         http_port: Port that HTTP listens on.
         control_port: Port of gRPC where models are loaded and unloaded, if it is one of its own.
@@ -93,6 +95,10 @@ class Server:
         self._device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
         self._batcher: Batcher[Tensor, Ran] = Batcher(self._device_threads, cpus)
         self._registry = ModelRegistry()
+        self._soundness = Soundness(
+            self._registry, self._device_threads, self._lifecycle, self._soundness_changed
+        )
+        self.fatal = asyncio.Event()
         self._metrics.watch(self._registry.facts, self._registry.not_ready)
         if settings.device != "cpu" and (nvml := open_nvml()):
             self._metrics.watch_gpus(lambda: gpus(nvml))
@@ -169,6 +175,7 @@ class Server:
     ) -> None:
         for task in self._tasks:
             task.cancel()
+        self._soundness.close()
         for rpc in self._rpcs:
             await rpc.stop()
         await self._http.stop()
@@ -321,7 +328,17 @@ class Server:
             run_s=loaded.run_s,
             load_s=loaded.load_s,
             layers=loaded.layers,
+            doubt=self._soundness.doubt,
         )
+
+    async def _soundness_changed(self, model: ServedModel) -> None:
+        if self._settings.exit_on_fatal_error and model in self._lifecycle.lost:
+            self.fatal.set()
+        lost = {one.name for one in self._registry.models() if one in self._lifecycle.lost}
+        serves = bool(self._registry.versions(model.name))
+        await self._set_model_ready(model.name, serves and model.name not in lost)
+        for rpc in self._rpcs:
+            await rpc.set_ready(self._lifecycle.ready)
 
     def _check_models(self) -> None:
         if error := self._control.first_error():

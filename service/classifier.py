@@ -13,6 +13,7 @@ from artifact.layers import Description
 from artifact.manifest import Manifest
 from service.batcher import Answer, Batcher, Place
 from service.decoding import Decoder
+from service.errors import InferenceError
 from service.inference import Inference, Ran, Tensor, Terms
 from service.metrics import ModelMetrics
 from service.queue import BatchPolicy, Reply
@@ -49,12 +50,14 @@ class ServedModel:
         run_s: Mapping[int, float],
         load_s: float,
         layers: Description | None,
+        doubt: Callable[[ServedModel], None],
     ) -> None:
         """
         Open a queue for the model.
 
         Args:
             run_s: Seconds that runs took so far, by their images.
+            doubt: Called when the model failed on a request.
         """
         self.manifest = manifest
         self.session = session
@@ -67,6 +70,7 @@ class ServedModel:
         self._queue = batcher.open(self._run, policy, run_s)
         self._decoder = decoder
         self._metrics = metrics
+        self._doubt = doubt
         self._counting = threading.Lock()
         self._users = 0
         self._unused = asyncio.Event()
@@ -174,8 +178,8 @@ class ServedModel:
                 deadline=terms.deadline,
                 priority=terms.priority,
             )
-        except Exception:
-            self._failed(offer.started_at)
+        except Exception as error:
+            self._failed(offer.started_at, error)
             raise
         self.__enter__()
         return offer
@@ -207,13 +211,15 @@ class ServedModel:
                 deadline=terms.deadline,
                 priority=terms.priority,
             )
-        except Exception:
-            self._failed(started)
+        except Exception as error:
+            self._failed(started, error)
             raise
         return self._ran(answer, images, started)
 
-    def _failed(self, started_at: float) -> None:
+    def _failed(self, started_at: float, error: Exception) -> None:
         self.statistics.fail.add(time.perf_counter() - started_at)
+        if isinstance(error, InferenceError):
+            self._doubt(self)
 
     def _ran(self, answer: Answer[Ran], images: int, started_at: float) -> Inference:
         self._metrics.phase["queue"].observe(answer.queue_s)
@@ -270,7 +276,7 @@ class Offer:
 
     def set_exception(self, error: Exception) -> None:
         """Hand the error on."""
-        self._model._failed(self.started_at)
+        self._model._failed(self.started_at, error)
         self._reply.set_exception(error)
         self.leave()
 

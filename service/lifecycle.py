@@ -36,6 +36,7 @@ class Lifecycle:
     Attributes:
         in_flight: Calls.
         bytes_in_flight: Of their requests.
+        lost: Models that answer nothing any more, whatever is sent.
     """
 
     def __init__(self, *, max_calls: int = 4096, max_bytes: int = 2**30) -> None:
@@ -44,13 +45,14 @@ class Lifecycle:
         self.phase = Phase.LOADING
         self.in_flight = 0
         self.bytes_in_flight = 0
+        self.lost: set[object] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def ready(self) -> bool:
         """Whether balancers should send requests here."""
-        return self.phase is Phase.SERVING
+        return self.phase is Phase.SERVING and not self.lost
 
     def enter(self, *, may_refuse: bool) -> None:
         """

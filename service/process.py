@@ -1,4 +1,4 @@
-"""The life of the process: start, serve until a signal, drain, stop."""
+"""The life of the process: start, serve until a signal or a fatal error, drain, stop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class _Signals:
 
 def run(settings: Settings) -> int:
     """
-    Serve until a signal; returns the process's exit code: 1 if the server cannot start.
+    Serve until a signal; returns the process's exit code: 1 if the server cannot start, or ended
+    for a fatal error.
 
     A thread that is still loading, decoding or running a batch when all is over does not hold
     the end: the process is ended from here.
@@ -50,7 +51,7 @@ def run(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     code = 0
     try:
-        asyncio.run(_serve_until_signal(settings))
+        code = asyncio.run(_serve_until_the_end(settings))
         logger.info("stopped")
     except StartError as error:
         logger.error("cannot start: %s", error)
@@ -72,7 +73,7 @@ def _busy_threads() -> list[str]:
     return [thread.name for thread in others if thread.is_alive() and not thread.daemon]
 
 
-async def _serve_until_signal(settings: Settings) -> None:
+async def _serve_until_the_end(settings: Settings) -> int:
     signals = _Signals()
     async with Server(settings) as server:
         loading = asyncio.create_task(server.load())
@@ -80,11 +81,20 @@ async def _serve_until_signal(settings: Settings) -> None:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
             loading.cancel()
-            return
+            return 0
         loading.result()
         # What is there now stays; looking through it again and again for garbage would take a
         # tenth of the time of a small network's request.
         gc.freeze()
+        fatal = asyncio.create_task(server.fatal.wait())
+        ends: set[asyncio.Future[Any]] = {fatal, signals.first}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if fatal.done():
+            logger.error("a fatal error: ending, for whoever starts it again")
+            await server.drain(0.0)
+            return 1
+        fatal.cancel()
         # A person who types Ctrl-C has no balancer that must see it first.
-        by_hand = await signals.first is signal.SIGINT
+        by_hand = signals.first.result() is signal.SIGINT
         await server.drain(0.0 if by_hand else settings.shutdown_grace_s)
+        return 0

@@ -105,6 +105,14 @@ class Session:
         parts = [outputs] if len(items) == 1 else _cut(outputs, [len(item) for item in items])
         return parts, BatchTimes(joined - started, ran - joined, time.perf_counter() - ran)
 
+    def can_run(self) -> bool:
+        """Whether it runs a black image, as it did when it was warmed; blocks."""
+        try:
+            self.run(self._black(1))
+        except Exception:  # ONNX Runtime's errors share no base class
+            return False
+        return True
+
     def close(self) -> None:
         """Free the graph's memory; nothing may be run after that."""
         del self._session
@@ -121,7 +129,7 @@ class Session:
         """
         took = {}
         for size in warm_sizes(max_batch_size):
-            images = np.zeros((size, *self._input.item_shape), self._input.dtype)
+            images = self._black(size)
             started = time.perf_counter()
             try:
                 self.run(images)
@@ -129,6 +137,9 @@ class Session:
                 raise ModelLoadError(f"a batch of {size} images fails: {error}") from error
             took[size] = time.perf_counter() - started
         return took
+
+    def _black(self, count: int) -> npt.NDArray[Any]:
+        return np.zeros((count, *self._input.item_shape), self._input.dtype)
 
 
 def has_cuda() -> bool:

@@ -202,6 +202,12 @@ class Settings(BaseSettings):
         30.0, ge=0, le=3600, description="Longest wait for calls in flight after the grace."
     )
 
+    exit_on_fatal_error: CliImplicitFlag[bool] = Field(
+        False,
+        description="End with code 1 when a model cannot run any more, as when its device is lost; "
+        "otherwise the server is not ready until it can.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level.")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto: text on a terminal, JSON elsewhere."

@@ -117,10 +117,10 @@ class RpcServer:
         await self._transport.start()
         return bound
 
-    async def set_ready(self) -> None:
-        """Tell health checks that the server answers."""
+    async def set_ready(self, ready: bool = True) -> None:
+        """Tell health checks whether the server answers."""
         for name in ("", *SERVICE_NAMES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self.set_model_ready(name, ready)
 
     async def set_model_ready(self, name: str, ready: bool) -> None:
         """Tell health checks whether a model answers."""

@@ -73,7 +73,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Running]]
 OVER_BOTH = {
     *("test_access", "test_classifier", "test_drain", "test_errors", "test_health"),
     *("test_inference", "test_overload", "test_repeated", "test_sockets", "test_streaming"),
-    *("test_limits", "test_transport"),
+    *("test_limits", "test_lost_device", "test_transport"),
 }
 """Modules whose promises are those of a transport, and so of both."""
 

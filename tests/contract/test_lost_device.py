@@ -1,0 +1,166 @@
+"""Models that can run nothing any more: the server is not ready until they can."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from tests import tiny
+from tests.contract.conftest import Running, Serve
+from tests.contract.test_health import NOT_SERVING, SERVING, check
+from tests.contract.test_inference import infer_request, logits
+from tests.http import get
+
+
+class Device:
+    """Breaks and mends the session of a model: a lost device fails whatever is run on it."""
+
+    def __init__(self, running: Running, patch: pytest.MonkeyPatch, model: str = "tiny") -> None:
+        self._session = running.server._registry.get(model).session
+        self._patch = patch
+
+    def lose(self, error: type[Exception] = RuntimeError) -> None:
+        def fail(batch: Any) -> Any:
+            raise error("CUDA failure 719: unspecified launch failure")
+
+        self._patch.setattr(self._session, "run", fail)
+
+    def mend(self) -> None:
+        self._patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def tries_again_soon() -> Iterator[None]:
+    """A patch of its own: that of a test is undone when the device is mended."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.soundness.RETRY_S", 0.01)
+        yield
+
+
+async def fail_once(running: Running, first: int = 3, model: str = "tiny") -> None:
+    """Send a request that fails, with a reason that says nothing of the inside."""
+    request = infer_request(first)
+    request.model_name = model
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await running.inference.ModelInfer(request)
+    assert failed.value.code() is grpc.StatusCode.INTERNAL
+    assert failed.value.details() == "the model failed on this input"
+
+
+async def until_status(running: Running, name: str, status: int) -> None:
+    """Wait until health says so."""
+    async with asyncio.timeout(10):
+        while await check(running, name) != status:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+async def test_lost_device(
+    running: Running, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """
+    When whatever is run fails, health and readiness say so; when it runs again, they say that.
+    """
+    device = Device(running, monkeypatch)
+    device.lose(error)
+    await fail_once(running)
+    for name in ("", "tiny", "inference.GRPCInferenceService"):
+        await until_status(running, name, NOT_SERVING)
+    assert (await get(f"{running.url}/v2/health/ready"))[0] == 503
+    assert not (await running.inference.ServerReady(pb.ServerReadyRequest())).ready
+    assert (await get(f"{running.url}/v2/health/live"))[0] == 200
+    device.mend()
+    for name in ("", "tiny", "inference.GRPCInferenceService"):
+        await until_status(running, name, SERVING)
+    assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
+    await running.inference.ModelInfer(infer_request(3))
+    assert running.server._soundness._watching == {}
+
+
+async def test_poison_is_no_lost_device(running: Running) -> None:
+    """
+    Requests that the model fails on, however many, leave the server ready.
+    """
+    for _ in range(20):
+        await fail_once(running, tiny.POISON)
+    await running.until(lambda: not running.server._soundness._watching)
+    assert await check(running, "tiny") == SERVING
+    assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
+
+
+async def test_lost_model_can_be_unloaded(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A lost model does not hold its unloading; without it the server is ready again, for the others.
+    """
+    tiny.write(tmp_path, "other")
+    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+        Device(running, monkeypatch).lose()
+        await fail_once(running)
+        await until_status(running, "", NOT_SERVING)
+        assert await check(running, "other") == SERVING
+        await running.inference.RepositoryModelUnload(
+            pb.RepositoryModelUnloadRequest(model_name="tiny")
+        )
+        await until_status(running, "", SERVING)
+        assert await check(running, "tiny") == NOT_SERVING
+
+
+async def test_lost_model_can_be_loaded_anew(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A new version, whose session is a new one, takes the place of a lost one.
+    """
+    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+        Device(running, monkeypatch).lose()
+        await fail_once(running)
+        await until_status(running, "tiny", NOT_SERVING)
+        tiny.write(tmp_path)
+        await running.inference.RepositoryModelLoad(
+            pb.RepositoryModelLoadRequest(model_name="tiny")
+        )
+        await until_status(running, "tiny", SERVING)
+        await until_status(running, "", SERVING)
+
+
+@pytest.mark.parametrize("exits", [False, True])
+async def test_fatal_by_setting(serve: Serve, monkeypatch: pytest.MonkeyPatch, exits: bool) -> None:
+    """
+    Whether a lost model is to end the process is the operator's to say.
+    """
+    async with serve(exit_on_fatal_error=exits) as running:
+        Device(running, monkeypatch).lose()
+        await fail_once(running)
+        await until_status(running, "", NOT_SERVING)
+        assert running.server.fatal.is_set() is exits
+
+
+@pytest.mark.parametrize("fails_above", [1, 3])
+async def test_out_of_memory_in_a_batch(
+    running: Running, monkeypatch: pytest.MonkeyPatch, fails_above: int
+) -> None:
+    """
+    A batch that memory is too short for is run in parts: every request is answered.
+    """
+    session = running.server._registry.get("tiny").session
+    run = session.run
+
+    def run_if_small(batch: Any) -> Any:
+        if len(batch) > fails_above:
+            raise MemoryError("bad allocation")
+        return run(batch)
+
+    monkeypatch.setattr(session, "run", run_if_small)
+    with running.device_held():
+        calls = [running.inference.ModelInfer(infer_request(first)) for first in range(8)]
+        await running.until(lambda: running.server._lifecycle.in_flight == 8)
+    answers = await asyncio.gather(*calls)
+    classes = [int(logits(answer).argmax()) for answer in answers]
+    assert classes == [tiny.answer(first) for first in range(8)]
+    assert await check(running, "tiny") == SERVING
