@@ -111,10 +111,10 @@ observe: setup  ## Start a server, a Prometheus and some load, until Ctrl-C
 dashboards: setup  ## Generate Grafana's dashboards anew
 	$(BIN)/python -m deploy.grafana.generate
 
-tools:  ## Install Debian's packages that the tests in tests/ops and tests/page need (as root); they are skipped without
+tools:  ## Install Debian's packages that some tests need (as root); they are skipped without
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends \
-	    buildah chromium debootstrap haproxy prometheus
+	    buildah chromium debootstrap faketime haproxy prometheus
 
 lock:  ## Pin the server image's packages anew, with hashes
 	$(PYTHON) -m venv $(LOCK)

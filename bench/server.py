@@ -22,7 +22,7 @@ class ServerProcess:
     `convoy serve` on free ports. Use as a context manager: leaving it stops the server.
 
     Args:
-        model_repository: Folder of artifacts.
+        model_repository: Folder of artifacts, or its URL.
         options: Further flags.
         environment: Its variables; those of this process if they are not given.
 
@@ -33,7 +33,7 @@ class ServerProcess:
 
     def __init__(
         self,
-        model_repository: Path,
+        model_repository: Path | str,
         *options: str,
         environment: Mapping[str, str] | None = None,
     ) -> None:
