@@ -14,6 +14,7 @@ from typing import Any
 from service import logs
 from service.app import STOP_TIMEOUT_S, Server
 from service.errors import StartError
+from service.resources import map_large_blocks
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def run(settings: Settings) -> int:
     the end: the process is ended from here.
     """
     logs.configure(settings.log_level, settings.log_format)
+    map_large_blocks()
     code = 0
     try:
         code = asyncio.run(_serve_until_the_end(settings))

@@ -17,6 +17,11 @@ CGROUP = Path("/sys/fs/cgroup")
 CPU_INFO = Path("/proc/cpuinfo")
 STATUS = Path("/proc/self/status")
 
+LARGE_BYTES = 1 << 22
+"""Blocks of memory from this size on are never kept for later."""
+
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+
 # Version 1 writes this or more for "no limit": the largest multiple of a page in 63 bits.
 _NO_LIMIT = 2**62
 
@@ -53,6 +58,18 @@ def memory_bytes(cgroup: Path = CGROUP, status: Path = STATUS) -> dict[str, int]
         "cgroup_limit": _number(cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"),
     }
     return {kind: value for kind, value in found.items() if value is not None}
+
+
+def map_large_blocks() -> None:
+    """
+    Let blocks of `LARGE_BYTES` and more go back to the system as soon as they are freed.
+
+    glibc would raise that bound by itself to 32 MiB: then the pixels of large images share its
+    heaps with what stays, and these grow, by what strangers send.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def give_back_memory() -> None:

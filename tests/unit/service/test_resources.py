@@ -1,4 +1,7 @@
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,29 @@ def test_memory_of_this_process() -> None:
     """
     found = memory_bytes()
     assert found["peak_resident"] >= found["resident"] > 1_000_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no mallopt")
+@pytest.mark.parametrize("mapped", [True, False])
+def test_large_blocks_leave_the_heap_alone(mapped: bool) -> None:
+    """
+    A large block is one of its own, as long as it lives, also when others were freed before; the C
+    library alone would put the second one among the small ones, which keep it from going.
+    """
+    program = (
+        "import ctypes, sys\n"
+        "from service.resources import LARGE_BYTES, map_large_blocks\n"
+        "class Mallinfo(ctypes.Structure):\n"
+        "    _fields_ = [(f'field{i}', ctypes.c_size_t) for i in range(10)]\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype, libc.mallinfo2.restype = ctypes.c_void_p, Mallinfo\n"
+        "if sys.argv[1] == 'True':\n"
+        "    map_large_blocks()\n"
+        "libc.free(ctypes.c_void_p(libc.malloc(4 * LARGE_BYTES)))\n"
+        "before = libc.mallinfo2().field3\n"  # blocks that are mapped
+        "libc.malloc(2 * LARGE_BYTES)\n"
+        "print(libc.mallinfo2().field3 - before)\n"
+    )
+    command = [sys.executable, "-c", program, str(mapped)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == int(mapped)
