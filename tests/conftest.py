@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from service.runtime import has_cuda
 
@@ -14,6 +15,11 @@ LENET_REPOSITORY = Path(__file__).parent / "data" / "model_repository"
 
 # Where PyTorch is not installed, the tests of the server run all the same.
 collect_ignore = [] if find_spec("torch") else ["unit/bench", "unit/export", "unit/models"]
+
+
+# The same examples each time, and no assertion of speed.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
