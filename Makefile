@@ -14,7 +14,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup page demo test test-slow test-page conformance check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate soak clean
+.PHONY: help setup page demo test test-slow test-page conformance check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate soak fuzz clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -71,6 +71,12 @@ mutate: setup  ## Send COUNT mutated images, and as many messages, to a server o
 	@for suite in images requests; do for transport in grpcio native; do \
 	    $(BIN)/python -m tests.fuzz.campaign $$suite --transport $$transport --count $(COUNT) || exit 1; \
 	done; done
+
+SECONDS := 60
+fuzz: setup  ## Fuzz images, messages and HTTP bodies by coverage, for SECONDS each
+	@for target in images requests bodies; do \
+	    $(BIN)/python -m tests.fuzz.guided $$target -max_total_time=$(SECONDS) -timeout=10 || exit 1; \
+	done
 
 MINUTES := 10
 soak: setup  ## Put a mixed load on a server for MINUTES; account for every request, look for leaks

@@ -24,6 +24,7 @@ import psutil
 
 from bench.load.target import open_channel
 from bench.server import ServerProcess
+from convoy.connection import ConnectionSettings
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
 from tests.conftest import LENET_REPOSITORY
@@ -124,7 +125,7 @@ async def attack(server: ServerProcess, cases: Iterable[Case], count: int) -> Le
             if ledger.outcomes.total() in (count // 5, count):
                 ledger.resident_mb.append(round(process.memory_info().rss / 1e6, 1))
 
-    async with open_channel(server.address) as channel:
+    async with open_channel(ConnectionSettings(address=server.address)) as channel:
         before = await sound_answer(channel)
         await asyncio.gather(*(client(channel) for _ in range(IN_FLIGHT)))
         if await sound_answer(channel) != before:

@@ -6,6 +6,7 @@ is the same whichever library encodes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ SIZE = (12, 10)
 
 
 def corpus(kind: str) -> dict[str, bytes]:
-    """The files of one kind, `images` or `requests`, by their names."""
+    """The files of one kind, `images`, `requests` or `bodies`, by their names."""
     files = sorted((CORPUS / kind).iterdir())
     return {path.name: path.read_bytes() for path in files}
 
@@ -68,15 +69,32 @@ def images() -> Iterator[tuple[str, bytes]]:
 def requests() -> Iterator[tuple[str, bytes]]:
     """Each unary method, under its name; those that infer in each form of their tensors."""
     for name, message in _inferences().items():
-        yield f"ModelInfer.{name}", message.SerializeToString()
+        yield f"ModelInfer.{name}", message.SerializeToString(deterministic=True)
     (image, other) = (encode(gradient("L", SIZE), kind) for kind in ("PNG", "JPEG"))
     for name, one in (("png", image), ("jpeg", other)):
         asked = classifier_pb2.ClassifyRequest(model=MODEL, image=one, top_k=2)
-        yield f"Classify.{name}", asked.SerializeToString()
+        yield f"Classify.{name}", asked.SerializeToString(deterministic=True)
     batch = classifier_pb2.ClassifyBatchRequest(model=MODEL, images=[image, other], top_k=3)
-    yield "ClassifyBatch.two", batch.SerializeToString()
+    yield "ClassifyBatch.two", batch.SerializeToString(deterministic=True)
     for name, other_message in _others().items():
-        yield name, other_message.SerializeToString()
+        yield name, other_message.SerializeToString(deterministic=True)
+
+
+def bodies() -> Iterator[tuple[str, bytes]]:
+    """Bodies of HTTP requests, each behind the length of its JSON, or an empty line for all."""
+    pixels = gradient("L", (SIDE, SIDE))
+    image: dict[str, Any] = {"name": "image", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 1]}
+    flat = json.dumps({"inputs": [image | {"data": [7] * SIDE**2}]}).encode()
+    yield "flat.json", b"\n" + flat
+    nested = image | {"shape": [1, 2, 2, 1], "data": [[[[1], [2]], [[3], [4]]]]}
+    asked = {"id": "r", "parameters": {"priority": 1}, "outputs": [{"name": "logits"}]}
+    yield "nested.json", b"\n" + json.dumps({"inputs": [nested]} | asked).encode()
+    text: dict[str, Any] = {"name": "image", "datatype": "BYTES", "shape": [1], "data": ["aGk="]}
+    text["parameters"] = {"content_type": "base64"}
+    yield "base64.json", b"\n" + json.dumps({"inputs": [text]}).encode()
+    raw = pixels.tobytes()
+    behind = json.dumps({"inputs": [image | {"parameters": {"binary_data_size": len(raw)}}]})
+    yield "binary", b"%d\n" % len(behind) + behind.encode() + raw
 
 
 def _exif() -> Image.Exif:
@@ -128,7 +146,7 @@ def _others() -> Mapping[str, Any]:
 
 def main() -> None:
     """Write the corpus."""
-    for kind, files in (("images", images()), ("requests", requests())):
+    for kind, files in (("images", images()), ("requests", requests()), ("bodies", bodies())):
         folder = CORPUS / kind
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files:

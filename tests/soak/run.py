@@ -19,6 +19,7 @@ from rich.table import Table
 from bench.load.target import open_channel
 from bench.repositories import add_version
 from bench.server import ServerProcess
+from convoy.connection import ConnectionSettings
 from tests.fuzz.seeds import MODEL
 from tests.soak.clients import CLIENTS, OTHER, Client, Soak
 from tests.soak.ledger import Ledger, Outcome
@@ -69,7 +70,7 @@ async def _soak(server: ServerProcess, seconds: float, seed: int, console: Conso
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, ended.set)
     started = time.monotonic()
     for duration in (WARM_UP_S, seconds):
-        async with open_channel(server.address) as channel:
+        async with open_channel(ConnectionSettings(address=server.address)) as channel:
             shared = Soak(ledger, server.address, server.url, channel, dice)
             samples.loaded.clear()
             await _load(shared, samples, duration, ended, console)

@@ -13,6 +13,7 @@ import sys
 import grpc
 
 from bench.load.target import open_channel
+from convoy.connection import ConnectionSettings
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from tests.fuzz.seeds import corpus
@@ -24,7 +25,7 @@ STDOUT = 1
 async def ask(address: str) -> None:
     """Ask without end."""
     request = pb.ModelInferRequest.FromString(corpus("requests")["ModelInfer.raw"])
-    async with open_channel(address) as channel:
+    async with open_channel(ConnectionSettings(address=address)) as channel:
         stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
         async def client() -> None:

@@ -1,0 +1,98 @@
+"""Coverage-guided fuzzing, by atheris: `python -m tests.fuzz.guided images -max_total_time=60`.
+
+It looks for inputs that reach code which no other one reached, starting with the corpus; what it
+finds on its way goes to `build/fuzz/`, and the next run starts with that, too. What ends a target
+by another error than a refusal, or takes too long, is written there as well, and the exit code is
+not 0. Further arguments are libFuzzer's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(
+    include=["PIL", "artifact", "service.http", "service.protocol"], enable_loader_override=False
+):
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    from artifact.errors import ImageError
+    from artifact.preprocess import ImageLimits, image_to_input
+    from convoy.pb.inference import grpc_service_pb2 as pb
+    from service.errors import ServiceError
+    from service.http.tensors import read_infer, to_request
+    from service.protocol.templates import _split
+    from service.protocol.tensors import read_input
+
+from google.protobuf.message import DecodeError
+
+from artifact.files import read_artifact
+from bench.repositories import LENET
+from tests.fuzz.seeds import CORPUS
+
+PLUGINS = (BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+"""Named, so that they are imported here, and watched."""
+
+MANIFEST = read_artifact(LENET).manifest
+
+LIMITS = ImageLimits(max_pixels=1_000_000)
+"""Less than the server's, so that no time is spent on mere size."""
+
+MOST = 32
+"""Images in one request."""
+
+FOUND = Path("build/fuzz")
+
+
+def images(data: bytes) -> None:
+    """Decode an image."""
+    try:
+        image_to_input(data, MANIFEST, LIMITS)
+    except ImageError:
+        return
+
+
+def requests(data: bytes) -> None:
+    """Read a `ModelInferRequest`: without a parser, and with one."""
+    _split(data)
+    try:
+        read_input(pb.ModelInferRequest.FromString(data), MANIFEST, MOST)
+    except (DecodeError, ServiceError):
+        return
+
+
+def bodies(data: bytes) -> None:
+    """Read the body of a request over HTTP; its first line is the length of its JSON."""
+    length, _, body = data.partition(b"\n")
+    try:
+        header = length.decode("latin-1") if length else None
+        request = to_request(*read_infer(body, header, 1 << 20), MANIFEST.name, "")
+        read_input(request, MANIFEST, MOST)
+    except ServiceError:
+        return
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "images": images,
+    "requests": requests,
+    "bodies": bodies,
+}
+
+
+def main() -> None:
+    """Fuzz the target that is named, until the time is over or something is found."""
+    target, *options = sys.argv[1:]
+    found = FOUND / target
+    found.mkdir(parents=True, exist_ok=True)
+    atheris.Setup(
+        [sys.argv[0], *options, f"-artifact_prefix={FOUND}/", str(found), str(CORPUS / target)],
+        TARGETS[target],
+    )
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
