@@ -2,6 +2,7 @@ import io
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -84,6 +85,34 @@ def test_jpeg_of_many_scans() -> None:
     last_scan = data[data.rindex(b"\xff\xda") : end]
     with pytest.raises(ImageError, match="more than 64 scans"):
         preprocess(data[:end] + last_scan * 1000 + data[end:], WHOLE)
+
+
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    """A chunk of a PNG."""
+    checksum = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "place", "piece"),
+    [
+        ("JPEG", 2, b"\xff\xfe\x00\x02"),  # empty comments
+        ("JPEG", 2, b"\xff\xe0\x00\x02"),
+        ("JPEG", 2, b"\xff\xff\xff\xff"),  # what fills up the space between segments
+        ("JPEG", 20, b"\x00\x00\x00\x00"),  # what does not belong there
+        ("PNG", 33, chunk(b"tEXt", b"a\0b")),
+        ("PNG", 33, chunk(b"IDAT")),
+    ],
+)
+def test_image_in_a_million_pieces(file_format: str, place: int, piece: bytes) -> None:
+    """
+    An image whose pieces would be read one by one for seconds is refused soon; a thousand are few.
+    """
+    data = encode(gradient(), file_format)
+    preprocess(data[:place] + piece * 1000 + data[place:], WHOLE)
+    many = data[:place] + piece * 500_000 + data[place:]
+    with pytest.raises(ImageError, match="more than 50000 pieces"):
+        preprocess(many, WHOLE)
 
 
 def test_run_length_encoded_bmp() -> None:
