@@ -5,48 +5,37 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from prometheus_client import CollectorRegistry
-from pydantic_core import from_json
 
 from artifact.errors import RepositoryError
-from artifact.preprocess import ImageLimits
-from artifact.repository import ModelRepository
+from service import parts
 from service.batcher import Batcher
 from service.calls import Calls
 from service.classifier import ServedModel
 from service.control import ModelControl
-from service.decoding import DecodePool, Decoder, DecodeThreads
 from service.device import Device
 from service.errors import StartError
 from service.gpu import gpus, open_nvml
-from service.graph_cache import GraphCache
 from service.history import History
 from service.http.app import create_app
 from service.http.body import BodyReader
 from service.http.page import Page
-from service.http.protocol import HttpLimits
 from service.http.rest import Rest
 from service.http.server import HttpServer
 from service.inference import Ran, Tensor
 from service.lifecycle import Lifecycle, Phase
-from service.loading import LoadedArtifact, Loader, Repository
+from service.loading import LoadedArtifact, Loader
 from service.metrics import Metrics, ModelMetrics
 from service.policy import VersionPolicy
 from service.protocol.server import InferenceProtocol
-from service.queue import BatchPolicy
 from service.registry import ModelRegistry
 from service.resources import usable_cpus
-from service.rpc.limits import ConnectionLimits
 from service.rpc.server import RpcServer
 from service.security.access import Access
-from service.security.guards import Guards
-from service.security.tls import TlsFiles
 from service.settings import Settings
-from service.sockets import resolve
 from service.soundness import Soundness
 from service.versions import ModelVersions
 
@@ -83,14 +72,8 @@ class Server:
             max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
         )
         self._metrics = Metrics(CollectorRegistry())
-        self._decoder = Decoder(
-            _make_decode_pool(settings, cpus),
-            ImageLimits(
-                max_bytes=settings.max_image_bytes,
-                max_pixels=settings.max_image_pixels,
-                max_aspect_ratio=settings.max_image_aspect_ratio,
-            ),
-        )
+        self._guards = parts.guards(settings)
+        self._decoder = parts.decoder(settings, cpus)
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self._device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
         self._batcher: Batcher[Tensor, Ran] = Batcher(self._device_threads, cpus)
@@ -104,7 +87,6 @@ class Server:
             self._metrics.watch_gpus(lambda: gpus(nvml))
         self._control = self._make_control()
         self._protocol = InferenceProtocol(self._registry, self._control, self._lifecycle)
-        self._guards = _make_guards(settings)
         apart = settings.control_port is not None
         calls = self._make_calls(control=settings.control and not apart)
         self._rpc = self._make_rpc(calls, settings.transport)
@@ -125,16 +107,12 @@ class Server:
             self._history,
             calls,
             grpc_port=lambda: self.grpc_port,
-            comparison=_read_comparison(settings.comparison_file),
+            comparison=parts.comparison(settings),
             read_body=read_body,
         )
         self._http = HttpServer(
             create_app(rest, page, self._metrics, calls.access),
-            HttpLimits(
-                max_connections=settings.max_http_connections,
-                max_header_bytes=settings.max_metadata_bytes,
-                request_timeout_s=settings.http_request_timeout_s,
-            ),
+            parts.http_limits(settings),
             tls=self._guards.tls,
             refused=lambda reason: self._metrics.rejected.labels("", reason).inc(),
         )
@@ -152,12 +130,12 @@ class Server:
         """
         await self._batcher.__aenter__()
         try:
-            address = _resolve(self._settings.host)
+            address = parts.address(self._settings.host)
             self.grpc_port = await self._rpc.start(address, self._settings.grpc_port)
             self.http_port = await self._http.start(address, self._settings.http_port)
             self._guards.warn(address)
             if self._settings.control_port is not None:
-                address = _resolve(self._settings.control_host)
+                address = parts.address(self._settings.control_host)
                 self.control_port = await self._rpcs[1].start(address, self._settings.control_port)
                 self._guards.warn(address)
             self._tasks.append(asyncio.create_task(self._guards.follow(), name="follow"))
@@ -256,24 +234,16 @@ class Server:
             self._metrics,
             transport=transport,
             tls=self._guards.tls,
-            limits=ConnectionLimits(
-                max_message_bytes=settings.max_message_bytes,
-                max_metadata_bytes=settings.max_metadata_bytes,
-                max_streams=settings.max_streams_per_connection,
-                max_age_s=settings.max_connection_age_s,
-                max_idle_s=settings.max_connection_idle_s,
-                keepalive_s=settings.keepalive_s,
-            ),
+            limits=parts.connection_limits(settings),
             max_images_per_call=settings.max_images_per_call,
         )
 
     def _make_control(self) -> ModelControl:
         settings = self._settings
-        folder = Path(settings.graph_cache).expanduser() if settings.graph_cache else None
         loader = Loader(
-            self._make_repository(),
+            parts.repository(settings),
             self._device,
-            GraphCache(folder, settings.graph_cache_size),
+            parts.graph_cache(settings),
             max_batch_size=settings.max_batch_size,
         )
         versions = ModelVersions(
@@ -295,33 +265,13 @@ class Server:
             },
         )
 
-    def _make_repository(self) -> Repository:
-        settings = self._settings
-        if "://" not in settings.model_repository:
-            return ModelRepository(Path(settings.model_repository), settings.model_name)
-        try:
-            from service.stores import RemoteRepository  # its library is an extra
-
-            copies = Path(settings.repository_cache).expanduser()
-            return RemoteRepository(settings.model_repository, copies)
-        except (ImportError, RepositoryError) as error:
-            raise StartError(f"{settings.model_repository}: {error}") from error
-
     def _serve(self, loaded: LoadedArtifact) -> ServedModel:
         """Give a loaded artifact its queue."""
-        settings, size = self._settings, loaded.max_batch_size
-        tuned = None if settings.max_batch_size else loaded.session.tuned
         return ServedModel(
             loaded.manifest,
             loaded.session,
-            policy=BatchPolicy(
-                max_batch_size=min(size, tuned.batch_size) if tuned else size,
-                max_queue_delay_s=settings.max_queue_delay_ms / 1000,
-                max_queue_size=max(settings.max_queue_size, size),
-                cores=loaded.session.cores,
-                weight=settings.model_weight.get(loaded.manifest.name, 1.0),
-            ),
-            max_batch_size=size,
+            policy=parts.batch_policy(self._settings, loaded),
+            max_batch_size=loaded.max_batch_size,
             batcher=self._batcher,
             decoder=self._decoder,
             metrics=ModelMetrics(self._metrics, loaded.manifest.name),
@@ -348,40 +298,3 @@ class Server:
                 f"no models in {self._settings.model_repository}: "
                 "make one with `convoy export lenet5`"
             )
-
-
-def _make_decode_pool(settings: Settings, cpus: int) -> DecodePool:
-    if not settings.decode_processes:
-        return DecodeThreads(settings.decode_threads or cpus)
-    try:
-        from service.decode_processes import DecodeProcesses  # an extra
-    except ImportError as error:
-        raise StartError("decoding in processes needs the extra isolate") from error
-    return DecodeProcesses(settings.decode_processes, settings.decode_timeout_s)
-
-
-def _make_guards(settings: Settings) -> Guards:
-    tls = None
-    if settings.tls_certificate:
-        client_ca = Path(settings.tls_client_ca) if settings.tls_client_ca else None
-        tls = TlsFiles(Path(settings.tls_certificate), Path(settings.tls_key), client_ca)
-    return Guards(Path(settings.token_file) if settings.token_file else None, tls)
-
-
-def _read_comparison(path: str) -> bytes:
-    """The file for the page, if there is one."""
-    if not path:
-        return b""
-    try:
-        content = Path(path).read_bytes()
-        from_json(content)
-    except (OSError, ValueError) as error:
-        raise StartError(f"cannot read {path}: {error}") from error
-    return content
-
-
-def _resolve(host: str) -> str:
-    try:
-        return resolve(host)
-    except OSError as error:
-        raise StartError(f"cannot listen on {host}: {error.strerror}") from error

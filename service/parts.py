@@ -1,0 +1,135 @@
+"""The parts of a server that its settings alone decide: each function makes one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_core import from_json
+
+from artifact.errors import RepositoryError
+from artifact.preprocess import ImageLimits
+from artifact.repository import ModelRepository
+from service.decoding import DecodePool, Decoder, DecodeThreads
+from service.errors import StartError
+from service.graph_cache import GraphCache
+from service.http.protocol import HttpLimits
+from service.loading import LoadedArtifact, Repository
+from service.queue import BatchPolicy
+from service.rpc.limits import ConnectionLimits
+from service.security.guards import Guards
+from service.security.tls import TlsFiles
+from service.settings import Settings
+from service.sockets import resolve
+
+
+def address(host: str) -> str:
+    """
+    The address that *host* stands for.
+
+    Raises:
+        StartError: If it stands for none.
+    """
+    try:
+        return resolve(host)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}: {error.strerror}") from error
+
+
+def guards(settings: Settings) -> Guards:
+    """Tokens and TLS; raises `StartError` if a file of theirs is of no use."""
+    tls = None
+    if settings.tls_certificate:
+        client_ca = Path(settings.tls_client_ca) if settings.tls_client_ca else None
+        tls = TlsFiles(Path(settings.tls_certificate), Path(settings.tls_key), client_ca)
+    return Guards(Path(settings.token_file) if settings.token_file else None, tls)
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Limits of gRPC's connections."""
+    return ConnectionLimits(
+        max_message_bytes=settings.max_message_bytes,
+        max_metadata_bytes=settings.max_metadata_bytes,
+        max_streams=settings.max_streams_per_connection,
+        max_age_s=settings.max_connection_age_s,
+        max_idle_s=settings.max_connection_idle_s,
+        keepalive_s=settings.keepalive_s,
+    )
+
+
+def http_limits(settings: Settings) -> HttpLimits:
+    """Limits of HTTP's connections."""
+    return HttpLimits(
+        max_connections=settings.max_http_connections,
+        max_header_bytes=settings.max_metadata_bytes,
+        request_timeout_s=settings.http_request_timeout_s,
+    )
+
+
+def decoder(settings: Settings, cpus: int) -> Decoder:
+    """What decodes images; raises `StartError` if processes are asked for and cannot be had."""
+    limits = ImageLimits(
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+        max_aspect_ratio=settings.max_image_aspect_ratio,
+    )
+    return Decoder(_decode_pool(settings, cpus), limits)
+
+
+def _decode_pool(settings: Settings, cpus: int) -> DecodePool:
+    if not settings.decode_processes:
+        return DecodeThreads(settings.decode_threads or cpus)
+    try:
+        from service.decode_processes import DecodeProcesses  # an extra
+    except ImportError as error:
+        raise StartError("decoding in processes needs the extra isolate") from error
+    return DecodeProcesses(settings.decode_processes, settings.decode_timeout_s)
+
+
+def repository(settings: Settings) -> Repository:
+    """Where artifacts come from; raises `StartError` if a store cannot be had."""
+    if "://" not in settings.model_repository:
+        return ModelRepository(Path(settings.model_repository), settings.model_name)
+    try:
+        from service.stores import RemoteRepository  # its library is an extra
+
+        copies = Path(settings.repository_cache).expanduser()
+        return RemoteRepository(settings.model_repository, copies)
+    except (ImportError, RepositoryError) as error:
+        raise StartError(f"{settings.model_repository}: {error}") from error
+
+
+def graph_cache(settings: Settings) -> GraphCache:
+    """Where optimised graphs are kept."""
+    folder = Path(settings.graph_cache).expanduser() if settings.graph_cache else None
+    return GraphCache(folder, settings.graph_cache_size)
+
+
+def batch_policy(settings: Settings, loaded: LoadedArtifact) -> BatchPolicy:
+    """How a model's requests wait and run; a batch size that was tuned is a bound."""
+    size = loaded.max_batch_size
+    tuned = None if settings.max_batch_size else loaded.session.tuned
+    return BatchPolicy(
+        max_batch_size=min(size, tuned.batch_size) if tuned else size,
+        max_queue_delay_s=settings.max_queue_delay_ms / 1000,
+        max_queue_size=max(settings.max_queue_size, size),
+        cores=loaded.session.cores,
+        weight=settings.model_weight.get(loaded.manifest.name, 1.0),
+    )
+
+
+def comparison(settings: Settings) -> bytes:
+    """
+    What `convoy compare --json` wrote, for the page; empty if no file is named.
+
+    Raises:
+        StartError: If it cannot be read, or is not JSON.
+    """
+    path = settings.comparison_file
+    if not path:
+        return b""
+    try:
+        content = Path(path).read_bytes()
+        from_json(content)
+    except (OSError, ValueError) as error:
+        raise StartError(f"cannot read {path}: {error}") from error
+    return content
