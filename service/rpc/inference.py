@@ -7,10 +7,12 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from service.calls import CallFailed, Calls, Failure, received
-from service.errors import UnsupportedError
+from service.errors import InvalidArgumentError, UnsupportedError
 from service.logs import Origin
 from service.protocol.server import InferenceProtocol
 from service.rpc.calls import Context, abort, deadline_of, metadata_of, origin_of
@@ -47,6 +49,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
         A failure is told in its answer and harms no other; a client that asks for it by
         `triton_grpc_error` in its metadata gets the first one as the status of the stream.
+        A message that is no request ends the stream.
         """
         origin, deadline = origin_of(context), deadline_of(context)
         ends_on_error = metadata_of(context, "triton_grpc_error") == "true"
@@ -72,11 +75,21 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
                 yield response
                 places.release()
             await starting
+        except DecodeError as error:
+            await abort(context, self._unreadable(error, origin), origin)
         finally:
             starting.cancel()
             while task:
                 task.cancel()
                 task = None if started.empty() else started.get_nowait()
+
+    def _unreadable(self, error: DecodeError, origin: Origin) -> Failure:
+        """Count a message of a stream that is none; those before it are answered."""
+        try:
+            with self._calls.answering("ModelStreamInfer", origin):
+                raise InvalidArgumentError("the message is not a ModelInferRequest") from error
+        except CallFailed as failed:
+            return failed.failure
 
     async def _answer_one(
         self, request: pb.ModelInferRequest, origin: Origin, deadline: float

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import grpc
 import pytest
@@ -85,6 +86,47 @@ async def test_failure_as_status(running: Running) -> None:
         await call.read()
     assert failed.value.code() is grpc.StatusCode.NOT_FOUND
     assert dict(failed.value.trailing_metadata() or ())["error-reason"] == "MODEL_NOT_FOUND"
+
+
+async def test_message_that_is_none(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Bytes that are no request end the stream with a reason, once those before them are answered.
+    """
+    method: Any = running.channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+    call = method(iter([infer_request(3).SerializeToString(), b"\xff\xff\xff"]))
+    first = pb.ModelStreamInferResponse.FromString(await call.read())
+    assert int(logits(first.infer_response).argmax()) == tiny.answer(3)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call.read()
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert dict(failed.value.trailing_metadata() or ())["error-reason"] == "INVALID_ARGUMENT"
+    labels = {"model": "", "method": "ModelStreamInfer", "code": "INVALID_ARGUMENT"}
+    assert running.sample("convoy_requests_total", **labels) == 1
+    assert "Traceback" not in caplog.text
+
+
+async def test_client_that_does_not_read(running: Running) -> None:
+    """
+    A client that sends and never reads holds no more than a window of requests, its answers wait in
+    the connection, and everybody else is answered.
+    """
+    requests = (infer_request(1, id="x" * 100_000) for _ in range(2000))
+    call = running.inference.ModelStreamInfer(stream_of(requests))
+
+    def answered() -> float:
+        labels = {"model": "tiny", "method": "ModelStreamInfer", "code": "OK"}
+        return running.sample("convoy_requests_total", **labels) or 0.0
+
+    before = -1.0
+    while answered() != before or not before:  # until the connection is full
+        before = answered()
+        for _ in range(10):
+            await running.inference.ModelInfer(infer_request(1))
+            await asyncio.sleep(0.01)
+    assert STREAM_WINDOW <= before < 1000
+    call.cancel()
+    await running.until(lambda: running.server._lifecycle.in_flight == 0)
+    assert running.queue_depth() == 0
 
 
 async def test_leaving_gives_back_every_place(running: Running) -> None:
