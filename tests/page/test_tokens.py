@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ from service.http.static import WEB
 from service.security.tokens import Right, Token
 from tests.conftest import LENET_REPOSITORY
 from tests.page.conftest import OpenPage, url_of
-from tests.page.test_try import best, give
+from tests.page.test_try import best, give, run
 
 SEVEN = WEB / "samples/seven.png"
 
@@ -74,15 +72,8 @@ def test_token_to_infer(
         assert text not in page.content()
         page.get_by_role("button", name="Python").click()
         (tmp_path / "given.png").write_bytes(SEVEN.read_bytes())
-        run = subprocess.run(
-            [sys.executable, "-c", snippet.inner_text()],
-            cwd=tmp_path,
-            env={**os.environ, "TOKEN": text},  # noqa: TID251 - as a shell would have it
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert run.stdout.startswith("7 0.9")
+        told = run([sys.executable, "-c", snippet.inner_text()], tmp_path, TOKEN=text)
+        assert told.startswith("7 0.9")
         for view in ("Live", "Compare", "Models"):
             page.get_by_role("link", name=view).click()
             expect(page.locator("#view")).to_contain_text("Your token does not allow this")
