@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -131,13 +130,9 @@ def failure_metadata(failure: Failure, origin: Origin) -> Metadata:
 
 
 async def abort(context: Context, failure: Failure, origin: Origin) -> NoReturn:
-    """End a call that failed; one that its client ended before is cancelled."""
+    """End a call that failed."""
     code = grpc.StatusCode[failure.status]
-    try:
-        await context.abort(code, failure.details, failure_metadata(failure, origin))
-    except grpc.aio.InternalError as error:
-        # There is nobody to be told; grpc would write a traceback to the log for each.
-        raise asyncio.CancelledError from error
+    await context.abort(code, failure.details, failure_metadata(failure, origin))
 
 
 def _details(failure: Failure) -> bytes:

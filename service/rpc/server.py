@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Literal
 
 import grpc
@@ -114,6 +115,7 @@ class RpcServer:
         except (OSError, RuntimeError) as error:
             raise StartError(f"cannot listen for gRPC on {target}: {error}") from error
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_says_more_than_that_a_client_left)
         await self._transport.start()
         return bound
 
@@ -136,3 +138,9 @@ class RpcServer:
         self._streams.end()
         await asyncio.sleep(LINGER_S)
         await self._transport.stop(STOP_TIMEOUT_S)
+
+
+def _says_more_than_that_a_client_left(record: logging.LogRecord) -> bool:
+    """Leave out the traceback that grpc writes for each answer that its client is gone for."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, grpc.aio.InternalError)

@@ -1,9 +1,8 @@
 """Every error over every transport: what a client gets is derived from the class, not by hand."""
 
-import asyncio
 import json
 from collections.abc import Iterator
-from typing import Any, NoReturn, cast
+from typing import Any
 
 import grpc
 import pytest
@@ -12,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from convoy.pb.convoy.v1 import classifier_pb2
-from service.calls import CallFailed, Calls, Failure
+from service.calls import CallFailed, Calls
 from service.errors import ServiceError, http_status
 from service.http.answers import error_response
 from service.http.protocol import HttpLimits
@@ -21,7 +20,7 @@ from service.lifecycle import Lifecycle
 from service.logs import Origin
 from service.metrics import Metrics
 from service.registry import ModelRegistry
-from service.rpc.calls import CallInterceptor, abort
+from service.rpc.calls import CallInterceptor
 from service.rpc.fast_path import FastPath
 from service.rpc.limits import ConnectionLimits
 from service.rpc.transport import UnaryMethods, make_transport
@@ -104,22 +103,6 @@ async def test_unforeseen_error_tells_nothing(
     assert failed.details() == "internal error"
     assert dict(failed.trailing_metadata() or ())["error-reason"] == "INTERNAL"
     assert "secret path" in caplog.text
-
-
-async def test_client_that_left_before_it_was_told() -> None:
-    """
-    A call that its client ended is cancelled: grpc would write a traceback to the log for any other
-    error.
-    """
-
-    class Context:
-        async def abort(self, *_: object) -> NoReturn:
-            raise grpc.aio.InternalError("Failed execute_batch")
-
-    with pytest.raises(asyncio.CancelledError):
-        await abort(
-            cast(Any, Context()), Failure("INTERNAL", "INTERNAL", "gone"), Origin.told("", "")
-        )
 
 
 @pytest.mark.parametrize("error", ERRORS)

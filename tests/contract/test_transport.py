@@ -30,6 +30,19 @@ async def test_native_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
         Server(Settings(transport="native"))
 
 
+async def test_clients_that_left_are_not_in_the_log(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    grpc writes a traceback for each answer that its client is gone for; other errors stay.
+    """
+    log = logging.getLogger("grpc._cython.cygrpc")
+    log.error("raised in core", exc_info=grpc.aio.InternalError('Failed "execute_batch"'))
+    log.error("raised by a servicer", exc_info=ValueError("a defect"))
+    assert "raised in core" not in caplog.text
+    assert "raised by a servicer" in caplog.text
+
+
 async def test_burst(running: Running) -> None:
     """
     Many calls at once, more than one burst holds, each get their own answer.
