@@ -12,6 +12,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -92,7 +93,8 @@ class Batcher(Generic[In, Out]):
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
         self._woken = False
-        self._running = 0
+        self._running: Counter[_Queue[In, Out]] = Counter()
+        self._idle: dict[_Queue[In, Out], asyncio.Future[None]] = {}
         self._closing = False
         self._ended = asyncio.Event()
 
@@ -135,8 +137,16 @@ class Batcher(Generic[In, Out]):
         self._infer[queue] = infer
         return queue
 
-    def close(self, queue: _Queue[In, Out]) -> None:
-        """Remove a model whose requests are all answered."""
+    async def close(self, queue: _Queue[In, Out]) -> None:
+        """
+        Remove a model whose requests are all answered or withdrawn.
+
+        Returns when nothing of it runs any more: a batch may run on for callers who have left.
+        """
+        if self._running[queue]:
+            self._idle[queue] = self._loop.create_future()
+            await self._idle[queue]
+        del self._running[queue]
         self._scheduler.close(queue)
         del self._infer[queue]
 
@@ -240,13 +250,13 @@ class Batcher(Generic[In, Out]):
             self._timer = None
         now = self._loop.time()
         while due := self._scheduler.pop_batch(now, ignore_delay=self._closing):
-            self._running += 1
             queue, batch = due
+            self._running[queue] += 1
             self._run(queue, [batch])
         # What is due already waits for cores: the end of a run starts it.
         if 0 < (due_in := self._scheduler.due_in(now)) < math.inf:
             self._timer = self._loop.call_later(due_in, self._start_due)
-        if self._closing and not self._running and self._scheduler.empty:
+        if self._closing and not self._running.total() and self._scheduler.empty:
             self._ended.set()
 
     def _run(
@@ -286,7 +296,9 @@ class Batcher(Generic[In, Out]):
         if rest:
             self._run(queue, rest)
             return
-        self._running -= 1
+        self._running[queue] -= 1
+        if not self._running[queue] and (idle := self._idle.pop(queue, None)):
+            idle.set_result(None)
         self._scheduler.release(queue)
         self._start_due()
 

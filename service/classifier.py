@@ -107,9 +107,13 @@ class ServedModel:
             self._unused.set()
 
     async def close(self) -> None:
-        """Wait until nobody uses the model, then give up its queue; its session is still open."""
+        """
+        Wait until nobody uses the model and nothing of it runs, then give up its queue.
+
+        Its session is still open.
+        """
         await self._unused.wait()
-        self._batcher.close(self._queue)
+        await self._batcher.close(self._queue)
 
     def check_room(self, images: int) -> None:
         """Raise `QueueFullError` if *images* more would be too many."""

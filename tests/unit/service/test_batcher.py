@@ -444,6 +444,31 @@ async def test_closing_does_not_wait_for_who_has_left(executor: ThreadPoolExecut
     assert call.cancelled()
 
 
+async def test_closed_model_runs_nothing_any_more(executor: ThreadPoolExecutor) -> None:
+    """
+    A model is closed once its last batch has ended, also if its callers have left before.
+    """
+    model = Model()
+    async with Batcher[int, int](executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+        model.gate.clear()
+        calls = [bench.start(item) for item in range(2)]
+        await model.busy()
+        for call in calls:
+            call.cancel()
+        closing = asyncio.create_task(batcher.close(bench.queue))
+        await turns()
+        assert not closing.done()
+        model.gate.set()
+        async with asyncio.timeout(10):
+            await closing
+        ran = len(model.batches)
+        assert ran == 1
+        await turns()
+        assert len(model.batches) == ran
+        assert await Bench(batcher, model, EAGER).submit(1) == 10
+
+
 async def test_nothing_hangs_when_the_executor_is_gone() -> None:
     """
     If no batch can be run any more, callers are told.
