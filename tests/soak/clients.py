@@ -115,7 +115,10 @@ async def classify_batch(soak: Soak) -> None:
     with soak.ledger.request("batch", "ClassifyBatch"):
         outcomes = (await soak.classifier.ClassifyBatch(batch)).outcomes
         reasons = [outcome.error.reason for outcome in outcomes]
-        if reasons[1] != "INVALID_IMAGE" or not {reasons[0], reasons[2]} <= {"", "QUEUE_FULL"}:
+        expected = ("", "INVALID_IMAGE", "")
+        if not all(
+            one in (right, "QUEUE_FULL") for one, right in zip(reasons, expected, strict=True)
+        ):
             raise ValueError(f"outcomes {reasons}")
 
 
