@@ -89,8 +89,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Start a server with settings other than the usual; `load=False` leaves it loading."""
     tiny.write(tmp_path)
-    # Clients here have their answers before it stops; tests/e2e stops servers that are asked on.
-    monkeypatch.setattr("service.rpc.server.LINGER_S", 0.0)
 
     @asynccontextmanager
     async def start(*, load: bool = True, **changes: Any) -> AsyncIterator[Running]:
@@ -112,6 +110,8 @@ def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Se
             if load:
                 await server.load()
             yield Running(server, channel)
+            # Nobody waits for an answer any more; tests that look at the stop make it themselves.
+            monkeypatch.setattr("service.rpc.server.LINGER_S", 0.0)
 
     return start
 
