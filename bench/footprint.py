@@ -15,6 +15,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import onnxruntime
 import psutil
 
 from bench.server import ServerProcess
@@ -52,7 +53,7 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "cpus": psutil.cpu_count(),
         "python": platform.python_version(),
-        "onnxruntime": version("onnxruntime"),
+        "onnxruntime": onnxruntime.__version__,
         "grpcio": version("grpcio"),
     }
     print(json.dumps(figures, indent=2))

@@ -12,7 +12,6 @@ import json
 import statistics
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +47,7 @@ def main() -> None:
     }
     reduced, naive = (ARCHITECTURES[name].build() for name in ("googlenet", "googlenet_naive"))
     found["googlenet / googlenet_naive"] = _compare(reduced, naive)
-    about = {"onnxruntime": version("onnxruntime"), "pairs": PAIRS, "batch_size": BATCH_SIZE}
+    about = {"onnxruntime": onnxruntime.__version__, "pairs": PAIRS, "batch_size": BATCH_SIZE}
     print(json.dumps({**about, "networks": found}, indent=2))
 
 

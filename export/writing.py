@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 from rich.console import Console
 
 from artifact.files import (
@@ -46,10 +47,11 @@ GOLDEN_COUNT = 4
 """Images in `golden.npz`."""
 
 TOOLS = (
-    *("convoy", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime"),
+    *("convoy", "torch", "torchvision", "onnx", "onnxscript"),
     *("numpy", "pillow", "simplejpeg", "mlxtend"),
 )
-"""Packages whose versions go into the manifest: whatever has a part in the weights or pixels."""
+"""Packages whose versions go into the manifest, beside Python's and ONNX Runtime's: whatever has a
+part in the weights or pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +199,11 @@ def _manifest(
         golden_tolerance=written.tolerance,
         model_sha256=file_sha256(folder / MODEL_FILE),
         golden_sha256=file_sha256(folder / GOLDEN_FILE),
-        tools={"python": platform.python_version(), **{tool: version(tool) for tool in TOOLS}},
+        tools={
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__,  # of either package that it comes in
+            **{tool: version(tool) for tool in TOOLS},
+        },
         created_at=datetime.now(UTC).replace(microsecond=0),
     )
 
