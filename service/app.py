@@ -16,7 +16,6 @@ from service.batcher import Batcher
 from service.calls import Calls
 from service.classifier import ServedModel
 from service.control import ModelControl
-from service.device import Device
 from service.errors import StartError
 from service.gpu import gpus, open_nvml
 from service.history import History
@@ -65,9 +64,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         cpus = usable_cpus()
-        self._device = Device(
-            policy=settings.device, cores=cpus, intra_op_threads=settings.intra_op_threads
-        )
+        self._device = parts.device(settings, cpus)
         self._lifecycle = Lifecycle(
             max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
         )
@@ -163,7 +160,7 @@ class Server:
         except TimeoutError:
             logger.warning("a batch is still running")
         self._decoder.close()
-        for pool in (self._device_threads, self._load_threads):
+        for pool in (self._device_threads, self._load_threads, self._device.gpu.thread):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def load(self) -> None:
@@ -271,7 +268,7 @@ class Server:
             loaded.manifest,
             loaded.session,
             policy=parts.batch_policy(self._settings, loaded),
-            max_batch_size=loaded.max_batch_size,
+            max_batch_size=loaded.session.max_batch_size,
             batcher=self._batcher,
             decoder=self._decoder,
             metrics=ModelMetrics(self._metrics, loaded.manifest.name),

@@ -17,7 +17,7 @@ from service.errors import InferenceError
 from service.inference import Inference, Ran, Tensor, Terms
 from service.metrics import ModelMetrics
 from service.queue import BatchPolicy, Reply
-from service.runtime import Session
+from service.runtime.session import Session
 from service.statistics import Statistics
 
 
@@ -244,8 +244,11 @@ class ServedModel:
         """Run one batch; called in one of the device's threads."""
         results, times = self.session.run_each(items)
         size = sum(len(item) for item in items)
+        padding = self.session.padding(size)
         with self._counting:
             self._metrics.batch_size.observe(size)
+            if padding:
+                self._metrics.padding.inc(padding)
             self.statistics.ran(size, times)
         return [Ran(outputs, times) for outputs in results]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import onnxruntime
@@ -19,6 +21,32 @@ and take one image 4 ms longer at most. Above, they gain less, and one image tak
 """
 
 
+def _one_thread() -> Executor:
+    return ThreadPoolExecutor(1, thread_name_prefix="gpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """
+    How a GPU is used, where one is.
+
+    Attributes:
+        memory_limit_bytes: Most that the arena of each model may take of it; 0 is no limit.
+        tf32: Whether float32 is rounded to TF32 in convolutions and products.
+        cuda_graphs: Whether runs are captured as CUDA graphs and replayed.
+        tensorrt: Whether TensorRT runs what it can.
+        engine_folder: Where its engines are kept; None keeps none.
+        thread: The only one that speaks to the GPU once a graph is open.
+    """
+
+    memory_limit_bytes: int = 0
+    tf32: bool = False
+    cuda_graphs: bool = True
+    tensorrt: bool = False
+    engine_folder: Path | None = None
+    thread: Executor = field(default_factory=_one_thread, compare=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """
@@ -29,11 +57,13 @@ class Device:
         cores: Cores that the process may use.
         intra_op_threads: Threads inside one run on a CPU; 0 leaves it to what
             was tuned, or to the network's size.
+        gpu: How a GPU is used.
     """
 
     policy: Literal["auto", "cuda", "cpu"]
     cores: int
     intra_op_threads: int = 0
+    gpu: Gpu = field(default_factory=Gpu)
 
     @property
     def machine(self) -> Machine:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from service.queue import DEFAULT_PRIORITY
-from service.runtime import BatchTimes, Outputs
+from service.runtime.runs import BatchTimes, Outputs
 
 Tensor = npt.NDArray[Any]
 """Images of one request, `[N, ...]` in the shape and dtype of the model's input."""

@@ -13,8 +13,8 @@ from artifact.layers import Description
 from artifact.manifest import Manifest
 from service.device import Device
 from service.errors import ArtifactInvalidError, MemoryBudgetError
-from service.graph_cache import GraphCache
-from service.runtime import Session
+from service.runtime.graph_cache import GraphCache
+from service.runtime.session import Session
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +23,6 @@ class LoadedArtifact:
     A session that is proven and warm.
 
     Attributes:
-        max_batch_size: Most images in a batch: 1 where the graph takes no more.
         run_s: Time that runs took while it was warmed, in seconds, by their images.
         load_s: Time that opening, proving and warming took, in seconds.
         layers: Those of the graph, if the artifact tells them.
@@ -31,7 +30,6 @@ class LoadedArtifact:
 
     manifest: Manifest
     session: Session
-    max_batch_size: int
     run_s: Mapping[int, float]
     load_s: float
     layers: Description | None
@@ -94,11 +92,10 @@ class Loader:
             ModelLoadError: If it cannot be opened, or does not answer as it did where it was made.
         """
         started = time.perf_counter()
-        session = Session(artifact, self._device, self._cache)
-        size = 1 if session.one_by_one else max_batch_size
-        run_s = session.warm(size)
+        session = Session(artifact, self._device, self._cache, max_batch_size=max_batch_size)
+        run_s = session.warm()
         load_s = time.perf_counter() - started
-        return LoadedArtifact(artifact.manifest, session, size, run_s, load_s, artifact.layers)
+        return LoadedArtifact(artifact.manifest, session, run_s, load_s, artifact.layers)
 
     def batch_size(self, manifest: Manifest) -> int:
         """Most images in a batch, unless a request to load says otherwise."""

@@ -57,11 +57,13 @@ class ModelMetrics:
     Attributes:
         phase: Histogram in seconds, by phase of `PHASES`.
         batch_size: Histogram of images per run.
+        padding: Counter of images that filled batches up.
     """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.phase = {phase: metrics.phase_duration.labels(model, phase) for phase in PHASES}
         self.batch_size = metrics.batch_size.labels(model)
+        self.padding = metrics.batch_padding.labels(model)
 
 
 class Metrics:
@@ -103,6 +105,12 @@ class Metrics:
             "Images per run of the model.",
             ["model"],
             buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.batch_padding = Counter(
+            "convoy_batch_padding_images",
+            "Images that filled batches up to a size that a GPU runs.",
+            ["model"],
             registry=registry,
         )
         self.rejected = Counter(
@@ -149,6 +157,7 @@ class ModelFacts:
         nodes: Nodes of its graph, by execution provider.
         fallback: Whether it runs on another device than was preferred.
         load_s: Time that loading took, in seconds.
+        device_bytes: Memory that a GPU gave for it; 0 on a CPU.
         queue_depth: Images admitted and not yet running.
         queue_limit: Most that may be.
     """
@@ -159,6 +168,7 @@ class ModelFacts:
     nodes: Mapping[str, int]
     fallback: bool
     load_s: float
+    device_bytes: int
     queue_depth: int
     queue_limit: int
 
@@ -213,7 +223,8 @@ def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
     )
     memory = _family(
         "convoy_model_memory_bytes",
-        "Measured when the artifact was made, at the batch size that its manifest states.",
+        "Weights and arena: measured when the artifact was made, at the batch size that its "
+        "manifest states. Device: what of its own memory a GPU gave while it was loaded.",
         *("model", "version", "kind"),
     )
     for facts in models:
@@ -225,6 +236,8 @@ def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
             memory.add_metric([*labels, "weights"], manifest.memory.weights_bytes)
             peak = manifest.memory.arena_peak_bytes
             memory.add_metric([*labels, "arena_peak_at_load"], peak)
+        if facts.device_bytes:
+            memory.add_metric([*labels, "device_at_load"], facts.device_bytes)
     yield from (info, memory)
 
 

@@ -10,12 +10,13 @@ from artifact.errors import RepositoryError
 from artifact.preprocess import ImageLimits
 from artifact.repository import ModelRepository
 from service.decoding import DecodePool, Decoder, DecodeThreads
+from service.device import Device, Gpu
 from service.errors import StartError
-from service.graph_cache import GraphCache
 from service.http.protocol import HttpLimits
 from service.loading import LoadedArtifact, Repository
 from service.queue import BatchPolicy
 from service.rpc.limits import ConnectionLimits
+from service.runtime.graph_cache import GraphCache
 from service.security.guards import Guards
 from service.security.tls import TlsFiles
 from service.settings import Settings
@@ -98,15 +99,35 @@ def repository(settings: Settings) -> Repository:
         raise StartError(f"{settings.model_repository}: {error}") from error
 
 
+def device(settings: Settings, cpus: int) -> Device:
+    """Where models run."""
+    folder = _cache_folder(settings)
+    return Device(
+        policy=settings.device,
+        cores=cpus,
+        intra_op_threads=settings.intra_op_threads,
+        gpu=Gpu(
+            memory_limit_bytes=settings.gpu_memory_limit,
+            tf32=settings.tf32,
+            cuda_graphs=settings.cuda_graphs,
+            tensorrt=settings.tensorrt,
+            engine_folder=folder / "tensorrt" if folder else None,
+        ),
+    )
+
+
 def graph_cache(settings: Settings) -> GraphCache:
     """Where optimised graphs are kept."""
-    folder = Path(settings.graph_cache).expanduser() if settings.graph_cache else None
-    return GraphCache(folder, settings.graph_cache_size)
+    return GraphCache(_cache_folder(settings), settings.graph_cache_size)
+
+
+def _cache_folder(settings: Settings) -> Path | None:
+    return Path(settings.graph_cache).expanduser() if settings.graph_cache else None
 
 
 def batch_policy(settings: Settings, loaded: LoadedArtifact) -> BatchPolicy:
     """How a model's requests wait and run; a batch size that was tuned is a bound."""
-    size = loaded.max_batch_size
+    size = loaded.session.max_batch_size
     tuned = None if settings.max_batch_size else loaded.session.tuned
     return BatchPolicy(
         max_batch_size=min(size, tuned.batch_size) if tuned else size,

@@ -131,6 +131,7 @@ class ModelRegistry:
                 nodes=model.session.nodes,
                 fallback=bool(model.session.fallback_reason),
                 load_s=model.load_s,
+                device_bytes=model.session.device_bytes,
                 queue_depth=model.queue_depth,
                 queue_limit=model.policy.max_queue_size,
             )

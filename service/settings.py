@@ -104,6 +104,25 @@ class Settings(BaseSettings):
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="Where models run; auto prefers CUDA and says so if it cannot."
     )
+    gpu_memory_limit: ByteSize = Field(
+        ByteSize(0),
+        ge=0,
+        description="Most memory of a GPU that each model may take, such as 2GiB; 0 is no limit.",
+    )
+    tf32: CliImplicitFlag[bool] = Field(
+        False,
+        description="Let a GPU round float32 to TF32, as PyTorch does: faster, and less exact.",
+    )
+    cuda_graphs: CliImplicitFlag[bool] = Field(
+        True,
+        description="Capture the work of each batch size on a GPU once, and replay it; without "
+        "that all batches are filled up to the largest size.",
+    )
+    tensorrt: CliImplicitFlag[bool] = Field(
+        False,
+        description="Let TensorRT run what it can on a GPU; building its engines takes minutes, "
+        "once. Needs the extra tensorrt.",
+    )
     intra_op_threads: int = Field(
         0,
         ge=0,

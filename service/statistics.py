@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from service.runtime import BatchTimes
+from service.runtime.runs import BatchTimes
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from artifact.manifest import Manifest
 from service.errors import InvalidArgumentError
-from service.proof import as_scores, softmax
-from service.runtime import Outputs
+from service.runtime.proof import as_scores, softmax
+from service.runtime.runs import Outputs
 
 MAX_TOP_K = 1000
 DEFAULT_TOP_K = 5

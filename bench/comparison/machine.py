@@ -12,7 +12,7 @@ import onnxruntime
 from bench.comparison.results import Machine
 from service.device import Device
 from service.resources import memory_bytes, processor_name
-from service.runtime import CPU
+from service.runtime.runs import CPU
 
 MEMORY_INFO = Path("/proc/meminfo")
 

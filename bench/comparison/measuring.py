@@ -20,7 +20,7 @@ from export.cost import measure_memory
 from service.device import Device
 from service.errors import ModelLoadError
 from service.resources import usable_cpus
-from service.runtime import Session
+from service.runtime.session import Session
 
 ROUNDS = 3
 

@@ -16,7 +16,8 @@ from artifact.tuning import Choice
 from bench.progress import Progress
 from bench.repositories import golden_images
 from service.device import Device
-from service.runtime import Session, warm_sizes
+from service.runtime.runs import batch_sizes
+from service.runtime.session import Session
 
 ROUNDS = 3
 """Each way is measured so often, in turn with the others: the machine is not the same all along."""
@@ -65,8 +66,7 @@ def measure(
         threads: Session(artifact, Device(policy="cpu", cores=cores, intra_op_threads=threads))
         for threads in thread_counts(cores)
     }
-    one_by_one = sessions[1].one_by_one
-    sizes = [1] if one_by_one else warm_sizes(artifact.manifest.max_batch_size)
+    sizes = batch_sizes(sessions[1].max_batch_size)
     ways = [_Way(threads, size) for threads in sessions for size in sizes]
     turns = [(number, way) for number in range(ROUNDS) for way in ways]
     for done, (_, way) in enumerate(turns):
@@ -99,7 +99,7 @@ def request_p99_ms(choice: Choice) -> float:
 
 def thread_counts(cores: int) -> list[int]:
     """Powers of two up to *cores*, and itself."""
-    return warm_sizes(cores)
+    return batch_sizes(cores)
 
 
 def _too_slow(way: _Way, ways: Sequence[_Way], p99_ms: float) -> bool:

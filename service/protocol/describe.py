@@ -9,7 +9,6 @@ from service.classifier import ServedModel
 from service.policy import VersionPolicy
 from service.protocol.tensors import DATATYPES
 from service.queue import DEFAULT_PRIORITY, PRIORITIES
-from service.runtime import CUDA
 
 SERVER_NAME = "convoy"
 
@@ -128,7 +127,7 @@ def _outputs(manifest: Manifest) -> list[pb.ModelOutput]:
 
 
 def _instances(model: ServedModel) -> pb.ModelInstanceGroup:
-    on_gpu = model.session.provider == CUDA
+    on_gpu = model.session.on_gpu
     return pb.ModelInstanceGroup(
         name=f"{model.name}_0", kind=_KINDS[on_gpu], count=1, gpus=[0] if on_gpu else []
     )

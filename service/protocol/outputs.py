@@ -12,10 +12,10 @@ from artifact.manifest import OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
 from service.classifier import ServedModel
 from service.errors import InvalidArgumentError
-from service.proof import as_scores
 from service.protocol.parameters import integer, refuse_shared_memory
 from service.protocol.tensors import DATATYPES
-from service.runtime import Outputs
+from service.runtime.proof import as_scores
+from service.runtime.runs import Outputs
 from service.top_k import largest
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from artifact.manifest import Manifest
 from convoy.pb.inference import grpc_service_pb2 as pb
 from service.classifier import ServedModel
-from service.runtime import CUDA
 from service.statistics import Duration
 
 
@@ -38,7 +37,7 @@ def statistics(model: ServedModel) -> pb.ModelStatistics:
             # A copy: the device's thread may be adding a size.
             for size, batch in sorted(done.batches.copy().items())
         ],
-        memory_usage=_memory(model.manifest, on_gpu=model.session.provider == CUDA),
+        memory_usage=_memory(model.manifest, on_gpu=model.session.on_gpu),
     )
 
 

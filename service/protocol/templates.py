@@ -18,7 +18,7 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from service.classifier import ServedModel
 from service.errors import ServiceError
 from service.registry import ModelRegistry
-from service.runtime import Outputs
+from service.runtime.runs import Outputs
 
 MAX_TEMPLATES = 256
 """When there are more, all are forgotten."""

@@ -11,7 +11,7 @@ from artifact.errors import RepositoryError
 from artifact.preprocess import image_to_input
 from artifact.repository import ModelRepository
 from service.device import Device
-from service.runtime import Session
+from service.runtime.session import Session
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 

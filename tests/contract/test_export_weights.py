@@ -11,7 +11,7 @@ from rich.console import Console
 from artifact.manifest import Manifest
 from artifact.repository import ModelRepository
 from service.device import Device
-from service.runtime import Session
+from service.runtime.session import Session
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 

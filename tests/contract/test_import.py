@@ -24,7 +24,7 @@ from convoy.pb.convoy.v1 import classifier_pb2
 from export.errors import GraphError
 from export.importing.settings import ImportSettings
 from service.device import Device
-from service.runtime import Session
+from service.runtime.session import Session
 from tests import foreign
 from tests.contract.conftest import Serve
 from tests.foreign import CLASSES, FEATURES, SIDE, labels, made, run

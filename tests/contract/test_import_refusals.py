@@ -15,7 +15,7 @@ from convoy.__main__ import main
 from export.errors import DataError, GraphError, ProofError
 from export.importing import reading
 from service.device import Device
-from service.runtime import Session
+from service.runtime.session import Session
 from tests import foreign
 from tests.foreign import FEATURES, labels, made, run
 

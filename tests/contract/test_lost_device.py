@@ -20,14 +20,14 @@ class Device:
     """Breaks and mends the session of a model: a lost device fails whatever is run on it."""
 
     def __init__(self, running: Running, patch: pytest.MonkeyPatch, model: str = "tiny") -> None:
-        self._session = running.server._registry.get(model).session
+        self._runner = running.server._registry.get(model).session._runner
         self._patch = patch
 
     def lose(self, error: type[Exception] = RuntimeError) -> None:
-        def fail(batch: Any) -> Any:
+        def fail(items: Any) -> Any:
             raise error("CUDA failure 719: unspecified launch failure")
 
-        self._patch.setattr(self._session, "run", fail)
+        self._patch.setattr(self._runner, "run", fail)
 
     def mend(self) -> None:
         self._patch.undo()

@@ -15,6 +15,7 @@ from tests.images import png
 
 # Dashboards and alerts are built on these: a change here breaks them.
 NAMES_AND_LABELS = {
+    "convoy_batch_padding_images": {"model"},
     "convoy_batch_size": {"model"},
     "convoy_memory_bytes": {"kind"},
     "convoy_model_info": {"model", "version", "architecture", "precision", "provider", "sha256"},

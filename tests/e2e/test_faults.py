@@ -198,15 +198,15 @@ def test_fatal_error_ends_the_process(repository: Path) -> None:
     again.
     """
     program = (
-        "import sys, service.runtime, service.soundness\n"
-        "run = service.runtime.Session.run\n"
-        "def lose(session, batch):\n"
-        "    if batch.max() > 100:\n"
-        "        service.runtime.Session.run = fail\n"
-        "    return run(session, batch)\n"
-        "def fail(session, batch):\n"
+        "import sys, service.soundness, service.runtime.cpu\n"
+        "run = service.runtime.cpu.CpuRunner.run\n"
+        "def lose(runner, items):\n"
+        "    if max(item.max() for item in items) > 100:\n"
+        "        service.runtime.cpu.CpuRunner.run = fail\n"
+        "    return run(runner, items)\n"
+        "def fail(runner, items):\n"
         "    raise RuntimeError('CUDA failure 719: unspecified launch failure')\n"
-        "service.runtime.Session.run = lose\n"
+        "service.runtime.cpu.CpuRunner.run = lose\n"
         "from convoy.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

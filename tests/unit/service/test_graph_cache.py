@@ -10,10 +10,10 @@ from onnx import helper, numpy_helper
 
 from artifact.files import Artifact
 from artifact.repository import ModelRepository
-from service import graph_cache
 from service.device import Device
-from service.graph_cache import GraphCache
-from service.runtime import Session
+from service.runtime import graph_cache
+from service.runtime.graph_cache import GraphCache
+from service.runtime.session import Session
 from tests import tiny
 
 ON_CPU = Device(policy="cpu", cores=1)

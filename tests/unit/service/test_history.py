@@ -25,6 +25,7 @@ def facts() -> Iterator[ModelFacts]:
             ready=True,
             nodes={},
             fallback=False,
+            device_bytes=0,
             load_s=0.0,
             queue_depth=depth,
             queue_limit=8,

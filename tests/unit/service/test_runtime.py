@@ -11,8 +11,10 @@ from artifact.manifest import OutputTensor
 from artifact.repository import ModelRepository
 from service.device import Device
 from service.errors import ModelLoadError
-from service.proof import as_scores
-from service.runtime import CPU, CUDA, Session, has_cuda, warm_sizes
+from service.runtime.cuda import has_cuda
+from service.runtime.proof import as_scores
+from service.runtime.runs import CPU, CUDA, batch_sizes
+from service.runtime.session import Session
 from tests import tiny
 from tests.tiny import CLASSES
 
@@ -187,11 +189,11 @@ def test_not_a_graph(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("largest", "sizes"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])]
 )
-def test_warm_sizes(largest: int, sizes: list[int]) -> None:
+def test_batch_sizes(largest: int, sizes: list[int]) -> None:
     """
     A model is warmed at powers of two and at its largest batch.
     """
-    assert warm_sizes(largest) == sizes
+    assert batch_sizes(largest) == sizes
 
 
 def test_graph_that_fails_in_a_larger_batch(tmp_path: Path) -> None:
@@ -206,6 +208,6 @@ def test_graph_that_fails_in_a_larger_batch(tmp_path: Path) -> None:
     baked.graph.node.insert(
         len(baked.graph.node) - 2, helper.make_node("Add", ["before", "same"], ["logits"])
     )
-    session = load(tmp_path, model=baked)
+    session = load(tmp_path, model=baked, max_batch_size=8)
     with pytest.raises(ModelLoadError, match="a batch of 2 images fails"):
-        session.warm(8)
+        session.warm()

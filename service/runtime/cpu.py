@@ -1,0 +1,108 @@
+"""Graphs on the CPU."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from artifact.files import Artifact
+from service.device import Device
+from service.errors import ModelLoadError
+from service.runtime.graph_cache import GraphCache
+from service.runtime.proof import prove
+from service.runtime.runs import CPU, BatchTimes, Outputs, cut, open_session, session_options
+
+logger = logging.getLogger(__name__)
+
+
+class CpuRunner:
+    """
+    Runs a graph on the CPU, in batches of just the size that they have.
+
+    Attributes:
+        session: The graph.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, artifact: Artifact) -> None:
+        self.session = session
+        self._input = artifact.manifest.input.name
+        self._outputs = [output.name for output in artifact.manifest.outputs]
+
+    def run(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
+        """Run arrays `[n, ...]` as one batch; the outputs of each. Several threads may."""
+        started = time.perf_counter()
+        batch = items[0] if len(items) == 1 else np.concatenate(items)
+        joined = time.perf_counter()
+        values = self.session.run(self._outputs, {self._input: batch})
+        ran = time.perf_counter()
+        outputs = dict(zip(self._outputs, values, strict=True))
+        parts = [outputs] if len(items) == 1 else cut(outputs, [len(item) for item in items])
+        return parts, BatchTimes(joined - started, ran - joined, time.perf_counter() - ran)
+
+    @property
+    def device_bytes(self) -> int:
+        """None: it is the process's memory."""
+        return 0
+
+    def padding(self, size: int) -> int:
+        """None: every size is as good as another."""
+        return 0
+
+    def close(self) -> None:
+        """Free the graph's memory."""
+        del self.session
+
+
+def open_on_cpu(artifact: Artifact, device: Device, cache: GraphCache) -> CpuRunner:
+    """
+    Open the graph as it was optimised before, or else as it is; prove it.
+
+    Raises:
+        ModelLoadError: If it cannot be opened, or is not what the manifest says.
+        GoldenDriftError: If its answers drift from the golden ones.
+    """
+    if kept := cache.find(artifact):
+        options = _options(artifact, device)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            return _proven(kept, options, artifact)
+        except ModelLoadError as error:
+            logger.warning("a kept graph is of no use", extra={"reason": str(error)})
+            cache.drop(artifact)
+    try:
+        if runner := _open_and_keep(artifact, device, cache):
+            return runner
+    except ModelLoadError as error:  # the disk is full, or it is the graph itself
+        logger.warning("opening without keeping the graph", extra={"reason": str(error)})
+    return _proven(artifact.model_path, _options(artifact, device), artifact)
+
+
+def _open_and_keep(artifact: Artifact, device: Device, cache: GraphCache) -> CpuRunner | None:
+    """Open the graph, prove it, and keep it as it was optimised; None if it is not to be kept."""
+    with cache.keeping(artifact) as optimised:
+        if optimised is None:
+            return None
+        options = _options(artifact, device)
+        options.optimized_model_filepath = str(optimised)
+        return _proven(artifact.model_path, options, artifact)
+
+
+def _proven(model: Path, options: onnxruntime.SessionOptions, artifact: Artifact) -> CpuRunner:
+    runner = CpuRunner(open_session(model, options, [(CPU, {})]), artifact)
+    prove(runner, artifact, artifact.manifest.golden_tolerance)
+    return runner
+
+
+def _options(artifact: Artifact, device: Device) -> onnxruntime.SessionOptions:
+    options = session_options()
+    options.intra_op_num_threads = device.threads(artifact)
+    # A thread that spins between runs takes its core from decoding and from the transport.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

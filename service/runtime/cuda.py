@@ -1,0 +1,361 @@
+"""Graphs on an NVIDIA GPU, by CUDA or by TensorRT.
+
+ONNX Runtime falls back to the CPU without a word unless it is asked in exactly the way of
+`open_on_gpu`: its list of available providers tells only what it was built with, and any list that
+ends with the CPU may end on the CPU. Whether cuDNN is there shows when the first convolution runs:
+the golden images run one before anything else does.
+
+Batches have a few sizes, and the work of each is captured as a CUDA graph when the model is loaded,
+then replayed: ONNX Runtime plans every convolution anew whenever a batch has another size than the
+one before (microsoft/onnxruntime#23006), which takes ResNet-50 a tenth of a second and more.
+
+Everything that touches the GPU after a graph was opened happens in one thread: while a CUDA graph
+is captured, a copy or an allocation in any other would spoil it, and a captured one belongs to the
+thread that captured it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime import OrtValue
+
+from artifact.files import Artifact
+from service.device import Device, Gpu
+from service.errors import GoldenDriftError, ModelLoadError
+from service.runtime.proof import prove
+from service.runtime.runs import (
+    CUDA,
+    GPU_PROVIDERS,
+    TENSORRT,
+    BatchTimes,
+    Outputs,
+    Provider,
+    batch_sizes,
+    cut,
+    open_session,
+    session_options,
+)
+
+logger = logging.getLogger(__name__)
+
+ERROR, FATAL = 3, 4
+"""Levels of ONNX Runtime's messages."""
+
+ROUNDED_TOLERANCE = 1e-2
+"""How far answers may be from the golden ones where float32 is rounded to TF32's 10 bits, which
+are float16's."""
+
+DEVICE = "cuda"
+"""What ONNX Runtime calls the memory of a GPU."""
+
+JOINED_AT_ONCE = 2
+"""Batches of a size that may be joined, or run, at once: one that runs, and the next."""
+
+NO_GRAPH = "-1"
+"""Tells ONNX Runtime not to capture a run (`gpu_graph_id` of its run options)."""
+
+
+class CudaRunner:
+    """
+    Runs a graph on a GPU in batches of a few sizes: others are filled up to the next of them.
+
+    A batch is joined in the thread of its caller, while the one before it runs.
+
+    Attributes:
+        session: The graph.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        artifact: Artifact,
+        thread: Executor,
+        *,
+        sizes: Sequence[int],
+        graphs: bool,
+        used_bytes: int,
+    ) -> None:
+        """
+        Args:
+            thread: The one that speaks to the GPU.
+            sizes: Those of batches, ascending.
+            graphs: Whether runs are captured as CUDA graphs and replayed.
+            used_bytes: Memory of the GPU that was in use before the graph was opened.
+        """
+        self.session = session
+        self._used_bytes = used_bytes
+        self._artifact = artifact
+        self._thread = thread
+        self._sizes = sizes
+        self._graphs = graphs
+        self._buckets: dict[int, _Bucket] = {}
+
+    def run(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
+        """Run arrays `[n, ...]` as one batch; the outputs of each. Several threads may."""
+        started = time.perf_counter()
+        lengths = [len(item) for item in items]
+        bucket = self._bucket(self._size_for(sum(lengths)))
+        with bucket.images() as images:
+            np.concatenate(items, out=images[: sum(lengths)])
+            joined = time.perf_counter()
+            outputs, infer_s = self._thread.submit(bucket.run, images).result()
+        ran = time.perf_counter()
+        parts = cut(outputs, lengths)
+        return parts, BatchTimes(joined - started, infer_s, time.perf_counter() - ran)
+
+    @property
+    def device_bytes(self) -> int:
+        """Memory of the GPU that was taken since before the graph was opened."""
+        return max(0, gpu_used_bytes() - self._used_bytes)
+
+    def padding(self, size: int) -> int:
+        """Images that fill a batch of *size* up."""
+        return self._size_for(size) - size
+
+    def close(self) -> None:
+        """Free the graph's memory."""
+        self._thread.submit(self._close).result()
+
+    def _size_for(self, size: int) -> int:
+        return next((known for known in self._sizes if known >= size), size)
+
+    def _bucket(self, size: int) -> _Bucket:
+        """That of a size; made at its first run, when the model is proven or warmed."""
+        if size not in self._buckets:
+            graph = str(size) if self._graphs else NO_GRAPH
+            made = self._thread.submit(_Bucket, self.session, self._artifact, size, graph).result()
+            self._buckets[size] = made
+        return self._buckets[size]
+
+    def _close(self) -> None:
+        self._buckets.clear()
+        del self.session
+
+
+class _Bucket:
+    """Runs batches of one size, always from and to the same memory."""
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, artifact: Artifact, size: int, graph: str
+    ) -> None:
+        tensor, names = artifact.manifest.input, [one.name for one in artifact.manifest.outputs]
+        shape = (size, *tensor.item_shape)
+        self._free: SimpleQueue[npt.NDArray[Any]] = SimpleQueue()
+        for _ in range(JOINED_AT_ONCE):
+            self._free.put(pinned(shape, np.dtype(tensor.dtype)))
+        self._session = session
+        self._image = OrtValue.ortvalue_from_numpy(np.zeros(shape, tensor.dtype), DEVICE)
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input(tensor.name, self._image)
+        for name in names:
+            self._binding.bind_output(name, DEVICE)
+        # The first run tells the shapes of the outputs; from then on they stay where they are.
+        session.run_with_iobinding(self._binding, _run_options(NO_GRAPH))
+        self._outputs = dict(zip(names, self._binding.get_outputs(), strict=True))
+        for name, value in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
+        self._options = _run_options(graph)
+
+    @contextmanager
+    def images(self) -> Iterator[npt.NDArray[Any]]:
+        """Pinned memory for a batch, `[size, ...]`; waits until there is some."""
+        images = self._free.get()
+        try:
+            yield images
+        finally:
+            self._free.put(images)
+
+    def run(self, images: npt.NDArray[Any]) -> tuple[Outputs, float]:
+        """Run *images*; outputs are copies. Also the seconds that the GPU was busy with it."""
+        started = time.perf_counter()
+        self._image.update_inplace(images)
+        self._session.run_with_iobinding(self._binding, self._options)
+        outputs = {name: value.numpy() for name, value in self._outputs.items()}
+        return outputs, time.perf_counter() - started
+
+
+def has_cuda() -> bool:
+    """Whether this ONNX Runtime was built for CUDA; says nothing of a device."""
+    return CUDA in onnxruntime.get_available_providers()
+
+
+def open_on_gpu(artifact: Artifact, device: Device, max_batch_size: int) -> CudaRunner:
+    """
+    Open the graph on the GPU, whole, and prove it.
+
+    Raises:
+        ModelLoadError: If it cannot be opened or run there.
+        GoldenDriftError: If its answers drift from the golden ones.
+    """
+    if not has_cuda():
+        raise ModelLoadError(
+            "CUDA is not in this build of ONNX Runtime: install the extra gpu in place of cpu"
+        )
+    onnxruntime.preload_dlls()
+    gpu = device.gpu
+    if gpu.cuda_graphs:
+        try:
+            return _open(artifact, gpu, max_batch_size)
+        except GoldenDriftError:
+            raise
+        except ModelLoadError as error:  # a loop in the graph, say; or it cannot be opened at all
+            logger.warning("opening without CUDA graphs", extra={"reason": str(error)})
+    return _open(artifact, replace(gpu, cuda_graphs=False), max_batch_size)
+
+
+def _open(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> CudaRunner:
+    options = session_options()
+    # Without this and `enable_fallback` ONNX Runtime would run on the CPU and say nothing.
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    onnxruntime.set_default_logger_severity(ERROR)
+    wanted = providers(artifact, gpu, max_batch_size)
+    used_bytes = gpu_used_bytes()
+    session = open_session(artifact.model_path, options, wanted, enable_fallback=0)
+    session.disable_fallback()
+    if session.get_providers()[0] not in GPU_PROVIDERS:
+        raise ModelLoadError("CUDA could not be loaded; see ONNX Runtime's messages above")
+    # Each plan that cuDNN does not find before it takes another would be logged as an error.
+    onnxruntime.set_default_logger_severity(FATAL)
+    runner = CudaRunner(
+        session,
+        artifact,
+        gpu.thread,
+        sizes=_sizes(session, gpu, max_batch_size),
+        graphs=gpu.cuda_graphs and not gpu.tensorrt,
+        used_bytes=used_bytes,
+    )
+    prove(runner, artifact, _tolerance(artifact, gpu))
+    return runner
+
+
+def _sizes(session: onnxruntime.InferenceSession, gpu: Gpu, max_batch_size: int) -> list[int]:
+    """Sizes of batches: one only, where a change of it would take longer than to fill them up."""
+    if session.get_inputs()[0].shape[0] == 1:
+        return [1]
+    # TensorRT plans for all sizes at once.
+    several = gpu.cuda_graphs or gpu.tensorrt
+    return batch_sizes(max_batch_size) if several else [max_batch_size]
+
+
+def pinned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """
+    Make an array of zeros in memory that the GPU reads by itself, without a copy on the way.
+
+    Raises:
+        MemoryError: If there is none.
+    """
+    cuda = _cudart()
+    address, size = ctypes.c_void_p(), math.prod(shape) * dtype.itemsize
+    if code := cuda.cudaMallocHost(ctypes.byref(address), ctypes.c_size_t(size)):
+        raise MemoryError(f"no {size} bytes of pinned memory: CUDA error {code}")
+    assert address.value is not None
+    memory = (ctypes.c_uint8 * size).from_address(address.value)
+    weakref.finalize(memory, cuda.cudaFreeHost, address)
+    array = np.ctypeslib.as_array(memory)
+    array[:] = 0
+    return array.view(dtype).reshape(shape)
+
+
+def gpu_used_bytes() -> int:
+    """
+    Memory of the GPU that is in use now, by all processes.
+
+    Raises:
+        ModelLoadError: If there is no GPU, or CUDA cannot be had.
+    """
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    if code := _cudart().cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)):
+        raise ModelLoadError(f"there is no GPU that works: CUDA error {code}")
+    return total.value - free.value
+
+
+def _cudart() -> ctypes.CDLL:
+    """CUDA's runtime library, which ONNX Runtime has loaded."""
+    try:
+        return ctypes.CDLL("libcudart.so.13")
+    except OSError as error:
+        raise ModelLoadError(f"CUDA could not be loaded: {error}") from error
+
+
+def providers(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> list[Provider]:
+    """
+    What runs the graph: CUDA, or TensorRT with CUDA for the nodes that it does not know.
+
+    Raises:
+        ModelLoadError: If TensorRT is not installed.
+    """
+    precision = artifact.manifest.precision
+    cuda = {
+        "device_id": "0",  # of those that CUDA_VISIBLE_DEVICES shows
+        "use_tf32": _flag(gpu.tf32),
+        # Tensor cores want channels last; without them that costs more than it gains.
+        "prefer_nhwc": _flag(precision == "float16" or gpu.tf32),
+        # EXHAUSTIVE takes seconds for each new size and was seen to find no better.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+        "enable_cuda_graph": _flag(gpu.cuda_graphs and not gpu.tensorrt),
+    }
+    if gpu.memory_limit_bytes:
+        cuda["gpu_mem_limit"] = str(gpu.memory_limit_bytes)
+    if not gpu.tensorrt:
+        return [(CUDA, cuda)]
+    return [(TENSORRT, _tensorrt_options(artifact, gpu, max_batch_size)), (CUDA, cuda)]
+
+
+def _tensorrt_options(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> dict[str, str]:
+    try:
+        import tensorrt  # noqa: F401 - an extra; ONNX Runtime finds its libraries once they are loaded
+    except ImportError as error:
+        raise ModelLoadError("TensorRT is not installed: add the extra tensorrt") from error
+    tensor, precision = artifact.manifest.input, artifact.manifest.precision
+    image = "x".join(map(str, tensor.item_shape))
+    options = {
+        "device_id": "0",
+        # Without shapes an engine is built anew whenever a batch is larger than all before it.
+        "trt_profile_min_shapes": f"{tensor.name}:1x{image}",
+        "trt_profile_opt_shapes": f"{tensor.name}:{max_batch_size}x{image}",
+        "trt_profile_max_shapes": f"{tensor.name}:{max_batch_size}x{image}",
+        "trt_fp16_enable": _flag(precision == "float16"),
+        "trt_int8_enable": _flag(precision == "int8"),
+        "trt_cuda_graph_enable": _flag(gpu.cuda_graphs),
+    }
+    if folder := gpu.engine_folder:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(folder),
+            "trt_engine_cache_prefix": artifact.manifest.model_sha256[:16],
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(folder),
+        }
+    return options
+
+
+def _tolerance(artifact: Artifact, gpu: Gpu) -> float:
+    """How far answers may be from the golden ones; TensorRT takes TF32 where it can."""
+    rounded = gpu.tf32 or gpu.tensorrt
+    return max(artifact.manifest.golden_tolerance, ROUNDED_TOLERANCE if rounded else 0.0)
+
+
+def _run_options(graph: str) -> onnxruntime.RunOptions:
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", graph)
+    return options
+
+
+def _flag(value: bool) -> str:
+    return str(int(value))

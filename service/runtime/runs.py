@@ -1,0 +1,105 @@
+"""What a run of a graph takes and gives, on whatever device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy.typing as npt
+import onnxruntime
+
+from service.errors import ModelLoadError
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+
+GPU_PROVIDERS = (CUDA, TENSORRT)
+
+Provider = tuple[str, dict[str, str]]
+"""Name of an execution provider, and its options."""
+
+Outputs = dict[str, npt.NDArray[Any]]
+"""Output name -> array `[N, ...]`."""
+
+
+class BatchTimes(NamedTuple):
+    """
+    What one run took, in seconds.
+
+    Attributes:
+        input_s: Joining the tensors of its requests.
+        infer_s: Running the graph, and moving tensors to and from its device.
+        output_s: Cutting up the outputs.
+    """
+
+    input_s: float
+    infer_s: float
+    output_s: float
+
+
+class Runner(Protocol):
+    """
+    Runs an opened graph.
+
+    Attributes:
+        session: The graph.
+    """
+
+    session: onnxruntime.InferenceSession
+
+    @property
+    def device_bytes(self) -> int:
+        """Memory of its own that the device gave for the graph so far; 0 on a CPU."""
+
+    def run(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
+        """Run arrays `[n, ...]` as one batch; the outputs of each. Blocks."""
+
+    def padding(self, size: int) -> int:
+        """Images that are added to a batch of *size*, and thrown away."""
+
+    def close(self) -> None:
+        """Free the graph's memory; nothing may be run after that."""
+
+
+def open_session(
+    model: Path,
+    options: onnxruntime.SessionOptions,
+    providers: list[Provider],
+    **arguments: int,
+) -> onnxruntime.InferenceSession:
+    """
+    Open a graph.
+
+    Raises:
+        ModelLoadError: If it cannot be opened.
+    """
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=providers, **arguments)
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ModelLoadError(f"{model}: cannot be opened on {providers}: {error}") from error
+
+
+def session_options() -> onnxruntime.SessionOptions:
+    """Options that hold for every device."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings repeat what is checked here
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def batch_sizes(max_batch_size: int) -> list[int]:
+    """Powers of two up to *max_batch_size*, and itself."""
+    powers = (1 << exponent for exponent in range(max_batch_size.bit_length()))
+    return sorted({*powers, max_batch_size})
+
+
+def cut(outputs: Outputs, lengths: list[int]) -> list[Outputs]:
+    """Cut outputs into those of each request; what is beyond `sum(lengths)` items is dropped."""
+    ends = list(accumulate(lengths))
+    return [
+        {name: values[end - length : end] for name, values in outputs.items()}
+        for length, end in zip(lengths, ends, strict=True)
+    ]

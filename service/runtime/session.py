@@ -1,0 +1,154 @@
+"""One loaded model on its device: opened, proven, warm, and run in batches.
+
+The device is never chosen silently. `cuda` is an error where CUDA cannot be had; `auto` falls
+back to the CPU and keeps the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from artifact.files import Artifact
+from service.device import Device
+from service.errors import GoldenDriftError, ModelLoadError
+from service.runtime.cpu import open_on_cpu
+from service.runtime.cuda import open_on_gpu
+from service.runtime.graph_cache import GraphCache
+from service.runtime.runs import CPU, BatchTimes, Outputs, Runner, batch_sizes
+
+logger = logging.getLogger(__name__)
+
+NO_CACHE = GraphCache(None, 0)
+
+
+class Session:
+    """
+    One loaded graph, proven against the artifact's golden answers.
+
+    Attributes:
+        provider: Execution provider that runs it, or most of it.
+        on_gpu: Whether that is on a GPU.
+        fallback_reason: Why it is not the one that was preferred; empty if it is.
+        cores: Cores that a run takes.
+        tuned: How it was found to run best on this machine; None if nobody looked.
+        nodes: Nodes of the graph after optimisation, by execution provider.
+        one_by_one: Whether the graph takes no batch of more than one image.
+        max_batch_size: Most images in a run.
+        device_bytes: Memory of its own that the device gave for it until it was warm; 0 on a CPU.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        device: Device,
+        cache: GraphCache = NO_CACHE,
+        *,
+        max_batch_size: int = 0,
+    ) -> None:
+        """
+        Open the graph and replay the golden images.
+
+        Args:
+            cache: Where graphs are kept that were optimised before.
+            max_batch_size: Most images in a run; 0 takes the artifact's.
+
+        Raises:
+            ModelLoadError: If the graph cannot be opened, the device cannot be had, or the graph
+                is not what the manifest says.
+            GoldenDriftError: If the answers drift from the golden ones.
+        """
+        self._input = artifact.manifest.input
+        wanted = max_batch_size or artifact.manifest.max_batch_size
+        self._runner, self.fallback_reason = _open(artifact, device, cache, wanted)
+        session = self._runner.session
+        self.one_by_one = session.get_inputs()[0].shape[0] == 1
+        self.max_batch_size = 1 if self.one_by_one else wanted
+        self.provider = session.get_providers()[0]
+        self.on_gpu = self.provider != CPU
+        # A GPU takes one run at a time.
+        self.cores = device.cores if self.on_gpu else device.threads(artifact)
+        self.tuned = None if self.on_gpu else device.tuned(artifact)
+        self.device_bytes = 0
+        self.nodes: Counter[str] = Counter()
+        for subgraph in session.get_provider_graph_assignment_info():
+            self.nodes[subgraph.ep_name] += len(subgraph.get_nodes())
+
+    def run(self, batch: npt.NDArray[Any]) -> Outputs:
+        """Run the graph on *batch*, `[N, ...]` in its input's shape and dtype; blocks."""
+        (outputs,), _ = self._runner.run([batch])
+        return outputs
+
+    def run_each(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
+        """Run arrays `[n, ...]` as one batch; the outputs are cut up again by their lengths."""
+        return self._runner.run(items)
+
+    def padding(self, size: int) -> int:
+        """Images that are added to a batch of *size*, and thrown away."""
+        return self._runner.padding(size)
+
+    def can_run(self) -> bool:
+        """Whether it runs a black image, as it did when it was warmed; blocks."""
+        try:
+            self.run(self._black(1))
+        except Exception:  # ONNX Runtime's errors share no base class
+            return False
+        return True
+
+    def close(self) -> None:
+        """Free the graph's memory; nothing may be run after that."""
+        self._runner.close()
+
+    def warm(self) -> dict[int, float]:
+        """
+        Run batches of 1, 2, 4, ... `max_batch_size` images, so that no client meets a first one.
+
+        Returns:
+            Seconds that each took, by its images.
+
+        Raises:
+            ModelLoadError: If one of them fails.
+        """
+        took = {}
+        for size in batch_sizes(self.max_batch_size):
+            images = self._black(size)
+            try:
+                if self.on_gpu:
+                    self.run(images)  # is planned, and captured
+                started = time.perf_counter()
+                self.run(images)
+            except Exception as error:  # ONNX Runtime's errors share no base class
+                raise ModelLoadError(f"a batch of {size} images fails: {error}") from error
+            took[size] = time.perf_counter() - started
+        self.device_bytes = self._runner.device_bytes
+        return took
+
+    def _black(self, count: int) -> npt.NDArray[Any]:
+        return np.zeros((count, *self._input.item_shape), self._input.dtype)
+
+
+def _open(
+    artifact: Artifact, device: Device, cache: GraphCache, max_batch_size: int
+) -> tuple[Runner, str]:
+    """Open and prove the graph by *device*'s policy; the text says why no GPU was taken."""
+    if device.policy == "cpu":
+        return open_on_cpu(artifact, device, cache), ""
+    try:
+        return open_on_gpu(artifact, device, max_batch_size), ""
+    except GoldenDriftError:
+        raise
+    except ModelLoadError as error:
+        if device.policy == "cuda":
+            raise
+        reason = str(error)
+    logger.warning(
+        "device auto: falling back to the CPU",
+        extra={"model": artifact.manifest.name, "provider": CPU, "reason": reason},
+    )
+    return open_on_cpu(artifact, device, cache), reason
