@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -67,12 +66,18 @@ class Place(NamedTuple, Generic[In, Out]):
 
 
 class _Run(NamedTuple, Generic[In, Out]):
-    """A batch that runs, since *started*, and those that are to run after it on its cores."""
+    """A batch that runs, and those that are to run after it on its cores."""
 
     queue: _Queue[In, Out]
     batch: _Batch[In, Out]
     rest: Sequence[_Batch[In, Out]]
-    started: float
+
+
+class _Span(NamedTuple):
+    """From when until when a batch ran, in event-loop time."""
+
+    start: float
+    end: float
 
 
 class Batcher(Generic[In, Out]):
@@ -94,6 +99,7 @@ class Batcher(Generic[In, Out]):
         self._timer: asyncio.TimerHandle | None = None
         self._woken = False
         self._running: Counter[_Queue[In, Out]] = Counter()
+        self._free_at = -math.inf  # when the last run ended that another was made ready behind
         self._idle: dict[_Queue[In, Out], asyncio.Future[None]] = {}
         self._closing = False
         self._ended = asyncio.Event()
@@ -266,16 +272,22 @@ class Batcher(Generic[In, Out]):
     ) -> None:
         """Run *batches*, one after the other, on the cores that the first one was given."""
         batch, *rest = batches
-        run = _Run(queue, batch, rest, self._loop.time())
+        run = _Run(queue, batch, rest)
         items = [cast(In, pending.item) for pending in batch]
         ran = partial(self._ran, run)
         try:
             self._executor.submit(_timed, self._infer[queue], items, self._loop, ran)
         except RuntimeError as error:  # it is closed
-            self._loop.call_soon(self._ran, run, 0.0, error)
+            now = self._loop.time()
+            self._loop.call_soon(self._ran, run, _Span(now, now), error)
 
-    def _ran(self, run: _Run[In, Out], seconds: float, results: Sequence[Out] | Exception) -> None:
+    def _ran(self, run: _Run[In, Out], ran: _Span, results: Sequence[Out] | Exception) -> None:
         """Let the device go on, then answer every request of the batch, whatever came of it."""
+        started = ran.start
+        if run.queue.policy.ahead_s:  # it waited for the one before
+            started = max(started, self._free_at)
+            self._free_at = ran.end
+        seconds = ran.end - started
         run.queue.charge(seconds)
         if isinstance(results, Exception):
             self._go_on(run.queue, [*_isolated(run.batch, results), *run.rest])
@@ -285,7 +297,7 @@ class Batcher(Generic[In, Out]):
         self._go_on(run.queue, run.rest)
         for pending, result in zip(run.batch, results, strict=True):
             if not pending.reply.done():
-                queue_s = run.started - pending.enqueued_at
+                queue_s = started - pending.enqueued_at
                 pending.reply.set_result(Answer(result, queue_s, seconds, size))
 
     def _go_on(
@@ -322,10 +334,10 @@ def _timed(
     infer: Callable[[Sequence[In]], Sequence[Out]],
     items: Sequence[In],
     loop: asyncio.AbstractEventLoop,
-    ran: Callable[[float, Sequence[Out] | Exception], None],
+    ran: Callable[[_Span, Sequence[Out] | Exception], None],
 ) -> None:
     """Run *infer* and measure it, in the thread that runs it; then tell *loop*."""
-    started = time.perf_counter()
+    started = loop.time()
     results: Sequence[Out] | Exception
     try:
         results = infer(items)
@@ -333,4 +345,4 @@ def _timed(
             raise RuntimeError(f"{len(items)} items gave {len(results)} results")
     except Exception as error:
         results = error
-    loop.call_soon_threadsafe(ran, time.perf_counter() - started, results)
+    loop.call_soon_threadsafe(ran, _Span(started, loop.time()), results)

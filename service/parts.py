@@ -22,6 +22,10 @@ from service.security.tls import TlsFiles
 from service.settings import Settings
 from service.sockets import resolve
 
+AHEAD_S = 0.002
+"""How long before a run on a GPU should end the next batch is taken. To join 32 images of 224
+pixels and to wake a thread takes 0.6 ms (docs/benchmarks.md)."""
+
 
 def address(host: str) -> str:
     """
@@ -135,6 +139,7 @@ def batch_policy(settings: Settings, loaded: LoadedArtifact) -> BatchPolicy:
         max_queue_size=max(settings.max_queue_size, size),
         cores=loaded.session.cores,
         weight=settings.model_weight.get(loaded.manifest.name, 1.0),
+        ahead_s=AHEAD_S if loaded.session.on_gpu else 0.0,
     )
 
 

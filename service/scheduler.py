@@ -80,9 +80,9 @@ class Scheduler(Generic[In, Out]):
         queue.enqueue(pending, now)
 
     def due_in(self, now: float) -> float:
-        """Seconds until some batch is due: 0 if one is, inf if nothing waits."""
-        due_at = min((queue.due_at() for queue in self._queues), default=math.inf)
-        return max(0.0, due_at - now)
+        """Seconds until a batch may start: 0 if one may, inf if none before the end of a run."""
+        starts_at = (max(queue.due_at(), self._cores_at(queue)) for queue in self._queues)
+        return max(0.0, min(starts_at, default=math.inf) - now)
 
     def pop_batch(
         self, now: float, *, ignore_delay: bool = False
@@ -91,7 +91,8 @@ class Scheduler(Generic[In, Out]):
         Remove and return the next batch and the queue it comes from; None if none may start.
 
         The batch holds its cores until `release`. If the model whose turn it is needs more than
-        are free, nobody else takes them meanwhile, or it would wait for ever.
+        are free, nobody else takes them meanwhile, or it would wait for ever. Where batches are
+        made ready ahead, one may hold cores that another one still has.
 
         Requests that cannot be answered in time fail with `RequestExpiredError` and those whose
         caller has gone are dropped: neither takes a place.
@@ -108,13 +109,16 @@ class Scheduler(Generic[In, Out]):
             if not due:
                 return None
             queue = min(due, key=lambda q: (q.device_s, q.oldest_at))
-            if queue.policy.cores > self._free_cores:
+            if self._cores_at(queue) > now:
                 return None
-            if batch := _take(queue, now, runs=self._free_cores // queue.policy.cores):
+            runs = max(1, self._free_cores // queue.policy.cores)
+            ahead = queue.policy.cores > self._free_cores
+            starts_at = max(now, self._free_at) if ahead else now
+            if batch := _take(queue, starts_at, runs):
                 self._device_s = queue.device_s
                 self._free_cores -= queue.policy.cores
                 size = sum(pending.size for pending in batch)
-                self._free_at = now + queue.latency.run_s(size)
+                self._free_at = starts_at + queue.latency.run_s(size)
                 return queue, batch
 
     def release(self, queue: ModelQueue[In, Out]) -> None:
@@ -128,6 +132,14 @@ class Scheduler(Generic[In, Out]):
                 queue.remove(pending)
                 if not pending.reply.done():
                     pending.reply.set_exception(error)
+
+    def _cores_at(self, queue: ModelQueue[In, Out]) -> float:
+        """When a batch of *queue* may have cores: -inf is now, inf when a run ends."""
+        if queue.policy.cores <= self._free_cores:
+            return -math.inf
+        if queue.policy.ahead_s and self._free_cores >= 0:
+            return self._free_at - queue.policy.ahead_s
+        return math.inf
 
     def _check_deadline(
         self, queue: ModelQueue[In, Out], pending: Pending[In, Out], now: float
@@ -159,7 +171,7 @@ class Scheduler(Generic[In, Out]):
         return busy_s + ahead * queue.image_s / (self._cores // queue.policy.cores) / share
 
 
-def _take(queue: ModelQueue[In, Out], now: float, runs: int) -> list[Pending[In, Out]]:
+def _take(queue: ModelQueue[In, Out], starts_at: float, runs: int) -> list[Pending[In, Out]]:
     """
     Take requests from the front of *queue*, as many as one of *runs* can answer in time.
 
@@ -173,11 +185,12 @@ def _take(queue: ModelQueue[In, Out], now: float, runs: int) -> list[Pending[In,
         if pending.reply.done():
             queue.remove(pending)
             continue
-        if pending.deadline < now + queue.latency.run_s(pending.size) or pending.deadline <= now:
+        run_s = queue.latency.run_s(pending.size)
+        if pending.deadline < starts_at + run_s or pending.deadline <= starts_at:
             queue.expire(pending)
             continue
         larger, tighter = size + pending.size, min(tightest, pending.deadline)
-        if batch and (larger > limit or now + queue.latency.run_s(larger) > tighter):
+        if batch and (larger > limit or starts_at + queue.latency.run_s(larger) > tighter):
             break
         queue.remove(pending)
         batch.append(pending)
