@@ -26,11 +26,17 @@ class Machine(Part):
         processor: Its name, as the system tells it.
         cores: Cores that the process might use.
         onnxruntime: Version.
+        gpu: The GPU, and how it is used; empty for runs on the processor.
     """
 
     processor: str
     cores: int = Field(ge=1)
     onnxruntime: str
+    gpu: str = ""
+
+    def runs_at_once(self, threads: int) -> int:
+        """Runs of so many threads that there is room for; a GPU takes one at a time."""
+        return 1 if self.gpu else self.cores // threads
 
 
 class Choice(Part):
@@ -38,7 +44,7 @@ class Choice(Part):
     One way to run the model, and what it gave.
 
     Attributes:
-        threads: Intra-op threads of a run; as many runs at once as cores allow.
+        threads: Intra-op threads of a run, as many runs at once as cores allow; 1 on a GPU.
         batch_size: Images in each run.
         images_per_s: Of all runs together.
         run_ms: Median time of a run.

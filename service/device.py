@@ -11,6 +11,7 @@ import onnxruntime
 
 from artifact.files import Artifact
 from artifact.tuning import Choice, Machine
+from service.gpu import gpu_name
 from service.resources import processor_name
 
 SMALL_MACS = 250_000_000
@@ -46,6 +47,16 @@ class Gpu:
     engine_folder: Path | None = None
     thread: Executor = field(default_factory=_one_thread, compare=False)
 
+    @property
+    def told(self) -> str:
+        """What of this bears on how long a run takes, in a few words."""
+        words = {
+            "TensorRT": self.tensorrt,
+            "TF32": self.tf32,
+            "CUDA graphs": self.cuda_graphs,
+        }
+        return ", ".join(word for word, holds in words.items() if holds) or "plain"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
@@ -65,25 +76,28 @@ class Device:
     intra_op_threads: int = 0
     gpu: Gpu = field(default_factory=Gpu)
 
-    @property
-    def machine(self) -> Machine:
+    def machine(self, *, on_gpu: bool) -> Machine:
         """What a tuning must have been measured on to be of use here."""
         return Machine(
-            processor=processor_name(), cores=self.cores, onnxruntime=onnxruntime.__version__
+            processor=processor_name(),
+            cores=self.cores,
+            onnxruntime=onnxruntime.__version__,
+            gpu=f"{gpu_name()}, {self.gpu.told}" if on_gpu else "",
         )
 
-    def tuned(self, artifact: Artifact) -> Choice | None:
+    def tuned(self, artifact: Artifact, *, on_gpu: bool) -> Choice | None:
         """How the artifact runs best here, if somebody measured it and nothing else is set."""
-        if self.intra_op_threads:
+        if self.intra_op_threads and not on_gpu:
             return None
         tuning, sha256 = artifact.tuning, artifact.manifest.model_sha256
-        holds = tuning is not None and tuning.holds_for(self.machine, sha256)
-        return tuning.chosen if tuning is not None and holds else None
+        if tuning is None or not tuning.holds_for(self.machine(on_gpu=on_gpu), sha256):
+            return None
+        return tuning.chosen
 
     def threads(self, artifact: Artifact) -> int:
         """Threads inside one run on a CPU: as set, or as tuned, or by the network's size."""
         if self.intra_op_threads:
             return min(self.intra_op_threads, self.cores)
-        if choice := self.tuned(artifact):
+        if choice := self.tuned(artifact, on_gpu=False):
             return choice.threads
         return 1 if artifact.manifest.macs < SMALL_MACS else self.cores

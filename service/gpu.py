@@ -42,6 +42,15 @@ def open_nvml() -> Any:
     return pynvml
 
 
+def gpu_name() -> str:
+    """What the first GPU is called; empty where there is none."""
+    nvml = open_nvml()
+    if nvml is None:
+        return ""
+    name: str = nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(0))
+    return name
+
+
 def gpus(nvml: Any) -> Iterator[GpuFacts]:
     """Read every GPU; one that does not answer is left out."""
     for index in range(nvml.nvmlDeviceGetCount()):

@@ -25,7 +25,7 @@ def draw(title: str, tuning: Tuning, path: Path) -> None:
     counts = sorted({choice.threads for choice in tuning.measured})
     for color, threads in zip(_COLORS, counts, strict=False):
         line = [choice for choice in tuning.measured if choice.threads == threads]
-        runs = tuning.machine.cores // threads
+        runs = tuning.machine.runs_at_once(threads)
         label = f"{_many(runs, 'run')} of {_many(threads, 'thread')}"
         x, y = [request_p99_ms(c) for c in line], [c.images_per_s for c in line]
         axes.plot(x, y, "o-", color=color, label=label, ms=4)
@@ -51,6 +51,7 @@ def draw(title: str, tuning: Tuning, path: Path) -> None:
     axes.legend(frameon=False, fontsize=9)
     machine = tuning.machine
     caption = f"{tuning.made_at:%Y-%m-%d}, {machine.processor}, {_many(machine.cores, 'core')}, "
+    caption += f"{machine.gpu}, " if machine.gpu else ""
     caption += f"ONNX Runtime {machine.onnxruntime}; numbers: images in a batch"
     figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color="#666666")
     figure.savefig(path, dpi=150)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from artifact.files import Artifact
-from artifact.tuning import Choice
+from artifact.tuning import Choice, Machine
 from bench.progress import Progress
 from bench.repositories import golden_images
 from service.device import Device
@@ -21,6 +21,9 @@ from service.runtime.session import Session
 
 ROUNDS = 3
 """Each way is measured so often, in turn with the others: the machine is not the same all along."""
+
+CALLERS_OF_A_GPU = 2
+"""One whose batch runs, and one whose batch is made ready, as the server does."""
 
 NOISE = 0.03
 """Differences of throughput below this share are none."""
@@ -48,24 +51,25 @@ class _Way:
 
 
 def measure(
-    artifact: Artifact, cores: int, *, p99_ms: float, seconds: float, show: Progress
-) -> list[Choice]:
+    artifact: Artifact, device: Device, *, p99_ms: float, seconds: float, show: Progress
+) -> tuple[Machine, list[Choice]]:
     """
-    Measure every number of threads with every batch size.
+    Measure every number of threads with every batch size; on a GPU, the batch sizes.
 
     Batches are tried from the smallest up; once one mostly breaks *p99_ms*, larger ones are left
     out.
 
     Args:
-        cores: Cores of this machine that may be used.
+        device: Where to run; its threads are tried in turn.
         seconds: How long each way is measured.
         show: Told before each turn.
+
+    Returns:
+        What it was measured on, and what was seen.
     """
     artifact = dataclasses.replace(artifact, tuning=None)
-    sessions = {
-        threads: Session(artifact, Device(policy="cpu", cores=cores, intra_op_threads=threads))
-        for threads in thread_counts(cores)
-    }
+    sessions = _sessions(artifact, device)
+    machine = device.machine(on_gpu=sessions[1].on_gpu)
     sizes = batch_sizes(sessions[1].max_batch_size)
     ways = [_Way(threads, size) for threads in sessions for size in sizes]
     turns = [(number, way) for number in range(ROUNDS) for way in ways]
@@ -76,8 +80,9 @@ def measure(
             len(turns),
         )
         if not _too_slow(way, ways, p99_ms):
-            _run(sessions[way.threads], artifact, way, cores // way.threads, seconds / ROUNDS)
-    return [way.choice() for way in ways if way.rates]
+            callers = CALLERS_OF_A_GPU if machine.gpu else machine.runs_at_once(way.threads)
+            _run(sessions[way.threads], artifact, way, callers, seconds / ROUNDS)
+    return machine, [way.choice() for way in ways if way.rates]
 
 
 def choose(measured: Sequence[Choice], p99_ms: float) -> Choice | None:
@@ -102,23 +107,35 @@ def thread_counts(cores: int) -> list[int]:
     return batch_sizes(cores)
 
 
+def _sessions(artifact: Artifact, device: Device) -> dict[int, Session]:
+    """One for each number of threads; on a GPU there is one."""
+    first = Session(artifact, dataclasses.replace(device, intra_op_threads=1))
+    if first.on_gpu:
+        return {1: first}
+    on_cpu = dataclasses.replace(device, policy="cpu")
+    others = {
+        threads: Session(artifact, dataclasses.replace(on_cpu, intra_op_threads=threads))
+        for threads in thread_counts(device.cores)[1:]
+    }
+    return {1: first, **others}
+
+
 def _too_slow(way: _Way, ways: Sequence[_Way], p99_ms: float) -> bool:
     """Whether a smaller batch would mostly be too slow already."""
     smaller = [w for w in ways if w.threads == way.threads and w.batch_size < way.batch_size]
     return any(2 * w.choice().run_ms > p99_ms for w in smaller if w.rates)
 
 
-def _run(session: Session, artifact: Artifact, way: _Way, runs: int, seconds: float) -> None:
+def _run(session: Session, artifact: Artifact, way: _Way, callers: int, seconds: float) -> None:
     images = golden_images(artifact, way.batch_size)
     session.run(images)  # the first of a size finds its memory
-    took: list[list[float]] = [[] for _ in range(runs)]
+    took: list[list[float]] = [[] for _ in range(callers)]
     started = time.perf_counter()
 
     def caller(mine: list[float]) -> None:
         while time.perf_counter() < started + seconds or len(mine) < _LEAST_RUNS:
-            began = time.perf_counter()
-            session.run(images)
-            mine.append(time.perf_counter() - began)
+            _, times = session.run_each([images])
+            mine.append(sum(times))  # without the wait for another caller's run
 
     threads = [threading.Thread(target=caller, args=[mine]) for mine in took]
     for thread in threads:

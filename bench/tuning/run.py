@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from artifact.files import Artifact
-from artifact.tuning import Choice, Tuning, write_tuning
+from artifact.tuning import Choice, Machine, Tuning, write_tuning
 from bench.progress import shown
 from bench.repositories import newest
 from bench.tables import print_numbers
 from bench.tuning.measuring import choose, measure, request_p99_ms
 from bench.tuning.settings import TuneSettings
-from service.device import Device
+from service.device import Device, Gpu
 from service.resources import usable_cpus
 
 
@@ -38,19 +38,21 @@ def tune(settings: TuneSettings) -> int:
 
 
 def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
-    device = Device(policy="cpu", cores=usable_cpus())
+    gpu = Gpu(tf32=settings.tf32, cuda_graphs=settings.cuda_graphs, tensorrt=settings.tensorrt)
+    device = Device(policy=settings.device, cores=usable_cpus(), gpu=gpu)
     with shown(Console(file=sys.stderr, highlight=False, markup=False)) as show:
-        measured = measure(
+        machine, measured = measure(
             artifact,
-            device.cores,
+            device,
             p99_ms=settings.p99_ms,
             seconds=settings.seconds,
             show=show,
         )
     manifest = artifact.manifest
     chosen = choose(measured, settings.p99_ms)
-    console.print(f"{manifest.name} version {manifest.version}, {manifest.precision}")
-    _print(measured, chosen, device.cores, console)
+    where = machine.gpu or machine.processor
+    console.print(f"{manifest.name} version {manifest.version}, {manifest.precision}, on {where}")
+    _print(measured, chosen, machine, console)
     if chosen is None:
         console.print(
             f"nothing keeps {settings.p99_ms:g} ms for 99 of 100 requests: nothing is written; "
@@ -58,7 +60,7 @@ def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
         )
         return 1
     tuning = Tuning(
-        machine=device.machine,
+        machine=machine,
         model_sha256=manifest.model_sha256,
         p99_ms=settings.p99_ms,
         chosen=chosen,
@@ -78,16 +80,18 @@ def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
     return 0
 
 
-def _print(measured: list[Choice], chosen: Choice | None, cores: int, console: Console) -> None:
+def _print(
+    measured: list[Choice], chosen: Choice | None, machine: Machine, console: Console
+) -> None:
     columns = ["", "threads", "runs at once", "batch", "images/s", "run ms", "run p99", "p99 ms"]
-    print_numbers(columns, (_row(choice, chosen, cores) for choice in measured), console)
+    print_numbers(columns, (_row(choice, chosen, machine) for choice in measured), console)
 
 
-def _row(choice: Choice, chosen: Choice | None, cores: int) -> list[str]:
+def _row(choice: Choice, chosen: Choice | None, machine: Machine) -> list[str]:
     return [
         "chosen" if choice is chosen else "",
         str(choice.threads),
-        str(cores // choice.threads),
+        str(machine.runs_at_once(choice.threads)),
         str(choice.batch_size),
         f"{choice.images_per_s:,.1f}",
         f"{choice.run_ms:,.2f}",

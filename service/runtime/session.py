@@ -74,7 +74,7 @@ class Session:
         self.on_gpu = self.provider != CPU
         # A GPU takes one run at a time.
         self.cores = device.cores if self.on_gpu else device.threads(artifact)
-        self.tuned = None if self.on_gpu else device.tuned(artifact)
+        self.tuned = device.tuned(artifact, on_gpu=self.on_gpu)
         self.device_bytes = 0
         self.nodes: Counter[str] = Counter()
         for subgraph in session.get_provider_graph_assignment_info():

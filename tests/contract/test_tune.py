@@ -1,12 +1,17 @@
 """`convoy tune` on a real repository, and the server that uses what it wrote."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from artifact.repository import ModelRepository
 from artifact.tuning import read_tuning
 from convoy.__main__ import main
+from service.device import Device, Gpu
 from service.resources import usable_cpus
+from service.runtime.session import Session
 from tests import tiny
 from tests.contract.conftest import Serve
 
@@ -76,3 +81,23 @@ async def test_server_uses_it(serve: Serve, tmp_path: Path) -> None:
         model = running.server._registry.get("tiny")
         assert model.session.tuned is None
         assert model.policy.max_batch_size == 8
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(
+    lenet_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Its batch sizes are measured, and what is found holds for that GPU and that way to use it.
+    """
+    repository = tmp_path / "models"
+    shutil.copytree(lenet_repository, repository)
+    options = ["--model-repository", str(repository), *SHORT, "--p99-ms", "10000"]
+    assert main(["tune", "lenet5", *options]) == 0
+    assert "CUDA graphs" in capsys.readouterr().out
+    artifact = ModelRepository(repository).read("lenet5", 1)
+    assert artifact.tuning is not None
+    assert {choice.threads for choice in artifact.tuning.measured} == {1}
+    device = Device(policy="cuda", cores=usable_cpus())
+    assert Session(artifact, device).tuned == artifact.tuning.chosen
+    assert Session(artifact, replace(device, gpu=Gpu(tf32=True))).tuned is None

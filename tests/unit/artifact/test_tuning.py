@@ -48,6 +48,14 @@ def test_damaged(tmp_path: Path, content: str) -> None:
         read_tuning(tmp_path)
 
 
+def test_runs_at_once() -> None:
+    """
+    As many as the cores allow; on a GPU one at a time.
+    """
+    assert [MACHINE.runs_at_once(threads) for threads in (1, 2)] == [2, 1]
+    assert MACHINE.model_copy(update={"gpu": "one"}).runs_at_once(1) == 1
+
+
 def test_holds_for_its_machine_and_model() -> None:
     """
     On other machines, versions and graphs it says nothing.
@@ -55,5 +63,5 @@ def test_holds_for_its_machine_and_model() -> None:
     made = tuning("a" * 64)
     assert made.holds_for(MACHINE, "a" * 64)
     assert not made.holds_for(MACHINE, "b" * 64)
-    for other in ({"processor": "another"}, {"cores": 4}, {"onnxruntime": "2.0"}):
+    for other in ({"processor": "another"}, {"cores": 4}, {"onnxruntime": "2.0"}, {"gpu": "one"}):
         assert not made.holds_for(MACHINE.model_copy(update=other), "a" * 64)
