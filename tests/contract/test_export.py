@@ -131,8 +131,15 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "where",
     [
-        *("export.fitting.train", "export.graph.export_onnx", "export.graph.prove"),
-        *("export.writing.write_golden", "export.cost.measure_memory", "pathlib.Path.rename"),
+        "export.fitting.train",
+        *(
+            pytest.param(where, marks=pytest.mark.slow)
+            for where in (
+                *("export.graph.export_onnx", "export.graph.prove", "export.writing.write_golden"),
+                "export.cost.measure_memory",
+            )
+        ),
+        "pathlib.Path.rename",
     ],
 )
 def test_interrupted_export_leaves_nothing(

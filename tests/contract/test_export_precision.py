@@ -28,6 +28,7 @@ def settings(root: Path, **changes: object) -> ExportSettings:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "recorded"), [("fp16", "float16"), ("int8", "int8")])
 def test_fewer_bits(tmp_path: Path, precision: str, recorded: str) -> None:
     """
@@ -48,6 +49,7 @@ def test_fewer_bits(tmp_path: Path, precision: str, recorded: str) -> None:
     assert (answers.argmax(1) == artifact.golden.logits.argmax(1)).all()
 
 
+@pytest.mark.slow
 def test_loss_beyond_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A graph that loses too much is refused with both figures, and nothing is written.

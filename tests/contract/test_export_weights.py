@@ -81,6 +81,7 @@ def test_weights_as_they_are(weights: Path, tmp_path: Path) -> None:
     assert np.allclose(actual, expected, atol=1e-4 * float(np.ptp(expected)))
 
 
+@pytest.mark.slow
 def test_weights_are_measured_on_other_images(weights: Path, photos: Path, tmp_path: Path) -> None:
     """
     Where nothing is trained, accuracy can be measured, on images of as many classes.
@@ -95,6 +96,7 @@ def test_weights_are_measured_on_other_images(weights: Path, photos: Path, tmp_p
         exported(tmp_path, **{**changes, "weights": str(weights)})
 
 
+@pytest.mark.slow
 def test_fine_tuning(weights: Path, photos: Path, tmp_path: Path) -> None:
     """
     The body is kept and a new head is made for the folder's classes; the head learns first.

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -313,14 +314,14 @@ async def test_priority(running: Running, field: str, monkeypatch: pytest.Monkey
     A request of the first priority overtakes those that wait.
     """
     ran: list[int] = []  # answers may overtake each other on the wire
-    session = running.server._registry.get("tiny").session
-    run = session.run
+    runner = running.server._registry.get("tiny").session._runner
+    run = runner.run
 
-    def noted(batch: np.ndarray) -> Any:
-        ran.append(int(batch[0, 0, 0, 0]))
-        return run(batch)
+    def noted(items: Sequence[np.ndarray]) -> Any:
+        ran.append(int(items[0][0, 0, 0, 0]))
+        return run(items)
 
-    monkeypatch.setattr(session, "run", noted)
+    monkeypatch.setattr(runner, "run", noted)
 
     async def ask(priority: int, first: int) -> None:
         request = infer_request(*[first] * 8)  # a batch of its own

@@ -19,7 +19,7 @@ COMMAND = (sys.executable, "-u", "-m", "convoy", "export", "lenet5")
     [
         pytest.param("data", signal.SIGINT, 130, marks=pytest.mark.slow),
         ("epoch", signal.SIGINT, 130),
-        ("epoch", signal.SIGTERM, 130),
+        pytest.param("epoch", signal.SIGTERM, 130, marks=pytest.mark.slow),
         pytest.param("epoch", signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
         pytest.param("proof", signal.SIGINT, 130, marks=pytest.mark.slow),
         pytest.param("proof", signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),

@@ -17,6 +17,7 @@ from tests.transports import TRANSPORTS
 COUNT = 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("suite", SUITES)
 async def test_mutants(suite: str, transport: str) -> None:
