@@ -235,7 +235,7 @@ class Call:
 
     def _record(self, status: str, details: str = "") -> None:
         calls, seconds = self._calls, time.monotonic() - self._started
-        calls.metrics.requests[self.model, self._method, status].inc()
+        calls.metrics.requests.counts[self.model, self._method, status] += 1
         if self._method in INFERENCE_METHODS:
             calls.metrics.request_duration.labels(self.model).observe(seconds)
         if calls.log_requests or status != "OK":

@@ -164,29 +164,25 @@ class ServedModel:
         """
         return await self._decoder.preview(image, self.manifest.preprocessing)
 
-    def offer(self, batch: Tensor, reply: Reply[Inference], terms: Terms) -> Offer:
+    def offer(self, batch: Tensor, reply: Reply[Answer[Ran]], terms: Terms) -> Place[Tensor, Ran]:
         """
-        Run a tensor as `infer` does, and do not wait: *reply* gets what `infer` returns or raises.
+        Run a tensor as `infer` does, and do not wait.
+
+        The model is to be held until *reply* has an answer, of which `ran` makes what `infer`
+        returns, or an error, which `failed` is to be told.
 
         Raises:
             QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError: As
                 `Batcher.offer`.
         """
-        offer = Offer(self, reply, len(batch))
-        try:
-            offer.place = self._batcher.offer(
-                self._queue,
-                batch,
-                offer,
-                size=len(batch),
-                deadline=terms.deadline,
-                priority=terms.priority,
-            )
-        except Exception as error:
-            self._failed(offer.started_at, error)
-            raise
-        self.__enter__()
-        return offer
+        return self._batcher.offer(
+            self._queue,
+            batch,
+            reply,
+            size=len(batch),
+            deadline=terms.deadline,
+            priority=terms.priority,
+        )
 
     def responded(self, inference: Inference) -> float:
         """Count an answer; returns the time that it took to make it of the outputs, in seconds."""
@@ -203,29 +199,14 @@ class ServedModel:
         )
         return respond_s
 
-    async def _submit(
-        self, prepare: Callable[[], Awaitable[Tensor]], images: int, terms: Terms
-    ) -> Inference:
-        started = time.perf_counter()
-        try:
-            answer = await self._batcher.submit(
-                self._queue,
-                prepare,
-                size=images,
-                deadline=terms.deadline,
-                priority=terms.priority,
-            )
-        except Exception as error:
-            self._failed(started, error)
-            raise
-        return self._ran(answer, images, started)
-
-    def _failed(self, started_at: float, error: Exception) -> None:
+    def failed(self, started_at: float, error: Exception) -> None:
+        """Count a request that failed after it was accepted."""
         self.statistics.fail.add(time.perf_counter() - started_at)
         if isinstance(error, InferenceError):
             self._doubt(self)
 
-    def _ran(self, answer: Answer[Ran], images: int, started_at: float) -> Inference:
+    def ran(self, answer: Answer[Ran], images: int, started_at: float) -> Inference:
+        """Count what a request of *images* waited and ran, and tell it with its outputs."""
         self._metrics.phase["queue"].observe(answer.queue_s)
         self._metrics.phase["inference"].observe(answer.inference_s)
         return Inference(
@@ -240,6 +221,23 @@ class ServedModel:
             answered_at=time.perf_counter(),
         )
 
+    async def _submit(
+        self, prepare: Callable[[], Awaitable[Tensor]], images: int, terms: Terms
+    ) -> Inference:
+        started = time.perf_counter()
+        try:
+            answer = await self._batcher.submit(
+                self._queue,
+                prepare,
+                size=images,
+                deadline=terms.deadline,
+                priority=terms.priority,
+            )
+        except Exception as error:
+            self.failed(started, error)
+            raise
+        return self.ran(answer, images, started)
+
     def _run(self, items: Sequence[Tensor]) -> Sequence[Ran]:
         """Run one batch; called in one of the device's threads."""
         results, times = self.session.run_each(items)
@@ -251,43 +249,3 @@ class ServedModel:
                 self._metrics.padding.inc(padding)
             self.statistics.ran(size, times)
         return [Ran(outputs, times) for outputs in results]
-
-
-class Offer:
-    """
-    A request of a model that no task waits for: its place in the queue, and a use of the model.
-
-    Attributes:
-        place: Set as soon as there is one.
-        started_at: `time.perf_counter()` when it was made.
-    """
-
-    __slots__ = ("_images", "_model", "_reply", "place", "started_at")
-
-    place: Place[Tensor, Ran]
-
-    def __init__(self, model: ServedModel, reply: Reply[Inference], images: int) -> None:
-        self._model = model
-        self._reply = reply
-        self._images = images
-        self.started_at = time.perf_counter()
-
-    def done(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self._reply.done()
-
-    def set_result(self, answer: Answer[Ran]) -> None:
-        """Hand the answer on."""
-        self._reply.set_result(self._model._ran(answer, self._images, self.started_at))
-        self.leave()
-
-    def set_exception(self, error: Exception) -> None:
-        """Hand the error on."""
-        self._model._failed(self.started_at, error)
-        self._reply.set_exception(error)
-        self.leave()
-
-    def leave(self) -> None:
-        """Give back the place and the model; to be called by a client that waits no more."""
-        self.place.leave()
-        self._model.__exit__(None, None, None)

@@ -91,7 +91,7 @@ class History:
         """Everything that only grows, by the model and what else it is split by."""
         metrics = self._metrics
         requests: _Counts = {}
-        for (model, method, code), count in _counts(metrics.requests.counter).items():
+        for (model, method, code), count in metrics.requests.counts.items():
             if method in INFERENCE_METHODS:
                 requests[model, code] = requests.get((model, code), 0) + count
         return {

@@ -20,8 +20,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from artifact.manifest import Manifest
+from service import counting
+from service.counting import Histogram
 from service.gpu import GpuFacts
-from service.histogram import Histogram
 from service.resources import memory_bytes
 
 LATENCY_BUCKETS_S = (
@@ -36,18 +37,6 @@ PHASES = ("decode", "queue", "inference", "respond")
 
 UNKNOWN_MODEL = "unknown"
 """Label of calls that ask for a model that is not served; that of calls for no model is empty."""
-
-
-class Children(dict[tuple[str, ...], Counter]):
-    """The children of a counter by their labels, without the lock of `Counter.labels`."""
-
-    def __init__(self, counter: Counter) -> None:
-        super().__init__()
-        self.counter = counter
-
-    def __missing__(self, labels: tuple[str, ...]) -> Counter:
-        child = self[labels] = self.counter.labels(*labels)
-        return child
 
 
 class ModelMetrics:
@@ -78,13 +67,11 @@ class Metrics:
         # Each series would otherwise have a second one that says when it began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
-        self.requests = Children(
-            Counter(
-                "convoy_requests",
-                "Calls answered, refused or failed.",
-                ["model", "method", "code"],
-                registry=registry,
-            )
+        self.requests = counting.Counter(
+            "convoy_requests",
+            "Calls answered, refused or failed.",
+            ["model", "method", "code"],
+            registry=registry,
         )
         self.request_duration = Histogram(
             "convoy_request_duration_seconds",

@@ -10,15 +10,15 @@ from service.runtime.runs import BatchTimes
 
 @dataclass(slots=True)
 class Duration:
-    """How often something happened, and how long it took in sum, in nanoseconds."""
+    """How often something happened, and how long it took in sum, in seconds."""
 
     count: int = 0
-    ns: int = 0
+    seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one occurrence."""
         self.count += 1
-        self.ns += round(seconds * 1e9)
+        self.seconds += seconds
 
 
 @dataclass(slots=True)
@@ -38,12 +38,13 @@ class Statistics:
     The event loop counts requests, the device's threads count batches, one at a time.
 
     Attributes:
-        success: Requests that were answered, arrival to answer.
+        answers: Requests that were answered.
+        total_s: Their time, arrival to answer, in seconds; what follows are parts of it.
+        queue_s: Waiting for the device.
+        input_s: Decoding images and joining tensors.
+        infer_s: Running the graph.
+        output_s: From the outputs to the finished answer.
         fail: Requests that failed after they were accepted.
-        queue: Waiting for the device.
-        compute_input: Decoding images and joining tensors.
-        compute_infer: Running the graph.
-        compute_output: From the outputs to the finished answer.
         inference_count: Images that were answered.
         execution_count: Batches that were run.
         last_inference_ms: When the last request was answered, in milliseconds since 1970; 0 if
@@ -51,12 +52,13 @@ class Statistics:
         batches: What the batches took, by their number of images.
     """
 
-    success: Duration = field(default_factory=Duration)
+    answers: int = 0
+    total_s: float = 0.0
+    queue_s: float = 0.0
+    input_s: float = 0.0
+    infer_s: float = 0.0
+    output_s: float = 0.0
     fail: Duration = field(default_factory=Duration)
-    queue: Duration = field(default_factory=Duration)
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
     inference_count: int = 0
     execution_count: int = 0
     last_inference_ms: int = 0
@@ -82,10 +84,11 @@ class Statistics:
         times: BatchTimes,
     ) -> None:
         """Count a request that was answered."""
-        self.success.add(total_s)
-        self.queue.add(queue_s)
-        self.compute_input.add(decode_s + times.input_s)
-        self.compute_infer.add(times.infer_s)
-        self.compute_output.add(times.output_s + respond_s)
+        self.answers += 1
+        self.total_s += total_s
+        self.queue_s += queue_s
+        self.input_s += decode_s + times.input_s
+        self.infer_s += times.infer_s
+        self.output_s += times.output_s + respond_s
         self.inference_count += images
         self.last_inference_ms = time.time_ns() // 1_000_000

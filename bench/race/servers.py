@@ -142,7 +142,7 @@ class Convoy(OverGrpc):
             *("--grpc-port", str(self.grpc_port), "--http-port", str(self.http_port)),
             *("--model-repository", str(repository), "--model-control-mode", "explicit"),
             *("--load-model", self.model.name, "--graph-cache", "", "--shutdown-grace-s", "0"),
-            *("--intra-op-threads", str(self.model.threads), *self.options),
+            *self.options,
         ]
         return Process(command, log)
 

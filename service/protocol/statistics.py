@@ -18,12 +18,12 @@ def statistics(model: ServedModel) -> pb.ModelStatistics:
         inference_count=done.inference_count,
         execution_count=done.execution_count,
         inference_stats=pb.InferStatistics(
-            success=_duration(done.success),
+            success=_duration(Duration(done.answers, done.total_s)),
             fail=_duration(done.fail),
-            queue=_duration(done.queue),
-            compute_input=_duration(done.compute_input),
-            compute_infer=_duration(done.compute_infer),
-            compute_output=_duration(done.compute_output),
+            queue=_duration(Duration(done.answers, done.queue_s)),
+            compute_input=_duration(Duration(done.answers, done.input_s)),
+            compute_infer=_duration(Duration(done.answers, done.infer_s)),
+            compute_output=_duration(Duration(done.answers, done.output_s)),
             cache_hit=_duration(Duration()),
             cache_miss=_duration(Duration()),
         ),
@@ -42,7 +42,7 @@ def statistics(model: ServedModel) -> pb.ModelStatistics:
 
 
 def _duration(duration: Duration) -> pb.StatisticDuration:
-    return pb.StatisticDuration(count=duration.count, ns=duration.ns)
+    return pb.StatisticDuration(count=duration.count, ns=round(duration.seconds * 1e9))
 
 
 def _memory(manifest: Manifest, *, on_gpu: bool) -> list[pb.MemoryUsage]:

@@ -9,6 +9,7 @@ parts. Whatever has no template goes the usual way, so nothing is checked less.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,12 +49,14 @@ class Template(NamedTuple):
     Attributes:
         model: Model that it names.
         shape: Of the tensor behind it, `[N, ...]`.
+        size: Its bytes.
         response: The answer, without its identifier and its raw bytes.
         outputs: The raw bytes, in their order.
     """
 
     model: ServedModel
     shape: tuple[int, ...]
+    size: int
     response: bytes
     outputs: tuple[_Output, ...]
 
@@ -99,17 +102,23 @@ class Templates:
         self._registry = registry
         self._generation = registry.generation
         self._templates: dict[bytes, Template] = {}
+        self._last: tuple[bytes, Template] | None = None  # that of the last one without identifier
 
     def read(self, message: bytes) -> Request | None:
         """Read a request; None if it has no template."""
         if self._generation != self._registry.generation:
             self._forget()
+        if self._last:
+            start, template = self._last
+            if message.startswith(start) and len(message) == len(start) + template.size:
+                return _request(template, b"", message, len(start))
         head = _split(message)
-        template = head and self._templates.get(head.names + head.raw_tag)
-        if not head or not template or not head.id.isascii():
+        found = head and self._templates.get(head.names + head.raw_tag)
+        if not head or not found or not head.id.isascii():
             return None
-        batch = np.frombuffer(message, template.model.manifest.input.dtype, offset=head.size)
-        return Request(template, head.id, batch.reshape(template.shape))
+        if not head.id:
+            self._last = message[: head.size], found
+        return _request(found, head.id, message, head.size)
 
     def learn(self, message: bytes, response: pb.ModelInferResponse) -> None:
         """Make a template of a request and its *response*, if one can be made."""
@@ -140,6 +149,12 @@ class Templates:
     def _forget(self) -> None:
         self._generation = self._registry.generation
         self._templates.clear()
+        self._last = None
+
+
+def _request(template: Template, identifier: bytes, message: bytes, offset: int) -> Request:
+    batch = np.frombuffer(message, template.model.manifest.input.dtype, offset=offset)
+    return Request(template, identifier, batch.reshape(template.shape))
 
 
 class _Head(NamedTuple):
@@ -210,7 +225,8 @@ def _template(
         for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
     ]
     shape = tuple(request.inputs[0].shape)
-    return Template(model, shape, start.SerializeToString(), tuple(outputs))
+    size = math.prod(shape) * np.dtype(model.manifest.input.dtype).itemsize
+    return Template(model, shape, size, start.SerializeToString(), tuple(outputs))
 
 
 def _encoded(length: int) -> bytes:

@@ -78,7 +78,7 @@ def unary_handler(
     serialize: Any = handler.response_serializer
 
     async def answer(message: bytes, context: Context) -> Any:
-        origin = origin_of(context)
+        origin = origin_of(context.invocation_metadata())
         try:
             with calls.answering(method, origin, deadline_of(context)):
                 received(len(message))
@@ -162,10 +162,10 @@ def metadata_of(context: Context, key: str) -> str:
     return ""
 
 
-def origin_of(context: Context) -> Origin:
-    """Where a call comes from."""
+def origin_of(metadata: Metadata | None) -> Origin:
+    """Where a call with the client's *metadata* comes from."""
     request_id = traceparent = authorization = ""
-    for name, value in context.invocation_metadata() or ():
+    for name, value in metadata or ():
         if name == "x-request-id" and isinstance(value, str):
             request_id = value
         elif name == "traceparent" and isinstance(value, str):
@@ -190,5 +190,9 @@ def parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:
 
 def deadline_of(context: Context) -> float:
     """When the client stops waiting, on the event loop's clock; inf if it never does."""
-    remaining = context.time_remaining()
+    return deadline_in(context.time_remaining())
+
+
+def deadline_in(remaining: float | None) -> float:
+    """When *remaining* seconds are over, on the event loop's clock; inf if there is no end."""
     return math.inf if remaining is None else time.monotonic() + remaining

@@ -7,12 +7,13 @@ bytes of the answer, all on the event loop. It counts, logs and fails as the usu
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Protocol
 
 from convoy.pb.inference import grpc_service_pb2 as pb
+from service.batcher import Answer, Place
 from service.calls import Call, CallFailed, Calls, Failure
-from service.classifier import Offer
-from service.inference import Inference, Terms
+from service.inference import Ran, Tensor, Terms
 from service.logs import Origin
 from service.protocol.templates import Request, Templates
 from service.registry import ModelRegistry
@@ -72,7 +73,7 @@ class FastPath:
         fast = FastCall(call, request, client)
         try:
             call.hold(size)
-            fast.offer = request.model.offer(request.batch, fast, Terms(deadline))
+            fast.place = request.model.offer(request.batch, fast, Terms(deadline))
         except Exception as error:
             fast.set_exception(error)
             return None
@@ -81,49 +82,58 @@ class FastPath:
 
 class FastCall:
     """
-    One call; to the queue, the place where its inference goes.
+    One call; to the queue, the place where its answer goes.
 
     Attributes:
-        offer: Its request, set as soon as the queue has it.
+        place: What it holds of the queue, set as soon as it does.
     """
 
-    __slots__ = ("_call", "_client", "_done", "_request", "offer")
-
-    offer: Offer
+    __slots__ = ("_call", "_client", "_done", "_model", "_request", "_started_at", "place")
 
     def __init__(self, call: Call, request: Request, client: Client) -> None:
         self._call = call
         self._request = request
+        self._model = request.template.model
         self._client = client
         self._done = False
+        self._started_at = time.perf_counter()
+        self.place: Place[Tensor, Ran] | None = None
+        self._model.__enter__()  # so that it is not closed meanwhile
 
     def done(self) -> bool:
         """Whether the client waits no more."""
         return self._done
 
-    def set_result(self, inference: Inference) -> None:
+    def set_result(self, answer: Answer[Ran]) -> None:
         """Answer the call."""
+        request, model, call = self._request, self._model, self._call
+        inference = model.ran(answer, len(request.batch), self._started_at)
         try:
-            response = self._request.response(inference.outputs)
+            response = request.response(inference.outputs)
         except Exception as error:
             self.set_exception(error)
             return
-        self._done = True
-        respond_s = self._request.model.responded(inference)
-        self._call.spent(inference, respond_s)
-        self._call.end()
+        call.spent(inference, model.responded(inference))
+        self._leave()
+        call.end()
         self._client.answer(response)
 
     def set_exception(self, error: Exception) -> None:
         """Fail the call."""
-        self._done = True
+        self._model.failed(self._started_at, error)
+        self._leave()
         if failed := self._call.end(error):
             self._client.fail(failed.failure)
 
     def cancel(self) -> None:
         """Forget the call: its client has gone."""
         if not self._done:
-            self._done = True
-            self.offer.leave()
+            self._leave()
             self._call.end(asyncio.CancelledError())
             self._client.leave()
+
+    def _leave(self) -> None:
+        self._done = True
+        if self.place:
+            self.place.leave()
+        self._model.__exit__(None, None, None)

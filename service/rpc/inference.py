@@ -51,7 +51,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         `triton_grpc_error` in its metadata gets the first one as the status of the stream.
         A message that is no request ends the stream.
         """
-        origin, deadline = origin_of(context), deadline_of(context)
+        origin, deadline = origin_of(context.invocation_metadata()), deadline_of(context)
         ends_on_error = metadata_of(context, "triton_grpc_error") == "true"
         places = asyncio.Semaphore(STREAM_WINDOW)
         started: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()

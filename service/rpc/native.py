@@ -17,13 +17,14 @@ import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
 from service.calls import Failure
+from service.lifecycle import Lifecycle
 from service.logs import Origin
 from service.protocol.templates import Request
 from service.rpc.calls import (
     PUSHBACK,
     Metadata,
     UnaryHandler,
-    deadline_of,
+    deadline_in,
     failure_metadata,
     origin_of,
 )
@@ -31,6 +32,9 @@ from service.rpc.fast_path import FastPath
 from service.rpc.limits import KEEPALIVE_TIMEOUT_S, ConnectionLimits
 
 logger = logging.getLogger(__name__)
+
+FOLLOWS_MS = 1
+"""Longest time in which the event loop itself waits for a burst that follows another one."""
 
 BURST = 256
 """Most calls that cross the GIL at once."""
@@ -59,6 +63,7 @@ class NativeTransport:
         server: Has every service; not started yet, and listening nowhere.
         handlers: Handlers of the calls to answer here, by path.
         infer: Takes calls of `ModelInfer` before their handler does.
+        lifecycle: Knows whether anybody waits for an answer.
         limits: Of each connection, and of messages; age and idle time are not to be had here.
     """
 
@@ -67,6 +72,7 @@ class NativeTransport:
         server: grpc.aio.Server,
         handlers: Mapping[str, UnaryHandler],
         infer: FastPath,
+        lifecycle: Lifecycle,
         *,
         limits: ConnectionLimits,
     ) -> None:
@@ -77,6 +83,7 @@ class NativeTransport:
         self._front: NativeGrpcFront | None = None
         self._taken = threading.Semaphore(0)
         self._infer = infer
+        self._lifecycle = lifecycle
         self._infer_handler = handlers.get(INFER_PATH)
         self._calls: dict[int, _Running] = {}
         self._idle = asyncio.Event()
@@ -128,17 +135,29 @@ class NativeTransport:
 
     def _receive(self, front: NativeGrpcFront, loop: asyncio.AbstractEventLoop) -> None:
         """
-        Hand bursts to the event loop, one at a time; runs in a thread of its own.
+        Wait for a burst and hand it to the event loop; runs in a thread of its own.
 
-        What arrives while one is taken waits outside the GIL and makes the next one.
+        The event loop takes the ones that follow by itself, until there are none.
         """
         while (events := front.recv_batch_details(BURST)) is not None:
             loop.call_soon_threadsafe(self._take, front, events)
             self._taken.acquire()
 
+    def _take_next(self, front: NativeGrpcFront) -> None:
+        """
+        Take the burst that follows, or leave it to the thread to wait for one.
+
+        Clients that wait for an answer before they ask again do so at once. So where nobody else
+        waits for anything, it is waited for here a moment, which saves the way over the thread.
+        """
+        events = front.recv_batch_details(BURST, 0 if self._lifecycle.in_flight else FOLLOWS_MS)
+        if events:
+            self._take(front, events)
+        else:
+            self._taken.release()
+
     def _take(self, front: NativeGrpcFront, events: Iterable[_Event]) -> None:
         """Begin the calls of one burst, and cancel those whose clients have gone."""
-        self._taken.release()
         loop = asyncio.get_running_loop()
         for kind, call_id, method, message, _, details in events:
             if kind == EVENT_CANCEL:
@@ -147,14 +166,15 @@ class NativeTransport:
                 continue
             assert message is not None
             assert details is not None
-            handler, context = self._handlers[method], _Context(*details)
+            handler = self._handlers[method]
             if handler is self._infer_handler and (request := self._infer.read(message)):
-                self._begin(front, call_id, request, len(message), context)
+                self._begin(front, call_id, request, len(message), details)
                 continue
-            answering = self._answer(front, call_id, handler, message, context)
+            answering = self._answer(front, call_id, handler, message, _Context(*details))
             self._calls[call_id] = loop.create_task(answering)
         if self._calls:
             self._idle.clear()
+        loop.call_soon(self._take_next, front)  # after these were run, where the loop runs them
 
     def _begin(
         self,
@@ -162,12 +182,13 @@ class NativeTransport:
         call_id: int,
         request: Request,
         size: int,
-        context: _Context,
+        details: _Details,
     ) -> None:
         """Answer a call on the fast path."""
-        origin = origin_of(context)
+        metadata, _, remaining = details
+        origin = origin_of(metadata)
         client = _Client(front, call_id, origin, self._ended)
-        if call := self._infer.begin(request, size, origin, deadline_of(context), client):
+        if call := self._infer.begin(request, size, origin, deadline_in(remaining), client):
             self._calls[call_id] = call
 
     def _ended(self, call_id: int) -> None:

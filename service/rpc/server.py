@@ -93,6 +93,7 @@ class RpcServer:
             server,
             methods,
             FastPath(registry, calls),
+            calls.lifecycle,
             tls=tls,
             limits=limits,
         )

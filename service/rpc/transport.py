@@ -9,6 +9,7 @@ import grpc
 
 from service.calls import Calls
 from service.errors import StartError
+from service.lifecycle import Lifecycle
 from service.rpc.calls import UnaryHandler, unary_handler
 from service.rpc.fast_path import FastPath
 from service.rpc.limits import ConnectionLimits
@@ -104,6 +105,7 @@ def make_transport(
     server: grpc.aio.Server,
     methods: UnaryMethods,
     infer: FastPath,
+    lifecycle: Lifecycle,
     *,
     tls: Tls | None,
     limits: ConnectionLimits,
@@ -114,6 +116,7 @@ def make_transport(
     Args:
         methods: The unary methods of the server.
         infer: The fast path of one of them.
+        lifecycle: Knows whether anybody waits for an answer.
         tls: What TLS is spoken with; None is no TLS. Only `grpcio` has it.
         limits: Of each connection; *server* has been told the same.
 
@@ -128,4 +131,4 @@ def make_transport(
         raise StartError(
             "the native transport is not installed: add the extra fast, or take grpcio"
         ) from error
-    return NativeTransport(server, methods.handlers, infer, limits=limits)
+    return NativeTransport(server, methods.handlers, infer, lifecycle, limits=limits)

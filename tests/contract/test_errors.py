@@ -59,6 +59,7 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
         server,
         methods,
         FastPath(ModelRegistry(), calls),
+        calls.lifecycle,
         tls=None,
         limits=ConnectionLimits(
             max_message_bytes=1000,

@@ -41,11 +41,11 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
     """
     Counts and observations are those since the sample before; of gauges there is the value.
     """
-    metrics.requests["tiny", "ModelInfer", "OK"].inc(7)
+    metrics.requests.counts["tiny", "ModelInfer", "OK"] += 7
     kept = History(metrics, facts)
-    metrics.requests["tiny", "ModelInfer", "OK"].inc(3)
-    metrics.requests["tiny", "Classify", "OK"].inc()
-    metrics.requests["tiny", "ModelMetadata", "OK"].inc()  # no inference
+    metrics.requests.counts["tiny", "ModelInfer", "OK"] += 3
+    metrics.requests.counts["tiny", "Classify", "OK"] += 1
+    metrics.requests.counts["tiny", "ModelMetadata", "OK"] += 1  # no inference
     metrics.rejected.labels("tiny", "QUEUE_FULL").inc(2)
     metrics.phase_duration.labels("tiny", "queue").observe(0.0004)
     metrics.request_duration.labels("tiny").observe(99)

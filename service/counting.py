@@ -1,23 +1,23 @@
-"""A histogram that costs the hot path next to nothing."""
+"""A counter and a histogram that cost the hot path next to nothing.
+
+One thread at a time may count: there is no lock, which is most of what those of
+`prometheus_client` cost (0.8 us against 0.2 us, six times for each request).
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 
 class Observations:
-    """
-    What was observed under one set of labels.
-
-    One thread at a time may observe: there is no lock, which is most of what
-    `prometheus_client.Histogram` costs (0.8 us against 0.2 us, five times for each request).
-    """
+    """What was observed under one set of labels."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -30,6 +30,38 @@ class Observations:
         """Count *value* in the first bucket whose bound is not below it."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+
+class Counter(Collector):
+    """
+    A Prometheus counter.
+
+    Attributes:
+        counts: What was counted, by the values of the labels; to be added to.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], *, registry: CollectorRegistry
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self.counts: Counts[tuple[str, ...]] = Counts()
+        registry.register(self)
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        """The family without its values."""
+        yield self._family()
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The family as it is now."""
+        family = self._family()
+        for values, count in list(self.counts.items()):
+            family.add_metric(values, count)
+        yield family
+
+    def _family(self) -> CounterMetricFamily:
+        return CounterMetricFamily(self._name, self._documentation, labels=self._labels)
 
 
 class Histogram(Collector):
