@@ -66,11 +66,12 @@ class Place(NamedTuple, Generic[In, Out]):
 
 
 class _Run(NamedTuple, Generic[In, Out]):
-    """A batch that runs, and those that are to run after it on its cores."""
+    """A batch that runs, perhaps inline, and those that are to run after it on its cores."""
 
     queue: _Queue[In, Out]
     batch: _Batch[In, Out]
-    rest: Sequence[_Batch[In, Out]]
+    rest: Sequence[_Batch[In, Out]] = ()
+    inline: bool = False
 
 
 class _Span(NamedTuple):
@@ -258,12 +259,23 @@ class Batcher(Generic[In, Out]):
         while due := self._scheduler.pop_batch(now, ignore_delay=self._closing):
             queue, batch = due
             self._running[queue] += 1
+            if sum(pending.size for pending in batch) <= queue.policy.inline_size:
+                self._run_inline(queue, batch)
+                if not self._scheduler.idle:
+                    self._wake()  # after whatever else the loop has to do
+                    return
+                break
             self._run(queue, [batch])
         # What is due already waits for cores: the end of a run starts it.
         if 0 < (due_in := self._scheduler.due_in(now)) < math.inf:
             self._timer = self._loop.call_later(due_in, self._start_due)
         if self._closing and not self._running.total() and self._scheduler.empty:
             self._ended.set()
+
+    def _run_inline(self, queue: _Queue[In, Out], batch: _Batch[In, Out]) -> None:
+        """Run *batch* here and now."""
+        run = _Run(queue, batch, inline=True)
+        self._ran(run, *_timed(self._infer[queue], _items(batch), self._loop.time))
 
     def _run(
         self,
@@ -273,10 +285,9 @@ class Batcher(Generic[In, Out]):
         """Run *batches*, one after the other, on the cores that the first one was given."""
         batch, *rest = batches
         run = _Run(queue, batch, rest)
-        items = [cast(In, pending.item) for pending in batch]
         ran = partial(self._ran, run)
         try:
-            self._executor.submit(_timed, self._infer[queue], items, self._loop, ran)
+            self._executor.submit(_tell, self._infer[queue], _items(batch), self._loop, ran)
         except RuntimeError as error:  # it is closed
             now = self._loop.time()
             self._loop.call_soon(self._ran, run, _Span(now, now), error)
@@ -290,21 +301,19 @@ class Batcher(Generic[In, Out]):
         seconds = ran.end - started
         run.queue.charge(seconds)
         if isinstance(results, Exception):
-            self._go_on(run.queue, [*_isolated(run.batch, results), *run.rest])
+            self._go_on(run, [*_isolated(run.batch, results), *run.rest])
             return
         size = sum(pending.size for pending in run.batch)
         run.queue.learn(seconds, size)
-        self._go_on(run.queue, run.rest)
+        self._go_on(run, run.rest)
         for pending, result in zip(run.batch, results, strict=True):
             if not pending.reply.done():
                 queue_s = started - pending.enqueued_at
                 pending.reply.set_result(Answer(result, queue_s, seconds, size))
 
-    def _go_on(
-        self,
-        queue: _Queue[In, Out],
-        rest: Sequence[_Batch[In, Out]],
-    ) -> None:
+    def _go_on(self, run: _Run[In, Out], rest: Sequence[_Batch[In, Out]]) -> None:
+        """Run *rest*, or let others have the cores of *run*."""
+        queue = run.queue
         if rest:
             self._run(queue, rest)
             return
@@ -312,7 +321,12 @@ class Batcher(Generic[In, Out]):
         if not self._running[queue] and (idle := self._idle.pop(queue, None)):
             idle.set_result(None)
         self._scheduler.release(queue)
-        self._start_due()
+        if not run.inline:  # or it is called from there
+            self._start_due()
+
+
+def _items(batch: _Batch[In, Out]) -> list[In]:
+    return [cast(In, pending.item) for pending in batch]
 
 
 def _isolated(batch: _Batch[In, Out], error: Exception) -> list[_Batch[In, Out]]:
@@ -330,14 +344,23 @@ def _isolated(batch: _Batch[In, Out], error: Exception) -> list[_Batch[In, Out]]
     return []
 
 
-def _timed(
+def _tell(
     infer: Callable[[Sequence[In]], Sequence[Out]],
     items: Sequence[In],
     loop: asyncio.AbstractEventLoop,
     ran: Callable[[_Span, Sequence[Out] | Exception], None],
 ) -> None:
-    """Run *infer* and measure it, in the thread that runs it; then tell *loop*."""
-    started = loop.time()
+    """Run *infer* in a thread, and tell *loop* what came of it."""
+    loop.call_soon_threadsafe(ran, *_timed(infer, items, loop.time))
+
+
+def _timed(
+    infer: Callable[[Sequence[In]], Sequence[Out]],
+    items: Sequence[In],
+    clock: Callable[[], float],
+) -> tuple[_Span, Sequence[Out] | Exception]:
+    """Run *infer*, and measure it."""
+    started = clock()
     results: Sequence[Out] | Exception
     try:
         results = infer(items)
@@ -345,4 +368,4 @@ def _timed(
             raise RuntimeError(f"{len(items)} items gave {len(results)} results")
     except Exception as error:
         results = error
-    loop.call_soon_threadsafe(ran, _Span(started, loop.time()), results)
+    return _Span(started, clock()), results

@@ -22,6 +22,13 @@ and take one image 4 ms longer at most. Above, they gain less, and one image tak
 """
 
 
+INLINE_MACS = 10_000_000
+"""A run of no more multiply-accumulates takes half a millisecond or less.
+
+To hand it to a thread, and its outputs back, takes 0.2 ms of processor time (docs/benchmarks.md).
+"""
+
+
 def _one_thread() -> Executor:
     return ThreadPoolExecutor(1, thread_name_prefix="gpu")
 
@@ -93,6 +100,10 @@ class Device:
         if tuning is None or not tuning.holds_for(self.machine(on_gpu=on_gpu), sha256):
             return None
         return tuning.chosen
+
+    def inline_size(self, artifact: Artifact) -> int:
+        """Most images in a run on a CPU that is not worth another thread; 0 if none is."""
+        return INLINE_MACS // max(1, artifact.manifest.macs)
 
     def threads(self, artifact: Artifact) -> int:
         """Threads inside one run on a CPU: as set, or as tuned, or by the network's size."""

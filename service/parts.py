@@ -139,6 +139,7 @@ def batch_policy(settings: Settings, loaded: LoadedArtifact) -> BatchPolicy:
         max_queue_size=max(settings.max_queue_size, size),
         cores=loaded.session.cores,
         weight=settings.model_weight.get(loaded.manifest.name, 1.0),
+        inline_size=loaded.session.inline_size,
         ahead_s=AHEAD_S if loaded.session.on_gpu else 0.0,
     )
 

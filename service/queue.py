@@ -44,6 +44,8 @@ class BatchPolicy:
         max_queue_size: Most images admitted and not yet running; more are refused.
         cores: Cores of the device that a run takes.
         weight: Share of the device against other models' when all have work.
+        inline_size: Batches of up to so many images are run by the event loop itself: to hand them
+            to a thread would cost more. 0 hands over every batch.
         ahead_s: How long before the run that is on should end the next batch is taken, to be
             made ready meanwhile, in seconds; 0 waits for the end.
     """
@@ -53,6 +55,7 @@ class BatchPolicy:
     max_queue_size: int = 1024
     cores: int = 1
     weight: float = 1.0
+    inline_size: int = 0
     ahead_s: float = 0.0
 
 

@@ -54,6 +54,11 @@ class Scheduler(Generic[In, Out]):
         """Whether no request holds a place in any queue."""
         return not any(queue.admitted for queue in self._queues)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request waits for the device."""
+        return not any(queue.ready for queue in self._queues)
+
     def admit(self, queue: ModelQueue[In, Out], pending: Pending[In, Out], now: float) -> None:
         """
         Give *pending* a place before any work is spent on it.
@@ -114,7 +119,7 @@ class Scheduler(Generic[In, Out]):
             runs = max(1, self._free_cores // queue.policy.cores)
             ahead = queue.policy.cores > self._free_cores
             starts_at = max(now, self._free_at) if ahead else now
-            if batch := _take(queue, starts_at, runs):
+            if batch := _take(queue, starts_at, self._limit(queue, runs)):
                 self._device_s = queue.device_s
                 self._free_cores -= queue.policy.cores
                 size = sum(pending.size for pending in batch)
@@ -132,6 +137,16 @@ class Scheduler(Generic[In, Out]):
                 queue.remove(pending)
                 if not pending.reply.done():
                     pending.reply.set_exception(error)
+
+    def _limit(self, queue: ModelQueue[In, Out], runs: int) -> int:
+        """
+        Most images in the next batch of *queue*, where as many as *runs* may start now.
+
+        Its share of what waits; or all of it, if that is little enough for the event loop.
+        """
+        inline = queue.ready_size <= queue.policy.inline_size
+        share = queue.ready_size if inline else math.ceil(queue.ready_size / runs)
+        return min(queue.policy.max_batch_size, share)
 
     def _cores_at(self, queue: ModelQueue[In, Out]) -> float:
         """When a batch of *queue* may have cores: -inf is now, inf when a run ends."""
@@ -171,16 +186,15 @@ class Scheduler(Generic[In, Out]):
         return busy_s + ahead * queue.image_s / (self._cores // queue.policy.cores) / share
 
 
-def _take(queue: ModelQueue[In, Out], starts_at: float, runs: int) -> list[Pending[In, Out]]:
+def _take(queue: ModelQueue[In, Out], starts_at: float, limit: int) -> list[Pending[In, Out]]:
     """
-    Take requests from the front of *queue*, as many as one of *runs* can answer in time.
+    Take requests from the front of *queue*, as many as can be answered in time.
 
-    A batch is no larger than its share of what waits, and no larger than lets the most urgent of
-    its requests be answered before its deadline.
+    A batch holds no more than *limit* images, unless its first request alone does, and no more than
+    let the most urgent of its requests be answered before its deadline.
     """
     batch: list[Pending[In, Out]] = []
     size, tightest = 0, math.inf
-    limit = min(queue.policy.max_batch_size, math.ceil(queue.ready_size / runs))
     while pending := queue.first():
         if pending.reply.done():
             queue.remove(pending)

@@ -37,6 +37,7 @@ class Session:
         on_gpu: Whether that is on a GPU.
         fallback_reason: Why it is not the one that was preferred; empty if it is.
         cores: Cores that a run takes.
+        inline_size: Most images in a run that is not worth another thread; 0 if none is.
         tuned: How it was found to run best on this machine; None if nobody looked.
         nodes: Nodes of the graph after optimisation, by execution provider.
         one_by_one: Whether the graph takes no batch of more than one image.
@@ -74,6 +75,7 @@ class Session:
         self.on_gpu = self.provider != CPU
         # A GPU takes one run at a time.
         self.cores = device.cores if self.on_gpu else device.threads(artifact)
+        self.inline_size = 0 if self.on_gpu else device.inline_size(artifact)
         self.tuned = device.tuned(artifact, on_gpu=self.on_gpu)
         self.device_bytes = 0
         self.nodes: Counter[str] = Counter()

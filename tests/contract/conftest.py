@@ -73,7 +73,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Running]]
 OVER_BOTH = {
     *("test_access", "test_classifier", "test_drain", "test_errors", "test_health"),
     *("test_inference", "test_overload", "test_repeated", "test_sockets", "test_streaming"),
-    *("test_limits", "test_lost_device", "test_transport"),
+    *("test_inline", "test_limits", "test_lost_device", "test_transport"),
 }
 """Modules whose promises are those of a transport, and so of both."""
 
@@ -87,11 +87,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Start a server with settings other than the usual; `load=False` leaves it loading."""
+    """
+    Start a server with settings other than the usual.
+
+    `load=False` leaves it loading; `inline=True` lets the event loop run small batches.
+    """
     tiny.write(tmp_path)
 
     @asynccontextmanager
-    async def start(*, load: bool = True, **changes: Any) -> AsyncIterator[Running]:
+    async def start(
+        *, load: bool = True, inline: bool = False, **changes: Any
+    ) -> AsyncIterator[Running]:
+        if not inline:  # so that a test can hold the device
+            monkeypatch.setattr("service.device.INLINE_MACS", 0)
         usual: dict[str, Any] = {
             "model_repository": tmp_path,
             "host": "127.0.0.1",

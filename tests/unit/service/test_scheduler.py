@@ -312,6 +312,21 @@ def test_free_cores_share_what_waits(loop: asyncio.AbstractEventLoop) -> None:
     assert [due and [pending.item for pending in due[1]] for due in batches] == [[0, 1], [2], None]
 
 
+def test_little_enough_for_the_event_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """
+    What the event loop runs is not shared among cores; what is more than that, is.
+    """
+    scheduler: Scheduler[int, Any] = Scheduler(cores=2)
+    requests = Requests(loop, scheduler)
+    queue = scheduler.open(replace(EAGER, inline_size=3))
+    for item in range(3):
+        requests.add(queue, item)
+    assert run(scheduler, 0.0) == [0, 1, 2]
+    for item in range(4):
+        requests.add(queue, item)
+    assert run(scheduler, 0.0) == [0, 1]
+
+
 def test_runs_of_several_cores(loop: asyncio.AbstractEventLoop) -> None:
     """
     A model whose run takes more cores than are free waits, and holds back those behind it.
