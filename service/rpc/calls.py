@@ -91,31 +91,6 @@ def unary_handler(
     return UnaryHandler(answer, serialize)
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Surrounds every unary call of our services under grpcio."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._surrounded: dict[str, Any] = {}
-
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the surrounded handler of a method; that of others as it is."""
-        path = handler_call_details.method
-        if path not in self._surrounded:
-            handler = await continuation(handler_call_details)
-            unary = handler and unary_handler(self._calls, path, handler)
-            if not unary:
-                return handler
-            self._surrounded[path] = grpc.unary_unary_rpc_method_handler(
-                unary.answer, request_deserializer=None, response_serializer=unary.serialize
-            )
-        return self._surrounded[path]
-
-
 def failure_metadata(failure: Failure, origin: Origin) -> Metadata:
     """What a failed call tells beside status and message: the reason and the time to wait."""
     metadata: list[tuple[str, str | bytes]] = [

@@ -1,4 +1,4 @@
-"""The fast path of `ModelInfer`: without a task, a parser or a context for each request.
+"""The fast path of `ModelInfer`: without a parser or a message for each request.
 
 Takes the requests that have a template, from their bytes to the queue and from the batch to the
 bytes of the answer, all on the event loop. It counts, logs and fails as the usual way does.
@@ -19,6 +19,7 @@ from service.protocol.templates import Request, Templates
 from service.registry import ModelRegistry
 
 METHOD = "ModelInfer"
+INFER_PATH = f"/inference.GRPCInferenceService/{METHOD}"
 
 
 class Client(Protocol):

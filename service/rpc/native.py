@@ -28,7 +28,7 @@ from service.rpc.calls import (
     failure_metadata,
     origin_of,
 )
-from service.rpc.fast_path import FastPath
+from service.rpc.fast_path import INFER_PATH, FastPath
 from service.rpc.limits import KEEPALIVE_TIMEOUT_S, ConnectionLimits
 
 logger = logging.getLogger(__name__)
@@ -38,8 +38,6 @@ FOLLOWS_MS = 1
 
 BURST = 256
 """Most calls that cross the GIL at once."""
-
-INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
 
 _TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 _INTERNAL = grpc.StatusCode.INTERNAL.value[0]

@@ -17,9 +17,9 @@ from service.errors import StartError
 from service.metrics import Metrics
 from service.protocol.server import InferenceProtocol
 from service.registry import ModelRegistry
-from service.rpc.calls import CallInterceptor
 from service.rpc.classifier import ClassifierServicer
 from service.rpc.fast_path import FastPath
+from service.rpc.grpcio import CallInterceptor
 from service.rpc.inference import InferenceServicer
 from service.rpc.limits import ConnectionLimits
 from service.rpc.streams import StreamInterceptor
@@ -67,9 +67,10 @@ class RpcServer:
     ) -> None:
         self._streams = StreamInterceptor()
         self._health = health.aio.HealthServicer()
+        infer = FastPath(registry, calls)
         server = grpc.aio.server(
             interceptors=(
-                CallInterceptor(calls),
+                CallInterceptor(calls, infer),
                 self._streams,
             ),
             options=(
@@ -92,7 +93,7 @@ class RpcServer:
             transport,
             server,
             methods,
-            FastPath(registry, calls),
+            infer,
             calls.lifecycle,
             tls=tls,
             limits=limits,

@@ -12,6 +12,7 @@ from service.errors import StartError
 from service.lifecycle import Lifecycle
 from service.rpc.calls import UnaryHandler, unary_handler
 from service.rpc.fast_path import FastPath
+from service.rpc.grpcio import GrpcioTransport
 from service.rpc.limits import ConnectionLimits
 from service.security.tls import Tls
 
@@ -32,47 +33,6 @@ class Transport(Protocol):
 
     async def stop(self, grace_s: float) -> None:
         """Let calls go on for *grace_s* seconds at most, then close."""
-
-
-class GrpcioTransport:
-    """
-    Lets *server* listen itself.
-
-    Args:
-        tls: What TLS is spoken with; None is no TLS.
-    """
-
-    def __init__(self, server: grpc.aio.Server, tls: Tls | None) -> None:
-        self._server = server
-        self._tls = tls
-
-    def listen(self, target: str) -> int:
-        """Take the port; returns its number."""
-        if self._tls is None:
-            return self._server.add_insecure_port(target)
-        return self._server.add_secure_port(target, _credentials(self._tls))
-
-    async def start(self) -> None:
-        """Answer calls from now on."""
-        await self._server.start()
-
-    async def stop(self, grace_s: float) -> None:
-        """Let calls go on for *grace_s* seconds at most, then close."""
-        await self._server.stop(grace_s)
-
-
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    """Credentials that follow *tls*; gRPC's own threads ask for them at each new connection."""
-
-    def configuration() -> grpc.ServerCertificateConfiguration:
-        certificate, key, client_ca = tls.pem
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
-
-    return grpc.dynamic_ssl_server_credentials(
-        configuration(),
-        configuration,
-        require_client_authentication=tls.pem.client_ca is not None,
-    )
 
 
 class UnaryMethods:

@@ -20,8 +20,8 @@ from service.lifecycle import Lifecycle
 from service.logs import Origin
 from service.metrics import Metrics
 from service.registry import ModelRegistry
-from service.rpc.calls import CallInterceptor
 from service.rpc.fast_path import FastPath
+from service.rpc.grpcio import CallInterceptor
 from service.rpc.limits import ConnectionLimits
 from service.rpc.transport import UnaryMethods, make_transport
 from service.security.access import Access
@@ -45,7 +45,8 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
 
     metrics = Metrics(CollectorRegistry())
     calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
-    server = grpc.aio.server(interceptors=(CallInterceptor(calls),))
+    infer = FastPath(ModelRegistry(), calls)
+    server = grpc.aio.server(interceptors=(CallInterceptor(calls, infer),))
     methods = UnaryMethods(calls)
     handler = grpc.unary_unary_rpc_method_handler(
         fail,
@@ -58,7 +59,7 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
         transport,
         server,
         methods,
-        FastPath(ModelRegistry(), calls),
+        infer,
         calls.lifecycle,
         tls=None,
         limits=ConnectionLimits(
