@@ -25,6 +25,7 @@ class ServerProcess:
         model_repository: Folder of artifacts, or its URL.
         options: Further flags.
         environment: Its variables; those of this process if they are not given.
+        program: What Python is to run, other than convoy itself.
 
     Attributes:
         log: Lines of the server's log, as objects.
@@ -36,8 +37,9 @@ class ServerProcess:
         model_repository: Path | str,
         *options: str,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "convoy"),
     ) -> None:
-        command = [sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1"]
+        command = [sys.executable, *program, "serve", "--host", "127.0.0.1"]
         ports = ["--grpc-port", "0", "--http-port", "0"]
         quiet = ["--log-format", "json", "--graph-cache", ""]
         self.log: list[dict[str, object]] = []

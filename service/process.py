@@ -60,6 +60,8 @@ def run(settings: Settings) -> int:
         code = 1
     if busy := _busy_threads():
         logger.warning("ending although threads are busy", extra={"threads": busy})
+    if busy or code:
+        # A lost device cannot be told to let go of what it holds: that ends in an abort.
         logging.shutdown()
         os._exit(code)
     return code

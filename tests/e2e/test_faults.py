@@ -210,27 +210,14 @@ def test_fatal_error_ends_the_process(repository: Path) -> None:
         "from convoy.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", program, "serve", "--exit-on-fatal-error"),
-            *("--grpc-port", "0", "--http-port", "0", "--host", "127.0.0.1"),
-            *("--model-repository", str(repository)),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    with process, process.stderr as lines:
-        log = map(json.loads, lines)
-        ready = next(line for line in log if line["message"] == "ready")
-        with grpc.insecure_channel(f"127.0.0.1:{ready['grpc_port']}") as channel:
+    with ServerProcess(repository, "--exit-on-fatal-error", program=("-c", program)) as server:
+        with grpc.insecure_channel(server.address) as channel:
             stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
             stub.Classify(classifier_pb2.ClassifyRequest(model="tiny", image=png(150)), timeout=10)
             with pytest.raises(grpc.RpcError):
                 stub.Classify(
                     classifier_pb2.ClassifyRequest(model="tiny", image=png(3)), timeout=10
                 )
-        messages = [line["message"] for line in log]
-        assert process.wait(10) == 1
-    assert "the model cannot run any more" in messages
-    assert "a fatal error: ending, for whoever starts it again" in messages
+        assert server.wait(10) == 1
+    assert server.find("the model cannot run any more")
+    assert server.find("a fatal error: ending, for whoever starts it again")
