@@ -27,6 +27,8 @@ def draw(title: str, tuning: Tuning, path: Path) -> None:
         line = [choice for choice in tuning.measured if choice.threads == threads]
         runs = tuning.machine.runs_at_once(threads)
         label = f"{_many(runs, 'run')} of {_many(threads, 'thread')}"
+        if tuning.machine.gpu:
+            label = "one run at a time"
         x, y = [request_p99_ms(c) for c in line], [c.images_per_s for c in line]
         axes.plot(x, y, "o-", color=color, label=label, ms=4)
         for choice, at in zip(line, zip(x, y, strict=True), strict=True):
