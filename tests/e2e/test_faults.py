@@ -1,12 +1,9 @@
 """What becomes of a real server when the machine, the disk or its clients fail it."""
 
-import json
 import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
