@@ -46,7 +46,8 @@ def main() -> int:
         return 130
     trained = [name for name in dict.fromkeys([*NAMES, *SMALL]) if zoo.manifest(name)]
     rows = [report.row(zoo, name, found) for name, found in measuring.measure(zoo, trained).items()]
-    report.write(rows, chosen.docs / "zoo.json", chosen.docs / "architectures.md")
+    report.add(rows, chosen.docs / "zoo.json")
+    report.write(chosen.docs / "zoo.json", chosen.docs / "architectures.md")
     for title, together in PAIRS.items():
         if set(together) <= set(trained):
             report.draw(zoo, together, chosen.docs / "images" / f"{title}.png")

@@ -56,13 +56,25 @@ def row(zoo: Zoo, name: str, measured: Measured) -> Row:
     }
 
 
-def write(rows: Sequence[Row], json_path: Path, page: Path) -> None:
-    """Write *rows* to *json_path*, and a table of them between the marks of *page*."""
-    json_path.write_text(json.dumps(rows, indent=2) + "\n")
+def add(rows: Sequence[Row], path: Path) -> None:
+    """Keep *rows* in the file at *path*, in place of those of the same networks and seeds."""
+    before: list[Row] = json.loads(path.read_text()) if path.exists() else []
+    known = {(row["name"], row["seed"]): row for row in [*before, *rows]}
+    order = [*dict.fromkeys(row["name"] for row in [*rows, *before])]
+    kept = sorted(known.values(), key=lambda row: (row["seed"], order.index(row["name"])))
+    path.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def write(path: Path, page: Path) -> None:
+    """Write a table of the file at *path* between the marks of *page*."""
+    page.write_text(written(json.loads(path.read_text()), page.read_text()))
+
+
+def written(rows: Sequence[Row], text: str) -> str:
+    """The *text* of a page with a table of *rows* between its marks."""
     begin, end = MARKS
-    text = page.read_text()
     table = "\n".join([begin, "", *_table(rows), "", end])
-    page.write_text(re.sub(f"{begin}.*{end}", lambda _: table, text, flags=re.DOTALL))
+    return re.sub(f"{begin}.*{end}", lambda _: table, text, flags=re.DOTALL)
 
 
 def draw(zoo: Zoo, names: Sequence[str], path: Path) -> None:
@@ -72,6 +84,7 @@ def draw(zoo: Zoo, names: Sequence[str], path: Path) -> None:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
+    """One line for each network, of its first seed; what others gave stands beside."""
     columns: Mapping[str, Callable[[Row], str]] = {
         "network": lambda row: f"`{row['name']}`",
         "px": lambda row: str(row["input_px"]),
@@ -79,15 +92,24 @@ def _table(rows: Sequence[Row]) -> list[str]:
         "trained in": lambda row: f"{row['seconds']:,} s",
         "hard digits": lambda row: _share(row, "accuracy_hard"),
         "plain digits": lambda row: _share(row, "accuracy"),
+        "another seed: hard, plain": lambda row: _others(row, rows),
         "parameters": lambda row: f"{row['parameters'] / 1e6:,.2f} M",
         "MACs": lambda row: f"{row['macs'] / 1e6:,.1f} M",
         "one at a time": lambda row: f"{row['throughput_batch_1']:,.0f}/s",
         "best": lambda row: f"{row['throughput_best']:,.0f}/s",
         "memory": lambda row: f"{row['memory_bytes'] / 1e6:,.0f} MB",
     }
+    first = {row["name"]: row for row in reversed(rows)}
     lines = [list(columns), ["---"] * len(columns)]
-    lines += [[column(row) for column in columns.values()] for row in rows]
+    lines += [
+        [column(row) for column in columns.values()] for row in rows if row is first[row["name"]]
+    ]
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _others(first: Row, rows: Sequence[Row]) -> str:
+    others = [row for row in rows if row["name"] == first["name"] and row is not first]
+    return "; ".join(f"{row['accuracy_hard']:.3f}, {row['accuracy']:.3f}" for row in others)
 
 
 def _share(row: Row, key: str) -> str:

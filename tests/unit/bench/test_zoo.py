@@ -5,13 +5,17 @@ from typing import Any
 import pytest
 
 from bench.intervals import wilson
-from bench.zoo.report import MARKS, write
+from bench.zoo.__main__ import NAMES
+from bench.zoo.report import MARKS, add, write, written
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 ROW: dict[str, Any] = {
     "name": "resnet20",
     "input_px": 32,
     "epochs": 30,
     "seconds": 1234,
+    "seed": 0,
     "accuracy": 0.98,
     "accuracy_interval": [0.97, 0.987],
     "accuracy_hard": 0.9,
@@ -38,17 +42,38 @@ def test_interval(correct: int, count: int, expected: tuple[float, float]) -> No
 
 def test_report(tmp_path: Path) -> None:
     """
-    The page keeps what is around the table; writing again replaces it.
+    The page keeps what is around the table; writing again replaces it. A second seed stands beside
+    the first, and neither takes the place of other networks.
     """
     page, numbers = tmp_path / "page.md", tmp_path / "zoo.json"
     page.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
-    for _ in range(2):
-        write([ROW], numbers, page)
-    assert json.loads(numbers.read_text()) == [ROW]
+    second = ROW | {"seed": 1, "accuracy": 0.975, "accuracy_hard": 0.91}
+    other = ROW | {"name": "plain20"}
+    for rows in ([ROW | {"epochs": 1}], [second], [ROW, other]):
+        add(rows, numbers)
+        write(numbers, page)
+    assert json.loads(numbers.read_text()) == [ROW, other, second]
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert text.count("`resnet20`") == 1
+    assert text.count("`resnet20`") == text.count("`plain20`") == 1
     assert "0.900 (0.880-0.917)" in text
+    assert "0.910, 0.975" in text
     assert "1,234 s" in text
+
+
+def test_documented() -> None:
+    """
+    The table of the page is that of the file; each network of the brief is there and learnt, and
+    another seed gives the same within 1.5 points on plain digits.
+    """
+    rows = json.loads((DOCS / "zoo.json").read_text())
+    page = (DOCS / "architectures.md").read_text()
+    assert written(rows, page) == page
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["name"], []).append(row["accuracy"])
+    for name in NAMES:
+        assert min(found[name]) >= 0.95, name
+        assert max(found[name]) - min(found[name]) <= 0.015, name
