@@ -6,14 +6,16 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 from torchvision import models as torchvision_models
 from torchvision.models._api import Weights as TorchvisionEntry
 
+from artifact.files import file_sha256
 from artifact.manifest import Evaluation, Preprocessing, Weights
 from export.errors import WeightsError
 from export.importing.labels import read_labels
@@ -42,7 +44,7 @@ class PublicWeights:
     Attributes:
         state: The state dict.
         source: What they are and where they come from.
-        sha256: Of the file they were in, where there is one file.
+        sha256: Of the file they were in; None of timm's, which its hub's client reads by itself.
         labels: Names of the classes.
         preprocessing: What they were evaluated with.
         mean: Per channel, of pixels in `[0, 1]`.
@@ -100,7 +102,7 @@ def _torchvision(architecture: str, entry: str) -> PublicWeights:
     return PublicWeights(
         state=state,
         source=f"torchvision {weights}, {weights.url}",
-        sha256=None,
+        sha256=file_sha256(_downloaded(weights.url)),
         labels=tuple(weights.meta["categories"]),
         preprocessing=_preprocessing(
             transform.resize_size[0], transform.crop_size[0], transform.interpolation.value
@@ -109,6 +111,11 @@ def _torchvision(architecture: str, entry: str) -> PublicWeights:
         std=_HALF if from_tensorflow else tuple(transform.std),
         evaluation=_torchvision_evaluation(weights),
     )
+
+
+def _downloaded(url: str) -> Path:
+    """Where PyTorch keeps what it downloaded from *url*."""
+    return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(urlsplit(url).path).name)
 
 
 def _torchvision_entry(architecture: str, entry: str) -> TorchvisionEntry:

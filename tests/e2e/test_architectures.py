@@ -13,20 +13,23 @@ from PIL import Image
 from rich.console import Console
 
 from artifact.files import Artifact
+from artifact.manifest import InputTensor
 from artifact.repository import ModelRepository
 from bench.server import ServerProcess
 from convoy import Client
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 
+import torch
 from torch import nn
 
-from export import cost
+from export import cost, graph
 from export.measure import count_macs, count_parameters
 from export.run import export
 from export.settings import ExportSettings
 from export.writing import noise
 from models import ARCHITECTURES, drop_auxiliary
+from tests.unit.models.test_architectures import TOTALS
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +53,11 @@ RARER = {
     "inception_resnet_v2": INCEPTION,
 }
 
+NATIVE = (
+    *("lenet5", "alexnet", "vgg16", "nin", "googlenet"),
+    *("resnet20", "resnet50", "inception_v4"),
+)
+"""Of each family one, whose graph is counted at the size of its paper, too."""
 
 # Network in Network ends with ReLU: of two classes it may find both impossible, for good.
 CLASSES = ("cat", "dog", "fox", "owl", "yak")
@@ -102,16 +110,46 @@ def test_trained_exported_served(name: str, photos: Path, tmp_path: Path) -> Non
     assert 1 / len(CLASSES) <= answer.probability <= 1
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", NATIVE)
+def test_graph_of_its_own_size(name: str, tmp_path: Path) -> None:
+    """
+    What is counted in the graph of a network as its paper has it are the totals of the tables.
+    """
+    architecture = ARCHITECTURES[name]
+    network = architecture.build().eval()
+    drop_auxiliary(network)
+    with torch.no_grad():
+        for weights in network.parameters():  # biases of zeros would be one in the graph
+            weights.uniform_(-0.1, 0.1)
+    zeros, ones = (0.0,) * architecture.channels, (1.0,) * architecture.channels
+    side, path = architecture.input_px, tmp_path / "model.onnx"
+    tensor = InputTensor(
+        name=graph.INPUT_NAME,
+        dtype="uint8",
+        layout="NHWC",
+        channels=architecture.channels,
+        height=side,
+        width=side,
+    )
+    gone = folded(network)
+    graph.export_onnx(graph.Servable(network, zeros, ones).eval(), tensor, path)
+    parameters, _, macs = TOTALS[name]
+    image = np.zeros((1, *tensor.item_shape), np.uint8)
+    assert cost.count_graph_macs(path, image) == macs
+    assert own_weights(onnx.load(path).graph, architecture.channels) == parameters - gone
+
+
 def check_graph(name: str, artifact: Artifact) -> None:
     """Nothing stray, nothing twice, batch norms folded, and the costs of the network."""
-    graph = onnx.load(artifact.model_path).graph
-    operators = {node.op_type for node in graph.node}
+    written = onnx.load(artifact.model_path).graph
+    operators = {node.op_type for node in written.node}
     assert operators <= USUAL | RARER.get(name, {"ReduceMean"})
-    values = [(tuple(t.dims), t.data_type, t.raw_data) for t in graph.initializer]
+    values = [(tuple(t.dims), t.data_type, t.raw_data) for t in written.initializer]
     assert len(values) == len(set(values))
-    used = {text for node in graph.node for text in node.input}
-    assert {tensor.name for tensor in graph.initializer} <= used
-    assert all(len(value.type.tensor_type.shape.dim) <= 4 for value in graph.value_info)
+    used = {text for node in written.node for text in node.input}
+    assert {tensor.name for tensor in written.initializer} <= used
+    assert all(len(value.type.tensor_type.shape.dim) <= 4 for value in written.value_info)
 
     manifest = artifact.manifest
     network = ARCHITECTURES[name].build(num_classes=len(CLASSES)).eval()
@@ -121,11 +159,15 @@ def check_graph(name: str, artifact: Artifact) -> None:
     assert count_parameters(network) == manifest.parameter_count
     assert count_macs(network, (channels, side, side)) == manifest.macs
     assert cost.count_graph_macs(artifact.model_path, image) == manifest.macs
+    assert own_weights(written, channels) == manifest.parameter_count - folded(network)
+
+
+def own_weights(written: onnx.GraphProto, channels: int) -> int:
+    """Weights of a graph that were the network's, without what scales images and maps."""
     normalisation = 2 * channels
-    scales = 4 * sum(node.op_type == "Resize" for node in graph.node)
-    scales += sum(not tensor.dims for tensor in graph.initializer)  # of residual branches
-    weights = cost.count_weights(graph) - normalisation - scales
-    assert weights == manifest.parameter_count - folded(network)
+    scales = 4 * sum(node.op_type == "Resize" for node in written.node)
+    scales += sum(not tensor.dims for tensor in written.initializer)  # of residual branches
+    return cost.count_weights(written) - normalisation - scales
 
 
 def folded(network: nn.Module) -> int:

@@ -84,6 +84,8 @@ def test_torchvision_download(
     assert found.evaluation.images == 50_000
     assert "torchvision" in found.evaluation.source
     assert "IMAGENET1K_V1" in found.source
+    assert found.sha256 is not None
+    assert f"-{found.sha256[:8]}.pth" in found.source
 
 
 def test_damaged_download(
