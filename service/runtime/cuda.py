@@ -206,24 +206,23 @@ def open_on_gpu(artifact: Artifact, device: Device, max_batch_size: int) -> Cuda
             "CUDA is not in this build of ONNX Runtime: install the extra gpu in place of cpu"
         )
     onnxruntime.preload_dlls()
-    gpu = device.gpu
+    gpu, used_bytes = device.gpu, gpu_used_bytes()
     if gpu.cuda_graphs:
         try:
-            return _open(artifact, gpu, max_batch_size)
+            return _open(artifact, gpu, max_batch_size, used_bytes)
         except GoldenDriftError:
             raise
         except ModelLoadError as error:  # a loop in the graph, say; or it cannot be opened at all
             logger.warning("opening without CUDA graphs", extra={"reason": str(error)})
-    return _open(artifact, replace(gpu, cuda_graphs=False), max_batch_size)
+    return _open(artifact, replace(gpu, cuda_graphs=False), max_batch_size, used_bytes)
 
 
-def _open(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> CudaRunner:
+def _open(artifact: Artifact, gpu: Gpu, max_batch_size: int, used_bytes: int) -> CudaRunner:
     options = session_options()
     # Without this and `enable_fallback` ONNX Runtime would run on the CPU and say nothing.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     onnxruntime.set_default_logger_severity(ERROR)
     wanted = providers(artifact, gpu, max_batch_size)
-    used_bytes = gpu_used_bytes()
     session = open_session(artifact.model_path, options, wanted, enable_fallback=0)
     session.disable_fallback()
     if session.get_providers()[0] not in GPU_PROVIDERS:
@@ -261,7 +260,7 @@ def pinned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     cuda = _cudart()
     address, size = ctypes.c_void_p(), math.prod(shape) * dtype.itemsize
     if code := cuda.cudaMallocHost(ctypes.byref(address), ctypes.c_size_t(size)):
-        raise MemoryError(f"no {size} bytes of pinned memory: CUDA error {code}")
+        raise MemoryError(f"no {size} bytes of pinned memory: {_told(cuda, code)}")
     assert address.value is not None
     memory = (ctypes.c_uint8 * size).from_address(address.value)
     weakref.finalize(memory, cuda.cudaFreeHost, address)
@@ -277,9 +276,9 @@ def gpu_used_bytes() -> int:
     Raises:
         ModelLoadError: If there is no GPU, or CUDA cannot be had.
     """
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    if code := _cudart().cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)):
-        raise ModelLoadError(f"there is no GPU that works: CUDA error {code}")
+    cuda, free, total = _cudart(), ctypes.c_size_t(), ctypes.c_size_t()
+    if code := cuda.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)):
+        raise ModelLoadError(f"there is no GPU that works: {_told(cuda, code)}")
     return total.value - free.value
 
 
@@ -289,6 +288,12 @@ def _cudart() -> ctypes.CDLL:
         return ctypes.CDLL("libcudart.so.13")
     except OSError as error:
         raise ModelLoadError(f"CUDA could not be loaded: {error}") from error
+
+
+def _told(cuda: ctypes.CDLL, code: int) -> str:
+    cuda.cudaGetErrorString.restype = ctypes.c_char_p
+    text: bytes = cuda.cudaGetErrorString(code)
+    return text.decode()
 
 
 def providers(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> list[Provider]:

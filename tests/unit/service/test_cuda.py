@@ -113,6 +113,7 @@ def test_tensorrt_that_is_not_installed(
     It is named, with what to install.
     """
     monkeypatch.setattr(cuda, "has_cuda", lambda: True)
+    monkeypatch.setattr(cuda, "gpu_used_bytes", lambda: 0)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(ModelLoadError, match="add the extra tensorrt"):
