@@ -3,7 +3,8 @@
 Installs each server in an environment of its own below build/race, gives all of them the same ONNX
 file, the same image and as many threads, and lets h2load (Debian's nghttp2-client) ask them in
 turn. Each ratio is the median over pairs, with a bootstrap interval. Results are added to a JSON
-file row by row, so that an interrupted race keeps what is done.
+file row by row, so that an interrupted race keeps what is done; a row that cannot be run is told,
+and the others go on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -30,25 +32,37 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.race", description=__doc__)
     names = [row.name for row in ROWS]
     parser.add_argument("rows", nargs="*", choices=[*names, []], metavar="ROW", help="all if none")
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each is asked")
+    parser.add_argument("--pairs", type=int, help="how often, in place of each row's own")
+    parser.add_argument("--seconds", type=float, help="how long each is asked, the same")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where results go")
     chosen = parser.parse_args()
     console = Console(stderr=True)
     if not shutil.which("h2load"):
         console.print("h2load is not installed: apt install nghttp2-client")
         return 1
-    write_networks(ROOT / "models", console)
+    rows = [row for row in ROWS if row.name in (chosen.rows or names)]
     try:
-        for row in ROWS:
-            if row.name in (chosen.rows or names):
-                found = _run(row, chosen.pairs, chosen.seconds, console)
-                report.add(row.name, found, chosen.docs / "race.json")
+        failed = _race(rows, chosen, console)
     except KeyboardInterrupt:
         console.print("interrupted; what is done is kept")
         return 130
     report.write(chosen.docs / "race.json", chosen.docs / "benchmarks.md")
-    return 0
+    return int(failed)
+
+
+def _race(rows: Sequence[Row], chosen: argparse.Namespace, console: Console) -> bool:
+    """Run *rows* one after the other; whether one of them failed."""
+    write_networks(ROOT / "models", console)
+    failed = False
+    for row in rows:
+        try:
+            found = _run(row, chosen.pairs or row.pairs, chosen.seconds or row.seconds, console)
+        except RuntimeError as error:
+            console.print(f"{row.name}: {error}")
+            failed = True
+        else:
+            report.add(row.name, found, chosen.docs / "race.json")
+    return failed
 
 
 def _run(row: Row, pairs: int, seconds: float, console: Console) -> report.Found:

@@ -13,17 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.race.networks import LARGE, write_networks
-from bench.race.plain import Design, Loop
+from bench.race.plain import BATCHES, DESIGNS, Loop
 
-DESIGNS = (
-    Design(threads=2),
-    Design(threads=2, runs=2),
-    Design(threads=1, runs=2),
-    Design(threads=1, sessions=2, runs=2),
-    Design(threads=2, spinning=True),
-    Design(threads=2, runs=2, spinning=True),
-)
-BATCHES = (1, 4, 8)
 ROUNDS = 3
 SECONDS = 1.0
 ROOT = Path("build/race/models")
@@ -48,9 +39,9 @@ def _measure(model: str) -> dict[str, dict[str, float]]:
     }
     for _ in range(ROUNDS):
         for name, loop in loops.items():
-            seen[name]["latency_ms"].append(1000 * loop.latency_s(SECONDS))
+            seen[name]["latency_ms"].append(loop.measure(1, SECONDS, runs=1).p50_ms)
             for batch in BATCHES:
-                seen[name][f"batch_{batch}"].append(loop.images_per_s(batch, SECONDS))
+                seen[name][f"batch_{batch}"].append(loop.measure(batch, SECONDS).per_s)
     return {
         name: {what: round(statistics.median(values), 2) for what, values in rows.items()}
         for name, rows in seen.items()

@@ -9,21 +9,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.race.servers import Server
+from bench.race.contender import Contender
 
 
-def interpreter(server: type[Server], root: Path, console: Console) -> Path:
-    """Python of *server*'s environment below *root*; installs what is not there yet."""
-    if not server.requirements:
+def interpreter(kind: type[Contender], root: Path, console: Console) -> Path:
+    """Python of *kind*'s environment below *root*; installs what is not there yet."""
+    if not kind.requirements:
         return Path(sys.executable)
-    folder = root / server.__name__.lower()
+    owner = next(one for one in kind.__mro__ if "requirements" in vars(one))
+    folder = root / owner.__name__.lower()
     python = folder / "bin" / "python"
-    wanted = hashlib.sha256("\n".join(server.requirements).encode()).hexdigest()
+    wanted = hashlib.sha256("\n".join(kind.requirements).encode()).hexdigest()
     mark = folder / "installed"
     if not mark.exists() or mark.read_text() != wanted:
-        console.print(f"{server.name}: installing {', '.join(server.requirements)}")
+        console.print(f"{kind.name}: installing {', '.join(kind.requirements)}")
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, *server.requirements], check=True)
+        subprocess.run([*install, *kind.requirements], check=True)
         mark.write_text(wanted)
     return python

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.race.loads import Load, Measured, warm_up_s
+
 GRPC_HEADERS = {"content-type": "application/grpc", "te": "trailers"}
 
 
@@ -31,42 +33,7 @@ class Request:
     http1: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """
-    How much of it at once.
-
-    Attributes:
-        connections: Connections.
-        streams: Requests in flight on each; over HTTP/1.1 so many times the connections.
-    """
-
-    connections: int
-    streams: int
-
-    @property
-    def in_flight(self) -> int:
-        """Requests in flight on all connections together."""
-        return self.connections * self.streams
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """
-    What came of it.
-
-    Attributes:
-        per_s: Requests answered per second.
-        p50_ms: Median latency.
-        p99_ms: Latency that 99 of 100 requests stay below.
-    """
-
-    per_s: float
-    p50_ms: float
-    p99_ms: float
-
-
-def measure(request: Request, load: Load, *, seconds: float, warm_up_s: float) -> Measured:
+def measure(request: Request, load: Load, seconds: float) -> Measured:
     """
     Send *request* for a while.
 
@@ -83,7 +50,7 @@ def measure(request: Request, load: Load, *, seconds: float, warm_up_s: float) -
         command = [
             *("h2load", "--threads", "1", "--clients", str(connections)),
             *("--max-concurrent-streams", str(streams)),
-            *("--duration", _ms(seconds), "--warm-up-time", _ms(warm_up_s)),
+            *("--duration", _ms(seconds), "--warm-up-time", _ms(warm_up_s(seconds))),
             *("--data", str(body), "--log-file", str(log)),
             *(["--h1"] if request.http1 else []),
             *(

@@ -27,6 +27,7 @@ class Model:
         outputs: Names and item shapes of its outputs.
         max_batch_size: Most images in a batch, on every server that makes batches.
         threads: Intra-op threads, on every server.
+        images: Images in a request.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Model:
     outputs: tuple[tuple[str, int], ...]
     max_batch_size: int
     threads: int
+    images: int = 1
 
     @classmethod
     def read(cls, root: Path, name: str, *, threads: int) -> Model:
@@ -52,17 +54,17 @@ class Model:
         )
 
     def image(self) -> npt.NDArray[np.uint8]:
-        """The image that every request holds: noise."""
+        """The image that every request holds, once or several times: noise."""
         return np.random.default_rng(0).integers(0, 256, self.shape, np.uint8)
 
     def message(self) -> pb.ModelInferRequest:
         """It in a request of the Open Inference Protocol."""
         request = pb.ModelInferRequest(model_name=self.name)
-        request.inputs.add(name="image", datatype="UINT8", shape=[1, *self.shape])
-        request.raw_input_contents.append(self.image().tobytes())
+        request.inputs.add(name="image", datatype="UINT8", shape=[self.images, *self.shape])
+        request.raw_input_contents.append(self.images * self.image().tobytes())
         return request
 
-    def frame(self) -> bytes:
-        """That request as gRPC frames it: a flag, its length, its bytes."""
-        message = self.message().SerializeToString()
-        return struct.pack(">BI", 0, len(message)) + message
+
+def framed(message: bytes) -> bytes:
+    """*message* as gRPC frames it: a flag, its length, its bytes."""
+    return struct.pack(">BI", 0, len(message)) + message

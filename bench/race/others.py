@@ -64,8 +64,20 @@ class Triton(OverGrpc):
             f'name: "{model.name}"\nbackend: "python"\nmax_batch_size: {model.max_batch_size}\n'
             f'input {{ name: "image" data_type: TYPE_UINT8 dims: {shape} }}\n{outputs}\n'
             "dynamic_batching {}\n"
-            f'parameters {{ key: "threads" value: {{ string_value: "{model.threads}" }} }}\n'
+            f'parameters {{ key: "threads" value: {{ string_value: "{self._threads()}" }} }}\n'
         )
+
+    def _threads(self) -> int:
+        return self.model.threads
+
+
+class TritonOneThread(Triton):
+    """The same with one intra-op thread, which is faster for small networks."""
+
+    name = "Triton, 1 thread"
+
+    def _threads(self) -> int:
+        return 1
 
 
 class KServe(OverGrpc):

@@ -1,8 +1,9 @@
-"""Two servers side by side, asked in turn."""
+"""Two contenders side by side, asked in turn."""
 
 from __future__ import annotations
 
 import statistics
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +16,19 @@ from rich.console import Console
 
 from bench.intervals import of_median
 from bench.progress import shown
+from bench.race.contender import Contender
 from bench.race.environments import interpreter
-from bench.race.h2load import Load, Measured, measure
+from bench.race.loads import AnyLoad, Arrivals, Load, Measured, warm_up_s
 from bench.race.model import Model
-from bench.race.servers import Server
 
 TOLERANCE = 1e-3
 """How far the logits of a server may be from ONNX Runtime's, as a share of their range."""
+
+CAPACITY = Load(connections=4, streams=4)
+"""What shows how much a contender can do, if a load is to be a share of that."""
+
+BAD_PAIRS = 3
+"""So many may fail, of a server or of the machine's mood; they are told and left out."""
 
 
 @dataclass(slots=True)
@@ -30,8 +37,8 @@ class Side:
     What one of the two showed, one value for each time it was asked.
 
     Attributes:
-        measured: What h2load saw.
-        cpu_ms: CPU of the server and its children, per request.
+        measured: What was seen of it.
+        cpu_ms: CPU per request.
         memory_mb: Their memory at the end.
     """
 
@@ -46,37 +53,54 @@ class Side:
 
 
 @contextmanager
-def running(kind: type[Server], model: Model, root: Path, console: Console) -> Iterator[Server]:
+def running(
+    kind: type[Contender], model: Model, root: Path, console: Console
+) -> Iterator[Contender]:
     """
-    A server, once its answers are right.
+    A contender, once its answers are right.
 
     Raises:
         RuntimeError: If it does not start, or its answers are wrong.
     """
     python = interpreter(kind, root, console)
     with tempfile.TemporaryDirectory(prefix="race-") as folder:
-        server = kind(model, python.absolute(), Path(folder))
+        contender = kind(model, python.absolute(), Path(folder))
         try:
-            _check(server, model)
-            yield server
+            _check(contender, model)
+            yield contender
         finally:
-            server.process.stop()
+            contender.stop()
 
 
 def race(
-    servers: Sequence[Server], load: Load, *, pairs: int, seconds: float, console: Console
+    contenders: Sequence[Contender], load: AnyLoad, *, pairs: int, seconds: float, console: Console
 ) -> list[Side]:
-    """Ask each of *servers* in turn, *pairs* times, the first one first every other time."""
-    sides = [Side(server.name) for server in servers]
+    """
+    Ask each of *contenders* in turn, *pairs* times, the first one first every other time.
+
+    Raises:
+        RuntimeError: If too many turns fail.
+    """
+    sides = [Side(contender.name) for contender in contenders]
     title = " / ".join(side.name for side in sides)
+    settled = load.settled(lambda: min(_capacity(one, seconds) for one in contenders))
+    failed = 0
     with shown(console) as progress:
         for number in range(pairs):
             progress(title, number, pairs)
-            order = list(zip(servers, sides, strict=True))
-            for server, side in order if number % 2 == 0 else reversed(order):
-                _measure(server, side, load, seconds)
-    for server, side in zip(servers, sides, strict=True):
-        side.memory_mb = server.process.memory_bytes() / 1e6
+            try:
+                turns = _turns(contenders, settled, seconds, first=number % 2)
+            except (RuntimeError, subprocess.CalledProcessError) as error:
+                failed += 1
+                if failed > BAD_PAIRS:
+                    raise
+                console.print(f"a pair is left out: {error}")
+                continue
+            for side, (measured, cpu_ms) in zip(sides, turns, strict=True):
+                side.measured.append(measured)
+                side.cpu_ms.append(cpu_ms)
+    for contender, side in zip(contenders, sides, strict=True):
+        side.memory_mb = contender.memory_bytes() / 1e6
     return sides
 
 
@@ -87,18 +111,33 @@ def ratio(sides: Sequence[Side], of: Callable[[Measured], float]) -> tuple[float
     return (statistics.median(ratios), *of_median(ratios))
 
 
-def _measure(server: Server, side: Side, load: Load, seconds: float) -> None:
-    before = server.process.cpu_s()
-    warm_up_s = seconds / 4
-    measured = measure(server.request, load, seconds=seconds, warm_up_s=warm_up_s)
-    used = server.process.cpu_s() - before
-    side.measured.append(measured)
-    side.cpu_ms.append(1000 * used / (measured.per_s * (seconds + warm_up_s)))
+Turn = tuple[Measured, float]
+"""What a load showed, and CPU per request in milliseconds."""
 
 
-def _check(server: Server, model: Model) -> None:
+def _turns(
+    contenders: Sequence[Contender], load: Load | Arrivals, seconds: float, *, first: int
+) -> list[Turn]:
+    """One turn of each, that of place *first* first; in the order of *contenders*."""
+    order = sorted(range(len(contenders)), key=lambda place: place != first)
+    turns = {place: _turn(contenders[place], load, seconds) for place in order}
+    return [turns[place] for place in range(len(contenders))]
+
+
+def _turn(contender: Contender, load: Load | Arrivals, seconds: float) -> Turn:
+    before = contender.cpu_s()
+    measured = contender.measure(load, seconds)
+    used = contender.cpu_s() - before
+    return measured, 1000 * used / (measured.per_s * (seconds + warm_up_s(seconds)))
+
+
+def _capacity(contender: Contender, seconds: float) -> float:
+    return contender.measure(CAPACITY, seconds).per_s
+
+
+def _check(contender: Contender, model: Model) -> None:
     session = onnxruntime.InferenceSession(model.path, providers=["CPUExecutionProvider"])
     (expected,) = session.run(["logits"], {"image": model.image()[np.newaxis]})
-    difference = np.abs(np.asarray(server.logits()) - expected[0]).max()
+    difference = np.abs(np.asarray(contender.logits()) - expected[0]).max()
     if not difference <= TOLERANCE * np.ptp(expected):
-        raise RuntimeError(f"{server.name} answers {difference} off")
+        raise RuntimeError(f"{contender.name} answers {difference} off")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import statistics
+import itertools
+import multiprocessing
+import os
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing.managers import BaseManager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import psutil
+
+from bench.race.contender import Contender
+from bench.race.loads import Arrivals, Load, Measured, warm_up_s
+from bench.race.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,22 @@ class Design:
         return f"{sessions}{self.threads} threads{runs}{', spinning' if self.spinning else ''}"
 
 
+DESIGNS = (
+    Design(threads=2),
+    Design(threads=2, runs=2),
+    Design(threads=1, runs=2),
+    Design(threads=1, sessions=2, runs=2),
+    Design(threads=2, spinning=True),
+    Design(threads=2, runs=2, spinning=True),
+)
+"""Of two cores."""
+
+BATCHES = (1, 4, 8)
+
+ROUNDS = 2
+"""How often each design is asked to find the fastest."""
+
+
 class Loop:
     """The sessions of one design, open and warm."""
 
@@ -55,36 +81,108 @@ class Loop:
         for session in self._sessions:
             session.run(None, {self._input.name: self.images(1)})
 
+    def pid(self) -> int:
+        """Of the process that it is in."""
+        return os.getpid()
+
+    def logits(self, image: npt.NDArray[np.uint8]) -> list[float]:
+        """The answer to one image."""
+        (logits,) = self._sessions[0].run(["logits"], {self._input.name: image[np.newaxis]})
+        return list(logits[0])
+
     def images(self, count: int) -> npt.NDArray[np.uint8]:
         """Noise, in the input's shape."""
         shape = (count, *self._input.shape[1:])
         return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
-    def images_per_s(self, batch: int, seconds: float) -> float:
-        """How many images all runs together get through."""
-        images, counts = self.images(batch), [0] * self._design.runs
+    def measure(self, batch: int, seconds: float, runs: int | None = None) -> Measured:
+        """Images per second of *runs* at once, those of the design if not given; latency of one."""
+        images = self.images(batch)
+        took: list[float] = []
         ends = time.perf_counter() + seconds
 
-        def run(place: int) -> None:
-            session = self._sessions[place % len(self._sessions)]
-            while time.perf_counter() < ends:
+        def run(session: onnxruntime.InferenceSession) -> None:
+            while (started := time.perf_counter()) < ends:
                 session.run(None, {self._input.name: images})
-                counts[place] += batch
+                took.append(time.perf_counter() - started)
 
         started = time.perf_counter()
-        threads = [threading.Thread(target=run, args=[place]) for place in range(len(counts))]
+        sessions = itertools.islice(itertools.cycle(self._sessions), runs or self._design.runs)
+        threads = [threading.Thread(target=run, args=[session]) for session in sessions]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return sum(counts) / (time.perf_counter() - started)
+        per_s = batch * len(took) / (time.perf_counter() - started)
+        return Measured(per_s, *(1000 * float(ms) for ms in np.percentile(took, [50, 99])))
 
-    def latency_s(self, seconds: float) -> float:
-        """Median of one image at a time."""
-        images, took = self.images(1), []
-        ends = time.perf_counter() + seconds
-        while time.perf_counter() < ends:
-            started = time.perf_counter()
-            self._sessions[0].run(None, {self._input.name: images})
-            took.append(time.perf_counter() - started)
-        return statistics.median(took)
+
+class _Loops(BaseManager):
+    """A process with loops in it."""
+
+    if TYPE_CHECKING:
+
+        def Loop(self, model: str, design: Design) -> Loop: ...  # noqa: N802
+
+
+_Loops.register("Loop", Loop)
+
+
+def _loops() -> _Loops:
+    loops = _Loops(ctx=multiprocessing.get_context("spawn"))
+    loops.start()
+    return loops
+
+
+class Alone(Contender):
+    """The fastest loop that is found over threads, sessions, runs and batches."""
+
+    name = "ONNX Runtime alone"
+
+    def __init__(self, model: Model, python: Path, folder: Path) -> None:
+        super().__init__(model, python, folder)
+        design, self._batch = self._choose()
+        self._loops = _loops()
+        self._loop = self._loops.Loop(str(model.path), design)
+        self._process = psutil.Process(self._loop.pid())
+
+    def logits(self) -> list[float]:
+        """What it answers to the model's image."""
+        return self._loop.logits(self.model.image())
+
+    def measure(self, load: Load | Arrivals, seconds: float) -> Measured:
+        """Run for *seconds*; the load is what the design makes of it."""
+        assert isinstance(load, Load)
+        self._loop.measure(self._batch, warm_up_s(seconds))
+        return self._loop.measure(self._batch, seconds)
+
+    def cpu_s(self) -> float:
+        """CPU that its process has used, in seconds."""
+        return sum(self._process.cpu_times()[:2])
+
+    def memory_bytes(self) -> int:
+        """Its memory."""
+        return int(self._process.memory_full_info().pss)
+
+    def stop(self) -> None:
+        """End its process."""
+        self._loops.shutdown()
+
+    def _choose(self) -> tuple[Design, int]:
+        """The fastest design and its best batch, by the median of some rounds of one second."""
+        with _loops() as loops:
+            open_loops = {design: loops.Loop(str(self.model.path), design) for design in DESIGNS}
+            rates: dict[tuple[Design, int], list[float]] = {}
+            for _ in range(ROUNDS):
+                for (design, loop), batch in itertools.product(open_loops.items(), BATCHES):
+                    rates.setdefault((design, batch), []).append(loop.measure(batch, 1.0).per_s)
+        return max(rates, key=lambda which: float(np.median(rates[which])))
+
+
+class Bare(Alone):
+    """`session.run` with ONNX Runtime's own settings on all cores, one image at a time."""
+
+    name = "ONNX Runtime alone, one at a time"
+
+    def _choose(self) -> tuple[Design, int]:
+        return Design(threads=self.model.threads, spinning=True), 1

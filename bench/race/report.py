@@ -24,7 +24,7 @@ def found(row: Row, sides: list[Side]) -> Found:
     middle, low, high = ratio(sides, row.figure)
     return {
         "network": row.network,
-        "in_flight": row.load.in_flight,
+        "load": row.load.name,
         "figure": row.figure.__name__,
         "pairs": len(sides[0].measured),
         "ratio": round(middle, 3),
@@ -80,12 +80,12 @@ def _table(races: Mapping[str, Found]) -> list[str]:
         first, second = race["sides"]
         low, high = race["interval_95"]
         told = f"{race['ratio']:.2f} ({low:.2f}-{high:.2f}) of {_FIGURES[race['figure']]}"
-        lines.append([f"`{race['network']}`", str(race["in_flight"]), *_cells(first), told])
+        lines.append([f"`{race['network']}`", race["load"], *_cells(first), told])
         lines.append(["", "", *_cells(second), f"bound {race['bound']:g}{_missed(race)}"])
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-_FIGURES = {"per_s": "requests/s", "p50_ms": "p50"}
+_FIGURES = {"per_s": "requests/s", "p50_ms": "p50", "p99_ms": "p99"}
 
 
 def _missed(race: Found) -> str:

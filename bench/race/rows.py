@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.race.h2load import Load, Measured
-from bench.race.others import BentoML, KServe, LitServe, MLServer, RayServe, Triton
-from bench.race.servers import Convoy, ConvoyNative, Server, Unmetered, UnmeteredNative
+from bench.race.contender import Contender
+from bench.race.loads import AnyLoad, Load, Measured, Poisson
+from bench.race.others import BentoML, KServe, LitServe, MLServer, RayServe, Triton, TritonOneThread
+from bench.race.ours import (
+    Convoy,
+    ConvoyJpeg,
+    ConvoyNative,
+    ConvoyTen,
+    ConvoyTls,
+    Unmetered,
+    UnmeteredNative,
+)
+from bench.race.plain import Alone, Bare
 
 SMALL = Load(connections=4, streams=16)
 LARGE = Load(connections=4, streams=4)
 ONE = Load(connections=1, streams=1)
+
+LARGE_NETWORKS = ("resnet18", "resnet50", "googlenet_tv")
 
 
 def per_s(measured: Measured) -> float:
@@ -24,69 +36,94 @@ def p50_ms(measured: Measured) -> float:
     return measured.p50_ms
 
 
+def p99_ms(measured: Measured) -> float:
+    """Latency that 99 of 100 requests stay below."""
+    return measured.p99_ms
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """
-    One race of two servers.
+    One race of two contenders.
 
     Attributes:
         figure: Which of the figures of both the ratio is of, the first by the second.
         bound: What the ratio is to reach.
         at_most: Whether the bound is one from above.
+        pairs: How often both are asked; more where a few per cent decide.
+        seconds: How long each is asked.
     """
 
-    network: str
-    first: type[Server]
-    second: type[Server]
-    load: Load
-    figure: Callable[[Measured], float]
+    network: str = "lenet5"
+    first: type[Contender]
+    second: type[Contender]
+    load: AnyLoad = SMALL
+    figure: Callable[[Measured], float] = per_s
     bound: float
     at_most: bool = False
+    pairs: int = 20
+    seconds: float = 1.5
 
     @property
     def name(self) -> str:
         """As the command line and the results have it."""
-        figure = "" if self.figure is per_s else f"-{self.load.in_flight}"
+        figure = "" if self.figure is per_s else f"-{self.figure.__name__.removesuffix('_ms')}"
         sides = (side.__name__.lower() for side in (self.first, self.second))
         return "-".join([self.network, *sides]) + figure
 
 
 ROWS = (
-    Row(
-        network="lenet5",
-        first=ConvoyNative,
-        second=Triton,
-        load=SMALL,
-        figure=per_s,
-        bound=2.5,
-    ),
-    Row(network="lenet5", first=Convoy, second=Triton, load=SMALL, figure=per_s, bound=0.6),
+    Row(first=ConvoyNative, second=Triton, bound=2.5, pairs=40),
+    Row(first=ConvoyNative, second=TritonOneThread, bound=2.5),
+    Row(first=Convoy, second=Triton, bound=0.6),
     *(
-        Row(network="lenet5", first=ConvoyNative, second=peer, load=SMALL, figure=per_s, bound=8)
+        Row(first=ConvoyNative, second=peer, bound=8)
         for peer in (KServe, MLServer, LitServe, BentoML, RayServe)
     ),
-    Row(
-        network="lenet5",
-        first=ConvoyNative,
-        second=Triton,
-        load=ONE,
-        figure=p50_ms,
-        bound=0.7,
-        at_most=True,
-    ),
-    *(
-        Row(network="lenet5", first=first, second=second, load=SMALL, figure=per_s, bound=0.98)
-        for first, second in ((Convoy, Unmetered), (ConvoyNative, UnmeteredNative))
-    ),
+    Row(first=ConvoyNative, second=Triton, load=ONE, figure=p50_ms, bound=0.7, at_most=True),
+    Row(first=ConvoyTls, second=Convoy, bound=0.8),
+    Row(first=ConvoyTen, second=ConvoyNative, bound=0.97, pairs=40),
+    Row(first=Convoy, second=Unmetered, bound=0.98, pairs=40),
+    Row(first=ConvoyNative, second=UnmeteredNative, bound=0.98, pairs=40),
     *(
         Row(
             network=network,
             first=ConvoyNative,
-            second=Triton,
+            second=second,
             load=LARGE,
-            figure=per_s,
-            bound=1.1,
+            bound=bound,
+            pairs=40,
+            seconds=2.0,
         )
-        for network in ("resnet18", "resnet50", "googlenet_tv")
+        for second, bound in ((Alone, 0.96), (Triton, 1.1))
+        for network in LARGE_NETWORKS
+    ),
+    Row(
+        network="resnet50",
+        first=ConvoyNative,
+        second=Bare,
+        load=ONE,
+        figure=p50_ms,
+        bound=1.03,
+        at_most=True,
+        seconds=2.0,
+    ),
+    Row(
+        network="resnet18",
+        first=ConvoyJpeg,
+        second=ConvoyNative,
+        load=LARGE,
+        bound=0.9,
+        seconds=2.0,
+    ),
+    Row(
+        network="resnet18",
+        first=ConvoyNative,
+        second=Triton,
+        load=Poisson(0.7),
+        figure=p99_ms,
+        bound=0.9,
+        at_most=True,
+        seconds=10.0,
     ),
 )

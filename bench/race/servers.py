@@ -8,10 +8,8 @@ else over HTTP.
 from __future__ import annotations
 
 import json
-import sys
-import urllib.error
 import urllib.request
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -20,13 +18,16 @@ import grpc
 import numpy as np
 
 from bench.process import Process, free_ports
+from bench.race import arriving, h2load
+from bench.race.contender import Contender
 from bench.race.h2load import Request
-from bench.race.model import INFER_PATH, Model
+from bench.race.loads import Arrivals, Load, Measured
+from bench.race.model import INFER_PATH, Model, framed
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 
 
-class Server(ABC):
+class Server(Contender):
     """
     One server with one model.
 
@@ -36,13 +37,8 @@ class Server(ABC):
         folder: An empty folder for its files and its log.
     """
 
-    name: ClassVar[str]
-    requirements: ClassVar[tuple[str, ...]]
-
     def __init__(self, model: Model, python: Path, folder: Path) -> None:
-        self.model = model
-        self.python = python
-        self.folder = folder
+        super().__init__(model, python, folder)
         self.grpc_port, self.http_port, self.metrics_port = free_ports(3)
         self.process = self._start(folder / "log")
         self.process.wait_until(self._answers)
@@ -52,9 +48,22 @@ class Server(ABC):
     def request(self) -> Request:
         """What h2load sends."""
 
-    @abstractmethod
-    def logits(self) -> list[float]:
-        """Ask once; raises OSError or grpc.RpcError as long as it does not answer."""
+    def measure(self, load: Load | Arrivals, seconds: float) -> Measured:
+        """Let h2load ask."""
+        assert isinstance(load, Load)
+        return h2load.measure(self.request, load, seconds)
+
+    def cpu_s(self) -> float:
+        """CPU that it and its children have used, in seconds."""
+        return self.process.cpu_s()
+
+    def memory_bytes(self) -> int:
+        """Their memory, pages that they share counted once."""
+        return self.process.memory_bytes()
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.stop()
 
     @abstractmethod
     def _start(self, log: Path) -> Process: ...
@@ -69,17 +78,40 @@ class Server(ABC):
 class OverGrpc(Server):
     """A server that speaks the Open Inference Protocol."""
 
+    scheme: ClassVar[str] = "http"
+
     @property
     def request(self) -> Request:
         """What h2load sends."""
-        return Request(f"http://127.0.0.1:{self.grpc_port}{INFER_PATH}", self.model.frame())
+        url = f"{self.scheme}://{self.address}{INFER_PATH}"
+        return Request(url, framed(self.message().SerializeToString()))
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def message(self) -> pb.ModelInferRequest:
+        """What is asked."""
+        return self.model.message()
 
     def logits(self) -> list[float]:
-        """Ask once."""
-        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
+        """Ask once; raises grpc.RpcError as long as it does not answer."""
+        return self._ask(self.model.message())
+
+    def measure(self, load: Load | Arrivals, seconds: float) -> Measured:
+        """Let h2load ask; in an open loop `bench.load`, which h2load does not know."""
+        if isinstance(load, Load):
+            return super().measure(load, seconds)
+        return arriving.measure(self.address, self.model.name, load, seconds)
+
+    def _ask(self, message: pb.ModelInferRequest) -> list[float]:
+        with self._channel() as channel:
             stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            answer = stub.ModelInfer(self.model.message(), timeout=10)
-        return _logits(answer)
+            return _logits(stub.ModelInfer(message, timeout=10))
+
+    def _channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(self.address)
 
 
 class OverHttp(Server):
@@ -98,7 +130,7 @@ class OverHttp(Server):
         )
 
     def logits(self) -> list[float]:
-        """Ask once."""
+        """Ask once; raises OSError as long as it does not answer."""
         request = self.request
         asked = urllib.request.Request(request.url, request.body, dict(request.headers))
         with urllib.request.urlopen(asked, timeout=10) as answer:
@@ -124,48 +156,6 @@ class OverHttp(Server):
             shape,
             str(model.max_batch_size),
         ]
-
-
-class Convoy(OverGrpc):
-    """This one, with grpcio."""
-
-    name = "convoy, grpcio"
-    requirements = ()
-    module: ClassVar[str] = "convoy"
-    options: ClassVar[tuple[str, ...]] = ("--transport", "grpcio")
-
-    def _start(self, log: Path) -> Process:
-        repository = self.model.path.parent.parent.parent
-        command = [
-            *(sys.executable, "-m", self.module, "serve", "--host", "127.0.0.1"),
-            *("--device", "cpu"),
-            *("--grpc-port", str(self.grpc_port), "--http-port", str(self.http_port)),
-            *("--model-repository", str(repository), "--model-control-mode", "explicit"),
-            *("--load-model", self.model.name, "--graph-cache", "", "--shutdown-grace-s", "0"),
-            *self.options,
-        ]
-        return Process(command, log)
-
-
-class ConvoyNative(Convoy):
-    """This one, with the native transport."""
-
-    name = "convoy, native"
-    options = ("--transport", "native")
-
-
-class Unmetered(Convoy):
-    """This one, without metrics."""
-
-    name = "convoy, grpcio, no metrics"
-    module = "bench.race.peers.unmetered"
-
-
-class UnmeteredNative(ConvoyNative):
-    """This one, with the native transport and without metrics."""
-
-    name = "convoy, native, no metrics"
-    module = "bench.race.peers.unmetered"
 
 
 def _logits(answer: pb.ModelInferResponse) -> list[float]:

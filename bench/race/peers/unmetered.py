@@ -1,4 +1,7 @@
-"""`convoy serve` with metrics that count nothing: what metrics cost is the difference."""
+"""`convoy serve` with metrics that count nothing: what metrics cost is the difference.
+
+The requests by status are still counted: an entry of a dictionary, as cheap as any stand-in.
+"""
 
 import sys
 

@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench.intervals import of_median
 from bench.race import report
-from bench.race.h2load import Measured
+from bench.race.curves import draw
+from bench.race.loads import Measured
 from bench.race.pairs import Side, ratio
 from bench.race.rows import ROWS, per_s
 
@@ -58,3 +60,15 @@ def test_names_are_unique() -> None:
     Each race has a name of its own: results are kept by it.
     """
     assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_curves(tmp_path: Path) -> None:
+    """
+    What was found is drawn, a row for each network.
+    """
+    curve = {"1": 100.0, "4": 300.0}
+    curves = {"ours": curve, "ours too": curve, "theirs": curve}
+    found = {name: {"in_flight": curves, "images": curves} for name in ("small", "large")}
+    draw(found, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.height > image.width / 2

@@ -1,0 +1,129 @@
+"""How the servers do under other loads than those of the races: `python -m bench.race.curves`.
+
+For a small and a large network: images per second against requests in flight, and against images in
+a request. The servers take turns; medians of three. Writes docs/race_curves.json, and draws
+docs/images/race_curves.png.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from bench.progress import shown
+from bench.race.contender import Contender
+from bench.race.loads import Load
+from bench.race.model import Model
+from bench.race.networks import write_networks
+from bench.race.others import Triton
+from bench.race.ours import Convoy, ConvoyNative
+from bench.race.pairs import running
+from service.resources import usable_cpus
+
+ROOT = Path("build/race")
+DOCS = Path("docs")
+CONTENDERS = (ConvoyNative, Convoy, Triton)
+COLORS = ("#0072b2", "#56b4e9", "#d55e00")
+CONNECTIONS = 4
+IN_FLIGHT = {"lenet5": (1, 4, 16, 64, 256, 1024), "resnet18": (1, 4, 16, 64)}
+IMAGES = {"lenet5": (1, 2, 4, 8, 16, 32), "resnet18": (1, 2, 4, 8)}
+"""Images in a request, with 16 of them in flight; 4 of ResNet-18's."""
+
+ROUNDS = 3
+SECONDS = 1.5
+
+Curves = dict[str, dict[str, float]]
+"""Images per second, by contender and by what was varied."""
+
+
+def main() -> int:
+    """Measure, write and draw."""
+    console = Console(stderr=True)
+    write_networks(ROOT / "models", console)
+    found = {name: _measure(name, console) for name in IN_FLIGHT}
+    (DOCS / "race_curves.json").write_text(json.dumps(found, indent=2) + "\n")
+    draw(found, DOCS / "images" / "race_curves.png")
+    return 0
+
+
+def _measure(network: str, console: Console) -> dict[str, Curves]:
+    model = Model.read(ROOT / "models", network, threads=usable_cpus())
+    with ExitStack() as stack:
+        environments = ROOT / "environments"
+        contenders = [
+            stack.enter_context(running(kind, model, environments, console)) for kind in CONTENDERS
+        ]
+        return {
+            "in_flight": _curves(contenders, network, "in flight", _loads(network), console),
+            "images": _curves(contenders, network, "images", _requests(network), console),
+        }
+
+
+def _loads(network: str) -> Iterator[tuple[int, int, Load]]:
+    for count in IN_FLIGHT[network]:
+        connections = min(CONNECTIONS, count)
+        yield count, 1, Load(connections, count // connections)
+
+
+def _requests(network: str) -> Iterator[tuple[int, int, Load]]:
+    streams = 4 if network == "lenet5" else 1
+    for images in IMAGES[network]:
+        yield images, images, Load(CONNECTIONS, streams)
+
+
+def _curves(
+    contenders: list[Contender],
+    network: str,
+    varied: str,
+    points: Iterator[tuple[int, int, Load]],
+    console: Console,
+) -> Curves:
+    """*points* are what is varied, images in a request, and the load."""
+    turns = [(point, turn) for point in points for turn in range(ROUNDS)]
+    rates: dict[str, dict[str, list[float]]] = {one.name: {} for one in contenders}
+    with shown(console) as progress:
+        for done, ((value, images, load), _) in enumerate(turns):
+            progress(f"{network}, {value} {varied}", done, len(turns))
+            for contender in contenders:
+                contender.model = dataclasses.replace(contender.model, images=images)
+                per_s = images * contender.measure(load, SECONDS).per_s
+                rates[contender.name].setdefault(str(value), []).append(per_s)
+    return {
+        name: {value: round(statistics.median(seen), 1) for value, seen in curve.items()}
+        for name, curve in rates.items()
+    }
+
+
+def draw(found: dict[str, dict[str, Curves]], path: Path) -> None:
+    """Draw what was *found*, a row of two for each network."""
+    figure = Figure(figsize=(10, 3.6 * len(found)), layout="constrained")
+    rows = figure.subplots(len(found), 2, squeeze=False)
+    for (network, curves), (by_flight, by_images) in zip(found.items(), rows, strict=True):
+        _draw(by_flight, curves["in_flight"], f"{network}: requests in flight, one image each")
+        _draw(by_images, curves["images"], f"{network}: images in a request")
+    rows[0][0].legend(frameon=False, fontsize=8.5)
+    figure.savefig(path, dpi=130)
+
+
+def _draw(axes: Axes, curves: Curves, label: str) -> None:
+    for (name, curve), color in zip(curves.items(), COLORS, strict=True):
+        axes.plot(list(map(int, curve)), list(curve.values()), "o-", color=color, label=name, ms=4)
+    ticks = list(map(int, next(iter(curves.values()))))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, list(map(str, ticks)))
+    axes.set(xlabel=label, ylabel="images per second", ylim=(0, None))
+    axes.grid(color="#e4e4e4", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

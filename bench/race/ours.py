@@ -1,0 +1,131 @@
+"""This server in the race, as it is used, and in the ways that it is held against itself."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import grpc
+import numpy as np
+import trustme
+from PIL import Image, ImageFilter
+
+from bench.process import Process
+from bench.race.servers import OverGrpc
+from bench.repositories import add_version
+from convoy.pb.inference import grpc_service_pb2 as pb
+
+OTHER_MODELS = 9
+"""Beside the one that is asked."""
+
+PHOTO_SIZE = 500, 375
+"""Width and height of ImageNet's most common photograph, in pixels."""
+
+
+class Convoy(OverGrpc):
+    """This one, with grpcio."""
+
+    name = "convoy, grpcio"
+    module: ClassVar[str] = "convoy"
+    transport: ClassVar[str] = "grpcio"
+
+    def _start(self, log: Path) -> Process:
+        command = [
+            *(sys.executable, "-m", self.module, "serve", "--host", "127.0.0.1"),
+            *("--device", "cpu"),
+            *("--grpc-port", str(self.grpc_port), "--http-port", str(self.http_port)),
+            *("--graph-cache", "", "--shutdown-grace-s", "0", "--transport", self.transport),
+            *self._options(),
+        ]
+        return Process(command, log)
+
+    def _options(self) -> Sequence[str]:
+        repository = self.model.path.parent.parent.parent
+        explicit = ("--model-control-mode", "explicit", "--load-model", self.model.name)
+        return ("--model-repository", str(repository), *explicit)
+
+
+class ConvoyNative(Convoy):
+    """This one, with the native transport."""
+
+    name = "convoy, native"
+    transport = "native"
+
+
+class Unmetered(Convoy):
+    """This one, without metrics."""
+
+    name = "convoy, grpcio, no metrics"
+    module = "bench.race.peers.unmetered"
+
+
+class UnmeteredNative(ConvoyNative):
+    """This one, with the native transport and without metrics."""
+
+    name = "convoy, native, no metrics"
+    module = "bench.race.peers.unmetered"
+
+
+class ConvoyTls(Convoy):
+    """This one, with grpcio, over TLS."""
+
+    name = "convoy, grpcio, TLS"
+    scheme = "https"
+
+    def _options(self) -> Sequence[str]:
+        self._authority = trustme.CA()
+        issued = self._authority.issue_cert("127.0.0.1")
+        certificate, key = self.folder / "tls.crt", self.folder / "tls.key"
+        certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(key)
+        tls = ("--tls-certificate", str(certificate), "--tls-key", str(key))
+        return (*super()._options(), *tls)
+
+    def _channel(self) -> grpc.Channel:
+        credentials = grpc.ssl_channel_credentials(self._authority.cert_pem.bytes())
+        return grpc.secure_channel(self.address, credentials)
+
+
+class ConvoyTen(ConvoyNative):
+    """This one, with the native transport, with ten models loaded and one of them in use."""
+
+    name = "convoy, native, ten models"
+
+    def _options(self) -> Sequence[str]:
+        repository = self.folder / "models"
+        others = (f"other_{number}" for number in range(OTHER_MODELS))
+        for name in (self.model.name, *others):
+            add_version(repository, name, self.model.path.parent)
+        return ("--model-repository", str(repository))
+
+
+class ConvoyJpeg(ConvoyNative):
+    """This one, with the native transport, asked with photographs in place of tensors."""
+
+    name = "convoy, native, JPEG"
+
+    def message(self) -> pb.ModelInferRequest:
+        """A photograph, in the protocol's BYTES: each string after its length."""
+        photo = _photo()
+        request = pb.ModelInferRequest(model_name=self.model.name)
+        request.inputs.add(name="image", datatype="BYTES", shape=[1])
+        request.raw_input_contents.append(len(photo).to_bytes(4, "little") + photo)
+        return request
+
+    def logits(self) -> list[float]:
+        """Ask once with a photograph, which must be answered, and with the tensor."""
+        self._ask(self.message())
+        return super().logits()
+
+
+def _photo() -> bytes:
+    """A JPEG as large as a photograph's, of blurred noise: about 60 kB."""
+    width, height = PHOTO_SIZE
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    image = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(1.5))
+    image.save(file, "JPEG", quality=90)
+    return file.getvalue()
