@@ -1,11 +1,12 @@
-"""Start, memory and idle CPU of a server with one LeNet-5: prints JSON.
+"""Start, memory and idle CPU of a server with one LeNet-5, memory with a ResNet-50: prints JSON.
 
-`make bench` runs this. Start is measured beside the plainest program there could be, one that
-imports ONNX Runtime and opens the same graph, in alternation.
+`make bench` runs this. Start and the memory of a ResNet-50 are measured beside the plainest program
+there could be, one that imports ONNX Runtime and opens and runs the same graph, in alternation.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import platform
 import statistics
@@ -17,7 +18,13 @@ from pathlib import Path
 
 import onnxruntime
 import psutil
+from rich.console import Console
 
+from bench.load.loops import closed_loop
+from bench.load.results import OK
+from bench.load.settings import BenchSettings
+from bench.load.target import Sender, find
+from bench.race.networks import write_networks
 from bench.server import ServerProcess
 from convoy import Client
 from export import data
@@ -32,6 +39,17 @@ PLAIN = (
     "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
 )
 
+LARGE = Path("build/race/models/resnet50/1/model.onnx")
+LARGE_ROUNDS = 5
+LARGE_S = 5.0
+"""How long it is asked: by 16 requests at once, which makes batches of 8."""
+
+PLAIN_LARGE = (
+    f"{PLAIN.replace('onnxruntime.Inf', 'session = onnxruntime.Inf')}; import numpy; "
+    "images = numpy.zeros((8, 224, 224, 3), numpy.uint8); "
+    "[session.run(None, {'image': images}) for _ in range(5)]; print('warm', flush=True); input()"
+)
+
 
 def main() -> None:
     """Measure and print."""
@@ -43,6 +61,7 @@ def main() -> None:
         with ServerProcess(REPOSITORY) as server:
             starts.append(server.start_s)
     resident, loaded_resident, idle = _measure_process()
+    served, alone = _measure_large()
     figures = {
         "start_to_ready_s": _spread(starts),
         "plain_onnxruntime_start_s": _spread(plain_starts),
@@ -50,6 +69,9 @@ def main() -> None:
         "resident_mb_at_ready": resident,
         "resident_mb_after_1000_images": loaded_resident,
         "idle_cpu_percent": idle,
+        "resnet50_resident_mb": _spread(served),
+        "resnet50_plain_resident_mb": _spread(alone),
+        "resnet50_ratio": round(statistics.median(served) / statistics.median(alone), 3),
         "machine": platform.processor() or platform.machine(),
         "cpus": psutil.cpu_count(),
         "python": platform.python_version(),
@@ -75,6 +97,34 @@ def _measure_process() -> tuple[float, float, float]:
         time.sleep(IDLE_S)
         idle = (sum(process.cpu_times()[:2]) - before) / IDLE_S
     return round(resident / 1e6, 1), round(loaded_resident / 1e6, 1), round(100 * idle, 2)
+
+
+def _measure_large() -> tuple[list[float], list[float]]:
+    """Resident MB of servers and of plain programs, warm at batches of 8."""
+    write_networks(LARGE.parent.parent.parent, Console(stderr=True))
+    served, alone = [], []
+    for _ in range(LARGE_ROUNDS):
+        with subprocess.Popen(
+            [sys.executable, "-c", PLAIN_LARGE, str(LARGE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as plain:
+            assert plain.stdout is not None
+            plain.stdout.readline()
+            alone.append(psutil.Process(plain.pid).memory_info().rss / 1e6)
+            plain.communicate(b"\n")
+        explicit = ("--model-control-mode", "explicit", "--load-model", "resnet50")
+        with ServerProcess(LARGE.parent.parent.parent, *explicit) as server:
+            asyncio.run(_ask(server.address, "resnet50"))
+            served.append(psutil.Process(server.process.pid).memory_info().rss / 1e6)
+    return served, alone
+
+
+async def _ask(address: str, model: str) -> None:
+    settings = BenchSettings.model_validate({"address": address, "model": model})
+    async with Sender(await find(settings, []), settings) as send:
+        answers = await closed_loop(send, in_flight=16, seconds=LARGE_S)
+    assert all(answer.code == OK for answer in answers)
 
 
 def _spread(values: list[float]) -> dict[str, float]:
