@@ -73,7 +73,7 @@ class Row:
 
 
 ROWS = (
-    Row(first=ConvoyNative, second=Triton, bound=2.5, pairs=40),
+    Row(first=ConvoyNative, second=Triton, bound=2.5),
     Row(first=ConvoyNative, second=TritonOneThread, bound=2.5),
     Row(first=Convoy, second=Triton, bound=0.6),
     *(
@@ -93,7 +93,7 @@ ROWS = (
             load=LARGE,
             bound=bound,
             pairs=40,
-            seconds=2.0,
+            seconds=3.0,
         )
         for second, bound in ((Alone, 0.96), (Triton, 1.1))
         for network in LARGE_NETWORKS
