@@ -23,13 +23,48 @@ def read(name: str) -> Any:
 SERVICES = read(FILES[0])["services"]
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_valid(name: str) -> None:
+def merged() -> Any:
+    """Both files together, as Compose puts the second one over the first."""
+
+    def over(below: Any, above: Any) -> Any:
+        if not (isinstance(below, dict) and isinstance(above, dict)):
+            return above
+        return below | {key: over(below.get(key), value) for key, value in above.items()}
+
+    return over(read(FILES[0]), read(FILES[1]))
+
+
+@pytest.mark.parametrize("content", [*map(read, FILES), merged()], ids=[*FILES, "merged"])
+def test_valid(content: Any) -> None:
     """
-    The Compose Specification's schema accepts it.
+    The Compose Specification's schema accepts each file, and both together.
     """
-    errors = jsonschema.Draft201909Validator(SCHEMA).iter_errors(read(name))
+    errors = jsonschema.Draft201909Validator(SCHEMA).iter_errors(content)
     assert [error.message for error in errors] == []
+
+
+def test_on_a_gpu() -> None:
+    """
+    With the second file the server has one GPU and keeps its limits; NVIDIA's exporter is optional.
+    """
+    services = merged()["services"]
+    resources = services["server"]["deploy"]["resources"]
+    assert resources["limits"] == SERVICES["server"]["deploy"]["resources"]["limits"]
+    (device,) = resources["reservations"]["devices"]
+    assert len(device["device_ids"]) == 1
+    assert services["server"]["read_only"]
+    assert services["dcgm-exporter"]["profiles"] == ["dcgm"]
+
+
+def test_nobody_logs_in() -> None:
+    """
+    Whoever looks at Grafana is a viewer; there is no form, no basic login, and no admin.
+    """
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -43,13 +78,13 @@ def test_images_are_pinned(name: str) -> None:
         assert tag != "latest"
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if name != "export"])
+@pytest.mark.parametrize("name", SERVICES)
 def test_stays_up_within_limits(name: str) -> None:
     """
-    Every service that runs for ever comes back after a crash and cannot take all memory.
+    Every service that runs for ever comes back after a crash; none can take all memory.
     """
     service = SERVICES[name]
-    assert service["restart"] == "unless-stopped"
+    assert (service.get("restart") == "unless-stopped") == (name != "export")
     assert service["deploy"]["resources"]["limits"]["memory"]
 
 
