@@ -7,6 +7,8 @@
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 ARG NODE_IMAGE=node:22-bookworm-slim
+# What a server is to have beside: s3, gcs or azure, for a repository in an object store.
+ARG EXTRAS=
 
 # The page's chart library, by its lock file, unless `make page` put it there.
 FROM ${NODE_IMAGE} AS build-page
@@ -31,17 +33,20 @@ ENV PIP="/opt/pip/bin/pip --python /opt/convoy/bin/python --disable-pip-version-
 WORKDIR /src
 
 FROM build AS build-server
+ARG EXTRAS
 COPY deploy/requirements-server.txt deploy/
 RUN $PIP install --require-hashes --requirement deploy/requirements-server.txt
 COPY . .
 COPY --from=build-page /src/service/web service/web
-RUN $PIP install --no-deps .
+RUN $PIP install --no-deps . \
+    && if [ -n "$EXTRAS" ]; then $PIP install --constraint constraints.txt ".[$EXTRAS]"; fi
 
 FROM build AS build-server-gpu
+ARG EXTRAS
 COPY . .
 COPY --from=build-page /src/service/web service/web
 # CUDA and cuDNN come as wheels: no base image of NVIDIA's is needed, its driver is on the host.
-RUN $PIP install --constraint constraints.txt '.[gpu,fast]'
+RUN $PIP install --constraint constraints.txt ".[gpu,fast,isolate${EXTRAS:+,$EXTRAS}]"
 
 FROM build AS build-export
 COPY . .
@@ -70,7 +75,7 @@ EXPOSE 8000 8001
 ENTRYPOINT ["convoy"]
 CMD ["serve"]
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
-    CMD python -m service.probe "${CONVOY_HTTP_PORT:-8000}"
+    CMD python -m service.probe "${CONVOY_HTTP_PORT:-8000}" ${CONVOY_TLS_CERTIFICATE:+--tls}
 
 FROM serving AS server-gpu
 ENV CONVOY_DEVICE=cuda

@@ -7,6 +7,7 @@ documentation asks of a runtime.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -193,13 +194,46 @@ def test_locked_down() -> None:
 
 def test_scaling_asks_for_what_is_recorded() -> None:
     """
-    The autoscaler's query is a recording rule of ours.
+    The autoscaler's query is what a recording rule of ours asks, of its namespace, without the rule.
     """
     (scaled,) = of_kind("ScaledObject")
     (trigger,) = scaled["spec"]["triggers"]
     rules = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
-    recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"]}
-    assert any(name in trigger["metadata"]["query"] for name in recorded)
+    (recorded,) = (
+        rule["expr"]
+        for group in rules["groups"]
+        for rule in group["rules"]
+        if rule["record"] == "model:convoy_queue_seconds:rate1m"
+    )
+    (kustomization,) = read("base/kustomization.yaml")
+    here = f', namespace="{kustomization["namespace"]}"}}'
+    assert recorded == trigger["metadata"]["query"].replace(here, "}").replace(
+        "sum(", "sum by (model) ("
+    )
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+
+
+def test_a_gpu_is_free_before_it_is_asked_for() -> None:
+    """
+    A rolling update on GPUs ends an old server first, and changes nothing else of the container.
+    """
+    (patch,) = read("gpu/deployment.yaml")
+    assert patch["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    (server,) = patch["spec"]["template"]["spec"]["containers"]
+    assert server["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_rules_for_the_operator(schemas: Path) -> None:
+    """
+    The command in the documentation makes resources that the operator's schema accepts.
+    """
+    text = (ROOT / "docs/operations.md").read_text()
+    (command,) = re.findall(r"^    for name in rules.*?done", text, re.DOTALL | re.MULTILINE)
+    made = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, check=True).stdout
+    rules = [resource for resource in yaml.safe_load_all(made) if resource]
+    assert [rule["kind"] for rule in rules] == ["PrometheusRule"] * 2
+    assert all(rule["spec"]["groups"] for rule in rules)
+    assert validated(rules, schemas) == ""
 
 
 def test_kserve() -> None:

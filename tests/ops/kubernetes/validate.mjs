@@ -3,9 +3,9 @@
 import { readFileSync } from "node:fs";
 import { GRPCRoute } from "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1";
 import { ScaledObject } from "@kubernetes-models/keda/keda.sh/v1alpha1";
-import { ServiceMonitor } from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
+import { PrometheusRule, ServiceMonitor } from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
 
-const kinds = { GRPCRoute, ScaledObject, ServiceMonitor };
+const kinds = { GRPCRoute, PrometheusRule, ScaledObject, ServiceMonitor };
 let failed = false;
 for (const resource of JSON.parse(readFileSync(0, "utf8"))) {
   try {
