@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
@@ -71,7 +70,6 @@ class ServedModel:
         self._decoder = decoder
         self._metrics = metrics
         self._doubt = doubt
-        self._counting = threading.Lock()
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -243,7 +241,7 @@ class ServedModel:
         results, times = self.session.run_each(items)
         size = sum(len(item) for item in items)
         padding = self.session.padding(size)
-        with self._counting:
+        with self._metrics.batches:
             self._metrics.batch_size.observe(size)
             if padding:
                 self._metrics.padding.inc(padding)

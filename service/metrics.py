@@ -6,6 +6,7 @@ lists, never from a request: whatever a stranger sends, the number of series sta
 
 from __future__ import annotations
 
+import threading
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -47,12 +48,15 @@ class ModelMetrics:
         phase: Histogram in seconds, by phase of `PHASES`.
         batch_size: Histogram of images per run.
         padding: Counter of images that filled batches up.
+        batches: To be held while these two are counted: several threads run batches, those of two
+            versions of a model at once, and both count under its name.
     """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.phase = {phase: metrics.phase_duration.labels(model, phase) for phase in PHASES}
         self.batch_size = metrics.batch_size.labels(model)
         self.padding = metrics.batch_padding.labels(model)
+        self.batches = metrics.batches
 
 
 class Metrics:
@@ -67,6 +71,7 @@ class Metrics:
         # Each series would otherwise have a second one that says when it began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
+        self.batches = threading.Lock()
         self.requests = counting.Counter(
             "convoy_requests",
             "Calls answered, refused or failed.",

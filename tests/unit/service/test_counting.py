@@ -1,6 +1,12 @@
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from service import counting
+from service.metrics import Metrics, ModelMetrics
 
 BUCKETS = (0.001, 0.25, 1, 2.5)
 VALUES = (0.0, 0.001, 0.0010001, 0.25, 0.5, 2.5, 2.6, 1000.0)
@@ -38,3 +44,34 @@ def test_histogram() -> None:
         histogram.labels("x", "z").observe(0.5)
 
     assert lines(ours) == lines(theirs)
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads that take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_two_versions_count_batches_at_once() -> None:
+    """
+    Two versions of a model run batches in two threads, and no batch is lost.
+    """
+    metrics = Metrics(CollectorRegistry())
+    versions = [ModelMetrics(metrics, "m") for _ in range(2)]
+
+    def count(version: ModelMetrics) -> None:
+        for _ in range(20_000):
+            with version.batches:
+                version.batch_size.observe(4)
+
+    threads = [threading.Thread(target=count, args=[version]) for version in versions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert versions[0].batch_size is versions[1].batch_size
+    assert sum(versions[0].batch_size.counts) == 40_000
