@@ -194,7 +194,7 @@ def test_locked_down() -> None:
 
 def test_scaling_asks_for_what_is_recorded() -> None:
     """
-    The autoscaler's query is what a recording rule of ours asks, of its namespace, without the rule.
+    The autoscaler asks what a recording rule of ours asks, of its namespace, without the rule.
     """
     (scaled,) = of_kind("ScaledObject")
     (trigger,) = scaled["spec"]["triggers"]
