@@ -112,7 +112,8 @@ class _Client:
     Who waits for a call on the fast path.
 
     Attributes:
-        answered: The answer, or a `CallFailed`.
+        answered: The answer, or a `CallFailed`. It is cancelled with the task that waits for it,
+            which then learns of that a turn of the event loop later: an answer may come between.
     """
 
     __slots__ = ("answered",)
@@ -121,10 +122,12 @@ class _Client:
         self.answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def answer(self, response: bytes) -> None:
-        self.answered.set_result(response)
+        if not self.answered.done():
+            self.answered.set_result(response)
 
     def fail(self, failure: Failure) -> None:
-        self.answered.set_exception(CallFailed(failure))
+        if not self.answered.done():
+            self.answered.set_exception(CallFailed(failure))
 
     def leave(self) -> None:
         """Nothing: its task knows that it was cancelled."""
