@@ -80,11 +80,29 @@ MODEL = Board(
                     Query('max(convoy_queue_limit{model="$model"})', "limit"),
                 ),
             ),
+            Panel(
+                "Images per run",
+                "1 means that nobody shares a run.",
+                (Query('model:convoy_batch_size:mean1m{model="$model"}', "mean"),),
+            ),
+            Panel(
+                "Filled up",
+                "Share of what a GPU runs that fills batches up to a size it knows; 0 on a CPU.",
+                (
+                    Query(
+                        'sum(rate(convoy_batch_padding_images_total{model="$model"}[1m])) / '
+                        '(sum(rate(convoy_batch_size_sum{model="$model"}[1m])) + '
+                        'sum(rate(convoy_batch_padding_images_total{model="$model"}[1m])))',
+                        "share",
+                    ),
+                ),
+                unit="percentunit",
+            ),
         ),
         "Memory": (
             Panel(
-                "Memory by its manifest",
-                "Measured when the artifact was made.",
+                "Memory",
+                "Weights and arena by its manifest; on a GPU also what it took when it was loaded.",
                 (
                     Query(
                         'max by (version, kind) (convoy_model_memory_bytes{model="$model"})',

@@ -8,18 +8,26 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, start_http_server
 
 from bench.observe import Load, Prometheus
 from bench.server import ServerProcess
 from deploy.grafana.board import Board, Panel, Query
 from deploy.grafana.boards import BOARDS
+from service.gpu import GpuFacts
+from service.metrics import Metrics
+from service.resources import memory_bytes
 from tests.conftest import LENET_REPOSITORY
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +45,11 @@ QUERIES = [
     for place, query in enumerate(panel.queries)
 ]
 
-SCRAPES_S = 8.0
-"""Long enough for rates of a minute to have two values, and for rules that rest on rules."""
+HEADROOM = "instance:convoy_memory_headroom:ratio"
+"""Recorded where memory has a limit."""
+
+PATIENCE_S = 60.0
+"""Rates of a minute need two values, and rules that rest on rules come after them."""
 
 
 def promtool(*arguments: str) -> str:
@@ -77,6 +88,23 @@ def test_alerts() -> None:
     assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == set(ALERTS)
 
 
+def test_observe() -> None:
+    """
+    `make observe` says where to look, shows calls, and leaves nothing running.
+    """
+    command = [sys.executable, "-m", "bench.observe", "--seconds", "12"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as observed:
+        assert observed.stdout is not None
+        lines = [observed.stdout.readline() for _ in range(3)]
+        started = psutil.Process(observed.pid).children(recursive=True)
+        rest = observed.stdout.read()
+    assert observed.returncode == 0
+    assert [line.split()[0] for line in lines] == ["server", "Prometheus", "Ctrl-C"]
+    assert re.search(r"^[1-9]\d* calls/s$", rest, re.MULTILINE)
+    assert {process.name() for process in started if process.is_running()} == set()
+    assert len(started) >= 2
+
+
 @pytest.mark.parametrize("alert", rules("alerts.yml"), ids=ALERTS)
 def test_runbook(alert: dict[str, Any]) -> None:
     """
@@ -95,8 +123,18 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     with ServerProcess(LENET_REPOSITORY) as server:
         target = f"127.0.0.1:{server.find('ready')[0]['http_port']}"
         with Prometheus(target, folder) as prometheus, Load(server.address):
-            time.sleep(SCRAPES_S)
+            recorded = {rule["record"] for rule in rules("rules.yml")}
+            wait_for(prometheus, *(recorded - {HEADROOM}))
             yield prometheus
+
+
+def wait_for(prometheus: Prometheus, *recorded: str) -> None:
+    """Wait until these rules have data, or for as long as they should have taken."""
+    missing = set(recorded)
+    ends = time.monotonic() + PATIENCE_S
+    while missing and time.monotonic() < ends:
+        missing = {name for name in missing if not prometheus.query(name)}
+        time.sleep(0.5)
 
 
 def test_rules_have_data(prometheus: Prometheus) -> None:
@@ -107,9 +145,7 @@ def test_rules_have_data(prometheus: Prometheus) -> None:
     evaluated = {rule["name"]: rule for group in groups for rule in group["rules"]}
     assert {rule["health"] for rule in evaluated.values()} == {"ok"}
     for rule in rules("rules.yml"):
-        if rule["record"] == "instance:convoy_memory_headroom:ratio" and not _is_limited(
-            prometheus
-        ):
+        if rule["record"] == HEADROOM and not _is_limited(prometheus):
             continue
         assert prometheus.query(rule["record"]), rule["record"]
     assert {alert for alert in ALERTS if alert in evaluated} == set(ALERTS)
@@ -123,13 +159,32 @@ def test_no_alert_of_a_healthy_server(prometheus: Prometheus) -> None:
     assert pending <= {"ConvoyProviderChanged"}
 
 
+@pytest.fixture(scope="module")
+def larger_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that watches our metrics of a GPU and of a limit of memory."""
+    group = tmp_path_factory.mktemp("cgroup")
+    for name, value in (("current", 3 << 30), ("peak", 3 << 30), ("max", 4 << 30)):
+        (group / f"memory.{name}").write_text(str(value))
+    registry = CollectorRegistry()
+    Metrics(registry).watch_gpus(lambda: [GpuFacts("GPU-1", 70 << 30, 80 << 30, 0.9)])
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setattr("service.metrics.memory_bytes", partial(memory_bytes, cgroup=group))
+        server, thread = start_http_server(0, "127.0.0.1", registry)
+        stack.callback(thread.join)
+        stack.callback(server.server_close)
+        stack.callback(server.shutdown)
+        folder = tmp_path_factory.mktemp("prometheus")
+        with Prometheus(f"127.0.0.1:{server.server_port}", folder) as prometheus:
+            wait_for(prometheus, HEADROOM)
+            yield prometheus
+
+
 @pytest.mark.parametrize(("board", "panel", "query"), QUERIES)
-def test_panel(prometheus: Prometheus, board: Board, panel: Panel, query: Query) -> None:
+def test_panel(request: pytest.FixtureRequest, board: Board, panel: Panel, query: Query) -> None:
     """
     The query of each panel returns numbers, with the labels that its legend names.
     """
-    if query.needs == "gpu" or (query.needs == "limit" and not _is_limited(prometheus)):
-        pytest.skip(f"needs a {query.needs}")
+    prometheus = request.getfixturevalue("larger_machine" if query.needs else "prometheus")
     assert ("$model" in query.expr) == board.by_model
     results = prometheus.query(query.expr.replace("$model", "lenet5"))
     assert results
