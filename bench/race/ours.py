@@ -109,10 +109,10 @@ class ConvoyJpeg(ConvoyNative):
 
     def message(self) -> pb.ModelInferRequest:
         """A photograph, in the protocol's BYTES: each string after its length."""
-        photo = _photo()
+        image = photo()
         request = pb.ModelInferRequest(model_name=self.model.name)
         request.inputs.add(name="image", datatype="BYTES", shape=[1])
-        request.raw_input_contents.append(len(photo).to_bytes(4, "little") + photo)
+        request.raw_input_contents.append(len(image).to_bytes(4, "little") + image)
         return request
 
     def logits(self) -> list[float]:
@@ -121,7 +121,7 @@ class ConvoyJpeg(ConvoyNative):
         return super().logits()
 
 
-def _photo() -> bytes:
+def photo() -> bytes:
     """A JPEG as large as a photograph's, of blurred noise: about 60 kB."""
     width, height = PHOTO_SIZE
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
