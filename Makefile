@@ -48,8 +48,11 @@ demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
 test: setup  ## Run the tests (below 6 minutes)
 	$(BIN)/pytest -m 'not slow'
 
+# Each network's way from training to an answer: two at a time, as little of it uses both cores.
+NETWORKS := tests/e2e/test_architectures.py
 test-slow: setup  ## Run the tests that take longer
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --numprocesses 2 $(NETWORKS)
+	$(BIN)/pytest -m slow --ignore $(NETWORKS)
 
 test-page: setup  ## Drive the page in a real browser (needs chromium and npm: make tools)
 	$(BIN)/pytest tests/page
@@ -120,14 +123,14 @@ dashboards: setup  ## Generate Grafana's dashboards anew
 tools:  ## Install Debian's packages that some tests need (as root); they are skipped without
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends \
-	    buildah chromium debootstrap faketime haproxy prometheus
+	    buildah chromium debootstrap faketime haproxy nghttp2-client prometheus
 
 lock:  ## Pin the server image's packages anew, with hashes
 	$(PYTHON) -m venv $(LOCK)
 	$(LOCK)/bin/pip install --quiet --disable-pip-version-check pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK)/bin/pip-compile --quiet --generate-hashes \
 	    --strip-extras --no-emit-index-url --no-emit-find-links --unsafe-package convoy \
-	    --extra cpu --extra fast --constraint constraints.txt \
+	    --extra cpu --extra fast --extra isolate --constraint constraints.txt \
 	    --output-file deploy/requirements-server.txt pyproject.toml
 
 SUPPLY := build/supply
