@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from service.metrics import UNKNOWN_MODEL
+from service.settings import Settings
 from tests import tiny
 from tests.contract.conftest import Running, Serve
 from tests.http import get
@@ -97,6 +98,21 @@ def test_documented() -> None:
     assert f"`{UNKNOWN_MODEL}`" in text
     of_gpus = {f"convoy_gpu_{what}" for what in GPU_METRICS}
     assert documented == NAMES_AND_LABELS | {name: {"gpu"} for name in of_gpus}
+
+
+def test_named() -> None:
+    """
+    What the documentation says elsewhere of metrics and options of ours, Triton's table and the
+    advice to tune included, is there.
+    """
+    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    known = {*NAMES_AND_LABELS, *(f"convoy_gpu_{what}" for what in GPU_METRICS)}
+    named = set(re.findall(r"(?<![:\w])convoy_[a-z_]+[a-z]", text))
+    assert {re.sub("_(total|sum|count|bucket)$", "", name) for name in named} <= known
+    (advice,) = re.findall(r"^## Tune$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    options = {option.replace("-", "_") for option in re.findall(r"--([a-z][a-z-]+)", advice)}
+    assert len(options) > 8
+    assert options - {"p99_ms", "rate"} <= set(Settings.model_fields)
 
 
 async def test_calls_are_counted(running: Running) -> None:
