@@ -121,6 +121,15 @@ class ConvoyJpeg(ConvoyNative):
         return super().logits()
 
 
+class ConvoyIsolated(ConvoyJpeg):
+    """The same, decoded in processes of their own."""
+
+    name = "convoy, native, JPEG, decoded in 2 processes"
+
+    def _options(self) -> Sequence[str]:
+        return (*super()._options(), "--decode-processes", "2")
+
+
 def photo() -> bytes:
     """A JPEG as large as a photograph's, of blurred noise: about 60 kB."""
     width, height = PHOTO_SIZE

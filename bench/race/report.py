@@ -30,7 +30,7 @@ def found(row: Row, sides: list[Side]) -> Found:
         "ratio": round(middle, 3),
         "interval_95": [round(low, 3), round(high, 3)],
         "bound": row.bound,
-        "met": low <= row.bound if row.at_most else high >= row.bound,
+        "met": row.bound is None or (low <= row.bound if row.at_most else high >= row.bound),
         "sides": [_side(side) for side in sides],
     }
 
@@ -81,15 +81,17 @@ def _table(races: Mapping[str, Found]) -> list[str]:
         low, high = race["interval_95"]
         told = f"{race['ratio']:.2f} ({low:.2f}-{high:.2f}) of {_FIGURES[race['figure']]}"
         lines.append([f"`{race['network']}`", race["load"], *_cells(first), told])
-        lines.append(["", "", *_cells(second), f"bound {race['bound']:g}{_missed(race)}"])
+        lines.append(["", "", *_cells(second), _verdict(race)])
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
 _FIGURES = {"per_s": "requests/s", "p50_ms": "p50", "p99_ms": "p99"}
 
 
-def _missed(race: Found) -> str:
-    return "" if race["met"] else ", missed"
+def _verdict(race: Found) -> str:
+    if race["bound"] is None:
+        return ""
+    return f"bound {race['bound']:g}{'' if race['met'] else ', missed'}"
 
 
 def _cells(side: Found) -> list[str]:

@@ -10,6 +10,7 @@ from bench.race.loads import AnyLoad, Load, Measured, Poisson
 from bench.race.others import BentoML, KServe, LitServe, MLServer, RayServe, Triton, TritonOneThread
 from bench.race.ours import (
     Convoy,
+    ConvoyIsolated,
     ConvoyJpeg,
     ConvoyNative,
     ConvoyTen,
@@ -48,7 +49,7 @@ class Row:
 
     Attributes:
         figure: Which of the figures of both the ratio is of, the first by the second.
-        bound: What the ratio is to reach.
+        bound: What the ratio is to reach; None if it is just to be known.
         at_most: Whether the bound is one from above.
         pairs: How often both are asked; more where a few per cent decide.
         seconds: How long each is asked.
@@ -59,7 +60,7 @@ class Row:
     second: type[Contender]
     load: AnyLoad = SMALL
     figure: Callable[[Measured], float] = per_s
-    bound: float
+    bound: float | None = None
     at_most: bool = False
     pairs: int = 20
     seconds: float = 1.5
@@ -115,6 +116,16 @@ ROWS = (
         load=LARGE,
         bound=0.9,
         seconds=2.0,
+    ),
+    *(
+        Row(
+            network=network,
+            first=ConvoyIsolated,
+            second=ConvoyJpeg,
+            load=LARGE,
+            seconds=2.0,
+        )
+        for network in ("lenet5", "resnet18")
     ),
     Row(
         network="resnet18",

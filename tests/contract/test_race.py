@@ -9,7 +9,7 @@ from rich.console import Console
 from bench.race.contender import Contender
 from bench.race.loads import Arrivals, Load, Measured, Poisson
 from bench.race.model import Model
-from bench.race.ours import Convoy, ConvoyJpeg, ConvoyTen, ConvoyTls, UnmeteredNative
+from bench.race.ours import Convoy, ConvoyIsolated, ConvoyTen, ConvoyTls, UnmeteredNative
 from bench.race.pairs import BAD_PAIRS, race, ratio, running
 from bench.race.plain import Alone, Bare
 from bench.race.rows import per_s
@@ -42,7 +42,7 @@ def test_race(model: Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [ConvoyJpeg, ConvoyTen, ConvoyTls, UnmeteredNative, Alone, Bare])
+@pytest.mark.parametrize("kind", [ConvoyIsolated, ConvoyTen, ConvoyTls, UnmeteredNative, Alone, Bare])
 def test_contenders(kind: type[Contender], model: Model, tmp_path: Path) -> None:
     """
     Whatever the server is held against answers as ONNX Runtime does, and shows what it can.
