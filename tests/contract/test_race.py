@@ -42,7 +42,9 @@ def test_race(model: Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [ConvoyIsolated, ConvoyTen, ConvoyTls, UnmeteredNative, Alone, Bare])
+@pytest.mark.parametrize(
+    "kind", [ConvoyIsolated, ConvoyTen, ConvoyTls, UnmeteredNative, Alone, Bare]
+)
 def test_contenders(kind: type[Contender], model: Model, tmp_path: Path) -> None:
     """
     Whatever the server is held against answers as ONNX Runtime does, and shows what it can.
