@@ -69,6 +69,18 @@ class UnmeteredNative(ConvoyNative):
     module = "bench.race.peers.unmetered"
 
 
+class NativeLoop(OverGrpc):
+    """The transport and the runtime of this one, with nothing between."""
+
+    name = "pygrpc-native, ONNX Runtime"
+
+    def _start(self, log: Path) -> Process:
+        model = self.model
+        command = [sys.executable, "-m", "bench.race.peers.native_loop", str(model.path)]
+        command += [str(self.grpc_port), "1", str(model.max_batch_size)]
+        return Process(command, log)
+
+
 class ConvoyTls(Convoy):
     """This one, with grpcio, over TLS."""
 

@@ -15,6 +15,7 @@ from bench.race.ours import (
     ConvoyNative,
     ConvoyTen,
     ConvoyTls,
+    NativeLoop,
     Unmetered,
     UnmeteredNative,
 )
@@ -76,6 +77,8 @@ class Row:
 ROWS = (
     Row(first=ConvoyNative, second=Triton, bound=2.5),
     Row(first=ConvoyNative, second=TritonOneThread, bound=2.5),
+    Row(first=ConvoyNative, second=NativeLoop),
+    Row(first=NativeLoop, second=Triton),
     Row(first=Convoy, second=Triton, bound=0.6),
     *(
         Row(first=ConvoyNative, second=peer, bound=8)
