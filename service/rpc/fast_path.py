@@ -7,6 +7,7 @@ bytes of the answer, all on the event loop. It counts, logs and fails as the usu
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from service.inference import Ran, Tensor, Terms
 from service.logs import Origin
 from service.protocol.templates import Request, Templates
 from service.registry import ModelRegistry
+
+logger = logging.getLogger(__name__)
 
 METHOD = "ModelInfer"
 INFER_PATH = f"/inference.GRPCInferenceService/{METHOD}"
@@ -117,14 +120,20 @@ class FastCall:
         call.spent(inference, model.responded(inference))
         self._leave()
         call.end()
-        self._client.answer(response)
+        try:
+            self._client.answer(response)
+        except Exception:  # of one client; the others of its batch are answered
+            logger.exception("internal error")
 
     def set_exception(self, error: Exception) -> None:
         """Fail the call."""
         self._model.failed(self._started_at, error)
         self._leave()
         if failed := self._call.end(error):
-            self._client.fail(failed.failure)
+            try:
+                self._client.fail(failed.failure)
+            except Exception:
+                logger.exception("internal error")
 
     def cancel(self) -> None:
         """Forget the call: its client has gone."""

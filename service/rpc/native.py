@@ -78,6 +78,7 @@ class NativeTransport:
         self._paths = list(handlers)
         self._handlers = list(handlers.values())
         self._limits = limits
+        self._most_bytes = limits.max_message_bytes
         self._front: NativeGrpcFront | None = None
         self._taken = threading.Semaphore(0)
         self._infer = infer
@@ -156,23 +157,32 @@ class NativeTransport:
 
     def _take(self, front: NativeGrpcFront, events: Iterable[_Event]) -> None:
         """Begin the calls of one burst, and cancel those whose clients have gone."""
-        loop = asyncio.get_running_loop()
-        for kind, call_id, method, message, _, details in events:
-            if kind == EVENT_CANCEL:
-                if call := self._calls.get(call_id):
-                    call.cancel()
-                continue
-            assert message is not None
-            assert details is not None
-            handler = self._handlers[method]
-            if handler is self._infer_handler and (request := self._infer.read(message)):
-                self._begin(front, call_id, request, len(message), details)
-                continue
-            answering = self._answer(front, call_id, handler, message, _Context(*details))
-            self._calls[call_id] = loop.create_task(answering)
+        for event in events:
+            try:
+                self._take_one(front, event)
+            except Exception:  # of one call; those that come with it and after it go on
+                logger.exception("internal error")
+                front.fail(event[1], _INTERNAL, "internal error")
         if self._calls:
             self._idle.clear()
-        loop.call_soon(self._take_next, front)  # after these were run, where the loop runs them
+        # After these were run, where the loop runs them.
+        asyncio.get_running_loop().call_soon(self._take_next, front)
+
+    def _take_one(self, front: NativeGrpcFront, event: _Event) -> None:
+        kind, call_id, method, message, _, details = event
+        if kind == EVENT_CANCEL:
+            if call := self._calls.get(call_id):
+                call.cancel()
+            return
+        assert message is not None
+        assert details is not None
+        handler = self._handlers[method]
+        may_be_fast = handler is self._infer_handler and len(message) <= self._most_bytes
+        if may_be_fast and (request := self._infer.read(message)):
+            self._begin(front, call_id, request, len(message), details)
+            return
+        answering = self._answer(front, call_id, handler, message, _Context(*details))
+        self._calls[call_id] = asyncio.get_running_loop().create_task(answering)
 
     def _begin(
         self,
@@ -203,8 +213,8 @@ class NativeTransport:
         context: _Context,
     ) -> None:
         try:
-            if len(message) > (most := self._limits.max_message_bytes):
-                told = f"the message has {len(message)} bytes; at most {most}"
+            if len(message) > self._most_bytes:
+                told = f"the message has {len(message)} bytes; at most {self._most_bytes}"
                 front.fail(call_id, _TOO_LARGE, told)
                 return
             response = await handler.answer(message, context)

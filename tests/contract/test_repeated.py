@@ -1,6 +1,7 @@
 """A request that is like an earlier one is answered, refused and counted as the first one is."""
 
 import asyncio
+from typing import Any
 
 import grpc
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from service.lifecycle import Phase
+from service.protocol.templates import Templates
+from service.rpc import grpcio, native
 from tests import tiny
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_inference import infer_request, logits
@@ -154,3 +157,66 @@ async def test_unloading_waits(serve: Serve) -> None:
         assert logits(await waiting).argmax() == 4
         await unloading
         assert (await refused(running))[0] is grpc.StatusCode.NOT_FOUND
+
+
+async def test_too_large(serve: Serve) -> None:
+    """
+    A request like an earlier one, with an identifier as long as no message may be, is refused.
+    """
+    async with serve(max_message_bytes=10_000, max_image_bytes=5_000) as running:
+        for _ in range(2):
+            await running.inference.ModelInfer(infer_request(3, id="r"))
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await running.inference.ModelInfer(infer_request(3, id="r" * 10_000))
+        assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert int(logits(await repeat(running)).argmax()) == 4
+
+
+async def test_an_answer_that_cannot_be_given(
+    asked: Running,
+    transport: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    What goes wrong when one call is answered is told in the log; those of its batch are answered.
+    """
+    client = native._Client if transport == "native" else grpcio._Client
+    answer, broken = client.answer, ["once"]
+
+    def answer_but_one(self: Any, response: bytes) -> None:
+        if broken:
+            broken.pop()
+            raise RuntimeError("broken")
+        answer(self, response)
+
+    monkeypatch.setattr(client, "answer", answer_but_one)
+    with asked.device_held():
+        calls = [asyncio.ensure_future(repeat(asked, timeout_s=2)) for _ in range(5)]
+        await asked.until(lambda: asked.server._lifecycle.in_flight == 5)
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(one, pb.ModelInferResponse) for one in outcomes) == 4
+    assert "RuntimeError: broken" in caplog.text
+
+
+async def test_a_call_that_cannot_be_begun(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What goes wrong when one call of a burst is taken fails that call; the server goes on.
+    """
+    broken = ["once"]
+    read = Templates.read
+
+    def read_but_one(self: Templates, message: bytes) -> Any:
+        if broken:
+            broken.pop()
+            raise RuntimeError("broken")
+        return read(self, message)
+
+    monkeypatch.setattr(Templates, "read", read_but_one)
+    calls = [asyncio.ensure_future(repeat(running, timeout_s=5)) for _ in range(5)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    (failed,) = (one for one in outcomes if not isinstance(one, pb.ModelInferResponse))
+    assert isinstance(failed, grpc.aio.AioRpcError)
+    assert failed.code() in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
