@@ -96,10 +96,10 @@ ROWS = (
             second=second,
             load=LARGE,
             bound=bound,
-            pairs=40,
-            seconds=3.0,
+            pairs=pairs,
+            seconds=2.0,
         )
-        for second, bound in ((Alone, 0.96), (Triton, 1.1))
+        for second, bound, pairs in ((Alone, 0.96, 40), (Triton, 1.1, 20))
         for network in LARGE_NETWORKS
     ),
     Row(
@@ -138,6 +138,6 @@ ROWS = (
         figure=p99_ms,
         bound=0.9,
         at_most=True,
-        seconds=10.0,
+        seconds=6.0,
     ),
 )
