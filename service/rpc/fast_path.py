@@ -146,4 +146,5 @@ class FastCall:
         self._done = True
         if self.place:
             self.place.leave()
+            self.place = None  # it leads back here: a cycle would wait for the garbage collector
         self._model.__exit__(None, None, None)

@@ -1,6 +1,7 @@
 """A request that is like an earlier one is answered, refused and counted as the first one is."""
 
 import asyncio
+import gc
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from service.lifecycle import Phase
 from service.protocol.templates import Templates
 from service.rpc import grpcio, native
+from service.rpc.fast_path import FastCall
 from tests import tiny
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_inference import infer_request, logits
@@ -220,3 +222,19 @@ async def test_a_call_that_cannot_be_begun(
     (failed,) = (one for one in outcomes if not isinstance(one, pb.ModelInferResponse))
     assert isinstance(failed, grpc.aio.AioRpcError)
     assert failed.code() in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+
+
+async def test_leaves_no_garbage(asked: Running) -> None:
+    """
+    What was made for a call is gone with its answer, without the garbage collector.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            await repeat(asked)
+        await asked.until(lambda: not asked.server._lifecycle.in_flight)
+        await asyncio.sleep(0)
+        assert not [one for one in gc.get_objects() if isinstance(one, FastCall)]
+    finally:
+        gc.enable()
