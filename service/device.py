@@ -22,8 +22,8 @@ and take one image 4 ms longer at most. Above, they gain less, and one image tak
 """
 
 
-INLINE_MACS = 10_000_000
-"""A run of no more multiply-accumulates takes half a millisecond or less.
+INLINE_MACS = 20_000_000
+"""A run of no more multiply-accumulates takes about a millisecond at most.
 
 To hand it to a thread, and its outputs back, takes 0.2 ms of processor time (docs/benchmarks.md).
 """

@@ -6,6 +6,7 @@ answered carry its identifier, and its trace.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import random
@@ -18,6 +19,11 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from service.security.tokens import bearer
+
+# Of requests whose clients gave them no identifier: told apart across processes by chance, within
+# one by counting.
+_PROCESS = f"{random.getrandbits(64):016x}"
+_NUMBERS = itertools.count()
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -49,8 +55,8 @@ class Origin(NamedTuple):
         A request without an identifier gets one.
         """
         if not request_id or not _REQUEST_ID.fullmatch(request_id):
-            # Not uuid4: its system call takes 7 us of a request's 60.
-            request_id = f"{random.getrandbits(128):032x}"
+            # Not uuid4: its system call takes 7 us, of a small network's 30 for a request.
+            request_id = f"{_PROCESS}{next(_NUMBERS):016x}"
         if traceparent and not _TRACEPARENT.fullmatch(traceparent):
             traceparent = ""
         return cls(request_id, traceparent, bearer(authorization) if authorization else b"")

@@ -159,7 +159,10 @@ class ModelQueue(Generic[In, Out]):
         pending.enqueued_at = now
         pending.key = self._key(pending.deadline, pending.priority, now)
         self._joined += 1
-        insort(self._order, (pending.key, pending))
+        if self._order and pending.key < self._order[-1][0]:
+            insort(self._order, (pending.key, pending))
+        else:  # mostly: the last to come is the last to leave
+            self._order.append((pending.key, pending))
         self.ready[pending] = None
         self.ready_size += pending.size
 
@@ -174,7 +177,8 @@ class ModelQueue(Generic[In, Out]):
             self.admitted_size -= pending.size
         if pending in self.ready:
             del self.ready[pending]
-            del self._order[bisect_left(self._order, (pending.key,))]
+            first = self._order[0][1] is pending
+            del self._order[0 if first else bisect_left(self._order, (pending.key,))]
             self.ready_size -= pending.size
 
     def expire(self, pending: Pending[In, Out]) -> None:

@@ -199,14 +199,20 @@ def _take(queue: ModelQueue[In, Out], starts_at: float, limit: int) -> list[Pend
         if pending.reply.done():
             queue.remove(pending)
             continue
-        run_s = queue.latency.run_s(pending.size)
-        if pending.deadline < starts_at + run_s or pending.deadline <= starts_at:
-            queue.expire(pending)
-            continue
+        if pending.deadline < math.inf:
+            run_s = queue.latency.run_s(pending.size)
+            if pending.deadline < starts_at + run_s or pending.deadline <= starts_at:
+                queue.expire(pending)
+                continue
         larger, tighter = size + pending.size, min(tightest, pending.deadline)
-        if batch and (larger > limit or starts_at + queue.latency.run_s(larger) > tighter):
+        if batch and (larger > limit or _is_late(queue, starts_at, larger, tighter)):
             break
         queue.remove(pending)
         batch.append(pending)
         size, tightest = larger, tighter
     return batch
+
+
+def _is_late(queue: ModelQueue[In, Out], starts_at: float, size: int, deadline: float) -> bool:
+    """Whether a batch of *size* images would end after *deadline*."""
+    return deadline < math.inf and starts_at + queue.latency.run_s(size) > deadline

@@ -91,7 +91,7 @@ class Request(NamedTuple):
             values = outputs[name]
             if values.nbytes != size:
                 raise ValueError(f"output {name} has {values.nbytes} bytes, not {size}")
-            parts += (tag, np.ascontiguousarray(values))
+            parts += (tag, values)  # as they lie in memory: rows of the batch's output
         return b"".join(parts)
 
 
