@@ -235,6 +235,6 @@ async def test_leaves_no_garbage(asked: Running) -> None:
             await repeat(asked)
         await asked.until(lambda: not asked.server._lifecycle.in_flight)
         await asyncio.sleep(0)
-        assert not [one for one in gc.get_objects() if isinstance(one, FastCall)]
+        assert not [one for one in gc.get_objects() if type(one) is FastCall]
     finally:
         gc.enable()
