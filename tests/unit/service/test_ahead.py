@@ -89,7 +89,7 @@ def test_deadline_counts_from_the_end_of_the_run_that_is_on() -> None:
     waiting.add(0, at=0)
     waiting.pop(0)
     waiting.queue.learn(1.0, 2)
-    late = waiting.add(1, at=0.1, deadline=2.05)
+    late = waiting.add(1, at=0.1, deadline=2.3)
     in_time = waiting.add(2, at=0.1, deadline=9)
     waiting.queue.learn(5.0, 1)  # slower than it was when they were admitted
     assert waiting.pop(0.9) == [2]

@@ -1,0 +1,91 @@
+"""Three times what the server can do, with deadlines: `python -m bench.race.overload`; prints JSON.
+
+The load is h2load's, which costs the server's cores little; it keeps its pace and does not wait. It
+knows no deadline itself: what the server says was answered in time is taken from its metrics.
+`python -m bench.overload` sees the same as a client does, at a client's cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.race.h2load import Request, measure
+from bench.race.loads import Load
+from bench.race.model import INFER_PATH, Model, framed
+from bench.race.networks import write_networks
+from bench.server import ServerProcess
+from service.resources import usable_cpus
+
+ROOT = Path("build/race/models")
+CAPACITY = Load(connections=4, streams=2)
+CAPACITY_S = 6.0
+CONNECTIONS = 16
+STREAMS = 64
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--times", type=float, default=3.0, help="capacity")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--deadline-ms", type=int, default=1000)
+    parser.add_argument("--transport", choices=("grpcio", "native"), default="native")
+    given = parser.parse_args()
+    write_networks(ROOT, Console(stderr=True))
+    model = Model.read(ROOT, given.model, threads=usable_cpus())
+    options = ("--model-control-mode", "explicit", "--load-model", given.model)
+    with ServerProcess(ROOT, *options, "--transport", given.transport) as server:
+        body = framed(model.message().SerializeToString())
+        request = Request(f"http://{server.address}{INFER_PATH}", body)
+        capacity = measure(request, CAPACITY, CAPACITY_S).per_s
+        before = _codes(server)
+        _overload(request, given.times * capacity, given.seconds, given.deadline_ms)
+        after = _codes(server)
+    per_s = {code: round((after[code] - before.get(code, 0)) / given.seconds, 1) for code in after}
+    figures = {
+        "model": given.model,
+        "transport": given.transport,
+        "capacity_per_s": round(capacity, 1),
+        "offered_per_s": round(sum(per_s.values()), 1),
+        "per_s": per_s,
+        "answered_in_time_by_capacity": round(per_s["OK"] / capacity, 3),
+    }
+    print(json.dumps(figures, indent=2))
+    return 0
+
+
+def _overload(request: Request, per_s: float, seconds: int, deadline_ms: int) -> None:
+    headers = {**request.headers, "grpc-timeout": f"{deadline_ms}m"}
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(request.body)
+        body.flush()
+        command = ["h2load", "--threads", "1", "--clients", str(CONNECTIONS)]
+        command += ["--max-concurrent-streams", str(STREAMS), "--duration", f"{seconds}s"]
+        command += ["--rps", str(round(per_s / CONNECTIONS)), "--data", body.name]
+        for name, value in headers.items():
+            command += ["-H", f"{name}:{value}"]
+        subprocess.run([*command, request.url], check=True, capture_output=True)
+
+
+def _codes(server: ServerProcess) -> dict[str, float]:
+    """Calls so far, by their status."""
+    lines = re.findall(r'^convoy_requests_total\{.*code="(\w+)".*\} (\S+)$', _text(server), re.M)
+    return {code: float(count) for code, count in lines}
+
+
+def _text(server: ServerProcess) -> str:
+    text = server.get("/metrics")
+    return "\n".join(line for line in text.splitlines() if 'method="ModelInfer"' in line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
