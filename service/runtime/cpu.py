@@ -25,8 +25,8 @@ SPIN_US = "50"
 """How long a thread of a run waits busily for more to do, in microseconds.
 
 Measured on 2 cores: GoogLeNet takes 8.8 ms for an image in place of 13.5, ResNet-18 8.9 in place of
-13.0. 1,000 us are better still for ONNX Runtime alone, and worse in a server under load, whose transport
-needs the cores (docs/benchmarks.md).
+13.0. 1,000 us are better still for ONNX Runtime alone, and worse in a server under load, whose
+transport needs the cores (docs/benchmarks.md).
 """
 
 
