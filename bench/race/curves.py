@@ -34,7 +34,7 @@ DOCS = Path("docs")
 CONTENDERS = (ConvoyNative, Convoy, Triton)
 COLORS = ("#0072b2", "#56b4e9", "#d55e00")
 CONNECTIONS = 4
-IN_FLIGHT = {"lenet5": (1, 4, 16, 64, 256, 1024), "resnet18": (1, 4, 16, 64)}
+IN_FLIGHT = {"lenet5": (1, 4, 16, 64, 256), "resnet18": (1, 4, 16, 64)}
 IMAGES = {"lenet5": (1, 2, 4, 8, 16, 32), "resnet18": (1, 2, 4, 8)}
 """Images in a request, with 16 of them in flight; 4 of ResNet-18's."""
 

@@ -37,6 +37,9 @@ def measure(request: Request, load: Load, seconds: float) -> Measured:
     """
     Send *request* for a while.
 
+    gRPC's status is in the trailers, at which h2load does not look: a call that is refused counts
+    as one that is answered. Put on no more than a server takes.
+
     Raises:
         RuntimeError: If a request fails.
     """

@@ -29,12 +29,10 @@ from convoy.pb.inference import grpc_service_pb2_grpc
 
 class Server(Contender):
     """
-    One server with one model.
+    One server with one model; its log is in its folder.
 
-    Args:
-        model: What it serves.
-        python: Interpreter of the environment that it is installed in.
-        folder: An empty folder for its files and its log.
+    Raises:
+        RuntimeError: If it does not start.
     """
 
     def __init__(self, model: Model, python: Path, folder: Path) -> None:
