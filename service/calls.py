@@ -151,7 +151,7 @@ class Call:
         self._method = method
         self.origin = origin
         self._deadline = deadline
-        self._phases: dict[str, float] | None = None
+        self._phases: dict[str, float] = {}
         self._size = 0
         self._started = time.monotonic()
 
@@ -213,8 +213,8 @@ class Call:
             "inference_s": inference.inference_s,
             "respond_s": respond_s,
         }
-        before = self._phases or {}
-        self._phases = {phase: before.get(phase, 0.0) + seconds for phase, seconds in spent.items()}
+        for phase, seconds in spent.items():
+            self._phases[phase] = self._phases.get(phase, 0.0) + seconds
 
     def _failed(self, error: Exception) -> CallFailed:
         with logs.of_request(self.origin):
@@ -250,7 +250,7 @@ class Call:
                 "model": self.model,
                 "code": status,
                 "seconds": round(seconds, 6),
-                **{phase: round(spent, 6) for phase, spent in (self._phases or {}).items()},
+                **{phase: round(spent, 6) for phase, spent in self._phases.items()},
                 **({"details": details} if details else {}),
             },
         )

@@ -78,7 +78,6 @@ class NativeTransport:
         self._paths = list(handlers)
         self._handlers = list(handlers.values())
         self._limits = limits
-        self._most_bytes = limits.max_message_bytes
         self._front: NativeGrpcFront | None = None
         self._taken = threading.Semaphore(0)
         self._infer = infer
@@ -177,8 +176,8 @@ class NativeTransport:
         assert message is not None
         assert details is not None
         handler = self._handlers[method]
-        may_be_fast = handler is self._infer_handler and len(message) <= self._most_bytes
-        if may_be_fast and (request := self._infer.read(message)):
+        fits = len(message) <= self._limits.max_message_bytes
+        if fits and handler is self._infer_handler and (request := self._infer.read(message)):
             self._begin(front, call_id, request, len(message), details)
             return
         answering = self._answer(front, call_id, handler, message, _Context(*details))
@@ -213,8 +212,8 @@ class NativeTransport:
         context: _Context,
     ) -> None:
         try:
-            if len(message) > self._most_bytes:
-                told = f"the message has {len(message)} bytes; at most {self._most_bytes}"
+            if len(message) > (most := self._limits.max_message_bytes):
+                told = f"the message has {len(message)} bytes; at most {most}"
                 front.fail(call_id, _TOO_LARGE, told)
                 return
             response = await handler.answer(message, context)

@@ -111,7 +111,7 @@ def _proven(model: Path, options: onnxruntime.SessionOptions, artifact: Artifact
 def _options(artifact: Artifact, device: Device) -> onnxruntime.SessionOptions:
     options = session_options()
     options.intra_op_num_threads = threads = device.threads(artifact)
-    # Between the nodes of a run threads spin: to wake them for each costs up to half of a run.
+    # Between the nodes of a run threads spin: to wake them for each costs up to a third of a run.
     # Between runs they take their cores from decoding and from the transport, so not for long.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads > 1)))
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_US)
