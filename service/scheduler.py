@@ -28,8 +28,8 @@ SLACK = 1.25
 """So many times what a run is expected to take it may take, where a deadline depends on it.
 
 Under overload all that leaves the queue is at the edge of its deadline. Offered three times what it
-can do of ResNet-18, the server answered 0.84 of its capacity in time without any slack, and 0.98 with
-this (`bench/race/overload.py`).
+can do of ResNet-18, the server answered 0.84 of its capacity in time without any slack, and 0.98
+with this (`bench/race/overload.py`).
 """
 
 
