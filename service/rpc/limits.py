@@ -38,6 +38,11 @@ class ConnectionLimits:
         return _milliseconds(self.keepalive_s)
 
     @property
+    def keepalive_timeout_ms(self) -> int:
+        """As gRPC takes it."""
+        return _milliseconds(KEEPALIVE_TIMEOUT_S)
+
+    @property
     def options(self) -> tuple[tuple[str, int], ...]:
         """As options of a grpcio server."""
         return (
@@ -50,7 +55,10 @@ class ConnectionLimits:
             ("grpc.max_connection_age_ms", _milliseconds(self.max_age_s)),
             ("grpc.max_connection_idle_ms", _milliseconds(self.max_idle_s)),
             ("grpc.keepalive_time_ms", self.keepalive_ms),
-            ("grpc.keepalive_timeout_ms", round(KEEPALIVE_TIMEOUT_S * 1000)),
+            ("grpc.keepalive_permit_without_calls", True),
+            ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
+            # Or else it waits for the answer to a ping for a minute, its default for any ping.
+            ("grpc.http2.ping_timeout_ms", self.keepalive_timeout_ms),
         )
 
 

@@ -29,7 +29,7 @@ from service.rpc.calls import (
     origin_of,
 )
 from service.rpc.fast_path import INFER_PATH, FastPath
-from service.rpc.limits import KEEPALIVE_TIMEOUT_S, ConnectionLimits
+from service.rpc.limits import ConnectionLimits
 
 logger = logging.getLogger(__name__)
 
@@ -98,10 +98,9 @@ class NativeTransport:
             target,
             [(path, False) for path in self._paths],
             call_details=True,
-            # As grpcio has it.
-            keepalive_permit_without_calls=False,
+            keepalive_permit_without_calls=True,
             keepalive_time_ms=self._limits.keepalive_ms,
-            keepalive_timeout_ms=round(KEEPALIVE_TIMEOUT_S * 1000),
+            keepalive_timeout_ms=self._limits.keepalive_timeout_ms,
             max_concurrent_streams=self._limits.max_streams,
             max_metadata_size=self._limits.max_metadata_bytes,
         )

@@ -1,6 +1,9 @@
 """What a client may cost: connections, headers, calls in flight, and the time for a request."""
 
 import asyncio
+import signal
+import sys
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,6 +16,9 @@ from tests.contract.test_http import INFER, infer_body
 from tests.contract.test_inference import infer_request
 from tests.http import Connection, ask, request
 from tests.images import png
+
+EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""A frame of HTTP/2: its length, type 4, no flags, the connection's stream."""
 
 BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
 
@@ -168,14 +174,48 @@ async def test_http_connections(serve: Serve) -> None:
                 pass
 
 
-async def test_connection_age(serve: Serve, transport: str) -> None:
+@pytest.mark.parametrize("limit", ["max_connection_age_s", "max_connection_idle_s"])
+async def test_connection_age_and_idle_time(serve: Serve, transport: str, limit: str) -> None:
     """
-    An old connection is closed in good order: its client goes on with a new one.
+    An old or idle connection is closed in good order: its client goes on with a new one.
     """
     if transport == "native":
-        pytest.skip("the native transport has no age of connections")
-    async with serve(max_connection_age_s=0.2) as running:
+        pytest.skip("the native transport has neither")
+    async with serve(**{limit: 0.2}) as running:
         await running.inference.ServerLive(pb.ServerLiveRequest())
         async with asyncio.timeout(20):
             await running.channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
         await running.inference.ServerLive(pb.ServerLiveRequest())
+
+
+async def test_keepalive(serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """
+    A client that is gone without closing its connection is found out, and its call ended.
+    """
+    monkeypatch.setattr("service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
+    image = tmp_path / "3.png"
+    image.write_bytes(png(3))
+    classify = (sys.executable, "-m", "convoy", "classify", "--model", "tiny", str(image))
+    async with serve(keepalive_s=0.2) as running:
+        with running.device_held():
+            client = await asyncio.create_subprocess_exec(*classify, "--address", running.address)
+            await running.until(lambda: running.server._lifecycle.in_flight > 0)
+            client.send_signal(signal.SIGSTOP)  # the system still takes what is sent to it
+            await running.until(lambda: running.server._lifecycle.in_flight == 0)
+            client.kill()
+            await client.wait()
+        await running.inference.ServerLive(pb.ServerLiveRequest())
+
+
+async def test_keepalive_of_an_idle_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A client that is gone while it asks for nothing is found out, too.
+    """
+    monkeypatch.setattr("service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
+    async with serve(keepalive_s=0.2) as running, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*running.address.split(":"))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS)
+        await reader.read()  # until the server closes: nothing here answers its pings
+        writer.close()
