@@ -180,7 +180,9 @@ class NativeTransport:
             self._begin(front, call_id, request, len(message), details)
             return
         answering = self._answer(front, call_id, handler, message, _Context(*details))
-        self._calls[call_id] = asyncio.get_running_loop().create_task(answering)
+        self._calls[call_id] = task = asyncio.get_running_loop().create_task(answering)
+        # Not in the task itself: one that is cancelled before its turn comes never begins.
+        task.add_done_callback(lambda _: self._ended(call_id))
 
     def _begin(
         self,
@@ -225,8 +227,6 @@ class NativeTransport:
         except Exception:
             logger.exception("internal error")
             front.fail(call_id, _INTERNAL, "internal error")
-        finally:
-            self._ended(call_id)
 
 
 class _Client:

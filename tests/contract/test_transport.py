@@ -1,9 +1,11 @@
 """What the transports share, and what one of them needs."""
 
 import asyncio
+import gc
 import json
 import logging
 import sys
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -57,6 +59,27 @@ async def test_burst(running: Running) -> None:
     answers = await asyncio.gather(*calls)
     found = [answer.predictions[0].class_index for answer in answers]
     assert found == [tiny.answer(first) for first in firsts]
+
+
+async def test_clients_that_leave_at_any_moment(running: Running) -> None:
+    """
+    Calls that are cancelled before their turn comes, while they are answered, or after it, leave
+    nothing behind.
+    """
+
+    async def leave(after_s: float) -> None:
+        request = classifier_pb2.ClassifyRequest(model="tiny", image=png(3))
+        call = running.classifier.Classify(request)
+        asyncio.get_running_loop().call_later(after_s, call.cancel)
+        with suppress(asyncio.CancelledError):
+            await call
+
+    for number in range(100):
+        await asyncio.gather(*(leave(number * 5e-5) for _ in range(4)))
+    await running.until(lambda: running.server._lifecycle.in_flight == 0)
+    await asyncio.sleep(0.1)  # nothing to wait for: nobody tells when the last cancellation came
+    gc.collect()
+    assert sum(isinstance(one, asyncio.Task) and one.done() for one in gc.get_objects()) < 10
 
 
 async def test_compressed_request(running: Running) -> None:
