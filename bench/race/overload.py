@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from bench.race.h2load import Request, measure
@@ -29,6 +29,10 @@ CAPACITY = Load(connections=4, streams=2)
 CAPACITY_S = 6.0
 CONNECTIONS = 16
 STREAMS = 64
+
+REFUSED = "RESOURCE_EXHAUSTED"
+DURATION = "convoy_request_duration_seconds_bucket"
+QUICK_S = 0.005
 
 
 def main() -> int:
@@ -47,10 +51,11 @@ def main() -> int:
         body = framed(model.message().SerializeToString())
         request = Request(f"http://{server.address}{INFER_PATH}", body)
         capacity = measure(request, CAPACITY, CAPACITY_S).per_s
-        before = _codes(server)
+        before, quick_before = _seen(server, given.model)
         _overload(request, given.times * capacity, given.seconds, given.deadline_ms)
-        after = _codes(server)
+        after, quick_after = _seen(server, given.model)
     per_s = {code: round((after[code] - before.get(code, 0)) / given.seconds, 1) for code in after}
+    refused = after[REFUSED] - before.get(REFUSED, 0)
     figures = {
         "model": given.model,
         "transport": given.transport,
@@ -58,6 +63,7 @@ def main() -> int:
         "offered_per_s": round(sum(per_s.values()), 1),
         "per_s": per_s,
         "answered_in_time_by_capacity": round(per_s["OK"] / capacity, 3),
+        "refused_within_5_ms": round((quick_after - quick_before) / refused, 4),
     }
     print(json.dumps(figures, indent=2))
     return 0
@@ -76,15 +82,19 @@ def _overload(request: Request, per_s: float, seconds: int, deadline_ms: int) ->
         subprocess.run([*command, request.url], check=True, capture_output=True)
 
 
-def _codes(server: ServerProcess) -> dict[str, float]:
-    """Calls so far, by their status."""
-    lines = re.findall(r'^convoy_requests_total\{.*code="(\w+)".*\} (\S+)$', _text(server), re.M)
-    return {code: float(count) for code, count in lines}
-
-
-def _text(server: ServerProcess) -> str:
-    text = server.get("/metrics")
-    return "\n".join(line for line in text.splitlines() if 'method="ModelInfer"' in line)
+def _seen(server: ServerProcess, model: str) -> tuple[dict[str, float], float]:
+    """Calls so far, by their status; and those that took 5 ms at most, so that none is answered."""
+    codes: dict[str, float] = {}
+    quick = 0.0
+    for family in text_string_to_metric_families(server.get("/metrics")):
+        for sample in family.samples:
+            if sample.labels.get("model") != model:
+                continue
+            if sample.name == "convoy_requests_total":
+                codes[sample.labels["code"]] = sample.value
+            elif sample.name == DURATION and float(sample.labels["le"]) == QUICK_S:
+                quick = sample.value
+    return codes, quick
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def add(rows: Sequence[Row], path: Path) -> None:
     """Keep *rows* in the file at *path*, in place of those of the same networks and seeds."""
     before: list[Row] = json.loads(path.read_text()) if path.exists() else []
     known = {(row["name"], row["seed"]): row for row in [*before, *rows]}
-    order = [*dict.fromkeys(row["name"] for row in [*rows, *before])]
+    order = [*dict.fromkeys(row["name"] for row in [*before, *rows])]
     kept = sorted(known.values(), key=lambda row: (row["seed"], order.index(row["name"])))
     path.write_text(json.dumps(kept, indent=2) + "\n")
 
