@@ -157,9 +157,12 @@ async def test_repeated_requests(guarded: Running, holders: Holders) -> None:
     A request that is like an answered one is no way around: each brings its token, or is refused.
     """
     allowed = tuple(holders.header("infer").items())
+    too_little = tuple(holders.header("observe").items())
     for _ in range(3):
         await guarded.inference.ModelInfer(infer_request(3), metadata=allowed)
         assert await outcome(guarded.inference.ModelInfer(infer_request(3))) == UNAUTHENTICATED
+        weaker = guarded.inference.ModelInfer(infer_request(3), metadata=too_little)
+        assert await outcome(weaker) == DENIED
     assert guarded.server._lifecycle.in_flight == 0
     assert guarded.sample("convoy_rejected_total", model="", reason="UNAUTHENTICATED") or (
         guarded.sample("convoy_rejected_total", model="tiny", reason="UNAUTHENTICATED")
