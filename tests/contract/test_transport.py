@@ -64,7 +64,8 @@ async def test_burst(running: Running) -> None:
 def tasks_that_are_kept() -> int:
     """Tasks that are over, and that somebody still holds."""
     gc.collect()
-    return sum(isinstance(one, asyncio.Task) and one.done() for one in gc.get_objects())
+    # Not isinstance: it asks each object for its class, and torch has some that warn then.
+    return sum(issubclass(type(one), asyncio.Task) and one.done() for one in gc.get_objects())
 
 
 async def test_clients_that_leave_at_any_moment(running: Running) -> None:
