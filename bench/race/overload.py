@@ -55,7 +55,7 @@ def main() -> int:
         _overload(request, given.times * capacity, given.seconds, given.deadline_ms)
         after, quick_after = _seen(server, given.model)
     per_s = {code: round((after[code] - before.get(code, 0)) / given.seconds, 1) for code in after}
-    refused = after[REFUSED] - before.get(REFUSED, 0)
+    refused = after.get(REFUSED, 0) - before.get(REFUSED, 0)
     figures = {
         "model": given.model,
         "transport": given.transport,
@@ -63,7 +63,9 @@ def main() -> int:
         "offered_per_s": round(sum(per_s.values()), 1),
         "per_s": per_s,
         "answered_in_time_by_capacity": round(per_s["OK"] / capacity, 3),
-        "refused_within_5_ms": round((quick_after - quick_before) / refused, 4),
+        "refused_within_5_ms": round((quick_after - quick_before) / refused, 4)
+        if refused
+        else None,
     }
     print(json.dumps(figures, indent=2))
     return 0

@@ -34,12 +34,12 @@ class ConnectionLimits:
 
     @property
     def keepalive_ms(self) -> int:
-        """As gRPC takes it."""
+        """`keepalive_s` in milliseconds; gRPC's own never for 0."""
         return _milliseconds(self.keepalive_s)
 
     @property
     def keepalive_timeout_ms(self) -> int:
-        """As gRPC takes it."""
+        """`KEEPALIVE_TIMEOUT_S` in milliseconds."""
         return _milliseconds(KEEPALIVE_TIMEOUT_S)
 
     @property

@@ -63,6 +63,18 @@ def test_report(tmp_path: Path) -> None:
     assert "1,234 s" in text
 
 
+def test_order(tmp_path: Path) -> None:
+    """
+    A later training, whatever its seed, leaves the networks of the table in their order.
+    """
+    numbers = tmp_path / "zoo.json"
+    first = [ROW, ROW | {"name": "plain20"}]
+    later = [ROW | {"name": "plain20", "seed": 1}]
+    add(first, numbers)
+    add(later, numbers)
+    assert json.loads(numbers.read_text()) == [*first, *later]
+
+
 def test_documented() -> None:
     """
     The table of the page is that of the file; each network of the brief is there and learnt, and
