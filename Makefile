@@ -48,10 +48,12 @@ demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
 test: setup  ## Run the tests (below 6 minutes)
 	$(BIN)/pytest -m 'not slow'
 
-# Each network's way from training to an answer: two at a time, as little of it uses both cores.
+# Each network's way from training to an answer: two at a time, of one thread each, as little of it
+# uses both cores. Huge pages, as most of the time goes into new memory for the weights of VGG.
 NETWORKS := tests/e2e/test_architectures.py
 test-slow: setup  ## Run the tests that take longer
-	$(BIN)/pytest -m slow --numprocesses 2 $(NETWORKS)
+	OMP_NUM_THREADS=1 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
+	    $(BIN)/pytest -m slow --numprocesses 2 $(NETWORKS)
 	$(BIN)/pytest -m slow --ignore $(NETWORKS)
 
 test-page: setup  ## Drive the page in a real browser (needs chromium and npm: make tools)
