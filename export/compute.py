@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ def joined(policy: Policy, mixed_precision: bool) -> Iterator[Compute]:
     if policy == "cuda" and not has_gpu:
         raise ExportError("--device cuda: PyTorch finds no GPU")
     on_gpu = has_gpu and policy != "cpu"
+    if not on_gpu:
+        _keep_memory()
     if not distributed.is_torchelastic_launched():
         yield _compute("cuda:0" if on_gpu else "cpu", 0, 1, mixed_precision)
         return
@@ -88,3 +91,22 @@ def _compute(device: str, rank: int, world_size: int, mixed_precision: bool) -> 
             # bfloat16 has float32's range, so that small gradients need no scaling.
             autocast = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return Compute(device=where, rank=rank, world_size=world_size, autocast=autocast)
+
+
+def _keep_memory() -> None:
+    """
+    Let glibc keep what is freed for the next step, for as long as the process lives.
+
+    By default each large tensor is memory that the kernel has to clear anew: a sixth of the time
+    of a training of VGG-16 on 2 cores. Other C libraries have no `mallopt`, and stay as they are.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            libc.mallopt(parameter, _LARGEST)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Names of malloc.h: free bytes to give back, and bytes of an allocation to map on its own."""
+
+_LARGEST = 2**31 - 1

@@ -150,6 +150,8 @@ def _epoch(
         with torch.autocast(
             compute.device.type, compute.autocast, enabled=compute.autocast is not None
         ):
+            # The layout that convolutions are fastest in, on processors and on GPUs.
+            images = images.to(memory_format=torch.channels_last)
             loss, logits = _loss(model(images), labels, recipe)
         value = loss.item()
         if not torch.isfinite(loss):

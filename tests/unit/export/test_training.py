@@ -165,6 +165,20 @@ def test_half_precision(tmp_path: Path) -> None:
     assert {weights.dtype for weights in network.parameters()} == {torch.float32}
 
 
+def test_channels_last(tmp_path: Path) -> None:
+    """
+    Networks get their images in the layout that is fastest.
+    """
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LazyLinear(2))
+    network(torch.zeros(1, 1, 32, 32))
+    layouts = []
+    network[1].register_forward_pre_hook(
+        lambda _, inputs: layouts.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    fit(tmp_path, network=network)
+    assert set(layouts) == {True}
+
+
 @pytest.mark.gpu
 def test_on_a_gpu(tmp_path: Path) -> None:
     """
