@@ -99,7 +99,7 @@ class InvalidArgumentError(ServiceError):
 
 
 class RequestTooLargeError(ServiceError):
-    """The request breaks a limit on bytes. gRPC refuses such a message by itself."""
+    """The request breaks a limit on bytes. grpcio refuses such a message by itself."""
 
     reason = "REQUEST_TOO_LARGE"
     status = "RESOURCE_EXHAUSTED"

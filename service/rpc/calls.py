@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from service.calls import CallFailed, Calls, Failure, received
-from service.errors import InvalidArgumentError
+from service.errors import InvalidArgumentError, RequestTooLargeError
 from service.logs import Origin
 
 SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
@@ -65,9 +65,17 @@ class UnaryHandler:
 
 
 def unary_handler(
-    calls: Calls, path: str, handler: grpc.RpcMethodHandler[Any, Any]
+    calls: Calls,
+    path: str,
+    handler: grpc.RpcMethodHandler[Any, Any],
+    max_message_bytes: float = math.inf,
 ) -> UnaryHandler | None:
-    """Surround a servicer's method; None if it is not a unary one of our services."""
+    """
+    Surround a servicer's method; None if it is not a unary one of our services.
+
+    Args:
+        max_message_bytes: Largest request, where the transport lets larger ones through.
+    """
     if not path.startswith(SERVICES) or handler.unary_unary is None:
         return None
     method = path.rsplit("/", 1)[1]
@@ -81,6 +89,7 @@ def unary_handler(
         origin = origin_of(context.invocation_metadata())
         try:
             with calls.answering(method, origin, deadline_of(context)):
+                _check_size(message, max_message_bytes)
                 received(len(message))
                 response = await respond(parsed(message, parse), context)
         except CallFailed as failed:
@@ -89,6 +98,11 @@ def unary_handler(
         return response
 
     return UnaryHandler(answer, serialize)
+
+
+def _check_size(message: bytes, most: float) -> None:
+    if len(message) > most:
+        raise RequestTooLargeError(f"the message has {len(message)} bytes; at most {most}")
 
 
 def failure_metadata(failure: Failure, origin: Origin) -> Metadata:

@@ -17,7 +17,7 @@ class ConnectionLimits:
     Limits of each connection.
 
     Attributes:
-        max_message_bytes: Largest request; gRPC refuses larger ones itself.
+        max_message_bytes: Largest request; grpcio refuses larger ones itself.
         max_metadata_bytes: Metadata of one call, counted as HTTP/2 counts a list of headers.
         max_streams: Calls at once; more wait in the client.
         max_age_s: After this time a client is sent to a new connection; 0 is never.

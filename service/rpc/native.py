@@ -39,7 +39,6 @@ FOLLOWS_MS = 1
 BURST = 256
 """Most calls that cross the GIL at once."""
 
-_TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 _INTERNAL = grpc.StatusCode.INTERNAL.value[0]
 
 _Details = tuple[Metadata, str, float | None]
@@ -213,10 +212,6 @@ class NativeTransport:
         context: _Context,
     ) -> None:
         try:
-            if len(message) > (most := self._limits.max_message_bytes):
-                told = f"the message has {len(message)} bytes; at most {most}"
-                front.fail(call_id, _TOO_LARGE, told)
-                return
             response = await handler.answer(message, context)
             payload = handler.serialize(response)
             front.respond(call_id, payload, trailing_metadata=context.trailing)

@@ -81,7 +81,7 @@ class RpcServer:
         )
         classifier = ClassifierServicer(registry, metrics, max_images_per_call=max_images_per_call)
         inference = InferenceServicer(protocol, calls)
-        methods = UnaryMethods(calls)
+        methods = UnaryMethods(calls, limits.max_message_bytes)
         for taker in (server, methods):
             classifier_pb2_grpc.add_ClassifierServiceServicer_to_server(classifier, taker)
             grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, taker)

@@ -39,12 +39,16 @@ class UnaryMethods:
     """
     Takes a server's place in generated code, and keeps the unary methods.
 
+    Args:
+        max_message_bytes: Largest request of each.
+
     Attributes:
         handlers: Their handlers, by path.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, max_message_bytes: int) -> None:
         self._calls = calls
+        self._max_message_bytes = max_message_bytes
         self.handlers: dict[str, UnaryHandler] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -56,7 +60,7 @@ class UnaryMethods:
         """Called with the methods of a service, by name."""
         for name, handler in handlers.items():
             path = f"/{service}/{name}"
-            if unary := unary_handler(self._calls, path, handler):
+            if unary := unary_handler(self._calls, path, handler, self._max_message_bytes):
                 self.handlers[path] = unary
 
 

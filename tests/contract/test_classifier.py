@@ -122,14 +122,18 @@ async def test_errors(serve: Serve, request_: pb.ClassifyRequest, code: str, exp
         await running.classifier.Classify(pb.ClassifyRequest(model="tiny", image=png(0)))
 
 
-async def test_message_over_the_limit(serve: Serve) -> None:
+async def test_message_over_the_limit(serve: Serve, transport: str) -> None:
     """
-    gRPC itself refuses a message that is too large, and goes on.
+    A message that is too large is refused, by grpcio itself without a reason, and others go on.
     """
     async with serve(max_image_bytes=1000, max_message_bytes=5000) as running:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await running.classifier.Classify(pb.ClassifyRequest(model="tiny", image=bytes(6000)))
         assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        if transport == "native":
+            assert reason(failed.value) == "REQUEST_TOO_LARGE"
+            told = {"model": "", "reason": "REQUEST_TOO_LARGE"}
+            assert running.sample("convoy_rejected_total", **told) == 1
         await running.classifier.Classify(pb.ClassifyRequest(model="tiny", image=png(0)))
 
 

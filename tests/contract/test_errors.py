@@ -47,7 +47,7 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
     calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
     infer = FastPath(ModelRegistry(), calls)
     server = grpc.aio.server(interceptors=(CallInterceptor(calls, infer),))
-    methods = UnaryMethods(calls)
+    methods = UnaryMethods(calls, max_message_bytes=1000)
     handler = grpc.unary_unary_rpc_method_handler(
         fail,
         classifier_pb2.ClassifyRequest.FromString,
