@@ -29,6 +29,12 @@ logger = logging.getLogger(__name__)
 INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"})
 """Methods whose duration is measured."""
 
+FAILURES_LOGGED_PER_S = 100
+"""Lines for calls that fail, in a second at most.
+
+An overload fails thousands of calls a second, and a line costs more than to refuse one.
+"""
+
 REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad"}
 """Methods that a server that shuts down refuses."""
 
@@ -104,7 +110,8 @@ class Calls:
         access: Refuses calls of those who may not.
         lifecycle: Refuses calls, and counts those in flight.
         metrics: Where calls are counted.
-        log_requests: Whether calls that succeed leave a line in the log, too.
+        log_requests: Whether every call leaves a line in the log; else some of those that fail do.
+        failures: Says which of those do.
     """
 
     def __init__(
@@ -114,6 +121,7 @@ class Calls:
         self.lifecycle = lifecycle
         self.metrics = metrics
         self.log_requests = log_requests
+        self.failures = logs.Rationed(FAILURES_LOGGED_PER_S)
 
     def answering(self, method: str, origin: logs.Origin, deadline: float = math.inf) -> Call:
         """
@@ -238,22 +246,25 @@ class Call:
         calls.metrics.requests.counts[self.model, self._method, status] += 1
         if self._method in INFERENCE_METHODS:
             calls.metrics.request_duration.labels(self.model).observe(seconds)
-        if calls.log_requests or status != "OK":
-            with logs.of_request(self.origin):
-                self._log(status, seconds, details)
+        if calls.log_requests:
+            self._log(status, seconds, details, 0)
+        elif status != "OK":
+            left_out = calls.failures.left_out(time.monotonic())
+            if left_out is not None:
+                self._log(status, seconds, details, left_out)
 
-    def _log(self, status: str, seconds: float, details: str) -> None:
-        logger.info(
-            "request",
-            extra={
-                "method": self._method,
-                "model": self.model,
-                "code": status,
-                "seconds": round(seconds, 6),
-                **{phase: round(spent, 6) for phase, spent in self._phases.items()},
-                **({"details": details} if details else {}),
-            },
-        )
+    def _log(self, status: str, seconds: float, details: str, left_out: int) -> None:
+        values = {
+            "method": self._method,
+            "model": self.model,
+            "code": status,
+            "seconds": round(seconds, 6),
+            **{phase: round(spent, 6) for phase, spent in self._phases.items()},
+            **({"details": details} if details else {}),
+            **({"failures_left_out": left_out} if left_out else {}),
+        }
+        with logs.of_request(self.origin):
+            logger.info("request", extra=values)
 
 
 _current_call: ContextVar[Call] = ContextVar("current_call")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import random
 import re
 import sys
@@ -70,6 +71,38 @@ class Origin(NamedTuple):
 
 origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
 """Of the request that the current task answers."""
+
+
+class Rationed:
+    """
+    Lines that may come in masses: so many a second are written, the others are counted.
+
+    Args:
+        per_s: Most lines in a second.
+    """
+
+    def __init__(self, per_s: int) -> None:
+        self._per_s = per_s
+        self._until = -math.inf  # end of the present second
+        self._written = 0
+        self._left_out = 0
+
+    def left_out(self, now: float) -> int | None:
+        """
+        Ask for a line, at *now* in seconds of whatever clock.
+
+        Returns:
+            How many were left out since the last one that was written; None if this is, too.
+        """
+        if now >= self._until:
+            self._until, self._written = now + 1, 0
+        if self._written == self._per_s:
+            self._left_out += 1
+            return None
+        self._written += 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

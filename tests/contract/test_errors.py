@@ -1,6 +1,7 @@
 """Every error over every transport: what a client gets is derived from the class, not by hand."""
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from convoy.pb.convoy.v1 import classifier_pb2
-from service.calls import CallFailed, Calls
-from service.errors import ServiceError, http_status
+from service.calls import FAILURES_LOGGED_PER_S, CallFailed, Calls
+from service.errors import InvalidArgumentError, ServiceError, http_status
 from service.http.answers import error_response
 from service.http.protocol import HttpLimits
 from service.http.server import HttpServer
@@ -164,3 +165,18 @@ def test_reasons_are_unique_and_stable() -> None:
         "UnauthenticatedError": "UNAUTHENTICATED",
         "UnsupportedError": "UNSUPPORTED",
     }
+
+
+def test_failures_in_masses_are_counted_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Of a thousand calls that fail at once few leave a line; the metrics know all of them.
+    """
+    metrics = Metrics(CollectorRegistry())
+    calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
+    with caplog.at_level(logging.INFO):
+        for _ in range(1000):
+            with pytest.raises(CallFailed), calls.answering("Classify", Origin("one")):
+                raise InvalidArgumentError("wrong")
+    assert FAILURES_LOGGED_PER_S <= len(caplog.records) < 1000
+    labels = {"model": "", "method": "Classify", "code": "INVALID_ARGUMENT"}
+    assert metrics.registry.get_sample_value("convoy_requests_total", labels) == 1000
