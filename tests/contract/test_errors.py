@@ -167,7 +167,9 @@ def test_reasons_are_unique_and_stable() -> None:
     }
 
 
-def test_failures_in_masses_are_counted_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failures_in_masses_are_counted_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """
     Of a thousand calls that fail at once few leave a line; the metrics know all of them.
     """
