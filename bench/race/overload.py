@@ -51,9 +51,11 @@ def main() -> int:
     write_networks(ROOT, Console(stderr=True))
     model = Model.read(ROOT, given.model, threads=usable_cpus())
     options = ("--model-control-mode", "explicit", "--load-model", given.model)
-    all_cores = os.sched_getaffinity(0)
-    servers, loads = [{core} for core in sorted(all_cores)][:2] if given.apart else [all_cores] * 2
-    os.sched_setaffinity(0, servers)
+    all_cores = sorted(os.sched_getaffinity(0))
+    if given.apart and len(all_cores) < 2:
+        parser.error("--apart needs two cores")
+    servers, loads = (all_cores[:1], all_cores[1:2]) if given.apart else (all_cores, all_cores)
+    os.sched_setaffinity(0, servers)  # of what is started from here on
     with ServerProcess(ROOT, *options, "--transport", given.transport) as server:
         os.sched_setaffinity(0, loads)
         body = framed(model.message().SerializeToString())
@@ -85,12 +87,8 @@ def _overload(request: Request, per_s: float, given: argparse.Namespace) -> None
         body.write(request.body)
         body.flush()
         command = ["h2load", "--threads", "1", "--clients", str(CONNECTIONS)]
-        command += [
-            "--max-concurrent-streams",
-            str(given.streams),
-            "--duration",
-            f"{given.seconds}s",
-        ]
+        command += ["--max-concurrent-streams", str(given.streams)]
+        command += ["--duration", f"{given.seconds}s"]
         command += ["--rps", str(round(per_s / CONNECTIONS)), "--data", body.name]
         for name, value in headers.items():
             command += ["-H", f"{name}:{value}"]
