@@ -16,6 +16,12 @@ from export.errors import ExportError
 
 Policy = Literal["auto", "cpu", "cuda"]
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Parameters of `mallopt`, by malloc.h: free bytes to give back, bytes to map on their own."""
+
+_LARGEST = 2**31 - 1
+"""Largest value of a parameter, in bytes: never."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compute:
@@ -98,15 +104,10 @@ def _keep_memory() -> None:
     Let glibc keep what is freed for the next step, for as long as the process lives.
 
     By default each large tensor is memory that the kernel has to clear anew: a sixth of the time
-    of a training of VGG-16 on 2 cores. Other C libraries have no `mallopt`, and stay as they are.
+    of a training of VGG-16 on 2 cores. It takes 14 % more memory for that one, 2 % for GoogLeNet.
+    Other C libraries have no `mallopt`, and stay as they are.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
             libc.mallopt(parameter, _LARGEST)
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Names of malloc.h: free bytes to give back, and bytes of an allocation to map on its own."""
-
-_LARGEST = 2**31 - 1

@@ -147,11 +147,11 @@ def _epoch(
     sums = torch.zeros(3, dtype=torch.float64)  # loss, right answers, images
     done, total = (number - 1) * batches.steps, recipe.epochs * batches.steps
     for images, labels in batches.epoch(number):
+        # The layout that most convolutions are fastest in, on processors and on GPUs.
+        images = images.to(memory_format=torch.channels_last)
         with torch.autocast(
             compute.device.type, compute.autocast, enabled=compute.autocast is not None
         ):
-            # The layout that convolutions are fastest in, on processors and on GPUs.
-            images = images.to(memory_format=torch.channels_last)
             loss, logits = _loss(model(images), labels, recipe)
         value = loss.item()
         if not torch.isfinite(loss):

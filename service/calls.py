@@ -30,9 +30,10 @@ INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer", "Model
 """Methods whose duration is measured."""
 
 FAILURES_LOGGED_PER_S = 100
-"""Lines for calls that fail, in a second at most.
+"""Lines for calls that fail, in a second at most; those that fail by our fault are not counted.
 
-An overload fails thousands of calls a second, and a line costs more than to refuse one.
+An overload fails thousands of calls a second, and a line costs more than to refuse one
+(docs/benchmarks.md).
 """
 
 REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad"}
@@ -111,7 +112,7 @@ class Calls:
         lifecycle: Refuses calls, and counts those in flight.
         metrics: Where calls are counted.
         log_requests: Whether every call leaves a line in the log; else some of those that fail do.
-        failures: Says which of those do.
+        failures: What lines are left for those, unless they fail by our fault.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Calls:
         self.lifecycle = lifecycle
         self.metrics = metrics
         self.log_requests = log_requests
-        self.failures = logs.Rationed(FAILURES_LOGGED_PER_S)
+        self.failures = logs.Ration(FAILURES_LOGGED_PER_S)
 
     def answering(self, method: str, origin: logs.Origin, deadline: float = math.inf) -> Call:
         """
@@ -246,12 +247,11 @@ class Call:
         calls.metrics.requests.counts[self.model, self._method, status] += 1
         if self._method in INFERENCE_METHODS:
             calls.metrics.request_duration.labels(self.model).observe(seconds)
-        if calls.log_requests:
-            self._log(status, seconds, details, 0)
-        elif status != "OK":
-            left_out = calls.failures.left_out(time.monotonic())
-            if left_out is not None:
-                self._log(status, seconds, details, left_out)
+        left_out: int | None = 0
+        if not calls.log_requests and status != "INTERNAL":
+            left_out = None if status == "OK" else calls.failures.take(time.monotonic())
+        if left_out is not None:
+            self._log(status, seconds, details, left_out)
 
     def _log(self, status: str, seconds: float, details: str, left_out: int) -> None:
         values = {

@@ -73,9 +73,9 @@ origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
 """Of the request that the current task answers."""
 
 
-class Rationed:
+class Ration:
     """
-    Lines that may come in masses: so many a second are written, the others are counted.
+    For lines that may come in masses: so many a second are written, the others are counted.
 
     Args:
         per_s: Most lines in a second.
@@ -87,9 +87,9 @@ class Rationed:
         self._written = 0
         self._left_out = 0
 
-    def left_out(self, now: float) -> int | None:
+    def take(self, now: float) -> int | None:
         """
-        Ask for a line, at *now* in seconds of whatever clock.
+        Ask for a line, at *now* in seconds of a clock that never goes back.
 
         Returns:
             How many were left out since the last one that was written; None if this is, too.

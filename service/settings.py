@@ -232,7 +232,7 @@ class Settings(BaseSettings):
         "auto", description="auto: text on a terminal, JSON elsewhere."
     )
     log_requests: CliImplicitFlag[bool] = Field(
-        False, description="Log every request, not only failed ones, 100 a second at most."
+        False, description="Log every request, not only failed ones (of which 100 a second)."
     )
 
     @field_validator("version_policy")

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from convoy.pb.convoy.v1 import classifier_pb2
 from service.calls import FAILURES_LOGGED_PER_S, CallFailed, Calls
-from service.errors import InvalidArgumentError, ServiceError, http_status
+from service.errors import InferenceError, InvalidArgumentError, ServiceError, http_status
 from service.http.answers import error_response
 from service.http.protocol import HttpLimits
 from service.http.server import HttpServer
@@ -171,7 +171,9 @@ async def test_failures_in_masses_are_counted_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    Of a thousand calls that fail at once few leave a line; the metrics know all of them.
+    Of a thousand calls that are refused at once few leave a line, one that fails by our fault does.
+
+    The metrics know all of them.
     """
     metrics = Metrics(CollectorRegistry())
     calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
@@ -179,6 +181,11 @@ async def test_failures_in_masses_are_counted_not_logged(
         for _ in range(1000):
             with pytest.raises(CallFailed), calls.answering("Classify", Origin("one")):
                 raise InvalidArgumentError("wrong")
-    assert FAILURES_LOGGED_PER_S <= len(caplog.records) < 1000
+        assert FAILURES_LOGGED_PER_S <= len(caplog.records) < 1000
+        caplog.clear()
+        with pytest.raises(CallFailed), calls.answering("Classify", Origin("two")):
+            raise InferenceError("broken")
+    (line,) = caplog.records
+    assert vars(line)["code"] == "INTERNAL"
     labels = {"model": "", "method": "Classify", "code": "INVALID_ARGUMENT"}
     assert metrics.registry.get_sample_value("convoy_requests_total", labels) == 1000

@@ -85,6 +85,6 @@ def test_rationed_lines() -> None:
     """
     So many lines a second are written; the next one after that says how many were not.
     """
-    lines = logs.Rationed(2)
-    told = [lines.left_out(now) for now in (5.0, 5.1, 5.2, 5.9, 6.1, 6.2, 9.0)]
+    lines = logs.Ration(2)
+    told = [lines.take(now) for now in (5.0, 5.1, 5.2, 5.9, 6.1, 6.2, 9.0)]
     assert told == [0, 0, None, None, 2, 0, 0]
