@@ -112,8 +112,8 @@ serve: setup  ## Serve model_repository/ on the default ports
 bench: setup  ## Measure start, memory and idle CPU of a server
 	$(BIN)/python -m bench.footprint
 
-zoo: setup  ## Train the brief's networks small, serve and measure them; ALL=1: every network, SEED=n
-	$(BIN)/python -m bench.zoo $(if $(ALL),--all) $(if $(SEED),--seed $(SEED))
+zoo: setup  ## Train the brief's networks small, serve and measure them; ALL=1: every one; SEED=n; JOBS=n at once
+	$(BIN)/python -m bench.zoo $(if $(ALL),--all) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 LOCK := build/lock
 observe: setup  ## Start a server, a Prometheus and some load, until Ctrl-C

@@ -124,6 +124,8 @@ class Training(Part):
         data: Name of the data set.
         data_source: Where its images come from.
         recipe: The recipe as it was.
+        device: What computed it, and in which type where that was not float32: `cpu`, or
+            `NVIDIA H100 80GB HBM3, bfloat16`.
     """
 
     data: str
@@ -131,6 +133,7 @@ class Training(Part):
     images: int = Field(ge=1)
     seed: int
     recipe: dict[str, Any]
+    device: str = "cpu"
 
 
 class Weights(Part):

@@ -45,6 +45,13 @@ class Compute:
         """Whether this process prints and writes."""
         return self.rank == 0
 
+    @property
+    def name(self) -> str:
+        """What computes, and in which type where that is not float32, for people."""
+        is_gpu = self.device.type == "cuda"
+        name = torch.cuda.get_device_name(self.device) if is_gpu else self.device.type
+        return f"{name}, {str(self.autocast).removeprefix('torch.')}" if self.autocast else name
+
     def wrap(self, network: nn.Module) -> nn.Module:
         """Make the gradients of *network* the mean over all processes."""
         if self.world_size == 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,33 +24,36 @@ PAIRS = {
 
 
 def main() -> int:
-    """Train what is not yet trained, measure all that is; the exit code of an export that fails."""
+    """Train what is not yet trained, measure all that is; 1 if a training failed."""
     parser = argparse.ArgumentParser(prog="python -m bench.zoo", description=__doc__)
     parser.add_argument(
         "names", nargs="*", type=_known, metavar="NAME", help="those of the brief if none is given"
     )
     parser.add_argument("--all", action="store_true", help="every network, as long as it takes")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once, as on a GPU")
+    parser.add_argument("--accuracy-only", action="store_true", help="measure no speed")
     parser.add_argument("--folder", type=Path, default=Path("build/zoo"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     chosen = parser.parse_args()
     names = chosen.names or [*NAMES, *(name for name in SMALL if chosen.all and name not in NAMES)]
     zoo = Zoo(folder=chosen.folder / f"seed-{chosen.seed}", seed=chosen.seed)
     try:
-        train(zoo, names)
-    except subprocess.CalledProcessError as error:
-        return error.returncode
+        failed = train(zoo, names, chosen.jobs)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here")
         return 130
     trained = [name for name in dict.fromkeys([*NAMES, *SMALL]) if zoo.manifest(name)]
-    rows = [report.row(zoo, name, found) for name, found in measuring.measure(zoo, trained).items()]
+    measured = measuring.measure(zoo, trained, speed=not chosen.accuracy_only)
+    rows = [report.row(zoo, name, found) for name, found in measured.items()]
     report.add(rows, chosen.docs / "zoo.json")
     report.write(chosen.docs / "zoo.json", chosen.docs / "architectures.md")
     for title, together in PAIRS.items():
         if set(together) <= set(trained):
             report.draw(zoo, together, chosen.docs / "images" / f"{title}.png")
-    return 0
+    for name in failed:
+        print(f"{name} was not trained", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _known(name: str) -> str:

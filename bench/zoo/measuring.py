@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.server import ServerProcess
 from bench.zoo.training import Zoo
@@ -31,18 +31,23 @@ class Measured:
     Attributes:
         correct_plain: Right answers among the plain test digits.
         correct_hard: Right answers among the hard test digits.
-        one_per_s: Images per second with one call on its way.
-        best_per_s: Images per second with `CALLS_IN_FLIGHT` calls on their way.
+        one_per_s: Images per second with one call on its way; None if not measured.
+        best_per_s: The same with `CALLS_IN_FLIGHT` calls on their way.
     """
 
     correct_plain: int
     correct_hard: int
-    one_per_s: float
-    best_per_s: float
+    one_per_s: float | None = None
+    best_per_s: float | None = None
 
 
-def measure(zoo: Zoo, names: Sequence[str]) -> dict[str, Measured]:
-    """Serve all artifacts of *zoo* in one process, and measure *names* one after the other."""
+def measure(zoo: Zoo, names: Sequence[str], *, speed: bool) -> dict[str, Measured]:
+    """
+    Serve all artifacts of *zoo* in one process, and measure *names* one after the other.
+
+    Args:
+        speed: Whether to measure throughput, too.
+    """
     hard = data.load("hard5k")
     (plain,) = hard.extra_tests.values()
     found = {}
@@ -51,11 +56,13 @@ def measure(zoo: Zoo, names: Sequence[str]) -> dict[str, Measured]:
             found[name] = Measured(
                 correct_plain=_correct(server.address, name, plain),
                 correct_hard=_correct(server.address, name, hard.test),
-                one_per_s=asyncio.run(_throughput(server.address, name, hard.test, 1)),
-                best_per_s=asyncio.run(
-                    _throughput(server.address, name, hard.test, CALLS_IN_FLIGHT)
-                ),
             )
+            if speed:
+                one, best = (
+                    asyncio.run(_throughput(server.address, name, hard.test, in_flight))
+                    for in_flight in (1, CALLS_IN_FLIGHT)
+                )
+                found[name] = replace(found[name], one_per_s=one, best_per_s=best)
             print(f"{name}: {found[name]}", flush=True)
     return found
 

@@ -36,6 +36,7 @@ def row(zoo: Zoo, name: str, measured: Measured) -> Row:
         "input_px": manifest.input.height,
         "epochs": len(epochs),
         "seconds": round(sum(epoch.seconds for epoch in epochs)),
+        "trained_on": manifest.training.device,
         "seed": manifest.training.seed,
         "accuracy": measured.correct_plain / TEST_IMAGES,
         "accuracy_interval": [round(low, 4), round(high, 4)],
@@ -47,8 +48,8 @@ def row(zoo: Zoo, name: str, measured: Measured) -> Row:
         "training_accuracy": round(epochs[-1].accuracy, 4),
         "parameters": manifest.parameter_count,
         "macs": manifest.macs,
-        "throughput_batch_1": round(measured.one_per_s, 1),
-        "throughput_best": round(measured.best_per_s, 1),
+        "throughput_batch_1": _rounded(measured.one_per_s),
+        "throughput_best": _rounded(measured.best_per_s),
         "memory_bytes": manifest.memory.weights_bytes + manifest.memory.arena_peak_bytes,
         "memory_weights_bytes": manifest.memory.weights_bytes,
         "memory_arena_bytes": manifest.memory.arena_peak_bytes,
@@ -89,14 +90,14 @@ def _table(rows: Sequence[Row]) -> list[str]:
         "network": lambda row: f"`{row['name']}`",
         "px": lambda row: str(row["input_px"]),
         "epochs": lambda row: str(row["epochs"]),
-        "trained in": lambda row: f"{row['seconds']:,} s",
+        "trained in": _time,
         "hard digits": lambda row: _share(row, "accuracy_hard"),
         "plain digits": lambda row: _share(row, "accuracy"),
         "another seed: hard, plain": lambda row: _others(row, rows),
         "parameters": lambda row: f"{row['parameters'] / 1e6:,.2f} M",
         "MACs": lambda row: f"{row['macs'] / 1e6:,.1f} M",
-        "one at a time": lambda row: f"{row['throughput_batch_1']:,.0f}/s",
-        "best": lambda row: f"{row['throughput_best']:,.0f}/s",
+        "one at a time": lambda row: _rate(row["throughput_batch_1"]),
+        "best": lambda row: _rate(row["throughput_best"]),
         "memory": lambda row: f"{row['memory_bytes'] / 1e6:,.0f} MB",
     }
     first = {row["name"]: row for row in reversed(rows)}
@@ -110,6 +111,19 @@ def _table(rows: Sequence[Row]) -> list[str]:
 def _others(first: Row, rows: Sequence[Row]) -> str:
     others = [row for row in rows if row["name"] == first["name"] and row is not first]
     return "; ".join(f"{row['accuracy_hard']:.3f}, {row['accuracy']:.3f}" for row in others)
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 1)
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:,.0f}/s"
+
+
+def _time(row: Row) -> str:
+    where = "" if row["trained_on"] == "cpu" else f", {row['trained_on']}"
+    return f"{row['seconds']:,} s{where}"
 
 
 def _share(row: Row, key: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,20 +57,44 @@ class Zoo:
         return read_metrics(self.runs / name / METRICS_FILE)
 
 
-def train(zoo: Zoo, names: Sequence[str]) -> None:
+def train(zoo: Zoo, names: Sequence[str], jobs: int) -> list[str]:
     """
-    Train and export those of *names* that are not there yet, one after the other.
+    Train and export those of *names* that are not there yet, *jobs* of them at once.
 
-    A training that was stopped goes on after its last epoch.
+    A training that was stopped goes on after its last epoch. One that fails keeps no other from
+    being trained.
 
-    Raises:
-        subprocess.CalledProcessError: If an export fails; it has said why.
+    Returns:
+        Those that failed.
     """
-    for number, name in enumerate(names, 1):
-        print(f"\n{number}/{len(names)} {name}", flush=True)
-        if zoo.manifest(name) is not None:
-            print("is there already", flush=True)
-            continue
-        command = [sys.executable, "-m", "convoy", "export", name, "--data", DATA]
-        folders = ["--model-repository", str(zoo.repository.root), "--runs", str(zoo.runs)]
-        subprocess.run([*command, *folders, "--seed", str(zoo.seed)], check=True)
+    zoo.folder.mkdir(parents=True, exist_ok=True)
+    failed = []
+    with ThreadPoolExecutor(jobs) as pool:
+        trainings = {pool.submit(_train, zoo, name, shown=jobs == 1): name for name in names}
+        try:
+            for number, training in enumerate(as_completed(trainings), 1):
+                name = trainings[training]
+                print(f"{number}/{len(names)} {name}: {training.result()}", flush=True)
+                if zoo.manifest(name) is None:
+                    failed.append(name)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return failed
+
+
+def _train(zoo: Zoo, name: str, *, shown: bool) -> str:
+    """Train one, its output *shown* or in a file; says in words how that went."""
+    if zoo.manifest(name) is not None:
+        return "is there already"
+    print(f"{name}: training", flush=True)
+    command = [sys.executable, "-m", "convoy", "export", name, "--data", DATA]
+    folders = ["--model-repository", str(zoo.repository.root), "--runs", str(zoo.runs)]
+    log = zoo.folder / f"{name}.log"
+    with ExitStack() as stack:
+        output = None if shown else stack.enter_context(log.open("w"))
+        done = subprocess.run(
+            [*command, *folders, "--seed", str(zoo.seed)], stdout=output, stderr=output
+        )
+    if done.returncode == 0:
+        return "trained"
+    return f"failed with exit code {done.returncode}" + ("" if shown else f", see {log}")

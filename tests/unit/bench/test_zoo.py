@@ -15,6 +15,7 @@ ROW: dict[str, Any] = {
     "input_px": 32,
     "epochs": 30,
     "seconds": 1234,
+    "trained_on": "cpu",
     "seed": 0,
     "accuracy": 0.98,
     "accuracy_interval": [0.97, 0.987],
@@ -48,7 +49,7 @@ def test_report(tmp_path: Path) -> None:
     page, numbers = tmp_path / "page.md", tmp_path / "zoo.json"
     page.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
     second = ROW | {"seed": 1, "accuracy": 0.975, "accuracy_hard": 0.91}
-    other = ROW | {"name": "plain20"}
+    other = ROW | {"name": "plain20", "trained_on": "a GPU", "throughput_best": None}
     for rows in ([ROW | {"epochs": 1}], [second], [ROW, other]):
         add(rows, numbers)
         write(numbers, page)
@@ -60,7 +61,8 @@ def test_report(tmp_path: Path) -> None:
     assert text.count("`resnet20`") == text.count("`plain20`") == 1
     assert "0.900 (0.880-0.917)" in text
     assert "0.910, 0.975" in text
-    assert "1,234 s" in text
+    assert "1,234 s |" in text
+    assert "1,234 s, a GPU |" in text
 
 
 def test_order(tmp_path: Path) -> None:
