@@ -77,9 +77,14 @@ class CallFailed(Exception):  # noqa: N818 - the error is its cause
 def failure_of(error: Exception) -> Failure:
     """Derive what a client is told; an error that nobody foresaw goes to the log instead."""
     if isinstance(error, ServiceError):
-        return Failure(error.status, error.reason, str(error), error.retry_after_s)
+        return Failure(error.status, error.reason, str(error), _in_ms(error.retry_after_s))
     logger.error("internal error", exc_info=error)
     return Failure("INTERNAL", "INTERNAL", "internal error")
+
+
+def _in_ms(seconds: float | None) -> float | None:
+    """Whole milliseconds, in seconds: what a client can be told, and the same for many of them."""
+    return None if seconds is None else math.ceil(1000 * seconds) / 1000
 
 
 def find_model(registry: ModelRegistry, name: str, version: str = "") -> ServedModel:

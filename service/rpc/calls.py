@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -107,10 +108,19 @@ def _check_size(message: bytes, most: float) -> None:
 
 def failure_metadata(failure: Failure, origin: Origin) -> Metadata:
     """What a failed call tells beside status and message: the reason and the time to wait."""
-    metadata: list[tuple[str, str | bytes]] = [
-        *origin.headers,
-        ("error-reason", failure.reason),
-    ]
+    return *origin.headers, *_told(failure)
+
+
+@lru_cache(maxsize=4096)
+def _told(failure: Failure) -> Metadata:
+    """
+    What every call that fails like this is told.
+
+    Kept, since an overload refuses thousands of calls a second in the same words, and since
+    protobuf gives memory back to the system after every 10,000 messages, which can take longer
+    than to refuse as many.
+    """
+    metadata: list[tuple[str, str | bytes]] = [("error-reason", failure.reason)]
     if failure.retry_after_s is not None:
         # What gRPC's own retry policies look at.
         metadata.append((PUSHBACK, str(round(failure.retry_after_s * 1000))))
