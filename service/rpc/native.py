@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -38,6 +38,15 @@ FOLLOWS_MS = 1
 
 BURST = 256
 """Most calls that cross the GIL at once."""
+
+REFUSING_SHARE = 0.25
+"""
+Most of the event loop's time that goes into bursts that are mostly refused.
+
+To refuse a call costs about as much as to answer it with a small network, and a client that is
+refused may ask again at once. While nothing is read here, calls wait in HTTP/2 and then, by its
+limit on streams, in the clients; and the cores answer those that were admitted.
+"""
 
 _INTERNAL = grpc.StatusCode.INTERNAL.value[0]
 
@@ -152,36 +161,41 @@ class NativeTransport:
         else:
             self._taken.release()
 
-    def _take(self, front: NativeGrpcFront, events: Iterable[_Event]) -> None:
+    def _take(self, front: NativeGrpcFront, events: Sequence[_Event]) -> None:
         """Begin the calls of one burst, and cancel those whose clients have gone."""
+        loop, refused = asyncio.get_running_loop(), 0
+        started = loop.time()
         for event in events:
             try:
-                self._take_one(front, event)
+                refused += self._take_one(front, event)
             except Exception:  # of one call; those that come with it and after it go on
                 logger.exception("internal error")
                 front.fail(event[1], _INTERNAL, "internal error")
         if self._calls:
             self._idle.clear()
-        # After these were run, where the loop runs them.
-        asyncio.get_running_loop().call_soon(self._take_next, front)
+        if pause_s := _pause_s(refused, len(events), loop.time() - started):
+            loop.call_later(pause_s, self._take_next, front)
+        else:  # after these were run, where the loop runs them
+            loop.call_soon(self._take_next, front)
 
-    def _take_one(self, front: NativeGrpcFront, event: _Event) -> None:
+    def _take_one(self, front: NativeGrpcFront, event: _Event) -> bool:
+        """Begin or cancel a call; whether it was refused there and then."""
         kind, call_id, method, message, _, details = event
         if kind == EVENT_CANCEL:
             if call := self._calls.get(call_id):
                 call.cancel()
-            return
+            return False
         assert message is not None
         assert details is not None
         handler = self._handlers[method]
         fits = len(message) <= self._limits.max_message_bytes
         if fits and handler is self._infer_handler and (request := self._infer.read(message)):
-            self._begin(front, call_id, request, len(message), details)
-            return
+            return self._begin(front, call_id, request, len(message), details)
         answering = self._answer(front, call_id, handler, message, _Context(*details))
         self._calls[call_id] = task = asyncio.get_running_loop().create_task(answering)
         # Not in the task itself: one that is cancelled before its turn comes never begins.
         task.add_done_callback(lambda _: self._ended(call_id))
+        return False
 
     def _begin(
         self,
@@ -190,13 +204,15 @@ class NativeTransport:
         request: Request,
         size: int,
         details: _Details,
-    ) -> None:
-        """Answer a call on the fast path."""
+    ) -> bool:
+        """Answer a call on the fast path, or refuse it; whether it was refused before its time."""
         metadata, _, remaining = details
         origin = origin_of(metadata)
         client = _Client(front, call_id, origin, self._ended)
         if call := self._infer.begin(request, size, origin, deadline_in(remaining), client):
             self._calls[call_id] = call
+            return False
+        return remaining != 0  # else it came too late: what came after it may yet be answered
 
     def _ended(self, call_id: int) -> None:
         self._calls.pop(call_id, None)  # it may have failed before it was there
@@ -250,6 +266,11 @@ class _Client:
 
     def leave(self) -> None:
         self._ended(self._call_id)
+
+
+def _pause_s(refused: int, taken: int, seconds: float) -> float:
+    """How long to take no calls, in seconds, if *refused* of *taken* were refused in *seconds*."""
+    return seconds * (1 / REFUSING_SHARE - 1) if 2 * refused > taken else 0.0
 
 
 def _sendable(metadata: Metadata) -> Metadata:
