@@ -15,7 +15,7 @@ from service.errors import StartError
 from service.http.protocol import HttpLimits
 from service.loading import LoadedArtifact, Repository
 from service.queue import BatchPolicy
-from service.rpc.limits import ConnectionLimits
+from service.rpc.limits import MAX_STREAMS, ConnectionLimits
 from service.runtime.graph_cache import GraphCache
 from service.security.guards import Guards
 from service.security.tls import TlsFiles
@@ -54,7 +54,7 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(
         max_message_bytes=settings.max_message_bytes,
         max_metadata_bytes=settings.max_metadata_bytes,
-        max_streams=settings.max_streams_per_connection,
+        max_streams=settings.max_streams_per_connection or MAX_STREAMS[settings.transport],
         max_age_s=settings.max_connection_age_s,
         max_idle_s=settings.max_connection_idle_s,
         keepalive_s=settings.keepalive_s,

@@ -7,6 +7,15 @@ from dataclasses import dataclass
 KEEPALIVE_TIMEOUT_S = 20.0
 """How long a client may take to answer a ping, in seconds: gRPC's own default."""
 
+MAX_STREAMS = {"grpcio": 1024, "native": 256}
+"""
+Calls at once on a connection, by transport, unless the operator says otherwise.
+
+What is beyond waits in the clients, which is where an overload does least harm. grpcio's server
+resets some of these calls in the moment when another one ends, so that they fail with UNAVAILABLE:
+there the limit is one that few clients come to.
+"""
+
 _FOREVER_MS = 2**31 - 1
 """What gRPC takes for never."""
 
