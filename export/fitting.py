@@ -17,7 +17,7 @@ from export.augmentation import Normalize
 from export.batches import Batches, make_batches
 from export.compute import Compute, joined
 from export.evaluation import chunks
-from export.optimization import initialize_he, initialize_near_linear, initialize_zero_residual
+from export.optimization import INITIALIZATIONS
 from export.recipes import Recipe, record
 from export.runs import Run, locked
 from export.subject import Subject
@@ -62,7 +62,7 @@ def fit(task: Task, console: Console) -> Subject | None:
         return None
     network.cpu()
     drop_auxiliary(network)
-    return _subject(task, network, run)
+    return _subject(task, network, run, compute.name)
 
 
 def _network(task: Task, console: Console) -> nn.Module:
@@ -70,12 +70,8 @@ def _network(task: Task, console: Console) -> nn.Module:
     name, seed = task.settings.architecture, task.settings.seed
     torch.manual_seed(seed)
     network = ARCHITECTURES[name].build(num_classes=len(task.data_set.labels))
-    if task.recipe.initialization == "he":
-        initialize_he(network)
-    elif task.recipe.initialization == "near_linear":
-        initialize_near_linear(network)
-    elif task.recipe.initialization == "zero_residual":
-        initialize_zero_residual(network)
+    if initialize := INITIALIZATIONS.get(task.recipe.initialization):
+        initialize(network)
     if task.weights is not None:
         head = head_names(name)
         load_into(network, task.weights.state, task.weights.source, new=head)
@@ -162,7 +158,7 @@ def _watch(task: Task, network: nn.Module, compute: Compute) -> Watch | None:
     return watch
 
 
-def _subject(task: Task, network: nn.Module, run: Run) -> Subject:
+def _subject(task: Task, network: nn.Module, run: Run, device: str) -> Subject:
     recipe, data_set, weights = task.recipe, task.data_set, task.weights
     return Subject(
         architecture=task.settings.architecture,
@@ -177,6 +173,7 @@ def _subject(task: Task, network: nn.Module, run: Run) -> Subject:
             images=len(task.split),
             seed=task.settings.seed,
             recipe=record(recipe),
+            device=device,
         ),
         weights=None if weights is None else weights.record(),
         tests=tuple(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -21,6 +22,22 @@ def initialize_he(network: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def initialize_open_maps(network: nn.Module) -> None:
+    """
+    He's weights, but for the last maps of Network in Network: those begin near 1, in place.
+
+    Each is a logit that passes a ReLU. Softmax pushes down whichever are large, and below zero
+    they have no gradient: with He's weights all are at zero for every image after an epoch, at any
+    rate from 0.001 to 0.01 and with either optimiser. Ours; seen on validation digits.
+    """
+    initialize_he(network)
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    assert last.bias is not None
+    with torch.no_grad():
+        last.weight.mul_(0.1)
+        last.bias.fill_(1.0)
 
 
 def initialize_near_linear(network: nn.Module) -> None:
@@ -47,6 +64,17 @@ def initialize_zero_residual(network: nn.Module) -> None:
             nn.init.zeros_(module.bn3.weight)
         elif isinstance(module, BasicBlock):
             nn.init.zeros_(module.bn2.weight)
+
+
+INITIALIZATIONS: Mapping[str, Callable[[nn.Module], None]] = MappingProxyType(
+    {
+        "he": initialize_he,
+        "open_maps": initialize_open_maps,
+        "near_linear": initialize_near_linear,
+        "zero_residual": initialize_zero_residual,
+    }
+)
+"""First weights in place of the network's own, by their name in `Recipe.initialization`."""
 
 
 def make_optimizer(network: nn.Module, chosen: Sgd | RmsProp) -> Optimizer:

@@ -110,9 +110,10 @@ class Recipe:
         epochs: Passes over the training images.
         batch_size: Images per step, of all processes together.
         initialization: The network's own first weights; or He's (arXiv:1502.01852) with zero
-            biases; or its own with the shifts of batch norm at 1, near the linear regime
-            (arXiv:1902.08129); or its own with residual branches that begin at zero
-            (arXiv:1706.02677). For networks whose own need more steps than a small training has.
+            biases; or those with last maps that begin near 1 (ours); or its own with the shifts of
+            batch norm at 1, near the linear regime (arXiv:1902.08129); or its own with residual
+            branches that begin at zero (arXiv:1706.02677). For networks whose own need more steps
+            than a small training has.
         label_smoothing: Share of the target that is spread evenly (arXiv:1512.00567, section 7).
         gradient_clip: Largest norm of the gradient.
         averaging: Decay of the moving average of the weights, which is what is exported then.
@@ -128,7 +129,9 @@ class Recipe:
     batch_size: int
     optimizer: Sgd | RmsProp
     schedule: OneCycle | Steps | Exponential
-    initialization: Literal["network", "he", "near_linear", "zero_residual"] = "network"
+    initialization: Literal["network", "he", "open_maps", "near_linear", "zero_residual"] = (
+        "network"
+    )
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
     averaging: float | None = None

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from export.optimization import initialize_he, initialize_near_linear, initialize_zero_residual
+from export.optimization import (
+    initialize_he,
+    initialize_near_linear,
+    initialize_open_maps,
+    initialize_zero_residual,
+)
+from models.nin import nin
 from models.resnet import BasicBlock, Bottleneck
 
 
@@ -45,6 +51,21 @@ def test_he_keeps_the_size_of_signals() -> None:
     assert layer.bias is not None
     assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.02)
     assert not layer.bias.any()
+
+
+def test_open_maps_all_have_a_gradient() -> None:
+    """
+    Every logit of Network in Network begins above zero, where its ReLU lets gradients through;
+    with He's weights half of them do not.
+    """
+    torch.manual_seed(0)
+    network, images = nin(10), torch.randn(32, 3, 64, 64)
+    initialize_he(network)
+    assert (network(images) == 0).float().mean() > 0.25
+    initialize_open_maps(network)
+    logits = network(images)
+    assert logits.min() > 0
+    assert logits.std(0).min() > 0
 
 
 @pytest.mark.parametrize("block", [BasicBlock(64, 64), Bottleneck(64, 16)])
