@@ -111,7 +111,7 @@ class Server:
             create_app(rest, page, self._metrics, calls.access),
             parts.http_limits(settings),
             tls=self._guards.tls,
-            refused=lambda reason: self._metrics.rejected.labels("", reason).inc(),
+            refused=self._metrics.refused,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self.grpc_port = 0

@@ -144,6 +144,16 @@ class Calls:
         """
         return Call(self, method, origin, deadline)
 
+    def missed(self, method: str, model: str) -> None:
+        """
+        Count a call for *model*, if that is known, to which the server came after its deadline.
+
+        Its client knows by then, and may have asked again: such calls come in masses, so that no
+        more is done for one.
+        """
+        self.metrics.requests.counts[model, method, RequestExpiredError.status] += 1
+        self.metrics.refused(RequestExpiredError.reason, model)
+
 
 class Call:
     """
@@ -234,7 +244,7 @@ class Call:
         with logs.of_request(self.origin):
             failure = failure_of(error)
         if failure.refused:
-            self._calls.metrics.rejected.labels(self.model, failure.reason).inc()
+            self._calls.metrics.refused(failure.reason, self.model)
         self._record(failure.status, failure.details)
         return CallFailed(failure)
 
@@ -244,7 +254,7 @@ class Call:
         if time.monotonic() < self._deadline - tolerance:
             return "CANCELLED"
         # gRPC's own clock was faster than the queue's; the client sees no reason.
-        self._calls.metrics.rejected.labels(self.model, RequestExpiredError.reason).inc()
+        self._calls.metrics.refused(RequestExpiredError.reason, self.model)
         return "DEADLINE_EXCEEDED"
 
     def _record(self, status: str, details: str = "") -> None:

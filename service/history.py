@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import Counter
 from pydantic_core import to_json
 
 from service.calls import INFERENCE_METHODS
@@ -96,19 +95,11 @@ class History:
                 requests[model, code] = requests.get((model, code), 0) + count
         return {
             "requests": requests,
-            "rejected": _counts(metrics.rejected),
+            "rejected": dict(metrics.rejected.counts),
             "phases": metrics.phase_duration.counts(),
             "duration": metrics.request_duration.counts(),
             "batch_size": metrics.batch_size.counts(),
         }
-
-
-def _counts(counter: Counter) -> _Counts:
-    return {
-        tuple(sample.labels.values()): sample.value
-        for family in counter.collect()
-        for sample in family.samples
-    }
 
 
 def _changes(

@@ -105,7 +105,7 @@ class Metrics:
             ["model"],
             registry=registry,
         )
-        self.rejected = Counter(
+        self.rejected = counting.Counter(
             "convoy_rejected",
             "Requests that were refused or expired, by reason.",
             ["model", "reason"],
@@ -119,6 +119,10 @@ class Metrics:
         )
         registry.register(_Memory())
         ProcessCollector(registry=registry)
+
+    def refused(self, reason: str, model: str = "") -> None:
+        """Count a request for *model*, if that is known, that was refused or expired."""
+        self.rejected.counts[model, reason] += 1
 
     def watch(
         self,

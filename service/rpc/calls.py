@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -59,10 +59,13 @@ class UnaryHandler:
     Attributes:
         answer: From the bytes of a request to its response; ends the context where it fails.
         serialize: From a response to its bytes.
+        missed: Counts a call for a model, if that is known, whose deadline had passed when the
+            server came to it.
     """
 
     answer: Callable[[bytes, Context], Awaitable[Any]]
     serialize: Callable[[Any], bytes]
+    missed: Callable[[str], None]
 
 
 def unary_handler(
@@ -98,7 +101,7 @@ def unary_handler(
         context.set_trailing_metadata(origin.headers)
         return response
 
-    return UnaryHandler(answer, serialize)
+    return UnaryHandler(answer, serialize, partial(calls.missed, method))
 
 
 def _check_size(message: bytes, most: float) -> None:
@@ -189,9 +192,9 @@ def parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:
 
 def deadline_of(context: Context) -> float:
     """When the client stops waiting, on the event loop's clock; inf if it never does."""
-    return deadline_in(context.time_remaining())
+    return deadline_in(context.time_remaining(), time.monotonic())
 
 
-def deadline_in(remaining: float | None) -> float:
-    """When *remaining* seconds are over, on the event loop's clock; inf if there is no end."""
-    return math.inf if remaining is None else time.monotonic() + remaining
+def deadline_in(remaining: float | None, now: float) -> float:
+    """When the *remaining* seconds are over that there were at *now*; inf if there is no end."""
+    return math.inf if remaining is None else now + remaining

@@ -68,7 +68,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         except Exception as error:
             failure = failure_of(error)
             if failure.refused:
-                self._metrics.rejected.labels(model.name, failure.reason).inc()
+                self._metrics.refused(failure.reason, model.name)
             told = classifier_pb2.Error(
                 code=code_pb2.Code.Value(failure.status),
                 reason=failure.reason,

@@ -104,7 +104,7 @@ def _on_the_fast_path(usual: UnaryHandler, infer: FastPath) -> UnaryHandler:
         context.set_trailing_metadata(origin.headers)
         return payload
 
-    return UnaryHandler(answer, bytes)
+    return UnaryHandler(answer, bytes, usual.missed)
 
 
 class _Client:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
@@ -145,7 +147,7 @@ class NativeTransport:
         The event loop takes the ones that follow by itself, until there are none.
         """
         while (events := front.recv_batch_details(BURST)) is not None:
-            loop.call_soon_threadsafe(self._take, front, events)
+            loop.call_soon_threadsafe(self._take, front, events, loop.time())
             self._taken.acquire()
 
     def _take_next(self, front: NativeGrpcFront) -> None:
@@ -157,17 +159,17 @@ class NativeTransport:
         """
         events = front.recv_batch_details(BURST, 0 if self._lifecycle.in_flight else FOLLOWS_MS)
         if events:
-            self._take(front, events)
+            self._take(front, events, asyncio.get_running_loop().time())
         else:
             self._taken.release()
 
-    def _take(self, front: NativeGrpcFront, events: Sequence[_Event]) -> None:
+    def _take(self, front: NativeGrpcFront, events: Sequence[_Event], received_at: float) -> None:
         """Begin the calls of one burst, and cancel those whose clients have gone."""
         loop, refused = asyncio.get_running_loop(), 0
         started = loop.time()
         for event in events:
             try:
-                refused += self._take_one(front, event)
+                refused += self._take_one(front, event, received_at)
             except Exception:  # of one call; those that come with it and after it go on
                 logger.exception("internal error")
                 front.fail(event[1], _INTERNAL, "internal error")
@@ -178,7 +180,7 @@ class NativeTransport:
         else:  # after these were run, where the loop runs them
             loop.call_soon(self._take_next, front)
 
-    def _take_one(self, front: NativeGrpcFront, event: _Event) -> bool:
+    def _take_one(self, front: NativeGrpcFront, event: _Event, received_at: float) -> bool:
         """Begin or cancel a call; whether it was refused there and then."""
         kind, call_id, method, message, _, details = event
         if kind == EVENT_CANCEL:
@@ -189,9 +191,15 @@ class NativeTransport:
         assert details is not None
         handler = self._handlers[method]
         fits = len(message) <= self._limits.max_message_bytes
-        if fits and handler is self._infer_handler and (request := self._infer.read(message)):
-            return self._begin(front, call_id, request, len(message), details)
-        answering = self._answer(front, call_id, handler, message, _Context(*details))
+        is_infer = fits and handler is self._infer_handler
+        request = self._infer.read(message) if is_infer else None
+        deadline = deadline_in(details[2], received_at)
+        if deadline <= time.monotonic():  # the transport tells the client
+            handler.missed(request.model.name if request else "")
+            return False
+        if request:
+            return self._begin(front, call_id, request, len(message), details[0], deadline)
+        answering = self._answer(front, call_id, handler, message, _Context(details[0], deadline))
         self._calls[call_id] = task = asyncio.get_running_loop().create_task(answering)
         # Not in the task itself: one that is cancelled before its turn comes never begins.
         task.add_done_callback(lambda _: self._ended(call_id))
@@ -203,16 +211,16 @@ class NativeTransport:
         call_id: int,
         request: Request,
         size: int,
-        details: _Details,
+        metadata: Metadata,
+        deadline: float,
     ) -> bool:
-        """Answer a call on the fast path, or refuse it; whether it was refused before its time."""
-        metadata, _, remaining = details
+        """Answer a call on the fast path, or refuse it; whether it was refused."""
         origin = origin_of(metadata)
         client = _Client(front, call_id, origin, self._ended)
-        if call := self._infer.begin(request, size, origin, deadline_in(remaining), client):
+        if call := self._infer.begin(request, size, origin, deadline, client):
             self._calls[call_id] = call
             return False
-        return remaining != 0  # else it came too late: what came after it may yet be answered
+        return True
 
     def _ended(self, call_id: int) -> None:
         self._calls.pop(call_id, None)  # it may have failed before it was there
@@ -281,16 +289,16 @@ def _sendable(metadata: Metadata) -> Metadata:
 class _Context:
     """What handlers use of a `grpc.aio.ServicerContext`."""
 
-    def __init__(self, metadata: Metadata, peer: str, time_remaining: float | None) -> None:
+    def __init__(self, metadata: Metadata, deadline: float) -> None:
         self._metadata = metadata
-        self._time_remaining = time_remaining
+        self._deadline = deadline
         self.trailing: Metadata = ()
 
     def invocation_metadata(self) -> Metadata:
         return self._metadata
 
     def time_remaining(self) -> float | None:
-        return self._time_remaining
+        return None if self._deadline == math.inf else self._deadline - time.monotonic()
 
     def set_trailing_metadata(self, metadata: Metadata) -> None:
         self.trailing = metadata

@@ -5,6 +5,8 @@ import gc
 import json
 import logging
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +14,8 @@ import grpc
 import pytest
 
 from convoy.pb.convoy.v1 import classifier_pb2
+from convoy.pb.convoy.v1.classifier_pb2_grpc import ClassifierServiceStub
+from convoy.pb.inference.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from service.app import Server
 from service.errors import StartError
 from service.logs import JsonFormatter
@@ -43,6 +47,37 @@ async def test_clients_that_left_are_not_in_the_log(
     log.error("raised by a servicer", exc_info=ValueError("a defect"))
     assert "raised in core" not in caplog.text
     assert "raised by a servicer" in caplog.text
+
+
+def ask_too_late(address: str) -> None:
+    """Let the deadlines of two calls pass, and 50 ms more, as servers' clocks are no earlier."""
+    image = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)
+    with grpc.insecure_channel(address) as channel:
+        ends = [
+            GRPCInferenceServiceStub(channel).ModelInfer.future(infer_request(3), timeout=0.2),
+            ClassifierServiceStub(channel).Classify.future(image, timeout=0.2),
+        ]
+        assert [end.code() for end in ends] == [grpc.StatusCode.DEADLINE_EXCEEDED] * 2
+    time.sleep(0.05)
+
+
+async def test_calls_that_are_come_to_too_late(running: Running, transport: str) -> None:
+    """
+    Of a call whose deadline passes before the event loop sees it nothing is done but counting.
+    """
+    for _ in range(2):  # the second one has a template
+        await running.inference.ModelInfer(infer_request(1))
+    with ThreadPoolExecutor() as threads:
+        threads.submit(ask_too_late, running.address).result()  # the event loop stands still
+    assert await running.inference.ModelInfer(infer_request(2))
+    assert running.sample("convoy_batch_size_sum", model="tiny") == 3
+    if transport == "grpcio":  # ends them itself
+        return
+    for model, method in (("tiny", "ModelInfer"), ("", "Classify")):
+        expired = {"model": model, "code": "DEADLINE_EXCEEDED", "method": method}
+        assert running.sample("convoy_requests_total", **expired) == 1
+        assert running.sample("convoy_rejected_total", model=model, reason="REQUEST_EXPIRED") == 1
+    assert running.server._lifecycle.in_flight == 0
 
 
 async def test_burst(running: Running) -> None:

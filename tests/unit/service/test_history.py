@@ -46,7 +46,7 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
     metrics.requests.counts["tiny", "ModelInfer", "OK"] += 3
     metrics.requests.counts["tiny", "Classify", "OK"] += 1
     metrics.requests.counts["tiny", "ModelMetadata", "OK"] += 1  # no inference
-    metrics.rejected.labels("tiny", "QUEUE_FULL").inc(2)
+    metrics.rejected.counts["tiny", "QUEUE_FULL"] += 2
     metrics.phase_duration.labels("tiny", "queue").observe(0.0004)
     metrics.request_duration.labels("tiny").observe(99)
     metrics.batch_size.labels("tiny").observe(2)
