@@ -30,7 +30,6 @@ from service.resources import usable_cpus
 ROOT = Path("build/race/models")
 CAPACITY = Load(connections=4, streams=2)
 CAPACITY_S = 6.0
-CONNECTIONS = 16
 
 REFUSED = "RESOURCE_EXHAUSTED"
 DURATION = "convoy_request_duration_seconds_bucket"
@@ -45,6 +44,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--deadline-ms", type=int, default=1000)
     parser.add_argument("--transport", choices=("grpcio", "native"), default="native")
+    parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--streams", type=int, default=64, help="at once, of each connection")
     parser.add_argument("--apart", action="store_true", help="a core for each side")
     given = parser.parse_args()
@@ -86,10 +86,10 @@ def _overload(request: Request, per_s: float, given: argparse.Namespace) -> None
     with tempfile.NamedTemporaryFile() as body:
         body.write(request.body)
         body.flush()
-        command = ["h2load", "--threads", "1", "--clients", str(CONNECTIONS)]
+        command = ["h2load", "--threads", "1", "--clients", str(given.connections)]
         command += ["--max-concurrent-streams", str(given.streams)]
         command += ["--duration", f"{given.seconds}s"]
-        command += ["--rps", str(round(per_s / CONNECTIONS)), "--data", body.name]
+        command += ["--rps", str(round(per_s / given.connections)), "--data", body.name]
         for name, value in headers.items():
             command += ["-H", f"{name}:{value}"]
         subprocess.run([*command, request.url], check=True, capture_output=True)
