@@ -111,24 +111,27 @@ def _check_size(message: bytes, most: float) -> None:
 
 def failure_metadata(failure: Failure, origin: Origin) -> Metadata:
     """What a failed call tells beside status and message: the reason and the time to wait."""
-    return *origin.headers, *_told(failure)
+    # Only an overload says when to come again, and in words of ours; others may quote a client.
+    told = _told if failure.retry_after_s is None else _told_by_overload
+    return *origin.headers, *told(failure)
 
 
-@lru_cache(maxsize=4096)
 def _told(failure: Failure) -> Metadata:
-    """
-    What every call that fails like this is told.
-
-    Kept, since an overload refuses thousands of calls a second in the same words, and since
-    protobuf gives memory back to the system after every 10,000 messages, which can take longer
-    than to refuse as many.
-    """
+    """What every call that fails like this is told."""
     metadata: list[tuple[str, str | bytes]] = [("error-reason", failure.reason)]
     if failure.retry_after_s is not None:
         # What gRPC's own retry policies look at.
         metadata.append((PUSHBACK, str(round(failure.retry_after_s * 1000))))
     metadata.append(("grpc-status-details-bin", _details(failure)))
     return tuple(metadata)
+
+
+_told_by_overload = lru_cache(maxsize=4096)(_told)
+"""
+The same, kept: an overload refuses thousands of calls a second in the same words, and protobuf
+gives memory back to the system after every 10,000 blocks, which can take longer than to refuse as
+many calls.
+"""
 
 
 async def abort(context: Context, failure: Failure, origin: Origin) -> NoReturn:
