@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
-from service.calls import Failure
 from service.lifecycle import Lifecycle
-from service.logs import Origin
 from service.protocol.templates import Request
-from service.rpc.calls import (
-    PUSHBACK,
-    Metadata,
-    UnaryHandler,
-    deadline_in,
-    failure_metadata,
-    origin_of,
-)
+from service.rpc.calls import Metadata, UnaryHandler, deadline_in, origin_of
 from service.rpc.fast_path import INFER_PATH, FastPath
 from service.rpc.limits import ConnectionLimits
+from service.rpc.native_call import Aborted, Client, Context
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +190,7 @@ class NativeTransport:
             return False
         if request:
             return self._begin(front, call_id, request, len(message), details[0], deadline)
-        answering = self._answer(front, call_id, handler, message, _Context(details[0], deadline))
+        answering = self._answer(front, call_id, handler, message, Context(details[0], deadline))
         self._calls[call_id] = task = asyncio.get_running_loop().create_task(answering)
         # Not in the task itself: one that is cancelled before its turn comes never begins.
         task.add_done_callback(lambda _: self._ended(call_id))
@@ -216,7 +207,7 @@ class NativeTransport:
     ) -> bool:
         """Answer a call on the fast path, or refuse it; whether it was refused."""
         origin = origin_of(metadata)
-        client = _Client(front, call_id, origin, self._ended)
+        client = Client(front, call_id, origin, self._ended)
         if call := self._infer.begin(request, size, origin, deadline, client):
             self._calls[call_id] = call
             return False
@@ -233,7 +224,7 @@ class NativeTransport:
         call_id: int,
         handler: UnaryHandler,
         message: bytes,
-        context: _Context,
+        context: Context,
     ) -> None:
         try:
             response = await handler.answer(message, context)
@@ -241,77 +232,13 @@ class NativeTransport:
             front.respond(call_id, payload, trailing_metadata=context.trailing)
             if handler is self._infer_handler:
                 self._infer.learn(message, response)
-        except _Aborted as aborted:
+        except Aborted as aborted:
             front.fail(call_id, aborted.code, aborted.details, aborted.trailing)
         except Exception:
             logger.exception("internal error")
             front.fail(call_id, _INTERNAL, "internal error")
 
 
-class _Client:
-    """Who waits for a call on the fast path."""
-
-    __slots__ = ("_call_id", "_ended", "_front", "_origin")
-
-    def __init__(
-        self, front: NativeGrpcFront, call_id: int, origin: Origin, ended: Callable[[int], None]
-    ) -> None:
-        self._front = front
-        self._call_id = call_id
-        self._origin = origin
-        self._ended = ended
-
-    def answer(self, response: bytes) -> None:
-        metadata = self._origin.headers
-        self._front.respond(self._call_id, response, trailing_metadata=metadata)
-        self._ended(self._call_id)
-
-    def fail(self, failure: Failure) -> None:
-        code: int = grpc.StatusCode[failure.status].value[0]
-        metadata = _sendable(failure_metadata(failure, self._origin))
-        self._front.fail(self._call_id, code, failure.details, metadata)
-        self._ended(self._call_id)
-
-    def leave(self) -> None:
-        self._ended(self._call_id)
-
-
 def _pause_s(refused: int, taken: int, seconds: float) -> float:
     """How long to take no calls, in seconds, if *refused* of *taken* were refused in *seconds*."""
     return seconds * (1 / REFUSING_SHARE - 1) if 2 * refused > taken else 0.0
-
-
-def _sendable(metadata: Metadata) -> Metadata:
-    """All but what is not to be had here; `RetryInfo` in the status says the same."""
-    return [pair for pair in metadata if pair[0] != PUSHBACK]
-
-
-class _Context:
-    """What handlers use of a `grpc.aio.ServicerContext`."""
-
-    def __init__(self, metadata: Metadata, deadline: float) -> None:
-        self._metadata = metadata
-        self._deadline = deadline
-        self.trailing: Metadata = ()
-
-    def invocation_metadata(self) -> Metadata:
-        return self._metadata
-
-    def time_remaining(self) -> float | None:
-        return None if self._deadline == math.inf else self._deadline - time.monotonic()
-
-    def set_trailing_metadata(self, metadata: Metadata) -> None:
-        self.trailing = metadata
-
-    async def abort(
-        self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata
-    ) -> NoReturn:
-        raise _Aborted(code, details, _sendable(trailing_metadata))
-
-
-class _Aborted(Exception):  # noqa: N818 - not an error: how a call ends
-    def __init__(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> None:
-        super().__init__(details)
-        self.code: int = code.value[0]
-        self.details = details
-        self.trailing = trailing

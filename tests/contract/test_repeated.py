@@ -11,7 +11,7 @@ import pytest
 from convoy.pb.inference import grpc_service_pb2 as pb
 from service.lifecycle import Phase
 from service.protocol.templates import Templates
-from service.rpc import grpcio, native
+from service.rpc import grpcio, native_call
 from service.rpc.fast_path import FastCall
 from tests import tiny
 from tests.contract.conftest import Running, Serve
@@ -183,7 +183,7 @@ async def test_an_answer_that_cannot_be_given(
     """
     What goes wrong when one call is answered is told in the log; those of its batch are answered.
     """
-    client = native._Client if transport == "native" else grpcio._Client
+    client = native_call.Client if transport == "native" else grpcio._Client
     answer, broken = client.answer, ["once"]
 
     def answer_but_one(self: Any, response: bytes) -> None:
