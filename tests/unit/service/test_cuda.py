@@ -18,7 +18,7 @@ from service.device import Device, Gpu
 from service.errors import ModelLoadError
 from service.runtime import cuda
 from service.runtime.cuda import CudaRunner, gpu_used_bytes
-from service.runtime.runs import CPU, CUDA, Outputs, open_session, session_options
+from service.runtime.runs import CPU, CUDA, TENSORRT, Outputs, open_session, session_options
 from service.runtime.session import Session
 from tests import tiny
 
@@ -163,6 +163,29 @@ def test_answers_are_those_of_the_cpu(lenet: Artifact, options: dict[str, Any]) 
         difference = np.abs(logits - np.resize(expected, logits.shape)).max()
         assert difference <= near * np.ptp(expected), size
     session.close()
+
+
+@pytest.mark.gpu
+def test_tensorrt(lenet: Artifact, tmp_path: Path) -> None:
+    """
+    Answers are those of the CPU at every size, and the engine is built once for all starts.
+    """
+    pytest.importorskip("tensorrt", reason="needs the extra tensorrt")
+    images = lenet.golden.images
+    expected = Session(lenet, ON_CPU).run(images)["logits"]
+    built = []
+    for _ in range(2):
+        session = Session(lenet, on_gpu(tensorrt=True, engine_folder=tmp_path))
+        session.warm()
+        assert session.provider == TENSORRT
+        for size in (1, 3, 32, 2):
+            logits = session.run(np.resize(images, (size, *images.shape[1:])))["logits"]
+            difference = np.abs(logits - np.resize(expected, logits.shape)).max()
+            assert difference <= 1e-2 * np.ptp(expected), size
+        session.close()
+        built.append({path: path.stat().st_mtime_ns for path in tmp_path.glob("*.engine")})
+    assert built[0]
+    assert built[0] == built[1]
 
 
 @pytest.mark.gpu

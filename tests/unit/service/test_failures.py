@@ -1,4 +1,5 @@
-from service.calls import Failure
+from service.calls import Failure, failure_of
+from service.errors import QueueFullError
 from service.logs import Origin
 from service.rpc import calls
 
@@ -16,6 +17,15 @@ def test_what_an_overload_tells_is_kept() -> None:
     assert told[0] == told[2]
     assert dict(told[0])["x-request-id"] == "mine"
     assert dict(told[0])["grpc-retry-pushback-ms"] == "50"
+
+
+def test_times_to_wait_are_whole_milliseconds() -> None:
+    """
+    Rounded up: whoever waits so long is not too early.
+    """
+    failure = failure_of(QueueFullError("full", retry_after_s=0.0121))
+    assert failure.retry_after_s == 0.013
+    assert failure_of(QueueFullError("full")).retry_after_s is None
 
 
 def test_what_quotes_a_client_is_not_kept() -> None:
