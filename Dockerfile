@@ -75,7 +75,7 @@ EXPOSE 8000 8001
 ENTRYPOINT ["convoy"]
 CMD ["serve"]
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
-    CMD python -m service.probe "${CONVOY_HTTP_PORT:-8000}" ${CONVOY_TLS_CERTIFICATE:+--tls}
+    CMD python -m convoy.service.http.probe "${CONVOY_HTTP_PORT:-8000}" ${CONVOY_TLS_CERTIFICATE:+--tls}
 
 FROM serving AS server-gpu
 ENV CONVOY_DEVICE=cuda

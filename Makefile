@@ -43,7 +43,7 @@ $(CHARTS): service/web/package-lock.json
 	    echo "the page's chart library cannot be had: no charts over time"
 
 demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
-	@$(BIN)/python -m bench.demo
+	@$(BIN)/python -m tools.demo
 
 test: setup  ## Run the tests (below 6 minutes)
 	$(BIN)/pytest -m 'not slow'
@@ -117,10 +117,10 @@ zoo: setup  ## Train the brief's networks small, serve and measure them; ALL=1: 
 
 LOCK := build/lock
 observe: setup  ## Start a server, a Prometheus and some load, until Ctrl-C
-	$(BIN)/python -m bench.observe
+	$(BIN)/python -m tools.observe
 
 dashboards: setup  ## Generate Grafana's dashboards anew
-	$(BIN)/python -m deploy.grafana.generate
+	$(BIN)/python -m tools.grafana.generate
 
 tools:  ## Install Debian's packages that some tests need (as root); they are skipped without
 	apt-get update -qq

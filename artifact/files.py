@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from artifact.errors import ArtifactError
-from artifact.layers import LAYERS_FILE, Description, read_layers
-from artifact.manifest import Manifest
-from artifact.tuning import TUNING_FILE, Tuning, read_tuning
+from convoy.artifact.errors import ArtifactError
+from convoy.artifact.layers import LAYERS_FILE, Description, read_layers
+from convoy.artifact.manifest import Manifest
+from convoy.artifact.tuning import TUNING_FILE, Tuning, read_tuning
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"

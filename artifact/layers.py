@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from artifact.errors import ArtifactError
-from artifact.manifest import Part, Sha256
+from convoy.artifact.errors import ArtifactError
+from convoy.artifact.manifest import Part, Sha256
 
 LAYERS_FILE = "layers.json"
 

@@ -29,8 +29,8 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
-from artifact.errors import ImageError, ImageTooLargeError
-from artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
+from convoy.artifact.errors import ImageError, ImageTooLargeError
+from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 """Pillow's names of the formats that are opened."""

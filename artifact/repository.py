@@ -15,15 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from artifact.errors import ArtifactError, RepositoryError
-from artifact.files import (
-    ALL_FILES,
-    MANIFEST_FILE,
-    Artifact,
-    read_artifact,
-    read_manifest,
-)
-from artifact.manifest import MODEL_NAME, Manifest
+from convoy.artifact.errors import ArtifactError, RepositoryError
+from convoy.artifact.files import ALL_FILES, MANIFEST_FILE, Artifact, read_artifact, read_manifest
+from convoy.artifact.manifest import MODEL_NAME, Manifest
 
 _NAME = re.compile(MODEL_NAME)
 VERSION = re.compile(r"[1-9][0-9]{0,17}")

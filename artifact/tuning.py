@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from artifact.errors import ArtifactError
-from artifact.manifest import Part
+from convoy.artifact.errors import ArtifactError
+from convoy.artifact.manifest import Part
 
 TUNING_FILE = "tuning.json"
 

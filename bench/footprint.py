@@ -20,14 +20,14 @@ import onnxruntime
 import psutil
 from rich.console import Console
 
-from bench.load.loops import closed_loop
-from bench.load.results import OK
-from bench.load.settings import BenchSettings
-from bench.load.target import Sender, find
 from bench.race.networks import write_networks
 from bench.server import ServerProcess
 from convoy import Client
-from export import data
+from convoy.commands.bench.bench_settings import BenchSettings
+from convoy.commands.bench.load_results import OK
+from convoy.commands.bench.loops import closed_loop
+from convoy.commands.bench.target import Sender, find
+from convoy.export import data
 
 ROUNDS = 10
 IDLE_S = 10.0

@@ -21,10 +21,10 @@ import torch
 from torch import nn
 from torchvision import models as torchvision_models
 
-from artifact.manifest import InputTensor
-from bench.intervals import of_median
-from export import graph
-from models import ARCHITECTURES, drop_auxiliary
+from convoy.artifact.manifest import InputTensor
+from convoy.commands.intervals import of_median
+from convoy.export.onnx import graph
+from convoy.models import ARCHITECTURES, drop_auxiliary
 
 NETWORKS = {"resnet18": "resnet18", "resnet50": "resnet50", "googlenet_tv": "googlenet"}
 """Our names and torchvision's."""

@@ -19,8 +19,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.progress import track
 
-from bench.observe import Load
 from bench.server import ServerProcess
+from tools.observe import Load
 
 ROUNDS = 9
 WATCH_S = 60.0

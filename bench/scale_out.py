@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from bench.intervals import of_median
-from bench.progress import shown
 from bench.race.networks import write_networks
 from bench.race.ours import photo
 from bench.server import ServerProcess
 from convoy import Client
+from convoy.commands.intervals import of_median
+from convoy.commands.rounds import shown
 
 ROOT = Path("build/race/models")
 MODEL = "resnet18"

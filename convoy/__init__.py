@@ -6,12 +6,19 @@
         answer = client.classify("digit.png", model="lenet5")
         print(answer.label, answer.probability)
 
-The client needs grpcio and protobuf only; the command line and the server import theirs when
-they run.
+The client needs grpcio and protobuf only. Names are imported when they are first used, so that
+`import convoy` costs nothing and parts that need no gRPC do not load it.
 """
 
-from convoy.client import AsyncClient, Client
-from convoy.results import Classification, ConvoyError, Model, Prediction, Timing
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convoy.client import AsyncClient, Client
+    from convoy.results import Classification, ConvoyError, Model, Prediction, Timing
+
+    __version__: str
 
 __all__ = [
     "AsyncClient",
@@ -21,4 +28,29 @@ __all__ = [
     "Model",
     "Prediction",
     "Timing",
+    "__version__",
 ]
+
+_MODULES = {"AsyncClient": "convoy.client", "Client": "convoy.client"} | dict.fromkeys(
+    ["Classification", "ConvoyError", "Model", "Prediction", "Timing"], "convoy.results"
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the client's names, and read the version, when they are first used."""
+    if name == "__version__":
+        return _version()
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    try:
+        return version("convoy")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0+unknown"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from artifact.manifest import Evaluation, Preprocessing, Training, Weights
-from export.data import Split
-from export.runs import Run
+from convoy.artifact.manifest import Evaluation, Preprocessing, Training, Weights
+from convoy.export.data import Split
+from convoy.export.training.run_folder import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -17,7 +17,7 @@ class Subject:
     A network that is ready to be exported.
 
     Attributes:
-        architecture: Its name in `models.ARCHITECTURES`.
+        architecture: Its name in `convoy.models.ARCHITECTURES`.
         network: In evaluation mode, on the CPU, without heads that exist for training only.
         labels: Names of the classes.
         preprocessing: From the bytes of an image to the network's pixels.

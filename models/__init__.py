@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from models.architectures import ARCHITECTURES, Architecture, drop_auxiliary
+from convoy.models.architectures import ARCHITECTURES, Architecture, drop_auxiliary
 
 __all__ = ["ARCHITECTURES", "Architecture", "drop_auxiliary"]

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from models import (
+from convoy.models import (
     alexnet,
     alexnet_owt,
     googlenet,

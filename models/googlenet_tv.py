@@ -23,7 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.googlenet import WIDTHS, Widths
+from convoy.models.googlenet import WIDTHS, Widths
 
 
 class ConvBnRelu(nn.Module):

@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.inception_v4 import Branches, average, halve, same, valid
+from convoy.models.inception_v4 import Branches, average, halve, same, valid
 
 
 class Residual(Branches):

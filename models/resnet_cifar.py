@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.resnet import PlainBlock, conv3x3
+from convoy.models.resnet import PlainBlock, conv3x3
 
 
 class Shortcut(nn.Module):

@@ -10,33 +10,33 @@ from typing import Literal, Self
 
 from prometheus_client import CollectorRegistry
 
-from artifact.errors import RepositoryError
-from service import parts
-from service.batcher import Batcher
-from service.calls import Calls
-from service.classifier import ServedModel
-from service.control import ModelControl
-from service.errors import StartError
-from service.gpu import gpus, open_nvml
-from service.history import History
-from service.http.app import create_app
-from service.http.body import BodyReader
-from service.http.page import Page
-from service.http.rest import Rest
-from service.http.server import HttpServer
-from service.inference import Ran, Tensor
-from service.lifecycle import Lifecycle, Phase
-from service.loading import LoadedArtifact, Loader
-from service.metrics import Metrics, ModelMetrics
-from service.policy import VersionPolicy
-from service.protocol.server import InferenceProtocol
-from service.registry import ModelRegistry
-from service.resources import usable_cpus
-from service.rpc.server import RpcServer
-from service.security.access import Access
-from service.settings import Settings
-from service.soundness import Soundness
-from service.versions import ModelVersions
+from convoy.artifact.errors import RepositoryError
+from convoy.service import parts
+from convoy.service.batching.batcher import Batcher
+from convoy.service.call import Calls
+from convoy.service.errors import StartError
+from convoy.service.http.body import BodyReader
+from convoy.service.http.page import Page
+from convoy.service.http.rest import Rest
+from convoy.service.http.routes import create_app
+from convoy.service.http.server import HttpServer
+from convoy.service.lifecycle import Lifecycle, Phase
+from convoy.service.policy import VersionPolicy
+from convoy.service.protocol.methods import InferenceProtocol
+from convoy.service.resources import usable_cpus
+from convoy.service.rpc.server import RpcServer
+from convoy.service.security.access import Access
+from convoy.service.serving.control import ModelControl
+from convoy.service.serving.inference import Ran, Tensor
+from convoy.service.serving.loader import LoadedArtifact, Loader
+from convoy.service.serving.registry import ModelRegistry
+from convoy.service.serving.served_model import ServedModel
+from convoy.service.serving.versions import ModelVersions
+from convoy.service.serving.watchdog import Soundness
+from convoy.service.settings import Settings
+from convoy.service.telemetry.gpu import gpus, open_nvml
+from convoy.service.telemetry.history import History
+from convoy.service.telemetry.metrics import Metrics, ModelMetrics
 
 logger = logging.getLogger(__name__)
 

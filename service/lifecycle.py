@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 
-from service.errors import ServerBusyError, ShuttingDownError
+from convoy.service.errors import ServerBusyError, ShuttingDownError
 
 
 class Phase(enum.Enum):

@@ -6,21 +6,21 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from artifact.errors import RepositoryError
-from artifact.preprocess import ImageLimits
-from artifact.repository import ModelRepository
-from service.decoding import DecodePool, Decoder, DecodeThreads
-from service.device import Device, Gpu
-from service.errors import StartError
-from service.http.protocol import HttpLimits
-from service.loading import LoadedArtifact, Repository
-from service.queue import BatchPolicy
-from service.rpc.limits import MAX_STREAMS, ConnectionLimits
-from service.runtime.graph_cache import GraphCache
-from service.security.guards import Guards
-from service.security.tls import TlsFiles
-from service.settings import Settings
-from service.sockets import resolve
+from convoy.artifact.errors import RepositoryError
+from convoy.artifact.preprocess import ImageLimits
+from convoy.artifact.repository import ModelRepository
+from convoy.service.batching.queue import BatchPolicy
+from convoy.service.decoding.decoder import DecodePool, Decoder, DecodeThreads
+from convoy.service.errors import StartError
+from convoy.service.http.connection import HttpLimits
+from convoy.service.rpc.limits import MAX_STREAMS, ConnectionLimits
+from convoy.service.runtime.device import Device, Gpu
+from convoy.service.runtime.graph_cache import GraphCache
+from convoy.service.security.credentials import Guards
+from convoy.service.security.tls import TlsFiles
+from convoy.service.serving.loader import LoadedArtifact, Repository
+from convoy.service.settings import Settings
+from convoy.service.sockets import resolve
 
 AHEAD_S = 0.002
 """How long before a run on a GPU should end the next batch is taken. To join 32 images of 224
@@ -84,7 +84,7 @@ def _decode_pool(settings: Settings, cpus: int) -> DecodePool:
     if not settings.decode_processes:
         return DecodeThreads(settings.decode_threads or cpus)
     try:
-        from service.decode_processes import DecodeProcesses  # an extra
+        from convoy.service.decoding.processes import DecodeProcesses  # an extra
     except ImportError as error:
         raise StartError("decoding in processes needs the extra isolate") from error
     return DecodeProcesses(settings.decode_processes, settings.decode_timeout_s)
@@ -95,7 +95,7 @@ def repository(settings: Settings) -> Repository:
     if "://" not in settings.model_repository:
         return ModelRepository(Path(settings.model_repository), settings.model_name)
     try:
-        from service.stores import RemoteRepository  # its library is an extra
+        from convoy.service.serving.stores import RemoteRepository  # its library is an extra
 
         copies = Path(settings.repository_cache).expanduser()
         return RemoteRepository(settings.model_repository, copies)

@@ -11,11 +11,11 @@ import threading
 import time
 from typing import Any
 
-from service import logs
-from service.app import STOP_TIMEOUT_S, Server
-from service.errors import StartError
-from service.resources import map_large_blocks
-from service.settings import Settings
+from convoy.service.app import STOP_TIMEOUT_S, Server
+from convoy.service.errors import StartError
+from convoy.service.resources import map_large_blocks
+from convoy.service.settings import Settings
+from convoy.service.telemetry import logs
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
 
-from artifact.manifest import ModelName
-from service.policy import VersionPolicy
+from convoy.artifact.manifest import ModelName
+from convoy.service.policy import VersionPolicy
 
 MIB = 1024 * 1024
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from service.runtime.cuda import has_cuda
+from convoy.service.runtime.cuda import has_cuda
 
 LENET_REPOSITORY = Path(__file__).parent / "data" / "model_repository"
 """A LeNet-5 that `convoy export lenet5` made."""

@@ -22,7 +22,7 @@ from bench.race.model import Model
 from bench.race.networks import write_networks
 from bench.race.pairs import race, running
 from bench.race.rows import ROWS, Row
-from service.resources import usable_cpus
+from convoy.service.resources import usable_cpus
 
 ROOT = Path("build/race")
 

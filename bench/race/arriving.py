@@ -7,11 +7,11 @@ from collections import Counter
 
 import numpy as np
 
-from bench.load.loops import arrivals, open_loop
-from bench.load.results import OK
-from bench.load.settings import BenchSettings
-from bench.load.target import Sender, find
 from bench.race.loads import Arrivals, Measured, warm_up_s
+from convoy.commands.bench.bench_settings import BenchSettings
+from convoy.commands.bench.load_results import OK
+from convoy.commands.bench.loops import arrivals, open_loop
+from convoy.commands.bench.target import Sender, find
 
 
 def measure(address: str, model: str, load: Arrivals, seconds: float) -> Measured:

@@ -19,7 +19,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from bench.progress import shown
 from bench.race.contender import Contender
 from bench.race.loads import Load
 from bench.race.model import Model
@@ -27,7 +26,8 @@ from bench.race.networks import write_networks
 from bench.race.others import Triton
 from bench.race.ours import Convoy, ConvoyNative
 from bench.race.pairs import running
-from service.resources import usable_cpus
+from convoy.commands.rounds import shown
+from convoy.service.resources import usable_cpus
 
 ROOT = Path("build/race")
 DOCS = Path("docs")

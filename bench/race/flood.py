@@ -26,7 +26,7 @@ from bench.race.model import INFER_PATH, Model, framed
 from bench.race.networks import write_networks
 from bench.server import ServerProcess
 from convoy.pb.inference.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from service.resources import usable_cpus
+from convoy.service.resources import usable_cpus
 
 ROOT = Path("build/race/models")
 NAME = "lenet5"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from artifact.files import read_artifact
+from convoy.artifact.files import read_artifact
 from convoy.pb.inference import grpc_service_pb2 as pb
 
 INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"

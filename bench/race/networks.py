@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from artifact.manifest import InputTensor
 from bench.repositories import add_version
-from export.importing.run import import_model
-from export.importing.settings import ImportSettings
+from convoy.artifact.manifest import InputTensor
+from convoy.export.importing.import_settings import ImportSettings
+from convoy.export.importing.importer import import_model
 
 LARGE = ("resnet18", "resnet50", "googlenet_tv")
 """GoogLeNet with batch norm, as torchvision has it: the paper's has no weights in public."""
@@ -35,8 +35,8 @@ def write_networks(root: Path, console: Console) -> None:
 def _write(name: str, root: Path, console: Console) -> None:
     import torch  # takes seconds; most runs find all networks there
 
-    from export import graph
-    from models import ARCHITECTURES, drop_auxiliary
+    from convoy.export.onnx import graph
+    from convoy.models import ARCHITECTURES, drop_auxiliary
 
     torch.manual_seed(0)
     network = ARCHITECTURES[name].build()

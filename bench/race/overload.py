@@ -25,7 +25,7 @@ from bench.race.loads import Load
 from bench.race.model import INFER_PATH, Model, framed
 from bench.race.networks import write_networks
 from bench.server import ServerProcess
-from service.resources import usable_cpus
+from convoy.service.resources import usable_cpus
 
 ROOT = Path("build/race/models")
 CAPACITY = Load(connections=4, streams=2)

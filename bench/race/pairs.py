@@ -14,12 +14,12 @@ import numpy as np
 import onnxruntime
 from rich.console import Console
 
-from bench.intervals import of_median
-from bench.progress import shown
 from bench.race.contender import Contender
 from bench.race.environments import interpreter
 from bench.race.loads import AnyLoad, Arrivals, Load, Measured, warm_up_s
 from bench.race.model import Model
+from convoy.commands.intervals import of_median
+from convoy.commands.rounds import shown
 
 TOLERANCE = 1e-3
 """How far the logits of a server may be from ONNX Runtime's, as a share of their range."""

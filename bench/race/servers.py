@@ -98,7 +98,7 @@ class OverGrpc(Server):
         return self._ask(self.model.message())
 
     def measure(self, load: Load | Arrivals, seconds: float) -> Measured:
-        """Let h2load ask; in an open loop `bench.load`, which h2load does not know."""
+        """Let h2load ask; in an open loop `convoy.commands.bench`, which h2load does not know."""
         if isinstance(load, Load):
             return super().measure(load, seconds)
         return arriving.measure(self.address, self.model.name, load, seconds)

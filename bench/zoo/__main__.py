@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.zoo import measuring, report
 from bench.zoo.training import Zoo, train
-from export.recipes import SMALL
+from convoy.export.recipes import SMALL
 
 NAMES = (
     *("lenet5", "alexnet", "vgg16", "bn_nin", "googlenet", "inception_v4"),

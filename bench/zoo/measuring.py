@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from bench.server import ServerProcess
 from bench.zoo.training import Zoo
 from convoy import AsyncClient, Client, ConvoyError
-from export import data
+from convoy.export import data
 
 CALL_IMAGES = 32
 """Images in one call while accuracy is measured."""

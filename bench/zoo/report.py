@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.intervals import wilson
 from bench.zoo.measuring import Measured
 from bench.zoo.training import Zoo
-from export.curves import draw_curves
+from convoy.commands.intervals import wilson
+from convoy.export.training.learning_curves import draw_curves
 
 Row = Mapping[str, Any]
 """One network's figures, by their names in `docs/zoo.json`."""

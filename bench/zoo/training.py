@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact.manifest import Manifest
-from artifact.repository import ModelRepository
-from export.metrics import METRICS_FILE, Epoch, read_metrics
-from export.recipes import SMALL, record
+from convoy.artifact.manifest import Manifest
+from convoy.artifact.repository import ModelRepository
+from convoy.export.recipes import SMALL, record
+from convoy.export.training.epoch_log import METRICS_FILE, Epoch, read_metrics
 
 DATA = "hard5k"
 

@@ -19,7 +19,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from convoy.client import DEFAULT_TIMEOUT_S, AsyncClient
-from convoy.commands import settings
+from convoy.commands import command_line
 from convoy.connection import ConnectionSettings
 from convoy.results import Classification, ConvoyError
 
@@ -63,7 +63,7 @@ class Row:
 
 def main(arguments: list[str]) -> int:
     """Classify and print; 1 if any image failed."""
-    chosen = settings.read(ClassifySettings, arguments)
+    chosen = command_line.read(ClassifySettings, arguments)
     try:
         rows = asyncio.run(_classify_all(chosen))
     except (ConvoyError, UsageError, OSError) as error:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import sys
 
-from convoy.commands import settings
-from export.describing.settings import DescribeSettings
+from convoy.commands import command_line
+from convoy.export.describing.describe_settings import DescribeSettings
 
 
 def main(arguments: list[str]) -> int:
     """Describe one network; 1 if it cannot be done, with one line that says why."""
-    chosen = settings.read(DescribeSettings, arguments)
+    chosen = command_line.read(DescribeSettings, arguments)
 
     # ONNX Runtime, and PyTorch if it is needed, take seconds to import: `--help` need not wait.
     from rich.console import Console
 
-    from artifact.errors import ArtifactError, RepositoryError
-    from export.describing import printing
-    from export.describing.run import describe
-    from export.errors import ExportError
+    from convoy.artifact.errors import ArtifactError, RepositoryError
+    from convoy.export.describing import printing
+    from convoy.export.describing.describer import describe
+    from convoy.export.errors import ExportError
 
     try:
         description = describe(chosen)
         if chosen.graph:
-            from export.describing.drawing import draw
+            from convoy.export.describing.drawing import draw
 
             draw(description, chosen.graph)
     except (ExportError, ArtifactError, RepositoryError) as error:

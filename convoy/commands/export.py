@@ -5,20 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 
-from convoy.commands import settings
-from export.settings import ExportSettings
+from convoy.commands import command_line
+from convoy.export.export_settings import ExportSettings
 
 
 def main(arguments: list[str]) -> int:
     """Export one network; 1 if it cannot be done, with one line that says why."""
-    chosen = settings.read(ExportSettings, arguments)
+    chosen = command_line.read(ExportSettings, arguments)
 
     # PyTorch takes seconds to import: `--help` and a typing mistake need not wait for it.
     from rich.console import Console
 
-    from artifact.errors import RepositoryError
-    from export.errors import ExportError
-    from export.run import export
+    from convoy.artifact.errors import RepositoryError
+    from convoy.export.errors import ExportError
+    from convoy.export.exporter import export
 
     # Whoever stops a container sends SIGTERM: end as by Ctrl-C, with nothing left half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 
-from convoy.commands import settings
-from export.importing.settings import ImportSettings
+from convoy.commands import command_line
+from convoy.export.importing.import_settings import ImportSettings
 
 
 def main(arguments: list[str]) -> int:
     """Import one file; 1 if it cannot be done, with one line that says why."""
-    chosen = settings.read(ImportSettings, arguments)
+    chosen = command_line.read(ImportSettings, arguments)
 
     # ONNX and its runtime take a moment to import: `--help` need not wait for them.
     from rich.console import Console
 
-    from artifact.errors import RepositoryError
-    from export.errors import ExportError
-    from export.importing.run import import_model
+    from convoy.artifact.errors import RepositoryError
+    from convoy.export.errors import ExportError
+    from convoy.export.importing.importer import import_model
 
     # Whoever stops a container sends SIGTERM: end as by Ctrl-C, with nothing left half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

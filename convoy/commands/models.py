@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convoy.client import DEFAULT_TIMEOUT_S, Client
-from convoy.commands import settings
+from convoy.commands import command_line
 from convoy.connection import ConnectionSettings
 from convoy.results import ConvoyError, Model
 
@@ -35,7 +35,7 @@ class ModelsSettings(ConnectionSettings):
 
 def main(arguments: list[str]) -> int:
     """Print the models; 1 if the server cannot be reached."""
-    chosen = settings.read(ModelsSettings, arguments)
+    chosen = command_line.read(ModelsSettings, arguments)
     try:
         with Client(
             chosen.address,

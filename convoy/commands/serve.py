@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from convoy.commands import settings
-from service.settings import Settings
+from convoy.commands import command_line
+from convoy.service.settings import Settings
 
 
 def main(arguments: list[str]) -> int:
     """Serve until a signal; 1 if the server cannot start."""
-    chosen = settings.read(Settings, arguments)
+    chosen = command_line.read(Settings, arguments)
 
     # The server takes a second to import: `--help` and a typing mistake need not wait for it.
-    from service.process import run
+    from convoy.service.process import run
 
     return run(chosen)

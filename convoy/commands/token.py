@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
-from convoy.commands import settings
-from service.security.tokens import Right, Token
+from convoy.commands import command_line
+from convoy.service.security.tokens import Right, Token
 
 
 class TokenSettings(BaseSettings):
@@ -35,7 +35,7 @@ class TokenSettings(BaseSettings):
 
 def main(arguments: list[str]) -> int:
     """Make one; 1 if the file cannot be written."""
-    chosen = settings.read(TokenSettings, arguments)
+    chosen = command_line.read(TokenSettings, arguments)
     token, text = Token.make(chosen.name, chosen.rights)
     try:
         # 600 for a new one. What it holds is no secret, but who may write it may let others in.

@@ -1,6 +1,6 @@
 """Data sets: encoded images with labels, in three disjoint parts.
 
-Images stay encoded until `artifact.preprocess` decodes them, so that training and evaluation
+Images stay encoded until `convoy.artifact.preprocess` decodes them, so that training and evaluation
 see exactly what a server makes of the same bytes. A data set is named by one text:
 
 * `mnist5k`: 5,000 digits that need no download;
@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.data.digits import load_digits
-from export.data.folders import IMAGE_SUFFIXES, load_folder
-from export.data.hard_digits import load_hard_digits
-from export.data.split import DataSet, Split
-from export.data.torchvision_sets import TORCHVISION_SETS, load_torchvision_set
-from export.errors import DataError
+from convoy.export.data.digits import load_digits
+from convoy.export.data.folders import IMAGE_SUFFIXES, load_folder
+from convoy.export.data.hard_digits import load_hard_digits
+from convoy.export.data.split import DataSet, Split
+from convoy.export.data.torchvision_sets import TORCHVISION_SETS, load_torchvision_set
+from convoy.export.errors import DataError
 
 DEFAULT_FOLDER = Path("data")
 """Where torchvision's sets are, and go when they are downloaded."""

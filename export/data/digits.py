@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from export.data.split import (
+from convoy.export.data.split import (
     SPLIT_SEED,
     TEST_SHARE,
     VALIDATION_SHARE,

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from export.data.split import TEST_SHARE, VALIDATION_SHARE, DataSet, Split, divide
-from export.errors import DataError
+from convoy.export.data.split import TEST_SHARE, VALIDATION_SHARE, DataSet, Split, divide
+from convoy.export.errors import DataError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 

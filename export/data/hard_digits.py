@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from artifact.manifest import Preprocessing
-from export.data.digits import load_digits
-from export.data.split import DataSet, Split, encode_png
+from convoy.artifact.manifest import Preprocessing
+from convoy.export.data.digits import load_digits
+from convoy.export.data.split import DataSet, Split, encode_png
 
 SIDE_PX = 64
 SEED = 0

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from artifact.errors import ImageError
-from artifact.manifest import Preprocessing
-from artifact.preprocess import decode, preprocess
-from export.errors import DataError
+from convoy.artifact.errors import ImageError
+from convoy.artifact.manifest import Preprocessing
+from convoy.artifact.preprocess import decode, preprocess
+from convoy.export.errors import DataError
 
 SPLIT_SEED = 0
 """Of each split that is drawn. Fixed: a test image stays a test image for good."""

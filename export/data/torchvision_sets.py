@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from export.data.split import (
+from convoy.export.data.split import (
     SPLIT_SEED,
     VALIDATION_SHARE,
     DataSet,
@@ -22,7 +22,7 @@ from export.data.split import (
     divide,
     encode_png,
 )
-from export.errors import DataError
+from convoy.export.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

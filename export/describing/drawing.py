@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Route
 
-from artifact.layers import CONVOLUTION, LINEAR, Description, Layer
-from export.describing.placing import Box, Line, Point, place
-from export.describing.printing import short_name, size, window
-from export.errors import ExportError
+from convoy.artifact.layers import CONVOLUTION, LINEAR, Description, Layer
+from convoy.export.describing.placing import Box, Line, Point, place
+from convoy.export.describing.printing import short_name, size, window
+from convoy.export.errors import ExportError
 
 _SUFFIXES = (".png", ".svg")
 

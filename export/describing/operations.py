@@ -8,8 +8,13 @@ from typing import Any
 
 from torch import fx, nn
 
-from artifact.layers import CONVOLUTION, LINEAR, Layer, Window
-from export.describing.layers import WITH_CONSTANT, pooling, shapes_arithmetic, weights_arithmetic
+from convoy.artifact.layers import CONVOLUTION, LINEAR, Layer, Window
+from convoy.export.describing.kinds import (
+    WITH_CONSTANT,
+    pooling,
+    shapes_arithmetic,
+    weights_arithmetic,
+)
 
 _Shape = tuple[int, ...]
 

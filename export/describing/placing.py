@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from artifact.layers import Layer
+from convoy.artifact.layers import Layer
 
 Point = tuple[float, float]
 """Lanes from the left, rows from the top."""

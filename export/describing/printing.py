@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-from artifact.layers import CONVOLUTION, LINEAR, Description, Layer, Window
+from convoy.artifact.layers import CONVOLUTION, LINEAR, Description, Layer, Window
 
 WIDEST = 10_000
 """Columns of a console on which no cell breaks."""

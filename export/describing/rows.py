@@ -7,8 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from artifact.layers import LINEAR, WEIGHTED, Extent, Layer, Window
-from export.describing.layers import WITH_CONSTANT
+from convoy.artifact.layers import LINEAR, WEIGHTED, Extent, Layer, Window
+from convoy.export.describing.kinds import WITH_CONSTANT
 
 
 def make_rows(operations: Sequence[Layer]) -> tuple[Layer, ...]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from export.errors import DataError
+from convoy.export.errors import DataError
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from typing import Literal
 import onnx
 from onnx import TensorProto
 
-from artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
-from export.errors import GraphError
-from export.importing.reading import Source
-from export.importing.settings import ImportSettings
+from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
+from convoy.export.errors import GraphError
+from convoy.export.importing.import_settings import ImportSettings
+from convoy.export.importing.onnx_file import Source
 
 Layout = Literal["NCHW", "NHWC"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from export.recipes.paper import PAPER
-from export.recipes.recipe import Recipe, record
-from export.recipes.small import SMALL
+from convoy.export.recipes.paper import PAPER
+from convoy.export.recipes.recipe import Recipe, record
+from convoy.export.recipes.small import SMALL
 
 DIGITS = ("mnist5k", "hard5k", "mnist")
 """Data sets that the small recipes were made for."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from artifact.manifest import Preprocessing
-from export.errors import ExportError
-from export.recipes.recipe import Affine, OneCycle, PhotoCrop, Recipe, Sgd
+from convoy.artifact.manifest import Preprocessing
+from convoy.export.errors import ExportError
+from convoy.export.recipes.recipe import Affine, OneCycle, PhotoCrop, Recipe, Sgd
 
 
 def at_size(recipe: Recipe, input_px: int) -> Recipe:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from artifact.manifest import Preprocessing
-from export.recipes.recipe import Exponential, PhotoCrop, Recipe, RmsProp, Sgd, Steps
+from convoy.artifact.manifest import Preprocessing
+from convoy.export.recipes.recipe import Exponential, PhotoCrop, Recipe, RmsProp, Sgd, Steps
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -166,4 +166,4 @@ PAPER: Mapping[str, Recipe] = MappingProxyType(
         "inception_resnet_v2": _INCEPTION_V4,
     }
 )
-"""The recipe of each architecture's paper, by its name in `models.ARCHITECTURES`."""
+"""The recipe of each architecture's paper, by its name in `convoy.models.ARCHITECTURES`."""

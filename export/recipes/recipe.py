@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from artifact.manifest import Preprocessing
+from convoy.artifact.manifest import Preprocessing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from artifact.manifest import Preprocessing
-from export.recipes.recipe import Affine, OneCycle, Recipe, RmsProp, Sgd
+from convoy.artifact.manifest import Preprocessing
+from convoy.export.recipes.recipe import Affine, OneCycle, Recipe, RmsProp, Sgd
 
 _LENET = Recipe(
     epochs=30,
@@ -124,4 +124,4 @@ SMALL: Mapping[str, Recipe] = MappingProxyType(
         **dict.fromkeys(["inception_v3", "inception_resnet_v2"], _untried(_INCEPTION)),
     }
 )
-"""The small recipe of each architecture, by its name in `models.ARCHITECTURES`."""
+"""The small recipe of each architecture, by its name in `convoy.models.ARCHITECTURES`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.weights.loading import head_names, load_into
-from export.weights.sources import PublicWeights, find_weights
+from convoy.export.weights.sources import PublicWeights, find_weights
+from convoy.export.weights.state_dict import head_names, load_into
 
 __all__ = ["PublicWeights", "find_weights", "head_names", "load_into"]

@@ -15,11 +15,11 @@ from torch import Tensor
 from torchvision import models as torchvision_models
 from torchvision.models._api import Weights as TorchvisionEntry
 
-from artifact.files import file_sha256
-from artifact.manifest import Evaluation, Preprocessing, Weights
-from export.errors import WeightsError
-from export.importing.labels import read_labels
-from export.recipes import PAPER, SMALL
+from convoy.artifact.files import file_sha256
+from convoy.artifact.manifest import Evaluation, Preprocessing, Weights
+from convoy.export.errors import WeightsError
+from convoy.export.importing.labels import read_labels
+from convoy.export.recipes import PAPER, SMALL
 
 IMAGENET_VALIDATION = "ImageNet-1K, validation part"
 IMAGENET_VALIDATION_IMAGES = 50_000
@@ -186,7 +186,7 @@ def _timm(architecture: str, tag: str) -> PublicWeights:
 
 
 def _file(architecture: str, path: Path, labels: Path | None) -> PublicWeights:
-    from export.weights.loading import count_classes
+    from convoy.export.weights.state_dict import count_classes
 
     try:
         data = path.read_bytes()

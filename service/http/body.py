@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.calls import received
-from service.errors import InvalidArgumentError, RequestTooLargeError, RequestTooSlowError
-from service.http.leaving import ClientLeftError
+from convoy.service.call import received
+from convoy.service.errors import InvalidArgumentError, RequestTooLargeError, RequestTooSlowError
+from convoy.service.http.disconnect import ClientLeftError
 
 IN_THREAD_BYTES = 1024
 """From this size on a body is unpacked in a thread: it may become a thousand times as large."""

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.calls import CallFailed, Calls
-from service.http.answers import error_response
-from service.http.leaving import ClientLeftError
-from service.http.origin import origin_of
+from convoy.service.call import CallFailed, Calls
+from convoy.service.http.disconnect import ClientLeftError
+from convoy.service.http.origin import origin_of
+from convoy.service.http.responses import error_response
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

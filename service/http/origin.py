@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from service.logs import Origin
+from convoy.service.telemetry.logs import Origin
 
 
 def origin_of(request: Request) -> Origin:

@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.calls import Calls, find_model
-from service.classifier import ServedModel
-from service.errors import InvalidArgumentError, UnsupportedError
-from service.history import History
-from service.http.answers import PACKED
-from service.http.body import BodyReader
-from service.http.endpoints import Endpoint, counted, named
-from service.registry import ModelRegistry
+from convoy.service.call import Calls, find_model
+from convoy.service.errors import InvalidArgumentError, UnsupportedError
+from convoy.service.http.body import BodyReader
+from convoy.service.http.endpoints import Endpoint, counted, named
+from convoy.service.http.responses import PACKED
+from convoy.service.serving.registry import ModelRegistry
+from convoy.service.serving.served_model import ServedModel
+from convoy.service.telemetry.history import History
 
 _MODEL = "/page/models/{name}/versions/{version}"
 

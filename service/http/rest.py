@@ -11,17 +11,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.calls import Calls, Failure
-from service.errors import ModelNotReadyError, UnsupportedError
-from service.http.answers import PACKED, error_response, told
-from service.http.body import BodyReader
-from service.http.endpoints import Endpoint, counted, named
-from service.http.leaving import while_connected
-from service.http.messages import as_json
-from service.http.parameters import parse_object, set_parameters, set_value
-from service.http.tensors import LENGTH_HEADER, from_response, read_infer, to_request
-from service.lifecycle import Lifecycle
-from service.protocol.server import InferenceProtocol
+from convoy.service.call import Calls, Failure
+from convoy.service.errors import ModelNotReadyError, UnsupportedError
+from convoy.service.http.body import BodyReader
+from convoy.service.http.disconnect import while_connected
+from convoy.service.http.endpoints import Endpoint, counted, named
+from convoy.service.http.infer_body import LENGTH_HEADER, from_response, read_infer, to_request
+from convoy.service.http.json_parameters import parse_object, set_parameters, set_value
+from convoy.service.http.messages import as_json
+from convoy.service.http.responses import PACKED, error_response, told
+from convoy.service.lifecycle import Lifecycle
+from convoy.service.protocol.methods import InferenceProtocol
 
 MODEL = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 REPOSITORY = ("/v2/repository", "/v2/repository/{repository}")

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
-from service.errors import StartError
-from service.http.protocol import HttpLimits, limited
-from service.security.tls import Tls
-from service.sockets import listen
+from convoy.service.errors import StartError
+from convoy.service.http.connection import HttpLimits, limited
+from convoy.service.security.tls import Tls
+from convoy.service.sockets import listen
 
 STOP_TIMEOUT_S = 1
 """Most time that answers may take to leave once the server stops, in seconds."""
@@ -22,7 +22,7 @@ KEEP_ALIVE_S = 75
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves the process's signals alone: they are `service.app`'s."""
+    """uvicorn's server without its signal handlers: signals belong to `convoy.service.process`."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.answers import PACKED
+from convoy.service.http.responses import PACKED
 
 WEB = Path(__file__).parents[1] / "web"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.errors import InvalidArgumentError
+from convoy.service.errors import InvalidArgumentError
 
 Value = pb.LogSettingsRequest.SettingValue
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.errors import InvalidArgumentError, UnsupportedError
-from service.inference import Terms
-from service.queue import DEFAULT_PRIORITY, PRIORITIES
+from convoy.service.batching.queue import DEFAULT_PRIORITY, PRIORITIES
+from convoy.service.errors import InvalidArgumentError, UnsupportedError
+from convoy.service.serving.inference import Terms
 
 Parameters = Mapping[str, pb.InferParameter]
 

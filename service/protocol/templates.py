@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.classifier import ServedModel
-from service.errors import ServiceError
-from service.registry import ModelRegistry
-from service.runtime.runs import Outputs
+from convoy.service.errors import ServiceError
+from convoy.service.runtime.runs import Outputs
+from convoy.service.serving.registry import ModelRegistry
+from convoy.service.serving.served_model import ServedModel
 
 MAX_TEMPLATES = 256
 """When there are more, all are forgotten."""

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from artifact.manifest import InputTensor, Manifest
+from convoy.artifact.manifest import InputTensor, Manifest
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.errors import InvalidArgumentError
+from convoy.service.errors import InvalidArgumentError
 
 DATATYPES = {
     "bool": "BOOL",

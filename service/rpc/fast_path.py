@@ -12,12 +12,12 @@ import time
 from typing import Protocol
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.batcher import Answer, Place
-from service.calls import Call, CallFailed, Calls, Failure
-from service.inference import Ran, Tensor, Terms
-from service.logs import Origin
-from service.protocol.templates import Request, Templates
-from service.registry import ModelRegistry
+from convoy.service.batching.batcher import Answer, Place
+from convoy.service.call import Call, CallFailed, Calls, Failure
+from convoy.service.protocol.templates import Request, Templates
+from convoy.service.serving.inference import Ran, Tensor, Terms
+from convoy.service.serving.registry import ModelRegistry
+from convoy.service.telemetry.logs import Origin
 
 logger = logging.getLogger(__name__)
 

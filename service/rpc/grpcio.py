@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 
-from service.calls import CallFailed, Calls, Failure
-from service.rpc.calls import (
+from convoy.service.call import CallFailed, Calls, Failure
+from convoy.service.rpc.fast_path import INFER_PATH, FastPath
+from convoy.service.rpc.unary import (
     Context,
     Continuation,
     UnaryHandler,
@@ -17,8 +18,7 @@ from service.rpc.calls import (
     origin_of,
     unary_handler,
 )
-from service.rpc.fast_path import INFER_PATH, FastPath
-from service.security.tls import Tls
+from convoy.service.security.tls import Tls
 
 
 class GrpcioTransport:

@@ -17,12 +17,12 @@ from typing import Any, Protocol
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
-from service.lifecycle import Lifecycle
-from service.protocol.templates import Request
-from service.rpc.calls import Metadata, UnaryHandler, deadline_in, origin_of
-from service.rpc.fast_path import INFER_PATH, FastPath
-from service.rpc.limits import ConnectionLimits
-from service.rpc.native_call import Aborted, Client, Context
+from convoy.service.lifecycle import Lifecycle
+from convoy.service.protocol.templates import Request
+from convoy.service.rpc.fast_path import INFER_PATH, FastPath
+from convoy.service.rpc.limits import ConnectionLimits
+from convoy.service.rpc.native_call import Aborted, Client, Context
+from convoy.service.rpc.unary import Metadata, UnaryHandler, deadline_in, origin_of
 
 logger = logging.getLogger(__name__)
 

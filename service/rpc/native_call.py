@@ -10,9 +10,9 @@ from typing import NoReturn
 import grpc
 from pygrpc_native import NativeGrpcFront
 
-from service.calls import Failure
-from service.logs import Origin
-from service.rpc.calls import PUSHBACK, Metadata, failure_metadata
+from convoy.service.call import Failure
+from convoy.service.rpc.unary import PUSHBACK, Metadata, failure_metadata
+from convoy.service.telemetry.logs import Origin
 
 
 class Client:

@@ -12,20 +12,20 @@ from grpc_reflection.v1alpha import reflection
 
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2, grpc_service_pb2_grpc
-from service.calls import Calls
-from service.errors import StartError
-from service.metrics import Metrics
-from service.protocol.server import InferenceProtocol
-from service.registry import ModelRegistry
-from service.rpc.classifier import ClassifierServicer
-from service.rpc.fast_path import FastPath
-from service.rpc.grpcio import CallInterceptor
-from service.rpc.inference import InferenceServicer
-from service.rpc.limits import ConnectionLimits
-from service.rpc.streams import StreamInterceptor
-from service.rpc.transport import UnaryMethods, make_transport
-from service.security.tls import Tls
-from service.sockets import listen
+from convoy.service.call import Calls
+from convoy.service.errors import StartError
+from convoy.service.protocol.methods import InferenceProtocol
+from convoy.service.rpc.classifier_service import ClassifierServicer
+from convoy.service.rpc.fast_path import FastPath
+from convoy.service.rpc.grpcio import CallInterceptor
+from convoy.service.rpc.inference_service import InferenceServicer
+from convoy.service.rpc.limits import ConnectionLimits
+from convoy.service.rpc.streams import StreamInterceptor
+from convoy.service.rpc.transport import UnaryMethods, make_transport
+from convoy.service.security.tls import Tls
+from convoy.service.serving.registry import ModelRegistry
+from convoy.service.sockets import listen
+from convoy.service.telemetry.metrics import Metrics
 
 LINGER_S = 0.1
 """Time for the last answers to leave the socket before connections are closed."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from service.rpc.calls import Context, Continuation
+from convoy.service.rpc.unary import Context, Continuation
 
 
 class StreamInterceptor(grpc.aio.ServerInterceptor):

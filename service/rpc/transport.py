@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 import grpc
 
-from service.calls import Calls
-from service.errors import StartError
-from service.lifecycle import Lifecycle
-from service.rpc.calls import UnaryHandler, unary_handler
-from service.rpc.fast_path import FastPath
-from service.rpc.grpcio import GrpcioTransport
-from service.rpc.limits import ConnectionLimits
-from service.security.tls import Tls
+from convoy.service.call import Calls
+from convoy.service.errors import StartError
+from convoy.service.lifecycle import Lifecycle
+from convoy.service.rpc.fast_path import FastPath
+from convoy.service.rpc.grpcio import GrpcioTransport
+from convoy.service.rpc.limits import ConnectionLimits
+from convoy.service.rpc.unary import UnaryHandler, unary_handler
+from convoy.service.security.tls import Tls
 
 
 class Transport(Protocol):
@@ -90,7 +90,7 @@ def make_transport(
     if name == "grpcio":
         return GrpcioTransport(server, tls)
     try:
-        from service.rpc.native import NativeTransport  # an extra
+        from convoy.service.rpc.native import NativeTransport  # an extra
     except ImportError as error:
         raise StartError(
             "the native transport is not installed: add the extra fast, or take grpcio"

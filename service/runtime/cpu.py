@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from artifact.files import Artifact
-from service.device import Device
-from service.errors import ModelLoadError
-from service.runtime.graph_cache import GraphCache
-from service.runtime.proof import prove
-from service.runtime.runs import CPU, BatchTimes, Outputs, cut, open_session, session_options
+from convoy.artifact.files import Artifact
+from convoy.service.errors import ModelLoadError
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.graph_cache import GraphCache
+from convoy.service.runtime.proof import prove
+from convoy.service.runtime.runs import CPU, BatchTimes, Outputs, cut, open_session, session_options
 
 logger = logging.getLogger(__name__)
 

@@ -33,11 +33,11 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime import OrtValue
 
-from artifact.files import Artifact
-from service.device import Device, Gpu
-from service.errors import GoldenDriftError, ModelLoadError
-from service.runtime.proof import prove
-from service.runtime.runs import (
+from convoy.artifact.files import Artifact
+from convoy.service.errors import GoldenDriftError, ModelLoadError
+from convoy.service.runtime.device import Device, Gpu
+from convoy.service.runtime.proof import prove
+from convoy.service.runtime.runs import (
     CUDA,
     GPU_PROVIDERS,
     TENSORRT,

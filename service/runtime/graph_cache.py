@@ -18,7 +18,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from artifact.files import Artifact
+from convoy.artifact.files import Artifact
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from artifact.files import Artifact
-from artifact.manifest import OutputTensor
-from service.errors import GoldenDriftError, ModelLoadError
-from service.runtime.runs import Runner
+from convoy.artifact.files import Artifact
+from convoy.artifact.manifest import OutputTensor
+from convoy.service.errors import GoldenDriftError, ModelLoadError
+from convoy.service.runtime.runs import Runner
 
 TINY = 1e-12
 """Least range of golden answers; below it the images were all answered alike."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy.typing as npt
 import onnxruntime
 
-from service.errors import ModelLoadError
+from convoy.service.errors import ModelLoadError
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from artifact.files import Artifact
-from service.device import Device
-from service.errors import GoldenDriftError, ModelLoadError
-from service.runtime.cpu import open_on_cpu
-from service.runtime.cuda import open_on_gpu
-from service.runtime.graph_cache import GraphCache
-from service.runtime.runs import CPU, BatchTimes, Outputs, Runner, batch_sizes
+from convoy.artifact.files import Artifact
+from convoy.service.errors import GoldenDriftError, ModelLoadError
+from convoy.service.runtime.cpu import open_on_cpu
+from convoy.service.runtime.cuda import open_on_gpu
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.graph_cache import GraphCache
+from convoy.service.runtime.runs import CPU, BatchTimes, Outputs, Runner, batch_sizes
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from service.errors import PermissionDeniedError, UnauthenticatedError
-from service.security.tokens import Right, Tokens
+from convoy.service.errors import PermissionDeniedError, UnauthenticatedError
+from convoy.service.security.tokens import Right, Tokens
 
 CONTROL_METHODS = frozenset({"RepositoryModelLoad", "RepositoryModelUnload", "LogSettings"})
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from service.errors import StartError
+from convoy.service.errors import StartError
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from service.errors import StartError
+from convoy.service.errors import StartError
 
 Right = Literal["infer", "observe", "control"]
 

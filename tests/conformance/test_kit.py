@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 HERE = Path(__file__).parent
 
-CONVOY = {"artifact", "convoy", "export", "models", "service"}
+CONVOY = {"convoy"}
 
 
 class Typed(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]

@@ -14,11 +14,11 @@ import pytest
 
 from convoy.pb.convoy.v1 import classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2_grpc
-from service.app import Server
-from service.resources import usable_cpus
-from service.settings import Settings
-from tests import tiny
-from tests.transports import TRANSPORTS
+from convoy.service.app import Server
+from convoy.service.resources import usable_cpus
+from convoy.service.settings import Settings
+from tests.harness import tiny
+from tests.harness.transports import TRANSPORTS
 
 
 class Running:
@@ -99,7 +99,7 @@ def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Se
         *, load: bool = True, inline: bool = False, **changes: Any
     ) -> AsyncIterator[Running]:
         if not inline:  # so that a test can hold the device
-            monkeypatch.setattr("service.device.INLINE_MACS", 0)
+            monkeypatch.setattr("convoy.service.runtime.device.INLINE_MACS", 0)
         usual: dict[str, Any] = {
             "model_repository": tmp_path,
             "host": "127.0.0.1",
@@ -119,7 +119,7 @@ def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Se
                 await server.load()
             yield Running(server, channel)
             # Nobody waits for an answer any more; tests that look at the stop make it themselves.
-            monkeypatch.setattr("service.rpc.server.LINGER_S", 0.0)
+            monkeypatch.setattr("convoy.service.rpc.server.LINGER_S", 0.0)
 
     return start
 

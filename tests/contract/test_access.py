@@ -13,13 +13,13 @@ from convoy.client import AsyncClient
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.results import ConvoyError
-from service.security import guards
-from service.security.tokens import RIGHTS, Right, Token
+from convoy.service.security import credentials
+from convoy.service.security.tokens import RIGHTS, Right, Token
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_http import INFER, infer_body
 from tests.contract.test_inference import infer_request
-from tests.http import ask
-from tests.images import png
+from tests.harness.http import ask
+from tests.harness.images import png
 
 CALLS: dict[str, tuple[Any, set[Right]]] = {
     "ServerLive": (pb.ServerLiveRequest(), set()),
@@ -200,7 +200,7 @@ async def test_tokens_change(
     """
     A token that leaves the file is worth nothing soon after, without a restart.
     """
-    monkeypatch.setattr(guards, "LOOK_S", 0.01)
+    monkeypatch.setattr(credentials, "LOOK_S", 0.01)
     metadata = tuple(holders.header("infer").items())
     async with serve(token_file=str(holders.file)) as running:
         await running.inference.ModelInfer(infer_request(3), metadata=metadata)
@@ -250,7 +250,7 @@ async def test_an_open_server_says_so(
         with caplog.at_level(logging.WARNING):
             async with serve(host=host, token_file=token_file, load=False):
                 pass
-        warned = [r.getMessage() for r in caplog.records if r.name.endswith("guards")]
+        warned = [r.getMessage() for r in caplog.records if r.name.endswith("credentials")]
         assert [told in message for message in warned] == ([] if host == "127.0.0.1" else [True])
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.load.results import Report
-from bench.load.run import measure
-from bench.load.settings import BenchSettings
-from bench.load.table import print_table
-from bench.load.target import BenchError
+from convoy.commands.bench.bench_settings import BenchSettings
+from convoy.commands.bench.load_results import Report
+from convoy.commands.bench.load_table import print_table
+from convoy.commands.bench.load_test import measure
+from convoy.commands.bench.target import BenchError
 from tests.contract.conftest import Running, Serve
-from tests.images import png
+from tests.harness.images import png
 
 
 @pytest.fixture

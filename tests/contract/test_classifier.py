@@ -5,11 +5,11 @@ import grpc
 import numpy as np
 import pytest
 
-from artifact.manifest import Manifest
+from convoy.artifact.manifest import Manifest
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
-from tests import tiny
 from tests.contract.conftest import Running, Serve
-from tests.images import encode, gradient, png
+from tests.harness import tiny
+from tests.harness.images import encode, gradient, png
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:

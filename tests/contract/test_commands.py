@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from convoy.__main__ import main
-from tests import tiny
 from tests.contract.conftest import Running, Serve
-from tests.images import png
+from tests.harness import tiny
+from tests.harness.images import png
 
 
 async def convoy(*arguments: str) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparison import results
 from convoy.__main__ import main
-from tests import tiny
+from convoy.commands.compare import comparison_data
+from tests.harness import tiny
 
 SHORT = ["--seconds", "0.02", "--batch-sizes", "1,3"]
 
@@ -35,7 +35,7 @@ def test_measures_prints_and_writes(
     places = ["--json", str(file), "--figures", str(folder)]
     assert main(["compare", *repository, *SHORT, *places]) == 0
     output = capsys.readouterr().out
-    found = results.read(file)
+    found = comparison_data.read(file)
     lenet, small = found.networks
     assert (lenet.name, small.name) == ("lenet5", "tiny")
     assert (lenet.parameters, lenet.macs, lenet.input_px) == (61_706, 416_520, 32)
@@ -101,7 +101,7 @@ def test_interrupted(repository: list[str], tmp_path: Path, number: signal.Signa
         assert process.wait(30) == 130
         assert "Traceback" not in errors.read()
         assert "interrupted: tiny, round 1 of 3" in output.read()
-    found = results.read(file)
+    found = comparison_data.read(file)
     assert found.interrupted
     assert "lenet5" in {network.name for network in found.networks}
 

@@ -8,13 +8,13 @@ from typing import Any
 import psutil
 import pytest
 
-from artifact.manifest import Manifest
+from convoy.artifact.manifest import Manifest
 from convoy.client import AsyncClient
 from convoy.results import ConvoyError
-from service import decoding
+from convoy.service.decoding import decoder
 from tests.contract.conftest import Running, Serve
-from tests.http import ask
-from tests.images import png
+from tests.harness.http import ask
+from tests.harness.images import png
 
 CRASH = b"crash the decoder"
 HANG = b"hang the decoder"
@@ -22,7 +22,7 @@ HANG = b"hang the decoder"
 
 def decode(data: bytes, manifest: Manifest, limits: Any) -> Any:
     """Decode, but for two files that stand for a hole in a decoder."""
-    from artifact.preprocess import image_to_input
+    from convoy.artifact.preprocess import image_to_input
 
     if data == CRASH:
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -62,7 +62,7 @@ async def test_crash_and_hang(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> 
     """
     A decoder that crashes or hangs fails its image; the server and the next image are well.
     """
-    monkeypatch.setattr(decoding, "image_to_input", decode)
+    monkeypatch.setattr(decoder, "image_to_input", decode)
     async with serve(decode_processes=1, decode_timeout_s=2) as running:
         assert "crashed its decoder" in await failure(running, CRASH)
         assert await classify(running) == 3

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from artifact.files import read_artifact
-from artifact.layers import LAYERS_FILE
 from convoy.__main__ import main
-from tests import foreign
+from convoy.artifact.files import read_artifact
+from convoy.artifact.layers import LAYERS_FILE
+from tests.harness import foreign
 
 LENET5 = {"parameters": 61_706, "macs": 416_520, "convolutions": 2, "linear_layers": 3, "depth": 5}
 

@@ -7,9 +7,9 @@ import pytest
 
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2
-from service.lifecycle import Phase
+from convoy.service.lifecycle import Phase
 from tests.contract.conftest import Running, Serve
-from tests.images import png
+from tests.harness.images import png
 
 REQUEST = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)
 

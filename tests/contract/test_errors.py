@@ -12,21 +12,21 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from convoy.pb.convoy.v1 import classifier_pb2
-from service.calls import FAILURES_LOGGED_PER_S, CallFailed, Calls
-from service.errors import InferenceError, InvalidArgumentError, ServiceError, http_status
-from service.http.answers import error_response
-from service.http.protocol import HttpLimits
-from service.http.server import HttpServer
-from service.lifecycle import Lifecycle
-from service.logs import Origin
-from service.metrics import Metrics
-from service.registry import ModelRegistry
-from service.rpc.fast_path import FastPath
-from service.rpc.grpcio import CallInterceptor
-from service.rpc.limits import ConnectionLimits
-from service.rpc.transport import UnaryMethods, make_transport
-from service.security.access import Access
-from tests.http import get
+from convoy.service.call import FAILURES_LOGGED_PER_S, CallFailed, Calls
+from convoy.service.errors import InferenceError, InvalidArgumentError, ServiceError, http_status
+from convoy.service.http.connection import HttpLimits
+from convoy.service.http.responses import error_response
+from convoy.service.http.server import HttpServer
+from convoy.service.lifecycle import Lifecycle
+from convoy.service.rpc.fast_path import FastPath
+from convoy.service.rpc.grpcio import CallInterceptor
+from convoy.service.rpc.limits import ConnectionLimits
+from convoy.service.rpc.transport import UnaryMethods, make_transport
+from convoy.service.security.access import Access
+from convoy.service.serving.registry import ModelRegistry
+from convoy.service.telemetry.logs import Origin
+from convoy.service.telemetry.metrics import Metrics
+from tests.harness.http import get
 
 
 def subclasses(error: type[ServiceError]) -> Iterator[type[ServiceError]]:

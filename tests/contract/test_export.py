@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from artifact.errors import RepositoryError
-from artifact.preprocess import image_to_input
-from artifact.repository import ModelRepository
-from service.device import Device
-from service.runtime.session import Session
+from convoy.artifact.errors import RepositoryError
+from convoy.artifact.preprocess import image_to_input
+from convoy.artifact.repository import ModelRepository
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.session import Session
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 
 from convoy.__main__ import main
-from export import data, run
-from export.errors import DataError, ExportError, TrainingError
-from export.runs import locked
-from export.settings import ExportSettings
+from convoy.export import data, exporter
+from convoy.export.errors import DataError, ExportError, TrainingError
+from convoy.export.export_settings import ExportSettings
+from convoy.export.training.run_folder import locked
 
 
 def settings(root: Path, **changes: object) -> ExportSettings:
@@ -40,7 +40,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A repository with one export, and what was printed."""
     root = tmp_path_factory.mktemp("export") / "models"
     output = io.StringIO()
-    run.export(settings(root), Console(file=output, width=200))
+    exporter.export(settings(root), Console(file=output, width=200))
     return root, output.getvalue()
 
 
@@ -102,7 +102,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{index}.png").write_bytes(digits.image(index))
     root = tmp_path / "models"
-    run.export(
+    exporter.export(
         settings(root, data=f"folder:{tmp_path / 'images'}", name="binary", epochs=5),
         Console(file=io.StringIO()),
     )
@@ -119,7 +119,7 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
     """
     output = io.StringIO()
     root = tmp_path / "models"
-    path = run.export(settings(root, validate_only=True), Console(file=output, width=200))
+    path = exporter.export(settings(root, validate_only=True), Console(file=output, width=200))
     assert path is None
     assert "on 500 validation images; no artifact written" in output.getvalue()
     assert not root.exists()
@@ -131,12 +131,16 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "where",
     [
-        "export.fitting.train",
+        "convoy.export.training.fitting.train",
         *(
             pytest.param(where, marks=pytest.mark.slow)
             for where in (
-                *("export.graph.export_onnx", "export.graph.prove", "export.writing.write_golden"),
-                "export.cost.measure_memory",
+                *(
+                    "convoy.export.onnx.graph.export_onnx",
+                    "convoy.export.onnx.graph.prove",
+                    "convoy.export.artifact_writer.write_golden",
+                ),
+                "convoy.export.onnx.cost.measure_memory",
             )
         ),
         "pathlib.Path.rename",
@@ -154,7 +158,7 @@ def test_interrupted_export_leaves_nothing(
 
     monkeypatch.setattr(where, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run.export(settings(tmp_path / "models"), Console(file=io.StringIO()))
+        exporter.export(settings(tmp_path / "models"), Console(file=io.StringIO()))
     assert not any((tmp_path / "models").glob("*"))
 
 
@@ -165,9 +169,9 @@ def test_unwritable_repository_is_told_before_the_training(
     Nobody waits for a training whose result cannot be kept.
     """
     (tmp_path / "file").touch()
-    monkeypatch.setattr("export.fitting.train", pytest.fail)
+    monkeypatch.setattr("convoy.export.training.fitting.train", pytest.fail)
     with pytest.raises(RepositoryError, match="cannot write"):
-        run.export(settings(tmp_path / "file"), Console(file=io.StringIO()))
+        exporter.export(settings(tmp_path / "file"), Console(file=io.StringIO()))
 
 
 def test_damaged_test_image_is_told_before_the_training(
@@ -181,9 +185,9 @@ def test_damaged_test_image_is_told_before_the_training(
         folder.mkdir(parents=True)
         for index in range(10):
             (folder / f"{index}.png").write_bytes(b"no image")
-    monkeypatch.setattr("export.fitting.train", pytest.fail)
+    monkeypatch.setattr("convoy.export.training.fitting.train", pytest.fail)
     with pytest.raises(DataError, match="the bytes are not"):
-        run.export(
+        exporter.export(
             settings(tmp_path / "models", data=f"folder:{tmp_path / 'images'}"),
             Console(file=io.StringIO()),
         )
@@ -194,7 +198,7 @@ def test_unknown_architecture(tmp_path: Path) -> None:
     A name that is no architecture is refused with those that are.
     """
     with pytest.raises(ExportError, match="known are lenet5"):
-        run.export(
+        exporter.export(
             settings(tmp_path / "models", architecture="lenet6"), Console(file=io.StringIO())
         )
 
@@ -243,7 +247,7 @@ def test_device_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ExportError, match="--device cuda: PyTorch finds no GPU"):
-        run.export(settings(tmp_path / "models", device="cuda"), Console(file=io.StringIO()))
+        exporter.export(settings(tmp_path / "models", device="cuda"), Console(file=io.StringIO()))
 
 
 def test_second_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
@@ -254,5 +258,5 @@ def test_second_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         locked(tmp_path / "runs" / "lenet5"),
         pytest.raises(TrainingError, match=r"lenet5: wait for it, or give another --name"),
     ):
-        run.export(settings(tmp_path / "models"), Console(file=io.StringIO()))
+        exporter.export(settings(tmp_path / "models"), Console(file=io.StringIO()))
     assert not any((tmp_path / "models").glob("*"))

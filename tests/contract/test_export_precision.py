@@ -8,16 +8,16 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from artifact.repository import ModelRepository
-from service.device import Device
-from service.runtime.session import Session
+from convoy.artifact.repository import ModelRepository
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.session import Session
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 
-from export.errors import PrecisionError
-from export.precision import ReducedPrecision, convert
-from export.run import export
-from export.settings import ExportSettings
+from convoy.export.errors import PrecisionError
+from convoy.export.export_settings import ExportSettings
+from convoy.export.exporter import export
+from convoy.export.onnx.precision import ReducedPrecision, convert
 
 
 def settings(root: Path, **changes: object) -> ExportSettings:
@@ -60,7 +60,7 @@ def test_loss_beyond_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ) -> None:
         convert(source, target, chosen, images * 0)
 
-    monkeypatch.setattr("export.writing.convert", calibrate_in_the_dark)
+    monkeypatch.setattr("convoy.export.artifact_writer.convert", calibrate_in_the_dark)
     with pytest.raises(PrecisionError, match=r"int8 loses .* --max-accuracy-loss allows 0\.01"):
         export(
             settings(tmp_path, precision="int8"),

@@ -8,19 +8,19 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from artifact.manifest import Manifest
-from artifact.repository import ModelRepository
-from service.device import Device
-from service.runtime.session import Session
+from convoy.artifact.manifest import Manifest
+from convoy.artifact.repository import ModelRepository
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.session import Session
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 
 import torch
 
-from export.errors import DataError, WeightsError
-from export.run import export
-from export.settings import ExportSettings
-from models import ARCHITECTURES
+from convoy.export.errors import DataError, WeightsError
+from convoy.export.export_settings import ExportSettings
+from convoy.export.exporter import export
+from convoy.models import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")

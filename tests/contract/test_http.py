@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.http.messages import as_json
-from service.protocol.server import InferenceProtocol
-from tests import tiny
+from convoy.service.http.messages import as_json
+from convoy.service.protocol.methods import InferenceProtocol
 from tests.contract.conftest import Running, Serve
-from tests.http import Answer, Connection, ask, request
+from tests.harness import tiny
+from tests.harness.http import Answer, Connection, ask, request
 
 VERSIONED = ["/v2/models/tiny", "/v2/models/tiny/versions/1"]
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from artifact.files import Golden
-from artifact.manifest import Normalization, OutputTensor
+from convoy.artifact.files import Golden
+from convoy.artifact.manifest import Normalization, OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.protocol.tensors import DATATYPES
-from tests import tiny
+from convoy.service.protocol.tensors import DATATYPES
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_http import check_error
-from tests.http import Answer, Connection
-from tests.images import png
+from tests.harness import tiny
+from tests.harness.http import Answer, Connection
+from tests.harness.images import png
 
 LENGTH = "inference-header-content-length"
 

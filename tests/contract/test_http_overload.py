@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from service.lifecycle import Phase
+from convoy.service.lifecycle import Phase
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_http import INFER, check_error, classes, infer_body
-from tests.http import Answer, Connection, ask, request
+from tests.harness.http import Answer, Connection, ask, request
 
 
 async def infer(running: Running, *firsts: int, **parameters: int) -> Answer:

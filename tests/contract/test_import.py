@@ -15,20 +15,20 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from artifact.files import Artifact, file_sha256
-from artifact.manifest import Preprocessing
-from artifact.preprocess import image_to_input, preprocess
-from artifact.repository import ModelRepository
 from convoy.__main__ import main
+from convoy.artifact.files import Artifact, file_sha256
+from convoy.artifact.manifest import Preprocessing
+from convoy.artifact.preprocess import image_to_input, preprocess
+from convoy.artifact.repository import ModelRepository
+from convoy.export.errors import GraphError
+from convoy.export.importing.import_settings import ImportSettings
 from convoy.pb.convoy.v1 import classifier_pb2
-from export.errors import GraphError
-from export.importing.settings import ImportSettings
-from service.device import Device
-from service.runtime.session import Session
-from tests import foreign
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.session import Session
 from tests.contract.conftest import Serve
-from tests.foreign import CLASSES, FEATURES, SIDE, labels, made, run
-from tests.images import encode, gradient
+from tests.harness import foreign
+from tests.harness.foreign import CLASSES, FEATURES, SIDE, labels, made, run
+from tests.harness.images import encode, gradient
 
 CPU = Device(policy="cpu", cores=1)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

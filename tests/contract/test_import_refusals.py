@@ -10,14 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from artifact.errors import RepositoryError
 from convoy.__main__ import main
-from export.errors import DataError, GraphError, ProofError
-from export.importing import reading
-from service.device import Device
-from service.runtime.session import Session
-from tests import foreign
-from tests.foreign import FEATURES, labels, made, run
+from convoy.artifact.errors import RepositoryError
+from convoy.export.errors import DataError, GraphError, ProofError
+from convoy.export.importing import onnx_file
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.session import Session
+from tests.harness import foreign
+from tests.harness.foreign import FEATURES, labels, made, run
 
 CPU = Device(policy="cpu", cores=1)
 STD = (0.229, 0.224, 0.225)
@@ -127,7 +127,12 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["export.importing.proof.prove", "export.cost.measure_memory", "pathlib.Path.rename"]
+    "where",
+    [
+        "convoy.export.importing.reference.prove",
+        "convoy.export.onnx.cost.measure_memory",
+        "pathlib.Path.rename",
+    ],
 )
 def test_interrupted_import_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
@@ -221,7 +226,7 @@ def test_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     onnx.save(
         foreign.classifier(), file, save_as_external_data=True, location="weights", size_threshold=0
     )
-    monkeypatch.setattr(reading, "MAX_BYTES", file.stat().st_size + 100)
+    monkeypatch.setattr(onnx_file, "MAX_BYTES", file.stat().st_size + 100)
     (tmp_path / "weights").unlink()
     with pytest.raises(GraphError, match="bytes with its weights, but one ONNX file holds"):
         run(file, tmp_path)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests import tiny
 from tests.contract.conftest import Running, Serve
-from tests.images import png
+from tests.harness import tiny
+from tests.harness.images import png
 
 
 def infer_request(*firsts: int, **fields: Any) -> pb.ModelInferRequest:

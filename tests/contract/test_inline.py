@@ -8,10 +8,10 @@ import pytest
 
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests import tiny
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_inference import infer_request, logits
-from tests.images import png
+from tests.harness import tiny
+from tests.harness.images import png
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise AssertionError("a batch went to a thread")
 
-    monkeypatch.setattr("service.batcher._tell", refuse)
+    monkeypatch.setattr("convoy.service.batching.batcher._tell", refuse)
 
 
 async def classes(running: Running, firsts: list[int]) -> list[int]:
@@ -64,7 +64,7 @@ async def test_more_than_the_loop_may_run(serve: Serve, monkeypatch: pytest.Monk
     """
     A larger batch goes to a thread.
     """
-    monkeypatch.setattr("service.device.INLINE_MACS", 4)
+    monkeypatch.setattr("convoy.service.runtime.device.INLINE_MACS", 4)
     sizes: list[int] = []
     async with serve(inline=True) as running:
         run = running.server._batcher._run

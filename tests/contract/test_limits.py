@@ -14,8 +14,8 @@ from tests.contract.conftest import Running, Serve
 from tests.contract.test_access import outcome
 from tests.contract.test_http import INFER, infer_body
 from tests.contract.test_inference import infer_request
-from tests.http import Connection, ask, request
-from tests.images import png
+from tests.harness.http import Connection, ask, request
+from tests.harness.images import png
 
 EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """A frame of HTTP/2: its length, type 4, no flags, the connection's stream."""
@@ -192,7 +192,7 @@ async def test_keepalive(serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path
     """
     A client that is gone without closing its connection is found out, and its call ended.
     """
-    monkeypatch.setattr("service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("convoy.service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
     image = tmp_path / "3.png"
     image.write_bytes(png(3))
     classify = (sys.executable, "-m", "convoy", "classify", "--model", "tiny", str(image))
@@ -214,7 +214,7 @@ async def test_keepalive_of_an_idle_connection(
     """
     A client that is gone while it asks for nothing is found out, too.
     """
-    monkeypatch.setattr("service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("convoy.service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
     async with serve(keepalive_s=0.2) as running, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(*running.address.split(":"))
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS)

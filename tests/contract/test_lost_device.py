@@ -9,11 +9,11 @@ import grpc
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests import tiny
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_health import NOT_SERVING, SERVING, check
 from tests.contract.test_inference import infer_request, logits
-from tests.http import get
+from tests.harness import tiny
+from tests.harness.http import get
 
 
 class Device:
@@ -37,7 +37,7 @@ class Device:
 def tries_again_soon() -> Iterator[None]:
     """A patch of its own: that of a test is undone when the device is mended."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.soundness.RETRY_S", 0.01)
+        patch.setattr("convoy.service.serving.watchdog.RETRY_S", 0.01)
         yield
 
 

@@ -14,17 +14,17 @@ import pytest
 from google.protobuf import json_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from artifact.files import GOLDEN_FILE, MODEL_FILE, Golden
-from artifact.manifest import Memory
+from convoy.artifact.files import GOLDEN_FILE, MODEL_FILE, Golden
+from convoy.artifact.manifest import Memory
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.app import Server
-from service.errors import StartError
-from service.settings import Settings
-from tests import tiny
+from convoy.service.app import Server
+from convoy.service.errors import StartError
+from convoy.service.settings import Settings
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_inference import infer_request
-from tests.images import png
+from tests.harness import tiny
+from tests.harness.images import png
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench import overload
-from bench.load.settings import BenchSettings
+from convoy.commands.bench.bench_settings import BenchSettings
 from tests.contract.conftest import Serve
 
 

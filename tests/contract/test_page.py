@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from artifact.layers import write_layers
-from artifact.manifest import Normalization, OutputTensor, Preprocessing
-from service.app import Server
-from service.errors import StartError
-from service.http.static import WEB
-from service.settings import Settings
-from tests import tiny
+from convoy.artifact.layers import write_layers
+from convoy.artifact.manifest import Normalization, OutputTensor, Preprocessing
+from convoy.service.app import Server
+from convoy.service.errors import StartError
+from convoy.service.http.static import WEB
+from convoy.service.settings import Settings
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_http import check_error
-from tests.http import Connection, ask
-from tests.images import encode, png
+from tests.harness import tiny
+from tests.harness.http import Connection, ask
+from tests.harness.images import encode, png
 from tests.unit.artifact.test_layers import FOUND
 
 VERSION = "/page/models/tiny/versions/1"

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from bench.process import free_ports
-from service import probe
+from convoy.service.http import probe
 from tests.contract.conftest import Serve
 
 

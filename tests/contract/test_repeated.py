@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.lifecycle import Phase
-from service.protocol.templates import Templates
-from service.rpc import grpcio, native_call
-from service.rpc.fast_path import FastCall
-from tests import tiny
+from convoy.service.lifecycle import Phase
+from convoy.service.protocol.templates import Templates
+from convoy.service.rpc import grpcio, native_call
+from convoy.service.rpc.fast_path import FastCall
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_inference import infer_request, logits
+from tests.harness import tiny
 
 
 async def repeat(

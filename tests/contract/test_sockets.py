@@ -3,10 +3,10 @@ import socket
 import pytest
 
 from convoy import AsyncClient
-from service.errors import StartError
-from service.sockets import resolve
+from convoy.service.errors import StartError
+from convoy.service.sockets import resolve
 from tests.contract.conftest import Serve
-from tests.http import get
+from tests.harness.http import get
 
 
 def has_ipv6() -> bool:

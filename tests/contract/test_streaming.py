@@ -8,10 +8,10 @@ import grpc
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.rpc.inference import STREAM_WINDOW
-from tests import tiny
+from convoy.service.rpc.inference_service import STREAM_WINDOW
 from tests.contract.conftest import Running
 from tests.contract.test_inference import infer_request, logits
+from tests.harness import tiny
 
 
 async def stream_of(

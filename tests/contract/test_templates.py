@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.protocol.templates import MAX_HEAD_BYTES, MAX_TEMPLATES, Templates
-from tests import tiny
+from convoy.service.protocol.templates import MAX_HEAD_BYTES, MAX_TEMPLATES, Templates
 from tests.contract.conftest import Running
 from tests.contract.test_inference import infer_request
+from tests.harness import tiny
 
 
 async def learned(running: Running, request: pb.ModelInferRequest) -> Templates:

@@ -12,17 +12,17 @@ import grpc
 import pytest
 import trustme
 
-from bench.load.run import measure
-from bench.load.settings import BenchSettings
 from convoy.__main__ import main
 from convoy.client import AsyncClient
-from convoy.commands.settings import read
+from convoy.commands.bench.bench_settings import BenchSettings
+from convoy.commands.bench.load_test import measure
+from convoy.commands.command_line import read
 from convoy.results import ConvoyError
-from service import probe
-from service.errors import StartError
-from service.security import guards
+from convoy.service.errors import StartError
+from convoy.service.http import probe
+from convoy.service.security import credentials
 from tests.contract.conftest import Running, Serve
-from tests.images import png
+from tests.harness.images import png
 
 HOST = "127.0.0.1"
 
@@ -161,7 +161,7 @@ async def test_a_new_certificate(
     """
     A new certificate is shown to new connections without a restart; half of one changes nothing.
     """
-    monkeypatch.setattr(guards, "LOOK_S", 0.01)
+    monkeypatch.setattr(credentials, "LOOK_S", 0.01)
     context = certificates.context()
     async with serve(**certificates.settings) as running:
         before = {(await shown(running, port, context))[1] for port in ports(running)}

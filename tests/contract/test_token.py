@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from convoy.__main__ import main
-from service.security.tokens import Tokens, bearer
+from convoy.service.security.tokens import Tokens, bearer
 
 
 def test_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,21 +16,21 @@ import pytest
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.convoy.v1.classifier_pb2_grpc import ClassifierServiceStub
 from convoy.pb.inference.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from service.app import Server
-from service.errors import StartError
-from service.logs import JsonFormatter
-from service.settings import Settings
-from tests import tiny
+from convoy.service.app import Server
+from convoy.service.errors import StartError
+from convoy.service.settings import Settings
+from convoy.service.telemetry.logs import JsonFormatter
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_inference import infer_request
-from tests.images import png
+from tests.harness import tiny
+from tests.harness.images import png
 
 
 async def test_native_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Asking for the native transport where its package is missing is one clear error.
     """
-    monkeypatch.delitem(sys.modules, "service.rpc.native", raising=False)
+    monkeypatch.delitem(sys.modules, "convoy.service.rpc.native", raising=False)
     monkeypatch.setitem(sys.modules, "pygrpc_native", None)
     with pytest.raises(StartError, match="extra fast"):
         Server(Settings(transport="native"))
@@ -152,7 +152,7 @@ async def test_log_of_requests(serve: Serve) -> None:
     """
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     handler = Lines()
-    logger = logging.getLogger("service.calls")
+    logger = logging.getLogger("convoy.service.call")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

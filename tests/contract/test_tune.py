@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from artifact.repository import ModelRepository
-from artifact.tuning import read_tuning
 from convoy.__main__ import main
-from service.device import Device, Gpu
-from service.resources import usable_cpus
-from service.runtime.session import Session
-from tests import tiny
+from convoy.artifact.repository import ModelRepository
+from convoy.artifact.tuning import read_tuning
+from convoy.service.resources import usable_cpus
+from convoy.service.runtime.device import Device, Gpu
+from convoy.service.runtime.session import Session
 from tests.contract.conftest import Serve
+from tests.harness import tiny
 
 SHORT = ["--seconds", "0.05"]
 

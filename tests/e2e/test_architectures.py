@@ -12,23 +12,23 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from artifact.files import Artifact
-from artifact.manifest import InputTensor
-from artifact.repository import ModelRepository
 from bench.server import ServerProcess
 from convoy import Client
+from convoy.artifact.files import Artifact
+from convoy.artifact.manifest import InputTensor
+from convoy.artifact.repository import ModelRepository
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 
 import torch
 from torch import nn
 
-from export import cost, graph
-from export.measure import count_macs, count_parameters
-from export.run import export
-from export.settings import ExportSettings
-from export.writing import noise
-from models import ARCHITECTURES, drop_auxiliary
+from convoy.export.artifact_writer import noise
+from convoy.export.export_settings import ExportSettings
+from convoy.export.exporter import export
+from convoy.export.onnx import cost, graph
+from convoy.export.training.measurement import count_macs, count_parameters
+from convoy.models import ARCHITECTURES, drop_auxiliary
 from tests.unit.models.test_architectures import TOTALS
 
 pytestmark = pytest.mark.slow

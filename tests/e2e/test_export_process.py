@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from artifact.repository import ModelRepository
+from convoy.artifact.repository import ModelRepository
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 

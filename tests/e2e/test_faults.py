@@ -17,9 +17,9 @@ from bench.server import ServerProcess
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
-from tests import tiny
-from tests.images import png
-from tests.transports import TRANSPORTS
+from tests.harness import tiny
+from tests.harness.images import png
+from tests.harness.transports import TRANSPORTS
 from tests.unit.service.test_graph_cache import large_graph
 
 EXPLICIT = ("--model-control-mode", "explicit", "--load-model", "*")
@@ -195,15 +195,15 @@ def test_fatal_error_ends_the_process(repository: Path) -> None:
     again.
     """
     program = (
-        "import sys, service.soundness, service.runtime.cpu\n"
-        "run = service.runtime.cpu.CpuRunner.run\n"
+        "import sys, convoy.service.serving.watchdog, convoy.service.runtime.cpu\n"
+        "run = convoy.service.runtime.cpu.CpuRunner.run\n"
         "def lose(runner, items):\n"
         "    if max(item.max() for item in items) > 100:\n"
-        "        service.runtime.cpu.CpuRunner.run = fail\n"
+        "        convoy.service.runtime.cpu.CpuRunner.run = fail\n"
         "    return run(runner, items)\n"
         "def fail(runner, items):\n"
         "    raise RuntimeError('CUDA failure 719: unspecified launch failure')\n"
-        "service.runtime.cpu.CpuRunner.run = lose\n"
+        "convoy.service.runtime.cpu.CpuRunner.run = lose\n"
         "from convoy.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

@@ -7,7 +7,7 @@ import pytest
 
 from bench.server import ServerProcess
 from convoy import Client, ConvoyError
-from tests.images import encode, gradient
+from tests.harness.images import encode, gradient
 
 pytestmark = pytest.mark.gpu
 

@@ -22,9 +22,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bench.server import ServerProcess
 from convoy import AsyncClient, ConvoyError
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
-from tests import tiny
-from tests.images import png
-from tests.transports import TRANSPORTS
+from tests.harness import tiny
+from tests.harness.images import png
+from tests.harness.transports import TRANSPORTS
 
 REQUEST = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)
 
@@ -291,11 +291,11 @@ def test_signal_while_loading(lenet_repository: Path) -> None:
     A server that is told to stop before it is ready stops, with code 0, even if loading hangs.
     """
     program = (
-        "import sys, threading, service.loading\n"
+        "import sys, threading, convoy.service.serving.loader\n"
         "def hang(*arguments):\n"
         "    print('loading', flush=True)\n"
         "    threading.Event().wait()\n"
-        "service.loading.Loader.load = hang\n"
+        "convoy.service.serving.loader.Loader.load = hang\n"
         "from convoy.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import grpc
 import psutil
 
-from bench.load.target import open_channel
 from bench.server import ServerProcess
+from convoy.commands.bench.target import open_channel
 from convoy.connection import ConnectionSettings
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb

@@ -15,22 +15,23 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(
-    include=["PIL", "artifact", "service.http", "service.protocol"], enable_loader_override=False
+    include=["PIL", "convoy.artifact", "convoy.service.http", "convoy.service.protocol"],
+    enable_loader_override=False,
 ):
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-    from artifact.errors import ImageError
-    from artifact.preprocess import ImageLimits, image_to_input
+    from convoy.artifact.errors import ImageError
+    from convoy.artifact.preprocess import ImageLimits, image_to_input
     from convoy.pb.inference import grpc_service_pb2 as pb
-    from service.errors import ServiceError
-    from service.http.tensors import read_infer, to_request
-    from service.protocol.templates import _split
-    from service.protocol.tensors import read_input
+    from convoy.service.errors import ServiceError
+    from convoy.service.http.infer_body import read_infer, to_request
+    from convoy.service.protocol.templates import _split
+    from convoy.service.protocol.tensors import read_input
 
 from google.protobuf.message import DecodeError
 
-from artifact.files import read_artifact
 from bench.repositories import LENET
+from convoy.artifact.files import read_artifact
 from tests.fuzz.seeds import CORPUS
 
 PLUGINS = (BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests.images import encode, gradient
+from tests.harness.images import encode, gradient
 
 CORPUS = Path(__file__).parent / "corpus"
 

@@ -12,7 +12,7 @@ from tests.conftest import LENET_REPOSITORY
 from tests.fuzz.campaign import CLASSIFY, SUITES, Case, attack, fault_of, request_cases
 from tests.fuzz.mutations import PNG_SIGNATURE, spoil_bytes, spoil_message, with_checksums
 from tests.fuzz.seeds import corpus
-from tests.transports import TRANSPORTS
+from tests.harness.transports import TRANSPORTS
 
 COUNT = 5000
 

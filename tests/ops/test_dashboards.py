@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from deploy.grafana.board import Board
-from deploy.grafana.boards import BOARDS
+from tools.grafana.board import Board
+from tools.grafana.boards import BOARDS
 
-generate = pytest.importorskip("deploy.grafana.generate")
+generate = pytest.importorskip("tools.grafana.generate")
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)

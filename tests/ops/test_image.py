@@ -15,10 +15,10 @@ import pytest
 from bench.process import free_ports
 from convoy import Client, ConvoyError
 from tests.conftest import LENET_REPOSITORY
-from tests.images import png
+from tests.harness.images import png
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = str(ROOT / "deploy/image.sh")
+SCRIPT = str(ROOT / "tools/image.sh")
 TAG = "localhost/convoy:test"
 USER = 10001
 TOOLS = ("buildah", "debootstrap", "npm")
@@ -39,7 +39,7 @@ pytestmark = [
 
 
 def script(*arguments: str) -> str:
-    """Output of deploy/image.sh."""
+    """Output of tools/image.sh."""
     done = subprocess.run(
         [SCRIPT, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -106,7 +106,7 @@ def test_health_check(image: str, ports: list[int]) -> None:
     """
     The command of HEALTHCHECK is there, and fails where no server answers.
     """
-    command = f"python -m service.probe {ports[1]} || echo unhealthy"
+    command = f"python -m convoy.service.http.probe {ports[1]} || echo unhealthy"
     assert script("run", image, "sh", "-c", command).splitlines()[-1] == "unhealthy"
 
 
@@ -115,8 +115,9 @@ def test_content(image: str) -> None:
     No PyTorch, no compiler, nothing of ours that its user may write, and .pyc files for all of it.
     """
     look = (
-        "cd /opt/convoy/lib/python3*/site-packages; ls . service/__pycache__ service/web;"
-        "ls service/web/node_modules/uplot/dist; which gcc pip;"
+        "cd /opt/convoy/lib/python3*/site-packages; ls;"
+        "ls convoy/service/__pycache__ convoy/service/web;"
+        "ls convoy/service/web/node_modules/uplot/dist; which gcc pip;"
         "find /opt/convoy -writable -not -type l"
     )
     found = script("run", image, "sh", "-c", look).split()

@@ -21,14 +21,14 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, start_http_server
 
-from bench.observe import Load, Prometheus
 from bench.server import ServerProcess
-from deploy.grafana.board import Board, Panel, Query
-from deploy.grafana.boards import BOARDS
-from service.gpu import GpuFacts
-from service.metrics import Metrics
-from service.resources import memory_bytes
+from convoy.service.resources import memory_bytes
+from convoy.service.telemetry.gpu import GpuFacts
+from convoy.service.telemetry.metrics import Metrics
 from tests.conftest import LENET_REPOSITORY
+from tools.grafana.board import Board, Panel, Query
+from tools.grafana.boards import BOARDS
+from tools.observe import Load, Prometheus
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/prometheus"
@@ -92,7 +92,7 @@ def test_observe() -> None:
     """
     `make observe` says where to look, shows calls, and leaves nothing running.
     """
-    command = [sys.executable, "-m", "bench.observe", "--seconds", "12"]
+    command = [sys.executable, "-m", "tools.observe", "--seconds", "12"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as observed:
         assert observed.stdout is not None
         lines = [observed.stdout.readline() for _ in range(3)]
@@ -168,7 +168,9 @@ def larger_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometh
     registry = CollectorRegistry()
     Metrics(registry).watch_gpus(lambda: [GpuFacts("GPU-1", 70 << 30, 80 << 30, 0.9)])
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setattr("service.metrics.memory_bytes", partial(memory_bytes, cgroup=group))
+        patch.setattr(
+            "convoy.service.telemetry.metrics.memory_bytes", partial(memory_bytes, cgroup=group)
+        )
         server, thread = start_http_server(0, "127.0.0.1", registry)
         stack.callback(thread.join)
         stack.callback(server.server_close)

@@ -21,7 +21,7 @@ from convoy.client import _options
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from convoy.pb.convoy.v1 import classifier_pb2_grpc
 from tests.conftest import LENET_REPOSITORY
-from tests.images import png
+from tests.harness.images import png
 
 ROOT = Path(__file__).parents[2]
 CALLERS = 8

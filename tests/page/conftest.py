@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from artifact.manifest import OutputTensor
 from bench.server import ServerProcess
-from service.http.static import WEB
-from tests import tiny
+from convoy.artifact.manifest import OutputTensor
+from convoy.service.http.static import WEB
 from tests.conftest import LENET_REPOSITORY
+from tests.harness import tiny
 
 CHROMIUM = shutil.which("chromium")
 AXE = Path(__file__).parents[2] / "build/axe"

@@ -14,9 +14,9 @@ from playwright.sync_api import expect
 from bench.process import free_ports
 from bench.server import ServerProcess
 from convoy import Client, ConvoyError
-from service.http.static import WEB
-from tests import tiny
-from tests.images import encode, png
+from convoy.service.http.static import WEB
+from tests.harness import tiny
+from tests.harness.images import encode, png
 from tests.page.conftest import OpenPage, url_of
 from tests.page.test_try import best, give
 

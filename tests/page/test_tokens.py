@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from bench.server import ServerProcess
-from service.http.static import WEB
-from service.security.tokens import Right, Token
+from convoy.service.http.static import WEB
+from convoy.service.security.tokens import Right, Token
 from tests.conftest import LENET_REPOSITORY
 from tests.page.conftest import OpenPage, url_of
 from tests.page.test_try import best, give, run

@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from bench.server import ServerProcess
-from service.http.static import WEB
-from tests.images import png
+from convoy.service.http.static import WEB
+from tests.harness.images import png
 from tests.page.conftest import OpenPage
 
 SEVEN = WEB / "samples/seven.png"

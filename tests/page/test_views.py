@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from bench.observe import Load
 from bench.server import ServerProcess
 from convoy.__main__ import main
-from tests.comparisons import fifteen
+from tests.harness.comparisons import fifteen
 from tests.page.conftest import OpenPage, url_of
+from tools.observe import Load
 
 KIB = 1024
 

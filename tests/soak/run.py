@@ -16,9 +16,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.load.target import open_channel
 from bench.repositories import add_version
 from bench.server import ServerProcess
+from convoy.commands.bench.target import open_channel
 from convoy.connection import ConnectionSettings
 from tests.fuzz.seeds import MODEL
 from tests.soak.clients import CLIENTS, OTHER, Client, Soak

@@ -9,11 +9,11 @@ import psutil
 import pytest
 from rich.console import Console
 
+from tests.harness.transports import TRANSPORTS
 from tests.soak.clients import CLIENTS
 from tests.soak.ledger import Ledger, Outcome
 from tests.soak.run import soak
 from tests.soak.samples import LEAST_SAMPLES, Held, Samples
-from tests.transports import TRANSPORTS
 
 METRICS = 'convoy_requests_total{{model="m",method="ModelInfer",code="{code}"}} {count}\n'
 

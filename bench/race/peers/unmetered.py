@@ -8,7 +8,7 @@ import sys
 from prometheus_client import Counter
 
 from convoy.__main__ import main
-from service.counting import Observations
+from convoy.service.telemetry.counting import Observations
 
 
 def _nothing(self: object, value: float = 1.0, exemplar: object = None) -> None:

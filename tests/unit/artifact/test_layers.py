@@ -3,11 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from artifact.errors import ArtifactError
-from artifact.files import read_artifact
-from artifact.layers import LAYERS_FILE, Description, Layer, Window, read_layers, write_layers
-from artifact.repository import ModelRepository
-from tests import tiny
+from convoy.artifact.errors import ArtifactError
+from convoy.artifact.files import read_artifact
+from convoy.artifact.layers import (
+    LAYERS_FILE,
+    Description,
+    Layer,
+    Window,
+    read_layers,
+    write_layers,
+)
+from convoy.artifact.repository import ModelRepository
+from tests.harness import tiny
 
 IMAGE = Layer(name="image", kind="input", inputs=(), output_shape=(1, 4, 4))
 CONV = Layer(

@@ -3,8 +3,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from artifact.manifest import InputTensor, Manifest, Normalization, OutputTensor, Preprocessing
-from tests import tiny
+from convoy.artifact.manifest import (
+    InputTensor,
+    Manifest,
+    Normalization,
+    OutputTensor,
+    Preprocessing,
+)
+from tests.harness import tiny
 
 
 def test_json_round_trip() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from artifact.errors import ImageError, ImageTooLargeError
-from artifact.manifest import InputTensor, Normalization, Preprocessing
-from artifact.preprocess import ImageLimits, preprocess, to_input
-from tests.images import encode, gradient
+from convoy.artifact.errors import ImageError, ImageTooLargeError
+from convoy.artifact.manifest import InputTensor, Normalization, Preprocessing
+from convoy.artifact.preprocess import ImageLimits, preprocess, to_input
+from tests.harness.images import encode, gradient
 
 WHOLE = Preprocessing(color="RGB", resize_px=30, crop_height_px=30, crop_width_px=30)
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from artifact.errors import ImageError
-from artifact.manifest import Preprocessing
-from artifact.preprocess import ImageLimits, preprocess
+from convoy.artifact.errors import ImageError
+from convoy.artifact.manifest import Preprocessing
+from convoy.artifact.preprocess import ImageLimits, preprocess
 from tests.fuzz.seeds import corpus
-from tests.images import encode
+from tests.harness.images import encode
 
 SEEDS = corpus("images")
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from artifact.errors import ArtifactError, RepositoryError
-from artifact.files import Golden, file_sha256
-from artifact.repository import ModelRepository
-from tests import tiny
+from convoy.artifact.errors import ArtifactError, RepositoryError
+from convoy.artifact.files import Golden, file_sha256
+from convoy.artifact.repository import ModelRepository
+from tests.harness import tiny
 
 
 def test_write_then_read(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from artifact.errors import ArtifactError
-from artifact.files import read_artifact
-from artifact.repository import ModelRepository
-from artifact.tuning import TUNING_FILE, Choice, Machine, Tuning, read_tuning, write_tuning
-from tests import tiny
+from convoy.artifact.errors import ArtifactError
+from convoy.artifact.files import read_artifact
+from convoy.artifact.repository import ModelRepository
+from convoy.artifact.tuning import TUNING_FILE, Choice, Machine, Tuning, read_tuning, write_tuning
+from tests.harness import tiny
 
 MACHINE = Machine(processor="a processor", cores=2, onnxruntime="1.0")
 CHOICE = Choice(threads=1, batch_size=4, images_per_s=100.0, run_ms=10.0, run_p99_ms=12.0)

@@ -6,16 +6,16 @@ import torch
 from pydantic import ValidationError
 from rich.console import Console
 
-from artifact.manifest import Evaluation
-from bench.comparison import accuracy, results
-from bench.comparison.published import PUBLISHED
-from bench.comparison.results import Comparison, ComparisonError
-from bench.comparison.settings import CompareSettings
-from bench.comparison.table import print_table
-from export.measure import count_macs, count_parameters
-from models import ARCHITECTURES, drop_auxiliary
-from tests import comparisons
-from tests.comparisons import measured, network
+from convoy.artifact.manifest import Evaluation
+from convoy.commands.compare import accuracy, comparison_data
+from convoy.commands.compare.compare_settings import CompareSettings
+from convoy.commands.compare.comparison_data import Comparison, ComparisonError
+from convoy.commands.compare.comparison_table import print_table
+from convoy.commands.compare.published import PUBLISHED
+from convoy.export.training.measurement import count_macs, count_parameters
+from convoy.models import ARCHITECTURES, drop_auxiliary
+from tests.harness import comparisons
+from tests.harness.comparisons import measured, network
 
 OWN = Evaluation(
     data="ImageNet-1K, validation part",
@@ -37,8 +37,8 @@ def test_written_and_read(tmp_path: Path) -> None:
     What is written is read again as it was.
     """
     comparison = comparisons.fifteen()
-    results.write(comparison, tmp_path / "c.json")
-    assert results.read(tmp_path / "c.json") == comparison
+    comparison_data.write(comparison, tmp_path / "c.json")
+    assert comparison_data.read(tmp_path / "c.json") == comparison
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_no_comparison(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "c.json"
     path.write_text(text)
     with pytest.raises(ComparisonError) as error:
-        results.read(path)
+        comparison_data.read(path)
     assert str(error.value).startswith(f"{path}: {message}")
     assert "\n" not in str(error.value)
 

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from bench.comparison import figures, looks
-from bench.comparison.labels import spread_out
-from tests import comparisons
-from tests.comparisons import measured, network
+from convoy.commands.compare import figures, theme
+from convoy.commands.compare.mark_labels import spread_out
+from tests.harness import comparisons
+from tests.harness.comparisons import measured, network
 
 MEASURED = "measured here on digits, 1,000 images"
 PUBLISHED = "published on ImageNet, one central crop"
@@ -111,7 +111,7 @@ def test_ball_is_where_it_belongs(made: dict[str, Figure]) -> None:
         if np.allclose(np.asarray(line.get_xydata()), [[2 * 15.47026432, 71.592]])
     ]
     assert ball.get_markersize() ** 2 == pytest.approx(12 + 14 * 138.357544)
-    assert ball.get_markeredgecolor() == (looks.color("vgg16"), 0.9)
+    assert ball.get_markeredgecolor() == (theme.color("vgg16"), 0.9)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_family(architecture: str, family: str) -> None:
     """
     The colour is that of the family, for the architectures with two names in theirs, too.
     """
-    assert looks.family(architecture) == family
+    assert theme.family(architecture) == family
 
 
 def test_without_accuracy() -> None:

@@ -4,12 +4,12 @@ from typing import Any
 import onnx
 import pytest
 
-from artifact.errors import ArtifactError, RepositoryError
-from bench.comparison import machine, measuring
-from bench.comparison.results import Comparison
-from bench.comparison.settings import CompareSettings
-from bench.repositories import newest
-from tests import tiny
+from convoy.artifact.errors import ArtifactError, RepositoryError
+from convoy.commands.compare import machine, measurement_rounds
+from convoy.commands.compare.compare_settings import CompareSettings
+from convoy.commands.compare.comparison_data import Comparison
+from convoy.commands.repositories import newest
+from tests.harness import tiny
 
 
 def settings(root: Path, **changes: Any) -> CompareSettings:
@@ -19,7 +19,7 @@ def settings(root: Path, **changes: Any) -> CompareSettings:
 
 def measure(root: Path, **changes: Any) -> Comparison:
     chosen = settings(root, **changes)
-    return measuring.measure(
+    return measurement_rounds.measure(
         newest(chosen.model_repository, chosen.models), chosen, lambda *_: None
     )
 
@@ -47,7 +47,7 @@ def test_measures_every_size(tmp_path: Path) -> None:
     for network in found.networks:
         assert [batch.batch_size for batch in network.batches] == [1, 32]
         assert all(batch.ms_per_image > 0 for batch in network.batches)
-        assert all(batch.runs >= measuring.ROUNDS for batch in network.batches)
+        assert all(batch.runs >= measurement_rounds.ROUNDS for batch in network.batches)
         first, last = network.batches
         assert last.arena_peak_bytes > first.arena_peak_bytes
         assert network.weights_bytes >= 4 * network.parameters
@@ -115,7 +115,7 @@ def test_interrupted(tmp_path: Path, turn: str, runs: dict[str, int]) -> None:
         if shown == turn:
             raise KeyboardInterrupt
 
-    found = measuring.measure(newest(chosen.model_repository, chosen.models), chosen, show)
+    found = measurement_rounds.measure(newest(chosen.model_repository, chosen.models), chosen, show)
     assert found.interrupted
     assert found.notes == (f"interrupted: {turn}",)
     assert {network.name: network.batches[0].runs for network in found.networks} == runs

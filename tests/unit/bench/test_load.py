@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bench.load.loops import arrivals, closed_loop, open_loop
-from bench.load.results import Answer, summarize
-from bench.load.settings import BenchSettings
+from convoy.commands.bench.bench_settings import BenchSettings
+from convoy.commands.bench.load_results import Answer, summarize
+from convoy.commands.bench.loops import arrivals, closed_loop, open_loop
 
 
 def test_constant_arrivals() -> None:

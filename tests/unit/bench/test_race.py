@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench.intervals import of_median
 from bench.race import report
 from bench.race.curves import draw
 from bench.race.loads import Measured
 from bench.race.pairs import Side, ratio
 from bench.race.rows import ROWS, per_s
+from convoy.commands.intervals import of_median
 
 
 def sides(first: list[float], second: list[float]) -> list[Side]:

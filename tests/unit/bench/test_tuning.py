@@ -1,7 +1,7 @@
 import pytest
 
-from artifact.tuning import Choice
-from bench.tuning.measuring import choose, request_p99_ms, thread_counts
+from convoy.artifact.tuning import Choice
+from convoy.commands.tune.trials import choose, request_p99_ms, thread_counts
 
 
 def choice(images_per_s: float, run_p99_ms: float) -> Choice:

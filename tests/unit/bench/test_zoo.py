@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from bench.intervals import wilson
 from bench.zoo.__main__ import NAMES
 from bench.zoo.report import MARKS, add, write, written
+from convoy.commands.intervals import wilson
 
 DOCS = Path(__file__).parents[3] / "docs"
 

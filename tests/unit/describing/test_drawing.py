@@ -10,9 +10,9 @@ from PIL import Image
 
 pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
 
-from artifact.layers import Description, Layer, Window
-from export.describing.drawing import draw
-from export.errors import ExportError
+from convoy.artifact.layers import Description, Layer, Window
+from convoy.export.describing.drawing import draw
+from convoy.export.errors import ExportError
 
 NETWORK = Description(
     "net",

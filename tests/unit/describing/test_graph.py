@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from artifact.layers import Layer, Window
-from artifact.manifest import InputTensor
-from export import cost
-from export.describing.graph import read_graph
-from export.describing.rows import make_rows
-from export.errors import GraphError
-from tests import foreign
+from convoy.artifact.layers import Layer, Window
+from convoy.artifact.manifest import InputTensor
+from convoy.export.describing.graph_reader import read_graph
+from convoy.export.describing.rows import make_rows
+from convoy.export.errors import GraphError
+from convoy.export.onnx import cost
+from tests.harness import foreign
 
 IMAGE = InputTensor(name="x", dtype="float32", layout="NCHW", channels=3, height=16, width=16)
 

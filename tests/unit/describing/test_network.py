@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from artifact.layers import Description, Layer, Window
-from export.describing.network import build_network, read_network
-from export.describing.rows import make_rows
-from export.errors import ExportError
-from export.measure import count_macs, count_parameters
-from models import ARCHITECTURES
+from convoy.artifact.layers import Description, Layer, Window
+from convoy.export.describing.network_reader import build_network, read_network
+from convoy.export.describing.rows import make_rows
+from convoy.export.errors import ExportError
+from convoy.export.training.measurement import count_macs, count_parameters
+from convoy.models import ARCHITECTURES
 
 
 def rows_of(module: nn.Module, shape: tuple[int, int, int] = (4, 16, 16)) -> tuple[Layer, ...]:

@@ -7,8 +7,8 @@ from itertools import combinations
 
 import pytest
 
-from artifact.layers import Layer
-from export.describing.placing import Drawing, place
+from convoy.artifact.layers import Layer
+from convoy.export.describing.placing import Drawing, place
 
 
 def layers_of(*inputs: tuple[int, ...]) -> list[Layer]:

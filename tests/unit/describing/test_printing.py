@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from artifact.layers import Description, Layer, Window
-from export.describing.printing import WIDEST, print_table, to_json
-from export.describing.rows import make_rows
+from convoy.artifact.layers import Description, Layer, Window
+from convoy.export.describing.printing import WIDEST, print_table, to_json
+from convoy.export.describing.rows import make_rows
 
 NETWORK = Description(
     "net version 3",

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from artifact.layers import Description, Layer, Window
-from export.describing.layers import pooling, shapes_arithmetic, weights_arithmetic
-from export.describing.rows import make_rows
+from convoy.artifact.layers import Description, Layer, Window
+from convoy.export.describing.kinds import pooling, shapes_arithmetic, weights_arithmetic
+from convoy.export.describing.rows import make_rows
 
 
 def layer(kind: str, *inputs: int, shape: tuple[int, ...] = (8, 32, 32), **more: Any) -> Layer:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from export.batches import Batches, KeptBatches, StreamedBatches, split_order
-from export.compute import CPU, Compute
-from export.data import Split
-from export.recipes import PAPER, SMALL, Recipe
-from export.recipes.changes import at_size
-from export.recipes.recipe import Affine, PhotoCrop
+from convoy.export.data import Split
+from convoy.export.recipes import PAPER, SMALL, Recipe
+from convoy.export.recipes.changes import at_size
+from convoy.export.recipes.recipe import Affine, PhotoCrop
+from convoy.export.training.batches import Batches, KeptBatches, StreamedBatches, split_order
+from convoy.export.training.compute import CPU, Compute
 
 Make = Callable[..., Batches]
 STILL = Affine(rotation_deg=0, translation=0, scale=0, shear_deg=0)

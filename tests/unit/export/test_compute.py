@@ -7,7 +7,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of the C librar
 
 FAULTS = """
 import resource, torch
-from export.compute import joined
+from convoy.export.training.compute import joined
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from artifact.manifest import Preprocessing
-from export import data
-from export.data import Split
-from export.errors import DataError
-from tests.images import encode
+from convoy.artifact.manifest import Preprocessing
+from convoy.export import data
+from convoy.export.data import Split
+from convoy.export.errors import DataError
+from tests.harness.images import encode
 
 DIGIT = Preprocessing(color="L", resize_px=28, crop_height_px=28, crop_width_px=28)
 

@@ -5,9 +5,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from artifact.manifest import Preprocessing
-from export import data
-from export.data.hard_digits import draw
+from convoy.artifact.manifest import Preprocessing
+from convoy.export import data
+from convoy.export.data.hard_digits import draw
 
 PLAIN = Preprocessing(color="L", resize_px=28, crop_height_px=28, crop_width_px=28)
 COLOR = Preprocessing(color="RGB", resize_px=64, crop_height_px=64, crop_width_px=64)

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10, MNIST
 
-from artifact.manifest import Preprocessing
-from export import data
-from export.errors import DataError
-from tests.images import encode
+from convoy.artifact.manifest import Preprocessing
+from convoy.export import data
+from convoy.export.errors import DataError
+from tests.harness.images import encode
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export import graph
-from export.cost import measure_memory
-from export.errors import ProofError
-from export.measure import accuracy
-from export.recipes import SMALL
-from export.writing import input_tensor
-from models import ARCHITECTURES
+from convoy.export.artifact_writer import input_tensor
+from convoy.export.errors import ProofError
+from convoy.export.onnx import graph
+from convoy.export.onnx.cost import measure_memory
+from convoy.export.recipes import SMALL
+from convoy.export.training.measurement import accuracy
+from convoy.models import ARCHITECTURES
 
 RECIPE = SMALL["lenet5"]
 

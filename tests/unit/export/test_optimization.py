@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from export.optimization import (
+from convoy.export.training.optimization import (
     initialize_he,
     initialize_near_linear,
     initialize_open_maps,
     initialize_zero_residual,
 )
-from models.nin import nin
-from models.resnet import BasicBlock, Bottleneck
+from convoy.models.nin import nin
+from convoy.models.resnet import BasicBlock, Bottleneck
 
 
 def gradient_norm(network: nn.Module) -> float:

@@ -10,16 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from artifact.files import read_artifact
-from export import data
-from export.data import Split
-from export.errors import PrecisionError
-from export.precision import (
-    GOLDEN_TOLERANCE,
-    ReducedPrecision,
-    compare,
-    convert,
-)
+from convoy.artifact.files import read_artifact
+from convoy.export import data
+from convoy.export.data import Split
+from convoy.export.errors import PrecisionError
+from convoy.export.onnx.precision import GOLDEN_TOLERANCE, ReducedPrecision, compare, convert
 
 ARTIFACT = read_artifact(Path("tests/data/model_repository/lenet5/1"))
 PRECISIONS: tuple[ReducedPrecision, ...] = get_args(ReducedPrecision)

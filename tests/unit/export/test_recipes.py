@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 
-from export.errors import ExportError
-from export.recipes import PAPER, SMALL, Recipe, recipe_for
-from export.recipes.changes import at_size, fine_tuning, with_numbers
-from export.recipes.recipe import Affine, PhotoCrop
-from models import ARCHITECTURES
+from convoy.export.errors import ExportError
+from convoy.export.recipes import PAPER, SMALL, Recipe, recipe_for
+from convoy.export.recipes.changes import at_size, fine_tuning, with_numbers
+from convoy.export.recipes.recipe import Affine, PhotoCrop
+from convoy.models import ARCHITECTURES
 
 
 def test_every_architecture_has_recipes() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from artifact.manifest import InputTensor
-from export import graph
-from export.rewriting import Lrn, rewrite
+from convoy.artifact.manifest import InputTensor
+from convoy.export.onnx import graph
+from convoy.export.onnx.replacements import Lrn, rewrite
 
 TENSOR = InputTensor(name="image", dtype="uint8", layout="NHWC", channels=3, height=8, width=8)
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.batches import KeptBatches
-from export.compute import CPU, Compute, joined
-from export.errors import TrainingError
-from export.metrics import METRICS_FILE, read_metrics
-from export.recipes import SMALL, Recipe
-from export.runs import CHECKPOINT_FILE, CURVES_FILE, Run, locked
-from export.training import Step, freeze_except, train
-from models import ARCHITECTURES
+from convoy.export.errors import TrainingError
+from convoy.export.recipes import SMALL, Recipe
+from convoy.export.training.batches import KeptBatches
+from convoy.export.training.compute import CPU, Compute, joined
+from convoy.export.training.epoch_log import METRICS_FILE, read_metrics
+from convoy.export.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, Run, locked
+from convoy.export.training.trainer import Step, freeze_except, train
+from convoy.models import ARCHITECTURES
 
 RECIPE = dataclasses.replace(SMALL["lenet5"], epochs=3, batch_size=16)
 BFLOAT16 = Compute(device=torch.device("cpu"), autocast=torch.bfloat16)

@@ -10,10 +10,10 @@ import torch
 from torchvision import models as torchvision_models
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
-from export.errors import DataError, WeightsError
-from export.weights import find_weights, head_names, load_into
-from export.weights.loading import count_classes
-from models import ARCHITECTURES
+from convoy.export.errors import DataError, WeightsError
+from convoy.export.weights import find_weights, head_names, load_into
+from convoy.export.weights.state_dict import count_classes
+from convoy.models import ARCHITECTURES
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -8,9 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.cost import count_graph_macs, count_weights, measure_memory
-from export.importing.reading import Source, read
-from tests import foreign
+from convoy.export.importing.onnx_file import Source, read
+from convoy.export.onnx.cost import count_graph_macs, count_weights, measure_memory
+from tests.harness import foreign
 
 Constants = dict[str, npt.NDArray[np.generic]]
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from export.errors import DataError
-from export.importing.labels import read_labels
+from convoy.export.errors import DataError
+from convoy.export.importing.labels import read_labels
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from export.errors import GraphError
-from export.importing.outputs import Choice, Kind, Output, Run, choose, observe, softmax
+from convoy.export.errors import GraphError
+from convoy.export.importing.scores import Choice, Kind, Output, Run, choose, observe, softmax
 
 CLASSES = 5
 

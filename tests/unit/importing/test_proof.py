@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.errors import DataError, ProofError
-from export.importing.proof import IMAGE_COUNT, choose_golden, find_images, invent_images
+from convoy.export.errors import DataError, ProofError
+from convoy.export.importing.reference import IMAGE_COUNT, choose_golden, find_images, invent_images
 
 
 def test_invented_images_are_images() -> None:

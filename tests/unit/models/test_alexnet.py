@@ -1,6 +1,6 @@
 import torch
 
-from models.alexnet import alexnet, normalization
+from convoy.models.alexnet import alexnet, normalization
 
 
 def test_normalization_is_the_papers() -> None:

@@ -5,8 +5,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from export.measure import count_macs, count_parameters
-from models.googlenet import (
+from convoy.export.training.measurement import count_macs, count_parameters
+from convoy.models.googlenet import (
     WIDTHS,
     Auxiliary,
     Inception,
@@ -15,7 +15,7 @@ from models.googlenet import (
     googlenet_naive,
     normalization,
 )
-from models.googlenet_tv import googlenet_tv
+from convoy.models.googlenet_tv import googlenet_tv
 from tests.unit.models.references import (
     assert_agree,
     assert_close,

@@ -1,6 +1,6 @@
 import timm
 
-from models.inception_resnet_v2 import inception_resnet_v2
+from convoy.models.inception_resnet_v2 import inception_resnet_v2
 from tests.unit.models.references import (
     assert_agree,
     assert_independent,

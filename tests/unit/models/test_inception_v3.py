@@ -2,7 +2,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from models.inception_v3 import Auxiliary, inception_v3
+from convoy.models.inception_v3 import Auxiliary, inception_v3
 from tests.unit.models.references import (
     assert_agree,
     assert_close,

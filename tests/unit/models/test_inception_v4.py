@@ -1,6 +1,6 @@
 import timm
 
-from models.inception_v4 import inception_v4
+from convoy.models.inception_v4 import inception_v4
 from tests.unit.models.references import (
     assert_agree,
     assert_independent,

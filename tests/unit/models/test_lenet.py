@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from export.measure import count_macs, count_parameters
-from models import ARCHITECTURES
+from convoy.export.training.measurement import count_macs, count_parameters
+from convoy.models import ARCHITECTURES
 
 
 def test_parameters_and_macs() -> None:

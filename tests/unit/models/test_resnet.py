@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from models import ARCHITECTURES, resnet
-from models.resnet_cifar import Shortcut
+from convoy.models import ARCHITECTURES, resnet
+from convoy.models.resnet_cifar import Shortcut
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20"])

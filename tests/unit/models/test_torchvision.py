@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision import models as torchvision_models
 
-from models import ARCHITECTURES
+from convoy.models import ARCHITECTURES
 from tests.unit.models.references import assert_agree, random_images
 
 NAMES = {"alexnet_owt": "alexnet"}

@@ -9,9 +9,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from service.batcher import Answer, Batcher
-from service.queue import BatchPolicy, ModelQueue, Pending
-from service.scheduler import Scheduler
+from convoy.service.batching.batcher import Answer, Batcher
+from convoy.service.batching.queue import BatchPolicy, ModelQueue, Pending
+from convoy.service.batching.scheduler import Scheduler
 
 AHEAD = BatchPolicy(max_batch_size=4, ahead_s=0.25)
 

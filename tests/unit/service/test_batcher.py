@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from service.batcher import Answer, Batcher
-from service.errors import (
+from convoy.service.batching.batcher import Answer, Batcher
+from convoy.service.batching.queue import BatchPolicy, ModelQueue
+from convoy.service.errors import (
     DeadlineUnmeetableError,
     InferenceError,
     QueueFullError,
     RequestExpiredError,
     ShuttingDownError,
 )
-from service.queue import BatchPolicy, ModelQueue
 
 EAGER = BatchPolicy(max_batch_size=8, max_queue_size=100)
 

@@ -1,7 +1,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from service import counting
-from service.metrics import Metrics, ModelMetrics
+from convoy.service.telemetry import counting
+from convoy.service.telemetry.metrics import Metrics, ModelMetrics
 
 BUCKETS = (0.001, 0.25, 1, 2.5)
 VALUES = (0.0, 0.001, 0.0010001, 0.25, 0.5, 2.5, 2.6, 1000.0)

@@ -12,15 +12,15 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from artifact.files import Artifact
-from artifact.repository import ModelRepository
-from service.device import Device, Gpu
-from service.errors import ModelLoadError
-from service.runtime import cuda
-from service.runtime.cuda import CudaRunner, gpu_used_bytes
-from service.runtime.runs import CPU, CUDA, TENSORRT, Outputs, open_session, session_options
-from service.runtime.session import Session
-from tests import tiny
+from convoy.artifact.files import Artifact
+from convoy.artifact.repository import ModelRepository
+from convoy.service.errors import ModelLoadError
+from convoy.service.runtime import cuda
+from convoy.service.runtime.cuda import CudaRunner, gpu_used_bytes
+from convoy.service.runtime.device import Device, Gpu
+from convoy.service.runtime.runs import CPU, CUDA, TENSORRT, Outputs, open_session, session_options
+from convoy.service.runtime.session import Session
+from tests.harness import tiny
 
 ON_CPU = Device(policy="cpu", cores=1)
 

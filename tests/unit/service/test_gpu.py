@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.gpu import GpuFacts, gpus, open_nvml
-from service.metrics import Metrics
+from convoy.service.telemetry.gpu import GpuFacts, gpus, open_nvml
+from convoy.service.telemetry.metrics import Metrics
 
 
 class NvmlError(Exception):

@@ -9,13 +9,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from artifact.files import Artifact
-from artifact.repository import ModelRepository
-from service.device import Device
-from service.runtime import graph_cache
-from service.runtime.graph_cache import GraphCache
-from service.runtime.session import Session
-from tests import tiny
+from convoy.artifact.files import Artifact
+from convoy.artifact.repository import ModelRepository
+from convoy.service.runtime import graph_cache
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.graph_cache import GraphCache
+from convoy.service.runtime.session import Session
+from tests.harness import tiny
 
 ON_CPU = Device(policy="cpu", cores=1)
 GIB = 1 << 30

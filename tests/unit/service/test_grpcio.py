@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from service.calls import Failure
-from service.rpc.grpcio import _Client
+from convoy.service.call import Failure
+from convoy.service.rpc.grpcio import _Client
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service import history
-from service.history import History
-from service.metrics import LATENCY_BUCKETS_S, Metrics, ModelFacts
-from tests import tiny
+from convoy.service.telemetry import history
+from convoy.service.telemetry.history import History
+from convoy.service.telemetry.metrics import LATENCY_BUCKETS_S, Metrics, ModelFacts
+from tests.harness import tiny
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from service.errors import InvalidArgumentError, RequestTooLargeError
-from service.http import body
-from service.http.body import read_body
-from service.http.leaving import ClientLeftError
+from convoy.service.errors import InvalidArgumentError, RequestTooLargeError
+from convoy.service.http import body
+from convoy.service.http.body import read_body
+from convoy.service.http.disconnect import ClientLeftError
 
 LIMIT = 10_000
 

@@ -5,7 +5,7 @@ import pytest
 from google.protobuf.message import Message
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.http.messages import as_json
+from convoy.service.http.messages import as_json
 
 
 @pytest.mark.parametrize(

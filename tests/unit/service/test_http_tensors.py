@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.errors import InvalidArgumentError, RequestTooLargeError
-from service.http.tensors import from_response, read_infer, to_request
+from convoy.service.errors import InvalidArgumentError, RequestTooLargeError
+from convoy.service.http.infer_body import from_response, read_infer, to_request
 
 MAX_JSON = 1_000_000
 

@@ -1,6 +1,6 @@
 import pytest
 
-from service.latency import LatencyTable
+from convoy.service.batching.latency import LatencyTable
 
 
 def test_nothing_is_known() -> None:

@@ -3,11 +3,13 @@ import logging
 
 import pytest
 
-from service import logs
+from convoy.service.telemetry import logs
 
 
 def record(**extra: object) -> logging.LogRecord:
-    made = logging.LogRecord("service.x", logging.INFO, "x.py", 1, "model loaded", None, None)
+    made = logging.LogRecord(
+        "convoy.service.x", logging.INFO, "x.py", 1, "model loaded", None, None
+    )
     vars(made).update(extra)
     return made
 
@@ -19,7 +21,7 @@ def test_json_line_holds_values_and_identifier() -> None:
     with logs.of_request(logs.Origin("abc")):
         line = json.loads(logs.JsonFormatter().format(record(model="lenet5", text="a\nb")))
     assert line["message"] == "model loaded"
-    assert (line["level"], line["logger"]) == ("info", "service.x")
+    assert (line["level"], line["logger"]) == ("info", "convoy.service.x")
     assert (line["model"], line["text"], line["request_id"]) == ("lenet5", "a\nb", "abc")
     assert line["time"].endswith("+00:00")
 

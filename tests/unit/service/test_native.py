@@ -2,7 +2,7 @@ import pytest
 
 pytest.importorskip("pygrpc_native", reason="needs the extra fast")
 
-from service.rpc.native import REFUSING_SHARE, _pause_s
+from convoy.service.rpc.native import REFUSING_SHARE, _pause_s
 
 
 def test_refusing_takes_its_share_only() -> None:

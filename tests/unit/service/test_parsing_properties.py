@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.errors import InvalidArgumentError, ServiceError
-from service.http.tensors import read_infer, to_request
-from service.protocol.templates import _split
-from service.protocol.tensors import read_input, split_elements
-from tests import tiny
+from convoy.service.errors import InvalidArgumentError, ServiceError
+from convoy.service.http.infer_body import read_infer, to_request
+from convoy.service.protocol.templates import _split
+from convoy.service.protocol.tensors import read_input, split_elements
+from tests.harness import tiny
 
 MANIFEST = tiny.manifest()
 LIMIT = 8

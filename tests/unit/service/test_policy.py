@@ -1,6 +1,6 @@
 import pytest
 
-from service.policy import VersionPolicy
+from convoy.service.policy import VersionPolicy
 
 
 @pytest.mark.parametrize(

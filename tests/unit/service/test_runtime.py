@@ -6,17 +6,17 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from artifact.files import Golden
-from artifact.manifest import OutputTensor
-from artifact.repository import ModelRepository
-from service.device import Device
-from service.errors import ModelLoadError
-from service.runtime.cuda import has_cuda
-from service.runtime.proof import as_scores
-from service.runtime.runs import CPU, CUDA, batch_sizes
-from service.runtime.session import Session
-from tests import tiny
-from tests.tiny import CLASSES
+from convoy.artifact.files import Golden
+from convoy.artifact.manifest import OutputTensor
+from convoy.artifact.repository import ModelRepository
+from convoy.service.errors import ModelLoadError
+from convoy.service.runtime.cuda import has_cuda
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.proof import as_scores
+from convoy.service.runtime.runs import CPU, CUDA, batch_sizes
+from convoy.service.runtime.session import Session
+from tests.harness import tiny
+from tests.harness.tiny import CLASSES
 
 ON_CPU = Device(policy="cpu", cores=1)
 HAS_CUDA = has_cuda()

@@ -6,13 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import (
-    DeadlineUnmeetableError,
-    QueueFullError,
-    RequestExpiredError,
-    ShuttingDownError,
-)
-from service.queue import (
+from convoy.service.batching.queue import (
     DEFAULT_PRIORITY,
     LEAST_RETRY_S,
     PATIENCE_S,
@@ -20,7 +14,13 @@ from service.queue import (
     ModelQueue,
     Pending,
 )
-from service.scheduler import Scheduler
+from convoy.service.batching.scheduler import Scheduler
+from convoy.service.errors import (
+    DeadlineUnmeetableError,
+    QueueFullError,
+    RequestExpiredError,
+    ShuttingDownError,
+)
 
 POLICY = BatchPolicy(max_batch_size=4, max_queue_delay_s=0.01, max_queue_size=8)
 EAGER = BatchPolicy(max_batch_size=4, max_queue_size=100)

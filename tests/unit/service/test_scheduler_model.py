@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from service.errors import QueueFullError, ServiceError
-from service.queue import PRIORITIES, BatchPolicy, ModelQueue, Pending
-from service.scheduler import Scheduler
+from convoy.service.batching.queue import PRIORITIES, BatchPolicy, ModelQueue, Pending
+from convoy.service.batching.scheduler import Scheduler
+from convoy.service.errors import QueueFullError, ServiceError
 
 CORES = 3
 

@@ -1,8 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from convoy.commands import settings as reader
-from service.settings import Settings
+from convoy.commands import command_line as reader
+from convoy.service.settings import Settings
 
 
 def test_flag_over_variable_over_default(monkeypatch: pytest.MonkeyPatch) -> None:

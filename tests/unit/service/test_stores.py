@@ -5,10 +5,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from artifact.errors import ArtifactError, RepositoryError
-from artifact.files import MODEL_FILE
-from service.stores import RemoteRepository
-from tests import tiny
+from convoy.artifact.errors import ArtifactError, RepositoryError
+from convoy.artifact.files import MODEL_FILE
+from convoy.service.serving.stores import RemoteRepository
+from tests.harness import tiny
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from artifact.manifest import InputTensor, Manifest, Normalization
+from convoy.artifact.manifest import InputTensor, Manifest, Normalization
 from convoy.pb.inference import grpc_service_pb2 as pb
-from service.errors import InvalidArgumentError
-from service.protocol.tensors import read_input
-from tests import tiny
+from convoy.service.errors import InvalidArgumentError
+from convoy.service.protocol.tensors import read_input
+from tests.harness import tiny
 
 MANIFEST = tiny.manifest()
 ITEM = 16  # bytes of one 4x4 image

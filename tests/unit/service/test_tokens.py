@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import StartError
-from service.security.following import FollowedFiles
-from service.security.tokens import Token, Tokens, bearer
+from convoy.service.errors import StartError
+from convoy.service.security.tokens import Token, Tokens, bearer
+from convoy.service.security.watched_files import FollowedFiles
 
 
 def write(folder: Path, *lines: str) -> Path:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from service.errors import InvalidArgumentError
-from service.top_k import check_top_k, largest
+from convoy.service.errors import InvalidArgumentError
+from convoy.service.serving.top_k import check_top_k, largest
 
 
 @pytest.mark.parametrize("count", [1, 3, 7, 50])

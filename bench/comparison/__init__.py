@@ -1,1 +1,0 @@
-"""The models of a repository against each other: accuracy, speed, memory, size."""

@@ -1,1 +1,0 @@
-"""`convoy tune`: how a model runs best on this machine."""

@@ -1,0 +1,116 @@
+"""`convoy bench` from its settings to its table and files."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from convoy.commands.bench.bench_settings import BenchSettings
+from convoy.commands.bench.load_results import Report, Step, summarize
+from convoy.commands.bench.load_table import print_table
+from convoy.commands.bench.loops import arrivals, closed_loop, open_loop
+from convoy.commands.bench.target import Sender, find
+from convoy.commands.rounds import Progress, shown
+
+DEFAULT_CONCURRENCY = (1, 4, 16, 64)
+"""If the settings name no load."""
+
+
+def bench(settings: BenchSettings, images: Sequence[Path]) -> int:
+    """
+    Measure; print what was found, write it, draw it.
+
+    Returns:
+        Exit code: 130 if the measuring was interrupted, 1 if no request was answered.
+
+    Raises:
+        BenchError: If there is nothing to measure.
+        OSError: If a file cannot be read or written.
+        KeyboardInterrupt: If the measuring was interrupted before there was anything.
+    """
+    for path in (settings.json_file, settings.plot):
+        if path:  # minutes of measuring shall not be lost to a folder that cannot be made
+            path.parent.mkdir(parents=True, exist_ok=True)
+    report = asyncio.run(measure(settings, images))
+    print_table(report, Console(highlight=False, markup=False))
+    if settings.json_file:
+        settings.json_file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if settings.plot:
+        from convoy.commands.bench.load_figure import draw  # matplotlib takes a second to import
+
+        draw(report, settings.plot)
+    if report.interrupted:
+        return 130
+    return 0 if any(step.latency_ms for step in report.steps) else 1
+
+
+async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
+    """
+    Put each load of *settings* on, one after the other.
+
+    When it is cancelled, the loads that were done by then are kept, if there are any.
+
+    Raises:
+        BenchError: If there is nothing to measure.
+        OSError: If one of *images* cannot be read.
+    """
+    target = await find(settings, images)
+    steps: list[Step] = []
+    interrupted = False
+    with shown(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+        async with Sender(target, settings) as send:
+            try:
+                await _put_on_all(send, settings, steps, show)
+            except asyncio.CancelledError:
+                if not steps:
+                    raise
+                interrupted = True
+    return Report(
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        address=settings.address,
+        server=target.server,
+        model=target.model,
+        model_version=target.model_version,
+        input=target.input,
+        batch_size=settings.batch_size,
+        request_bytes=round(sum(map(len, target.requests)) / len(target.requests)),
+        connections=settings.connections,
+        timeout_s=settings.timeout_s,
+        arrivals=settings.arrivals,
+        seed=settings.seed,
+        steps=tuple(steps),
+        failures=send.failures,
+        interrupted=interrupted,
+    )
+
+
+async def _put_on_all(
+    send: Sender, settings: BenchSettings, steps: list[Step], show: Progress
+) -> None:
+    closed: Sequence[int] = () if settings.rate else settings.concurrency or DEFAULT_CONCURRENCY
+    total = len(closed) + len(settings.rate)
+    for in_flight in closed:
+        show(f"{in_flight} in flight", len(steps), total)
+        steps.append(await _closed(send, in_flight, settings))
+    for rate_per_s in settings.rate:
+        show(f"{rate_per_s:g} requests/s", len(steps), total)
+        steps.append(await _open(send, rate_per_s, settings))
+
+
+async def _closed(send: Sender, in_flight: int, settings: BenchSettings) -> Step:
+    start = asyncio.get_running_loop().time() + settings.warmup_s
+    answers = await closed_loop(send, in_flight, settings.warmup_s + settings.seconds)
+    return summarize(answers, start, start + settings.seconds, concurrency=in_flight)
+
+
+async def _open(send: Sender, rate_per_s: float, settings: BenchSettings) -> Step:
+    seconds = settings.warmup_s + settings.seconds
+    due = arrivals(settings.arrivals, rate_per_s, seconds, settings.seed)
+    start = asyncio.get_running_loop().time() + settings.warmup_s
+    answers = await open_loop(send, due)
+    return summarize(answers, start, start + settings.seconds, rate_per_s=rate_per_s)

@@ -1,0 +1,64 @@
+"""The two ways to put load on: in a closed loop, and in an open one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+import numpy as np
+
+from convoy.commands.bench.load_results import Answer
+
+Ask = Callable[[], Awaitable[str]]
+"""Sends the next request; returns the name of its status."""
+
+
+async def closed_loop(ask: Ask, in_flight: int, seconds: float) -> list[Answer]:
+    """Keep *in_flight* requests on their way: whoever is answered asks again."""
+    now = asyncio.get_running_loop().time
+    end = now() + seconds
+    answers: list[Answer] = []
+
+    async def client() -> None:
+        while (sent := now()) < end:
+            code = await ask()
+            answers.append(Answer(sent, sent, now(), code))
+
+    await asyncio.gather(*(client() for _ in range(in_flight)))
+    return answers
+
+
+async def open_loop(ask: Ask, due_s: Iterable[float]) -> list[Answer]:
+    """Send a request at each time of *due_s*, in seconds from now, whatever the answers do."""
+    now = asyncio.get_running_loop().time
+    start = now()
+    answers: list[Answer] = []
+
+    async def one(due: float) -> None:
+        sent = now()
+        code = await ask()
+        answers.append(Answer(due, sent, now(), code))
+
+    async with asyncio.TaskGroup() as sending:
+        for after in due_s:
+            due = start + after
+            await asyncio.sleep(max(0.0, due - now()))  # even if late: the answers want a turn
+            sending.create_task(one(due))
+    return answers
+
+
+def arrivals(kind: str, rate_per_s: float, seconds: float, seed: int) -> Iterator[float]:
+    """
+    Times at which requests are to leave, in seconds from the start, for *seconds*.
+
+    Args:
+        kind: "poisson", as independent strangers come: intervals are exponentially distributed;
+            or "constant".
+    """
+    random = np.random.default_rng(seed)
+    at = 0.0
+    while True:
+        at += (random.exponential() if kind == "poisson" else 1.0) / rate_per_s
+        if at >= seconds:
+            return
+        yield at

@@ -1,0 +1,207 @@
+"""The model that gets the load: what it takes, requests for it, and the sending of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from convoy.commands.bench.bench_settings import BenchSettings
+from convoy.commands.bench.load_results import OK
+from convoy.connection import ConnectionSettings
+from convoy.pb.inference import grpc_service_pb2 as pb
+from convoy.pb.inference import grpc_service_pb2_grpc
+
+MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+RANDOM_REQUESTS = 16
+"""Different ones, sent in turn."""
+
+_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+)
+
+_DTYPES: Mapping[str, str] = {
+    **{f"UINT{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+    **{f"INT{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"FP{bits}": f"float{bits}" for bits in (16, 32, 64)},
+}
+"""numpy's name of each data type of the protocol that random numbers are made for."""
+
+
+class BenchError(Exception):
+    """There is nothing to measure; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """
+    A model, and requests for it.
+
+    Attributes:
+        server: Name and version of the server.
+        input: What a request holds, for people.
+        requests: Encoded `ModelInferRequest`s.
+    """
+
+    server: str
+    model: str
+    model_version: str
+    input: str
+    requests: Sequence[bytes]
+
+
+async def find(settings: BenchSettings, images: Sequence[Path]) -> Target:
+    """
+    Ask the server what a model takes, and make requests: of *images*, or of random tensors.
+
+    Raises:
+        BenchError: If the server does not answer, has no such model, or does not say what it takes.
+        OSError: If an image or a certificate cannot be read.
+    """
+    model, version, batch_size = settings.model, settings.model_version, settings.batch_size
+    asked = pb.ModelMetadataRequest(name=model, version=version)
+    async with open_channel(settings) as channel:
+        stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        told = {"timeout": 10, "metadata": settings.metadata}
+        try:
+            server = await stub.ServerMetadata(pb.ServerMetadataRequest(), **told)
+            metadata = await stub.ModelMetadata(asked, **told)
+        except grpc.aio.AioRpcError as error:
+            raise BenchError(f"{error.code().name}: {error.details()}") from error
+    request = pb.ModelInferRequest(model_name=model, model_version=version)
+    if images:
+        files = [image.read_bytes() for image in images]
+        # Each image is the first one of a request.
+        turns = [[*files[first:], *files[:first]] for first in range(len(files))]
+        made = [_of_images(request, metadata, turn, batch_size) for turn in turns]
+    else:
+        random = np.random.default_rng(settings.seed)
+        made = [_of_tensors(request, metadata, batch_size, random) for _ in range(RANDOM_REQUESTS)]
+    first = made[0].inputs
+    return Target(
+        server=f"{server.name} {server.version}",
+        model=model,
+        model_version=version,
+        input=", ".join(f"{t.name} {t.datatype} {list(t.shape)}" for t in first),
+        requests=[one.SerializeToString() for one in made],
+    )
+
+
+def _of_images(
+    empty: pb.ModelInferRequest,
+    metadata: pb.ModelMetadataResponse,
+    images: Sequence[bytes],
+    batch_size: int,
+) -> pb.ModelInferRequest:
+    """A request of encoded images, repeated if they are too few: the protocol's BYTES."""
+    if len(metadata.inputs) != 1:
+        raise BenchError(f"{metadata.name} has {len(metadata.inputs)} inputs; images need one")
+    request = pb.ModelInferRequest()
+    request.CopyFrom(empty)
+    batch = itertools.islice(itertools.cycle(images), batch_size)
+    request.inputs.add(name=metadata.inputs[0].name, datatype="BYTES", shape=[batch_size])
+    raw = b"".join(len(image).to_bytes(4, "little") + image for image in batch)
+    request.raw_input_contents.append(raw)
+    return request
+
+
+def _of_tensors(
+    empty: pb.ModelInferRequest,
+    metadata: pb.ModelMetadataResponse,
+    batch_size: int,
+    random: np.random.Generator,
+) -> pb.ModelInferRequest:
+    """A request of random tensors, of the shapes and data types that the model has."""
+    if not metadata.inputs:
+        raise BenchError(f"the server does not say what {metadata.name} takes")
+    request = pb.ModelInferRequest()
+    request.CopyFrom(empty)
+    for tensor in metadata.inputs:
+        shape = [batch_size, *tensor.shape[1:]]
+        if tensor.datatype not in _DTYPES or min(shape, default=0) < 1:
+            raise BenchError(
+                f"no random tensor fits input {tensor.name!r}, {tensor.datatype} "
+                f"{list(tensor.shape)}"
+            )
+        request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape)
+        values = _random(_DTYPES[tensor.datatype], math.prod(shape), random)
+        request.raw_input_contents.append(values.tobytes())
+    return request
+
+
+def _random(dtype: str, count: int, random: np.random.Generator) -> npt.NDArray[Any]:
+    """Pixels, as they are or scaled to `[0, 1)`."""
+    if dtype.startswith("float"):
+        return random.random(count).astype(dtype)
+    return random.integers(0, 128 if dtype == "int8" else 256, count).astype(dtype)
+
+
+class Sender:
+    """
+    Sends the requests of *target* in turn. Use as an asynchronous context manager.
+
+    Attributes:
+        failures: What the first failure of each status said.
+    """
+
+    def __init__(self, target: Target, settings: BenchSettings) -> None:
+        self.failures: dict[str, str] = {}
+        self._requests = itertools.cycle(target.requests)
+        self._channels = [open_channel(settings) for _ in range(settings.connections)]
+        # Encoded once and never decoded: the load is on the server, not here.
+        methods: list[Callable[..., Awaitable[bytes]]] = [
+            channel.unary_unary(MODEL_INFER) for channel in self._channels
+        ]
+        self._methods = itertools.cycle(methods)
+        self._timeout_s = settings.timeout_s
+        self._metadata = settings.metadata
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for channel in self._channels:
+            await channel.close()
+
+    async def __call__(self) -> str:
+        """Send the next request; returns the name of its status."""
+        return await self.send(next(self._requests))
+
+    async def send(self, request: bytes) -> str:
+        """Send *request*; returns the name of its status."""
+        try:
+            await next(self._methods)(request, timeout=self._timeout_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            code = error.code().name
+            self.failures.setdefault(code, error.details() or "")
+            return code
+        return OK
+
+
+def open_channel(connection: ConnectionSettings) -> grpc.aio.Channel:
+    """
+    A channel with a connection of its own.
+
+    Raises:
+        OSError: If a certificate cannot be read.
+    """
+    credentials = connection.credentials()
+    if credentials is None:
+        return grpc.aio.insecure_channel(connection.address, _OPTIONS)
+    return grpc.aio.secure_channel(connection.address, credentials, _OPTIONS)

@@ -1,0 +1,64 @@
+"""`convoy compare` from its settings to its table and files."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+from convoy.commands.compare import comparison_data, comparison_table, measurement_rounds
+from convoy.commands.compare.compare_settings import CompareSettings
+from convoy.commands.compare.comparison_data import Comparison, ComparisonError
+from convoy.commands.repositories import newest
+from convoy.commands.rounds import shown
+
+
+def compare(settings: CompareSettings) -> int:
+    """
+    Measure, or read what was measured; print it, write it, draw it.
+
+    Returns:
+        Exit code: 130 if the measuring was interrupted.
+
+    Raises:
+        RepositoryError: If there is no such model, or none at all.
+        ArtifactError: If one is damaged.
+        ComparisonError: If there is nothing to show.
+        OSError: If a file cannot be read or written.
+        KeyboardInterrupt: If the measuring was interrupted before there was anything.
+    """
+    _make_folders(settings)
+    if settings.from_file:
+        comparison, exit_code = comparison_data.read(settings.from_file), 0
+    else:
+        comparison = _measure(settings)
+        exit_code = 130 if comparison.interrupted else 0
+    if comparison.interrupted and not comparison.networks:
+        raise KeyboardInterrupt  # there is nothing to keep
+    if not comparison.networks:
+        raise ComparisonError("; ".join(("nothing was measured", *comparison.notes)))
+    comparison_table.print_table(comparison, Console(highlight=False, markup=False))
+    if settings.json_file:
+        comparison_data.write(comparison, settings.json_file)
+    if settings.figures:
+        from convoy.commands.compare.figures import draw_all  # matplotlib takes a second to import
+
+        for path in draw_all(comparison, settings.figures, settings.format):
+            print(path)
+    return exit_code
+
+
+def _make_folders(settings: CompareSettings) -> None:
+    """Before measuring: minutes of it shall not be lost to a folder that cannot be made."""
+    if settings.json_file:
+        settings.json_file.parent.mkdir(parents=True, exist_ok=True)
+    if settings.figures:
+        import matplotlib  # noqa: F401 - so that it is not missed after measuring
+
+        settings.figures.mkdir(parents=True, exist_ok=True)
+
+
+def _measure(settings: CompareSettings) -> Comparison:
+    artifacts = newest(settings.model_repository, settings.models)
+    with shown(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+        return measurement_rounds.measure(artifacts, settings, show)

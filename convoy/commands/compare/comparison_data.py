@@ -1,0 +1,137 @@
+"""What a comparison found: plain data, written as JSON by the names here, and read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from convoy.artifact.manifest import Evaluation
+from convoy.commands.compare.published import Published
+
+
+class ComparisonError(Exception):
+    """A file is no comparison; the message is one line and names the file and the field."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Batch(_Part):
+    """
+    One batch size of one model.
+
+    Attributes:
+        ms_per_image: Median time of a run, in milliseconds, divided by its images.
+        runs: How many runs are behind it.
+        arena_peak_bytes: Most memory that a run needs beside the weights.
+    """
+
+    batch_size: int
+    ms_per_image: float
+    runs: int
+    arena_peak_bytes: int
+
+
+class Network(_Part):
+    """
+    One model of the repository.
+
+    Attributes:
+        input_px: Height of its images.
+        parameters: By its manifest, as `macs`.
+        macs: Multiply-accumulates for one image of this size.
+        weights_bytes: Sum of the graph's initialisers.
+        evaluations: Accuracy of these weights, by its manifest: measured when the artifact was
+            made, or published by whom each of them names.
+        published: Accuracy of other weights of this architecture, on ImageNet.
+        batches: Ascending sizes; those that could not be measured are left out.
+    """
+
+    name: str
+    version: int
+    architecture: str
+    precision: str
+    input_px: int
+    parameters: int
+    macs: int
+    weights_bytes: int
+    evaluations: tuple[Evaluation, ...]
+    published: Published | None
+    batches: tuple[Batch, ...]
+
+    @property
+    def fastest(self) -> Batch:
+        """The batch size with the least time for each image."""
+        return min(self.batches, key=lambda batch: batch.ms_per_image)
+
+    def batch(self, size: int) -> Batch | None:
+        """What was measured with batches of *size*."""
+        return next((batch for batch in self.batches if batch.batch_size == size), None)
+
+    def memory_bytes(self, batch: Batch) -> int:
+        """Weights, and the most that a run of *batch* needs beside them."""
+        return self.weights_bytes + batch.arena_peak_bytes
+
+
+class Machine(_Part):
+    """
+    Where and when speed and memory were measured.
+
+    Attributes:
+        threads: Of a run.
+        measured_at: Date, UTC.
+    """
+
+    processor: str
+    cpus: int
+    threads: int
+    provider: str
+    onnxruntime: str
+    measured_at: str
+
+
+class Comparison(_Part):
+    """
+    All of it.
+
+    Attributes:
+        seconds: How long each batch size ran, at least.
+        notes: What is not here and why: models and sizes that failed, and an interruption.
+        interrupted: Whether it was ended before everything was measured as often as it should be.
+    """
+
+    schema_version: Literal[1] = 1
+    machine: Machine
+    seconds: float
+    networks: tuple[Network, ...]
+    notes: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Every size that something was measured with, ascending."""
+        return sorted({b.batch_size for network in self.networks for b in network.batches})
+
+
+def write(comparison: Comparison, path: Path) -> None:
+    """Write *comparison* as indented JSON."""
+    path.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Comparison:
+    """
+    Read what `write` wrote.
+
+    Raises:
+        ComparisonError: If the file is none, or of another schema.
+        OSError: If it cannot be read.
+    """
+    try:
+        return Comparison.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(map(str, problem["loc"])) or "document"
+        raise ComparisonError(f"{path}: {field}: {problem['msg']}") from error

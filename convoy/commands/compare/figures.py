@@ -1,0 +1,65 @@
+"""A comparison as figures: those of Canziani, Paszke, Culurciello (arXiv:1605.07678).
+
+Each says where its numbers come from: accuracy above its axes, the machine in the small print.
+Accuracy measured here and accuracy published on ImageNet never share axes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from convoy.commands.compare import accuracy
+from convoy.commands.compare.accuracy_figures import (
+    accuracy_density,
+    top1_against_operations,
+    top1_per_network,
+)
+from convoy.commands.compare.comparison_data import Comparison
+from convoy.commands.compare.cost_figures import (
+    memory_against_batch,
+    memory_against_parameters,
+    operations_against_time,
+    time_against_batch,
+)
+
+_DPI = 150
+
+
+def draw_all(comparison: Comparison, folder: Path, suffix: str) -> list[Path]:
+    """
+    Write every figure that there are numbers for into *folder*; returns the files.
+
+    Raises:
+        OSError: If one cannot be written.
+    """
+    paths = []
+    for name, figure in figures(comparison).items():
+        paths.append(folder / f"{name}.{suffix}")
+        figure.savefig(paths[-1], dpi=_DPI)
+    return paths
+
+
+def figures(comparison: Comparison) -> dict[str, Figure]:
+    """
+    Every figure that there are numbers for, by its name.
+
+    Of what was measured on several data, operations and density show the first alone.
+    """
+    measured, published = accuracy.measured(comparison), accuracy.published(comparison)
+    kinds = {"measured": measured[:1], "published": [published] if published.scores else []}
+    found = {}
+    if any(kinds.values()):
+        found["top1_per_network"] = top1_per_network([*measured, *kinds["published"]])
+    for name, series in ((name, one) for name, many in kinds.items() for one in many):
+        found[f"top1_against_operations_{name}"] = top1_against_operations(series)
+        found[f"accuracy_density_{name}"] = accuracy_density(series)
+    for draw in (
+        time_against_batch,
+        memory_against_batch,
+        memory_against_parameters,
+        operations_against_time,
+    ):
+        found[draw.__name__] = draw(comparison)
+    return found

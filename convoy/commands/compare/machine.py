@@ -1,0 +1,40 @@
+"""The machine that a comparison is measured on."""
+
+from __future__ import annotations
+
+import math
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnxruntime
+
+from convoy.commands.compare.comparison_data import Machine
+from convoy.service.resources import memory_bytes, processor_name
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.runs import CPU
+
+MEMORY_INFO = Path("/proc/meminfo")
+
+
+def describe(device: Device) -> Machine:
+    """Say where a measurement runs, now, on *device*."""
+    return Machine(
+        processor=processor_name(),
+        cpus=os.cpu_count() or 1,
+        threads=device.intra_op_threads,
+        provider=CPU,
+        onnxruntime=onnxruntime.__version__,
+        measured_at=datetime.now(UTC).strftime("%Y-%m-%d"),
+    )
+
+
+def free_bytes() -> float:
+    """Memory that the process may still take; inf where the system does not tell."""
+    try:
+        lines = MEMORY_INFO.read_text().splitlines()
+    except OSError:
+        return math.inf
+    (found,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    memory = memory_bytes()
+    return min(int(found) * 1024, memory.get("cgroup_limit", math.inf) - memory["resident"])

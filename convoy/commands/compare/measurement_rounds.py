@@ -1,0 +1,163 @@
+"""Measures models in rounds: all models in turn, so that a disturbance meets all of them.
+
+One session is open at a time: what a model takes does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+from convoy.artifact.files import Artifact
+from convoy.commands.compare import machine
+from convoy.commands.compare.compare_settings import CompareSettings
+from convoy.commands.compare.comparison_data import Batch, Comparison, Network
+from convoy.commands.compare.published import PUBLISHED
+from convoy.commands.repositories import golden_images
+from convoy.commands.rounds import Progress
+from convoy.export.onnx.cost import measure_memory
+from convoy.service.errors import ModelLoadError
+from convoy.service.resources import usable_cpus
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.session import Session
+
+ROUNDS = 3
+
+
+def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Progress) -> Comparison:
+    """
+    Measure time and memory of *artifacts*; after Ctrl-C, what there is by then.
+
+    Models and batch sizes that fail, or that would not fit into memory, are left out; the notes
+    say so.
+    """
+    threads = settings.threads or usable_cpus()
+    device = Device(policy="cpu", cores=threads, intra_op_threads=threads)
+    models = [_Model(artifact, settings.batch_sizes) for artifact in artifacts]
+    turns = [(number, model) for number in range(1, ROUNDS + 1) for model in models]
+    notes, interrupted, turn = [], False, "before the first model"
+    try:
+        for done, (number, model) in enumerate(turns):
+            turn = f"{model.name}, round {number} of {ROUNDS}"
+            show(turn, done, len(turns))
+            if number == 1:
+                model.measure_memory()
+            model.measure_times(device, settings.seconds / ROUNDS)
+        show("done", len(turns), len(turns))
+    except KeyboardInterrupt:
+        interrupted = True
+        notes.append(f"interrupted: {turn}")
+    return Comparison(
+        machine=machine.describe(device),
+        seconds=settings.seconds,
+        networks=tuple(network for model in models if (network := model.network()).batches),
+        notes=(*notes, *(note for model in models for note in model.notes())),
+        interrupted=interrupted,
+    )
+
+
+class _Model:
+    """One model and what was measured of it so far."""
+
+    def __init__(self, artifact: Artifact, batch_sizes: Sequence[int]) -> None:
+        self.name = artifact.manifest.name
+        self._artifact = artifact
+        self._sizes = list(batch_sizes)  # those that did not fail yet
+        self._failed: dict[int, str] = {}
+        self._weights_bytes = 0
+        self._arena_peaks: dict[int, int] = {}
+        self._seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
+
+    def measure_memory(self) -> None:
+        """Measure each batch size in a session of its own, the smallest first."""
+        for size in list(self._sizes):
+            if self._foreseen_bytes(size) > (free := machine.free_bytes()):
+                self._drop(size, f"would not fit into the {free / 1e6:,.0f} MB that are free")
+                continue
+            try:
+                memory = measure_memory(
+                    self._artifact.model_path, golden_images(self._artifact, size)
+                )
+            except Exception as error:  # ONNX Runtime's errors share no base class
+                self._drop(size, str(error))
+                continue
+            self._weights_bytes = memory.weights_bytes
+            self._arena_peaks[size] = memory.arena_peak_bytes
+
+    def measure_times(self, device: Device, seconds: float) -> None:
+        """Run each batch size for *seconds*, once at least."""
+        if not self._sizes:
+            return
+        try:
+            session = Session(self._artifact, device)
+        except ModelLoadError as error:
+            for size in list(self._sizes):
+                self._drop(size, str(error))
+            return
+        for size in list(self._sizes):
+            try:
+                self._run(session, size, seconds)
+            except Exception as error:  # ONNX Runtime's errors share no base class
+                self._drop(size, str(error))
+        session.close()
+
+    def network(self) -> Network:
+        """What was measured, with what the manifest tells."""
+        manifest = self._artifact.manifest
+        return Network(
+            name=manifest.name,
+            version=manifest.version,
+            architecture=manifest.architecture,
+            precision=manifest.precision,
+            input_px=manifest.input.height,
+            parameters=manifest.parameter_count,
+            macs=manifest.macs,
+            weights_bytes=self._weights_bytes,
+            evaluations=manifest.evaluations,
+            published=PUBLISHED.get(manifest.architecture),
+            batches=tuple(self._batch(size) for size in self._sizes if self._seconds[size]),
+        )
+
+    def notes(self) -> list[str]:
+        """A line for each reason to leave sizes out."""
+        sizes: dict[str, list[str]] = {}
+        for size, reason in self._failed.items():
+            sizes.setdefault(reason, []).append(str(size))
+        return [
+            f"{self.name}: no batches of {', '.join(found)}: {reason}"
+            for reason, found in sizes.items()
+        ]
+
+    def _run(self, session: Session, size: int, seconds: float) -> None:
+        images = golden_images(self._artifact, size)
+        session.run(images)  # the first of a size finds its memory
+        end = time.perf_counter() + seconds
+        while True:
+            started = time.perf_counter()
+            session.run(images)
+            stopped = time.perf_counter()
+            self._seconds[size].append(stopped - started)
+            if stopped >= end:
+                return
+
+    def _batch(self, size: int) -> Batch:
+        seconds = self._seconds[size]
+        return Batch(
+            batch_size=size,
+            ms_per_image=round(1000 * statistics.median(seconds) / size, 5),
+            runs=len(seconds),
+            arena_peak_bytes=self._arena_peaks[size],
+        )
+
+    def _foreseen_bytes(self, size: int) -> int:
+        """What a session needs for *size* by the largest batch so far; 0 if there was none."""
+        largest = max(self._arena_peaks, default=0)
+        if not largest:
+            return 0
+        # Weights twice: as they are read, and as they are packed for the processor.
+        return 2 * self._weights_bytes + self._arena_peaks[largest] * size // largest
+
+    def _drop(self, size: int, reason: str) -> None:
+        self._sizes.remove(size)
+        self._failed[size] = reason.partition("\n")[0]

@@ -1,0 +1,38 @@
+"""Artifacts for measurements, found in a model repository."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convoy.artifact.errors import RepositoryError
+from convoy.artifact.files import Artifact
+from convoy.artifact.repository import ModelRepository
+
+
+def newest(root: Path, names: Sequence[str]) -> list[Artifact]:
+    """
+    Read the newest version of each model in *names*, or of every model if *names* is empty.
+
+    Raises:
+        RepositoryError: If a model is missing, or the repository is empty.
+        ArtifactError: If an artifact is damaged.
+    """
+    repository = ModelRepository(root)
+    known = repository.names()
+    if not known:
+        raise RepositoryError(f"{root} holds no models")
+    for name in names:
+        if name not in known:
+            raise RepositoryError(f"no model {name!r} in {root}: there are {', '.join(known)}")
+    return [repository.read(name, max(repository.versions(name))) for name in names or known]
+
+
+def golden_images(artifact: Artifact, size: int) -> npt.NDArray[Any]:
+    """Return *size* images, `[size, ...]`: the golden ones, repeated."""
+    images = artifact.golden.images
+    return np.resize(images, (size, *images.shape[1:]))

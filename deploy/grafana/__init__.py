@@ -1,1 +1,0 @@
-"""Grafana's dashboards, as code: `python -m deploy.grafana.generate` writes them as JSON."""

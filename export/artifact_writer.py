@@ -1,0 +1,242 @@
+"""From a trained network to the files of an artifact: graph, proof, measurements."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from rich.console import Console
+
+from convoy.artifact.files import (
+    GOLDEN_FILE,
+    MODEL_FILE,
+    Golden,
+    file_sha256,
+    write_golden,
+    write_manifest,
+)
+from convoy.artifact.manifest import Evaluation, InputTensor, Manifest, Normalization, Preprocessing
+from convoy.export.describing.layer_file import save_layers
+from convoy.export.export_settings import ExportSettings
+from convoy.export.onnx import cost, graph
+from convoy.export.onnx.evaluation import evaluation, logits_of
+from convoy.export.onnx.precision import (
+    CALIBRATION_COUNT,
+    GOLDEN_TOLERANCE,
+    ReducedPrecision,
+    compare,
+    convert,
+)
+from convoy.export.subject import Subject
+from convoy.export.training import measurement
+from convoy.models import ARCHITECTURES
+
+GOLDEN_COUNT = 4
+"""Images in `golden.npz`."""
+
+TOOLS = (
+    *("convoy", "torch", "torchvision", "onnx", "onnxscript"),
+    *("numpy", "pillow", "simplejpeg", "mlxtend"),
+)
+"""Packages whose versions go into the manifest, beside Python's and ONNX Runtime's: whatever has a
+part in the weights or pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """
+    The graph of an artifact, as it lies in its folder.
+
+    Attributes:
+        golden: Images with the answers that the graph must give wherever it is loaded.
+        tolerance: Largest difference from them, as a share of their range.
+        evaluations: What was measured of it.
+    """
+
+    precision: Literal["float32", "float16", "int8"]
+    golden: Golden
+    tolerance: float
+    evaluations: tuple[Evaluation, ...]
+
+
+def write(
+    subject: Subject, settings: ExportSettings, number: int, folder: Path, console: Console
+) -> Manifest:
+    """
+    Export *subject*, prove, evaluate and measure it; write the files into *folder*.
+
+    Args:
+        number: Version of the artifact.
+
+    Raises:
+        ProofError: If the graph does not answer as the network does.
+        PrecisionError: If too much accuracy is lost with the precision that is asked for.
+        DataError: If an image to measure on cannot be read.
+    """
+    servable = graph.Servable(subject.network, subject.mean, subject.std).eval()
+    model_path = folder / MODEL_FILE
+    graph.export_onnx(servable, input_tensor(subject.preprocessing), model_path)
+    session = graph.open_session(model_path)
+    pixels = _sample(subject)
+    worst = graph.prove(session, servable, pixels)
+    console.print(
+        f"proof: ONNX Runtime and PyTorch differ by {worst:.1e} of the logits' range at batch "
+        f"{', '.join(map(str, graph.PROOF_BATCH_SIZES))}; {graph.PROOF_TOLERANCE:.0e} is allowed"
+    )
+    logits = [logits_of(session, split, subject.preprocessing) for _, split in subject.tests]
+    if settings.precision == "float32":
+        golden = _golden(pixels, graph.torch_logits(servable, pixels))
+        measured = (*subject.published, *_evaluations(subject, logits))
+        written = Graph(
+            precision="float32",
+            golden=golden,
+            tolerance=graph.PROOF_TOLERANCE,
+            evaluations=measured,
+        )
+    else:
+        written = _reduce(subject, settings, model_path, servable, pixels, logits, console)
+    write_golden(folder, written.golden)
+    manifest = _manifest(subject, settings, number, servable, written, pixels, folder)
+    write_manifest(folder, manifest)
+    save_layers(folder)
+    return manifest
+
+
+def _reduce(
+    subject: Subject,
+    settings: ExportSettings,
+    model_path: Path,
+    servable: graph.Servable,
+    pixels: npt.NDArray[np.uint8],
+    logits: list[npt.NDArray[np.float32]],
+    console: Console,
+) -> Graph:
+    """Put the graph in fewer bits in the place of the float32 one, whose *logits* are given."""
+    chosen: ReducedPrecision = "float16" if settings.precision == "fp16" else "int8"
+    calibration, spec = subject.calibration, subject.preprocessing
+    assert calibration is not None  # the settings see to it
+    count = min(CALIBRATION_COUNT, len(calibration))
+    indices = np.random.default_rng(0).choice(len(calibration), count, replace=False)
+    reduced = model_path.with_name("reduced.onnx")
+    convert(model_path, reduced, chosen, calibration.part(indices.tolist()).pixels(spec))
+    reduced.replace(model_path)
+    session = graph.open_session(model_path)
+    after = [logits_of(session, split, spec) for _, split in subject.tests]
+    for (name, split), one, other in zip(subject.tests, logits, after, strict=True):
+        loss = compare(chosen, one, other, split.labels, settings.max_accuracy_loss)
+        console.print(
+            f"{chosen}: accuracy {loss.converted:.4f} on {loss.images} images of {name}, "
+            f"{loss.float32:.4f} in float32"
+        )
+    if chosen == "float16":
+        expected = graph.torch_logits(servable, pixels)
+    else:
+        expected = graph.reference_logits(model_path, pixels)
+    return Graph(
+        precision=chosen,
+        golden=_golden(pixels, expected),
+        tolerance=GOLDEN_TOLERANCE[chosen],
+        evaluations=_evaluations(subject, after),
+    )
+
+
+def _golden(pixels: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> Golden:
+    """Keep the images that are most clearly of one class: rounding does not turn these."""
+    second, first = np.sort(logits, axis=1)[:, -2:].T
+    clearest = np.argsort(second - first)[:GOLDEN_COUNT]
+    return Golden(pixels[clearest], logits[clearest])
+
+
+def _evaluations(subject: Subject, logits: list[npt.NDArray[np.float32]]) -> tuple[Evaluation, ...]:
+    """Accuracy of the exported graph itself on the images to measure it on."""
+    return tuple(
+        evaluation(name, answers, split.labels)
+        for (name, split), answers in zip(subject.tests, logits, strict=True)
+    )
+
+
+def _manifest(
+    subject: Subject,
+    settings: ExportSettings,
+    number: int,
+    servable: graph.Servable,
+    written: Graph,
+    pixels: npt.NDArray[np.uint8],
+    folder: Path,
+) -> Manifest:
+    tensor = input_tensor(subject.preprocessing)
+    max_batch_size = Manifest.model_fields["max_batch_size"].default
+    return Manifest(
+        name=settings.model_name,
+        version=number,
+        architecture=subject.architecture,
+        source=ARCHITECTURES[subject.architecture].source,
+        labels=subject.labels,
+        input=tensor,
+        outputs=graph.OUTPUTS,
+        preprocessing=subject.preprocessing,
+        normalization=Normalization(mean=subject.mean, std=subject.std, where="graph"),
+        parameter_count=measurement.count_parameters(servable),
+        macs=measurement.count_macs(
+            servable.network, (tensor.channels, tensor.height, tensor.width)
+        ),
+        precision=written.precision,
+        opset=graph.OPSET,
+        training=subject.training,
+        weights=subject.weights,
+        evaluations=written.evaluations,
+        memory=cost.measure_memory(folder / MODEL_FILE, pixels[:max_batch_size]),
+        golden_tolerance=written.tolerance,
+        model_sha256=file_sha256(folder / MODEL_FILE),
+        golden_sha256=file_sha256(folder / GOLDEN_FILE),
+        tools={
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__,  # of either package that it comes in
+            **{tool: version(tool) for tool in TOOLS},
+        },
+        created_at=datetime.now(UTC).replace(microsecond=0),
+    )
+
+
+def _sample(subject: Subject) -> npt.NDArray[np.uint8]:
+    """
+    Images for the proof, uint8 `[N, H, W, C]`: some to measure on, spread over them and so over
+    their classes; noise of many sizes where there are none.
+    """
+    count = max(graph.PROOF_BATCH_SIZES)
+    shape = (count, *input_tensor(subject.preprocessing).item_shape)
+    if not subject.tests:
+        return noise(shape)
+    _, split = subject.tests[0]
+    indices = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
+    return np.resize(split.part(indices.tolist()).pixels(subject.preprocessing), shape)
+
+
+def noise(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
+    """Images with structure of every size, from single pixels to the whole: uint8 *shape*."""
+    random = np.random.default_rng(0)
+    count, height, width, channels = shape
+    total = np.zeros(shape)
+    for cells in (2, 5, 17, max(height, width)):
+        rows, columns = (np.arange(side) * cells // side for side in (height, width))
+        total += random.normal(size=(count, cells, cells, channels))[:, rows[:, None], columns]
+    return (128 + 32 * total).clip(0, 255).astype(np.uint8)
+
+
+def input_tensor(spec: Preprocessing) -> InputTensor:
+    """The graph's input for images that were preprocessed by *spec*."""
+    return InputTensor(
+        name=graph.INPUT_NAME,
+        dtype="uint8",
+        layout="NHWC",
+        channels=1 if spec.channels == 1 else 3,
+        height=spec.height,
+        width=spec.width,
+    )

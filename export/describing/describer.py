@@ -1,0 +1,116 @@
+"""One description from beginning to end: what the name means, its layers, their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convoy.artifact.files import MANIFEST_FILE, MODEL_FILE
+from convoy.artifact.layers import Description
+from convoy.artifact.repository import ModelRepository
+from convoy.export.describing.describe_settings import DescribeSettings
+from convoy.export.describing.graph_reader import read_graph
+from convoy.export.describing.layer_file import describe_artifact, save_layers
+from convoy.export.describing.rows import make_rows
+from convoy.export.errors import ExportError, GraphError
+from convoy.export.importing.import_settings import ImportSettings
+from convoy.export.importing.onnx_file import read
+from convoy.export.importing.signature import read_signature
+
+if TYPE_CHECKING:
+    from convoy.models import Architecture
+
+
+def describe(settings: DescribeSettings) -> Description:
+    """
+    Describe what *settings* name: an architecture, else a path, else a model of the repository.
+
+    PyTorch is imported only if the name can be an architecture's.
+
+    Raises:
+        ExportError: If it is none of them, cannot be read, or does not take such images.
+        ArtifactError: If a manifest is damaged.
+        RepositoryError: If a folder of models cannot be read.
+    """
+    path = Path(settings.name)
+    is_name = path.name == settings.name and path.suffix != ".onnx"
+    architectures = _architectures() if is_name else {}
+    if settings.name in architectures and not settings.save:
+        return _of_architecture(architectures[settings.name], settings)
+    for place in (path, settings.model_repository / path):
+        if folder := _artifact(place):
+            return _of_artifact(folder, settings)
+    if settings.save:
+        raise ExportError(f"{settings.name} is no artifact: --save has nowhere to write")
+    if path.is_file():
+        return _of_file(path, settings)
+    if not is_name:
+        raise ExportError(f"{path}: no ONNX file, artifact or folder of versions")
+    raise ExportError(_unknown_name(settings, architectures))
+
+
+def _architectures() -> Mapping[str, Architecture]:
+    """All of them; none where PyTorch is not installed."""
+    try:
+        from convoy.models import ARCHITECTURES
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return {}
+    return ARCHITECTURES
+
+
+def _artifact(place: Path) -> Path | None:
+    """The artifact that *place* is, holds as a model's newest version, or is the graph of."""
+    if place.name == MODEL_FILE:
+        place = place.parent
+    if (place / MANIFEST_FILE).is_file():
+        return place
+    versions = ModelRepository(place.parent).versions(place.name)
+    return place / str(versions[-1]) if versions else None
+
+
+def _unknown_name(settings: DescribeSettings, architectures: Mapping[str, Architecture]) -> str:
+    root = settings.model_repository
+    models = ModelRepository(root).names() if root.is_dir() else []
+    return (
+        f"unknown network {settings.name!r}: architectures are "
+        f"{', '.join(architectures) or 'known only where PyTorch is installed'}; "
+        f"models in {root} are {', '.join(models) or 'none'}"
+    )
+
+
+def _of_architecture(architecture: Architecture, settings: DescribeSettings) -> Description:
+    from convoy.export.describing.network_reader import build_network, read_network
+
+    build = architecture.build
+    if settings.classes:
+        build = partial(build, num_classes=settings.classes)
+    side = settings.input_px or architecture.input_px
+    if side < architecture.min_px:
+        raise ExportError(f"{settings.name} needs at least {architecture.min_px} px, not {side}")
+    layers = read_network(build_network(build), (architecture.channels, side, side))
+    return Description(settings.name, make_rows(layers))
+
+
+def _of_artifact(folder: Path, settings: DescribeSettings) -> Description:
+    if settings.classes or settings.input_px:
+        raise ExportError(f"{folder} has its classes and its input: they cannot be chosen")
+    return save_layers(folder) if settings.save else describe_artifact(folder)
+
+
+def _of_file(path: Path, settings: DescribeSettings) -> Description:
+    """A graph without a manifest: its input is what `convoy import` would make of it."""
+    if settings.classes:
+        raise ExportError(f"{path} has its classes: they cannot be chosen")
+    source, side = read(path), settings.input_px
+    guess = ImportSettings.model_construct(file=path, crop=(side, side) if side else None)
+    try:
+        tensor = read_signature(source, guess).tensor
+    except GraphError as error:
+        raise GraphError(
+            f"{path}: {error}; convoy import takes such options, and makes an artifact of it"
+        ) from error
+    return Description(path.name, make_rows(read_graph(source.model, tensor)))

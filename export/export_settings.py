@@ -1,0 +1,114 @@
+"""Everything that `convoy export` can be told. Light: importing it loads no PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
+
+from convoy.artifact.manifest import ModelName
+
+
+class ExportSettings(BaseSettings):
+    """
+    Train a network or take public weights, prove that its ONNX graph answers as PyTorch does, and
+    write the artifact.
+
+    With --weights alone nothing is trained. With --weights and --data, the weights are fine-tuned:
+    the body is kept, and a new head is made for the classes of the data.
+
+    Each option is also a variable: --model-repository is CONVOY_MODEL_REPOSITORY.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy export"
+    )
+
+    architecture: CliPositionalArg[str] = Field(description="Name of the network, such as lenet5.")
+    data: str | None = Field(
+        None,
+        description="Images to train on: mnist5k (if neither this nor --weights is given), hard5k, "
+        "mnist, cifar10, imagenette or imagenet, each with :FOLDER if it lies elsewhere than in "
+        "data/, or folder:PATH with one folder per class, or with such folders in train and val.",
+    )
+    weights: str | None = Field(
+        None,
+        description="Weights to begin with: torchvision[:ENTRY], timm[:TAG], or a file with a "
+        "state dict.",
+    )
+    labels: Path | None = Field(
+        None, description="Names of the classes of a file of weights, one per line, or JSON."
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Of the first weights, order and augmentation."
+    )
+    epochs: int = Field(0, ge=0, description="Passes over the images; 0 takes the recipe's.")
+    head_epochs: int = Field(
+        0, ge=0, description="Passes in which only the new head of fine-tuning learns, before."
+    )
+    batch_size: int = Field(0, ge=0, description="Images per step; 0 takes the recipe's.")
+    learning_rate: float = Field(0, ge=0, description="0 takes the recipe's.")
+    input_px: int = Field(
+        0, ge=0, le=4096, description="Side of the network's input; 0 takes the recipe's."
+    )
+    precision: Literal["float32", "fp16", "int8"] = Field(
+        "float32",
+        description="What the graph computes in; fp16 and int8 are measured against float32.",
+    )
+    evaluation_data: str | None = Field(
+        None,
+        description="Images to measure --weights on, and to find the ranges for fp16 and int8, "
+        "where nothing is trained; named as --data.",
+    )
+    max_accuracy_loss: float = Field(
+        0.01, ge=0, le=1, description="Share of answers that fp16 or int8 may lose."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="What to train on.")
+    mixed_precision: CliImplicitFlag[bool] = Field(
+        True, description="Train in half precision on a GPU."
+    )
+    workers: int = Field(2, ge=0, le=64, description="Processes that decode photographs.")
+    model_repository: Path = Field(Path("model_repository"), description="Where artifacts go.")
+    runs: Path = Field(
+        Path("runs"),
+        description="Where each training keeps its measurements, curves and checkpoint.",
+    )
+    name: ModelName | None = Field(
+        None, description="Name of the model; that of the network if it is not given."
+    )
+    validate_only: CliImplicitFlag[bool] = Field(
+        False,
+        description="Train without the validation images, report on them, write no artifact: "
+        "for choosing a recipe.",
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.head_epochs and not self.fine_tunes:
+            raise ValueError("--head-epochs is for fine-tuning: --weights with --data")
+        if self.evaluation_data and not self.only_weights:
+            raise ValueError("--evaluation-data is for --weights without --data")
+        if self.precision != "float32" and self.only_weights and not self.evaluation_data:
+            raise ValueError(f"{self.precision} must be measured on images: give --evaluation-data")
+        if self.labels and not self.weights:
+            raise ValueError("--labels is for a file of --weights")
+        if self.validate_only and self.only_weights:
+            raise ValueError("--validate-only is for a training")
+        return self
+
+    @property
+    def only_weights(self) -> bool:
+        """Whether nothing is trained."""
+        return self.weights is not None and self.data is None
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether the training begins with weights that others trained."""
+        return self.weights is not None and self.data is not None
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model."""
+        return self.name or self.architecture

@@ -1,0 +1,82 @@
+"""One export from beginning to end: network, artifact, summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from convoy.artifact.manifest import Evaluation, Manifest
+from convoy.artifact.repository import ModelRepository
+from convoy.export.artifact_writer import write
+from convoy.export.errors import ExportError
+from convoy.export.export_settings import ExportSettings
+from convoy.export.training.fitting import fit
+from convoy.export.training.task import prepare
+from convoy.export.weights.pretrained import load
+from convoy.models import ARCHITECTURES
+
+
+def export(settings: ExportSettings, console: Console) -> Path | None:
+    """
+    Train or load, prove and write one artifact; tell *console* how it goes.
+
+    Returns:
+        The folder of the new version; None if `validate_only` is set, and in processes that
+        torchrun started beside the first.
+
+    Raises:
+        ExportError: If the architecture, data or weights are not to be had, or the proof fails.
+        RepositoryError: If the artifact cannot be written; told before the training.
+    """
+    if settings.architecture not in ARCHITECTURES:
+        raise ExportError(
+            f"unknown architecture {settings.architecture!r}: known are {', '.join(ARCHITECTURES)}"
+        )
+    name, repository = settings.model_name, ModelRepository(settings.model_repository)
+    if not settings.validate_only:
+        repository.check_writable(name)
+    subject = (
+        load(settings, console)
+        if settings.only_weights
+        else fit(prepare(settings, console), console)
+    )
+    if subject is None:
+        return None
+    with repository.writing(name) as (folder, number):
+        manifest = write(subject, settings, number, folder, console)
+    path = repository.root / name / str(number)
+    if subject.run is not None:
+        subject.run.finish()
+    _print_summary(manifest, path, console)
+    return path
+
+
+def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
+    assert manifest.memory is not None
+    memory = manifest.memory
+    facts = [
+        ("artifact", str(path)),
+        ("model", f"{manifest.name} version {manifest.version}, {manifest.precision}"),
+        ("classes", str(len(manifest.labels))),
+        ("input", f"uint8 [N, {', '.join(map(str, manifest.input.item_shape))}]"),
+        ("parameters", f"{manifest.parameter_count:,}"),
+        ("MACs per image", f"{manifest.macs:,}"),
+        *(("accuracy", _accuracy(evaluation)) for evaluation in manifest.evaluations),
+        (
+            "memory",
+            f"weights {memory.weights_bytes / 1e6:.2f} MB, "
+            f"arena {memory.arena_peak_bytes / 1e6:.2f} MB at batch {memory.batch_size}",
+        ),
+        ("SHA-256", manifest.model_sha256),
+    ]
+    for name, fact in facts:
+        console.print(f"{name:16}{fact}")
+
+
+def _accuracy(evaluation: Evaluation) -> str:
+    top5 = "" if evaluation.top5 is None else f", top-5 {evaluation.top5:.4f}"
+    return (
+        f"top-1 {evaluation.top1:.4f}{top5} on {evaluation.images} images of {evaluation.data}, "
+        f"{evaluation.source}"
+    )

@@ -1,0 +1,107 @@
+"""One import from beginning to end: file, signature, artifact, summary."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from convoy.artifact.manifest import MODEL_NAME, Manifest
+from convoy.artifact.repository import ModelRepository
+from convoy.export.errors import GraphError
+from convoy.export.importing import reference
+from convoy.export.importing.import_settings import ImportSettings
+from convoy.export.importing.import_writer import Facts, write
+from convoy.export.importing.labels import read_labels
+from convoy.export.importing.onnx_file import read
+from convoy.export.importing.signature import fix_size, read_signature
+
+
+def import_model(settings: ImportSettings, console: Console) -> Path:
+    """
+    Prove and write one artifact of an ONNX file; tell *console* what was found.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        ExportError: If the file is no classifier that can be served, or the labels, images or
+            settings do not fit it.
+        RepositoryError: If the artifact cannot be written.
+    """
+    name = settings.name or _name(settings.file)
+    repository = ModelRepository(settings.model_repository)
+    repository.check_writable(name)
+    try:
+        facts = _gather(settings)
+        with repository.writing(name) as (folder, number):
+            manifest = write(facts, name, number, folder, console)
+    except ValidationError as error:  # such as a name in the graph that is no text
+        raise GraphError(
+            f"{settings.file}: no manifest can describe it: {_first(error)}"
+        ) from error
+    path = repository.root / name / str(number)
+    _print_summary(manifest, path, console)
+    return path
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+
+
+def _name(file: Path) -> str:
+    """A model's name made of the file's; `ResNet 50 (v2).onnx` gives `resnet-50-v2`."""
+    name = re.sub(r"[^a-z0-9_.]+", "-", file.stem.lower()).strip("-_.")[:64]
+    if not re.fullmatch(MODEL_NAME, name):
+        raise GraphError(f"the name of {file} makes no name of a model: give --name")
+    return name
+
+
+def _gather(settings: ImportSettings) -> Facts:
+    source = read(settings.file)
+    signature = read_signature(source, settings)
+    fix_size(source, signature.tensor)
+    files = reference.find_images(settings.golden)
+    return Facts(
+        settings=settings,
+        source=source,
+        signature=signature,
+        labels=read_labels(settings.labels) if settings.labels else None,
+        images=reference.make_inputs(signature, files),
+        given=len(files),
+    )
+
+
+def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
+    assert manifest.memory is not None
+    memory, tensor, spec = manifest.memory, manifest.input, manifest.preprocessing
+    outputs = (
+        f"{output.name} ({output.kind}, {output.dtype} "
+        f"[{', '.join(['N', *map(str, manifest.item_shape(output))])}])"
+        for output in manifest.outputs
+    )
+    facts = {
+        "artifact": path,
+        "model": f"{manifest.name} version {manifest.version}",
+        "classes": len(manifest.labels),
+        "input": f"{tensor.dtype} [N, {', '.join(map(str, tensor.item_shape))}] {tensor.layout}",
+        "outputs": ", ".join(outputs),
+        "images": f"{spec.color}, resized to {spec.resize_px}, cropped to "
+        f"{spec.crop_height_px}x{spec.crop_width_px}, padded by {spec.pad_px}",
+        "normalisation": f"by the {manifest.normalization.where}, mean "
+        f"{_numbers(manifest.normalization.mean)}, std {_numbers(manifest.normalization.std)}",
+        "parameters": f"{manifest.parameter_count:,}",
+        "MACs per image": f"{manifest.macs:,}",
+        "memory": f"weights {memory.weights_bytes / 1e6:.2f} MB, "
+        f"arena {memory.arena_peak_bytes / 1e6:.2f} MB at batch {memory.batch_size}",
+        "SHA-256": manifest.model_sha256,
+    }
+    for name, fact in facts.items():
+        console.print(f"{name:16}{fact}")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

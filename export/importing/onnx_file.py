@@ -1,0 +1,144 @@
+"""The ONNX file: read whole, checked, and written into the artifact as it was where it can be."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+from convoy.export.errors import GraphError
+from convoy.export.onnx import cost
+
+MAX_BYTES = 2**31 - 1
+"""A protobuf message, and so an artifact's one file, cannot be larger."""
+
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PLACE = re.compile(r"/onnxruntime_src/\S+ [^)]*\) ")
+_LONGEST = 500
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """
+    A graph and where it comes from.
+
+    Attributes:
+        model: The graph with all its weights.
+        path: The file that it was read from.
+        is_changed: Whether *model* is no longer what the file holds.
+        objection: What ONNX's own checker has against it; empty if nothing.
+    """
+
+    model: onnx.ModelProto
+    path: Path
+    is_changed: bool
+    objection: str
+
+    def write(self, target: Path) -> None:
+        """Write one file; a graph that needed no change keeps its bytes, and so its hash."""
+        if self.is_changed:
+            onnx.save(self.model, target)
+        else:
+            shutil.copyfile(self.path, target)
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators."""
+        standard = (o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+        return next(standard, 1)
+
+    @property
+    def precision(self) -> Literal["float32", "float16", "int8"]:
+        """What most of it is computed in."""
+        operators = {node.op_type for node in self.model.graph.node}
+        quantized = ("QuantizeLinear", "DequantizeLinear", "Integer")
+        if any(name.startswith("QLinear") or name.endswith(quantized) for name in operators):
+            return "int8"
+        weights: dict[int, int] = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
+        for tensor in cost.tensors(self.model.graph):
+            if tensor.data_type in weights:
+                weights[tensor.data_type] += cost.tensor_bytes(tensor)
+        is_half = weights[TensorProto.FLOAT16] > weights[TensorProto.FLOAT]
+        return "float16" if is_half else "float32"
+
+    @property
+    def description(self) -> str:
+        """The file's name and who made it."""
+        maker = f"{self.model.producer_name} {self.model.producer_version}".strip()
+        return f"{self.path.name}, made by {maker}" if maker else self.path.name
+
+
+def read(path: Path) -> Source:
+    """
+    Read an ONNX file and the files that hold its weights, if there are some.
+
+    Raises:
+        GraphError: If a file is missing, damaged, or too large for one protobuf message.
+    """
+    model = _load(path)
+    external = [tensor for tensor in cost.tensors(model.graph) if uses_external_data(tensor)]
+    try:
+        size = path.stat().st_size + sum(map(cost.tensor_bytes, external))
+    except KeyError as error:
+        raise GraphError(f"{path}: a weight has the unknown type {error}") from error
+    _check_size(path, size)
+    try:
+        load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # of onnx and of the file system
+        raise GraphError(f"{path}: {one_line(error)}") from error
+    return Source(model, path, is_changed=bool(external), objection=_objection(model))
+
+
+def _objection(model: onnx.ModelProto) -> str:
+    """
+    What ONNX's checker says against *model*.
+
+    Whether a graph can be served is ONNX Runtime's to say. It takes nodes in any order, which the
+    checker does not, and its own converter to float16 writes such graphs.
+    """
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:
+        return one_line(error)
+    return ""
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    """Parse *path*; the weights in other files are not read yet."""
+    try:
+        _check_size(path, path.stat().st_size)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except OSError as error:
+        raise GraphError(f"cannot read {path}: {error.strerror}") from error
+    except DecodeError as error:
+        raise GraphError(f"{path}: is no ONNX file, or damaged") from error
+    if not model.graph.node:
+        raise GraphError(f"{path}: is no ONNX file, or its graph is empty")
+    return model
+
+
+def _check_size(path: Path, size_bytes: int) -> None:
+    if not size_bytes:
+        raise GraphError(f"{path}: the file is empty")
+    if size_bytes > MAX_BYTES:
+        raise GraphError(
+            f"{path}: {size_bytes} bytes with its weights, but one ONNX file holds {MAX_BYTES}"
+        )
+
+
+def one_line(error: Exception) -> str:
+    """
+    What *error* says, as one line.
+
+    ONNX adds a dump of the node, ONNX Runtime a code and the place in its own source.
+    """
+    text = " ".join(str(error).partition("==> Context")[0].split())
+    text = _CODE.sub("", _PLACE.sub("", text)).rstrip(".")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

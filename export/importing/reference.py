@@ -1,0 +1,230 @@
+"""Test images, the reference's answers to them, and the proof that a served graph gives the same.
+
+The reference is ONNX Runtime without optimisations, one image at a time: what the graph says,
+taken literally. A server opens the graph with optimisations and runs it in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from convoy.artifact.preprocess import to_input
+from convoy.export.data.folders import IMAGE_SUFFIXES
+from convoy.export.data.split import Split
+from convoy.export.errors import DataError, GraphError, ProofError
+from convoy.export.importing.onnx_file import one_line
+from convoy.export.importing.scores import Run
+from convoy.export.importing.signature import Signature
+
+IMAGE_COUNT = 8
+GOLDEN_COUNT = 4
+
+_NO_OPTIMISATIONS = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """
+    Files as they are named, folders by the images in them: `IMAGE_COUNT`, spread over them all.
+
+    Raises:
+        DataError: If a folder cannot be read or holds no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        try:
+            images = sorted(_images_in(path)) if path.is_dir() else [path]
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from error
+        if not images:
+            raise DataError(f"no images in {path}")
+        found += images
+    return found[:: max(1, len(found) // IMAGE_COUNT)][:IMAGE_COUNT]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
+    ]
+
+
+def make_inputs(signature: Signature, files: Sequence[Path]) -> npt.NDArray[Any]:
+    """
+    Make `IMAGE_COUNT` items of the graph's input: those of *files*, then invented ones.
+
+    Raises:
+        DataError: If a file is no image; names it.
+    """
+    spec = signature.preprocessing
+    labels = np.zeros(len(files), np.int64)  # play no part
+    given = Split(files, labels).pixels(spec)
+    invented = invent_images(IMAGE_COUNT - len(files), spec.height, spec.width, spec.channels)
+    images = np.concatenate([given, invented])
+    return np.stack([to_input(i, signature.tensor, signature.normalization) for i in images])
+
+
+def invent_images(count: int, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
+    """Waves of all directions and lengths, the same every time: uint8 `[N, H, W, C]`."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[0:height, 0:width]
+    images = np.zeros((count, height, width, channels))
+    for image in images:
+        for cycles in (0.3, 1, 3, 9):  # per image: from a gradient to a texture
+            angle, phase = random.uniform(0, 2 * np.pi, (2, channels))
+            along = np.multiply.outer(x / width, np.cos(angle))
+            along += np.multiply.outer(y / height, np.sin(angle))
+            image += np.cos(2 * np.pi * cycles * along + phase)
+    return (127.5 + 127.5 * images / 4).astype(np.uint8)
+
+
+def open_session(
+    model: Path, file: Path, *, optimised: bool = True
+) -> onnxruntime.InferenceSession:
+    """
+    Open *model* on the CPU.
+
+    Args:
+        file: What messages call it.
+        optimised: With ONNX Runtime's default optimisations; none otherwise.
+
+    Raises:
+        GraphError: If ONNX Runtime cannot: the graph is damaged, or too new for it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its errors are raised as well
+    if not optimised:
+        options.graph_optimization_level = _NO_OPTIMISATIONS
+    try:
+        # Its fallback would print to the screen, and try the same once more.
+        return onnxruntime.InferenceSession(
+            model, options, ["CPUExecutionProvider"], enable_fallback=0
+        )
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        message = one_line(error).replace(str(model), str(file))
+        raise GraphError(f"ONNX Runtime {onnxruntime.__version__}: {message}") from error
+
+
+def reference_runs(
+    session: onnxruntime.InferenceSession, images: npt.NDArray[Any], max_batch_size: int
+) -> list[Run]:
+    """
+    Run each image on its own, then two together where that is allowed.
+
+    Raises:
+        GraphError: If the graph fails.
+    """
+    batches = [image[np.newaxis] for image in images]
+    batches += [images[:2]] if max_batch_size > 1 else []
+    return [Run(len(batch), _run(session, batch)) for batch in batches]
+
+
+def _run(session: onnxruntime.InferenceSession, batch: npt.NDArray[Any]) -> dict[str, Any]:
+    names = [output.name for output in session.get_outputs()]
+    try:
+        values = session.run(names, {session.get_inputs()[0].name: batch})
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise GraphError(_failure(len(batch), f"fails: {one_line(error)}")) from error
+    return dict(zip(names, values, strict=True))
+
+
+def _failure(batch_size: int, what: str) -> str:
+    hint = "; --max-batch-size 1 serves one image at a time" if batch_size > 1 else ""
+    return f"at batch {batch_size} the graph {what}{hint}"
+
+
+def choose_golden(
+    scores: npt.NDArray[np.float32], given: int, count: int, tolerance: float
+) -> npt.NDArray[np.int64]:
+    """
+    Choose the images to keep: those that are most clearly of one class.
+
+    A close answer may turn on hardware that rounds otherwise.
+
+    Args:
+        scores: The reference's answers: `[N, classes]`.
+        given: How many of the images, the first ones, were given; only these are kept if any.
+        count: How many to keep at most.
+        tolerance: Least difference between images that counts, as a share of the range.
+
+    Raises:
+        ProofError: If the answers prove nothing: they are all alike, or no numbers.
+    """
+    if not np.isfinite(scores).all():
+        raise ProofError("the graph's answers to test images are not finite numbers")
+    ordered = np.sort(scores[: given or None], axis=1)
+    lead = ordered[:, -1] - ordered[:, -2]
+    golden = np.sort(np.argsort(-lead, kind="stable")[:count])
+    if not np.ptp(scores, axis=0).max() > tolerance * np.ptp(scores[golden]):
+        raise ProofError(
+            f"the graph gives {len(scores)} test images the same answer within {tolerance:.0e} of "
+            "its range, which proves nothing: are --mean, --std and --normalization right? "
+            "--golden takes images of yours"
+        )
+    return golden
+
+
+def prove(
+    session: onnxruntime.InferenceSession,
+    images: npt.NDArray[Any],
+    expected: Mapping[str, npt.NDArray[np.float32]],
+    golden: npt.NDArray[np.int64],
+    batch_sizes: Sequence[int],
+    tolerance: float,
+) -> float:
+    """
+    Compare *session*, in batches of each of *batch_sizes*, with the reference.
+
+    Args:
+        images: The test images: `[N, ...]`.
+        expected: What the reference answered in each output of scores: `[N, classes]`.
+        golden: Indices of the images that a server will replay.
+
+    Returns:
+        The largest difference, as a share of the range of the golden answers.
+
+    Raises:
+        GraphError: If the graph fails.
+        ProofError: If the difference exceeds *tolerance*, or a golden answer is another.
+    """
+    worst = 0.0
+    for size in batch_sizes:
+        rounds = -(-len(images) // size)
+        for batch in np.resize(np.arange(len(images)), (rounds, size)):
+            outputs = _run(session, images[batch])
+            kept = np.isin(batch, golden)
+            for name, answers in expected.items():
+                scores, scale = _as_scores(name, outputs[name], size), np.ptp(answers[golden])
+                difference = float(np.abs(scores - answers[batch]).max() / scale)
+                _check(name, size, difference, tolerance)
+                if (scores.argmax(1) != answers[batch].argmax(1))[kept].any():
+                    raise ProofError(
+                        f"at batch {size} a test image gets another class than on its own: "
+                        "--golden takes images whose class is clear"
+                    )
+                worst = max(worst, difference)
+    return worst
+
+
+def _check(name: str, batch_size: int, difference: float, tolerance: float) -> None:
+    if not difference <= tolerance:  # nor is it if an answer is not a number
+        raise ProofError(
+            f"at batch {batch_size} {name} differ from those of one image without optimisations "
+            f"by {difference:.1e} of their range; {tolerance:.0e} is allowed (--golden-tolerance)"
+        )
+
+
+def _as_scores(name: str, values: npt.NDArray[Any], batch_size: int) -> npt.NDArray[np.float32]:
+    if values.shape[:1] != (batch_size,):
+        raise GraphError(
+            _failure(batch_size, f"gives {name} of shape {list(values.shape)}, not one per image")
+        )
+    return values.reshape(batch_size, -1).astype(np.float32)

@@ -1,0 +1,204 @@
+"""What the graph gives: which output holds the scores of the classes, and of what kind they are.
+
+Judged by what test images get, as a graph's shapes may be left open and its names prove nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from convoy.artifact.manifest import OutputTensor
+from convoy.export.errors import GraphError
+
+Kind = Literal["logits", "probabilities"]
+
+SUM_TOLERANCE = 1e-3
+"""How far from 1 the probabilities of one image may sum up; float16 needs that much."""
+
+_DTYPES = get_args(OutputTensor.model_fields["dtype"].annotation)
+
+
+class Run(NamedTuple):
+    """One test run: how many images it had, and what each output gave."""
+
+    batch_size: int
+    outputs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output:
+    """
+    One output as the test runs showed it.
+
+    Attributes:
+        shape: Of one item, -1 where it varies; None if the output has no item for each image, or
+            no type that a manifest knows.
+        values: What each test image got in a run of its own: `[1, ...]` each.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    values: Sequence[Any]
+
+    @property
+    def dtype(self) -> str:
+        """Type of its elements."""
+        return str(self.values[0].dtype)
+
+    @property
+    def class_count(self) -> int:
+        """How many classes these may be the scores of; 0 if they cannot be scores."""
+        if self.shape is None or not self.dtype.startswith("float") or -1 in self.shape:
+            return 0
+        count = math.prod(self.shape)
+        return count if count >= 2 and count in self.shape else 0
+
+    @property
+    def scores(self) -> npt.NDArray[np.float32]:
+        """Its values as `[N, classes]`."""
+        return np.concatenate([value.reshape(1, -1) for value in self.values]).astype(np.float32)
+
+    @property
+    def kind(self) -> Kind:
+        """`probabilities` if they can be, for every test image."""
+        scores = self.scores
+        are_shares = (np.abs(scores.sum(axis=1) - 1) <= SUM_TOLERANCE).all()
+        return "probabilities" if are_shares and (scores >= 0).all() else "logits"
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.name} (nothing for each image)"
+        sizes = ", ".join(["N", *("?" if size == -1 else str(size) for size in self.shape)])
+        return f"{self.name} ({self.dtype} [{sizes}])"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """
+    The outputs of a graph, understood.
+
+    Attributes:
+        kinds: Kind of the scores, by the output's name: one, or logits with their softmax.
+        scores: What the test images got, in logits if there are some: `[N, classes]`.
+        expected: What they should get from a server in each output of `kinds`: `[N, classes]`.
+        tensors: Every output that a server can give out.
+        left_out: Names of the others.
+    """
+
+    kinds: dict[str, Kind]
+    scores: npt.NDArray[np.float32]
+    expected: dict[str, npt.NDArray[np.float32]]
+    tensors: tuple[OutputTensor, ...]
+    left_out: tuple[str, ...]
+
+
+def observe(names: Sequence[str], runs: Sequence[Run]) -> list[Output]:
+    """Put together what *runs* showed of each output."""
+    return [
+        Output(
+            name,
+            _item_shape([(run.batch_size, run.outputs[name]) for run in runs]),
+            [run.outputs[name] for run in runs if run.batch_size == 1],
+        )
+        for name in names
+    ]
+
+
+def _item_shape(batches: list[tuple[int, Any]]) -> tuple[int, ...] | None:
+    for size, value in batches:
+        if not isinstance(value, np.ndarray) or value.dtype.name not in _DTYPES:
+            return None
+        if value.shape[:1] != (size,) or value.ndim != batches[0][1].ndim:
+            return None
+    sizes = zip(*(value.shape[1:] for _, value in batches), strict=True)
+    return tuple(size[0] if len(set(size)) == 1 else -1 for size in sizes)
+
+
+def choose(
+    outputs: Sequence[Output],
+    label_count: int | None,
+    name: str | None,
+    kind: Kind | None,
+    tolerance: float,
+) -> Choice:
+    """
+    Find the scores among *outputs*.
+
+    Two outputs may hold them if one is the softmax of the other.
+
+    Args:
+        label_count: How many classes there are; None if that is for the graph to say.
+        name: The output that holds the scores; None to find it.
+        kind: Its kind; None to find out.
+        tolerance: Largest difference between probabilities and softmax, as a share of the range.
+
+    Raises:
+        GraphError: If no output fits, or several do.
+    """
+    fitting = [o for o in outputs if o.class_count and label_count in (None, o.class_count)]
+    named = [output for output in fitting if name in (None, output.name)]
+    if not named:
+        wanted = "scores" if name is None else f"output {name!r} with scores"
+        raise GraphError(
+            f"the graph has no {wanted} of {label_count or 'two or more'} classes; "
+            f"it gives {', '.join(map(str, outputs))}"
+        )
+    kinds = {named[0].name: kind or named[0].kind}
+    for partner in fitting:
+        if len(kinds) == 1 and _is_softmax(named[0], kinds[named[0].name], partner, tolerance):
+            kinds[partner.name] = partner.kind
+    if any(output.name not in kinds for output in named):
+        raise GraphError(
+            f"several outputs may be the scores: {', '.join(map(str, named))}; "
+            "choose one with --output"
+        )
+    return _choice(outputs, kinds)
+
+
+def _is_softmax(one: Output, kind: Kind, other: Output, tolerance: float) -> bool:
+    """Whether one of the two is the softmax of the other."""
+    if {kind, other.kind} != {"logits", "probabilities"} or one.class_count != other.class_count:
+        return False
+    logits, probabilities = (one, other) if kind == "logits" else (other, one)
+    expected = softmax(logits.scores)
+    difference = np.abs(probabilities.scores - expected).max()
+    return bool(difference <= tolerance * np.ptp(expected))
+
+
+def _choice(outputs: Sequence[Output], kinds: dict[str, Kind]) -> Choice:
+    by_kind = {kinds[o.name]: o.scores for o in outputs if o.name in kinds}
+    scores = by_kind.get("logits", by_kind.get("probabilities"))
+    assert scores is not None  # `kinds` is never empty
+    # Of two outputs, a server compares the second with the softmax of the golden logits.
+    by_kind |= {"probabilities": softmax(scores)} if len(kinds) == 2 else {}
+    return Choice(
+        kinds=kinds,
+        scores=scores,
+        expected={name: by_kind[kind] for name, kind in kinds.items()},
+        tensors=tuple(_tensor(o, kinds) for o in outputs if o.shape is not None),
+        left_out=tuple(o.name for o in outputs if o.shape is None),
+    )
+
+
+def _tensor(output: Output, kinds: dict[str, Kind]) -> OutputTensor:
+    return OutputTensor.model_validate(
+        {
+            "name": output.name,
+            "kind": kinds.get(output.name, "other"),
+            "dtype": output.dtype,
+            "shape": output.shape,
+        }
+    )
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities of logits `[N, classes]`, row by row."""
+    exponentials: npt.NDArray[np.float32] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials

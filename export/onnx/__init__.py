@@ -1,0 +1,1 @@
+"""ONNX graphs: export, proof, precision, cost and evaluation."""

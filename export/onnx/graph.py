@@ -1,0 +1,159 @@
+"""From a trained network to an ONNX file, and the proof that the two answer alike."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from convoy.artifact.manifest import InputTensor, OutputTensor
+from convoy.export.errors import ProofError
+from convoy.export.onnx.replacements import rewrite
+from convoy.export.training.augmentation import Normalize
+
+OPSET = 20
+"""ONNX operator set of the graphs."""
+
+INPUT_NAME = "image"
+OUTPUTS = (
+    OutputTensor(name="logits", kind="logits"),
+    OutputTensor(name="probabilities", kind="probabilities"),
+)
+
+PROOF_BATCH_SIZES = (1, 2, 5, 64)
+PROOF_TOLERANCE = 1e-4
+"""Largest difference between ONNX Runtime and PyTorch, as a share of the logits' range."""
+
+
+class Servable(nn.Module):
+    """
+    What is exported: normalisation, network and softmax.
+
+    Shape:
+        Input: (N, H, W, C), uint8
+        Output: logits and probabilities, float32 (N, classes) each
+    """
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(self.normalize(image))
+        return logits, torch.softmax(logits, dim=1)
+
+
+def export_onnx(servable: Servable, tensor: InputTensor, path: Path) -> None:
+    """
+    Write *servable*, in evaluation mode, as one ONNX file with a variable batch size.
+
+    Some of its modules are replaced by others that answer alike and export better.
+    """
+    example = torch.zeros((2, *tensor.item_shape), dtype=torch.uint8)
+    rewrite(servable.network, servable.normalize(example))
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                servable,
+                (example,),
+                path,
+                dynamo=True,
+                external_data=False,
+                opset_version=OPSET,
+                input_names=[tensor.name],
+                output_names=[output.name for output in OUTPUTS],
+                dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    model = onnx.load(path)
+    _drop_notes(model.graph)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _drop_notes(graph: onnx.GraphProto) -> None:
+    """Remove what the exporter notes of its own work; it holds paths of the exporting machine."""
+    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in (graph, *graph.node, *values):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """Open an ONNX file on the CPU, with ONNX Runtime's default options."""
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def prove(
+    session: onnxruntime.InferenceSession,
+    servable: Servable,
+    images: npt.NDArray[np.uint8],
+    batch_sizes: tuple[int, ...] = PROOF_BATCH_SIZES,
+) -> float:
+    """
+    Compare ONNX Runtime with PyTorch on *images* and on noise, at each of *batch_sizes*.
+
+    Args:
+        images: uint8 `[N, H, W, C]`, at least as many as the largest batch; none of them
+            was seen by the export.
+
+    Returns:
+        The largest difference between logits, as a share of the range of all of them.
+
+    Raises:
+        ProofError: If it exceeds `PROOF_TOLERANCE`, an answer differs, or the graph does not run.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
+    count = max(batch_sizes)
+    batches = [(part, torch_logits(servable, part)) for part in (images[:count], noise[:count])]
+    scale = float(np.ptp(np.concatenate([expected for _, expected in batches])))
+    if not scale > 0:  # nor is it if a logit is not a number
+        raise ProofError("the network gives every image the same answer, or none")
+    worst = 0.0
+    for batch_size in batch_sizes:
+        for part, reference in batches:
+            expected = reference[:batch_size]
+            try:
+                (actual,) = session.run(["logits"], {INPUT_NAME: part[:batch_size]})
+            except Exception as error:  # ONNX Runtime's errors share no base class
+                raise ProofError(f"at batch {batch_size} the graph fails: {error}") from error
+            difference = float(np.abs(actual - expected).max()) / scale
+            worst = max(worst, difference)
+            if not difference <= PROOF_TOLERANCE:
+                raise ProofError(
+                    f"at batch {batch_size} the graph's logits differ from PyTorch's by "
+                    f"{difference:.1e} of their range; at most {PROOF_TOLERANCE:.0e} is allowed"
+                )
+            if (actual.argmax(1) != expected.argmax(1)).any():
+                raise ProofError(f"at batch {batch_size} the graph's answer is not PyTorch's")
+    return worst
+
+
+def torch_logits(servable: Servable, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """What PyTorch answers: float32 `[N, classes]`."""
+    with torch.inference_mode():
+        logits: Tensor = servable(torch.from_numpy(images))[0]
+    return logits.numpy()
+
+
+def reference_logits(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """What the graph says, taken literally: ONNX Runtime without optimisations, on *images*."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    logits: npt.NDArray[np.float32] = session.run(["logits"], {INPUT_NAME: images})[0]
+    return logits

@@ -1,0 +1,120 @@
+"""What training images go through: normalisation, and random changes anew in each epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from convoy.export.recipes.recipe import Affine, PhotoCrop
+
+
+class Normalize(nn.Module):
+    """
+    `(pixel / 255 - mean) / std`, per channel, as the first layer of what is trained and exported.
+
+    Shape:
+        Input: (N, H, W, C), uint8
+        Output: (N, C, H, W), float32
+    """
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.shift: Tensor
+        scale = 1 / (255 * torch.tensor(std))
+        shift = -torch.tensor(mean) / torch.tensor(std)
+        self.register_buffer("scale", scale.view(1, -1, 1, 1))
+        self.register_buffer("shift", shift.view(1, -1, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        # `contiguous` before the cast: without it a later pooling exports as strided views.
+        x = image.permute(0, 3, 1, 2).contiguous().float()
+        return x * self.scale + self.shift
+
+
+def distort(images: Tensor, affine: Affine, random: torch.Generator) -> Tensor:
+    """Apply a random affine map to each of *images*, float32 `[N, C, H, W]`; 0 moves in."""
+    count = len(images)
+
+    def draw(bound: float) -> Tensor:
+        return (torch.rand(count, generator=random) * 2 - 1) * bound
+
+    angle, zoom = draw(math.radians(affine.rotation_deg)), 1 + draw(affine.scale)
+    shear = draw(math.radians(affine.shear_deg))
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    first = torch.stack([cos, shear - sin, draw(affine.translation)], dim=1)
+    second = torch.stack([sin, cos, draw(affine.translation)], dim=1)
+    maps = torch.stack([first, second], 1).to(images.device)
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def photo_transform(crop: PhotoCrop, size_px: int) -> Callable[[Image.Image], Tensor]:
+    """Make what turns a decoded photograph into uint8 `[H, W, C]`, H and W being *size_px*."""
+    steps: list[nn.Module] = []
+    if crop.area is not None:
+        steps.append(v2.RandomResizedCrop(size_px, crop.area, antialias=True))
+    elif crop.short_side_px is not None:
+        steps += [ScaleJitter(*crop.short_side_px), v2.RandomCrop(size_px)]
+    else:
+        steps += [v2.Resize((size_px, size_px)), v2.RandomCrop(size_px, padding=crop.pad_px)]
+    steps.append(v2.RandomHorizontalFlip())
+    if crop.color_jitter:
+        steps.append(v2.ColorJitter(crop.color_jitter, crop.color_jitter, crop.color_jitter))
+    steps.append(v2.PILToTensor())
+    if crop.lighting_std:
+        steps.append(Lighting(crop.lighting_std))
+    transform = v2.Compose(steps)
+
+    def apply(image: Image.Image) -> Tensor:
+        pixels: Tensor = transform(image)
+        return pixels.permute(1, 2, 0).contiguous()
+
+    return apply
+
+
+class ScaleJitter(nn.Module):
+    """Resize the shorter side to a length drawn evenly from `[low, high]`, in pixels."""
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        side = int(torch.randint(self.low, self.high + 1, ()))
+        return v2.functional.resize(image, [side], antialias=True)  # type: ignore[no-any-return]
+
+
+class Lighting(nn.Module):
+    """
+    Move all pixels along the principal components of ImageNet's colours.
+
+    Krizhevsky et al., 2012, section 4.1; the components, of pixels in `[0, 1]`, are those of
+    fb.resnet.torch.
+
+    Shape:
+        Input: (3, H, W), uint8
+        Output: (3, H, W), uint8
+    """
+
+    VALUES = (0.2175, 0.0188, 0.0045)
+    VECTORS = (
+        (-0.5675, 0.7192, 0.4009),
+        (-0.5808, -0.0045, -0.8140),
+        (-0.5836, -0.6948, 0.4203),
+    )
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        amounts = torch.randn(3) * self.std * torch.tensor(self.VALUES)
+        shift = 255 * torch.tensor(self.VECTORS) @ amounts
+        return (pixels + shift[:, None, None]).clamp(0, 255).round().to(torch.uint8)

@@ -1,0 +1,158 @@
+"""Batches of training images, in an order that depends on the seed and the epoch alone.
+
+So a training that goes on after a kill sees what it would have seen without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from convoy.export.data import Split
+from convoy.export.recipes.recipe import Affine, PhotoCrop, Recipe
+from convoy.export.training.augmentation import Normalize, distort, photo_transform
+from convoy.export.training.compute import Compute
+
+
+class Batches(Protocol):
+    """
+    What a training loop draws from.
+
+    Attributes:
+        steps: Batches in each epoch; the same in every process.
+    """
+
+    steps: int
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images, normalised float32 `[N, C, H, W]`, and labels, int64 `[N]`."""
+
+
+def make_batches(
+    split: Split, recipe: Recipe, seed: int, compute: Compute, workers: int
+) -> Batches:
+    """
+    Decode small images once and keep them; decode photographs anew in each epoch.
+
+    Args:
+        workers: Processes that decode photographs.
+
+    Raises:
+        DataError: If an image that is kept cannot be decoded.
+    """
+    if isinstance(recipe.augmentation, PhotoCrop):
+        return StreamedBatches(split, recipe, seed, compute, workers)
+    pixels = torch.from_numpy(split.pixels(recipe.preprocessing))
+    return KeptBatches(pixels, torch.from_numpy(split.labels), recipe, seed, compute)
+
+
+class KeptBatches:
+    """
+    Batches of images that are in memory, distorted together.
+
+    Args:
+        pixels: uint8 `[N, H, W, C]`, N at least 2.
+        labels: int64 `[N]`.
+    """
+
+    def __init__(
+        self, pixels: Tensor, labels: Tensor, recipe: Recipe, seed: int, compute: Compute
+    ) -> None:
+        assert isinstance(recipe.augmentation, Affine)
+        self.affine = recipe.augmentation
+        self.normalize = Normalize(recipe.mean, recipe.std).to(compute.device)
+        self.pixels, self.labels = pixels.to(compute.device), labels.to(compute.device)
+        self.seed, self.compute, self.batch_size = seed, compute, recipe.batch_size
+        self.steps = len(self._parts(1))
+        # Pixels that move in from outside are black; `distort` fills with 0.
+        self.black = self.normalize(torch.zeros_like(self.pixels[:1]))
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give each image once."""
+        random = torch.Generator().manual_seed(derive(self.seed, number, self.compute.rank, 1))
+        for part in self._parts(number):
+            inputs = self.normalize(self.pixels[part]) - self.black
+            yield distort(inputs, self.affine, random) + self.black, self.labels[part]
+
+    def _parts(self, number: int) -> list[Tensor]:
+        parts = _parts(len(self.pixels), self.batch_size, self.seed, number, self.compute)
+        return [part.to(self.compute.device) for part in parts]
+
+
+class StreamedBatches:
+    """Batches of photographs, read, cropped and changed by worker processes."""
+
+    def __init__(
+        self, split: Split, recipe: Recipe, seed: int, compute: Compute, workers: int
+    ) -> None:
+        assert isinstance(recipe.augmentation, PhotoCrop)
+        self.photos = Photos(split, recipe)
+        self.normalize = Normalize(recipe.mean, recipe.std).to(compute.device)
+        self.seed, self.compute, self.batch_size = seed, compute, recipe.batch_size
+        self.workers = workers
+        self.steps = len(self._parts(1))
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give each photograph once."""
+        keys = [
+            [(derive(self.seed, number, index), index) for index in part.tolist()]
+            for part in self._parts(number)
+        ]
+        on_gpu = self.compute.device.type == "cuda"
+        for pixels, labels in DataLoader(
+            self.photos,
+            batch_sampler=keys,
+            num_workers=self.workers,
+            pin_memory=on_gpu,
+            generator=torch.Generator(),  # else it draws from the training's own
+        ):
+            pixels = pixels.to(self.compute.device, non_blocking=True)
+            yield self.normalize(pixels), labels.to(self.compute.device, non_blocking=True)
+
+    def _parts(self, number: int) -> list[Tensor]:
+        return _parts(len(self.photos), self.batch_size, self.seed, number, self.compute)
+
+
+class Photos(Dataset[tuple[Tensor, int]]):
+    """Photographs by a key of seed and index; the same key gives the same pixels."""
+
+    def __init__(self, split: Split, recipe: Recipe) -> None:
+        assert isinstance(recipe.augmentation, PhotoCrop)
+        self.split, self.spec = split, recipe.preprocessing
+        self.transform = photo_transform(recipe.augmentation, recipe.preprocessing.height)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        seed, index = key
+        image = self.split.decoded(index, self.spec)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.transform(image), int(self.split.labels[index])
+
+
+def derive(seed: int, *numbers: int) -> int:
+    """A seed of its own for each combination of *numbers*."""
+    return int(np.random.SeedSequence([seed, *numbers]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _parts(count: int, batch_size: int, seed: int, epoch: int, compute: Compute) -> list[Tensor]:
+    """Indices of this process's share of each batch of an epoch."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(derive(seed, epoch)))
+    share = len(order) // compute.world_size
+    mine = order[compute.rank :: compute.world_size][:share]
+    return split_order(mine, max(1, batch_size // compute.world_size))
+
+
+def split_order(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Split *order*; a last batch of one joins the one before it: batch norm needs two images."""
+    parts = list(torch.split(order, batch_size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts

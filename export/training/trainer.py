@@ -1,0 +1,213 @@
+"""Fit a network to images: one plain loop, seeded, that reports each step and can go on later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from convoy.export.errors import TrainingError
+from convoy.export.recipes import Recipe
+from convoy.export.training.batches import Batches, derive
+from convoy.export.training.compute import Compute
+from convoy.export.training.epoch_log import Epoch
+from convoy.export.training.optimization import (
+    make_average,
+    make_optimizer,
+    make_schedule,
+    use_average,
+)
+from convoy.export.training.run_folder import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    Progress of a training.
+
+    Attributes:
+        epoch: From 1.
+        done: Steps taken, of `total`.
+        loss: Mean loss in this epoch so far, of this process.
+        accuracy: Share of training images answered right in this epoch so far.
+    """
+
+    epoch: int
+    done: int
+    total: int
+    loss: float
+    accuracy: float
+
+
+Report = Callable[[Step], None]
+Watch = Callable[[], tuple[float, float]]
+"""Gives loss and accuracy on validation images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Everything that a training changes; what a checkpoint holds."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    average: AveragedModel | None
+    scaler: torch.amp.GradScaler
+
+    def parts(self) -> dict[str, Any]:
+        """Each part that has a state, by name."""
+        names = ("network", "optimizer", "schedule", "average", "scaler")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def save(self) -> dict[str, Any]:
+        """The states of all parts."""
+        return {name: part.state_dict() for name, part in self.parts().items()}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go back to what `save` gave."""
+        for name, part in self.parts().items():
+            part.load_state_dict(saved[name])
+
+
+def train(
+    network: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    seed: int,
+    compute: Compute,
+    run: Run,
+    report: Report,
+    watch: Watch | None = None,
+) -> None:
+    """
+    Fit *network* in place and leave it in evaluation mode, its parameters averaged if the recipe
+    says so. Goes on after the last epoch that *run* has a checkpoint of.
+
+    Args:
+        network: Takes normalised float32 `[N, C, H, W]`, gives logits; on `compute.device`.
+            Parameters that need no gradient stay as they are.
+        seed: Of dropout; that of the batches is their own.
+        report: Called after each step.
+        watch: Called after each epoch, *network* being in evaluation mode.
+
+    Raises:
+        TrainingError: If the loss is not finite.
+    """
+    state = _begin(network, batches, recipe, compute)
+    if run.state is not None:
+        state.load(run.state)
+    model = compute.wrap(network)
+    for number in range(len(run.epochs) + 1, recipe.epochs + 1):
+        started = time.perf_counter()
+        torch.manual_seed(derive(seed, number, compute.rank))
+        _train_mode(network)
+        loss, accuracy = _epoch(number, model, state, batches, recipe, compute, report)
+        network.eval()
+        validation = (None, None) if watch is None else watch()
+        if compute.is_first:
+            epoch = Epoch(
+                epoch=number,
+                seconds=time.perf_counter() - started,
+                learning_rate=float(state.schedule.get_last_lr()[0]),
+                loss=loss,
+                accuracy=accuracy,
+                validation_loss=validation[0],
+                validation_accuracy=validation[1],
+            )
+            run.save(epoch, state.save())
+    use_average(network, state.average)
+    network.eval()
+
+
+def _begin(network: nn.Module, batches: Batches, recipe: Recipe, compute: Compute) -> State:
+    optimizer = make_optimizer(network, recipe.optimizer)
+    return State(
+        network=network,
+        optimizer=optimizer,
+        schedule=make_schedule(optimizer, recipe, batches.steps),
+        average=make_average(network, recipe.averaging),
+        scaler=torch.amp.GradScaler(compute.device.type, enabled=compute.autocast == torch.float16),
+    )
+
+
+def _epoch(
+    number: int,
+    model: nn.Module,
+    state: State,
+    batches: Batches,
+    recipe: Recipe,
+    compute: Compute,
+    report: Report,
+) -> tuple[float, float]:
+    """Take the steps of one epoch; loss and accuracy over all processes."""
+    sums = torch.zeros(3, dtype=torch.float64)  # loss, right answers, images
+    done, total = (number - 1) * batches.steps, recipe.epochs * batches.steps
+    for images, labels in batches.epoch(number):
+        # The layout that most convolutions are fastest in, on processors and on GPUs.
+        images = images.to(memory_format=torch.channels_last)
+        with torch.autocast(
+            compute.device.type, compute.autocast, enabled=compute.autocast is not None
+        ):
+            loss, logits = _loss(model(images), labels, recipe)
+        value = loss.item()
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss became {value} in epoch {number}")
+        _step(loss, state, recipe.gradient_clip)
+        done += 1
+        right = (logits.argmax(1) == labels).sum().item()
+        sums += torch.tensor([value * len(labels), right, len(labels)], dtype=torch.float64)
+        mean_loss, accuracy = (sums[:2] / sums[2]).tolist()
+        report(Step(number, done, total, mean_loss, accuracy))
+    sums = compute.sum(sums.to(compute.device)).cpu()
+    mean_loss, accuracy = (sums[:2] / sums[2]).tolist()
+    return mean_loss, accuracy
+
+
+def _loss(
+    outputs: Tensor | tuple[Tensor, ...], labels: Tensor, recipe: Recipe
+) -> tuple[Tensor, Tensor]:
+    """The loss, that of auxiliary heads included, and the logits of the network itself."""
+    logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+    smoothing = recipe.label_smoothing
+    loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    for head in auxiliary:
+        head_loss = F.cross_entropy(head, labels, label_smoothing=smoothing)
+        loss = loss + recipe.auxiliary_weight * head_loss
+    return loss, logits
+
+
+def _step(loss: Tensor, state: State, gradient_clip: float | None) -> None:
+    state.optimizer.zero_grad()
+    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    if gradient_clip is not None:
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.schedule.step()
+    if state.average is not None:
+        state.average.update_parameters(state.network)
+
+
+def freeze_except(network: nn.Module, names: Collection[str] | None) -> None:
+    """Let only the parameters *names* of *network* change; None: all of them."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad = names is None or name in names
+
+
+def _train_mode(network: nn.Module) -> None:
+    """Training mode, except for layers that are frozen: their statistics stay, too."""
+    network.train()
+    for module in network.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()

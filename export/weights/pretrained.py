@@ -1,0 +1,58 @@
+"""Public weights as they are: nothing is trained."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from convoy.export import data
+from convoy.export.errors import DataError
+from convoy.export.export_settings import ExportSettings
+from convoy.export.subject import Subject
+from convoy.export.weights import find_weights, load_into
+from convoy.models import ARCHITECTURES, drop_auxiliary
+
+
+def load(settings: ExportSettings, console: Console) -> Subject:
+    """
+    Build the network and give it the weights that *settings* name.
+
+    Raises:
+        WeightsError: If there are no such weights, or they are not those of the network.
+        DataError: If the images to measure them on have other classes.
+    """
+    assert settings.weights is not None
+    weights = find_weights(settings.architecture, settings.weights, settings.labels)
+    console.print(f"weights {weights.source}")
+    network = ARCHITECTURES[settings.architecture].build(num_classes=len(weights.labels))
+    load_into(network, weights.state, weights.source)
+    drop_auxiliary(network)
+    images = _images(settings.evaluation_data, weights.labels)
+    return Subject(
+        architecture=settings.architecture,
+        network=network.eval(),
+        labels=weights.labels,
+        preprocessing=weights.preprocessing,
+        mean=weights.mean,
+        std=weights.std,
+        weights=weights.record(),
+        published=() if weights.evaluation is None else (weights.evaluation,),
+        tests=() if images is None else ((f"{images.name}, test part", images.test),),
+        calibration=None if images is None else images.train,
+    )
+
+
+def _images(name: str | None, labels: tuple[str, ...]) -> data.DataSet | None:
+    """
+    The images to measure on. Their classes count in their order: a folder of ImageNet's is named
+    by WordNet's numbers, and those are in the order of the weights.
+    """
+    if name is None:
+        return None
+    images = data.load(name)
+    if len(images.labels) != len(labels):
+        raise DataError(
+            f"{images.name} has {len(images.labels)} classes, and the weights {len(labels)}"
+        )
+    if images.labels != labels and set(images.labels) == set(labels):
+        raise DataError(f"the classes of {images.name} are in another order than the weights'")
+    return images

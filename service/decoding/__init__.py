@@ -1,0 +1,1 @@
+"""Image decoding, in threads or in isolated processes."""

@@ -1,0 +1,118 @@
+"""Decodes images: the event loop never touches a pixel."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from convoy.artifact.errors import ImageError
+from convoy.artifact.errors import ImageTooLargeError as TooLarge
+from convoy.artifact.manifest import Manifest, Preprocessing
+from convoy.artifact.preprocess import ImageLimits, image_to_input, preprocess
+from convoy.service.errors import ImageTooLargeError, InvalidImageError
+
+T = TypeVar("T")
+
+
+class DecodePool(Protocol):
+    """Where images are decoded."""
+
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Do *work* on an image, a function of a module; fails as that does."""
+
+    def close(self) -> None:
+        """Let the workers end; waits for none."""
+
+
+class DecodeThreads:
+    """
+    A pool of decoding threads: decoders free the GIL.
+
+    Args:
+        threads: Images decoded at once.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Do *work* on an image; fails as that does."""
+        return self._pool.submit(work, *arguments)
+
+    def close(self) -> None:
+        """Let the threads end; does not wait for images that are being decoded."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Decoder:
+    """
+    Makes images the input of models.
+
+    Args:
+        pool: Where they are decoded.
+        limits: What one image may cost.
+    """
+
+    def __init__(self, pool: DecodePool, limits: ImageLimits) -> None:
+        self._pool = pool
+        self._limits = limits
+
+    async def decode(self, images: Sequence[bytes], manifest: Manifest) -> npt.NDArray[Any]:
+        """
+        Make encoded images a batch of the model's input: `[N, ...]`.
+
+        Raises:
+            InvalidImageError, ImageTooLargeError: If one of them cannot be; names its position
+                where there are several.
+        """
+        calls = [
+            asyncio.wrap_future(self._pool.submit(image_to_input, data, manifest, self._limits))
+            for data in images
+        ]
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        for index, result in enumerate(done):
+            if isinstance(result, BaseException):
+                raise _named(result, index if len(images) > 1 else None)
+        items = [result for result in done if not isinstance(result, BaseException)]
+        return items[0][np.newaxis] if len(items) == 1 else np.stack(items)
+
+    async def preview(self, data: bytes, spec: Preprocessing) -> bytes:
+        """
+        Make an encoded image what the network sees, as PNG.
+
+        Raises:
+            InvalidImageError, ImageTooLargeError: If it cannot be.
+        """
+        try:
+            return await asyncio.wrap_future(self._pool.submit(_preview, data, spec, self._limits))
+        except ImageError as error:
+            raise _named(error, None) from error
+
+    def close(self) -> None:
+        """Let its workers end; waits for no image."""
+        self._pool.close()
+
+
+def _preview(data: bytes, spec: Preprocessing, limits: ImageLimits) -> bytes:
+    pixels = preprocess(data, spec, limits)
+    if spec.color == "BGR":
+        pixels = pixels[:, :, ::-1]
+    image = Image.fromarray(pixels[:, :, 0] if spec.channels == 1 else pixels)
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", compress_level=1)
+    return encoded.getvalue()
+
+
+def _named(error: BaseException, index: int | None) -> BaseException:
+    """The error as a client may see it, with the position of the image."""
+    text = str(error) if index is None else f"image {index}: {error}"
+    if isinstance(error, TooLarge):
+        return ImageTooLargeError(text)
+    return InvalidImageError(text) if isinstance(error, ImageError) else error

@@ -1,0 +1,246 @@
+"""Inference over HTTP: JSON, with tensors in it or binary behind it, to and from messages.
+
+The binary tensor extension: the header `Inference-Header-Content-Length` says how many bytes of
+the body are JSON; the tensors that have a `binary_data_size` follow it in their order.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import to_json
+
+from convoy.pb.inference import grpc_service_pb2 as pb
+from convoy.service.errors import InvalidArgumentError, RequestTooLargeError
+from convoy.service.protocol.tensors import DATATYPES, split_elements
+
+LENGTH_HEADER = "inference-header-content-length"
+
+_DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
+
+_PARAMETER_FIELDS: dict[type, str] = {
+    bool: "bool_param",
+    int: "int64_param",
+    float: "double_param",
+    str: "string_param",
+}
+
+_FLAGS = frozenset({"binary_data", "binary_data_output"})
+
+# What JSON may hold for each kind of dtype.
+_ELEMENT_TYPES: dict[str, set[type]] = {
+    "b": {bool, int},
+    "u": {int},
+    "i": {int},
+    "f": {int, float},
+}
+
+# Reading ends at the first wrong item, or at one too many: pydantic would otherwise describe each
+# of millions, and take some hundred times the memory of the body.
+_MOST = 256
+_Few = Field(max_length=_MOST, fail_fast=True)
+
+_Parameters = Annotated[
+    dict[str, Any],
+    Field(max_length=_MOST),
+    BeforeValidator(lambda value: {} if value is None else value),
+]
+"""Some clients spell out what they leave out, as null."""
+
+
+class _Output(BaseModel):
+    name: str
+    parameters: _Parameters = {}
+
+
+class _Input(BaseModel):
+    name: str
+    datatype: str
+    shape: Annotated[list[Annotated[int, Field(strict=True, ge=0, lt=2**31)]], _Few]
+    parameters: _Parameters = {}
+    data: list[Any] | None = None
+
+
+class InferBody(BaseModel):
+    """The JSON of an inference request."""
+
+    id: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = ""
+    parameters: _Parameters = {}
+    inputs: Annotated[list[_Input], _Few]
+    outputs: Annotated[
+        list[_Output], _Few, BeforeValidator(lambda value: [] if value is None else value)
+    ] = []
+
+    def wants_binary(self, output: str) -> bool:
+        """Whether the client wants this output behind the JSON."""
+        usual = self.parameters.get("binary_data_output", False)
+        asked = (
+            one.parameters.get("binary_data", usual) for one in self.outputs if one.name == output
+        )
+        return bool(next(asked, usual))
+
+
+def read_infer(
+    body: bytes, header_length: str | None, max_json_bytes: int
+) -> tuple[InferBody, memoryview]:
+    """
+    Part a body into its JSON and the tensors behind it.
+
+    Args:
+        header_length: Value of `LENGTH_HEADER`; None if all is JSON.
+
+    Raises:
+        RequestTooLargeError: If the JSON has more than *max_json_bytes*.
+        InvalidArgumentError: If it is not the JSON of an inference request.
+    """
+    length = len(body)
+    if header_length is not None:
+        # Longer numbers are none that Python reads from text.
+        is_number = header_length.isdecimal() and len(header_length) < 20
+        if not is_number or int(header_length) > length:
+            raise InvalidArgumentError(f"{LENGTH_HEADER} is not the length of a part of the body")
+        length = int(header_length)
+    if length > max_json_bytes:
+        raise RequestTooLargeError(
+            f"the JSON has {length} bytes; at most {max_json_bytes} are accepted: "
+            "tensors may be binary"
+        )
+    try:
+        return InferBody.model_validate_json(body[:length]), memoryview(body)[length:]
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"])) or "the body"
+        raise InvalidArgumentError(f"{where}: {problem['msg']}") from error
+
+
+def to_request(
+    body: InferBody, binary: memoryview, model: str, version: str
+) -> pb.ModelInferRequest:
+    """
+    Make a request of its parts.
+
+    Raises:
+        InvalidArgumentError: If a tensor does not fit its description.
+    """
+    request = pb.ModelInferRequest(model_name=model, model_version=version, id=body.id)
+    _set_parameters(request.parameters, body.parameters)
+    for given in body.inputs:
+        tensor = request.inputs.add(name=given.name, datatype=given.datatype, shape=given.shape)
+        _set_parameters(tensor.parameters, given.parameters)
+        size = given.parameters.get("binary_data_size")
+        if size is not None:
+            request.raw_input_contents.append(_cut(binary, size, given.name))
+            binary = binary[int(size) :]
+        elif given.data is not None:
+            _set_data(request, tensor, given)
+    for wanted in body.outputs:
+        output = request.outputs.add(name=wanted.name)
+        _set_parameters(output.parameters, wanted.parameters)
+    if len(binary):
+        raise InvalidArgumentError(f"{len(binary)} bytes follow the last tensor")
+    return request
+
+
+def from_response(response: pb.ModelInferResponse, body: InferBody) -> tuple[bytes, bytes]:
+    """The JSON of an answer, and the tensors that the client wants behind it."""
+    outputs: list[dict[str, Any]] = []
+    binary: list[bytes] = []
+    for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
+        told: dict[str, Any] = {
+            "name": output.name,
+            "datatype": output.datatype,
+            "shape": list(output.shape),
+        }
+        if body.wants_binary(output.name):
+            told["parameters"] = {"binary_data_size": len(raw)}
+            binary.append(raw)
+        else:
+            told["data"] = _values(output, raw)
+        outputs.append(told)
+    answer = {
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+        **({"id": response.id} if response.id else {}),
+        "parameters": {key: _parameter(value) for key, value in response.parameters.items()},
+        "outputs": outputs,
+    }
+    return to_json(answer, inf_nan_mode="constants"), b"".join(binary)
+
+
+def _parameter(value: pb.InferParameter) -> Any:
+    return getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+
+
+def _set_parameters(target: Any, parameters: _Parameters) -> None:
+    for name, value in parameters.items():
+        field = _PARAMETER_FIELDS.get(type(value))
+        if name in _FLAGS and field != "bool_param":
+            raise InvalidArgumentError(f"parameter {name!r} must be a boolean")
+        if field is None:
+            raise InvalidArgumentError(f"parameter {name[:64]!r} is no boolean, number or text")
+        try:
+            setattr(target[name], field, value)
+        except ValueError as error:
+            raise InvalidArgumentError(f"parameter {name[:64]!r} is out of range") from error
+
+
+def _cut(binary: memoryview, size: object, name: str) -> bytes:
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(binary):
+        raise InvalidArgumentError(
+            f"input {name[:64]!r}: binary_data_size is {str(size)[:32]}, "
+            f"and {len(binary)} bytes are left"
+        )
+    return bytes(binary[:size])
+
+
+def _set_data(
+    request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInputTensor, given: _Input
+) -> None:
+    """Put the JSON's values into the message: texts as elements, numbers raw."""
+    assert given.data is not None
+    if given.datatype == "BYTES":
+        in_base64 = given.parameters.get("content_type") == "base64"
+        items = np.asarray(given.data, object).ravel()
+        tensor.contents.bytes_contents.extend(_element(item, in_base64) for item in items)
+        return
+    if given.datatype not in _DTYPES:
+        raise InvalidArgumentError(f"datatype {given.datatype[:16]!r} is not known here")
+    request.raw_input_contents.append(_numbers(given.data, _DTYPES[given.datatype], given.name))
+
+
+def _element(item: object, in_base64: bool) -> bytes:
+    if not isinstance(item, str):
+        raise InvalidArgumentError("an element of BYTES must be a text")
+    try:
+        return b64decode(item, validate=True) if in_base64 else item.encode()
+    except (binascii.Error, ValueError) as error:
+        raise InvalidArgumentError("an element of BYTES is not base64") from error
+
+
+def _numbers(data: list[Any], dtype: np.dtype[Any], name: str) -> bytes:
+    """Values, flat or nested, as raw bytes; each is one that *dtype* has, or the nearest float."""
+    # As objects: numpy would make texts of all if one were a text, each as wide as the widest.
+    values = np.asarray(data, object).ravel()
+    problem = f"data of input {name[:64]!r}: they"
+    if not _ELEMENT_TYPES[dtype.kind].issuperset(map(type, values)):
+        raise InvalidArgumentError(f"{problem} are no values of {dtype}, or rows differ in length")
+    try:
+        with np.errstate(over="raise"):
+            exact = values.astype(dtype)
+    except ArithmeticError as error:
+        raise InvalidArgumentError(f"{problem} do not fit into {dtype}") from error
+    if dtype.kind == "b" and not np.array_equal(exact, values):
+        raise InvalidArgumentError(f"{problem} do not fit into {dtype}")
+    return exact.tobytes()
+
+
+def _values(output: pb.ModelInferResponse.InferOutputTensor, raw: bytes) -> list[Any]:
+    if output.datatype == "BYTES":
+        count = int(np.prod(output.shape))
+        return [element.decode() for element in split_elements(raw, count)]
+    values: list[Any] = np.frombuffer(raw, _DTYPES[output.datatype]).tolist()
+    return values

@@ -1,0 +1,56 @@
+"""A readiness probe for HEALTHCHECK: `python -m convoy.service.http.probe PORT`.
+
+Small images have no curl, and this starts in a tenth of the time that a gRPC client takes. Where
+the server speaks TLS, `--tls`; where it asks clients for a certificate, `--certificate` and
+`--key`. The server's own certificate is not looked at: it is not made out to localhost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import sys
+from contextlib import closing
+
+TIMEOUT_S = 2.0
+
+
+def main(arguments: list[str]) -> int:
+    """Ask the server that listens for HTTP on a port; returns 0 if it is ready, else 1."""
+    asked = _parser().parse_args(arguments)
+    port = asked.port
+    try:
+        with closing(_connection(asked)) as connection:
+            connection.request("GET", "/v2/health/ready")
+            status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        print(f"port {port} does not answer: {error}")
+        return 1
+    print(f"port {port} answers {status}")
+    return 0 if status == http.client.OK else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m convoy.service.http.probe")
+    parser.add_argument("port", type=int, nargs="?", default=8000)
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--certificate")
+    parser.add_argument("--key")
+    return parser
+
+
+def _connection(asked: argparse.Namespace) -> http.client.HTTPConnection:
+    if not (asked.tls or asked.certificate):
+        return http.client.HTTPConnection("localhost", asked.port, timeout=TIMEOUT_S)
+    import ssl  # doubles the time to start
+
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if asked.certificate:
+        context.load_cert_chain(asked.certificate, asked.key)
+    return http.client.HTTPSConnection("localhost", asked.port, timeout=TIMEOUT_S, context=context)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,65 @@
+"""What all answers have in common: errors, messages as JSON, packing."""
+
+from __future__ import annotations
+
+import re
+
+from google.protobuf.message import Message
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from convoy.service.call import Failure
+from convoy.service.errors import http_status
+from convoy.service.http.messages import as_json
+
+GZIP_LEAST_BYTES = 1024
+
+_NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
+
+
+class _Packing(GZipMiddleware):
+    """Packs answers for clients that take them so; starlette's own overlooks a weight of 0."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        accepted = Headers(scope=scope).get("accept-encoding", "")
+        answer = self.app if _NO_GZIP.search(accepted) else super().__call__
+        await answer(scope, receive, send)
+
+
+# For what may be large. As Triton's, the other answers come as they are: its own asyncio client
+# accepts packed ones by its library's default and cannot read them.
+PACKED = (Middleware(_Packing, minimum_size=GZIP_LEAST_BYTES, compresslevel=1),)
+
+
+def told(message: Message) -> Response:
+    """A message as JSON."""
+    return JSONResponse(as_json(message))
+
+
+def error_response(failure: Failure) -> Response:
+    """Tell a failure as the protocol's REST form has it, with our reason and status beside."""
+    headers = {}
+    if failure.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, round(failure.retry_after_s)))
+    if failure.status == "UNAUTHENTICATED":
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(
+        {"error": failure.details, "reason": failure.reason, "status": failure.status},
+        status_code=http_status(failure.status, failure.reason),
+        headers=headers,
+    )
+
+
+async def no_route(request: Request, error: Exception) -> Response:
+    """Tell of a route or method that is none, as JSON."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse(
+        {"error": f"{error.detail}: {request.method} {request.url.path[:128]}"},
+        status_code=error.status_code,
+        headers=error.headers,
+    )

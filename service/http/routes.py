@@ -1,0 +1,42 @@
+"""The HTTP application: the protocol's routes, metrics, and the page."""
+
+from __future__ import annotations
+
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from convoy.service.call import failure_of
+from convoy.service.errors import ServiceError
+from convoy.service.http import static
+from convoy.service.http.origin import origin_of
+from convoy.service.http.page import Page
+from convoy.service.http.responses import PACKED, error_response, no_route
+from convoy.service.http.rest import Rest
+from convoy.service.security.access import Access
+from convoy.service.telemetry.metrics import Metrics
+
+
+def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Starlette:
+    """Make the application."""
+
+    async def expose(request: Request) -> Response:
+        try:
+            access.check("Metrics", origin_of(request).token_digest)
+        except ServiceError as error:
+            return error_response(failure_of(error))
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics.registry), headers={"content-type": content_type})
+
+    return Starlette(
+        routes=[
+            Route("/metrics", expose, middleware=PACKED),
+            *rest.routes(),
+            *page.routes(),
+            *static.routes(),
+        ],
+        exception_handlers={HTTPException: no_route},
+    )

@@ -1,0 +1,146 @@
+"""What the server, and each model, says of itself: metadata and configuration."""
+
+from __future__ import annotations
+
+from convoy.artifact.files import MODEL_FILE
+from convoy.artifact.manifest import Manifest
+from convoy.pb.inference import grpc_service_pb2 as pb
+from convoy.service.batching.queue import DEFAULT_PRIORITY, PRIORITIES
+from convoy.service.policy import VersionPolicy
+from convoy.service.protocol.tensors import DATATYPES
+from convoy.service.serving.served_model import ServedModel
+
+SERVER_NAME = "convoy"
+
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "logging",
+)
+"""Triton's names of the extensions that are spoken here."""
+
+PLATFORM = "onnx_onnxv1"
+"""The protocol's name for ONNX models."""
+
+TRITON_PLATFORM = "onnxruntime_onnx"
+TRITON_BACKEND = "onnxruntime"
+
+_KINDS = {True: pb.ModelInstanceGroup.KIND_GPU, False: pb.ModelInstanceGroup.KIND_CPU}
+_FORMATS = {"NHWC": pb.ModelInput.FORMAT_NHWC, "NCHW": pb.ModelInput.FORMAT_NCHW}
+
+
+def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataResponse:
+    """Describe the tensors of *model*; *versions* are those that answer."""
+    manifest = model.manifest
+    tensor = pb.ModelMetadataResponse.TensorMetadata
+    batch = 1 if model.session.one_by_one else -1
+    return pb.ModelMetadataResponse(
+        name=manifest.name,
+        versions=[str(version) for version in sorted(versions)],
+        platform=PLATFORM,
+        inputs=[
+            tensor(
+                name=manifest.input.name,
+                datatype=DATATYPES[manifest.input.dtype],
+                shape=[batch, *manifest.input.item_shape],
+            )
+        ],
+        outputs=[
+            tensor(
+                name=output.name,
+                datatype=DATATYPES[output.dtype],
+                shape=[batch, *manifest.item_shape(output)],
+            )
+            for output in manifest.outputs
+        ],
+        properties=_facts(model),
+    )
+
+
+def config(model: ServedModel, policy: VersionPolicy) -> pb.ModelConfig:
+    """Tell how *model* is served, in Triton's words."""
+    manifest = model.manifest
+    return pb.ModelConfig(
+        name=manifest.name,
+        platform=TRITON_PLATFORM,
+        backend=TRITON_BACKEND,
+        version_policy=version_policy(policy),
+        max_batch_size=model.max_batch_size,
+        input=[
+            pb.ModelInput(
+                name=manifest.input.name,
+                data_type=_data_type(manifest.input.dtype),
+                format=_FORMATS[manifest.input.layout],
+                dims=manifest.input.item_shape,
+            )
+        ],
+        output=_outputs(manifest),
+        instance_group=[_instances(model)],
+        default_model_filename=MODEL_FILE,
+        dynamic_batching=_batching(model),
+        parameters={
+            key: pb.ModelParameter(string_value=value) for key, value in _facts(model).items()
+        },
+        model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
+    )
+
+
+def version_policy(policy: VersionPolicy) -> pb.ModelVersionPolicy:
+    """A version policy as the protocol has it."""
+    kinds = pb.ModelVersionPolicy
+    if policy.latest is not None:
+        return kinds(latest=kinds.Latest(num_versions=policy.latest))
+    if policy.specific is not None:
+        return kinds(specific=kinds.Specific(versions=policy.specific))
+    return kinds(all=kinds.All())
+
+
+def _facts(model: ServedModel) -> dict[str, str]:
+    manifest = model.manifest
+    return {
+        "architecture": manifest.architecture,
+        "precision": manifest.precision,
+        "provider": model.session.provider,
+        "sha256": manifest.model_sha256,
+    }
+
+
+def _data_type(dtype: str) -> str:
+    return f"TYPE_{DATATYPES[dtype]}"
+
+
+def _outputs(manifest: Manifest) -> list[pb.ModelOutput]:
+    return [
+        pb.ModelOutput(
+            name=output.name,
+            data_type=_data_type(output.dtype),
+            dims=manifest.item_shape(output),
+        )
+        for output in manifest.outputs
+    ]
+
+
+def _instances(model: ServedModel) -> pb.ModelInstanceGroup:
+    on_gpu = model.session.on_gpu
+    return pb.ModelInstanceGroup(
+        name=f"{model.name}_0", kind=_KINDS[on_gpu], count=1, gpus=[0] if on_gpu else []
+    )
+
+
+def _batching(model: ServedModel) -> pb.ModelDynamicBatching:
+    return pb.ModelDynamicBatching(
+        max_queue_delay_microseconds=round(model.policy.max_queue_delay_s * 1e6),
+        priority_levels=len(PRIORITIES),
+        default_priority_level=DEFAULT_PRIORITY,
+        default_queue_policy=pb.ModelQueuePolicy(
+            timeout_action=pb.ModelQueuePolicy.REJECT,
+            allow_timeout_override=True,
+            max_queue_size=model.policy.max_queue_size,
+        ),
+    )

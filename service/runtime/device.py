@@ -1,0 +1,114 @@
+"""Where models run, and on how many of its cores each."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import onnxruntime
+
+from convoy.artifact.files import Artifact
+from convoy.artifact.tuning import Choice, Machine
+from convoy.service.resources import processor_name
+from convoy.service.telemetry.gpu import gpu_name
+
+SMALL_MACS = 250_000_000
+"""Below this many multiply-accumulates an image, a network runs on one core, and several at once.
+
+Measured on 2 cores (docs/benchmarks.md): two runs of one thread beat one of two by 8-150 % there,
+and take one image 4 ms longer at most. Above, they gain less, and one image takes twice as long.
+"""
+
+
+INLINE_MACS = 20_000_000
+"""A run of no more multiply-accumulates takes about a millisecond at most.
+
+To hand it to a thread, and its outputs back, takes 0.2 ms of processor time (docs/benchmarks.md).
+"""
+
+
+def _one_thread() -> Executor:
+    return ThreadPoolExecutor(1, thread_name_prefix="gpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """
+    How a GPU is used, where one is.
+
+    Attributes:
+        memory_limit_bytes: Most that the arena of each model may take of it; 0 is no limit.
+        tf32: Whether float32 is rounded to TF32 in convolutions and products.
+        cuda_graphs: Whether runs are captured as CUDA graphs and replayed.
+        tensorrt: Whether TensorRT runs what it can.
+        engine_folder: Where its engines are kept; None keeps none.
+        thread: The only one that speaks to the GPU once a graph is open.
+    """
+
+    memory_limit_bytes: int = 0
+    tf32: bool = False
+    cuda_graphs: bool = True
+    tensorrt: bool = False
+    engine_folder: Path | None = None
+    thread: Executor = field(default_factory=_one_thread, compare=False)
+
+    @property
+    def told(self) -> str:
+        """What of this bears on how long a run takes, in a few words."""
+        words = {
+            "TensorRT": self.tensorrt,
+            "TF32": self.tf32,
+            "CUDA graphs": self.cuda_graphs,
+        }
+        return ", ".join(word for word, holds in words.items() if holds) or "plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """
+    Where models run.
+
+    Attributes:
+        policy: `cuda` or nothing, `cpu`, or `auto`: CUDA if it can be had.
+        cores: Cores that the process may use.
+        intra_op_threads: Threads inside one run on a CPU; 0 leaves it to what
+            was tuned, or to the network's size.
+        gpu: How a GPU is used.
+    """
+
+    policy: Literal["auto", "cuda", "cpu"]
+    cores: int
+    intra_op_threads: int = 0
+    gpu: Gpu = field(default_factory=Gpu)
+
+    def machine(self, *, on_gpu: bool) -> Machine:
+        """What a tuning must have been measured on to be of use here."""
+        return Machine(
+            processor=processor_name(),
+            cores=self.cores,
+            onnxruntime=onnxruntime.__version__,
+            gpu=f"{gpu_name()}, {self.gpu.told}" if on_gpu else "",
+        )
+
+    def tuned(self, artifact: Artifact, *, on_gpu: bool) -> Choice | None:
+        """How the artifact runs best here, if somebody measured it and nothing else is set."""
+        if self.intra_op_threads and not on_gpu:
+            return None
+        tuning, sha256 = artifact.tuning, artifact.manifest.model_sha256
+        if tuning is None or not tuning.holds_for(self.machine(on_gpu=on_gpu), sha256):
+            return None
+        return tuning.chosen
+
+    def inline_size(self, artifact: Artifact) -> int:
+        """Most images in a run on a CPU that is not worth another thread; 0 if none is."""
+        return INLINE_MACS // max(1, artifact.manifest.macs)
+
+    def threads(self, artifact: Artifact) -> int:
+        """Threads inside one run on a CPU: as set, or as tuned, or by the network's size."""
+        if self.intra_op_threads:
+            return min(self.intra_op_threads, self.cores)
+        if choice := self.tuned(artifact, on_gpu=False):
+            return choice.threads
+        return 1 if artifact.manifest.macs < SMALL_MACS else self.cores

@@ -1,0 +1,1 @@
+"""The models that are served: their life cycle, statistics and answers."""

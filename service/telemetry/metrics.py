@@ -1,0 +1,315 @@
+"""Prometheus metrics: every name, label and bucket of the server in one place.
+
+The registry is an argument. Label values come from the models that are served and from fixed
+lists, never from a request: whatever a stranger sends, the number of series stays the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from convoy.artifact.manifest import Manifest
+from convoy.service.resources import memory_bytes
+from convoy.service.telemetry import counting
+from convoy.service.telemetry.counting import Histogram
+from convoy.service.telemetry.gpu import GpuFacts
+
+LATENCY_BUCKETS_S = (
+    *(0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02),
+    *(0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5),
+)
+"""Bounds in seconds: from a small network on a fast machine to a large one in a long queue."""
+
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+PHASES = ("decode", "queue", "inference", "respond")
+
+INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"})
+"""Methods whose duration is measured."""
+
+UNKNOWN_MODEL = "unknown"
+"""Label of calls that ask for a model that is not served; that of calls for no model is empty."""
+
+
+class ModelMetrics:
+    """
+    The children of one model, looked up once.
+
+    Attributes:
+        phase: Histogram in seconds, by phase of `PHASES`.
+        batch_size: Histogram of images per run.
+        padding: Counter of images that filled batches up.
+        batches: To be held while these two are counted: several threads run batches, those of two
+            versions of a model at once, and both count under its name.
+    """
+
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.phase = {phase: metrics.phase_duration.labels(model, phase) for phase in PHASES}
+        self.batch_size = metrics.batch_size.labels(model)
+        self.padding = metrics.batch_padding.labels(model)
+        self.batches = metrics.batches
+
+
+class Metrics:
+    """
+    Every metric of the server, in *registry*.
+
+    Label `method` is the rpc's name; `code` is the name of a gRPC status; `reason` is that of a
+    `ServiceError`.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # Each series would otherwise have a second one that says when it began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry
+        self.batches = threading.Lock()
+        self.requests = counting.Counter(
+            "convoy_requests",
+            "Calls answered, refused or failed.",
+            ["model", "method", "code"],
+            registry=registry,
+        )
+        self.request_duration = Histogram(
+            "convoy_request_duration_seconds",
+            "From the arrival of an inference call to its answer.",
+            ["model"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.phase_duration = Histogram(
+            "convoy_phase_duration_seconds",
+            "Where the time of a request went.",
+            ["model", "phase"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "convoy_batch_size",
+            "Images per run of the model.",
+            ["model"],
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.batch_padding = Counter(
+            "convoy_batch_padding_images",
+            "Images that filled batches up to a size that a GPU runs.",
+            ["model"],
+            registry=registry,
+        )
+        self.rejected = counting.Counter(
+            "convoy_rejected",
+            "Requests that were refused or expired, by reason.",
+            ["model", "reason"],
+            registry=registry,
+        )
+        self.loads = Counter(
+            "convoy_model_loads",
+            "Versions loaded or refused; the outcome is loaded, or the reason of the failure.",
+            ["model", "outcome"],
+            registry=registry,
+        )
+        registry.register(_Memory())
+        ProcessCollector(registry=registry)
+
+    def refused(self, reason: str, model: str = "") -> None:
+        """Count a request for *model*, if that is known, that was refused or expired."""
+        self.rejected.counts[model, reason] += 1
+
+    def watch(
+        self,
+        models: Callable[[], Iterable[ModelFacts]],
+        not_ready: Callable[[], Iterable[tuple[str, int]]],
+    ) -> None:
+        """
+        Publish what is told of the models whenever metrics are asked for.
+
+        Args:
+            models: Those that are loaded.
+            not_ready: Name and version of those that should be and are not.
+        """
+        self.registry.register(_Models(models, not_ready))
+
+    def watch_gpus(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
+        """Publish what *gpus* tells whenever metrics are asked for."""
+        self.registry.register(_Gpus(gpus))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """
+    What the metrics tell of one version that is loaded.
+
+    Attributes:
+        ready: Whether it takes requests.
+        nodes: Nodes of its graph, by execution provider.
+        fallback: Whether it runs on another device than was preferred.
+        load_s: Time that loading took, in seconds.
+        device_bytes: Memory that a GPU gave for it; 0 on a CPU.
+        queue_depth: Images admitted and not yet running.
+        queue_limit: Most that may be.
+    """
+
+    manifest: Manifest
+    provider: str
+    ready: bool
+    nodes: Mapping[str, int]
+    fallback: bool
+    load_s: float
+    device_bytes: int
+    queue_depth: int
+    queue_limit: int
+
+
+class _Models(Collector):
+    """
+    The gauges of the models, made anew at each scrape: a version that is gone leaves no series.
+
+    Where a name has several versions, what has no label for the version is the newest one's;
+    depth and limit of the queue are their sums.
+    """
+
+    def __init__(
+        self,
+        models: Callable[[], Iterable[ModelFacts]],
+        not_ready: Callable[[], Iterable[tuple[str, int]]],
+    ) -> None:
+        self._models = models
+        self._not_ready = not_ready
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing to say before there are models."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read the models."""
+        models = sorted(self._models(), key=lambda facts: facts.manifest.version)
+        newest = {facts.manifest.name: facts for facts in models}
+        yield self._ready(models)
+        yield from _per_version(models)
+        yield from _per_name(newest)
+        yield from _queues(models)
+
+    def _ready(self, models: Iterable[ModelFacts]) -> GaugeMetricFamily:
+        ready = _family(
+            "convoy_model_ready",
+            "1 if the version answers, 0 if it should and does not.",
+            *("model", "version"),
+        )
+        for facts in models:
+            ready.add_metric([facts.manifest.name, str(facts.manifest.version)], facts.ready)
+        for name, version in self._not_ready():
+            ready.add_metric([name, str(version)], 0)
+        return ready
+
+
+def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
+    info = _family(
+        "convoy_model_info",
+        "Always 1; the labels say what is served.",
+        *("model", "version", "architecture", "precision", "provider", "sha256"),
+    )
+    memory = _family(
+        "convoy_model_memory_bytes",
+        "Weights and arena: measured when the artifact was made, at the batch size that its "
+        "manifest states. Device: what of its own memory a GPU gave while it was loaded.",
+        *("model", "version", "kind"),
+    )
+    for facts in models:
+        manifest = facts.manifest
+        labels = [manifest.name, str(manifest.version)]
+        made = [manifest.architecture, manifest.precision, facts.provider, manifest.model_sha256]
+        info.add_metric([*labels, *made], 1)
+        if manifest.memory:
+            memory.add_metric([*labels, "weights"], manifest.memory.weights_bytes)
+            peak = manifest.memory.arena_peak_bytes
+            memory.add_metric([*labels, "arena_peak_at_load"], peak)
+        if facts.device_bytes:
+            memory.add_metric([*labels, "device_at_load"], facts.device_bytes)
+    yield from (info, memory)
+
+
+def _per_name(newest: Mapping[str, ModelFacts]) -> Iterator[GaugeMetricFamily]:
+    load = _family("convoy_model_load_seconds", "Time that loading took.", "model")
+    nodes = _family(
+        "convoy_provider_nodes",
+        "Nodes of the model's graph, by execution provider.",
+        *("model", "provider"),
+    )
+    fallback = _family(
+        "convoy_provider_fallback",
+        "1 if the model runs on another device than was preferred.",
+        "model",
+    )
+    for name, facts in newest.items():
+        load.add_metric([name], facts.load_s)
+        fallback.add_metric([name], facts.fallback)
+        for provider, count in facts.nodes.items():
+            nodes.add_metric([name, provider], count)
+    yield from (load, nodes, fallback)
+
+
+def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
+    depths, limits = Counts[str](), Counts[str]()
+    for facts in models:
+        depths[facts.manifest.name] += facts.queue_depth
+        limits[facts.manifest.name] += facts.queue_limit
+    depth = _family("convoy_queue_depth", "Images admitted and not yet running.", "model")
+    limit = _family("convoy_queue_limit", "Most images that may be; more are refused.", "model")
+    for name in limits:
+        depth.add_metric([name], depths[name])
+        limit.add_metric([name], limits[name])
+    yield from (depth, limit)
+
+
+class _Gpus(Collector):
+    """`convoy_gpu_*`, read when they are asked for."""
+
+    def __init__(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
+        self._gpus = gpus
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing to say before they are asked."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read the GPUs."""
+        used = _family("convoy_gpu_memory_used_bytes", "Memory that all processes hold.", "gpu")
+        total = _family("convoy_gpu_memory_total_bytes", "Memory of the GPU.", "gpu")
+        busy = _family(
+            "convoy_gpu_utilization_ratio", "Share of the time in which a kernel ran.", "gpu"
+        )
+        for gpu in self._gpus():
+            used.add_metric([gpu.uuid], gpu.used_bytes)
+            total.add_metric([gpu.uuid], gpu.total_bytes)
+            busy.add_metric([gpu.uuid], gpu.utilization)
+        yield from (used, total, busy)
+
+
+class _Memory(Collector):
+    """`convoy_memory_bytes`, read when it is asked for."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "convoy_memory_bytes",
+            "Memory of the process and of its control group, now.",
+            labels=["kind"],
+        )
+        for kind, value in memory_bytes().items():
+            family.add_metric([kind], value)
+        yield family
+
+
+def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=labels)

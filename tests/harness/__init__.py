@@ -1,0 +1,1 @@
+"""The test harness: tiny artifacts, foreign graphs, HTTP client and images."""

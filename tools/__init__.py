@@ -1,0 +1,1 @@
+"""The demonstration, and generators of pictures, samples and dashboards."""

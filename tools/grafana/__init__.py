@@ -1,0 +1,1 @@
+"""Grafana's dashboards, as code: `python -m tools.grafana.generate` writes them as JSON."""
