@@ -12,7 +12,7 @@ from convoy.artifact.repository import ModelRepository
 from convoy.service.batching.queue import BatchPolicy
 from convoy.service.decoding.decoder import DecodePool, Decoder, DecodeThreads
 from convoy.service.errors import StartError
-from convoy.service.http.connection import HttpLimits
+from convoy.service.http.server import HttpLimits
 from convoy.service.rpc.limits import MAX_STREAMS, ConnectionLimits
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.graph_cache import GraphCache

@@ -1,21 +1,30 @@
-"""Reads the body of a request: never more than the limit, on the wire or unpacked."""
+"""Reading from the connection of a request: its body, within limits, and its end.
+
+A client that closes the connection before it has its answer withdraws its call.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from convoy.service.call import received
 from convoy.service.errors import InvalidArgumentError, RequestTooLargeError, RequestTooSlowError
-from convoy.service.http.disconnect import ClientLeftError
 
 IN_THREAD_BYTES = 1024
 """From this size on a body is unpacked in a thread: it may become a thousand times as large."""
 
+T = TypeVar("T")
+
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class ClientDisconnectedError(asyncio.CancelledError):
+    """The client closed the connection before its answer was there."""
 
 
 class BodyReader:
@@ -56,7 +65,7 @@ async def read_body(
         RequestTooLargeError: If it has more than *limit* bytes, on the wire or unpacked.
         RequestTooSlowError: If it does not come in time.
         InvalidArgumentError: If it cannot be unpacked.
-        ClientLeftError: If it never comes to its end.
+        ClientDisconnectedError: If it never comes to its end.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -73,6 +82,30 @@ async def read_body(
     return await asyncio.to_thread(_unpacked, body, _WINDOW_BITS[encoding], limit)
 
 
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """
+    Await *work*; cancel it if the client closes the connection meanwhile.
+
+    Raises:
+        ClientDisconnectedError: If it does.
+    """
+    working = asyncio.create_task(work)
+    disconnect = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({working, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnectedError
+        return working.result()
+    finally:
+        working.cancel()
+        disconnect.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _read(request: Request, limit: int, count: Callable[[int], None] | None) -> bytes:
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
@@ -86,7 +119,7 @@ async def _read(request: Request, limit: int, count: Callable[[int], None] | Non
             if len(body) > limit:
                 raise _too_large(limit)
     except ClientDisconnect as error:
-        raise ClientLeftError from error
+        raise ClientDisconnectedError from error
     return bytes(body)
 
 

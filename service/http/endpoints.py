@@ -1,4 +1,4 @@
-"""What stands around every endpoint: it is counted and logged as a call, its errors are told."""
+"""The frame of every endpoint: it counts and logs requests as calls, and answers errors."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from convoy.service.call import CallFailed, Calls
-from convoy.service.http.disconnect import ClientLeftError
-from convoy.service.http.origin import origin_of
+from convoy.service.http.body import ClientDisconnectedError
 from convoy.service.http.responses import error_response
+from convoy.service.telemetry.logs import Origin
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-CLIENT_LEFT = 499
-"""Status of an answer that nobody reads."""
+CLIENT_CLOSED_REQUEST = 499
+"""Status of an answer whose client has disconnected; nginx's."""
 
 
 def counted(calls: Calls, method: str, endpoint: Endpoint) -> Endpoint:
@@ -28,16 +28,23 @@ def counted(calls: Calls, method: str, endpoint: Endpoint) -> Endpoint:
                 response = await endpoint(request)
         except CallFailed as failed:
             response = error_response(failed.failure)
-        except ClientLeftError:
-            return Response(status_code=CLIENT_LEFT)
+        except ClientDisconnectedError:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         response.headers.update(dict(origin.headers))
         return response
 
     return answer
 
 
+def origin_of(request: Request) -> Origin:
+    """Read the request's identifier, trace and token from its headers."""
+    sent = request.headers
+    names = ("x-request-id", "traceparent", "authorization")
+    return Origin.told(*(sent.get(name, "") for name in names))
+
+
 def named(request: Request) -> dict[str, str]:
-    """Name and version of the model that the path names."""
+    """Return the name and the version of the model in the path, as far as it has them."""
     return {
         key: request.path_params[key] for key in ("name", "version") if key in request.path_params
     }

@@ -1,15 +1,23 @@
-"""What the page needs and the protocol's routes do not tell, as small JSON."""
+"""The page: its files, and small JSON for what the protocol's routes do not answer.
+
+The files are plain HTML, CSS and JavaScript, open to all, without a fact of the server. The chart
+library lies in `node_modules`, where `make page` puts it; the page works without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convoy.service.call import Calls, find_model
 from convoy.service.errors import InvalidArgumentError, UnsupportedError
@@ -19,6 +27,17 @@ from convoy.service.http.responses import PACKED
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.history import History
+
+WEB = Path(__file__).parents[1] / "web"
+
+HEADERS = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    # Kept, but asked for anew each time (by ETag): a server that was upgraded has another page.
+    "cache-control": "no-cache",
+}
 
 _MODEL = "/page/models/{name}/versions/{version}"
 
@@ -123,3 +142,32 @@ def _describe(model: ServedModel) -> dict[str, Any]:
         "max_queue_size": model.policy.max_queue_size,
         "has_layers": model.layers is not None,
     }
+
+
+def file_routes() -> list[BaseRoute]:
+    """Return the routes of the page itself and of the files that it loads."""
+    middleware = (Middleware(_WithHeaders), *PACKED)
+    files = StaticFiles(directory=WEB)
+
+    async def index(request: Request) -> Response:
+        return await files.get_response("index.html", request.scope)
+
+    return [
+        Route("/", index, middleware=middleware),
+        Mount("/web", files, middleware=middleware),
+    ]
+
+
+class _WithHeaders:
+    """Sends `HEADERS` with every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_more(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_more)

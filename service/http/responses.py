@@ -36,8 +36,8 @@ class _Packing(GZipMiddleware):
 PACKED = (Middleware(_Packing, minimum_size=GZIP_LEAST_BYTES, compresslevel=1),)
 
 
-def told(message: Message) -> Response:
-    """A message as JSON."""
+def message_response(message: Message) -> Response:
+    """Answer with a message as JSON."""
     return JSONResponse(as_json(message))
 
 

@@ -13,13 +13,11 @@ from starlette.routing import Route
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Calls, Failure
 from convoy.service.errors import ModelNotReadyError, UnsupportedError
-from convoy.service.http.body import BodyReader
-from convoy.service.http.disconnect import while_connected
+from convoy.service.http.body import BodyReader, while_connected
 from convoy.service.http.endpoints import Endpoint, counted, named
 from convoy.service.http.infer_body import LENGTH_HEADER, from_response, read_infer, to_request
-from convoy.service.http.json_parameters import parse_object, set_parameters, set_value
-from convoy.service.http.messages import as_json
-from convoy.service.http.responses import PACKED, error_response, told
+from convoy.service.http.messages import as_json, parse_object, set_parameters, set_value
+from convoy.service.http.responses import PACKED, error_response, message_response
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol.methods import InferenceProtocol
 
@@ -114,14 +112,16 @@ class Rest:
         return error_response(Failure(error.status, error.reason, str(error)))
 
     async def _server_metadata(self, request: Request) -> Response:
-        return told(await self._protocol.server_metadata(pb.ServerMetadataRequest()))
+        return message_response(await self._protocol.server_metadata(pb.ServerMetadataRequest()))
 
     async def _models(self, request: Request) -> Response:
         index = await self._protocol.repository_index(pb.RepositoryIndexRequest(ready=True))
         return JSONResponse({"models": sorted({model.name for model in index.models})})
 
     async def _model_metadata(self, request: Request) -> Response:
-        return told(await self._protocol.model_metadata(pb.ModelMetadataRequest(**named(request))))
+        return message_response(
+            await self._protocol.model_metadata(pb.ModelMetadataRequest(**named(request)))
+        )
 
     async def _model_ready(self, request: Request) -> Response:
         answer = await self._protocol.model_ready(pb.ModelReadyRequest(**named(request)))
@@ -131,11 +131,11 @@ class Rest:
 
     async def _config(self, request: Request) -> Response:
         answer = await self._protocol.model_config(pb.ModelConfigRequest(**named(request)))
-        return told(answer.config)
+        return message_response(answer.config)
 
     async def _statistics(self, request: Request) -> Response:
         asked = pb.ModelStatisticsRequest(**named(request))
-        return told(await self._protocol.model_statistics(asked))
+        return message_response(await self._protocol.model_statistics(asked))
 
     async def _infer(self, request: Request) -> Response:
         data = await self._read_body(request)

@@ -11,9 +11,8 @@ from starlette.routing import Route
 
 from convoy.service.call import failure_of
 from convoy.service.errors import ServiceError
-from convoy.service.http import static
-from convoy.service.http.origin import origin_of
-from convoy.service.http.page import Page
+from convoy.service.http.endpoints import origin_of
+from convoy.service.http.page import Page, file_routes
 from convoy.service.http.responses import PACKED, error_response, no_route
 from convoy.service.http.rest import Rest
 from convoy.service.security.access import Access
@@ -36,7 +35,7 @@ def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Star
             Route("/metrics", expose, middleware=PACKED),
             *rest.routes(),
             *page.routes(),
-            *static.routes(),
+            *file_routes(),
         ],
         exception_handlers={HTTPException: no_route},
     )

@@ -14,9 +14,8 @@ from starlette.routing import Route
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.service.call import FAILURES_LOGGED_PER_S, CallFailed, Calls
 from convoy.service.errors import InferenceError, InvalidArgumentError, ServiceError, http_status
-from convoy.service.http.connection import HttpLimits
 from convoy.service.http.responses import error_response
-from convoy.service.http.server import HttpServer
+from convoy.service.http.server import HttpLimits, HttpServer
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor

@@ -12,7 +12,7 @@ from convoy.artifact.layers import write_layers
 from convoy.artifact.manifest import Normalization, OutputTensor, Preprocessing
 from convoy.service.app import Server
 from convoy.service.errors import StartError
-from convoy.service.http.static import WEB
+from convoy.service.http.page import WEB
 from convoy.service.settings import Settings
 from tests.contract.conftest import Running, Serve
 from tests.contract.test_http import check_error

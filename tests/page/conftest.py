@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from bench.server import ServerProcess
 from convoy.artifact.manifest import OutputTensor
-from convoy.service.http.static import WEB
+from convoy.service.http.page import WEB
 from tests.conftest import LENET_REPOSITORY
 from tests.harness import tiny
 

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from bench.process import free_ports
 from bench.server import ServerProcess
 from convoy import Client, ConvoyError
-from convoy.service.http.static import WEB
+from convoy.service.http.page import WEB
 from tests.harness import tiny
 from tests.harness.images import encode, png
 from tests.page.conftest import OpenPage, url_of

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from bench.server import ServerProcess
-from convoy.service.http.static import WEB
+from convoy.service.http.page import WEB
 from convoy.service.security.tokens import Right, Token
 from tests.conftest import LENET_REPOSITORY
 from tests.page.conftest import OpenPage, url_of

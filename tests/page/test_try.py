@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from bench.server import ServerProcess
-from convoy.service.http.static import WEB
+from convoy.service.http.page import WEB
 from tests.harness.images import png
 from tests.page.conftest import OpenPage
 

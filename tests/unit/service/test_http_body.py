@@ -11,8 +11,7 @@ from starlette.requests import Request
 
 from convoy.service.errors import InvalidArgumentError, RequestTooLargeError
 from convoy.service.http import body
-from convoy.service.http.body import read_body
-from convoy.service.http.disconnect import ClientLeftError
+from convoy.service.http.body import ClientDisconnectedError, read_body
 
 LIMIT = 10_000
 
@@ -152,9 +151,9 @@ async def test_client_leaves_before_the_end(chunks: tuple[bytes | None, ...]) ->
     """
     A client that leaves within its request is no error of anybody, and counts as cancelled.
     """
-    with pytest.raises(ClientLeftError):
+    with pytest.raises(ClientDisconnectedError):
         await read_body(request(*chunks), LIMIT)
-    assert issubclass(ClientLeftError, asyncio.CancelledError)
+    assert issubclass(ClientDisconnectedError, asyncio.CancelledError)
 
 
 async def test_unpacking_leaves_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
