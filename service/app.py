@@ -32,7 +32,7 @@ from convoy.service.serving.loader import LoadedArtifact, Loader
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.versions import ModelVersions
-from convoy.service.serving.watchdog import Soundness
+from convoy.service.serving.watchdog import Watchdog
 from convoy.service.settings import Settings
 from convoy.service.telemetry.gpu import gpus, open_nvml
 from convoy.service.telemetry.history import History
@@ -75,8 +75,8 @@ class Server:
         self._device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
         self._batcher: Batcher[Tensor, Ran] = Batcher(self._device_threads, cpus)
         self._registry = ModelRegistry()
-        self._soundness = Soundness(
-            self._registry, self._device_threads, self._lifecycle, self._soundness_changed
+        self._watchdog = Watchdog(
+            self._registry, self._device_threads, self._lifecycle, self._watchdog_changed
         )
         self.fatal = asyncio.Event()
         self._metrics.watch(self._registry.facts, self._registry.not_ready)
@@ -150,7 +150,7 @@ class Server:
     ) -> None:
         for task in self._tasks:
             task.cancel()
-        self._soundness.close()
+        self._watchdog.close()
         for rpc in self._rpcs:
             await rpc.stop()
         await self._http.stop()
@@ -275,10 +275,10 @@ class Server:
             run_s=loaded.run_s,
             load_s=loaded.load_s,
             layers=loaded.layers,
-            doubt=self._soundness.doubt,
+            on_failure=self._watchdog.check,
         )
 
-    async def _soundness_changed(self, model: ServedModel) -> None:
+    async def _watchdog_changed(self, model: ServedModel) -> None:
         if self._settings.exit_on_fatal_error and model in self._lifecycle.lost:
             self.fatal.set()
         lost = {one.name for one in self._registry.models() if one in self._lifecycle.lost}

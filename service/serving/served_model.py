@@ -49,14 +49,14 @@ class ServedModel:
         run_s: Mapping[int, float],
         load_s: float,
         layers: Description | None,
-        doubt: Callable[[ServedModel], None],
+        on_failure: Callable[[ServedModel], None],
     ) -> None:
         """
         Open a queue for the model.
 
         Args:
             run_s: Seconds that runs took so far, by their images.
-            doubt: Called when the model failed on a request.
+            on_failure: Called when the model failed on a request.
         """
         self.manifest = manifest
         self.session = session
@@ -69,7 +69,7 @@ class ServedModel:
         self._queue = batcher.open(self._run, policy, run_s)
         self._decoder = decoder
         self._metrics = metrics
-        self._doubt = doubt
+        self._on_failure = on_failure
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -201,7 +201,7 @@ class ServedModel:
         """Count a request that failed after it was accepted."""
         self.statistics.fail.add(time.perf_counter() - started_at)
         if isinstance(error, InferenceError):
-            self._doubt(self)
+            self._on_failure(self)
 
     def ran(self, answer: Answer[Ran], images: int, started_at: float) -> Inference:
         """Count what a request of *images* waited and ran, and tell it with its outputs."""

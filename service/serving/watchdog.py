@@ -1,8 +1,8 @@
-"""Whether models that failed can still run at all.
+"""A watchdog that finds out whether a model that failed can still run.
 
-A model may fail on what a client sent, and nothing is wrong with it. So a black image is run, which
-went well when the model was warmed: if that fails, too, the device is lost or the memory used up,
-and no request can be answered. The server says so until the image runs again.
+A model can fail because of a client's input and be healthy. Therefore the watchdog runs a black
+image, which succeeded when the model was warmed. If that fails too, the device is lost or memory is
+exhausted, and no request can be answered. The server reports this until the image runs again.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from convoy.service.serving.served_model import ServedModel
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0
-"""Time between two tries of a model that cannot run."""
+"""Time between two checks of a model that cannot run, in seconds."""
 
 
-class Soundness:
+class Watchdog:
     """
-    Owned by the event loop.
+    Checks models that failed and publishes those that cannot run. Owned by the event loop.
 
     Args:
-        executor: Where models run.
-        lifecycle: Is told which models cannot run.
-        changed: Is called when there is one more of them, or one less, with it.
+        executor: The threads that run models.
+        lifecycle: Its `lost` holds the models that cannot run; only the watchdog changes it.
+        changed: Called with each model that enters or leaves `lost`.
     """
 
     def __init__(
@@ -43,19 +43,19 @@ class Soundness:
         self._executor = executor
         self._lifecycle = lifecycle
         self._changed = changed
-        self._watching: dict[ServedModel, asyncio.Task[None]] = {}
+        self._checks: dict[ServedModel, asyncio.Task[None]] = {}
 
-    def doubt(self, model: ServedModel) -> None:
-        """Find out whether *model*, on which a request failed, can still run."""
-        if model not in self._watching:
-            self._watching[model] = asyncio.create_task(self._watch(model))
+    def check(self, model: ServedModel) -> None:
+        """Start to check *model*, on which a request failed, unless a check is in progress."""
+        if model not in self._checks:
+            self._checks[model] = asyncio.create_task(self._check(model))
 
     def close(self) -> None:
-        """Watch no more."""
-        for task in self._watching.values():
+        """Cancel every check."""
+        for task in self._checks.values():
             task.cancel()
 
-    async def _watch(self, model: ServedModel) -> None:
+    async def _check(self, model: ServedModel) -> None:
         lost, extra = self._lifecycle.lost, {"model": model.name, "version": model.version}
         try:
             while self._serves(model) and not await self._runs(model):
@@ -64,17 +64,18 @@ class Soundness:
                     lost.add(model)
                     await self._changed(model)
                 await asyncio.sleep(RETRY_S)
+            # An unloaded model leaves as well: the server is ready again for the other models.
             if model in lost:
                 logger.info("the model runs again, or was unloaded", extra=extra)
                 lost.remove(model)
                 await self._changed(model)
         finally:
-            del self._watching[model]
+            del self._checks[model]
 
     def _serves(self, model: ServedModel) -> bool:
-        return model in self._registry.models()
+        return self._registry.versions(model.name).get(model.version) is model
 
     async def _runs(self, model: ServedModel) -> bool:
-        with model:  # so that it is not closed meanwhile
+        with model:  # prevents its session from being closed during the run
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, model.session.can_run)

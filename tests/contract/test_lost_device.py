@@ -17,7 +17,7 @@ from tests.harness.http import get
 
 
 class Device:
-    """Breaks and mends the session of a model: a lost device fails whatever is run on it."""
+    """Breaks and repairs the session of a model: a lost device fails whatever is run on it."""
 
     def __init__(self, running: Running, patch: pytest.MonkeyPatch, model: str = "tiny") -> None:
         self._runner = running.server._registry.get(model).session._runner
@@ -29,13 +29,13 @@ class Device:
 
         self._patch.setattr(self._runner, "run", fail)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         self._patch.undo()
 
 
 @pytest.fixture(autouse=True)
 def tries_again_soon() -> Iterator[None]:
-    """A patch of its own: that of a test is undone when the device is mended."""
+    """A patch of its own: that of a test is undone when the device is repaired."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("convoy.service.serving.watchdog.RETRY_S", 0.01)
         yield
@@ -73,12 +73,12 @@ async def test_lost_device(
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 503
     assert not (await running.inference.ServerReady(pb.ServerReadyRequest())).ready
     assert (await get(f"{running.url}/v2/health/live"))[0] == 200
-    device.mend()
+    device.repair()
     for name in ("", "tiny", "inference.GRPCInferenceService"):
         await until_status(running, name, SERVING)
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
     await running.inference.ModelInfer(infer_request(3))
-    assert running.server._soundness._watching == {}
+    assert running.server._watchdog._checks == {}
 
 
 async def test_poison_is_no_lost_device(running: Running) -> None:
@@ -87,7 +87,7 @@ async def test_poison_is_no_lost_device(running: Running) -> None:
     """
     for _ in range(20):
         await fail_once(running, tiny.POISON)
-    await running.until(lambda: not running.server._soundness._watching)
+    await running.until(lambda: not running.server._watchdog._checks)
     assert await check(running, "tiny") == SERVING
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
 
