@@ -21,13 +21,13 @@ import psutil
 from rich.console import Console
 
 from bench.race.networks import write_networks
-from bench.server import ServerProcess
 from convoy import Client
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_results import OK
 from convoy.commands.bench.loops import closed_loop
 from convoy.commands.bench.target import Sender, find
 from convoy.export import data
+from tests.harness.server_process import ServerProcess
 
 ROUNDS = 10
 IDLE_S = 10.0

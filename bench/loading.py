@@ -21,13 +21,13 @@ import matplotlib as mpl
 from rich.console import Console
 
 from bench.reload import infer_request, percentiles
-from bench.repositories import add_version
-from bench.server import ServerProcess
 from convoy.artifact.repository import ModelRepository
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.importer import import_model
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
+from tests.harness.lenet import add_version
+from tests.harness.server_process import ServerProcess
 
 RATE = 200.0
 """Requests per second: about a sixth of what the 2 cores could answer."""

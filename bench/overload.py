@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.server import ServerProcess
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_results import OK, Answer
 from convoy.commands.bench.loops import arrivals, closed_loop, open_loop
 from convoy.commands.bench.target import Sender, find
+from tests.harness.server_process import ServerProcess
 
 IN_FLIGHT = 8
 """Requests on their way while the capacity is found."""

@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.progress import track
 
-from bench.server import ServerProcess
+from tests.harness.server_process import ServerProcess
 from tools.observe import Load
 
 ROUNDS = 9

@@ -23,11 +23,11 @@ import psutil
 from rich.console import Console
 from rich.progress import track
 
-from bench.repositories import add_version
-from bench.server import ServerProcess
 from convoy.artifact.files import MODEL_FILE
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
+from tests.harness.lenet import add_version
+from tests.harness.server_process import ServerProcess
 
 CONCURRENCY = 8
 

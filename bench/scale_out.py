@@ -21,10 +21,10 @@ from rich.console import Console
 
 from bench.race.networks import write_networks
 from bench.race.ours import photo
-from bench.server import ServerProcess
 from convoy import Client
 from convoy.commands.intervals import of_median
 from convoy.commands.rounds import shown
+from tests.harness.server_process import ServerProcess
 
 ROOT = Path("build/race/models")
 MODEL = "resnet18"

@@ -1,4 +1,4 @@
-"""What all tests share: which of them this machine can run."""
+"""The choice of the tests that this machine can run, and fixtures of all of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from hypothesis import settings
 
 from convoy.service.runtime.cuda import has_cuda
 
-LENET_REPOSITORY = Path(__file__).parent / "data" / "model_repository"
-"""A LeNet-5 that `convoy export lenet5` made."""
+# Before the first import of the harness: its assertions report values as those of test modules do.
+pytest.register_assert_rewrite("tests.harness")
+
+from tests.harness.lenet import LENET_REPOSITORY  # noqa: E402
 
 # Where PyTorch is not installed, the tests of the server run all the same.
-collect_ignore = [] if find_spec("torch") else ["unit/bench", "unit/export", "unit/models"]
-
+NEED_TORCH = ["unit/bench", "unit/commands/compare", "unit/export", "unit/models"]
+collect_ignore = [] if find_spec("torch") else NEED_TORCH
 
 # The same examples each time, and no assertion of speed.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

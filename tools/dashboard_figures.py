@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from bench.server import ServerProcess
+from tests.harness.server_process import ServerProcess
 from tools.grafana.board import Board, Panel, Query
 from tools.grafana.boards import BOARDS
 from tools.observe import Load, Prometheus

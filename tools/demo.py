@@ -20,10 +20,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.server import ServerProcess
 from convoy import AsyncClient, Classification
 from convoy.artifact.repository import ModelRepository
 from convoy.export import data
+from tests.harness.server_process import ServerProcess
 
 MODEL = "lenet5"
 CONCURRENCY = 64

@@ -27,9 +27,9 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from bench.process import Process, free_ports
-from bench.server import ServerProcess
 from convoy import Client, ConvoyError
+from tests.harness.process import Process, free_ports
+from tests.harness.server_process import ServerProcess
 
 CONFIGURATION = Path(__file__).parents[1] / "deploy/prometheus"
 REPOSITORIES = (Path("model_repository"), Path("tests/data/model_repository"))

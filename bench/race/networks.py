@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.repositories import add_version
 from convoy.artifact.manifest import InputTensor
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.importer import import_model
+from tests.harness.lenet import add_version
 
 LARGE = ("resnet18", "resnet50", "googlenet_tv")
 """GoogLeNet with batch norm, as torchvision has it: the paper's has no weights in public."""

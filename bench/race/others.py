@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.process import Process
 from bench.race.servers import OverGrpc, OverHttp
+from tests.harness.process import Process
 
 HERE = Path(__file__).parent / "peers"
 ONNXRUNTIME = "onnxruntime==1.32.0"

@@ -13,10 +13,10 @@ import numpy as np
 import trustme
 from PIL import Image, ImageFilter
 
-from bench.process import Process
 from bench.race.servers import OverGrpc
-from bench.repositories import add_version
 from convoy.pb.inference import grpc_service_pb2 as pb
+from tests.harness.lenet import add_version
+from tests.harness.process import Process
 
 OTHER_MODELS = 9
 """Beside the one that is asked."""

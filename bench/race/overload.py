@@ -24,8 +24,8 @@ from bench.race.h2load import Request, measure
 from bench.race.loads import Load
 from bench.race.model import INFER_PATH, Model, framed
 from bench.race.networks import write_networks
-from bench.server import ServerProcess
 from convoy.service.resources import usable_cpus
+from tests.harness.server_process import ServerProcess
 
 ROOT = Path("build/race/models")
 CAPACITY = Load(connections=4, streams=2)

@@ -17,7 +17,6 @@ from typing import ClassVar
 import grpc
 import numpy as np
 
-from bench.process import Process, free_ports
 from bench.race import arriving, h2load
 from bench.race.contender import Contender
 from bench.race.h2load import Request
@@ -25,6 +24,7 @@ from bench.race.loads import Arrivals, Load, Measured
 from bench.race.model import INFER_PATH, Model, framed
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
+from tests.harness.process import Process, free_ports
 
 
 class Server(Contender):

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.server import ServerProcess
 from bench.zoo.training import Zoo
 from convoy import AsyncClient, Client, ConvoyError
 from convoy.export import data
+from tests.harness.server_process import ServerProcess
 
 CALL_IMAGES = 32
 """Images in one call while accuracy is measured."""

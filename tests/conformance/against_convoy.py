@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.server import ServerProcess
+from tests.harness.server_process import ServerProcess
 
 LENET_REPOSITORY = Path(__file__).parent.parent / "data" / "model_repository"
 

@@ -7,9 +7,11 @@ import pytest
 
 from convoy.artifact.manifest import Manifest
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
-from tests.contract.conftest import Running, Serve
 from tests.harness import tiny
 from tests.harness.images import encode, gradient, png
+from tests.harness.server import Running, Serve
+
+pytestmark = pytest.mark.both_transports
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:

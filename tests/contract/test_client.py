@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from convoy import AsyncClient, Classification, Client, ConvoyError
-from tests.contract.conftest import Running, Serve
 from tests.harness import tiny
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
 
 
 async def test_classify(running: Running, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from convoy.service.telemetry.logs import Origin
 from convoy.service.telemetry.metrics import Metrics
 from tests.harness.http import get
 
+pytestmark = pytest.mark.both_transports
+
 
 def subclasses(error: type[ServiceError]) -> Iterator[type[ServiceError]]:
     for subclass in error.__subclasses__():

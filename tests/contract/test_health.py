@@ -6,17 +6,13 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.contract.conftest import Running, Serve
+from tests.harness.calls import NOT_SERVING, SERVING, health
 from tests.harness.http import get
+from tests.harness.server import Running, Serve
 
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+pytestmark = pytest.mark.both_transports
+
 NAMES = ["", "tiny", "convoy.v1.ClassifierService", "inference.GRPCInferenceService"]
-
-
-async def check(running: Running, name: str) -> int:
-    stub = health_pb2_grpc.HealthStub(running.channel)
-    return int((await stub.Check(health_pb2.HealthCheckRequest(service=name))).status)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -24,7 +20,7 @@ async def test_serving(running: Running, name: str) -> None:
     """
     The server, its services and every model are known by name.
     """
-    assert await check(running, name) == SERVING
+    assert await health(running.channel, name) == SERVING
 
 
 async def test_unknown_name(running: Running) -> None:
@@ -32,7 +28,7 @@ async def test_unknown_name(running: Running) -> None:
     A name that is none is NOT_FOUND.
     """
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await check(running, "huge")
+        await health(running.channel, "huge")
     assert failed.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -41,13 +37,13 @@ async def test_loading_then_ready(serve: Serve) -> None:
     Nothing is ready before the models are loaded; gRPC and HTTP agree; alive it is all along.
     """
     async with serve(load=False) as running:
-        assert await check(running, "") == NOT_SERVING
+        assert await health(running.channel, "") == NOT_SERVING
         status, body = await get(f"{running.url}/v2/health/ready")
         assert status == 503
         assert "MODEL_NOT_READY" in body
         assert (await get(f"{running.url}/v2/health/live"))[0] == 200
         await running.server.load()
-        assert await check(running, "") == SERVING
+        assert await health(running.channel, "") == SERVING
         assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
 
 

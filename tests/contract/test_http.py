@@ -7,7 +7,6 @@ import logging
 import re
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,41 +14,12 @@ import pytest
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.http.messages import as_json
 from convoy.service.protocol.methods import InferenceProtocol
-from tests.contract.conftest import Running, Serve
 from tests.harness import tiny
+from tests.harness.calls import INFER, check_error, classes, infer_body
 from tests.harness.http import Answer, Connection, ask, request
+from tests.harness.server import Running, Serve
 
 VERSIONED = ["/v2/models/tiny", "/v2/models/tiny/versions/1"]
-
-INFER = "/v2/models/tiny/infer"
-
-
-def infer_body(*firsts: int, **fields: Any) -> bytes:
-    """The JSON of a request for the classes of images, one per number."""
-    data = [value for first in firsts for value in tiny.pixels(first).ravel().tolist()]
-    image = {"name": "image", "datatype": "UINT8", "shape": [len(firsts), 4, 4, 1], "data": data}
-    return json.dumps({"inputs": [image]} | fields).encode()
-
-
-def classes(answer: Answer) -> list[int]:
-    """The class of each image that an answer in JSON holds."""
-    assert answer.status == 200, answer.body
-    logits = answer.json()["outputs"][0]["data"]
-    rows = [logits[start : start + tiny.CLASSES] for start in range(0, len(logits), tiny.CLASSES)]
-    return [row.index(max(row)) for row in rows]
-
-
-def check_error(answer: Answer, status: int, reason: str) -> str:
-    """Check that an error is told as every error is; returns its message."""
-    assert answer.status == status, answer.body
-    assert answer.headers["content-type"] == "application/json"
-    told = answer.json()
-    assert set(told) == {"error", "reason", "status"}
-    assert told["reason"] == reason
-    assert len(told["error"]) < 500
-    for inside in ("Traceback", "site-packages", ".py", str(Path.cwd())):
-        assert inside not in answer.body.decode()
-    return str(told["error"])
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from convoy.artifact.files import Golden
 from convoy.artifact.manifest import Normalization, OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.protocol.tensors import DATATYPES
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_http import check_error
 from tests.harness import tiny
+from tests.harness.calls import check_error
 from tests.harness.http import Answer, Connection
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
 
 LENGTH = "inference-header-content-length"
 

@@ -25,10 +25,10 @@ from convoy.export.importing.import_settings import ImportSettings
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
-from tests.contract.conftest import Serve
 from tests.harness import foreign
 from tests.harness.foreign import CLASSES, FEATURES, SIDE, labels, made, run
 from tests.harness.images import encode, gradient
+from tests.harness.server import Serve
 
 CPU = Device(policy="cpu", cores=1)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -9,25 +9,12 @@ import numpy as np
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests.contract.conftest import Running, Serve
 from tests.harness import tiny
+from tests.harness.calls import infer_request, logits
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
 
-
-def infer_request(*firsts: int, **fields: Any) -> pb.ModelInferRequest:
-    """Raw pixels, one image per number."""
-    batch = np.concatenate([tiny.pixels(first) for first in firsts])
-    request = pb.ModelInferRequest(model_name=fields.pop("model_name", "tiny"), **fields)
-    request.inputs.add(name="image", datatype="UINT8", shape=batch.shape)
-    request.raw_input_contents.append(batch.tobytes())
-    return request
-
-
-def logits(response: pb.ModelInferResponse) -> np.ndarray:
-    """The output named `logits`."""
-    index = [output.name for output in response.outputs].index("logits")
-    values = np.frombuffer(response.raw_output_contents[index], np.float32)
-    return values.reshape(response.outputs[index].shape)
+pytestmark = pytest.mark.both_transports
 
 
 async def test_infer(running: Running) -> None:

@@ -9,10 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from convoy.service.settings import Settings
 from convoy.service.telemetry.metrics import UNKNOWN_MODEL
-from tests.contract.conftest import Running, Serve
 from tests.harness import tiny
 from tests.harness.http import get
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
 
 # Dashboards and alerts are built on these: a change here breaks them.
 NAMES_AND_LABELS = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from convoy.__main__ import COMMANDS
-from tests.contract.conftest import Serve
 from tests.contract.test_errors import ERRORS
 from tests.harness.images import encode, gradient
+from tests.harness.server import Serve
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

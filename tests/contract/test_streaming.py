@@ -9,9 +9,11 @@ import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.rpc.inference_service import STREAM_WINDOW
-from tests.contract.conftest import Running
-from tests.contract.test_inference import infer_request, logits
 from tests.harness import tiny
+from tests.harness.calls import infer_request, logits
+from tests.harness.server import Running
+
+pytestmark = pytest.mark.both_transports
 
 
 async def stream_of(

@@ -7,9 +7,9 @@ import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.protocol.templates import MAX_HEAD_BYTES, MAX_TEMPLATES, Templates
-from tests.contract.conftest import Running
-from tests.contract.test_inference import infer_request
 from tests.harness import tiny
+from tests.harness.calls import infer_request
+from tests.harness.server import Running
 
 
 async def learned(running: Running, request: pb.ModelInferRequest) -> Templates:

@@ -20,10 +20,12 @@ from convoy.service.app import Server
 from convoy.service.errors import StartError
 from convoy.service.settings import Settings
 from convoy.service.telemetry.logs import JsonFormatter
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_inference import infer_request
 from tests.harness import tiny
+from tests.harness.calls import infer_request
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
+
+pytestmark = pytest.mark.both_transports
 
 
 async def test_native_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench.server import ServerProcess
 from convoy import Client
 from convoy.artifact.files import Artifact
 from convoy.artifact.manifest import InputTensor
 from convoy.artifact.repository import ModelRepository
+from tests.harness.server_process import ServerProcess
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.server import ServerProcess
+from tests.harness.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
 ANSWER = re.compile(

@@ -13,14 +13,13 @@ import grpc
 import psutil
 import pytest
 
-from bench.server import ServerProcess
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from tests.harness import tiny
 from tests.harness.images import png
+from tests.harness.server_process import ServerProcess
 from tests.harness.transports import TRANSPORTS
-from tests.unit.service.test_graph_cache import large_graph
 
 EXPLICIT = ("--model-control-mode", "explicit", "--load-model", "*")
 
@@ -136,7 +135,7 @@ def test_full_disk_of_the_graph_cache(repository: Path, tmp_path: Path) -> None:
     """
     cache = tmp_path / "graphs"
     with ServerProcess(repository, *EXPLICIT, "--graph-cache", str(cache)) as server:
-        tiny.write(repository, model=large_graph())
+        tiny.write(repository, model=tiny.large_graph())
         with limited(server, resource.RLIMIT_FSIZE, 10_000):
             load(server)
         assert '"2"' in server.get("/v2/models/tiny")
@@ -152,7 +151,7 @@ def test_full_disk_of_the_repository_cache(repository: Path, tmp_path: Path) -> 
     copies = tmp_path / "copies"
     options = (*EXPLICIT, "--repository-cache", str(copies))
     with ServerProcess(f"file://{repository}", *options) as server:
-        tiny.write(repository, model=large_graph())
+        tiny.write(repository, model=tiny.large_graph())
         with limited(server, resource.RLIMIT_FSIZE, 10_000):
             with pytest.raises(grpc.RpcError) as failed:
                 load(server)

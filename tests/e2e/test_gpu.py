@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.server import ServerProcess
 from convoy import Client, ConvoyError
 from tests.harness.images import encode, gradient
+from tests.harness.server_process import ServerProcess
 
 pytestmark = pytest.mark.gpu
 

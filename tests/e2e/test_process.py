@@ -19,11 +19,11 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.server import ServerProcess
 from convoy import AsyncClient, ConvoyError
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from tests.harness import tiny
 from tests.harness.images import png
+from tests.harness.server_process import ServerProcess
 from tests.harness.transports import TRANSPORTS
 
 REQUEST = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)

@@ -22,14 +22,14 @@ from typing import NamedTuple
 import grpc
 import psutil
 
-from bench.server import ServerProcess
 from convoy.commands.bench.target import open_channel
 from convoy.connection import ConnectionSettings
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests.conftest import LENET_REPOSITORY
 from tests.fuzz.mutations import spoil_bytes, spoil_image, spoil_message
 from tests.fuzz.seeds import MODEL, corpus
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.server_process import ServerProcess
 
 IN_FLIGHT = 16
 

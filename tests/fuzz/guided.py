@@ -30,9 +30,9 @@ with atheris.instrument_imports(
 
 from google.protobuf.message import DecodeError
 
-from bench.repositories import LENET
 from convoy.artifact.files import read_artifact
 from tests.fuzz.seeds import CORPUS
+from tests.harness.lenet import LENET
 
 PLUGINS = (BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
 """Named, so that they are imported here, and watched."""

@@ -6,12 +6,12 @@ import zlib
 
 import pytest
 
-from bench.server import ServerProcess
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests.conftest import LENET_REPOSITORY
 from tests.fuzz.campaign import CLASSIFY, SUITES, Case, attack, fault_of, request_cases
 from tests.fuzz.mutations import PNG_SIGNATURE, spoil_bytes, spoil_message, with_checksums
 from tests.fuzz.seeds import corpus
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.server_process import ServerProcess
 from tests.harness.transports import TRANSPORTS
 
 COUNT = 5000

@@ -109,6 +109,17 @@ def graph(
     return model
 
 
+def large_graph(pad: int = 0) -> onnx.ModelProto:
+    """The tiny graph with a megabyte that does nothing, and nodes that an optimiser removes."""
+    model = graph()
+    weight = np.full((512, 513 + pad), 1, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "large"))
+    model.graph.node.append(helper.make_node("ReduceSum", ["large"], ["sum_of_large"]))
+    model.graph.node.append(helper.make_node("Mul", ["sum_of_large", "total"], ["unused"]))
+    model.graph.output.append(helper.make_tensor_value_info("unused", onnx.TensorProto.FLOAT, None))
+    return model
+
+
 def write(
     root: Path,
     name: str = "tiny",

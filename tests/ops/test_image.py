@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.process import free_ports
 from convoy import Client, ConvoyError
-from tests.conftest import LENET_REPOSITORY
 from tests.harness.images import png
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.process import free_ports
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "tools/image.sh")

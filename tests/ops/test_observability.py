@@ -21,11 +21,11 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, start_http_server
 
-from bench.server import ServerProcess
 from convoy.service.resources import memory_bytes
 from convoy.service.telemetry.gpu import GpuFacts
 from convoy.service.telemetry.metrics import Metrics
-from tests.conftest import LENET_REPOSITORY
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.server_process import ServerProcess
 from tools.grafana.board import Board, Panel, Query
 from tools.grafana.boards import BOARDS
 from tools.observe import Load, Prometheus

@@ -14,14 +14,14 @@ from pathlib import Path
 import grpc
 import pytest
 
-from bench.process import Process, free_ports
-from bench.server import ServerProcess
 from convoy import Client, ConvoyError
 from convoy.client import _options
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from convoy.pb.convoy.v1 import classifier_pb2_grpc
-from tests.conftest import LENET_REPOSITORY
 from tests.harness.images import png
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.process import Process, free_ports
+from tests.harness.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
 CALLERS = 8

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from bench.server import ServerProcess
 from convoy.artifact.manifest import OutputTensor
 from convoy.service.http.page import WEB
-from tests.conftest import LENET_REPOSITORY
 from tests.harness import tiny
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.server_process import ServerProcess
 
 CHROMIUM = shutil.which("chromium")
 AXE = Path(__file__).parents[2] / "build/axe"

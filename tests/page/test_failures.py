@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
-from bench.process import free_ports
-from bench.server import ServerProcess
 from convoy import Client, ConvoyError
 from convoy.service.http.page import WEB
 from tests.harness import tiny
 from tests.harness.images import encode, png
+from tests.harness.process import free_ports
+from tests.harness.server_process import ServerProcess
 from tests.page.conftest import OpenPage, url_of
 from tests.page.test_try import best, give
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from bench.server import ServerProcess
 from convoy.service.http.page import WEB
 from convoy.service.security.tokens import Right, Token
-from tests.conftest import LENET_REPOSITORY
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.server_process import ServerProcess
 from tests.page.conftest import OpenPage, url_of
 from tests.page.test_try import best, give, run
 

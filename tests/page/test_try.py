@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from bench.server import ServerProcess
 from convoy.service.http.page import WEB
 from tests.harness.images import png
+from tests.harness.server_process import ServerProcess
 from tests.page.conftest import OpenPage
 
 SEVEN = WEB / "samples/seven.png"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from bench.server import ServerProcess
 from convoy.__main__ import main
 from tests.harness.comparisons import fifteen
+from tests.harness.server_process import ServerProcess
 from tests.page.conftest import OpenPage, url_of
 from tools.observe import Load
 

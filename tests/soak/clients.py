@@ -19,7 +19,6 @@ import grpc
 import numpy as np
 from PIL import Image
 
-from bench.repositories import LENET
 from convoy.artifact.files import read_artifact
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2 as pb
@@ -28,6 +27,7 @@ from tests.fuzz.campaign import Case, image_cases, request_cases
 from tests.fuzz.seeds import MODEL
 from tests.harness.http import Connection, request
 from tests.harness.images import encode
+from tests.harness.lenet import LENET
 from tests.soak.ledger import OF_HTTP, Ledger, Outcome
 
 OTHER = "other"

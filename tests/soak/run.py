@@ -16,11 +16,11 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.repositories import add_version
-from bench.server import ServerProcess
 from convoy.commands.bench.target import open_channel
 from convoy.connection import ConnectionSettings
 from tests.fuzz.seeds import MODEL
+from tests.harness.lenet import add_version
+from tests.harness.server_process import ServerProcess
 from tests.soak.clients import CLIENTS, OTHER, Client, Soak
 from tests.soak.ledger import Ledger, Outcome
 from tests.soak.samples import Samples

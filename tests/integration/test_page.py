@@ -14,11 +14,11 @@ from convoy.service.app import Server
 from convoy.service.errors import StartError
 from convoy.service.http.page import WEB
 from convoy.service.settings import Settings
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_http import check_error
 from tests.harness import tiny
+from tests.harness.calls import check_error
 from tests.harness.http import Connection, ask
 from tests.harness.images import encode, png
+from tests.harness.server import Running, Serve
 from tests.unit.artifact.test_layers import FOUND
 
 VERSION = "/page/models/tiny/versions/1"

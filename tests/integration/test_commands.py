@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from convoy.__main__ import main
-from tests.contract.conftest import Running, Serve
 from tests.harness import tiny
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
 
 
 async def convoy(*arguments: str) -> int:

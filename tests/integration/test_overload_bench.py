@@ -6,7 +6,7 @@ import pytest
 
 from bench import overload
 from convoy.commands.bench.bench_settings import BenchSettings
-from tests.contract.conftest import Serve
+from tests.harness.server import Serve
 
 
 async def test_overload(

@@ -12,8 +12,8 @@ from convoy.artifact.tuning import read_tuning
 from convoy.service.resources import usable_cpus
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.session import Session
-from tests.contract.conftest import Serve
 from tests.harness import tiny
+from tests.harness.server import Serve
 
 SHORT = ["--seconds", "0.05"]
 

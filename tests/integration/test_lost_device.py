@@ -9,11 +9,12 @@ import grpc
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_health import NOT_SERVING, SERVING, check
-from tests.contract.test_inference import infer_request, logits
 from tests.harness import tiny
+from tests.harness.calls import NOT_SERVING, SERVING, health, infer_request, logits
 from tests.harness.http import get
+from tests.harness.server import Running, Serve
+
+pytestmark = pytest.mark.both_transports
 
 
 class Device:
@@ -54,7 +55,7 @@ async def fail_once(running: Running, first: int = 3, model: str = "tiny") -> No
 async def until_status(running: Running, name: str, status: int) -> None:
     """Wait until health says so."""
     async with asyncio.timeout(10):
-        while await check(running, name) != status:  # noqa: ASYNC110
+        while await health(running.channel, name) != status:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -88,7 +89,7 @@ async def test_poison_is_no_lost_device(running: Running) -> None:
     for _ in range(20):
         await fail_once(running, tiny.POISON)
     await running.until(lambda: not running.server._watchdog._checks)
-    assert await check(running, "tiny") == SERVING
+    assert await health(running.channel, "tiny") == SERVING
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
 
 
@@ -103,12 +104,12 @@ async def test_lost_model_can_be_unloaded(
         Device(running, monkeypatch).lose()
         await fail_once(running)
         await until_status(running, "", NOT_SERVING)
-        assert await check(running, "other") == SERVING
+        assert await health(running.channel, "other") == SERVING
         await running.inference.RepositoryModelUnload(
             pb.RepositoryModelUnloadRequest(model_name="tiny")
         )
         await until_status(running, "", SERVING)
-        assert await check(running, "tiny") == NOT_SERVING
+        assert await health(running.channel, "tiny") == NOT_SERVING
 
 
 async def test_lost_model_can_be_loaded_anew(
@@ -163,4 +164,4 @@ async def test_out_of_memory_in_a_batch(
     answers = await asyncio.gather(*calls)
     classes = [int(logits(answer).argmax()) for answer in answers]
     assert classes == [tiny.answer(first) for first in range(8)]
-    assert await check(running, "tiny") == SERVING
+    assert await health(running.channel, "tiny") == SERVING

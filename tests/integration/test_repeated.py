@@ -13,9 +13,11 @@ from convoy.service.lifecycle import Phase
 from convoy.service.protocol.templates import Templates
 from convoy.service.rpc import grpcio, native_call
 from convoy.service.rpc.fast_path import FastCall
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_inference import infer_request, logits
 from tests.harness import tiny
+from tests.harness.calls import infer_request, logits
+from tests.harness.server import Running, Serve
+
+pytestmark = pytest.mark.both_transports
 
 
 async def repeat(

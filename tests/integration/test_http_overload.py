@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from convoy.service.lifecycle import Phase
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_http import INFER, check_error, classes, infer_body
+from tests.harness.calls import INFER, check_error, classes, infer_body
 from tests.harness.http import Answer, Connection, ask, request
+from tests.harness.server import Running, Serve
 
 
 async def infer(running: Running, *firsts: int, **parameters: int) -> Answer:

@@ -15,11 +15,12 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.results import ConvoyError
 from convoy.service.security import credentials
 from convoy.service.security.tokens import RIGHTS, Right, Token
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_http import INFER, infer_body
-from tests.contract.test_inference import infer_request
+from tests.harness.calls import INFER, infer_body, infer_request, outcome
 from tests.harness.http import ask
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
+
+pytestmark = pytest.mark.both_transports
 
 CALLS: dict[str, tuple[Any, set[Right]]] = {
     "ServerLive": (pb.ServerLiveRequest(), set()),
@@ -93,15 +94,6 @@ async def guarded(serve: Serve, holders: Holders) -> AsyncIterator[Running]:
     settings = {"token_file": str(holders.file), "model_control_mode": "explicit"}
     async with serve(**settings, load_model=["*"]) as running:
         yield running
-
-
-async def outcome(call: Any) -> Any:
-    """None if it is answered, else its status and reason."""
-    try:
-        await call
-    except grpc.aio.AioRpcError as error:
-        return error.code(), dict(error.trailing_metadata() or ())["error-reason"]
-    return None
 
 
 @pytest.mark.parametrize("method", CALLS)

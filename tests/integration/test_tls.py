@@ -21,8 +21,8 @@ from convoy.results import ConvoyError
 from convoy.service.errors import StartError
 from convoy.service.http import probe
 from convoy.service.security import credentials
-from tests.contract.conftest import Running, Serve
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
 
 HOST = "127.0.0.1"
 

@@ -9,9 +9,11 @@ import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
-from tests.contract.conftest import Running, Serve
 from tests.harness import tiny
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
+
+pytestmark = pytest.mark.both_transports
 
 
 def classify(running: Running, first: int = 0, **options: float) -> Any:

@@ -5,8 +5,10 @@ import pytest
 from convoy import AsyncClient
 from convoy.service.errors import StartError
 from convoy.service.sockets import resolve
-from tests.contract.conftest import Serve
 from tests.harness.http import get
+from tests.harness.server import Serve
+
+pytestmark = pytest.mark.both_transports
 
 
 def has_ipv6() -> bool:

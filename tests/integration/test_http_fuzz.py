@@ -8,10 +8,10 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-from tests.contract.conftest import Running
-from tests.contract.test_http import INFER, classes, infer_body
 from tests.harness import tiny
+from tests.harness.calls import INFER, classes, infer_body
 from tests.harness.http import Connection
+from tests.harness.server import Running
 
 ROUNDS = 400
 

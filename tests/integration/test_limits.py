@@ -10,12 +10,12 @@ import pytest
 
 from convoy.client import AsyncClient
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_access import outcome
-from tests.contract.test_http import INFER, infer_body
-from tests.contract.test_inference import infer_request
+from tests.harness.calls import INFER, infer_body, infer_request, outcome
 from tests.harness.http import Connection, ask, request
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
+
+pytestmark = pytest.mark.both_transports
 
 EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """A frame of HTTP/2: its length, type 4, no flags, the connection's stream."""

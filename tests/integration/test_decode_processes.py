@@ -12,9 +12,9 @@ from convoy.artifact.manifest import Manifest
 from convoy.client import AsyncClient
 from convoy.results import ConvoyError
 from convoy.service.decoding import decoder
-from tests.contract.conftest import Running, Serve
 from tests.harness.http import ask
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
 
 CRASH = b"crash the decoder"
 HANG = b"hang the decoder"

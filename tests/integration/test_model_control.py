@@ -21,10 +21,10 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.app import Server
 from convoy.service.errors import StartError
 from convoy.service.settings import Settings
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_inference import infer_request
 from tests.harness import tiny
+from tests.harness.calls import infer_request
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
 
 
 @asynccontextmanager

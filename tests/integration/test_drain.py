@@ -8,8 +8,10 @@ import pytest
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2
 from convoy.service.lifecycle import Phase
-from tests.contract.conftest import Running, Serve
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
+
+pytestmark = pytest.mark.both_transports
 
 REQUEST = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)
 

@@ -8,10 +8,12 @@ import pytest
 
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests.contract.conftest import Running, Serve
-from tests.contract.test_inference import infer_request, logits
 from tests.harness import tiny
+from tests.harness.calls import infer_request, logits
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
+
+pytestmark = pytest.mark.both_transports
 
 
 @pytest.fixture

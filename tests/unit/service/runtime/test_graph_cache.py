@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
 
 from convoy.artifact.files import Artifact
 from convoy.artifact.repository import ModelRepository
@@ -21,19 +20,8 @@ ON_CPU = Device(policy="cpu", cores=1)
 GIB = 1 << 30
 
 
-def large_graph(pad: int = 0) -> onnx.ModelProto:
-    """The tiny graph with a megabyte that does nothing, and nodes that an optimiser removes."""
-    model = tiny.graph()
-    weight = np.full((512, 513 + pad), 1, np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(weight, "large"))
-    model.graph.node.append(helper.make_node("ReduceSum", ["large"], ["sum_of_large"]))
-    model.graph.node.append(helper.make_node("Mul", ["sum_of_large", "total"], ["unused"]))
-    model.graph.output.append(helper.make_tensor_value_info("unused", onnx.TensorProto.FLOAT, None))
-    return model
-
-
 def artifact(root: Path, name: str = "tiny", pad: int = 0) -> Artifact:
-    made = tiny.write(root, name, model=large_graph(pad))
+    made = tiny.write(root, name, model=tiny.large_graph(pad))
     return ModelRepository(root).read(name, made.version)
 
 

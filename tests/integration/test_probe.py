@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from bench.process import free_ports
 from convoy.service.http import probe
-from tests.contract.conftest import Serve
+from tests.harness.process import free_ports
+from tests.harness.server import Serve
 
 
 async def test_probe(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

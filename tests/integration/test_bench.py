@@ -17,8 +17,8 @@ from convoy.commands.bench.load_results import Report
 from convoy.commands.bench.load_table import print_table
 from convoy.commands.bench.load_test import measure
 from convoy.commands.bench.target import BenchError
-from tests.contract.conftest import Running, Serve
 from tests.harness.images import png
+from tests.harness.server import Running, Serve
 
 
 @pytest.fixture

@@ -1,0 +1,123 @@
+"""A server in this process, on real sockets, with a tiny model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from convoy.pb.convoy.v1 import classifier_pb2_grpc
+from convoy.pb.inference import grpc_service_pb2_grpc
+from convoy.service.app import Server
+from convoy.service.resources import usable_cpus
+from convoy.service.settings import Settings
+from tests.harness import tiny
+from tests.harness.transports import TRANSPORTS
+
+
+class Running:
+    """A server, and a stub of each of its services."""
+
+    def __init__(self, server: Server, channel: grpc.aio.Channel) -> None:
+        self.server = server
+        self.address = f"127.0.0.1:{server.grpc_port}"
+        self.url = f"http://127.0.0.1:{server.http_port}"
+        self.channel = channel
+        self.classifier = classifier_pb2_grpc.ClassifierServiceStub(channel)
+        self.inference = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """Value of one metric."""
+        return self.server._metrics.registry.get_sample_value(name, labels)
+
+    @contextmanager
+    def device_held(self) -> Iterator[None]:
+        """Keep the device busy, so that batches wait, until the block ends."""
+        gate = threading.Event()
+        for _ in range(usable_cpus()):
+            self.server._device_threads.submit(gate.wait)
+        try:
+            yield
+        finally:
+            gate.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until *condition* holds, looking each time the event loop comes round."""
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - the server tells nobody of such changes
+                await asyncio.sleep(0.001)
+
+    def queue_depth(self, model: str = "tiny") -> float:
+        """Images that hold a place in the queue."""
+        return self.sample("convoy_queue_depth", model=model) or 0.0
+
+    async def until_waiting(self, images: int, model: str = "tiny") -> None:
+        """Wait until that many images hold a place in the queue."""
+        await self.until(lambda: self.queue_depth(model) == images)
+
+    async def until_running(self, calls: int) -> None:
+        """Wait until that many calls have arrived and none of them waits for the device."""
+        await self.until(lambda: self.server._lifecycle.in_flight == calls)
+        await self.until_waiting(0)
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests marked `both_transports` over each transport, and the others over the default."""
+    if "transport" in metafunc.fixturenames:
+        both = metafunc.definition.get_closest_marker("both_transports")
+        metafunc.parametrize("transport", TRANSPORTS if both else TRANSPORTS[:1])
+
+
+@pytest.fixture
+def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """
+    Start a server with settings other than the usual.
+
+    `load=False` leaves it loading; `inline=True` lets the event loop run small batches.
+    """
+    tiny.write(tmp_path)
+
+    @asynccontextmanager
+    async def start(
+        *, load: bool = True, inline: bool = False, **changes: Any
+    ) -> AsyncIterator[Running]:
+        if not inline:  # so that a test can hold the device
+            monkeypatch.setattr("convoy.service.runtime.device.INLINE_MACS", 0)
+        usual: dict[str, Any] = {
+            "model_repository": tmp_path,
+            "host": "127.0.0.1",
+            "grpc_port": 0,
+            "http_port": 0,
+            "graph_cache": "",
+            "transport": transport,
+            # One run at a time, so that a test knows what runs and what waits.
+            "intra_op_threads": usable_cpus(),
+        }
+        async with (
+            Server(Settings(**(usual | changes))) as server,
+            # Connects when it is used: tests of other hosts bring their own.
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+        ):
+            if load:
+                await server.load()
+            yield Running(server, channel)
+            # Nobody waits for an answer any more; tests that look at the stop make it themselves.
+            monkeypatch.setattr("convoy.service.rpc.server.LINGER_S", 0.0)
+
+    return start
+
+
+@pytest.fixture
+async def running(serve: Serve) -> AsyncIterator[Running]:
+    """A server with the usual settings."""
+    async with serve() as running:
+        yield running
