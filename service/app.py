@@ -29,9 +29,9 @@ from convoy.service.security.access import Access
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.inference import Ran, Tensor
 from convoy.service.serving.loader import LoadedArtifact, Loader
+from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
-from convoy.service.serving.versions import ModelVersions
 from convoy.service.serving.watchdog import Watchdog
 from convoy.service.settings import Settings
 from convoy.service.telemetry.gpu import gpus, open_nvml
@@ -243,7 +243,7 @@ class Server:
             parts.graph_cache(settings),
             max_batch_size=settings.max_batch_size,
         )
-        versions = ModelVersions(
+        reconciler = Reconciler(
             self._registry,
             loader,
             self._metrics,
@@ -255,7 +255,7 @@ class Server:
         return ModelControl(
             self._registry,
             loader.repository,
-            versions,
+            reconciler,
             mode=settings.model_control_mode,
             policies={
                 name: VersionPolicy.parse(text) for name, text in settings.version_policy.items()
@@ -288,7 +288,7 @@ class Server:
             await rpc.set_ready(self._lifecycle.ready)
 
     def _check_models(self) -> None:
-        if error := self._control.first_error():
+        if error := self._registry.first_error():
             raise StartError(str(error))
         if not self._registry.models():
             raise StartError(

@@ -63,7 +63,7 @@ class InferenceProtocol:
     async def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """Tell how a model is served."""
         model = find_model(self._registry, request.name, request.version)
-        policy = self._control.wish(model.name).policy
+        policy = self._control.spec(model.name).policy
         return pb.ModelConfigResponse(config=description.config(model, policy))
 
     async def model_infer(

@@ -1,4 +1,4 @@
-"""Listing, loading and unloading models by request, in Triton's and KServe's words."""
+"""The model repository's rpcs: list, load and unload models, as Triton and KServe define them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from convoy.service.errors import InvalidArgumentError, ServiceError, Unsupporte
 from convoy.service.policy import VersionPolicy
 from convoy.service.protocol import description
 from convoy.service.serving.control import ModelControl
-from convoy.service.serving.registry import ModelRegistry, State
-from convoy.service.serving.versions import Wish
+from convoy.service.serving.registry import ModelRegistry, ServingSpec, State, VersionEntry
 
 MAX_BATCH_SIZE = 1024
-"""Largest batch that a request to load may ask for; as in the server's settings."""
+"""Largest `max_batch_size` that a load request may set; the same as in the server's settings."""
 
 _CHANGEABLE = frozenset({"version_policy", "max_batch_size"})
 
@@ -21,14 +20,19 @@ _CHANGEABLE = frozenset({"version_policy", "max_batch_size"})
 async def index(
     control: ModelControl, request: pb.RepositoryIndexRequest
 ) -> pb.RepositoryIndexResponse:
-    """List the versions of the repository, and the state of each."""
+    """
+    List the versions of the repository, and the state of each.
+
+    Raises:
+        ServiceError: As `ModelControl.index`.
+    """
     return pb.RepositoryIndexResponse(
         models=[
             pb.RepositoryIndexResponse.ModelIndex(
                 name=found.name,
                 version=str(found.version),
                 state=found.state.value if found.state else "",
-                reason=found.reason,
+                reason=_reason(found),
             )
             for found in await control.index()
             if found.state is State.READY or not request.ready
@@ -40,22 +44,22 @@ async def load(
     control: ModelControl, registry: ModelRegistry, request: pb.RepositoryModelLoadRequest
 ) -> pb.RepositoryModelLoadResponse:
     """
-    Load a model, or load it anew.
+    Load a model, or load it again.
 
     Raises:
-        InvalidArgumentError: If a parameter is wrong, or asks for what cannot be changed.
+        InvalidArgumentError: If a parameter is invalid, or changes a field that cannot be changed.
         UnsupportedError: If the request carries files.
         ServiceError: As `ModelControl.load`.
     """
     name = request.model_name or request.repository_name
-    wish = None
+    spec = None
     for key, value in request.parameters.items():
         if key.startswith("file:"):
             raise UnsupportedError("files of a model come from the repository, not from requests")
         if key != "config":
             raise InvalidArgumentError(f"unknown parameter {key[:64]!r}")
-        wish = _wish(value.string_param, name, control, registry)
-    await control.load(name, wish)
+        spec = _spec(value.string_param, name, control, registry)
+    await control.load(name, spec)
     return pb.RepositoryModelLoadResponse(model_name=name, is_loaded=True)
 
 
@@ -63,7 +67,7 @@ async def unload(
     control: ModelControl, request: pb.RepositoryModelUnloadRequest
 ) -> pb.RepositoryModelUnloadResponse:
     """
-    Unload a model; returns when its last request is answered.
+    Unload a model; return when its last request is answered.
 
     Raises:
         ServiceError: As `ModelControl.unload`.
@@ -73,8 +77,13 @@ async def unload(
     return pb.RepositoryModelUnloadResponse(model_name=name, is_unloaded=True)
 
 
-def _wish(text: str, name: str, control: ModelControl, registry: ModelRegistry) -> Wish:
-    """Read a configuration; what it says beside that which can be changed must be so already."""
+def _reason(version: VersionEntry) -> str:
+    """Join reason and message, for which the protocol has one field."""
+    return f"{version.reason}: {version.message}" if version.message else version.reason
+
+
+def _spec(text: str, name: str, control: ModelControl, registry: ModelRegistry) -> ServingSpec:
+    """Read a configuration; fields that cannot be changed must have their current values."""
     asked = pb.ModelConfig()
     if not text.lstrip().startswith("{"):  # protobuf takes an empty list for an empty object
         raise InvalidArgumentError("config is no ModelConfig in JSON: it is no object")
@@ -85,15 +94,16 @@ def _wish(text: str, name: str, control: ModelControl, registry: ModelRegistry) 
     _check_unchanged(asked, name, control, registry)
     if not 0 <= asked.max_batch_size <= MAX_BATCH_SIZE:
         raise InvalidArgumentError(f"max_batch_size must be in [1, {MAX_BATCH_SIZE}]")
-    return Wish(_policy(asked.version_policy, control.wish(name).policy), asked.max_batch_size)
+    policy = _policy(asked.version_policy, control.spec(name).policy)
+    return ServingSpec(policy, asked.max_batch_size)
 
 
 def _check_unchanged(
     asked: pb.ModelConfig, name: str, control: ModelControl, registry: ModelRegistry
 ) -> None:
     try:
-        current = description.config(registry.get(name), control.wish(name).policy)
-    except ServiceError:  # it is not loaded
+        current = description.config(registry.get(name), control.spec(name).policy)
+    except ServiceError:  # a model that is not loaded has no configuration beside its name
         current = pb.ModelConfig(name=name)
     for field, value in asked.ListFields():
         if field.name not in _CHANGEABLE and value != getattr(current, field.name):
@@ -102,10 +112,12 @@ def _check_unchanged(
             )
 
 
-def _policy(asked: pb.ModelVersionPolicy, usual: VersionPolicy) -> VersionPolicy:
+def _policy(asked: pb.ModelVersionPolicy, default: VersionPolicy) -> VersionPolicy:
     kind = asked.WhichOneof("policy_choice")
-    if kind == "latest":
+    if kind == "latest":  # Triton's default is one, protobuf's is none
         return VersionPolicy(latest=max(1, asked.latest.num_versions))
     if kind == "specific":
         return VersionPolicy(specific=tuple(asked.specific.versions))
-    return VersionPolicy() if kind == "all" else usual
+    if kind == "all":
+        return VersionPolicy()
+    return default  # a configuration without a policy changes something else

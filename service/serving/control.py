@@ -1,4 +1,4 @@
-"""Which models are loaded: at the start, by looking at the repository, or by request."""
+"""Model control: decides which models are loaded at startup, by polling and by request."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from convoy.service.errors import (
 )
 from convoy.service.policy import VersionPolicy
 from convoy.service.serving.loader import Repository
-from convoy.service.serving.registry import ModelRegistry, VersionState
-from convoy.service.serving.versions import ModelVersions, Wish
+from convoy.service.serving.reconciler import Reconciler
+from convoy.service.serving.registry import ModelRegistry, ServingSpec, VersionEntry
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class ModelControl:
         self,
         registry: ModelRegistry,
         repository: Repository,
-        versions: ModelVersions,
+        reconciler: Reconciler,
         *,
         mode: Mode,
         policies: dict[str, VersionPolicy],
@@ -47,34 +47,34 @@ class ModelControl:
         self.mode = mode
         self._registry = registry
         self._repository = repository
-        self._versions = versions
+        self._reconciler = reconciler
         self._policies = policies
-        self._wishes: dict[str, Wish] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def load(self, name: str, wish: Wish | None = None) -> None:
+    async def load(self, name: str, spec: ServingSpec | None = None) -> None:
         """
-        Load a model by request: what is new, what changed, what failed before.
+        Load a model by request: versions that are new, have changed or failed before.
 
-        Carried to its end even if the caller leaves.
+        The load is completed even if the caller disconnects.
 
         Args:
-            wish: In place of the server's settings, until the model is loaded again.
+            spec: Replaces the server's settings until the model is loaded again.
 
         Raises:
             ModelControlError: If the mode is not `explicit`.
             ModelNotFoundError: If the repository has no such model.
-            ModelLoadError: If a version that should serve cannot.
+            ModelLoadError: If a version that should serve cannot be loaded.
         """
         self._check_explicit()
+        spec = spec or self._default_spec(name)
         try:
-            await self._carried(self._align(name, wish or self._usual(name)))
+            await self._complete(self._reconciler.reconcile(name, spec, again=True))
         except RepositoryError as error:
             raise ModelLoadError(str(error)) from error
 
     async def unload(self, name: str) -> None:
         """
-        Unload a model by request; returns when its last request is answered.
+        Unload a model by request; return when its last request is answered.
 
         Raises:
             ModelControlError: If the mode is not `explicit`.
@@ -83,11 +83,11 @@ class ModelControl:
         self._check_explicit()
         if not self._registry.versions(name):
             raise ModelNotFoundError(f"no model is loaded as {name[:64]!r}")
-        await self._carried(self._versions.unload(name))
+        await self._complete(self._reconciler.unload(name))
 
     async def start(self, names: list[str]) -> None:
         """
-        Load what is to be there from the start: everything, or in mode `explicit` *names*.
+        Load the models to serve from the start: all, or in mode `explicit` only *names*.
 
         Raises:
             RepositoryError: If the repository cannot be read.
@@ -97,53 +97,55 @@ class ModelControl:
             return
         for name in names:
             try:
-                await self._versions.align(name, self._usual(name), again=False)
+                await self._reconciler.reconcile(name, self._default_spec(name), again=False)
             except ModelNotFoundError as error:
                 logger.error("model not loaded", extra={"model": name, "reason": str(error)})
 
     async def load_all(self) -> None:
         """
-        Load the models of the repository: what is new, what changed; unload what is gone.
+        Load new and changed models of the repository; unload those that it no longer has.
 
-        A version that cannot be loaded is noted and keeps nothing else from being loaded.
+        The error of a version that cannot be loaded is kept in its entry; the others are loaded.
 
         Raises:
             RepositoryError: If the repository cannot be read.
         """
-        found = await self._versions.in_thread(self._repository.names)
+        found = await self._reconciler.in_thread(self._repository.names)
         for name in found:
             try:
-                await self._versions.align(name, self._usual(name), again=False)
-            except ModelNotFoundError:  # none of its versions is to serve by its policy
-                await self._versions.unload(name)
-        for name in {state.name for state in self._registry.states()} - set(found):
-            await self._versions.drop(name)
+                await self._reconciler.reconcile(name, self._default_spec(name), again=False)
+            except ModelNotFoundError:  # its policy selects no version, or none any more
+                await self._reconciler.unload(name)
+        for name in {version.name for version in self._registry.entries()} - set(found):
+            await self._reconciler.unload(name, forget=True)
 
     async def poll(self, interval_s: float) -> None:
-        """Look at the repository for ever."""
+        """Follow the repository until cancelled."""
         while True:
             await asyncio.sleep(interval_s)
             try:
                 await self.load_all()
             except RepositoryError as error:
                 logger.error("the repository cannot be read", extra={"reason": str(error)})
-            except Exception as error:  # whatever it is, the next look may go well
+            except Exception as error:  # a fault must not end polling
                 logger.error("internal error", exc_info=error)
 
-    async def index(self) -> list[VersionState]:
-        """Every version in the repository, and those that left it and still serve."""
-        known = {(state.name, state.version): state for state in self._registry.states()}
-        for name, version in await self._versions.in_thread(self._all_versions):
-            known.setdefault((name, version), VersionState(name, version, None))
+    async def index(self) -> list[VersionEntry]:
+        """
+        List every version in the repository, and those that left it and still serve.
+
+        Raises:
+            ArtifactInvalidError: If the repository cannot be read.
+        """
+        stored = await self._reconciler.in_thread(self._stored)
+        known = {(version.name, version.version): version for version in self._registry.entries()}
+        for key in stored:
+            known.setdefault(key, VersionEntry(*key))
         return [known[key] for key in sorted(known)]
 
-    def wish(self, name: str) -> Wish:
-        """What a model is served with."""
-        return self._wishes.get(name) or self._usual(name)
-
-    def first_error(self) -> ModelLoadError | None:
-        """The error of some version that could not be loaded; None if there is none."""
-        return self._versions.first_error()
+    def spec(self, name: str) -> ServingSpec:
+        """Return the spec that a model is served with, or would be."""
+        return self._registry.spec(name) or self._default_spec(name)
 
     def _check_explicit(self) -> None:
         if self.mode != "explicit":
@@ -151,15 +153,11 @@ class ModelControl:
                 "models are loaded and unloaded by request only with --model-control-mode explicit"
             )
 
-    async def _align(self, name: str, wish: Wish) -> None:
-        await self._versions.align(name, wish, again=True)
-        self._wishes[name] = wish
-
-    def _usual(self, name: str) -> Wish:
+    def _default_spec(self, name: str) -> ServingSpec:
         policies = self._policies
-        return Wish(policies.get(name) or policies.get(DEFAULT) or VersionPolicy(latest=1))
+        return ServingSpec(policies.get(name) or policies.get(DEFAULT) or VersionPolicy(latest=1))
 
-    def _all_versions(self) -> list[tuple[str, int]]:
+    def _stored(self) -> list[tuple[str, int]]:
         repository = self._repository
         try:
             names = repository.names()
@@ -167,14 +165,15 @@ class ModelControl:
         except RepositoryError as error:
             raise ArtifactInvalidError(str(error)) from error
 
-    async def _carried(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await *work* and let it go on if the waiting is cancelled."""
+    async def _complete(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await *work*, which continues even if the caller is cancelled."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._completed)
         await asyncio.shield(task)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _completed(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
+        # Retrieve the error, or asyncio logs it: the log and the index have it already.
         if not task.cancelled():
-            task.exception()  # seen, even if the caller left: it is in the log and the index
+            task.exception()

@@ -1,21 +1,28 @@
-"""The models that are served, by name and version, and the state of those that are not."""
+"""The models of the server: one entry per name, which holds all that is known of its versions.
+
+Requests only look up; the reconciler is the only writer. Both run on the event loop, so that a
+version is replaced between two requests, by one assignment.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
-from convoy.service.errors import ModelNotFoundError, ModelNotReadyError
+from convoy.service.errors import ModelLoadError, ModelNotFoundError, ModelNotReadyError
+from convoy.service.policy import VersionPolicy
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.metrics import ModelFacts
 
 UNLOADED = "unloaded"
-"""Why a version is unavailable that was unloaded by request, or by a newer one."""
+"""Reason of a version that was unloaded by a request or in favour of another version."""
 
 
 class State(enum.Enum):
-    """Where a version is in its life, in the protocol's words."""
+    """The state of a version, in the protocol's words."""
 
     LOADING = "LOADING"
     READY = "READY"
@@ -24,20 +31,79 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class VersionState:
+class ServingSpec:
+    """
+    The desired state of a model.
+
+    Attributes:
+        policy: Selects the versions to serve.
+        max_batch_size: Overrides the server's and the artifact's unless it is 0.
+    """
+
+    policy: VersionPolicy
+    max_batch_size: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class VersionEntry:
     """
     One version of a model.
 
     Attributes:
-        state: None if it was never asked for.
-        reason: Why it is in this state: the error that ended its last loading, or `UNLOADED`.
-            A version that serves may have one, too: of a loading that was to replace it.
+        state: None if no load was ever tried.
+        error: Error that ended the last load. A version that serves has one if it was to be
+            replaced and its replacement failed.
+        model: The model that answers requests; None while the version does not serve.
+        tried: Signature of the files and batch size of the last load; None after unloading.
     """
 
     name: str
     version: int
-    state: State | None
-    reason: str = ""
+    state: State | None = None
+    error: ModelLoadError | None = None
+    model: ServedModel | None = None
+    tried: tuple[object, int] | None = None
+
+    def mark(self, state: State, error: ModelLoadError | None = None) -> None:
+        self.state, self.error = state, error
+
+    @property
+    def reason(self) -> str:
+        """Stable reason of the error, or `UNLOADED`; empty if nothing explains the state."""
+        if self.error:
+            return self.error.reason
+        return UNLOADED if self.state is State.UNAVAILABLE else ""
+
+    @property
+    def message(self) -> str:
+        """Text of the error, for the operator: it may name files of this machine."""
+        return str(self.error or "")
+
+
+@dataclass(slots=True, eq=False)
+class ModelEntry:
+    """
+    One model: the desired state, and the versions that were ever loaded.
+
+    Attributes:
+        spec: The last one that was reconciled; None before.
+        answers: The served model by version as a request writes it, the newest also by "".
+            Replaced whole, never changed.
+        lock: Held while versions are loaded and unloaded.
+        holders: Tasks that hold the lock or wait for it.
+    """
+
+    name: str
+    spec: ServingSpec | None = None
+    versions: dict[int, VersionEntry] = field(default_factory=dict)
+    answers: dict[str, ServedModel] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    holders: int = 0
+
+    @property
+    def models(self) -> list[ServedModel]:
+        """The served models, in ascending order of their versions."""
+        return [version.model for _, version in sorted(self.versions.items()) if version.model]
 
 
 class ModelRegistry:
@@ -45,84 +111,98 @@ class ModelRegistry:
     Finds the model that a request names. Owned by the event loop.
 
     Attributes:
-        started: Whether the models that are loaded at the start are.
-        generation: Another number whenever `get` may answer otherwise than before.
+        started: True once the models to serve from the start are loaded.
+        generation: Changes whenever `get` may give another answer than before.
     """
 
     def __init__(self) -> None:
         self.started = False
         self.generation = 0
-        self._models: dict[str, dict[int, ServedModel]] = {}
-        self._states: dict[tuple[str, int], VersionState] = {}
+        self._entries: dict[str, ModelEntry] = {}
         self._accepting = True
-
-    def models(self) -> list[ServedModel]:
-        """The models that answer, by name and version."""
-        return [
-            self._models[name][version]
-            for name in sorted(self._models)
-            for version in sorted(self._models[name])
-        ]
-
-    def versions(self, name: str) -> dict[int, ServedModel]:
-        """The versions of one model that answer."""
-        return dict(self._models.get(name, {}))
-
-    def states(self) -> list[VersionState]:
-        """Every version that was asked for at some time, by name and number."""
-        return [self._states[key] for key in sorted(self._states)]
 
     def get(self, name: str, version: str = "") -> ServedModel:
         """
         Find a model.
 
         Args:
-            version: Decimal digits; empty for the newest that answers.
+            version: Decimal digits; empty for the newest version that serves.
 
         Raises:
-            ModelNotReadyError: If it is being loaded, or this version is not loaded any more.
-            ModelNotFoundError: If there is none of that name and version.
+            ModelNotReadyError: If it is being loaded, failed to load or was unloaded.
+            ModelNotFoundError: If there is no model of that name and version.
         """
-        versions = self._models.get(name, {})
-        if not version and versions:
-            return versions[max(versions)]
-        for number, model in versions.items():
-            if version == str(number):
-                return model
+        if (entry := self._entries.get(name)) and (model := entry.answers.get(version)):
+            return model
         raise self._missing(name, version)
 
+    def models(self) -> list[ServedModel]:
+        """Return every model that serves, by name and version."""
+        return [model for _, entry in sorted(self._entries.items()) for model in entry.models]
+
+    def versions(self, name: str) -> dict[int, ServedModel]:
+        """Return the versions of one model that serve, in ascending order."""
+        entry = self._entries.get(name)
+        return {model.version: model for model in entry.models} if entry else {}
+
+    def entries(self) -> list[VersionEntry]:
+        """Return every version that was ever loaded, by name and version."""
+        return [
+            version
+            for _, entry in sorted(self._entries.items())
+            for _, version in sorted(entry.versions.items())
+        ]
+
+    def spec(self, name: str) -> ServingSpec | None:
+        """Return the spec that was last reconciled for a model; None if there is none."""
+        entry = self._entries.get(name)
+        return entry.spec if entry else None
+
+    @asynccontextmanager
+    async def locked(self, name: str) -> AsyncIterator[ModelEntry]:
+        """
+        Lend the entry of *name* to one task at a time, to load and unload its versions.
+
+        Clients may ask for any name: an entry that is left without versions is removed with the
+        last task that holds it or waits for it.
+        """
+        entry = self._entries.setdefault(name, ModelEntry(name))
+        entry.holders += 1
+        try:
+            async with entry.lock:
+                yield entry
+        finally:
+            entry.holders -= 1
+            if not entry.holders and not entry.versions:
+                del self._entries[name]
+
     def put(self, model: ServedModel) -> ServedModel | None:
-        """Let *model* answer from now on; returns the one it takes the place of."""
-        versions = self._models.setdefault(model.name, {})
-        replaced = versions.get(model.version)
-        versions[model.version] = model
-        self.generation += 1
-        self.mark(model.name, model.version, State.READY)
+        """Let *model* answer from now on; return the model that it replaces."""
+        entry = self._entries[model.name]
+        version = entry.versions[model.version]
+        replaced, version.model = version.model, model
+        version.mark(State.READY)
+        self._publish(entry)
         return replaced
 
-    def remove(self, name: str, version: int) -> ServedModel:
-        """Let no further request find this version; those that have it may finish."""
-        model = self._models[name].pop(version)
-        self.generation += 1
-        if not self._models[name]:
-            del self._models[name]
-        self.mark(name, version, State.UNLOADING)
-        return model
-
-    def mark(self, name: str, version: int, state: State, reason: str = "") -> None:
-        """Note the state of a version."""
-        self._states[name, version] = VersionState(name, version, state, reason)
-
-    def forget(self, name: str, version: int) -> None:
-        """Drop what is known of a version that is no longer in the repository."""
-        self._states.pop((name, version), None)
+    def remove(self, model: ServedModel) -> None:
+        """Let no further request find *model*; those that hold it may finish."""
+        entry = self._entries[model.name]
+        version = entry.versions[model.version]
+        version.model = None
+        version.mark(State.UNLOADING)
+        self._publish(entry)
 
     def stop(self) -> None:
-        """Publish that no model takes requests any more."""
+        """Report every model as not ready: the server accepts no more requests."""
         self._accepting = False
 
+    def first_error(self) -> ModelLoadError | None:
+        """Return the error of some version that could not be loaded; None if there is none."""
+        return next((version.error for version in self.entries() if version.error), None)
+
     def facts(self) -> Iterator[ModelFacts]:
-        """What the metrics tell of the models."""
+        """Describe the models that serve, for the metrics."""
         for model in self.models():
             yield ModelFacts(
                 manifest=model.manifest,
@@ -137,28 +217,39 @@ class ModelRegistry:
             )
 
     def not_ready(self) -> Iterator[tuple[str, int]]:
-        """Name and number of each version that should answer and does not (yet)."""
-        for state in self.states():
-            wanted = state.state is State.LOADING or (
-                state.state is State.UNAVAILABLE and state.reason != UNLOADED
-            )
-            if wanted and state.version not in self._models.get(state.name, {}):
-                yield state.name, state.version
+        """Yield name and number of each version that should serve and does not, or not yet."""
+        for version in self.entries():
+            # A failed replacement leaves its predecessor serving; an unloaded version has no error.
+            if not version.model and (version.error or version.state is State.LOADING):
+                yield version.name, version.version
+
+    def _publish(self, entry: ModelEntry) -> None:
+        """Switch requests to the models that *entry* holds now."""
+        models = entry.models
+        answers = {str(model.version): model for model in models}
+        if models:
+            answers[""] = models[-1]
+        entry.answers = answers
+        self.generation += 1
 
     def _missing(self, name: str, version: str) -> ModelNotFoundError | ModelNotReadyError:
+        # While the server starts, it does not know yet which models there will be.
         if not self.started:
             return ModelNotReadyError("models are being loaded")
-        states = [state for state in self._states.values() if state.name == name]
-        for state in states:
-            if version == str(state.version) or (not version and state.state is State.LOADING):
-                # The rest is for the operator: it names files of this machine.
-                told = f": {state.reason.partition(':')[0]}" if state.reason else ""
+        entry = self._entries.get(name)
+        # Nobody ever loaded it; an entry without versions belongs to a load that just begins.
+        if not entry or not entry.versions:
+            return ModelNotFoundError(f"no model is named {name[:64]!r}")
+        for found in entry.versions.values():
+            # The version is known, or the first version of the model is on its way: a retry may
+            # help. The client gets the reason only, the message is for the operator.
+            if version == str(found.version) or (not version and found.state is State.LOADING):
+                reason = f": {found.reason}" if found.reason else ""
                 return ModelNotReadyError(
-                    f"model {name} version {state.version} is not ready{told}"
+                    f"model {name} version {found.version} is not ready{reason}"
                 )
-        if version and (numbers := sorted(self._models.get(name, ()))):
-            known = ", ".join(map(str, numbers))
+        # Other versions serve: name them.
+        if entry.models and version:
+            known = ", ".join(str(model.version) for model in entry.models)
             return ModelNotFoundError(f"model {name} has version {known}, not {version[:20]!r}")
-        if states:
-            return ModelNotFoundError(f"no version of model {name} is loaded")
-        return ModelNotFoundError(f"no model is named {name[:64]!r}")
+        return ModelNotFoundError(f"no version of model {name} is loaded")

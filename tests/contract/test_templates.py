@@ -104,7 +104,8 @@ async def test_a_model_that_was_replaced_before_its_answer_was_seen(running: Run
         templates = Templates(registry)
         templates.learn(message, other)
         assert templates.read(message) is None
-    model = registry.remove("tiny", 1)
+    model = registry.get("tiny")
+    registry.remove(model)
     templates.learn(message, response)
     assert templates.read(message) is None
     registry.put(model)

@@ -306,7 +306,9 @@ async def test_polling(serve: Serve, tmp_path: Path) -> None:
         tiny.write(tmp_path, "other")
         await running.until(lambda: bool(registry.versions("other")))
         tiny.write(tmp_path, golden=drifted())
-        await running.until(lambda: any("DRIFT" in state.reason for state in registry.states()))
+        await running.until(
+            lambda: any(version.reason == "GOLDEN_DRIFT" for version in registry.entries())
+        )
         await asyncio.sleep(0.3)  # some more looks
         drifts = running.sample("convoy_model_loads_total", model="tiny", outcome="GOLDEN_DRIFT")
         assert drifts == 1
@@ -515,4 +517,4 @@ async def test_versions_that_are_gone_are_forgotten(serve: Serve, tmp_path: Path
         shutil.rmtree(tmp_path / "tiny" / "5")
         await load(running)
         assert await index(running) == {("tiny", "4"): ("READY", "")}
-        assert len(running.server._control._versions._tried) == 1
+        assert len(running.server._registry.entries()) == 1

@@ -1,0 +1,215 @@
+"""A reconciler that makes the versions of a model that serve match its spec and the repository.
+
+It loads a version beside the one that serves, in a thread: reads, proves and warms it. The new
+model then replaces the old one between two requests, and the old one is closed when its last
+request is answered. If any step fails, the old one keeps serving, and the version's entry keeps the
+error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import Executor
+from typing import Any
+
+from convoy.artifact.files import Artifact
+from convoy.service.errors import ModelLoadError, ModelNotFoundError
+from convoy.service.resources import give_back_memory
+from convoy.service.serving.loader import LoadedArtifact, Loader, check_budget, memory_of
+from convoy.service.serving.registry import (
+    ModelEntry,
+    ModelRegistry,
+    ServingSpec,
+    State,
+    VersionEntry,
+)
+from convoy.service.serving.served_model import ServedModel
+from convoy.service.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """
+    Loads and unloads versions of models. Owned by the event loop.
+
+    Args:
+        executor: Threads that load models; the event loop's own thread never does.
+        serve: Makes a model that answers requests of a loaded artifact.
+        changed: Called with the name of each model that became ready (True) or not (False).
+        memory_budget_bytes: Limit on the memory of all models together; 0 disables it.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        loader: Loader,
+        metrics: Metrics,
+        executor: Executor,
+        *,
+        serve: Callable[[LoadedArtifact], ServedModel],
+        changed: Callable[[str, bool], Awaitable[None]],
+        memory_budget_bytes: int,
+    ) -> None:
+        self._registry = registry
+        self._loader = loader
+        self._metrics = metrics
+        self._executor = executor
+        self._serve = serve
+        self._changed = changed
+        self._memory_budget_bytes = memory_budget_bytes
+        self._one_load = asyncio.Lock()  # so that the memory budget counts what the last one took
+
+    async def reconcile(self, name: str, spec: ServingSpec, *, again: bool) -> None:
+        """
+        Load the versions that *spec* selects, then unload the others.
+
+        Args:
+            again: Retry a load that failed even if its files are the same, and raise its error.
+
+        Raises:
+            RepositoryError: If the repository cannot be read.
+            ModelNotFoundError: If the repository has no version that *spec* selects.
+            ModelLoadError: If *again*, and a version that should serve cannot be loaded.
+        """
+        async with self._registry.locked(name) as entry:
+            stored = await self.in_thread(self._loader.repository.versions, name)
+            candidates = spec.policy.candidates(stored)
+            if not candidates:
+                raise ModelNotFoundError(
+                    f"the repository has no version of a model {name[:64]!r} to serve by its "
+                    f"policy {spec.policy}"
+                )
+            serving: set[int] = set()
+            errors: list[ModelLoadError] = []
+            for number in candidates:
+                # Newest first: an older version is loaded only in place of one that failed.
+                if spec.policy.enough(len(serving)):
+                    break
+                if error := await self._load(entry, number, spec, again=again):
+                    errors.append(error)
+                else:
+                    serving.add(number)
+            # If every candidate failed, keep what serves: an old version is better than none.
+            if serving:
+                await self._unload(entry, keep=serving)
+            _forget(entry, stored)
+            if errors and again:
+                raise errors[0]
+            entry.spec = spec
+
+    async def unload(self, name: str, *, forget: bool = False) -> None:
+        """
+        Unload every version of a model; return when its last request is answered.
+
+        Args:
+            forget: Keep nothing of its versions: the repository no longer has them.
+        """
+        async with self._registry.locked(name) as entry:
+            await self._unload(entry)
+            await self._changed(name, False)
+            if forget:
+                _forget(entry)
+
+    async def in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Make a blocking call in a thread that loads models."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+
+    async def _load(
+        self, entry: ModelEntry, number: int, spec: ServingSpec, *, again: bool
+    ) -> ModelLoadError | None:
+        """Load one version unless its last load is still valid; return the error if it failed."""
+        signature = await self.in_thread(self._loader.repository.signature, entry.name, number)
+        tried = signature, spec.max_batch_size
+        version = entry.versions.setdefault(number, VersionEntry(entry.name, number))
+        if version.tried == tried:
+            # It serves these files already.
+            if version.error is None:
+                return None
+            # These files failed. Only a request tries them again; polling waits for new ones.
+            if not again:
+                return version.error
+        # The version is new, was unloaded, or its files or its batch size have changed.
+        error = await self._replace(version, spec)
+        version.tried = tried
+        return error
+
+    async def _replace(self, version: VersionEntry, spec: ServingSpec) -> ModelLoadError | None:
+        """Load a version beside the model that serves it, if any, and switch to the new one."""
+        if not version.model:
+            version.mark(State.LOADING)
+        try:
+            async with self._one_load:
+                loaded = await self._open(version, spec)
+                replaced = self._registry.put(self._serve(loaded))
+        except Exception as error:
+            return self._note_failure(version, error)
+        self._note_success(version, loaded)
+        await self._changed(version.name, True)
+        if replaced:
+            await self._close(replaced)
+        return None
+
+    async def _open(self, version: VersionEntry, spec: ServingSpec) -> LoadedArtifact:
+        artifact: Artifact = await self.in_thread(self._loader.read, version.name, version.version)
+        size = spec.max_batch_size or self._loader.batch_size(artifact.manifest)
+        models = self._registry.models()
+        used = sum(memory_of(model.manifest, model.max_batch_size) or 0 for model in models)
+        check_budget(self._memory_budget_bytes, used, artifact.manifest, size)
+        loaded: LoadedArtifact = await self.in_thread(self._loader.load, artifact, size)
+        return loaded
+
+    def _note_success(self, version: VersionEntry, loaded: LoadedArtifact) -> None:
+        self._metrics.loads.labels(version.name, "loaded").inc()
+        logger.info(
+            "model loaded",
+            extra={
+                "model": version.name,
+                "version": version.version,
+                "provider": loaded.session.provider,
+                "cores": loaded.session.cores,
+                "tuned": loaded.session.tuned is not None,
+                "seconds": round(loaded.load_s, 3),
+            },
+        )
+
+    def _note_failure(self, version: VersionEntry, error: Exception) -> ModelLoadError:
+        # A new error: the traceback of *error* would keep what was being loaded in memory.
+        if isinstance(error, ModelLoadError):
+            failure = type(error)(str(error))
+        else:
+            logger.error("internal error", exc_info=error)
+            failure = ModelLoadError("internal error")
+        version.mark(State.READY if version.model else State.UNAVAILABLE, failure)
+        self._metrics.loads.labels(version.name, failure.reason).inc()
+        # A warning, not an error: the models that serve are not affected.
+        logger.warning(
+            "version not loaded",
+            extra={"model": version.name, "version": version.version, "reason": str(failure)},
+        )
+        return failure
+
+    async def _unload(self, entry: ModelEntry, keep: Collection[int] = ()) -> None:
+        for model in entry.models:
+            if model.version in keep:
+                continue
+            self._registry.remove(model)
+            await self._close(model)
+            version = entry.versions[model.version]
+            version.tried = None
+            version.mark(State.UNAVAILABLE)
+            logger.info("model unloaded", extra={"model": model.name, "version": model.version})
+
+    async def _close(self, model: ServedModel) -> None:
+        await model.close()
+        await self.in_thread(model.session.close)
+        await self.in_thread(give_back_memory)
+
+
+def _forget(entry: ModelEntry, stored: Collection[int] = ()) -> None:
+    """Drop the versions that neither serve nor are *stored* in the repository."""
+    for number, version in list(entry.versions.items()):
+        if number not in stored and not version.model:
+            del entry.versions[number]
