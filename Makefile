@@ -101,10 +101,22 @@ fmt: setup  ## Format code and API
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format --write
 
+# The last release whose code does not demand the protobuf and the grpcio that it was made with: it runs
+# with every protobuf from 4.25 to 7. It installs an older protobuf than convoy has, so it gets an
+# environment of its own, and has wheels for Python up to 3.12 only.
+PROTO_VENV := build/proto-venv
+PROTO_PYTHON ?= $(PYTHON)
+$(PROTO_VENV)/installed: Makefile
+	@$(PROTO_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
+	    { echo "grpcio-tools 1.62.3 needs Python 3.10 to 3.12: make PROTO_PYTHON=python3.11 ..."; exit 1; }
+	@$(PROTO_PYTHON) -m venv --clear $(PROTO_VENV)
+	@$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: grpcio-tools==1.62.3
+	@touch $@
+
 OUT := .
-proto: setup  ## Generate convoy/pb anew from proto/
+proto: $(PROTO_VENV)/installed  ## Generate convoy/pb anew from proto/
 	@mkdir -p $(OUT)
-	$(BIN)/python -m grpc_tools.protoc -Iconvoy/pb=proto --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) $(PROTOS)
+	$(PROTO_VENV)/bin/python -m grpc_tools.protoc -Iconvoy/pb=proto --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) $(PROTOS)
 
 serve: setup  ## Serve model_repository/ on the default ports
 	$(BIN)/convoy serve

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
+from google.protobuf import descriptor_pool
 
 from convoy.service.call import Calls
 from convoy.service.errors import StartError
@@ -52,16 +54,25 @@ class UnaryMethods:
         self.handlers: dict[str, UnaryHandler] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Called with the same methods as the next one."""
+        """Keep the unary methods of services, whose names their descriptors give."""
+        for service in handlers:
+            assert isinstance(service, grpc.ServiceRpcHandler)
+            name = service.service_name()
+            for method in descriptor_pool.Default().FindServiceByName(name).methods:
+                path = f"/{name}/{method.name}"
+                handler = service.service(_Call(path))
+                if handler is None:
+                    continue
+                if unary := unary_handler(self._calls, path, handler, self._max_message_bytes):
+                    self.handlers[path] = unary
 
-    def add_registered_method_handlers(
-        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
-    ) -> None:
-        """Called with the methods of a service, by name."""
-        for name, handler in handlers.items():
-            path = f"/{service}/{name}"
-            if unary := unary_handler(self._calls, path, handler, self._max_message_bytes):
-                self.handlers[path] = unary
+
+@dataclass
+class _Call:
+    """The part of a call by which a service finds its handler."""
+
+    method: str
+    invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
 def make_transport(

@@ -56,7 +56,13 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
         classifier_pb2.ClassifyResponse.SerializeToString,
     )
     for taker in (server, methods):
-        taker.add_registered_method_handlers("convoy.v1.ClassifierService", {"Classify": handler})
+        taker.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    "convoy.v1.ClassifierService", {"Classify": handler}
+                ),
+            )
+        )
     serving = make_transport(
         transport,
         server,
