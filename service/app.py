@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
@@ -49,118 +49,126 @@ STOP_TIMEOUT_S = 0.5
 
 class Server:
     """
-    One server, from its sockets to its models; the process's signals are not its business.
+    One server, from its sockets to its models. `convoy.service.process` runs one in a process.
 
-    An async context manager: entering it listens, not ready yet; leaving it answers what is in
-    flight and closes.
+    `serve` is its whole life. A test, or a program that has a life of its own, calls `startup`,
+    `load`, `drain` and `stop` instead.
 
     Attributes:
-        fatal: Set when a model cannot run any more, and that is to end the process.
-        grpc_port: Port that gRPC listens on.
-        http_port: Port that HTTP listens on.
-        control_port: Port of gRPC where models are loaded and unloaded, if it is one of its own.
+        lifecycle: Phase of the server, and calls in flight.
+        registry: Models that are served.
+        control: Loads and unloads models.
+        metrics: Every metric.
+        history: Samples of the last minutes.
+        watchdog: Checks whether a model that failed can still run.
+        decoder: Decodes images.
+        batcher: Runs batches, in `device_threads`.
+        device_threads: Threads that run batches on the device.
+        rpc: The gRPC transport.
+        http: The HTTP transport.
+        grpc_port: Port that gRPC listens on; 0 before `startup`.
+        http_port: Port that HTTP listens on; 0 before `startup`.
+        control_port: gRPC port for model control; None unless it has a port of its own.
+        failed: Whether the server ends because a model can run no longer.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        cpus = usable_cpus()
-        self._device = parts.device(settings, cpus)
-        self._lifecycle = Lifecycle(
-            max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
-        )
-        self._metrics = Metrics(CollectorRegistry())
-        self._guards = parts.guards(settings)
-        self._decoder = parts.decoder(settings, cpus)
-        self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
-        self._device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
-        self._batcher: Batcher[Tensor, Ran] = Batcher(self._device_threads, cpus)
-        self._registry = ModelRegistry()
-        self._watchdog = Watchdog(
-            self._registry, self._device_threads, self._lifecycle, self._watchdog_changed
-        )
-        self.fatal = asyncio.Event()
-        self._metrics.watch(self._registry.facts, self._registry.not_ready)
-        if settings.device != "cpu" and (nvml := open_nvml()):
-            self._metrics.watch_gpus(lambda: gpus(nvml))
-        self._control = self._make_control()
-        self._protocol = InferenceProtocol(self._registry, self._control, self._lifecycle)
-        apart = settings.control_port is not None
-        calls = self._make_calls(control=settings.control and not apart)
-        self._rpc = self._make_rpc(calls, settings.transport)
-        self._rpcs = [self._rpc]
-        if apart:
-            self._rpcs.append(self._make_rpc(self._make_calls(control=settings.control), "grpcio"))
-        read_body = BodyReader(settings.max_message_bytes, settings.http_request_timeout_s)
-        rest = Rest(
-            self._protocol,
-            calls,
-            self._lifecycle,
-            read_body=read_body,
-            max_json_bytes=settings.max_json_bytes,
-        )
-        self._history = History(self._metrics, self._registry.facts)
-        page = Page(
-            self._registry,
-            self._history,
-            calls,
-            grpc_port=lambda: self.grpc_port,
-            comparison=parts.comparison(settings),
-            read_body=read_body,
-        )
-        self._http = HttpServer(
-            create_app(rest, page, self._metrics, calls.access),
-            parts.http_limits(settings),
-            tls=self._guards.tls,
-            refused=self._metrics.refused,
-        )
-        self._tasks: list[asyncio.Task[None]] = []
+        self._stop_requested = asyncio.Event()
+        self._grace_s = 0.0
+        self.failed = False
         self.grpc_port = 0
         self.http_port = 0
         self.control_port: int | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        cpus = usable_cpus()
+        self._device = parts.device(settings, cpus)
+        self.lifecycle = Lifecycle(
+            max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
+        )
+        self.metrics = Metrics(CollectorRegistry())
+        self._guards = parts.guards(settings)
+        self.decoder = parts.decoder(settings, cpus)
+        self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
+        self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
+        self.batcher: Batcher[Tensor, Ran] = Batcher(self.device_threads, cpus)
+        self.registry = ModelRegistry()
+        self.watchdog = Watchdog(
+            self.registry, self.device_threads, self.lifecycle, self._watchdog_changed
+        )
+        self.metrics.watch(self.registry.facts, self.registry.not_ready)
+        if settings.device != "cpu" and (nvml := open_nvml()):
+            self.metrics.watch_gpus(lambda: gpus(nvml))
+        self.control = self._make_control()
+        self._protocol = InferenceProtocol(self.registry, self.control, self.lifecycle)
+        apart = settings.control_port is not None
+        calls = self._make_calls(control=settings.control and not apart)
+        self.rpc = self._make_rpc(calls, settings.transport)
+        self._rpcs = [self.rpc]
+        if apart:
+            self._rpcs.append(self._make_rpc(self._make_calls(control=settings.control), "grpcio"))
+        self.history = History(self.metrics, self.registry.facts)
+        self.http = self._make_http(calls)
 
-    async def __aenter__(self) -> Self:
+    async def serve(self) -> None:
         """
-        Listen.
+        Listen, load, serve until `request_stop`, drain, and stop.
 
         Raises:
-            StartError: If the host is none of this machine, or a port cannot be had.
+            StartError: As `startup` and `load`.
         """
-        await self._batcher.__aenter__()
+        await self.startup()
         try:
-            address = parts.address(self._settings.host)
-            self.grpc_port = await self._rpc.start(address, self._settings.grpc_port)
-            self.http_port = await self._http.start(address, self._settings.http_port)
-            self._guards.warn(address)
-            if self._settings.control_port is not None:
-                address = parts.address(self._settings.control_host)
-                self.control_port = await self._rpcs[1].start(address, self._settings.control_port)
-                self._guards.warn(address)
-            self._tasks.append(asyncio.create_task(self._guards.follow(), name="follow"))
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
-        self._tasks.append(asyncio.create_task(self._history.keep(), name="history"))
-        return self
+            if await self._loaded():
+                # Objects that exist now stay. Searching them again and again for garbage would
+                # take a tenth of the time of a small network's request.
+                gc.freeze()
+                await self._stop_requested.wait()
+                await self.drain(self._grace_s)
+        finally:
+            await self.stop()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def request_stop(self, grace_s: float) -> None:
+        """
+        Let `serve` drain, with *grace_s* seconds for balancers to notice, and stop.
+
+        Only the first request counts. While models are still loading, there is nothing to drain.
+        """
+        if not self._stop_requested.is_set():
+            self._grace_s = grace_s
+            self._stop_requested.set()
+
+    async def startup(self) -> None:
+        """
+        Listen, not ready yet.
+
+        Raises:
+            StartError: If the host is not an address of this machine, or a port is not available.
+        """
+        await self.batcher.__aenter__()
+        try:
+            await self._listen()
+        except BaseException:
+            await self.stop()
+            raise
+        self._tasks.append(asyncio.create_task(self._guards.follow(), name="follow"))
+        self._tasks.append(asyncio.create_task(self.history.keep(), name="history"))
+
+    async def stop(self) -> None:
+        """Send the answers that are under way, and close everything."""
         for task in self._tasks:
             task.cancel()
-        self._watchdog.close()
+        self.watchdog.close()
         for rpc in self._rpcs:
             await rpc.stop()
-        await self._http.stop()
+        await self.http.stop()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._batcher.__aexit__(exc_type, exc, traceback)
+                await self.batcher.__aexit__(None, None, None)
         except TimeoutError:
             logger.warning("a batch is still running")
-        self._decoder.close()
-        for pool in (self._device_threads, self._load_threads, self._device.gpu.thread):
+        self.decoder.close()
+        for pool in (self.device_threads, self._load_threads, self._device.gpu.thread):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def load(self) -> None:
@@ -173,17 +181,17 @@ class Server:
         """
         settings = self._settings
         try:
-            await self._control.start(settings.load_model)
+            await self.control.start(settings.load_model)
         except RepositoryError as error:
             raise StartError(str(error)) from error
         if settings.model_control_mode == "none":
             self._check_models()
-        self._registry.started = True
-        self._lifecycle.phase = Phase.SERVING
+        self.registry.started = True
+        self.lifecycle.phase = Phase.SERVING
         for rpc in self._rpcs:
             await rpc.set_ready()
         if settings.model_control_mode == "poll":
-            polling = self._control.poll(settings.repository_poll_s)
+            polling = self.control.poll(settings.repository_poll_s)
             self._tasks.append(asyncio.create_task(polling, name="poll"))
         ports = {"grpc_port": self.grpc_port, "http_port": self.http_port}
         if self.control_port is not None:
@@ -197,18 +205,41 @@ class Server:
         Calls that are in flight `shutdown_timeout_s` later are left behind.
         """
         logger.info("not ready, still serving", extra={"seconds": grace_s})
-        self._lifecycle.phase = Phase.LEAVING
+        self.lifecycle.phase = Phase.LEAVING
         for rpc in self._rpcs:
             await rpc.set_not_ready()
         await asyncio.sleep(grace_s)
-        self._lifecycle.phase = Phase.REFUSING
-        self._registry.stop()
-        logger.info("refusing new calls", extra={"in_flight": self._lifecycle.in_flight})
+        self.lifecycle.phase = Phase.REFUSING
+        self.registry.stop()
+        logger.info("refusing new calls", extra={"in_flight": self.lifecycle.in_flight})
         try:
             async with asyncio.timeout(self._settings.shutdown_timeout_s):
-                await self._lifecycle.idle()
+                await self.lifecycle.idle()
         except TimeoutError:
-            logger.warning("calls are cut off", extra={"in_flight": self._lifecycle.in_flight})
+            logger.warning("calls are cut off", extra={"in_flight": self.lifecycle.in_flight})
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        address = parts.address(settings.host)
+        self.grpc_port = await self.rpc.start(address, settings.grpc_port)
+        self.http_port = await self.http.start(address, settings.http_port)
+        self._guards.warn(address)
+        if settings.control_port is not None:
+            address = parts.address(settings.control_host)
+            self.control_port = await self._rpcs[1].start(address, settings.control_port)
+            self._guards.warn(address)
+
+    async def _loaded(self) -> bool:
+        """Load; return False if the server is to stop before that is done."""
+        loading = asyncio.create_task(self.load())
+        stopping = asyncio.create_task(self._stop_requested.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not loading.done():
+            loading.cancel()
+            return False
+        loading.result()
+        return True
 
     async def _set_model_ready(self, name: str, ready: bool) -> None:
         for rpc in self._rpcs:
@@ -217,22 +248,47 @@ class Server:
     def _make_calls(self, *, control: bool) -> Calls:
         return Calls(
             Access(self._guards.tokens, control=control),
-            self._lifecycle,
-            self._metrics,
+            self.lifecycle,
+            self.metrics,
             log_requests=self._settings.log_requests,
         )
 
     def _make_rpc(self, calls: Calls, transport: Literal["grpcio", "native"]) -> RpcServer:
         settings = self._settings
         return RpcServer(
-            self._registry,
+            self.registry,
             self._protocol,
             calls,
-            self._metrics,
+            self.metrics,
             transport=transport,
             tls=self._guards.tls,
             limits=parts.connection_limits(settings),
             max_images_per_call=settings.max_images_per_call,
+        )
+
+    def _make_http(self, calls: Calls) -> HttpServer:
+        settings = self._settings
+        read_body = BodyReader(settings.max_message_bytes, settings.http_request_timeout_s)
+        rest = Rest(
+            self._protocol,
+            calls,
+            self.lifecycle,
+            read_body=read_body,
+            max_json_bytes=settings.max_json_bytes,
+        )
+        page = Page(
+            self.registry,
+            self.history,
+            calls,
+            grpc_port=lambda: self.grpc_port,
+            comparison=parts.comparison(settings),
+            read_body=read_body,
+        )
+        return HttpServer(
+            create_app(rest, page, self.metrics, calls.access),
+            parts.http_limits(settings),
+            tls=self._guards.tls,
+            refused=self.metrics.refused,
         )
 
     def _make_control(self) -> ModelControl:
@@ -244,16 +300,16 @@ class Server:
             max_batch_size=settings.max_batch_size,
         )
         reconciler = Reconciler(
-            self._registry,
+            self.registry,
             loader,
-            self._metrics,
+            self.metrics,
             self._load_threads,
             serve=self._serve,
             changed=self._set_model_ready,
             memory_budget_bytes=settings.memory_budget,
         )
         return ModelControl(
-            self._registry,
+            self.registry,
             loader.repository,
             reconciler,
             mode=settings.model_control_mode,
@@ -269,28 +325,35 @@ class Server:
             loaded.session,
             policy=parts.batch_policy(self._settings, loaded),
             max_batch_size=loaded.session.max_batch_size,
-            batcher=self._batcher,
-            decoder=self._decoder,
-            metrics=ModelMetrics(self._metrics, loaded.manifest.name),
+            batcher=self.batcher,
+            decoder=self.decoder,
+            metrics=ModelMetrics(self.metrics, loaded.manifest.name),
             run_s=loaded.run_s,
             load_s=loaded.load_s,
             layers=loaded.layers,
-            on_failure=self._watchdog.check,
+            on_failure=self.watchdog.check,
         )
 
     async def _watchdog_changed(self, model: ServedModel) -> None:
-        if self._settings.exit_on_fatal_error and model in self._lifecycle.lost:
-            self.fatal.set()
-        lost = {one.name for one in self._registry.models() if one in self._lifecycle.lost}
-        serves = bool(self._registry.versions(model.name))
+        if self._settings.exit_on_fatal_error and model in self.lifecycle.lost:
+            self._fail()
+        lost = {one.name for one in self.registry.models() if one in self.lifecycle.lost}
+        serves = bool(self.registry.versions(model.name))
         await self._set_model_ready(model.name, serves and model.name not in lost)
         for rpc in self._rpcs:
-            await rpc.set_ready(self._lifecycle.ready)
+            await rpc.set_ready(self.lifecycle.ready)
+
+    def _fail(self) -> None:
+        # A server that is already asked to stop does not fail: that would change its exit code.
+        if not self._stop_requested.is_set():
+            logger.error("stopping after a fatal error")
+            self.failed = True
+            self.request_stop(0.0)
 
     def _check_models(self) -> None:
-        if error := self._registry.first_error():
+        if error := self.registry.first_error():
             raise StartError(str(error))
-        if not self._registry.models():
+        if not self.registry.models():
             raise StartError(
                 f"no models in {self._settings.model_repository}: "
                 "make one with `convoy export lenet5`"

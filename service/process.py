@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
 import threading
 import time
-from typing import Any
 
 from convoy.service.app import STOP_TIMEOUT_S, Server
 from convoy.service.errors import StartError
@@ -21,24 +19,23 @@ logger = logging.getLogger(__name__)
 
 
 class _Signals:
-    """
-    The first SIGTERM or SIGINT asks for a stop; a second one ends the process at once.
+    """The first SIGTERM or SIGINT stops *server*; a second one ends the process at once."""
 
-    Attributes:
-        first: The first signal, once there is one.
-    """
-
-    def __init__(self) -> None:
-        self.first: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+    def __init__(self, server: Server, grace_s: float) -> None:
+        self._server = server
+        self._grace_s = grace_s
+        self._received = False
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
 
     def _receive(self, number: signal.Signals) -> None:
-        if not self.first.done():
-            self.first.set_result(number)
+        if self._received:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
             return
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
+        self._received = True
+        # A person who types Ctrl-C has no balancer that must notice first.
+        self._server.request_stop(0.0 if number is signal.SIGINT else self._grace_s)
 
 
 def run(settings: Settings) -> int:
@@ -53,7 +50,7 @@ def run(settings: Settings) -> int:
     map_large_blocks()
     code = 0
     try:
-        code = asyncio.run(_serve_until_the_end(settings))
+        code = asyncio.run(_serve(settings))
         logger.info("stopped")
     except StartError as error:
         logger.error("cannot start: %s", error)
@@ -77,28 +74,8 @@ def _busy_threads() -> list[str]:
     return [thread.name for thread in others if thread.is_alive() and not thread.daemon]
 
 
-async def _serve_until_the_end(settings: Settings) -> int:
-    signals = _Signals()
-    async with Server(settings) as server:
-        loading = asyncio.create_task(server.load())
-        either: set[asyncio.Future[Any]] = {loading, signals.first}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not loading.done():
-            loading.cancel()
-            return 0
-        loading.result()
-        # What is there now stays; looking through it again and again for garbage would take a
-        # tenth of the time of a small network's request.
-        gc.freeze()
-        fatal = asyncio.create_task(server.fatal.wait())
-        ends: set[asyncio.Future[Any]] = {fatal, signals.first}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if fatal.done():
-            logger.error("a fatal error: ending, for whoever starts it again")
-            await server.drain(0.0)
-            return 1
-        fatal.cancel()
-        # A person who types Ctrl-C has no balancer that must see it first.
-        by_hand = signals.first.result() is signal.SIGINT
-        await server.drain(0.0 if by_hand else settings.shutdown_grace_s)
-        return 0
+async def _serve(settings: Settings) -> int:
+    server = Server(settings)
+    _Signals(server, settings.shutdown_grace_s)
+    await server.serve()
+    return 1 if server.failed else 0

@@ -195,14 +195,14 @@ async def test_unforeseen_error_of_one_image(
     """
     Whatever happens to one image of a batch, the others are answered and nothing is left over.
     """
-    decode = running.server._decoder.decode
+    decode = running.server.decoder.decode
 
     async def fail_for_one(images: list[bytes], manifest: Manifest) -> np.ndarray:
         if images == [b"memory"]:
             raise MemoryError("secret")
         return await decode(images, manifest)
 
-    monkeypatch.setattr(running.server._decoder, "decode", fail_for_one)
+    monkeypatch.setattr(running.server.decoder, "decode", fail_for_one)
     request = pb.ClassifyBatchRequest(model="tiny", images=[b"memory", png(1), png(2)])
     first, *others = (await running.classifier.ClassifyBatch(request)).outcomes
     assert (first.error.code, first.error.reason) == (13, "INTERNAL")

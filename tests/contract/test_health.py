@@ -59,7 +59,7 @@ async def test_watch_sees_the_end_and_is_ended(running: Running) -> None:
     assert (await get(f"{running.url}/v2/health/live"))[0] == 200
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 503
     started = asyncio.get_running_loop().time()
-    await running.server._rpc.stop()
+    await running.server.rpc.stop()
     assert await watch.read() is grpc.aio.EOF
     assert await watch.code() is grpc.StatusCode.OK
     # Far below the grace, for which an open stream would otherwise hold the stop.
@@ -87,7 +87,7 @@ async def test_reflection(running: Running) -> None:
         "ClassifyBatch",
         "ListModels",
     ]
-    await running.server._rpc.stop()
+    await running.server.rpc.stop()
     assert await stream.read() is grpc.aio.EOF
 
 

@@ -404,7 +404,7 @@ async def test_counted_as_over_grpc(running: Running) -> None:
 def counts(running: Running) -> dict[str, dict[tuple[str, ...], float]]:
     """The samples that count calls, by name and labels."""
     found: dict[str, dict[tuple[str, ...], float]] = {}
-    for family in running.server._metrics.registry.collect():
+    for family in running.server.metrics.registry.collect():
         for sample in family.samples:
             if sample.name in (
                 "convoy_requests_total",

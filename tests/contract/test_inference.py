@@ -97,7 +97,7 @@ async def test_requests_of_many_sizes_at_once(running: Running) -> None:
 
     with running.device_held():
         calls = [asyncio.create_task(ask(number)) for number in range(100)]
-        await running.until(lambda: running.server._lifecycle.in_flight == 100)
+        await running.until(lambda: running.server.lifecycle.in_flight == 100)
     await asyncio.gather(*calls)
     runs = running.sample("convoy_batch_size_count", model="tiny")
     assert runs is not None
@@ -301,7 +301,7 @@ async def test_priority(running: Running, field: str, monkeypatch: pytest.Monkey
     A request of the first priority overtakes those that wait.
     """
     ran: list[int] = []  # answers may overtake each other on the wire
-    runner = running.server._registry.get("tiny").session._runner
+    runner = running.server.registry.get("tiny").session._runner
     run = runner.run
 
     def noted(items: Sequence[np.ndarray]) -> Any:

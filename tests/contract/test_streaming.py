@@ -127,7 +127,7 @@ async def test_client_that_does_not_read(running: Running) -> None:
             await asyncio.sleep(0.01)
     assert STREAM_WINDOW <= before < 1000
     call.cancel()
-    await running.until(lambda: running.server._lifecycle.in_flight == 0)
+    await running.until(lambda: running.server.lifecycle.in_flight == 0)
     assert running.queue_depth() == 0
 
 
@@ -138,9 +138,9 @@ async def test_leaving_gives_back_every_place(running: Running) -> None:
     with running.device_held():
         requests = [infer_request(1) for _ in range(2 * STREAM_WINDOW)]
         call = running.inference.ModelStreamInfer(stream_of(requests))
-        await running.until(lambda: running.server._lifecycle.in_flight == STREAM_WINDOW)
+        await running.until(lambda: running.server.lifecycle.in_flight == STREAM_WINDOW)
         call.cancel()
-        await running.until(lambda: running.server._lifecycle.in_flight == 0)
+        await running.until(lambda: running.server.lifecycle.in_flight == 0)
         assert running.queue_depth() == 0
     await running.inference.ModelInfer(infer_request(1))
 
@@ -160,7 +160,7 @@ async def test_open_stream_does_not_hold_the_end(running: Running) -> None:
     assert logits((await call.read()).infer_response).argmax() == tiny.answer(7)
     async with asyncio.timeout(3):
         await running.server.drain(0)
-        await running.server._rpc.stop()
+        await running.server.rpc.stop()
     assert await call.read() is grpc.aio.EOF
 
 

@@ -14,7 +14,7 @@ from tests.harness.server import Running
 
 async def learned(running: Running, request: pb.ModelInferRequest) -> Templates:
     """Templates after one answer in the usual way."""
-    templates = Templates(running.server._registry)
+    templates = Templates(running.server.registry)
     response = await running.inference.ModelInfer(request)
     templates.learn(request.SerializeToString(), response)
     return templates
@@ -42,7 +42,7 @@ async def test_same_meaning(running: Running, changes: dict[str, str]) -> None:
         assert read
         assert read.batch.tobytes() == request.raw_input_contents[0]
         assert list(read.batch.shape) == list(request.inputs[0].shape)
-        outputs = running.server._registry.get("tiny").session.run(read.batch.clip(max=3))
+        outputs = running.server.registry.get("tiny").session.run(read.batch.clip(max=3))
         answer = pb.ModelInferResponse.FromString(read.response(outputs))
         usual = await running.inference.ModelInfer(
             infer_request(3, 3, **(changes | {"id": identifier}))
@@ -81,7 +81,7 @@ async def test_a_model_that_was_replaced(running: Running) -> None:
     message = infer_request(3).SerializeToString()
     templates = await learned(running, infer_request(3))
     assert templates.read(message)
-    registry = running.server._registry
+    registry = running.server.registry
     registry.put(registry.get("tiny"))
     assert templates.read(message) is None
 
@@ -91,7 +91,7 @@ async def test_a_model_that_was_replaced_before_its_answer_was_seen(running: Run
     What another model answered, or one that is gone, makes no template: its hash would be told for
     the answers of the new one.
     """
-    registry = running.server._registry
+    registry = running.server.registry
     message = infer_request(3).SerializeToString()
     response = await running.inference.ModelInfer(infer_request(3))
     for field, value in (("model_version", "2"), ("sha256", "0" * 64)):
@@ -115,7 +115,7 @@ async def test_bounded(running: Running) -> None:
     """
     However many heads strangers think of, few are kept.
     """
-    templates = Templates(running.server._registry)
+    templates = Templates(running.server.registry)
     response = await running.inference.ModelInfer(infer_request(3))
     for number in range(3 * MAX_TEMPLATES):
         # A field that nobody knows, which the parser skips, tells the heads apart.

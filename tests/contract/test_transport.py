@@ -79,7 +79,7 @@ async def test_calls_that_are_come_to_too_late(running: Running, transport: str)
         expired = {"model": model, "code": "DEADLINE_EXCEEDED", "method": method}
         assert running.sample("convoy_requests_total", **expired) == 1
         assert running.sample("convoy_rejected_total", model=model, reason="REQUEST_EXPIRED") == 1
-    assert running.server._lifecycle.in_flight == 0
+    assert running.server.lifecycle.in_flight == 0
 
 
 async def test_burst(running: Running) -> None:
@@ -121,7 +121,7 @@ async def test_clients_that_leave_at_any_moment(running: Running) -> None:
     before = tasks_that_are_kept()
     for number in range(100):
         await asyncio.gather(*(leave(number * 5e-5) for _ in range(4)))
-    await running.until(lambda: running.server._lifecycle.in_flight == 0)
+    await running.until(lambda: running.server.lifecycle.in_flight == 0)
     await asyncio.sleep(0.1)  # nothing to wait for: nobody tells when the last cancellation came
     assert tasks_that_are_kept() < before + 10
 

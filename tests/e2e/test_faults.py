@@ -216,4 +216,4 @@ def test_fatal_error_ends_the_process(repository: Path) -> None:
                 )
         assert server.wait(10) == 1
     assert server.find("the model cannot run any more")
-    assert server.find("a fatal error: ending, for whoever starts it again")
+    assert server.find("stopping after a fatal error")

@@ -85,4 +85,4 @@ def test_lost_gpu(lenet_repository: Path) -> None:
             assert first_failure(client).code == "INTERNAL"
         assert server.wait(30) == 1
     assert server.find("the model cannot run any more")
-    assert server.find("a fatal error: ending, for whoever starts it again")
+    assert server.find("stopping after a fatal error")

@@ -34,14 +34,14 @@ class Running:
 
     def sample(self, name: str, **labels: str) -> float | None:
         """Value of one metric."""
-        return self.server._metrics.registry.get_sample_value(name, labels)
+        return self.server.metrics.registry.get_sample_value(name, labels)
 
     @contextmanager
     def device_held(self) -> Iterator[None]:
         """Keep the device busy, so that batches wait, until the block ends."""
         gate = threading.Event()
         for _ in range(usable_cpus()):
-            self.server._device_threads.submit(gate.wait)
+            self.server.device_threads.submit(gate.wait)
         try:
             yield
         finally:
@@ -63,7 +63,7 @@ class Running:
 
     async def until_running(self, calls: int) -> None:
         """Wait until that many calls have arrived and none of them waits for the device."""
-        await self.until(lambda: self.server._lifecycle.in_flight == calls)
+        await self.until(lambda: self.server.lifecycle.in_flight == calls)
         await self.until_waiting(0)
 
 
@@ -102,16 +102,19 @@ def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Se
             # One run at a time, so that a test knows what runs and what waits.
             "intra_op_threads": usable_cpus(),
         }
-        async with (
-            Server(Settings(**(usual | changes))) as server,
-            # Connects when it is used: tests of other hosts bring their own.
-            grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
-        ):
-            if load:
-                await server.load()
-            yield Running(server, channel)
+        server = Server(Settings(**(usual | changes)))
+        await server.startup()
+        # Connects when it is used: tests of other hosts bring their own.
+        address = f"127.0.0.1:{server.grpc_port}"
+        try:
+            async with grpc.aio.insecure_channel(address) as channel:
+                if load:
+                    await server.load()
+                yield Running(server, channel)
+        finally:
             # Nobody waits for an answer any more; tests that look at the stop make it themselves.
             monkeypatch.setattr("convoy.service.rpc.server.LINGER_S", 0.0)
+            await server.stop()
 
     return start
 

@@ -155,7 +155,7 @@ async def test_repeated_requests(guarded: Running, holders: Holders) -> None:
         assert await outcome(guarded.inference.ModelInfer(infer_request(3))) == UNAUTHENTICATED
         weaker = guarded.inference.ModelInfer(infer_request(3), metadata=too_little)
         assert await outcome(weaker) == DENIED
-    assert guarded.server._lifecycle.in_flight == 0
+    assert guarded.server.lifecycle.in_flight == 0
     assert guarded.sample("convoy_rejected_total", model="", reason="UNAUTHENTICATED") or (
         guarded.sample("convoy_rejected_total", model="tiny", reason="UNAUTHENTICATED")
     )

@@ -21,7 +21,7 @@ async def test_serves_while_it_leaves(running: Running) -> None:
     In the grace the server says that it is not ready, and answers as before.
     """
     draining = asyncio.create_task(running.server.drain(60.0))
-    await running.until(lambda: running.server._lifecycle.phase is Phase.LEAVING)
+    await running.until(lambda: running.server.lifecycle.phase is Phase.LEAVING)
     assert not (await running.inference.ServerReady(grpc_service_pb2.ServerReadyRequest())).ready
     assert (await running.inference.ServerLive(grpc_service_pb2.ServerLiveRequest())).live
     answer = await running.classifier.Classify(REQUEST)
@@ -35,9 +35,9 @@ async def test_finishes_what_is_in_flight_and_refuses_the_rest(running: Running)
     """
     with running.device_held():
         accepted = [running.classifier.Classify(REQUEST) for _ in range(10)]
-        await running.until(lambda: running.server._lifecycle.in_flight == 10)
+        await running.until(lambda: running.server.lifecycle.in_flight == 10)
         draining = asyncio.create_task(running.server.drain(0.0))
-        await running.until(lambda: running.server._lifecycle.phase is Phase.REFUSING)
+        await running.until(lambda: running.server.lifecycle.phase is Phase.REFUSING)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await running.classifier.Classify(REQUEST)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -58,7 +58,7 @@ async def test_calls_that_never_end_are_left_behind(serve: Serve) -> None:
     async with serve(shutdown_timeout_s=0.05) as running:
         with running.device_held():
             stuck = running.classifier.Classify(REQUEST)
-            await running.until(lambda: running.server._lifecycle.in_flight == 1)
+            await running.until(lambda: running.server.lifecycle.in_flight == 1)
             await running.server.drain(0.0)
-            assert running.server._lifecycle.in_flight == 1
+            assert running.server.lifecycle.in_flight == 1
         await stuck

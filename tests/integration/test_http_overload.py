@@ -24,7 +24,7 @@ def ended(running: Running, code: str, model: str = "tiny") -> float | None:
 
 async def until_idle(running: Running) -> None:
     """Wait until no call is in flight."""
-    await running.until(lambda: running.server._lifecycle.in_flight == 0)
+    await running.until(lambda: running.server.lifecycle.in_flight == 0)
 
 
 async def test_clients_that_leave_the_queue(running: Running) -> None:
@@ -42,7 +42,7 @@ async def test_clients_that_leave_the_queue(running: Running) -> None:
             for leaver in leavers:
                 leaver.hang_up()
             await running.until_waiting(0)
-            await running.until(lambda: running.server._lifecycle.in_flight == 1)
+            await running.until(lambda: running.server.lifecycle.in_flight == 1)
             assert ended(running, "CANCELLED") == 5
         assert classes(await first) == [3]
     assert running.sample("convoy_batch_size_sum", model="tiny") == 1
@@ -76,7 +76,7 @@ async def test_client_that_leaves_within_its_body(
     for sent in (whole[:-1], whole[: -len(body)], chunked):
         async with Connection(running.url) as leaver:
             await leaver.send(sent)
-            await running.until(lambda: running.server._lifecycle.in_flight == 1)
+            await running.until(lambda: running.server.lifecycle.in_flight == 1)
         await until_idle(running)
     assert ended(running, "CANCELLED", "") == 3
     assert ended(running, "INTERNAL", "") is None
@@ -158,7 +158,7 @@ async def test_serves_while_it_leaves(running: Running) -> None:
     In the grace the server says that it is not ready, and answers as before.
     """
     draining = asyncio.create_task(running.server.drain(60.0))
-    await running.until(lambda: running.server._lifecycle.phase is Phase.LEAVING)
+    await running.until(lambda: running.server.lifecycle.phase is Phase.LEAVING)
     ready = await ask("GET", f"{running.url}/v2/health/ready")
     assert "leaving" in check_error(ready, 503, "MODEL_NOT_READY")
     ready = await ask("GET", f"{running.url}/v2/models/tiny/ready")
@@ -176,9 +176,9 @@ async def test_finishes_what_is_in_flight_and_refuses_the_rest(running: Running)
         assert classes(await kept.ask("POST", INFER, infer_body(1))) == [1]
         with running.device_held():
             accepted = [asyncio.create_task(infer(running, first)) for first in range(10)]
-            await running.until(lambda: running.server._lifecycle.in_flight == 10)
+            await running.until(lambda: running.server.lifecycle.in_flight == 10)
             draining = asyncio.create_task(running.server.drain(0.0))
-            await running.until(lambda: running.server._lifecycle.phase is Phase.REFUSING)
+            await running.until(lambda: running.server.lifecycle.phase is Phase.REFUSING)
             refused = await kept.ask("POST", INFER, infer_body(0), {"x-request-id": "r-1"})
             check_error(refused, 503, "SHUTTING_DOWN")
             assert refused.headers["x-request-id"] == "r-1"
@@ -199,9 +199,9 @@ async def test_answers_in_flight_outlive_the_stop(serve: Serve) -> None:
     async with serve() as running:
         with running.device_held():
             calls = [asyncio.create_task(infer(running, first)) for first in range(4)]
-            await running.until(lambda: running.server._lifecycle.in_flight == 4)
-            stopping = asyncio.create_task(running.server._http.stop())
-            (listener,) = running.server._http._server.servers
+            await running.until(lambda: running.server.lifecycle.in_flight == 4)
+            stopping = asyncio.create_task(running.server.http.stop())
+            (listener,) = running.server.http._server.servers
             await running.until(lambda: not listener.is_serving())
         await stopping
         assert [classes(await call) for call in calls] == [[0], [1], [2], [3]]

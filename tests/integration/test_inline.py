@@ -69,13 +69,13 @@ async def test_more_than_the_loop_may_run(serve: Serve, monkeypatch: pytest.Monk
     monkeypatch.setattr("convoy.service.runtime.device.INLINE_MACS", 4)
     sizes: list[int] = []
     async with serve(inline=True) as running:
-        run = running.server._batcher._run
+        run = running.server.batcher._run
 
         def noted(queue: Any, batches: Any) -> None:
             sizes.extend(pending.size for pending in batches[0])
             run(queue, batches)
 
-        monkeypatch.setattr(running.server._batcher, "_run", noted)
+        monkeypatch.setattr(running.server.batcher, "_run", noted)
         for images in (1, 4, 5, 8):
             await running.inference.ModelInfer(infer_request(*[3] * images))
     assert sizes == [5, 8]

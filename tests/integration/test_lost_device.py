@@ -21,7 +21,7 @@ class Device:
     """Breaks and repairs the session of a model: a lost device fails whatever is run on it."""
 
     def __init__(self, running: Running, patch: pytest.MonkeyPatch, model: str = "tiny") -> None:
-        self._runner = running.server._registry.get(model).session._runner
+        self._runner = running.server.registry.get(model).session._runner
         self._patch = patch
 
     def lose(self, error: type[Exception] = RuntimeError) -> None:
@@ -79,7 +79,7 @@ async def test_lost_device(
         await until_status(running, name, SERVING)
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
     await running.inference.ModelInfer(infer_request(3))
-    assert running.server._watchdog._checks == {}
+    assert running.server.watchdog._checks == {}
 
 
 async def test_poison_is_no_lost_device(running: Running) -> None:
@@ -88,7 +88,7 @@ async def test_poison_is_no_lost_device(running: Running) -> None:
     """
     for _ in range(20):
         await fail_once(running, tiny.POISON)
-    await running.until(lambda: not running.server._watchdog._checks)
+    await running.until(lambda: not running.server.watchdog._checks)
     assert await health(running.channel, "tiny") == SERVING
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
 
@@ -139,7 +139,7 @@ async def test_fatal_by_setting(serve: Serve, monkeypatch: pytest.MonkeyPatch, e
         Device(running, monkeypatch).lose()
         await fail_once(running)
         await until_status(running, "", NOT_SERVING)
-        assert running.server.fatal.is_set() is exits
+        assert running.server.failed is exits
 
 
 @pytest.mark.parametrize("fails_above", [1, 3])
@@ -149,7 +149,7 @@ async def test_out_of_memory_in_a_batch(
     """
     A batch that memory is too short for is run in parts: every request is answered.
     """
-    session = running.server._registry.get("tiny").session
+    session = running.server.registry.get("tiny").session
     run = session.run
 
     def run_if_small(batch: Any) -> Any:
@@ -160,7 +160,7 @@ async def test_out_of_memory_in_a_batch(
     monkeypatch.setattr(session, "run", run_if_small)
     with running.device_held():
         calls = [running.inference.ModelInfer(infer_request(first)) for first in range(8)]
-        await running.until(lambda: running.server._lifecycle.in_flight == 8)
+        await running.until(lambda: running.server.lifecycle.in_flight == 8)
     answers = await asyncio.gather(*calls)
     classes = [int(logits(answer).argmax()) for answer in answers]
     assert classes == [tiny.answer(first) for first in range(8)]

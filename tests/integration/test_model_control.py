@@ -212,9 +212,9 @@ async def test_unload_answers_what_is_in_flight(serve: Serve) -> None:
                 asyncio.ensure_future(running.inference.ModelInfer(infer_request(n)))
                 for n in range(20)
             ]
-            await running.until(lambda: running.server._lifecycle.in_flight == 20)
+            await running.until(lambda: running.server.lifecycle.in_flight == 20)
             unloading = asyncio.create_task(unload(running))
-            await running.until(lambda: not running.server._registry.models())
+            await running.until(lambda: not running.server.registry.models())
             assert (await index(running))["tiny", "1"][0] == "UNLOADING"
             assert (await failing(running.inference.ModelInfer(infer_request(1))))[:2] == (
                 "NOT_FOUND",
@@ -226,7 +226,7 @@ async def test_unload_answers_what_is_in_flight(serve: Serve) -> None:
         await unloading
         assert (await index(running))["tiny", "1"] == ("UNAVAILABLE", "unloaded")
         assert running.sample("convoy_model_ready", model="tiny", version="1") is None
-        assert running.server._batcher._infer == {}
+        assert running.server.batcher._infer == {}
         await load(running)
         assert await answering_version(running) == "1"
 
@@ -244,7 +244,7 @@ async def test_batch_call_keeps_its_model(serve: Serve) -> None:
                     )
                 )
             )
-            await running.until(lambda: running.server._lifecycle.in_flight == 1)
+            await running.until(lambda: running.server.lifecycle.in_flight == 1)
             unloading = asyncio.create_task(unload(running))
         outcomes = (await call).outcomes
         assert all(outcome.HasField("response") for outcome in outcomes)
@@ -300,7 +300,7 @@ async def test_polling(serve: Serve, tmp_path: Path) -> None:
     version is tried once, not at every look.
     """
     async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
-        registry = running.server._registry
+        registry = running.server.registry
         tiny.write(tmp_path)
         await running.until(lambda: list(registry.versions("tiny")) == [2])
         tiny.write(tmp_path, "other")
@@ -329,7 +329,7 @@ async def test_polling_survives_an_unreadable_repository(serve: Serve, tmp_path:
         assert await answering_version(running) == "1"
         await asyncio.to_thread(away.rename, tmp_path)
         tiny.write(tmp_path)
-        await running.until(lambda: list(running.server._registry.versions("tiny")) == [2])
+        await running.until(lambda: list(running.server.registry.versions("tiny")) == [2])
 
 
 async def test_explicit_mode_loads_what_it_is_told(serve: Serve, tmp_path: Path) -> None:
@@ -416,9 +416,9 @@ async def test_load_goes_on_without_its_caller(serve: Serve, tmp_path: Path) -> 
         call = running.inference.RepositoryModelLoad(
             pb.RepositoryModelLoadRequest(model_name="tiny")
         )
-        await running.until(lambda: running.server._lifecycle.in_flight == 1)
+        await running.until(lambda: running.server.lifecycle.in_flight == 1)
         call.cancel()
-        await running.until(lambda: list(running.server._registry.versions("tiny")) == [2])
+        await running.until(lambda: list(running.server.registry.versions("tiny")) == [2])
 
 
 async def test_budget_counts_what_is_loaded(serve: Serve, tmp_path: Path) -> None:
@@ -428,7 +428,7 @@ async def test_budget_counts_what_is_loaded(serve: Serve, tmp_path: Path) -> Non
     tiny.write(tmp_path, "other")
     async with explicit(serve, memory_budget=9_000) as running:
         assert await index(running) != {}
-        names = {model.name for model in running.server._registry.models()}
+        names = {model.name for model in running.server.registry.models()}
         assert names == {"other"}
         code, reason, message = await failing(load(running))
         assert (code, reason) == ("RESOURCE_EXHAUSTED", "MEMORY_BUDGET_EXCEEDED")
@@ -459,9 +459,8 @@ async def test_mode_none_stops_at_a_bad_version(tmp_path: Path) -> None:
     settings = Settings(
         model_repository=tmp_path, host="127.0.0.1", grpc_port=0, http_port=0, graph_cache=""
     )
-    async with Server(settings) as server:
-        with pytest.raises(StartError, match="drift"):
-            await server.load()
+    with pytest.raises(StartError, match="drift"):
+        await Server(settings).serve()
 
 
 async def test_store_behind_a_url(serve: Serve, tmp_path: Path) -> None:
@@ -478,7 +477,7 @@ async def test_store_behind_a_url(serve: Serve, tmp_path: Path) -> None:
     ) as running:
         assert await answering_version(running) == "1"
         tiny.write(tmp_path)
-        await running.until(lambda: list(running.server._registry.versions("tiny")) == [2])
+        await running.until(lambda: list(running.server.registry.versions("tiny")) == [2])
 
 
 async def test_flat_repository(serve: Serve, tmp_path: Path) -> None:
@@ -496,11 +495,9 @@ async def test_store_that_is_not_there(url: str) -> None:
     """
     A store that cannot be reached stops the start with one line that names it.
     """
+    settings = Settings(model_repository=url, host="127.0.0.1", grpc_port=0, http_port=0)
     with pytest.raises(StartError, match=url):
-        async with Server(
-            Settings(model_repository=url, host="127.0.0.1", grpc_port=0, http_port=0)
-        ) as server:
-            await server.load()
+        await Server(settings).serve()
 
 
 async def test_versions_that_are_gone_are_forgotten(serve: Serve, tmp_path: Path) -> None:
@@ -517,4 +514,4 @@ async def test_versions_that_are_gone_are_forgotten(serve: Serve, tmp_path: Path
         shutil.rmtree(tmp_path / "tiny" / "5")
         await load(running)
         assert await index(running) == {("tiny", "4"): ("READY", "")}
-        assert len(running.server._registry.entries()) == 1
+        assert len(running.server.registry.entries()) == 1

@@ -81,7 +81,7 @@ async def test_deadline_that_passes_in_the_queue(running: Running) -> None:
             await classify(running, timeout=0.5)
         assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await running.until_waiting(0)
-        await running.until(lambda: running.server._lifecycle.in_flight == 1)
+        await running.until(lambda: running.server.lifecycle.in_flight == 1)
     await first
     assert running.sample("convoy_batch_size_sum", model="tiny") == 1
     labels = {"model": "tiny", "method": "Classify", "code": "DEADLINE_EXCEEDED"}
@@ -128,7 +128,7 @@ async def test_deadline_that_cannot_be_met(running: Running) -> None:
     """
     A call that the queue leaves no time for is refused at once, and told when to come again.
     """
-    queue = running.server._registry.get("tiny")._queue
+    queue = running.server.registry.get("tiny")._queue
     for size in (1, 2, 4, 8):
         queue.latency.add(size, 100.0)
     with running.device_held():

@@ -105,7 +105,7 @@ async def test_preview(serve: Serve, tmp_path: Path) -> None:
             assert np.array_equal(np.asarray(seen)[:, :, None], tiny.pixels(7)[0])
         wrong = await ask("POST", f"{running.url}{VERSION}/preview", b"no image")
         check_error(wrong, 400, "INVALID_IMAGE")
-        model = running.server._registry.get("tiny")
+        model = running.server.registry.get("tiny")
         model.manifest = model.manifest.model_copy(
             update={"preprocessing": spec, "input": wide, "normalization": normalization}
         )
@@ -130,7 +130,7 @@ async def test_history(running: Running) -> None:
     """
     The last ten minutes come as samples; who names a number gets those from it on.
     """
-    running.server._history.take()
+    running.server.history.take()
     async with Connection(running.url) as connection:
         told = (await connection.ask("GET", "/page/history")).json()
         assert told["first"] == 0

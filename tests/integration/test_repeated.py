@@ -69,7 +69,7 @@ async def test_answers(asked: Running) -> None:
     for phase in ("queue", "inference", "respond"):
         labels = {"model": "tiny", "phase": phase}
         assert asked.sample("convoy_phase_duration_seconds_count", **labels) == 101
-    assert asked.server._lifecycle.in_flight == 0
+    assert asked.server.lifecycle.in_flight == 0
 
 
 async def test_metadata(asked: Running) -> None:
@@ -131,8 +131,8 @@ async def test_expired_and_cancelled(serve: Serve) -> None:
             assert expired.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             await running.until_waiting(0)
         assert logits(await first).argmax() == 4
-        await running.until(lambda: running.server._lifecycle.in_flight == 0)
-        assert not getattr(running.server._rpc._transport, "_calls", None)
+        await running.until(lambda: running.server.lifecycle.in_flight == 0)
+        assert not getattr(running.server.rpc._transport, "_calls", None)
     assert requests(running, "CANCELLED") == 1
     assert requests(running, "DEADLINE_EXCEEDED") == 1
 
@@ -141,7 +141,7 @@ async def test_refusing(asked: Running) -> None:
     """
     A server that shuts down refuses.
     """
-    asked.server._lifecycle.phase = Phase.REFUSING
+    asked.server.lifecycle.phase = Phase.REFUSING
     assert await refused(asked) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
 
 
@@ -156,7 +156,7 @@ async def test_unloading_waits(serve: Serve) -> None:
             await running.until_running(1)
             request = pb.RepositoryModelUnloadRequest(model_name="tiny")
             unloading = asyncio.ensure_future(running.inference.RepositoryModelUnload(request))
-            await running.until(lambda: not running.server._registry.models())
+            await running.until(lambda: not running.server.registry.models())
             assert not unloading.done()
         assert logits(await waiting).argmax() == 4
         await unloading
@@ -197,7 +197,7 @@ async def test_an_answer_that_cannot_be_given(
     monkeypatch.setattr(client, "answer", answer_but_one)
     with asked.device_held():
         calls = [asyncio.ensure_future(repeat(asked, timeout_s=2)) for _ in range(5)]
-        await asked.until(lambda: asked.server._lifecycle.in_flight == 5)
+        await asked.until(lambda: asked.server.lifecycle.in_flight == 5)
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(one, pb.ModelInferResponse) for one in outcomes) == 4
     assert "RuntimeError: broken" in caplog.text
@@ -235,7 +235,7 @@ async def test_leaves_no_garbage(asked: Running) -> None:
     try:
         for _ in range(10):
             await repeat(asked)
-        await asked.until(lambda: not asked.server._lifecycle.in_flight)
+        await asked.until(lambda: not asked.server.lifecycle.in_flight)
         await asyncio.sleep(0)
         assert not [one for one in gc.get_objects() if type(one) is FastCall]
     finally:

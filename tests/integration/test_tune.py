@@ -72,13 +72,13 @@ async def test_server_uses_it(serve: Serve, tmp_path: Path) -> None:
     tuning = read_tuning(tmp_path / "tiny" / "1")
     assert tuning is not None
     async with serve(intra_op_threads=0) as running:
-        model = running.server._registry.get("tiny")
+        model = running.server.registry.get("tiny")
         assert model.session.tuned == tuning.chosen
         assert model.policy.cores == tuning.chosen.threads
         assert model.policy.max_batch_size == tuning.chosen.batch_size
         assert model.max_batch_size == 8
     async with serve(max_batch_size=8, max_queue_size=300) as running:  # with threads set, too
-        model = running.server._registry.get("tiny")
+        model = running.server.registry.get("tiny")
         assert model.session.tuned is None
         assert model.policy.max_batch_size == 8
 
