@@ -12,13 +12,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from convoy.artifact.errors import ArtifactError
+from convoy.artifact.golden import Golden
 from convoy.artifact.layers import LAYERS_FILE, Description, read_layers
 from convoy.artifact.manifest import Manifest
 from convoy.artifact.tuning import TUNING_FILE, Tuning, read_tuning
@@ -31,21 +30,6 @@ ARTIFACT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 
 ALL_FILES = (*ARTIFACT_FILES, LAYERS_FILE, TUNING_FILE)
 """Those that may be."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Golden:
-    """
-    Answers that a runtime must give before it may serve.
-
-    Attributes:
-        images: A batch of the graph's input.
-        logits: What the reference answered in the manifest's `scores`: float32 `[N, classes]`;
-            probabilities where the graph has no logits.
-    """
-
-    images: npt.NDArray[Any]
-    logits: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,11 +17,11 @@ from rich.console import Console
 from convoy.artifact.files import (
     GOLDEN_FILE,
     MODEL_FILE,
-    Golden,
     file_sha256,
     write_golden,
     write_manifest,
 )
+from convoy.artifact.golden import GOLDEN_COUNT, TOLERANCES, Golden, select_clearest
 from convoy.artifact.manifest import Evaluation, InputTensor, Manifest, Normalization, Preprocessing
 from convoy.export.describing.layer_file import save_layers
 from convoy.export.export_settings import ExportSettings
@@ -29,7 +29,6 @@ from convoy.export.onnx import cost, graph
 from convoy.export.onnx.evaluation import evaluation, logits_of
 from convoy.export.onnx.precision import (
     CALIBRATION_COUNT,
-    GOLDEN_TOLERANCE,
     ReducedPrecision,
     compare,
     convert,
@@ -37,9 +36,6 @@ from convoy.export.onnx.precision import (
 from convoy.export.subject import Subject
 from convoy.export.training import measurement
 from convoy.models import ARCHITECTURES
-
-GOLDEN_COUNT = 4
-"""Images in `golden.npz`."""
 
 TOOLS = (
     *("convoy", "torch", "torchvision", "onnx", "onnxscript"),
@@ -142,15 +138,13 @@ def _reduce(
     return Graph(
         precision=chosen,
         golden=_golden(pixels, expected),
-        tolerance=GOLDEN_TOLERANCE[chosen],
+        tolerance=TOLERANCES[chosen],
         evaluations=_evaluations(subject, after),
     )
 
 
 def _golden(pixels: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> Golden:
-    """Keep the images that are most clearly of one class: rounding does not turn these."""
-    second, first = np.sort(logits, axis=1)[:, -2:].T
-    clearest = np.argsort(second - first)[:GOLDEN_COUNT]
+    clearest = select_clearest(logits, GOLDEN_COUNT)
     return Golden(pixels[clearest], logits[clearest])
 
 

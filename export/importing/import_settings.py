@@ -103,7 +103,7 @@ class ImportSettings(BaseSettings):
         gt=0,
         lt=1,
         description="Allowed difference from the answers without optimisations, as a share of "
-        "their range: 1e-4 for float32, 1e-2 for float16, 5e-2 for int8.",
+        "their range: 1e-4 for float32, 1e-2 for float16, 3e-2 for int8.",
     )
     architecture: str = Field("imported", description="Name of the network, for the record.")
     source: str | None = Field(

@@ -18,11 +18,11 @@ from rich.console import Console
 from convoy.artifact.files import (
     GOLDEN_FILE,
     MODEL_FILE,
-    Golden,
     file_sha256,
     write_golden,
     write_manifest,
 )
+from convoy.artifact.golden import GOLDEN_COUNT, TOLERANCES, Golden
 from convoy.artifact.manifest import Manifest
 from convoy.export.describing.layer_file import save_layers
 from convoy.export.importing import reference
@@ -31,9 +31,6 @@ from convoy.export.importing.onnx_file import Source
 from convoy.export.importing.scores import Choice, choose, observe
 from convoy.export.importing.signature import VARIABLE_BATCH, Signature
 from convoy.export.onnx import cost
-
-TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "int8": 5e-2}
-"""By precision: largest difference from the golden answers, as a share of their range."""
 
 TOOLS = ("convoy", "onnx", "numpy", "pillow", "simplejpeg")
 """Packages whose versions go into the manifest, beside Python's and ONNX Runtime's."""
@@ -100,9 +97,9 @@ def _prove(facts: Facts, choice: Choice, model: Path, console: Console) -> npt.N
     """Prove that a server's session answers as the reference; returns the golden images."""
     largest, tolerance = facts.signature.max_batch_size, facts.tolerance
     # A server replays them in one batch, but one by one where the graph takes no more.
-    count = reference.GOLDEN_COUNT if facts.signature.is_batch_fixed else largest
+    count = GOLDEN_COUNT if facts.signature.is_batch_fixed else largest
     golden = reference.choose_golden(
-        choice.scores, facts.given, min(count, reference.GOLDEN_COUNT), tolerance
+        choice.scores, facts.given, min(count, GOLDEN_COUNT), tolerance
     )
     session = reference.open_session(model, facts.settings.file)
     sizes = sorted({1, min(2, largest), largest})

@@ -6,7 +6,8 @@ taken literally. A server opens the graph with optimisations and runs it in batc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from convoy.artifact.golden import Drift, replay, select_clearest
 from convoy.artifact.preprocess import to_input
 from convoy.export.data.folders import IMAGE_SUFFIXES
 from convoy.export.data.split import Split
@@ -23,7 +25,7 @@ from convoy.export.importing.scores import Run
 from convoy.export.importing.signature import Signature
 
 IMAGE_COUNT = 8
-GOLDEN_COUNT = 4
+"""Images that a graph is tested with."""
 
 _NO_OPTIMISATIONS = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
@@ -160,9 +162,7 @@ def choose_golden(
     """
     if not np.isfinite(scores).all():
         raise ProofError("the graph's answers to test images are not finite numbers")
-    ordered = np.sort(scores[: given or None], axis=1)
-    lead = ordered[:, -1] - ordered[:, -2]
-    golden = np.sort(np.argsort(-lead, kind="stable")[:count])
+    golden = select_clearest(scores[: given or None], count)
     if not np.ptp(scores, axis=0).max() > tolerance * np.ptp(scores[golden]):
         raise ProofError(
             f"the graph gives {len(scores)} test images the same answer within {tolerance:.0e} of "
@@ -195,36 +195,43 @@ def prove(
         GraphError: If the graph fails.
         ProofError: If the difference exceeds *tolerance*, or a golden answer is another.
     """
+    everything = np.arange(len(images))
+    batches = [
+        batch
+        for size in batch_sizes
+        for batch in np.resize(everything, (-(-len(images) // size), size))
+    ]
     worst = 0.0
-    for size in batch_sizes:
-        rounds = -(-len(images) // size)
-        for batch in np.resize(np.arange(len(images)), (rounds, size)):
-            outputs = _run(session, images[batch])
-            kept = np.isin(batch, golden)
-            for name, answers in expected.items():
-                scores, scale = _as_scores(name, outputs[name], size), np.ptp(answers[golden])
-                difference = float(np.abs(scores - answers[batch]).max() / scale)
-                _check(name, size, difference, tolerance)
-                if (scores.argmax(1) != answers[batch].argmax(1))[kept].any():
-                    raise ProofError(
-                        f"at batch {size} a test image gets another class than on its own: "
-                        "--golden takes images whose class is clear"
-                    )
-                worst = max(worst, difference)
+    run = functools.partial(_run_scores, session, expected)
+    for drift in replay(run, images, expected, batches, deciding=golden):
+        _check(drift, tolerance)
+        worst = max(worst, drift.share)
     return worst
 
 
-def _check(name: str, batch_size: int, difference: float, tolerance: float) -> None:
-    if not difference <= tolerance:  # nor is it if an answer is not a number
+def _run_scores(
+    session: onnxruntime.InferenceSession, names: Collection[str], batch: npt.NDArray[Any]
+) -> dict[str, Any]:
+    """Run *batch*, and refuse an output of *names* that has not one item for each image."""
+    outputs = _run(session, batch)
+    for name in names:
+        if outputs[name].shape[:1] != (len(batch),):
+            shape = list(outputs[name].shape)
+            raise GraphError(
+                _failure(len(batch), f"gives {name} of shape {shape}, not one per image")
+            )
+    return outputs
+
+
+def _check(drift: Drift, tolerance: float) -> None:
+    if drift.exceeds(tolerance):
         raise ProofError(
-            f"at batch {batch_size} {name} differ from those of one image without optimisations "
-            f"by {difference:.1e} of their range; {tolerance:.0e} is allowed (--golden-tolerance)"
+            f"at batch {drift.batch_size} {drift.output} differ from those of one image without "
+            f"optimisations by {drift.share:.1e} of their range; {tolerance:.0e} is allowed "
+            "(--golden-tolerance)"
         )
-
-
-def _as_scores(name: str, values: npt.NDArray[Any], batch_size: int) -> npt.NDArray[np.float32]:
-    if values.shape[:1] != (batch_size,):
-        raise GraphError(
-            _failure(batch_size, f"gives {name} of shape {list(values.shape)}, not one per image")
+    if not drift.same_classes:
+        raise ProofError(
+            f"at batch {drift.batch_size} a test image gets another class than on its own: "
+            "--golden takes images whose class is clear"
         )
-    return values.reshape(batch_size, -1).astype(np.float32)

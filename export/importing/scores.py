@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from convoy.artifact.golden import as_scores, expected_answers, softmax
 from convoy.artifact.manifest import OutputTensor
 from convoy.export.errors import GraphError
 
@@ -62,7 +63,7 @@ class Output:
     @property
     def scores(self) -> npt.NDArray[np.float32]:
         """Its values as `[N, classes]`."""
-        return np.concatenate([value.reshape(1, -1) for value in self.values]).astype(np.float32)
+        return as_scores(np.concatenate(self.values))
 
     @property
     def kind(self) -> Kind:
@@ -175,12 +176,10 @@ def _choice(outputs: Sequence[Output], kinds: dict[str, Kind]) -> Choice:
     by_kind = {kinds[o.name]: o.scores for o in outputs if o.name in kinds}
     scores = by_kind.get("logits", by_kind.get("probabilities"))
     assert scores is not None  # `kinds` is never empty
-    # Of two outputs, a server compares the second with the softmax of the golden logits.
-    by_kind |= {"probabilities": softmax(scores)} if len(kinds) == 2 else {}
     return Choice(
         kinds=kinds,
         scores=scores,
-        expected={name: by_kind[kind] for name, kind in kinds.items()},
+        expected=expected_answers(kinds, scores),
         tensors=tuple(_tensor(o, kinds) for o in outputs if o.shape is not None),
         left_out=tuple(o.name for o in outputs if o.shape is None),
     )
@@ -195,10 +194,3 @@ def _tensor(output: Output, kinds: dict[str, Kind]) -> OutputTensor:
             "shape": output.shape,
         }
     )
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities of logits `[N, classes]`, row by row."""
-    exponentials: npt.NDArray[np.float32] = np.exp(logits - logits.max(axis=1, keepdims=True))
-    exponentials /= exponentials.sum(axis=1, keepdims=True)
-    return exponentials

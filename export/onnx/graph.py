@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from convoy.artifact.golden import TOLERANCES, replay
 from convoy.artifact.manifest import InputTensor, OutputTensor
 from convoy.export.errors import ProofError
 from convoy.export.onnx.replacements import rewrite
@@ -28,7 +30,7 @@ OUTPUTS = (
 )
 
 PROOF_BATCH_SIZES = (1, 2, 5, 64)
-PROOF_TOLERANCE = 1e-4
+PROOF_TOLERANCE = TOLERANCES["float32"]
 """Largest difference between ONNX Runtime and PyTorch, as a share of the logits' range."""
 
 
@@ -117,30 +119,36 @@ def prove(
     Raises:
         ProofError: If it exceeds `PROOF_TOLERANCE`, an answer differs, or the graph does not run.
     """
-    noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
     count = max(batch_sizes)
-    batches = [(part, torch_logits(servable, part)) for part in (images[:count], noise[:count])]
-    scale = float(np.ptp(np.concatenate([expected for _, expected in batches])))
-    if not scale > 0:  # nor is it if a logit is not a number
+    noise = np.random.default_rng(0).integers(0, 256, images[:count].shape, np.uint8)
+    parts = (images[:count], noise)
+    logits = np.concatenate([torch_logits(servable, part) for part in parts])
+    if not np.ptp(logits) > 0:  # a logit that is not a number fails this comparison, too
         raise ProofError("the network gives every image the same answer, or none")
+    firsts = [np.arange(size) for size in batch_sizes]
+    batches = [batch for first in firsts for batch in (first, count + first)]
     worst = 0.0
-    for batch_size in batch_sizes:
-        for part, reference in batches:
-            expected = reference[:batch_size]
-            try:
-                (actual,) = session.run(["logits"], {INPUT_NAME: part[:batch_size]})
-            except Exception as error:  # ONNX Runtime's errors share no base class
-                raise ProofError(f"at batch {batch_size} the graph fails: {error}") from error
-            difference = float(np.abs(actual - expected).max()) / scale
-            worst = max(worst, difference)
-            if not difference <= PROOF_TOLERANCE:
-                raise ProofError(
-                    f"at batch {batch_size} the graph's logits differ from PyTorch's by "
-                    f"{difference:.1e} of their range; at most {PROOF_TOLERANCE:.0e} is allowed"
-                )
-            if (actual.argmax(1) != expected.argmax(1)).any():
-                raise ProofError(f"at batch {batch_size} the graph's answer is not PyTorch's")
+    run = functools.partial(_run, session)
+    for drift in replay(run, np.concatenate(parts), {"logits": logits}, batches):
+        worst = max(worst, drift.share)
+        if drift.exceeds(PROOF_TOLERANCE):
+            raise ProofError(
+                f"at batch {drift.batch_size} the graph's logits differ from PyTorch's by "
+                f"{drift.share:.1e} of their range; at most {PROOF_TOLERANCE:.0e} is allowed"
+            )
+        if not drift.same_classes:
+            raise ProofError(f"at batch {drift.batch_size} the graph's answer is not PyTorch's")
     return worst
+
+
+def _run(
+    session: onnxruntime.InferenceSession, batch: npt.NDArray[np.uint8]
+) -> dict[str, npt.NDArray[np.float32]]:
+    try:
+        (logits,) = session.run(["logits"], {INPUT_NAME: batch})
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ProofError(f"at batch {len(batch)} the graph fails: {error}") from error
+    return {"logits": logits}
 
 
 def torch_logits(servable: Servable, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -23,15 +23,6 @@ from convoy.export.errors import PrecisionError
 
 ReducedPrecision = Literal["float16", "int8"]
 
-GOLDEN_TOLERANCE: dict[ReducedPrecision, float] = {"float16": 1e-2, "int8": 3e-2}
-"""
-Largest difference from the golden logits, as a share of their range.
-
-int8: fused operators round ties otherwise than the graph taken literally, and each layer passes
-that on. Twice the most that was seen where the golden images are clearly of one class (1.5 %, in
-a network of 56 layers), and less than half of the 7 % that saturating arithmetic was seen to cost.
-"""
-
 CALIBRATION_COUNT = 256
 """
 Images to convert with. Measured on trained networks: 16 leave int8 logits up to 5 % off where 256

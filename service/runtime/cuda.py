@@ -34,6 +34,7 @@ import onnxruntime
 from onnxruntime import OrtValue
 
 from convoy.artifact.files import Artifact
+from convoy.artifact.golden import TOLERANCES
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.proof import prove
@@ -54,10 +55,6 @@ logger = logging.getLogger(__name__)
 
 ERROR, FATAL = 3, 4
 """Levels of ONNX Runtime's messages."""
-
-ROUNDED_TOLERANCE = 1e-2
-"""How far answers may be from the golden ones where float32 is rounded to TF32's 10 bits, which
-are float16's."""
 
 DEVICE = "cuda"
 """What ONNX Runtime calls the memory of a GPU."""
@@ -351,9 +348,11 @@ def _tensorrt_options(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> dict
 
 
 def _tolerance(artifact: Artifact, gpu: Gpu) -> float:
-    """How far answers may be from the golden ones; TensorRT takes TF32 where it can."""
+    """Return the largest drift from the golden answers that is accepted on *gpu*."""
+    tolerance = artifact.manifest.golden_tolerance
+    # TF32 rounds float32 to float16's 10 bits. TensorRT uses TF32 wherever it can.
     rounded = gpu.tf32 or gpu.tensorrt
-    return max(artifact.manifest.golden_tolerance, ROUNDED_TOLERANCE if rounded else 0.0)
+    return max(tolerance, TOLERANCES["float16"]) if rounded else tolerance
 
 
 def _run_options(graph: str) -> onnxruntime.RunOptions:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convoy.artifact.golden import as_scores, softmax
 from convoy.artifact.manifest import Manifest
 from convoy.service.errors import InvalidArgumentError
-from convoy.service.runtime.proof import as_scores, softmax
 from convoy.service.runtime.runs import Outputs
 
 MAX_TOP_K = 1000

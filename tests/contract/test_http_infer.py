@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from convoy.artifact.files import Golden
+from convoy.artifact.golden import Golden
 from convoy.artifact.manifest import Normalization, OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.protocol.tensors import DATATYPES

@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from convoy.artifact.files import (
     GOLDEN_FILE,
     MODEL_FILE,
-    Golden,
     file_sha256,
     write_golden,
     write_manifest,
 )
+from convoy.artifact.golden import Golden
 from convoy.artifact.manifest import (
     InputTensor,
     Manifest,

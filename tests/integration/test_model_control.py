@@ -14,7 +14,8 @@ import pytest
 from google.protobuf import json_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from convoy.artifact.files import GOLDEN_FILE, MODEL_FILE, Golden
+from convoy.artifact.files import GOLDEN_FILE, MODEL_FILE
+from convoy.artifact.golden import Golden
 from convoy.artifact.manifest import Memory
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from convoy.artifact.errors import ArtifactError, RepositoryError
-from convoy.artifact.files import Golden, file_sha256
+from convoy.artifact.files import file_sha256
+from convoy.artifact.golden import Golden
 from convoy.artifact.repository import ModelRepository
 from tests.harness import tiny
 

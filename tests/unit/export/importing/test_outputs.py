@@ -4,8 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from convoy.artifact.golden import softmax
 from convoy.export.errors import GraphError
-from convoy.export.importing.scores import Choice, Kind, Output, Run, choose, observe, softmax
+from convoy.export.importing.scores import Choice, Kind, Output, Run, choose, observe
 
 CLASSES = 5
 

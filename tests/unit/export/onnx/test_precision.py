@@ -11,10 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from convoy.artifact.files import read_artifact
+from convoy.artifact.golden import TOLERANCES
 from convoy.export import data
 from convoy.export.data import Split
 from convoy.export.errors import PrecisionError
-from convoy.export.onnx.precision import GOLDEN_TOLERANCE, ReducedPrecision, compare, convert
+from convoy.export.onnx.precision import ReducedPrecision, compare, convert
 
 ARTIFACT = read_artifact(Path("tests/data/model_repository/lenet5/1"))
 PRECISIONS: tuple[ReducedPrecision, ...] = get_args(ReducedPrecision)
@@ -257,7 +258,7 @@ def test_half_arithmetic_is_good_enough(
     answers = ReferenceEvaluator(model).run(None, {"image": test_images[::100]})
     half, probabilities = map(np.asarray, answers)
     expected = float32[::100]
-    assert difference(expected, half) < GOLDEN_TOLERANCE["float16"] / 10
+    assert difference(expected, half) < TOLERANCES["float16"] / 10
     assert (half.argmax(1) == expected.argmax(1)).all()
     assert np.abs(probabilities.sum(1) - 1).max() < 1e-6
 
@@ -269,7 +270,7 @@ def test_optimisations_keep_the_golden_answers(
     The graph as a server runs it answers as the graph taken literally does.
     """
     literal = logits(graphs["int8"], test_images, optimised=False)
-    assert difference(literal, logits(graphs["int8"], test_images)) < GOLDEN_TOLERANCE["int8"] / 2
+    assert difference(literal, logits(graphs["int8"], test_images)) < TOLERANCES["int8"] / 2
 
 
 @pytest.fixture(scope="module")

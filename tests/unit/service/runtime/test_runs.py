@@ -6,13 +6,12 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from convoy.artifact.files import Golden
+from convoy.artifact.golden import Golden, as_scores
 from convoy.artifact.manifest import OutputTensor
 from convoy.artifact.repository import ModelRepository
 from convoy.service.errors import ModelLoadError
 from convoy.service.runtime.cuda import has_cuda
 from convoy.service.runtime.device import Device
-from convoy.service.runtime.proof import as_scores
 from convoy.service.runtime.runs import CPU, CUDA, batch_sizes
 from convoy.service.runtime.session import Session
 from tests.harness import tiny
