@@ -30,7 +30,7 @@ async def index(
         models=[
             pb.RepositoryIndexResponse.ModelIndex(
                 name=found.name,
-                version=str(found.version),
+                version=str(found.number),
                 state=found.state.value if found.state else "",
                 reason=_reason(found),
             )

@@ -92,13 +92,14 @@ class ModelControl:
         Raises:
             RepositoryError: If the repository cannot be read.
         """
+        # Only mode explicit serves a part of the repository; the others ignore *names*.
         if self.mode != "explicit" or DEFAULT in names:
             await self.load_all()
             return
         for name in names:
             try:
                 await self._reconciler.reconcile(name, self._default_spec(name), again=False)
-            except ModelNotFoundError as error:
+            except ModelNotFoundError as error:  # start without it: a request may load it later
                 logger.error("model not loaded", extra={"model": name, "reason": str(error)})
 
     async def load_all(self) -> None:
@@ -114,8 +115,9 @@ class ModelControl:
         for name in found:
             try:
                 await self._reconciler.reconcile(name, self._default_spec(name), again=False)
-            except ModelNotFoundError:  # its policy selects no version, or none any more
+            except ModelNotFoundError:  # its policy selects none of the versions that are left
                 await self._reconciler.unload(name)
+        # The repository no longer has these models.
         for name in {version.name for version in self._registry.entries()} - set(found):
             await self._reconciler.unload(name, forget=True)
 
@@ -138,7 +140,7 @@ class ModelControl:
             ArtifactInvalidError: If the repository cannot be read.
         """
         stored = await self._reconciler.in_thread(self._stored)
-        known = {(version.name, version.version): version for version in self._registry.entries()}
+        known = {(version.name, version.number): version for version in self._registry.entries()}
         for key in stored:
             known.setdefault(key, VersionEntry(*key))
         return [known[key] for key in sorted(known)]

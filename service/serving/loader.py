@@ -1,4 +1,4 @@
-"""From a folder of the repository to a session that is proven and warm. Blocks: for a thread."""
+"""A loader that makes a proven, warm session of an artifact. It blocks: call it in a thread."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class LoadedArtifact:
     A session that is proven and warm.
 
     Attributes:
-        run_s: Time that runs took while it was warmed, in seconds, by their images.
+        run_s: Duration of the warm-up runs in seconds, by their number of images.
         load_s: Time that opening, proving and warming took, in seconds.
-        layers: Those of the graph, if the artifact tells them.
+        layers: The layers of the graph, if the artifact describes them.
     """
 
     manifest: Manifest
@@ -36,19 +36,23 @@ class LoadedArtifact:
 
 
 class Repository(Protocol):
-    """A source of artifacts; `convoy.artifact.repository.ModelRepository` documents each method."""
+    """
+    A source of artifacts: a folder, or a store behind a URL.
+
+    Every method blocks, and raises `RepositoryError` if the repository cannot be read.
+    """
 
     def names(self) -> list[str]:
-        """Names of the models, sorted."""
+        """Return the names of the models, sorted."""
 
     def versions(self, name: str) -> list[int]:
-        """Versions of a model, ascending."""
+        """Return the versions of a model, ascending; none if there is no such model."""
 
     def signature(self, name: str, version: int) -> object:
-        """Something that changes when a file of the version does."""
+        """Return a value that changes when a file of the version does, without reading any."""
 
     def read(self, name: str, version: int) -> Artifact:
-        """Read one artifact and prove that it is whole."""
+        """Read one artifact and prove that it is whole; raises `ArtifactError` if it is not."""
 
 
 class Loader:
@@ -56,7 +60,7 @@ class Loader:
     Loads versions of the models of *repository*.
 
     Args:
-        max_batch_size: Overrules every artifact's if it is not 0.
+        max_batch_size: Overrides every artifact's unless it is 0.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class Loader:
         Read an artifact.
 
         Raises:
-            ArtifactInvalidError: If it is missing, damaged or not what its manifest says.
+            ArtifactInvalidError: If it is missing, damaged or contradicts its manifest.
         """
         try:
             return self.repository.read(name, version)
@@ -89,7 +93,7 @@ class Loader:
         Open an artifact, prove it, and warm it for batches of up to *max_batch_size*.
 
         Raises:
-            ModelLoadError: If it cannot be opened, or does not answer as it did where it was made.
+            ModelLoadError: If it cannot be opened, or its golden answers drift on this device.
         """
         started = time.perf_counter()
         session = Session(artifact, self._device, self._cache, max_batch_size=max_batch_size)
@@ -98,13 +102,13 @@ class Loader:
         return LoadedArtifact(artifact.manifest, session, run_s, load_s, artifact.layers)
 
     def batch_size(self, manifest: Manifest) -> int:
-        """Most images in a batch, unless a request to load says otherwise."""
+        """Return the largest batch, in images, unless a load request overrides it."""
         return self._max_batch_size or manifest.max_batch_size
 
 
 def memory_of(manifest: Manifest, max_batch_size: int) -> int | None:
     """
-    Bytes that a model takes, from what was measured when it was made; None if it was not.
+    Return the bytes that a model takes; None if its manifest does not state them.
 
     The arena grows with the batch: it is scaled up, never down, to *max_batch_size*.
     """
@@ -116,18 +120,21 @@ def memory_of(manifest: Manifest, max_batch_size: int) -> int | None:
 
 def check_budget(budget_bytes: int, used_bytes: int, manifest: Manifest, batch_size: int) -> None:
     """
-    Raise if a model does not fit beside those that are loaded; a budget of 0 is none.
+    Admit a model to the memory budget beside the models that are loaded.
 
     Raises:
-        MemoryBudgetError: If it does not, or its manifest does not state what it takes.
+        MemoryBudgetError: If it does not fit, or its manifest does not state its memory.
     """
+    # No budget is set.
     if not budget_bytes:
         return
-    wanted = memory_of(manifest, batch_size)
+    needed = memory_of(manifest, batch_size)
     what = f"model {manifest.name} version {manifest.version}"
-    if wanted is None:
+    # An unknown size could exceed any budget.
+    if needed is None:
         raise MemoryBudgetError(f"{what}: its manifest does not state what memory it takes")
-    if used_bytes + wanted > budget_bytes:
+    # A version that replaces another one counts in addition: both are loaded during the switch.
+    if used_bytes + needed > budget_bytes:
         raise MemoryBudgetError(
-            f"{what} takes {wanted} bytes, {used_bytes} are taken, and the budget is {budget_bytes}"
+            f"{what} takes {needed} bytes, {used_bytes} are taken, and the budget is {budget_bytes}"
         )

@@ -143,17 +143,16 @@ class Reconciler:
         try:
             async with self._one_load:
                 loaded = await self._open(version, spec)
-                replaced = self._registry.put(self._serve(loaded))
+                replaced = self._registry.switch(version, self._serve(loaded))
         except Exception as error:
             return self._note_failure(version, error)
         self._note_success(version, loaded)
         await self._changed(version.name, True)
-        if replaced:
-            await self._close(replaced)
+        await self._close(replaced)
         return None
 
     async def _open(self, version: VersionEntry, spec: ServingSpec) -> LoadedArtifact:
-        artifact: Artifact = await self.in_thread(self._loader.read, version.name, version.version)
+        artifact: Artifact = await self.in_thread(self._loader.read, version.name, version.number)
         size = spec.max_batch_size or self._loader.batch_size(artifact.manifest)
         models = self._registry.models()
         used = sum(memory_of(model.manifest, model.max_batch_size) or 0 for model in models)
@@ -167,7 +166,7 @@ class Reconciler:
             "model loaded",
             extra={
                 "model": version.name,
-                "version": version.version,
+                "version": version.number,
                 "provider": loaded.session.provider,
                 "cores": loaded.session.cores,
                 "tuned": loaded.session.tuned is not None,
@@ -187,25 +186,24 @@ class Reconciler:
         # A warning, not an error: the models that serve are not affected.
         logger.warning(
             "version not loaded",
-            extra={"model": version.name, "version": version.version, "reason": str(failure)},
+            extra={"model": version.name, "version": version.number, "reason": str(failure)},
         )
         return failure
 
     async def _unload(self, entry: ModelEntry, keep: Collection[int] = ()) -> None:
-        for model in entry.models:
-            if model.version in keep:
-                continue
-            self._registry.remove(model)
-            await self._close(model)
-            version = entry.versions[model.version]
-            version.tried = None
-            version.mark(State.UNAVAILABLE)
-            logger.info("model unloaded", extra={"model": model.name, "version": model.version})
+        for number, version in sorted(entry.versions.items()):
+            if version.model and number not in keep:
+                await self._close(self._registry.switch(version, None))
+                version.tried = None
+                version.mark(State.UNAVAILABLE)
+                logger.info("model unloaded", extra={"model": entry.name, "version": number})
 
-    async def _close(self, model: ServedModel) -> None:
-        await model.close()
-        await self.in_thread(model.session.close)
-        await self.in_thread(give_back_memory)
+    async def _close(self, model: ServedModel | None) -> None:
+        """Free a model, if there is one, when the last request that holds it is answered."""
+        if model:
+            await model.close()
+            await self.in_thread(model.session.close)
+            await self.in_thread(give_back_memory)
 
 
 def _forget(entry: ModelEntry, stored: Collection[int] = ()) -> None:

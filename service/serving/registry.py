@@ -58,7 +58,7 @@ class VersionEntry:
     """
 
     name: str
-    version: int
+    number: int
     state: State | None = None
     error: ModelLoadError | None = None
     model: ServedModel | None = None
@@ -138,7 +138,7 @@ class ModelRegistry:
 
     def models(self) -> list[ServedModel]:
         """Return every model that serves, by name and version."""
-        return [model for _, entry in sorted(self._entries.items()) for model in entry.models]
+        return [version.model for version in self.entries() if version.model]
 
     def versions(self, name: str) -> dict[int, ServedModel]:
         """Return the versions of one model that serve, in ascending order."""
@@ -147,11 +147,8 @@ class ModelRegistry:
 
     def entries(self) -> list[VersionEntry]:
         """Return every version that was ever loaded, by name and version."""
-        return [
-            version
-            for _, entry in sorted(self._entries.items())
-            for _, version in sorted(entry.versions.items())
-        ]
+        found = (found for entry in self._entries.values() for found in entry.versions.values())
+        return sorted(found, key=lambda version: (version.name, version.number))
 
     def spec(self, name: str) -> ServingSpec | None:
         """Return the spec that was last reconciled for a model; None if there is none."""
@@ -176,22 +173,24 @@ class ModelRegistry:
             if not entry.holders and not entry.versions:
                 del self._entries[name]
 
-    def put(self, model: ServedModel) -> ServedModel | None:
-        """Let *model* answer from now on; return the model that it replaces."""
-        entry = self._entries[model.name]
-        version = entry.versions[model.version]
-        replaced, version.model = version.model, model
-        version.mark(State.READY)
-        self._publish(entry)
-        return replaced
+    def switch(self, version: VersionEntry, model: ServedModel | None) -> ServedModel | None:
+        """
+        Let requests find *model* from now on, or none of this version.
 
-    def remove(self, model: ServedModel) -> None:
-        """Let no further request find *model*; those that hold it may finish."""
-        entry = self._entries[model.name]
-        version = entry.versions[model.version]
-        version.model = None
-        version.mark(State.UNLOADING)
-        self._publish(entry)
+        Returns:
+            The model that answered before; the requests that hold it may finish.
+        """
+        replaced, version.model = version.model, model
+        # A version without a model is not unloaded before its last request is answered.
+        version.mark(State.READY if model else State.UNLOADING)
+        entry = self._entries[version.name]
+        models = entry.models
+        answers = {str(model.version): model for model in models}
+        if models:  # a request that names no version gets the newest
+            answers[""] = models[-1]
+        entry.answers = answers
+        self.generation += 1
+        return replaced
 
     def stop(self) -> None:
         """Report every model as not ready: the server accepts no more requests."""
@@ -221,16 +220,7 @@ class ModelRegistry:
         for version in self.entries():
             # A failed replacement leaves its predecessor serving; an unloaded version has no error.
             if not version.model and (version.error or version.state is State.LOADING):
-                yield version.name, version.version
-
-    def _publish(self, entry: ModelEntry) -> None:
-        """Switch requests to the models that *entry* holds now."""
-        models = entry.models
-        answers = {str(model.version): model for model in models}
-        if models:
-            answers[""] = models[-1]
-        entry.answers = answers
-        self.generation += 1
+                yield version.name, version.number
 
     def _missing(self, name: str, version: str) -> ModelNotFoundError | ModelNotReadyError:
         # While the server starts, it does not know yet which models there will be.
@@ -243,10 +233,10 @@ class ModelRegistry:
         for found in entry.versions.values():
             # The version is known, or the first version of the model is on its way: a retry may
             # help. The client gets the reason only, the message is for the operator.
-            if version == str(found.version) or (not version and found.state is State.LOADING):
+            if version == str(found.number) or (not version and found.state is State.LOADING):
                 reason = f": {found.reason}" if found.reason else ""
                 return ModelNotReadyError(
-                    f"model {name} version {found.version} is not ready{reason}"
+                    f"model {name} version {found.number} is not ready{reason}"
                 )
         # Other versions serve: name them.
         if entry.models and version:

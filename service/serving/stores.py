@@ -1,7 +1,7 @@
 """A model repository in a store that fsspec reaches: S3, GCS, Azure and others.
 
-Looking is done in the store; an artifact is copied to the disk before it is read, once for each
-state of its files, and appears there whole or not at all.
+Names, versions and signatures come from the store. An artifact is copied to the disk before it is
+read, once for each signature, and appears there whole or not at all.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NAME = re.compile(MODEL_NAME)
 
 class RemoteRepository:
     """
-    Artifacts below a URL, `<url>/<name>/<version>/`.
+    A repository whose artifacts lie in `<url>/<name>/<version>/`; implements `Repository`.
 
     Args:
         url: Such as `s3://bucket/models`.
-        copies: Folder for the copies; one repository's lie in a folder of their own.
+        copies: Folder for the copies; each repository gets a folder of its own in it.
 
     Raises:
-        RepositoryError: If there is no such kind of store, or its package is not installed.
+        RepositoryError: If this kind of store does not exist, or its package is not installed.
     """
 
     def __init__(self, url: str, copies: Path) -> None:
@@ -45,34 +45,17 @@ class RemoteRepository:
             raise RepositoryError(f"cannot reach {url}: {error}") from error
 
     def names(self) -> list[str]:
-        """
-        Names of the models in the store, sorted.
-
-        Raises:
-            RepositoryError: If it cannot be read.
-        """
         names = (name for name in self._folders(self._path) if _NAME.fullmatch(name))
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
-        """
-        Versions of a model in the store, ascending; empty if there is no such model.
-
-        Raises:
-            RepositoryError: If it cannot be read.
-        """
+        # A name that is no model's could climb out of the repository, as ".." does.
         if not _NAME.fullmatch(name):
             return []
         found = self._folders(f"{self._path}/{name}")
         return sorted(int(number) for number in found if VERSION.fullmatch(number))
 
     def signature(self, name: str, version: int) -> tuple[str, ...]:
-        """
-        Something that changes when a file of the version does; reads no content.
-
-        Raises:
-            RepositoryError: If the store cannot be read.
-        """
         folder = f"{self._path}/{name}/{version}"
         with self._reading():
             self._store.invalidate_cache(folder)
@@ -83,11 +66,11 @@ class RemoteRepository:
 
     def read(self, name: str, version: int) -> Artifact:
         """
-        Copy a version to the disk, unless it lies there as it is in the store, and read it.
+        Copy a version to the disk unless a copy of its present files lies there, and read it.
 
         Raises:
             ArtifactError: As `ModelRepository.read`.
-            RepositoryError: If the store cannot be read, or the disk not be written.
+            RepositoryError: If the store cannot be read or the disk cannot be written.
         """
         if version not in self.versions(name):
             raise ArtifactError(f"{self._url}: holds no version {version} of a model {name!r}")
@@ -110,8 +93,8 @@ class RemoteRepository:
                     part = _last_part(file)
                     if part in ALL_FILES:
                         self._store.get_file(file, str(folder / part))
-                    else:
-                        (folder / part).touch()  # so that reading refuses it by its name
+                    else:  # a file of any size: its name is enough for the reader to refuse it
+                        (folder / part).touch()
                 (Path(made) / target.name).rename(target)
 
     def _folders(self, path: str) -> list[str]:
@@ -120,6 +103,7 @@ class RemoteRepository:
             try:
                 found = self._store.ls(path, detail=True)
             except (FileNotFoundError, NotADirectoryError):
+                # Without the repository itself nothing can be said; a model may be absent.
                 if path == self._path:
                     raise
                 return []
@@ -131,7 +115,7 @@ class RemoteRepository:
             yield
         except RepositoryError:
             raise
-        except Exception as error:  # each store raises what its own library does
+        except Exception as error:  # each store raises the errors of its own library
             raise RepositoryError(f"cannot read {self._url}: {error}") from error
 
 
@@ -144,7 +128,7 @@ def _last_part(path: str) -> str:
 
 
 def _remove_all_but(folder: Path, kept: set[str]) -> None:
-    """Remove the copies of what is not in the store any more."""
+    """Remove the copies of files, or of versions, that the store no longer has."""
     for path in folder.iterdir():
-        if path.name not in kept and not path.name.startswith("."):
+        if path.name not in kept and not path.name.startswith("."):  # hidden: being copied
             shutil.rmtree(path, ignore_errors=True)

@@ -58,6 +58,7 @@ class Watchdog:
     async def _check(self, model: ServedModel) -> None:
         lost, extra = self._lifecycle.lost, {"model": model.name, "version": model.version}
         try:
+            # A model that no request reaches any more needs no check.
             while self._serves(model) and not await self._runs(model):
                 if model not in lost:
                     logger.error("the model cannot run any more", extra=extra)

@@ -82,7 +82,8 @@ async def test_a_model_that_was_replaced(running: Running) -> None:
     templates = await learned(running, infer_request(3))
     assert templates.read(message)
     registry = running.server.registry
-    registry.put(registry.get("tiny"))
+    [version] = registry.entries()
+    registry.switch(version, registry.get("tiny"))
     assert templates.read(message) is None
 
 
@@ -104,11 +105,11 @@ async def test_a_model_that_was_replaced_before_its_answer_was_seen(running: Run
         templates = Templates(registry)
         templates.learn(message, other)
         assert templates.read(message) is None
-    model = registry.get("tiny")
-    registry.remove(model)
+    [version] = registry.entries()
+    model = registry.switch(version, None)
     templates.learn(message, response)
     assert templates.read(message) is None
-    registry.put(model)
+    registry.switch(version, model)
 
 
 async def test_bounded(running: Running) -> None:
