@@ -30,6 +30,10 @@ class Watchdog:
         executor: The threads that run models.
         lifecycle: Its `lost` holds the models that cannot run; only the watchdog changes it.
         changed: Called with each model that enters or leaves `lost`.
+
+    Attributes:
+        checks: The check in progress of each model.
+        retry_s: Time between two runs of a check, in seconds.
     """
 
     def __init__(
@@ -43,16 +47,17 @@ class Watchdog:
         self._executor = executor
         self._lifecycle = lifecycle
         self._changed = changed
-        self._checks: dict[ServedModel, asyncio.Task[None]] = {}
+        self.checks: dict[ServedModel, asyncio.Task[None]] = {}
+        self.retry_s = RETRY_S
 
     def check(self, model: ServedModel) -> None:
         """Start to check *model*, on which a request failed, unless a check is in progress."""
-        if model not in self._checks:
-            self._checks[model] = asyncio.create_task(self._check(model))
+        if model not in self.checks:
+            self.checks[model] = asyncio.create_task(self._check(model))
 
     def close(self) -> None:
         """Cancel every check."""
-        for task in self._checks.values():
+        for task in self.checks.values():
             task.cancel()
 
     async def _check(self, model: ServedModel) -> None:
@@ -64,14 +69,14 @@ class Watchdog:
                     logger.error("the model cannot run any more", extra=extra)
                     lost.add(model)
                     await self._changed(model)
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self.retry_s)
             # An unloaded model leaves as well: the server is ready again for the other models.
             if model in lost:
                 logger.info("the model runs again, or was unloaded", extra=extra)
                 lost.remove(model)
                 await self._changed(model)
         finally:
-            del self._checks[model]
+            del self.checks[model]
 
     def _serves(self, model: ServedModel) -> bool:
         return self._registry.versions(model.name).get(model.version) is model

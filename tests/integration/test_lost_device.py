@@ -1,7 +1,6 @@
-"""Models that can run nothing any more: the server is not ready until they can."""
+"""The watchdog: while a model can run nothing, the server is not ready."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ class Device:
     def __init__(self, running: Running, patch: pytest.MonkeyPatch, model: str = "tiny") -> None:
         self._runner = running.server.registry.get(model).session._runner
         self._patch = patch
+        running.server.watchdog.retry_s = 0.01
 
     def lose(self, error: type[Exception] = RuntimeError) -> None:
         def fail(items: Any) -> Any:
@@ -32,14 +32,6 @@ class Device:
 
     def repair(self) -> None:
         self._patch.undo()
-
-
-@pytest.fixture(autouse=True)
-def tries_again_soon() -> Iterator[None]:
-    """A patch of its own: that of a test is undone when the device is repaired."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("convoy.service.serving.watchdog.RETRY_S", 0.01)
-        yield
 
 
 async def fail_once(running: Running, first: int = 3, model: str = "tiny") -> None:
@@ -64,7 +56,7 @@ async def test_lost_device(
     running: Running, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     """
-    When whatever is run fails, health and readiness say so; when it runs again, they say that.
+    Health and readiness report a model that cannot run at all, and its recovery.
     """
     device = Device(running, monkeypatch)
     device.lose(error)
@@ -79,7 +71,7 @@ async def test_lost_device(
         await until_status(running, name, SERVING)
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
     await running.inference.ModelInfer(infer_request(3))
-    assert running.server.watchdog._checks == {}
+    assert running.server.watchdog.checks == {}
 
 
 async def test_poison_is_no_lost_device(running: Running) -> None:
@@ -88,7 +80,7 @@ async def test_poison_is_no_lost_device(running: Running) -> None:
     """
     for _ in range(20):
         await fail_once(running, tiny.POISON)
-    await running.until(lambda: not running.server.watchdog._checks)
+    await running.until(lambda: not running.server.watchdog.checks)
     assert await health(running.channel, "tiny") == SERVING
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
 
@@ -97,7 +89,7 @@ async def test_lost_model_can_be_unloaded(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A lost model does not hold its unloading; without it the server is ready again, for the others.
+    A lost model can be unloaded; the server is then ready again for the other models.
     """
     tiny.write(tmp_path, "other")
     async with serve(model_control_mode="explicit", load_model=["*"]) as running:
@@ -116,7 +108,7 @@ async def test_lost_model_can_be_loaded_anew(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A new version, whose session is a new one, takes the place of a lost one.
+    A new version, which has a session of its own, replaces a lost one.
     """
     async with serve(model_control_mode="explicit", load_model=["*"]) as running:
         Device(running, monkeypatch).lose()
@@ -133,7 +125,7 @@ async def test_lost_model_can_be_loaded_anew(
 @pytest.mark.parametrize("exits", [False, True])
 async def test_fatal_by_setting(serve: Serve, monkeypatch: pytest.MonkeyPatch, exits: bool) -> None:
     """
-    Whether a lost model is to end the process is the operator's to say.
+    A lost model ends the process only if the operator chose so.
     """
     async with serve(exit_on_fatal_error=exits) as running:
         Device(running, monkeypatch).lose()
@@ -147,7 +139,7 @@ async def test_out_of_memory_in_a_batch(
     running: Running, monkeypatch: pytest.MonkeyPatch, fails_above: int
 ) -> None:
     """
-    A batch that memory is too short for is run in parts: every request is answered.
+    A batch that exhausts memory is run in parts: every request is answered.
     """
     session = running.server.registry.get("tiny").session
     run = session.run

@@ -90,7 +90,7 @@ async def constant_load(running: Running) -> AsyncIterator[list[str]]:
 
 async def test_new_version_takes_over_under_load(serve: Serve, tmp_path: Path) -> None:
     """
-    A load request brings in the new version; no request fails, none goes back to the old one.
+    After a load request the new version answers; no request fails, none returns to the old one.
     """
     async with explicit(serve) as running, constant_load(running) as versions:
         tiny.write(tmp_path)
@@ -101,9 +101,9 @@ async def test_new_version_takes_over_under_load(serve: Serve, tmp_path: Path) -
     assert set(versions[switched + 8 :]) <= {"2"}
 
 
-async def test_going_back_is_one_request(serve: Serve, tmp_path: Path) -> None:
+async def test_rollback_is_one_request(serve: Serve, tmp_path: Path) -> None:
     """
-    A load request whose config names a version goes back to it; the next plain one goes forward.
+    A load request whose config names a version serves it; the next plain one serves the newest.
     """
     tiny.write(tmp_path)
     async with explicit(serve) as running:
@@ -173,9 +173,9 @@ def write_bad_version(root: Path, damage: str) -> None:
             path.write_bytes(data[:-100] if damage == "truncated" else b"x" + data[1:])
 
 
-async def test_mended_version_is_tried_again(serve: Serve, tmp_path: Path) -> None:
+async def test_fixed_version_is_tried_again(serve: Serve, tmp_path: Path) -> None:
     """
-    A version that failed is loaded once its files are right.
+    A version that failed is loaded once its files are fixed.
     """
     async with explicit(serve) as running:
         write_bad_version(tmp_path, "drifted")
@@ -186,9 +186,33 @@ async def test_mended_version_is_tried_again(serve: Serve, tmp_path: Path) -> No
         assert await answering_version(running) == "2"
 
 
+async def test_bad_files_of_the_same_version(serve: Serve, tmp_path: Path) -> None:
+    """
+    A version whose files were changed to bad ones serves as before, and the index has the reason.
+    """
+    async with explicit(serve) as running:
+        shutil.rmtree(tmp_path / "tiny" / "1")
+        tiny.write(tmp_path, golden=drifted())
+        _, _, message = await failing(load(running))
+        assert (await index(running))["tiny", "1"] == ("READY", f"GOLDEN_DRIFT: {message}")
+        assert running.sample("convoy_model_ready", model="tiny", version="1") == 1
+        assert await answering_version(running) == "1"
+
+
+async def test_spec_of_a_failed_load_is_dropped(serve: Serve, tmp_path: Path) -> None:
+    """
+    A load request that fails changes nothing, so that the configuration is still true.
+    """
+    async with explicit(serve) as running:
+        write_bad_version(tmp_path, "drifted")
+        await failing(load(running, version_policy={"specific": {"versions": [2]}}))
+        config = await running.inference.ModelConfig(pb.ModelConfigRequest(name="tiny"))
+        assert config.config.version_policy.latest.num_versions == 1
+
+
 async def test_changed_files_of_the_same_version(serve: Serve, tmp_path: Path) -> None:
     """
-    A version whose files were changed in place is loaded anew; a plain load else changes nothing.
+    A load request reloads a version whose files have changed, and no other version.
     """
     async with explicit(serve) as running:
         await load(running)
@@ -205,7 +229,7 @@ async def test_changed_files_of_the_same_version(serve: Serve, tmp_path: Path) -
 
 async def test_unload_answers_what_is_in_flight(serve: Serve) -> None:
     """
-    An unloaded model answers the requests that it has, takes no new ones, and leaves no series.
+    An unloaded model answers its pending requests, gets no new ones, and leaves no metrics.
     """
     async with explicit(serve) as running:
         with running.device_held():
@@ -254,7 +278,7 @@ async def test_batch_call_keeps_its_model(serve: Serve) -> None:
 
 async def test_several_versions_at_once(serve: Serve, tmp_path: Path) -> None:
     """
-    The policy decides how many versions serve; each is asked by its number, the newest by none.
+    The policy decides how many versions serve; a request without a version gets the newest.
     """
     for _ in range(3):
         tiny.write(tmp_path)
@@ -286,7 +310,7 @@ async def test_policies(
     serve: Serve, tmp_path: Path, policies: dict[str, str], expected: list[str]
 ) -> None:
     """
-    Which versions are loaded is a matter of the policy, per model.
+    The policy of a model selects the versions to load.
     """
     for _ in range(2):
         tiny.write(tmp_path)
@@ -297,8 +321,8 @@ async def test_policies(
 
 async def test_polling(serve: Serve, tmp_path: Path) -> None:
     """
-    In mode poll the server follows the repository: new models, new versions, what is gone; a bad
-    version is tried once, not at every look.
+    In mode poll the server follows the repository: new models, new versions, removed models. A bad
+    version is tried once, not at every poll.
     """
     async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
         registry = running.server.registry
@@ -321,7 +345,7 @@ async def test_polling(serve: Serve, tmp_path: Path) -> None:
 
 async def test_polling_survives_an_unreadable_repository(serve: Serve, tmp_path: Path) -> None:
     """
-    While the repository is away, what is loaded goes on serving.
+    While the repository cannot be read, the loaded models keep serving.
     """
     async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
         away = tmp_path.with_name("away")
@@ -333,7 +357,7 @@ async def test_polling_survives_an_unreadable_repository(serve: Serve, tmp_path:
         await running.until(lambda: list(running.server.registry.versions("tiny")) == [2])
 
 
-async def test_explicit_mode_loads_what_it_is_told(serve: Serve, tmp_path: Path) -> None:
+async def test_explicit_mode_loads_the_named_models(serve: Serve, tmp_path: Path) -> None:
     """
     In mode explicit the server is ready with the models that it was told to load, or with none.
     """
@@ -363,13 +387,14 @@ async def test_kserve_names_the_model_in_the_first_field(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../tiny", "/etc", "tiny/1", "no such", "x" * 500])
-async def test_names_that_are_none(serve: Serve, name: str) -> None:
+async def test_invalid_names(serve: Serve, name: str) -> None:
     """
-    No name climbs out of the repository.
+    No name leads out of the repository, and none of them is kept.
     """
     async with explicit(serve) as running:
         assert (await failing(load(running, name)))[0] == "NOT_FOUND"
         assert (await failing(unload(running, name)))[0] == "NOT_FOUND"
+        assert running.server.registry._entries.keys() == {"tiny"}
 
 
 @pytest.mark.parametrize(
@@ -387,7 +412,7 @@ async def test_parameters_of_load(
     serve: Serve, key: str, value: str, code: str, message: str
 ) -> None:
     """
-    A parameter that would not be honoured is refused, never passed over.
+    A parameter that would have no effect is refused, never ignored.
     """
     async with explicit(serve) as running:
         request = pb.RepositoryModelLoadRequest(model_name="tiny")
@@ -408,9 +433,9 @@ async def test_the_servers_own_config_is_accepted(serve: Serve) -> None:
             await running.inference.ModelInfer(infer_request(0, 1, 2))
 
 
-async def test_load_goes_on_without_its_caller(serve: Serve, tmp_path: Path) -> None:
+async def test_load_continues_without_its_caller(serve: Serve, tmp_path: Path) -> None:
     """
-    A load that was asked for is carried to its end, even if the client has left.
+    A requested load is completed even if the client disconnects.
     """
     async with explicit(serve) as running:
         tiny.write(tmp_path)
@@ -424,7 +449,7 @@ async def test_load_goes_on_without_its_caller(serve: Serve, tmp_path: Path) -> 
 
 async def test_budget_counts_what_is_loaded(serve: Serve, tmp_path: Path) -> None:
     """
-    A model that would not fit beside the others is refused until one of them is gone.
+    A model that does not fit beside the others is refused until one of them is unloaded.
     """
     tiny.write(tmp_path, "other")
     async with explicit(serve, memory_budget=9_000) as running:
@@ -501,9 +526,9 @@ async def test_store_that_is_not_there(url: str) -> None:
         await Server(settings).serve()
 
 
-async def test_versions_that_are_gone_are_forgotten(serve: Serve, tmp_path: Path) -> None:
+async def test_removed_versions_are_forgotten(serve: Serve, tmp_path: Path) -> None:
     """
-    What left the repository leaves no trace, however many versions there were.
+    Versions that left the repository are forgotten, however many there were.
     """
     async with explicit(serve) as running:
         for version in range(2, 5):

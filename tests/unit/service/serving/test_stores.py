@@ -13,7 +13,7 @@ from tests.harness import tiny
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A folder that plays the store."""
+    """A folder in place of a store."""
     tiny.write(tmp_path / "store")
     return tmp_path / "store"
 
@@ -48,7 +48,7 @@ def test_changed_files_are_copied_again(
     store: Path, remote: RemoteRepository, tmp_path: Path
 ) -> None:
     """
-    A version whose files changed has another signature and a new copy; the old copy goes.
+    A version whose files changed has another signature and a new copy; the old copy is removed.
     """
     remote.read("tiny", 1)
     before = remote.signature("tiny", 1)
@@ -60,7 +60,9 @@ def test_changed_files_are_copied_again(
     assert len(copies(tmp_path)) == 1
 
 
-def test_copies_of_what_is_gone_go(store: Path, remote: RemoteRepository, tmp_path: Path) -> None:
+def test_copies_of_removed_versions_are_removed(
+    store: Path, remote: RemoteRepository, tmp_path: Path
+) -> None:
     """
     The disk does not fill up with versions that the store no longer has.
     """
@@ -71,11 +73,11 @@ def test_copies_of_what_is_gone_go(store: Path, remote: RemoteRepository, tmp_pa
     assert len(copies(tmp_path)) == 1
 
 
-def test_interrupted_copy_is_no_copy(
+def test_interrupted_copy_is_removed(
     remote: RemoteRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A copy that ends early is told and leaves nothing that would be taken for whole.
+    A copy that fails is reported and leaves nothing that would be read as a whole one.
     """
 
     def fail(*_: object) -> None:
@@ -90,9 +92,9 @@ def test_interrupted_copy_is_no_copy(
 
 
 @pytest.mark.parametrize("name", ["", "..", "../store", "/etc", "a/b"])
-def test_names_that_are_none(remote: RemoteRepository, name: str) -> None:
+def test_invalid_names(remote: RemoteRepository, name: str) -> None:
     """
-    No name climbs out of the repository.
+    No name leads out of the repository.
     """
     assert remote.versions(name) == []
     with pytest.raises(ArtifactError, match="holds no version"):
@@ -110,7 +112,7 @@ def test_file_that_does_not_belong_there(store: Path, remote: RemoteRepository) 
 
 def test_store_in_memory(tmp_path: Path) -> None:
     """
-    Nothing depends on the kind of store.
+    A store in memory works as one on a file system does.
     """
     tiny.write(tmp_path / "made")
     memory = fsspec.filesystem("memory")
@@ -123,7 +125,7 @@ def test_store_in_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["nosuch://bucket/models", "file:///no/such/folder"])
 def test_store_that_cannot_be_reached(tmp_path: Path, url: str) -> None:
     """
-    A store that is none, or is not there, is told by its URL.
+    The error of a store that cannot be reached names its URL.
     """
     with pytest.raises(RepositoryError, match=url):
         RemoteRepository(url, tmp_path / "copies").names()
