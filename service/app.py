@@ -6,34 +6,43 @@ import asyncio
 import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
 from convoy.artifact.errors import RepositoryError
-from convoy.service import parts
+from convoy.artifact.preprocess import ImageLimits
 from convoy.service.batching.batcher import Batcher
+from convoy.service.batching.queue import BatchPolicy
 from convoy.service.call import Calls
+from convoy.service.decoding.decoder import Decoder, open_pool
 from convoy.service.errors import StartError
 from convoy.service.http.body import BodyReader
-from convoy.service.http.page import Page
+from convoy.service.http.page import Page, read_comparison
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
-from convoy.service.http.server import HttpServer
+from convoy.service.http.server import HttpLimits, HttpServer
 from convoy.service.lifecycle import Lifecycle, Phase
 from convoy.service.policy import VersionPolicy
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.resources import usable_cpus
+from convoy.service.rpc.limits import MAX_STREAMS, ConnectionLimits
 from convoy.service.rpc.server import RpcServer
+from convoy.service.runtime.device import Device, Gpu
+from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.security.access import Access
+from convoy.service.security.credentials import Credentials
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.inference import Ran, Tensor
 from convoy.service.serving.loader import LoadedArtifact, Loader
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
+from convoy.service.serving.stores import open_repository
 from convoy.service.serving.watchdog import Watchdog
 from convoy.service.settings import Settings
+from convoy.service.sockets import resolve
 from convoy.service.telemetry.gpu import gpus, open_nvml
 from convoy.service.telemetry.history import History
 from convoy.service.telemetry.metrics import Metrics, ModelMetrics
@@ -82,13 +91,18 @@ class Server:
         self.control_port: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
         cpus = usable_cpus()
-        self._device = parts.device(settings, cpus)
+        self._device = self._make_device(cpus)
         self.lifecycle = Lifecycle(
             max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
         )
         self.metrics = Metrics(CollectorRegistry())
-        self._guards = parts.guards(settings)
-        self.decoder = parts.decoder(settings, cpus)
+        self._credentials = Credentials(
+            settings.token_file,
+            tls_certificate=settings.tls_certificate,
+            tls_key=settings.tls_key,
+            tls_client_ca=settings.tls_client_ca,
+        )
+        self.decoder = self._make_decoder(cpus)
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
         self.batcher: Batcher[Tensor, Ran] = Batcher(self.device_threads, cpus)
@@ -151,7 +165,7 @@ class Server:
         except BaseException:
             await self.stop()
             raise
-        self._tasks.append(asyncio.create_task(self._guards.follow(), name="follow"))
+        self._tasks.append(asyncio.create_task(self._credentials.follow(), name="follow"))
         self._tasks.append(asyncio.create_task(self.history.keep(), name="history"))
 
     async def stop(self) -> None:
@@ -220,14 +234,14 @@ class Server:
 
     async def _listen(self) -> None:
         settings = self._settings
-        address = parts.address(settings.host)
+        address = resolve(settings.host)
         self.grpc_port = await self.rpc.start(address, settings.grpc_port)
         self.http_port = await self.http.start(address, settings.http_port)
-        self._guards.warn(address)
+        self._credentials.warn(address)
         if settings.control_port is not None:
-            address = parts.address(settings.control_host)
+            address = resolve(settings.control_host)
             self.control_port = await self._rpcs[1].start(address, settings.control_port)
-            self._guards.warn(address)
+            self._credentials.warn(address)
 
     async def _loaded(self) -> bool:
         """Load; return False if the server is to stop before that is done."""
@@ -247,7 +261,7 @@ class Server:
 
     def _make_calls(self, *, control: bool) -> Calls:
         return Calls(
-            Access(self._guards.tokens, control=control),
+            Access(self._credentials.tokens, control=control),
             self.lifecycle,
             self.metrics,
             log_requests=self._settings.log_requests,
@@ -261,8 +275,15 @@ class Server:
             calls,
             self.metrics,
             transport=transport,
-            tls=self._guards.tls,
-            limits=parts.connection_limits(settings),
+            tls=self._credentials.tls,
+            limits=ConnectionLimits(
+                max_message_bytes=settings.max_message_bytes,
+                max_metadata_bytes=settings.max_metadata_bytes,
+                max_streams=settings.max_streams_per_connection or MAX_STREAMS[transport],
+                max_age_s=settings.max_connection_age_s,
+                max_idle_s=settings.max_connection_idle_s,
+                keepalive_s=settings.keepalive_s,
+            ),
             max_images_per_call=settings.max_images_per_call,
         )
 
@@ -281,22 +302,30 @@ class Server:
             self.history,
             calls,
             grpc_port=lambda: self.grpc_port,
-            comparison=parts.comparison(settings),
+            comparison=read_comparison(settings.comparison_file),
             read_body=read_body,
         )
         return HttpServer(
             create_app(rest, page, self.metrics, calls.access),
-            parts.http_limits(settings),
-            tls=self._guards.tls,
+            HttpLimits(
+                max_connections=settings.max_http_connections,
+                max_header_bytes=settings.max_metadata_bytes,
+                request_timeout_s=settings.http_request_timeout_s,
+            ),
+            tls=self._credentials.tls,
             refused=self.metrics.refused,
         )
 
     def _make_control(self) -> ModelControl:
         settings = self._settings
         loader = Loader(
-            parts.repository(settings),
+            open_repository(
+                settings.model_repository,
+                settings.model_name,
+                Path(settings.repository_cache).expanduser(),
+            ),
             self._device,
-            parts.graph_cache(settings),
+            GraphCache(_folder(settings.graph_cache), settings.graph_cache_size),
             max_batch_size=settings.max_batch_size,
         )
         reconciler = Reconciler(
@@ -318,12 +347,58 @@ class Server:
             },
         )
 
+    def _make_device(self, cores: int) -> Device:
+        settings = self._settings
+        cache = _folder(settings.graph_cache)
+        return Device(
+            policy=settings.device,
+            cores=cores,
+            intra_op_threads=settings.intra_op_threads,
+            gpu=Gpu(
+                memory_limit_bytes=settings.gpu_memory_limit,
+                tf32=settings.tf32,
+                cuda_graphs=settings.cuda_graphs,
+                tensorrt=settings.tensorrt,
+                engine_folder=cache / "tensorrt" if cache else None,
+            ),
+        )
+
+    def _make_decoder(self, cpus: int) -> Decoder:
+        settings = self._settings
+        return Decoder(
+            open_pool(
+                settings.decode_threads or cpus,
+                settings.decode_processes,
+                settings.decode_timeout_s,
+            ),
+            ImageLimits(
+                max_bytes=settings.max_image_bytes,
+                max_pixels=settings.max_image_pixels,
+                max_aspect_ratio=settings.max_image_aspect_ratio,
+            ),
+        )
+
+    def _batch_policy(self, loaded: LoadedArtifact) -> BatchPolicy:
+        settings, session = self._settings, loaded.session
+        size = session.max_batch_size
+        # A batch size that was tuned is a bound, unless the operator has set one.
+        tuned = None if settings.max_batch_size else session.tuned
+        return BatchPolicy(
+            max_batch_size=min(size, tuned.batch_size) if tuned else size,
+            max_queue_delay_s=settings.max_queue_delay_ms / 1000,
+            max_queue_size=max(settings.max_queue_size, size),
+            cores=session.cores,
+            weight=settings.model_weight.get(loaded.manifest.name, 1.0),
+            inline_size=session.inline_size,
+            ahead_s=session.ahead_s,
+        )
+
     def _serve(self, loaded: LoadedArtifact) -> ServedModel:
         """Give a loaded artifact its queue."""
         return ServedModel(
             loaded.manifest,
             loaded.session,
-            policy=parts.batch_policy(self._settings, loaded),
+            policy=self._batch_policy(loaded),
             max_batch_size=loaded.session.max_batch_size,
             batcher=self.batcher,
             decoder=self.decoder,
@@ -358,3 +433,7 @@ class Server:
                 f"no models in {self._settings.model_repository}: "
                 "make one with `convoy export lenet5`"
             )
+
+
+def _folder(path: str) -> Path | None:
+    return Path(path).expanduser() if path else None

@@ -1,30 +1,38 @@
-"""Listening sockets, for both transports alike."""
+"""Listening sockets, the same for both transports."""
 
 from __future__ import annotations
 
 import socket
 
+from convoy.service.errors import StartError
+
 
 def resolve(host: str) -> str:
     """
-    The one address that *host* stands for; of several, the system's first.
+    Return the one address of *host*; if it has several, the system's first.
 
     Raises:
-        OSError: If the name is none.
+        StartError: If the name has no address.
     """
-    return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}: {error.strerror}") from error
 
 
 def listen(address: str, port: int) -> socket.socket:
     """
-    Listen on an address of either family; 0 picks a free port, `::` is IPv4, too.
+    Listen on an address of either family; `::` accepts IPv4, too.
+
+    Args:
+        port: 0 picks a free one.
 
     Raises:
-        OSError: If the port is taken or the address is not this machine's.
+        OSError: If the port is in use, or the address is not one of this machine.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, port), family=family, dualstack_ipv6=address == "::")
-    # Connections inherit it. asyncio sets it only for sockets made in another way, and without it
-    # an answer in two parts waits 40 ms for the client's acknowledgement.
+    # Connections inherit this. asyncio does not set it for sockets that were made elsewhere, and
+    # without it an answer in two parts waits 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

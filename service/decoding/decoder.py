@@ -16,7 +16,7 @@ from convoy.artifact.errors import ImageError
 from convoy.artifact.errors import ImageTooLargeError as TooLarge
 from convoy.artifact.manifest import Manifest, Preprocessing
 from convoy.artifact.preprocess import ImageLimits, image_to_input, preprocess
-from convoy.service.errors import ImageTooLargeError, InvalidImageError
+from convoy.service.errors import ImageTooLargeError, InvalidImageError, StartError
 
 T = TypeVar("T")
 
@@ -49,6 +49,25 @@ class DecodeThreads:
     def close(self) -> None:
         """Let the threads end; does not wait for images that are being decoded."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def open_pool(threads: int, processes: int, timeout_s: float) -> DecodePool:
+    """
+    Start the workers that decode images: *threads*, unless *processes* is not 0.
+
+    Args:
+        timeout_s: Longest time for one image in a process, in seconds.
+
+    Raises:
+        StartError: If processes are asked for and their library is not installed.
+    """
+    if not processes:
+        return DecodeThreads(threads)
+    try:
+        from convoy.service.decoding.processes import DecodeProcesses  # an extra
+    except ImportError as error:
+        raise StartError("decoding in processes needs the extra isolate") from error
+    return DecodeProcesses(processes, timeout_s)
 
 
 class Decoder:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convoy.service.call import Calls, find_model
-from convoy.service.errors import InvalidArgumentError, UnsupportedError
+from convoy.service.errors import InvalidArgumentError, StartError, UnsupportedError
 from convoy.service.http.body import BodyReader
 from convoy.service.http.endpoints import Endpoint, counted, named
 from convoy.service.http.responses import PACKED
@@ -118,6 +118,23 @@ class Page:
 
     async def _compared(self, request: Request) -> Response:
         return _json(self._comparison or b"null")
+
+
+def read_comparison(path: str) -> bytes:
+    """
+    Read the output of `convoy compare --json`; empty if *path* is.
+
+    Raises:
+        StartError: If the file cannot be read, or is not JSON.
+    """
+    if not path:
+        return b""
+    try:
+        content = Path(path).read_bytes()
+        from_json(content)
+    except (OSError, ValueError) as error:
+        raise StartError(f"cannot read {path}: {error}") from error
+    return content
 
 
 def _json(text: bytes) -> Response:

@@ -59,6 +59,10 @@ ERROR, FATAL = 3, 4
 DEVICE = "cuda"
 """What ONNX Runtime calls the memory of a GPU."""
 
+AHEAD_S = 0.002
+"""How long before the expected end of a run the next batch is taken, in seconds. To join 32 images
+of 224 pixels and to wake a thread takes 0.6 ms (docs/benchmarks.md)."""
+
 JOINED_AT_ONCE = 2
 """Batches of a size that may be joined, or run, at once: one that runs, and the next."""
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from convoy.artifact.files import Artifact
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.runtime.cpu import open_on_cpu
-from convoy.service.runtime.cuda import open_on_gpu
+from convoy.service.runtime.cuda import AHEAD_S, open_on_gpu
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.runtime.runs import CPU, BatchTimes, Outputs, Runner, batch_sizes
@@ -37,6 +37,7 @@ class Session:
         on_gpu: Whether that is on a GPU.
         fallback_reason: Why it is not the one that was preferred; empty if it is.
         cores: Cores that a run takes.
+        ahead_s: How long before the expected end of a run the next batch is taken, in seconds.
         inline_size: Most images in a run that is not worth another thread; 0 if none is.
         tuned: How it was found to run best on this machine; None if nobody looked.
         nodes: Nodes of the graph after optimisation, by execution provider.
@@ -75,6 +76,7 @@ class Session:
         self.on_gpu = self.provider != CPU
         # A GPU takes one run at a time.
         self.cores = device.cores if self.on_gpu else device.threads(artifact)
+        self.ahead_s = AHEAD_S if self.on_gpu else 0.0
         self.inline_size = 0 if self.on_gpu else device.inline_size(artifact)
         self.tuned = device.tuned(artifact, on_gpu=self.on_gpu)
         self.device_bytes = 0

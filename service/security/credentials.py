@@ -1,4 +1,4 @@
-"""The guards of one server: its tokens and its TLS, kept as their files are."""
+"""The credentials that one server accepts and presents: tokens and TLS, as their files are now."""
 
 from __future__ import annotations
 
@@ -17,21 +17,38 @@ LOOK_S = 10.0
 """Time between two looks at the files, in seconds."""
 
 
-class Guards:
+class Credentials:
     """
-    The guards of one server.
+    Tokens and TLS of one server.
 
     Args:
-        token_file: Where tokens are; None lets everybody do everything.
-        tls_files: Where certificates are; None is no TLS.
+        token_file: File of tokens; empty lets every client do everything.
+        tls_certificate: PEM file of the server's certificate chain; empty disables TLS.
+        tls_key: PEM file of its key.
+        tls_client_ca: PEM file of the authorities whose clients alone may connect; empty admits
+            all clients.
+
+    Attributes:
+        tokens: None without a token file.
+        tls: None without a certificate.
 
     Raises:
-        StartError: If one of the files is of no use.
+        StartError: If one of the files cannot be used.
     """
 
-    def __init__(self, token_file: Path | None, tls_files: TlsFiles | None) -> None:
-        self.tokens = Tokens(token_file) if token_file else None
-        self.tls = Tls(tls_files) if tls_files else None
+    def __init__(
+        self,
+        token_file: str = "",
+        *,
+        tls_certificate: str = "",
+        tls_key: str = "",
+        tls_client_ca: str = "",
+    ) -> None:
+        self.tokens = Tokens(Path(token_file)) if token_file else None
+        self.tls = None
+        if tls_certificate:
+            client_ca = Path(tls_client_ca) if tls_client_ca else None
+            self.tls = Tls(TlsFiles(Path(tls_certificate), Path(tls_key), client_ca))
 
     def warn(self, address: str) -> None:
         """Say what is open to whoever reaches *address*, unless that is this machine alone."""

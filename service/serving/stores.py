@@ -14,14 +14,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import fsspec
-
 from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.artifact.files import ALL_FILES, Artifact
 from convoy.artifact.manifest import MODEL_NAME
 from convoy.artifact.repository import VERSION, ModelRepository
+from convoy.service.errors import StartError
+from convoy.service.serving.loader import Repository
 
 _NAME = re.compile(MODEL_NAME)
+
+
+def open_repository(location: str, model_name: str, copies: Path) -> Repository:
+    """
+    Open the repository in a folder, or at a URL.
+
+    Args:
+        model_name: Name of the model if *location* is an artifact itself; else empty.
+        copies: Folder for copies of artifacts from a URL.
+
+    Raises:
+        StartError: If there is no such kind of store, or its package is not installed.
+    """
+    if "://" not in location:
+        return ModelRepository(Path(location), model_name)
+    try:
+        return RemoteRepository(location, copies)
+    except RepositoryError as error:
+        raise StartError(str(error)) from error
 
 
 class RemoteRepository:
@@ -40,6 +59,8 @@ class RemoteRepository:
         self._url = url
         self._copies = copies / _hash(url)
         try:
+            import fsspec  # an extra
+
             self._store, self._path = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
             raise RepositoryError(f"cannot reach {url}: {error}") from error
