@@ -24,7 +24,6 @@ from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
 from convoy.service.http.server import HttpLimits, HttpServer
 from convoy.service.lifecycle import Lifecycle, Phase
-from convoy.service.policy import VersionPolicy
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.resources import usable_cpus
 from convoy.service.rpc.limits import MAX_STREAMS, ConnectionLimits
@@ -36,6 +35,7 @@ from convoy.service.security.credentials import Credentials
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.inference import Ran, Tensor
 from convoy.service.serving.loader import LoadedArtifact, Loader
+from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel

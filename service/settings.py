@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_va
 from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
 
 from convoy.artifact.manifest import ModelName
-from convoy.service.policy import VersionPolicy
+from convoy.service.serving.policy import VersionPolicy
 
 MIB = 1024 * 1024
 

@@ -6,9 +6,9 @@ from google.protobuf import json_format
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.errors import InvalidArgumentError, ServiceError, UnsupportedError
-from convoy.service.policy import VersionPolicy
 from convoy.service.protocol import description
 from convoy.service.serving.control import ModelControl
+from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.registry import ModelRegistry, ServingSpec, State, VersionEntry
 
 MAX_BATCH_SIZE = 1024

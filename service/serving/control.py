@@ -14,8 +14,8 @@ from convoy.service.errors import (
     ModelLoadError,
     ModelNotFoundError,
 )
-from convoy.service.policy import VersionPolicy
 from convoy.service.serving.loader import Repository
+from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry, ServingSpec, VersionEntry
 

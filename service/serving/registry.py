@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from convoy.service.errors import ModelLoadError, ModelNotFoundError, ModelNotReadyError
-from convoy.service.policy import VersionPolicy
+from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.metrics import ModelFacts
 

@@ -1,6 +1,6 @@
 import pytest
 
-from convoy.service.policy import VersionPolicy
+from convoy.service.serving.policy import VersionPolicy
 
 
 @pytest.mark.parametrize(
