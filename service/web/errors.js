@@ -1,4 +1,4 @@
-/** Errors in the words of a person: what is wrong, and what to do. */
+/** Explains errors to people: the problem and the remedy, by the reasons of service/errors.py. */
 
 import { Refused, Unreachable } from "./api.js";
 import { el } from "./dom.js";

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.service.call import FAILURES_LOGGED_PER_S, CallFailed, Calls
-from convoy.service.errors import InferenceError, InvalidArgumentError, ServiceError, http_status
+from convoy.service.errors import InferenceError, InvalidArgumentError, ServiceError
 from convoy.service.http.responses import error_response
 from convoy.service.http.server import HttpLimits, HttpServer
 from convoy.service.lifecycle import Lifecycle
@@ -136,7 +136,7 @@ async def test_http(error: type[ServiceError]) -> None:
     port = await server.start("127.0.0.1", 0)
     status, body = await get(f"http://127.0.0.1:{port}/fail")
     await server.stop()
-    assert status == http_status(error.status, error.reason)
+    assert status == error.http_status
     assert json.loads(body) == {
         "error": "what went wrong",
         "status": error.status,
@@ -154,6 +154,7 @@ def test_reasons_are_unique_and_stable() -> None:
         "GoldenDriftError": "GOLDEN_DRIFT",
         "ImageTooLargeError": "IMAGE_TOO_LARGE",
         "InferenceError": "INFERENCE_FAILED",
+        "InternalError": "INTERNAL",
         "InvalidArgumentError": "INVALID_ARGUMENT",
         "InvalidImageError": "INVALID_IMAGE",
         "MemoryBudgetError": "MEMORY_BUDGET_EXCEEDED",

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from convoy.__main__ import COMMANDS
-from tests.contract.test_errors import ERRORS
 from tests.harness.images import encode, gradient
 from tests.harness.server import Serve
 
@@ -38,24 +37,9 @@ async def test_python_example(
     assert second.endswith("(INVALID_IMAGE)")
 
 
-def test_every_reason_is_explained() -> None:
-    """
-    The table of errors names every reason that a client may get.
-    """
-    reasons = {error.reason for error in ERRORS} | {"INTERNAL"}
-    assert reasons == set(
-        re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", _section("When something is wrong"))
-    )
-
-
 def test_every_command_is_shown() -> None:
     """
     The README shows each command once at least.
     """
     for command in COMMANDS:
         assert f"convoy {command}" in README
-
-
-def _section(title: str) -> str:
-    """Text under a heading of the README."""
-    return README.split(f"## {title}\n")[1].split("\n## ")[0]
