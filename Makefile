@@ -61,7 +61,7 @@ test-page: setup  ## Drive the page in a real browser (needs chromium and npm: m
 
 conformance: $(if $(GRPC),,setup) $(KIT_INSTALLED)  ## Check the protocol: of our server, or GRPC=host:port HTTP=host:port MODEL=name
 ifdef GRPC
-	$(KIT) --grpc=$(GRPC) --http=$(HTTP) --model=$(MODEL)
+	$(KIT) --grpc=$(GRPC) --http=$(HTTP) --model=$(MODEL) $(if $(SLOW),--slow=$(SLOW))
 else
 	$(BIN)/python -m tests.conformance.against_convoy $(KIT)
 endif

@@ -12,9 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.harness import tiny
+from tests.harness.lenet import LENET_REPOSITORY
 from tests.harness.server_process import ServerProcess
 
-LENET_REPOSITORY = Path(__file__).parent.parent / "data" / "model_repository"
+SLOW_REPEATS = 60
+"""Products of 256x256 matrices in a run of the slow model: 10 to 30 ms."""
 
 CONTROL = ("--model-control-mode", "explicit", "--load-model", "*")
 
@@ -24,9 +27,16 @@ def main(kit: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder) / "model_repository"
         shutil.copytree(LENET_REPOSITORY, repository)
+        slow = tiny.graph(repeats=SLOW_REPEATS)
+        tiny.write(repository, "slow", model=slow, macs=SLOW_REPEATS * 256**3, max_batch_size=1)
         with ServerProcess(repository, *CONTROL) as server:
             http = f"127.0.0.1:{server.find('ready')[0]['http_port']}"
-            options = [f"--grpc={server.address}", f"--http={http}", "--model=lenet5"]
+            options = [
+                f"--grpc={server.address}",
+                f"--http={http}",
+                "--model=lenet5",
+                "--slow=slow",
+            ]
             code = subprocess.run([*kit, *options, "--no-skips"], check=False).returncode
             stopped = server.stop()
     for line in server.find("internal error"):

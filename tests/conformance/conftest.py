@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--grpc", default="localhost:8001", help="host:port of the server's gRPC")
     group.addoption("--http", default="localhost:8000", help="the same of HTTP; empty for none")
     group.addoption("--model", help="model to ask, which is ready; it is also unloaded and loaded")
+    group.addoption("--slow", help="another model, whose runs take 10 ms or more each")
     group.addoption("--no-skips", action="store_true", help="fail if anything was skipped")
 
 

@@ -15,7 +15,6 @@ from tests.conformance.target import (
     TIMEOUT_S,
     UNLIMITED,
     Target,
-    code_of,
     outcome,
     refused,
 )
@@ -114,16 +113,13 @@ def test_deadline(target: Target) -> None:
 
 
 def test_cancelled(target: Target) -> None:
-    """A client that leaves has CANCELLED; who shares its batch is answered (gRPC)."""
+    """A client that cancels its call disturbs no request of the same batch (gRPC)."""
     requests = [target.request(seed=seed) for seed in range(16)]
     futures = [target.stub.ModelInfer.future(one, timeout=TIMEOUT_S) for one in requests]
     for future in futures[::2]:
         future.cancel()
     for future, request in zip(futures[1::2], requests[1::2], strict=True):
         assert_same(arrays(future.result()), arrays(target.call("ModelInfer", request)))
-    for future in futures[::2]:
-        if future.cancelled():
-            assert code_of(future) == "CANCELLED"
 
 
 def test_many_at_once(target: Target) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,39 @@ class Typed(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
         return response
 
 
-@pytest.fixture
-def stub_address() -> Iterator[str]:
-    """Address of the wrong server."""
-    server = grpc.server(ThreadPoolExecutor(2))
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Typed(), server)
+class Heedless(Typed):
+    """A slow server that takes priorities, timeouts and deadlines, and runs all in their order."""
+
+    def __init__(self) -> None:
+        self._device = ThreadPoolExecutor(1)
+        self._answered = 0
+
+    def ServerMetadata(self, request: Any, context: Any) -> pb.ServerMetadataResponse:  # noqa: N802
+        """Name extensions that it does not have."""
+        return pb.ServerMetadataResponse(name="stub", extensions=["schedule_policy", "statistics"])
+
+    def ModelConfig(self, request: Any, context: Any) -> pb.ModelConfigResponse:  # noqa: N802
+        """Claim to schedule."""
+        policy = {"priority_levels": 2, "default_queue_policy": {"allow_timeout_override": True}}
+        return pb.ModelConfigResponse(config={"dynamic_batching": policy})
+
+    def ModelInfer(self, request: Any, context: Any) -> pb.ModelInferResponse:  # noqa: N802
+        """Wait for all earlier requests, whatever this one asks for."""
+        self._device.submit(time.sleep, 0.1).result()
+        self._answered += 1
+        return super().ModelInfer(request, context)
+
+    def ModelStatistics(self, request: Any, context: Any) -> pb.ModelStatisticsResponse:  # noqa: N802
+        """Count what was answered."""
+        counts = {"success": {"count": self._answered}}
+        return pb.ModelStatisticsResponse(model_stats=[{"name": "stub", "inference_stats": counts}])
+
+
+@contextmanager
+def serving(servicer: Typed) -> Iterator[str]:
+    """Serve *servicer* at the address that is yielded."""
+    server = grpc.server(ThreadPoolExecutor(32))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
@@ -56,7 +86,7 @@ def stub_address() -> Iterator[str]:
 
 
 def run(address: str, *arguments: str) -> str:
-    """Run a part of the kit against *address*; gives its words."""
+    """Run a part of the kit against *address*, which must fail, and return its output."""
     command = [sys.executable, "-m", "pytest", "-q", *arguments]
     options = [f"--grpc={address}", "--http=", "--model=stub"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=50)
@@ -64,19 +94,27 @@ def run(address: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_wrong_server_fails(stub_address: str) -> None:
+def test_wrong_server_fails() -> None:
     """A server that answers in typed contents fails for that; what it does not claim is skipped."""
-    told = run(
-        stub_address,
-        f"{HERE / 'test_tensor_rules.py'}::test_answers_are_raw",
-        f"{HERE / 'test_classification.py'}::test_more_than_there_are",
-        f"{HERE / 'test_health.py'}::test_unknown_service",
-        f"{HERE / 'test_core_rest.py'}::test_refusal_is_json",
-    )
-    assert "1 failed, 3 skipped" in told
-    assert "conformance of stub 0, model stub" in told
-    assert "the server does not name the extension classification" in told
-    assert "grpc.health.v1.Health is UNIMPLEMENTED" in told
+    with serving(Typed()) as address:
+        output = run(
+            address,
+            f"{HERE / 'test_tensor_rules.py'}::test_answers_are_raw",
+            f"{HERE / 'test_classification.py'}::test_more_than_there_are",
+            f"{HERE / 'test_health.py'}::test_unknown_service",
+            f"{HERE / 'test_core_rest.py'}::test_refusal_is_json",
+        )
+    assert "1 failed, 3 skipped" in output
+    assert "conformance of stub 0, model stub" in output
+    assert "the server does not name the extension classification" in output
+    assert "grpc.health.v1.Health is UNIMPLEMENTED" in output
+
+
+def test_heedless_server_fails() -> None:
+    """A server that ignores priorities, timeouts and deadlines fails each test of them."""
+    with serving(Heedless()) as address:
+        output = run(address, f"{HERE / 'test_scheduling.py'}", "--slow=stub")
+    assert "3 failed" in output
 
 
 def test_stands_alone() -> None:

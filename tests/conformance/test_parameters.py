@@ -43,15 +43,6 @@ def test_timeout(target: Target, timeout: int) -> None:
 
 
 @scheduled
-def test_timeout_of_a_microsecond(target: Target) -> None:
-    """A timeout that passes in the queue ends the request as such (schedule_policy)."""
-    request = target.request()
-    request.parameters["timeout"].int64_param = 1
-    code = outcome(lambda: target.call("ModelInfer", request))
-    assert code in {"OK", "DEADLINE_EXCEEDED", "UNAVAILABLE"}
-
-
-@scheduled
 @pytest.mark.parametrize("name", ["priority", "timeout"])
 @pytest.mark.parametrize("kind", ["string_param", "bool_param"])
 def test_wrong_type(target: Target, name: str, kind: str) -> None:
@@ -96,9 +87,10 @@ def test_unknown_parameter_over_http(target: Target, value: object, where: str) 
 
 @scheduled
 @pytest.mark.rest
-def test_terms_over_http(target: Target) -> None:
-    """Priority and timeout are taken from JSON (schedule_policy)."""
+@pytest.mark.parametrize("name", ["priority", "timeout"])
+def test_options_over_http(target: Target, name: str) -> None:
+    """Priority and timeout are read from JSON, each as an integer (schedule_policy)."""
     body = target.body(parameters={"priority": 1, "timeout": MINUTE_US})
     assert_same(target.rest.post(target.path("/infer"), body).arrays, target.infer())
-    body["parameters"]["priority"] = "high"
+    body["parameters"][name] = "high"
     assert target.rest.post(target.path("/infer"), body).status in BAD_REQUEST
