@@ -1,23 +1,23 @@
-"""What one connection, and one message on it, may cost."""
+"""Limits of a connection, and of the messages on it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 KEEPALIVE_TIMEOUT_S = 20.0
-"""How long a client may take to answer a ping, in seconds: gRPC's own default."""
+"""Time that a client has to answer a ping, in seconds: gRPC's own default."""
 
 MAX_STREAMS = {"grpcio": 1024, "native": 256}
 """
-Calls at once on a connection, by transport, unless the operator says otherwise.
+Default limit of concurrent calls on a connection, by transport.
 
-What is beyond waits in the clients, which is where an overload does least harm. grpcio's server
-resets some of these calls in the moment when another one ends, so that they fail with UNAVAILABLE:
-there the limit is one that few clients come to.
+Further calls wait in the client, where an overload does least harm. grpcio's server resets some of
+these calls at the moment when another one ends, so that they fail with UNAVAILABLE. Therefore its
+limit is one that few clients reach.
 """
 
 _FOREVER_MS = 2**31 - 1
-"""What gRPC takes for never."""
+"""The value that means never to gRPC: INT_MAX."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +26,12 @@ class ConnectionLimits:
     Limits of each connection.
 
     Attributes:
-        max_message_bytes: Largest request; grpcio refuses larger ones itself.
+        max_message_bytes: Largest request; grpcio itself refuses larger ones.
         max_metadata_bytes: Metadata of one call, counted as HTTP/2 counts a list of headers.
-        max_streams: Calls at once; more wait in the client.
-        max_age_s: After this time a client is sent to a new connection; 0 is never.
-        max_idle_s: A connection without calls is closed after this time; 0 is never.
-        keepalive_s: A silent client is pinged after this time; 0 is never.
+        max_streams: Concurrent calls; further ones wait in the client.
+        max_age_s: Time after which a client is sent to a new connection; 0 disables it.
+        max_idle_s: Time after which a connection without calls is closed; 0 disables it.
+        keepalive_s: Time after which a silent client is pinged; 0 disables it.
     """
 
     max_message_bytes: int
@@ -43,7 +43,7 @@ class ConnectionLimits:
 
     @property
     def keepalive_ms(self) -> int:
-        """`keepalive_s` in milliseconds; gRPC's own never for 0."""
+        """`keepalive_s` in milliseconds; gRPC's value for never if it is 0."""
         return _milliseconds(self.keepalive_s)
 
     @property
@@ -53,11 +53,11 @@ class ConnectionLimits:
 
     @property
     def options(self) -> tuple[tuple[str, int], ...]:
-        """As options of a grpcio server."""
+        """The options of a grpcio server."""
         return (
             ("grpc.max_receive_message_length", self.max_message_bytes),
             ("grpc.max_send_message_length", -1),
-            # The first is a hint, between them gRPC refuses by chance, from the second on always.
+            # gRPC refuses some calls above the first limit and all above the second.
             ("grpc.max_metadata_size", self.max_metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
             ("grpc.max_concurrent_streams", self.max_streams),
@@ -66,7 +66,7 @@ class ConnectionLimits:
             ("grpc.keepalive_time_ms", self.keepalive_ms),
             ("grpc.keepalive_permit_without_calls", True),
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
-            # Or else it waits for the answer to a ping for a minute, its default for any ping.
+            # Pings have a timeout of their own, a minute by default, which would apply instead.
             ("grpc.http2.ping_timeout_ms", self.keepalive_timeout_ms),
         )
 

@@ -1,7 +1,7 @@
-"""Ends open streams when the server stops.
+"""An interceptor that ends open streams when the server stops.
 
-A health `Watch` and a reflection stream stay open as long as the client likes; left alone, each
-would hold the server's stop until its grace has passed.
+Clients keep a health `Watch` or a reflection stream open for as long as they like. Each would delay
+the server's stop until its grace period has passed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from convoy.service.rpc.unary import Context, Continuation
 
 
 class StreamInterceptor(grpc.aio.ServerInterceptor):
-    """Lets `end` finish every stream that is open then, with status OK."""
+    """Ends the streams that are open when `end` is called, with status OK."""
 
     def __init__(self) -> None:
         self._ending = asyncio.Event()
 
     def end(self) -> None:
-        """End every open stream."""
         self._ending.set()
 
     async def intercept_service(
@@ -31,21 +30,24 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
         continuation: Continuation,
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the two kinds of stream there are here; pass the rest."""
+        """Wrap the handlers of streams; return the others unchanged."""
         handler = await continuation(handler_call_details)
+        # No service has this method; gRPC answers UNIMPLEMENTED.
         if handler is None:
             return handler
         codecs = handler.request_deserializer, handler.response_serializer
+        # Health's `Watch`: one request, and responses until the client disconnects.
         if handler.unary_stream is not None:
             watch = self._until_ending(handler.unary_stream)
             return grpc.unary_stream_rpc_method_handler(watch, *codecs)
+        # Reflection and `ModelStreamInfer`: a response to each request.
         if handler.stream_stream is not None:
             converse = self._with_ending_requests(handler.stream_stream)
             return grpc.stream_stream_rpc_method_handler(converse, *codecs)
         return handler
 
     def _until_ending(self, write_all: Callable[..., Awaitable[None]]) -> Callable[..., Any]:
-        """Stop a handler that writes to its context for ever, as health's `Watch` does."""
+        """Cancel a handler that never returns by itself, such as health's `Watch`."""
 
         async def behavior(request: Any, context: Context) -> None:
             writing = asyncio.ensure_future(write_all(request, context))
@@ -53,7 +55,7 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
             try:
                 await asyncio.wait({writing, ending}, return_when=asyncio.FIRST_COMPLETED)
                 if writing.done():
-                    writing.result()
+                    writing.result()  # raises the handler's error
             finally:
                 writing.cancel()
                 ending.cancel()
@@ -63,7 +65,7 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
     def _with_ending_requests(
         self, converse: Callable[..., AsyncGenerator[Any, None]]
     ) -> Callable[..., Any]:
-        """Let a handler that answers requests see no further request, as if the client was done."""
+        """End the requests of a handler as if the client had sent its last one."""
 
         async def requests(incoming: AsyncIterator[Any]) -> AsyncIterator[Any]:
             ending = asyncio.ensure_future(self._ending.wait())
@@ -71,6 +73,7 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
                 while True:
                     coming = asyncio.ensure_future(anext(incoming, None))
                     await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
+                    # The server stops, or the client has sent its last request.
                     if not coming.done() or (request := coming.result()) is None:
                         coming.cancel()
                         return
@@ -79,7 +82,7 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
                 ending.cancel()
 
         async def behavior(incoming: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-            # Closed at once when the client leaves, so that no work goes on for nobody.
+            # Closed as soon as the client disconnects, so that no work continues for it.
             async with aclosing(converse(requests(incoming), context)) as responses:
                 async for response in responses:
                     yield response

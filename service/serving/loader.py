@@ -59,7 +59,7 @@ class Loader:
     """
     Loads versions of the models of *repository*.
 
-    Args:
+    Attributes:
         max_batch_size: Overrides every artifact's unless it is 0.
     """
 
@@ -74,7 +74,7 @@ class Loader:
         self.repository = repository
         self._device = device
         self._cache = cache
-        self._max_batch_size = max_batch_size
+        self.max_batch_size = max_batch_size
 
     def read(self, name: str, version: int) -> Artifact:
         """
@@ -85,6 +85,7 @@ class Loader:
         """
         try:
             return self.repository.read(name, version)
+        # To a client, files that cannot be read and files that are wrong are the same.
         except (ArtifactError, RepositoryError) as error:
             raise ArtifactInvalidError(str(error)) from error
 
@@ -100,10 +101,6 @@ class Loader:
         run_s = session.warm()
         load_s = time.perf_counter() - started
         return LoadedArtifact(artifact.manifest, session, run_s, load_s, artifact.layers)
-
-    def batch_size(self, manifest: Manifest) -> int:
-        """Return the largest batch, in images, unless a load request overrides it."""
-        return self._max_batch_size or manifest.max_batch_size
 
 
 def memory_of(manifest: Manifest, max_batch_size: int) -> int | None:

@@ -153,7 +153,10 @@ class Reconciler:
 
     async def _open(self, version: VersionEntry, spec: ServingSpec) -> LoadedArtifact:
         artifact: Artifact = await self.in_thread(self._loader.read, version.name, version.number)
-        size = spec.max_batch_size or self._loader.batch_size(artifact.manifest)
+        # A load request overrides the server's setting, and this the artifact's value.
+        size = (
+            spec.max_batch_size or self._loader.max_batch_size or artifact.manifest.max_batch_size
+        )
         models = self._registry.models()
         used = sum(memory_of(model.manifest, model.max_batch_size) or 0 for model in models)
         check_budget(self._memory_budget_bytes, used, artifact.manifest, size)
