@@ -68,6 +68,7 @@ class Server:
         registry: Models that are served.
         control: Loads and unloads models.
         metrics: Every metric.
+        credentials: Tokens and TLS.
         history: Samples of the last minutes.
         watchdog: Checks whether a model that failed can still run.
         decoder: Decodes images.
@@ -96,7 +97,7 @@ class Server:
             max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
         )
         self.metrics = Metrics(CollectorRegistry())
-        self._credentials = Credentials(
+        self.credentials = Credentials(
             settings.token_file,
             tls_certificate=settings.tls_certificate,
             tls_key=settings.tls_key,
@@ -165,7 +166,7 @@ class Server:
         except BaseException:
             await self.stop()
             raise
-        self._tasks.append(asyncio.create_task(self._credentials.follow(), name="follow"))
+        self._tasks.append(asyncio.create_task(self.credentials.watch(), name="credentials"))
         self._tasks.append(asyncio.create_task(self.history.keep(), name="history"))
 
     async def stop(self) -> None:
@@ -237,11 +238,11 @@ class Server:
         address = resolve(settings.host)
         self.grpc_port = await self.rpc.start(address, settings.grpc_port)
         self.http_port = await self.http.start(address, settings.http_port)
-        self._credentials.warn(address)
+        self.credentials.warn(address)
         if settings.control_port is not None:
             address = resolve(settings.control_host)
             self.control_port = await self._rpcs[1].start(address, settings.control_port)
-            self._credentials.warn(address)
+            self.credentials.warn(address)
 
     async def _loaded(self) -> bool:
         """Load; return False if the server is to stop before that is done."""
@@ -261,7 +262,7 @@ class Server:
 
     def _make_calls(self, *, control: bool) -> Calls:
         return Calls(
-            Access(self._credentials.tokens, control=control),
+            Access(self.credentials.tokens, control=control),
             self.lifecycle,
             self.metrics,
             log_requests=self._settings.log_requests,
@@ -275,7 +276,7 @@ class Server:
             calls,
             self.metrics,
             transport=transport,
-            tls=self._credentials.tls,
+            tls=self.credentials.tls,
             limits=ConnectionLimits(
                 max_message_bytes=settings.max_message_bytes,
                 max_metadata_bytes=settings.max_metadata_bytes,
@@ -312,7 +313,7 @@ class Server:
                 max_header_bytes=settings.max_metadata_bytes,
                 request_timeout_s=settings.http_request_timeout_s,
             ),
-            tls=self._credentials.tls,
+            tls=self.credentials.tls,
             refused=self.metrics.refused,
         )
 

@@ -1,1 +1,1 @@
-"""What keeps strangers out: tokens and the rights they give, TLS, and the files of both."""
+"""Authentication and access: tokens and their rights, TLS, and the files of both."""

@@ -1,4 +1,4 @@
-"""Which right each method needs, and who has it."""
+"""The right that each method needs, and the check that a call has it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from convoy.service.security.tokens import Right, Tokens
 CONTROL_METHODS = frozenset({"RepositoryModelLoad", "RepositoryModelUnload", "LogSettings"})
 
 OPEN_METHODS = frozenset({"ServerLive", "ServerReady", "ModelReady"})
-"""Probes and balancers have no tokens, and these tell a stranger one bit. gRPC's health service
-and reflection, which shows what is public anyhow, are open, too."""
+"""Probes and balancers have no tokens, and these methods reveal one bit. gRPC's health service and
+reflection, which reveals only what is public, are open, too."""
 
 _NEEDED: Mapping[str, Right] = {
     **dict.fromkeys(["Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"], "infer"),
@@ -20,17 +20,17 @@ _NEEDED: Mapping[str, Right] = {
     **dict.fromkeys(["PageComparison", "PageHistory", "PageLayers"], "observe"),
     **dict.fromkeys(CONTROL_METHODS, "control"),
 }
-"""Rights that methods need. For those that are named nowhere, such as `ModelMetadata` and
-`PageModels`, which clients of inference and people who look on ask alike, any token will do."""
+"""Rights that methods need. Any token suffices for the other methods, such as `ModelMetadata` and
+`PageModels`: clients that infer and people who observe both call them."""
 
 
 class Access:
     """
-    Lets calls pass, or not.
+    Checks whether a call may use its method.
 
     Args:
-        tokens: Those that may do something; None lets everybody do everything.
-        control: Whether models may be loaded and unloaded, and the log's level be changed, here.
+        tokens: Tokens with their rights; None lets every client do everything.
+        control: Whether this port offers model control and changes of the log's level.
     """
 
     def __init__(self, tokens: Tokens | None = None, *, control: bool = True) -> None:
@@ -39,19 +39,22 @@ class Access:
 
     def check(self, method: str, token_digest: bytes) -> None:
         """
-        Let a call of *method* pass.
+        Raise unless a call of *method* is allowed.
 
         Args:
             token_digest: SHA-256 of its token; empty if it has none.
 
         Raises:
-            UnauthenticatedError: If it needs a token and this is none.
-            PermissionDeniedError: If its token has not the right, or nobody has it here.
+            UnauthenticatedError: If the method needs a token, and this one is unknown.
+            PermissionDeniedError: If the token lacks the right, or this port offers no control.
         """
+        # Case 1: the port offers no control, whatever the token.
         if method in CONTROL_METHODS and not self._control:
             raise PermissionDeniedError(f"{method} is not offered here")
+        # Case 2: the server has no tokens, or the method needs none.
         if self._tokens is None or method in OPEN_METHODS:
             return
+        # Case 3: any known token suffices, unless the method needs a right.
         token = self._tokens.find(token_digest)
         if token is None:
             raise UnauthenticatedError(f"{method} needs a token: authorization: Bearer TOKEN")

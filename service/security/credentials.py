@@ -1,4 +1,4 @@
-"""The credentials that one server accepts and presents: tokens and TLS, as their files are now."""
+"""The credentials of one server: its tokens and its TLS, reloaded when their files change."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from convoy.service.security.tls import Tls, TlsFiles
 from convoy.service.security.tokens import Tokens
-from convoy.service.security.watched_files import FollowedFiles
+from convoy.service.security.watched_files import WatchedFiles
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 10.0
-"""Time between two looks at the files, in seconds."""
+CHECK_INTERVAL_S = 10.0
+"""Time between two checks of the files, in seconds."""
 
 
 class Credentials:
@@ -49,26 +49,32 @@ class Credentials:
         if tls_certificate:
             client_ca = Path(tls_client_ca) if tls_client_ca else None
             self.tls = Tls(TlsFiles(Path(tls_certificate), Path(tls_key), client_ca))
+        self._watched = []
+        if self.tokens:
+            self._watched.append(WatchedFiles([self.tokens.file], self.tokens.load))
+        if self.tls:
+            self._watched.append(WatchedFiles(self.tls.files, self.tls.load))
 
     def warn(self, address: str) -> None:
-        """Say what is open to whoever reaches *address*, unless that is this machine alone."""
+        """Warn of what clients that reach *address* can do, unless it is a loopback address."""
         if ipaddress.ip_address(address).is_loopback:
             return
         where = {"address": address}
-        known_only = self.tls and self.tls.files.client_ca
-        if not self.tokens and not known_only:
-            logger.warning("whoever reaches this server may use it: no token_file", extra=where)
+        certified_only = self.tls and self.tls.files.client_ca
+        if not self.tokens and not certified_only:
+            logger.warning(
+                "any client that reaches this server may use it: no token_file", extra=where
+            )
         if self.tokens and not self.tls:
-            logger.warning("tokens and images can be read on their way: no TLS", extra=where)
+            logger.warning("tokens and images can be read in transit: no TLS", extra=where)
 
-    async def follow(self) -> None:
-        """Take changed files, for ever."""
-        followed = []
-        if self.tokens:
-            followed.append(FollowedFiles([self.tokens.file], self.tokens.load))
-        if self.tls:
-            followed.append(FollowedFiles(self.tls.files, self.tls.load))
-        while followed:
-            await asyncio.sleep(LOOK_S)
-            for files in followed:
-                files.look()
+    def reload_changed(self) -> None:
+        """Load the files that have changed since they were last loaded."""
+        for files in self._watched:
+            files.reload_if_changed()
+
+    async def watch(self, interval_s: float = CHECK_INTERVAL_S) -> None:
+        """Reload changed files every *interval_s* seconds, until cancelled."""
+        while self._watched:
+            await asyncio.sleep(interval_s)
+            self.reload_changed()

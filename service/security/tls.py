@@ -14,11 +14,11 @@ from convoy.service.errors import StartError
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
     """
-    Where certificates and keys lie, as PEM.
+    Paths of certificates and keys, in PEM.
 
     Attributes:
-        certificate: The server's, followed by what leads from it to its authority.
-        key: The server's, without a password.
+        certificate: The server's certificate, followed by those that lead to its authority.
+        key: The server's key, without a password.
         client_ca: Authorities whose clients alone may connect (mTLS); None admits all clients.
     """
 
@@ -34,7 +34,7 @@ class TlsFiles:
 
 
 class Pem(NamedTuple):
-    """What the files hold."""
+    """The contents of the files."""
 
     certificate: bytes
     key: bytes
@@ -43,15 +43,15 @@ class Pem(NamedTuple):
 
 class Tls:
     """
-    What both servers need for TLS 1.2 and newer.
+    TLS 1.2 and newer, in the form that each transport needs.
 
     Attributes:
-        files: Where it comes from.
-        context: For HTTP.
-        pem: For gRPC, which has a library of its own for TLS.
+        files: Paths of its certificates and keys.
+        context: Context of the HTTP transport.
+        pem: Certificates and keys for gRPC, which has its own TLS library.
 
     Raises:
-        StartError: As `load`.
+        StartError: See `load`.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -61,20 +61,21 @@ class Tls:
 
     def load(self) -> None:
         """
-        Take what the files hold now, for new connections.
+        Load the files, for new connections.
 
-        Authorities of clients are only added to what HTTP trusts, until the server starts again.
+        HTTP continues to trust removed client authorities until the server restarts.
 
         Raises:
-            StartError: If a file cannot be read or the key is not the certificate's; what was
-                loaded before stays.
+            StartError: If a file cannot be read, or the key does not fit the certificate; the
+                contents that were loaded before stay in use.
         """
         try:
             pem = _read(self.files)
-            # First into one that nobody uses: half of a new pair must not replace half of the old.
+            # Load into an unused context first: half of a new pair must not replace half of the
+            # old one.
             for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
                 _load_into(context, self.files)
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # includes ssl.SSLError
             named = ", ".join(str(file) for file in self.files)
             raise StartError(f"cannot use TLS's files {named}: {error}") from error
         self.pem = pem
@@ -94,5 +95,5 @@ def _load_into(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 
 def _no_password() -> str:
-    """Without this OpenSSL would ask on the terminal."""
+    """Refuse a key with a password; OpenSSL would otherwise ask for it on the terminal."""
     raise OSError("the key has a password")

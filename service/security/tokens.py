@@ -1,7 +1,7 @@
-"""Bearer tokens: random texts that only their holders have; a file has the SHA-256 of each.
+"""Bearer tokens: random texts that only their holders know; a file has the SHA-256 of each.
 
-That it is neither salted nor slow is right for random tokens, and for those only: let
-`convoy token` make them.
+A hash without salt that is fast to compute is right for random tokens only: make them with
+`convoy token`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Right = Literal["infer", "observe", "control"]
 RIGHTS: frozenset[Right] = frozenset(get_args(Right))
 
 TOKEN_BYTES = 32
-"""Of chance in a token."""
+"""Random bytes in a token."""
 
 _HEADER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _LINE = re.compile(r"(?P<name>\S+) +(?P<rights>[a-z,]+) +(?P<digest>[0-9a-f]{64})")
 
 
 def bearer(authorization: str) -> bytes:
-    """Digest of the token in a header `authorization: Bearer TOKEN`; empty if there is none."""
+    """Return the digest of the token in a header `authorization: Bearer TOKEN`, or empty bytes."""
     match = _HEADER.fullmatch(authorization)
     return _digest(match[1]) if match else b""
 
@@ -41,10 +41,10 @@ def _digest(token: str) -> bytes:
 @dataclass(frozen=True, slots=True)
 class Token:
     """
-    What the server knows of a token.
+    The server's record of a token.
 
     Attributes:
-        name: Of its holder, for people.
+        name: Name of its holder, for people.
         digest: SHA-256 of the token, 32 bytes.
     """
 
@@ -54,22 +54,22 @@ class Token:
 
     @classmethod
     def make(cls, name: str, rights: Iterable[Right]) -> tuple[Token, str]:
-        """Make a token; returns what the server is to know of it, and the token itself."""
+        """Make a token; return the record for the server, and the token itself."""
         text = secrets.token_urlsafe(TOKEN_BYTES)
         return cls(name, frozenset(rights), _digest(text)), text
 
     @property
     def line(self) -> str:
-        """Its line of the file: name, rights with commas between, digest in hex."""
+        """The line for the file: name, comma-separated rights, digest in hex."""
         return f"{self.name} {','.join(sorted(self.rights))} {self.digest.hex()}"
 
 
 class Tokens:
     """
-    Those of a file; empty lines and those that begin with # are passed over.
+    The tokens of a file. Empty lines and lines that begin with # are ignored.
 
     Raises:
-        StartError: As `load`.
+        StartError: See `load`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -78,34 +78,35 @@ class Tokens:
 
     def load(self) -> None:
         """
-        Take what the file holds now.
+        Load the file.
 
         Raises:
-            StartError: If it cannot be read, or a line is none; what was loaded before stays.
+            StartError: If it cannot be read, or a line is malformed; the tokens that were loaded
+                before stay in use.
         """
         try:
             lines = self.file.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise StartError(f"cannot read the tokens of {self.file}: {error}") from error
-        told = [(number, line.strip()) for number, line in enumerate(lines, 1)]
+        numbered = [(number, line.strip()) for number, line in enumerate(lines, 1)]
         self._tokens = [
             _token(line, f"{self.file}:{number}")
-            for number, line in told
+            for number, line in numbered
             if line and not line.startswith("#")
         ]
 
     def find(self, digest: bytes) -> Token | None:
-        """Find the token of this SHA-256."""
-        # All are looked at, however early one fits: the time that it takes tells nothing.
-        fitting = [token for token in self._tokens if hmac.compare_digest(token.digest, digest)]
-        return fitting[0] if fitting else None
+        """Find the token with this SHA-256."""
+        # Compare with all of them, in constant time: the time taken reveals nothing.
+        found = [token for token in self._tokens if hmac.compare_digest(token.digest, digest)]
+        return found[0] if found else None
 
 
 def _token(line: str, where: str) -> Token:
     match = _LINE.fullmatch(line)
     rights = set(match["rights"].split(",")) if match else set()
     if not match or not rights <= RIGHTS:
-        # Without the line: somebody may have written a token where its digest belongs.
+        # The message omits the line, which may hold a token in place of its digest.
         raise StartError(
             f"{where} is not NAME RIGHTS SHA256, with rights of {', '.join(get_args(Right))}"
         )

@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 _Stamp = tuple[int, int, int] | None
 
 
-class FollowedFiles:
+class WatchedFiles:
     """
-    Files and what to do when one of them has changed.
+    Files that are loaded again when one of them changes.
 
-    Links are followed: Kubernetes replaces the files of a secret by turning one.
+    Links are followed: Kubernetes replaces the files of a secret by redirecting a link.
 
     Args:
-        load: Takes what the files hold; raises `StartError` if that is of no use.
+        load: Loads the files; raises `StartError` if their contents cannot be used.
     """
 
     def __init__(self, files: Iterable[Path], load: Callable[[], None]) -> None:
@@ -28,19 +28,19 @@ class FollowedFiles:
         self._load = load
         self._seen = self._stamps()
 
-    def look(self) -> None:
-        """Load the files if they have changed; where that fails, what was loaded stays."""
+    def reload_if_changed(self) -> None:
+        """Load the files if they have changed; if that fails, the old contents stay in use."""
         stamps = self._stamps()
         if stamps == self._seen:
             return
         self._seen = stamps
-        named = {"files": [str(file) for file in self._files]}
+        files = {"files": [str(file) for file in self._files]}
         try:
             self._load()
         except StartError as error:
-            logger.error("changed files are of no use", extra={**named, "error": str(error)})
+            logger.error("changed files cannot be used", extra={**files, "error": str(error)})
         else:
-            logger.info("changed files are loaded", extra=named)
+            logger.info("changed files are loaded", extra=files)
 
     def _stamps(self) -> list[_Stamp]:
         return [_stamp(file) for file in self._files]
@@ -50,5 +50,5 @@ def _stamp(file: Path) -> _Stamp:
     try:
         status = file.stat()
     except OSError:
-        return None  # `load` tells why
+        return None  # `load` reports the reason
     return status.st_ino, status.st_mtime_ns, status.st_size

@@ -7,7 +7,7 @@ import pytest
 
 from convoy.service.errors import StartError
 from convoy.service.security.tokens import Token, Tokens, bearer
-from convoy.service.security.watched_files import FollowedFiles
+from convoy.service.security.watched_files import WatchedFiles
 
 
 def write(folder: Path, *lines: str) -> Path:
@@ -77,22 +77,22 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_changed_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """
-    A changed file is taken, also where a link was turned; one of no use changes nothing.
+    A changed file is loaded, also behind a redirected link; an unusable one changes nothing.
     """
     (first, _), (second, _) = Token.make("web", ["infer"]), Token.make("web", ["observe"])
     tokens = Tokens(write(tmp_path, first.line))
-    followed = FollowedFiles([tokens.file], tokens.load)
-    followed.look()
+    watched = WatchedFiles([tokens.file], tokens.load)
+    watched.reload_if_changed()
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     write(tmp_path, "rubbish")
-    followed.look()
+    watched.reload_if_changed()
     assert tokens.find(first.digest) == first
     assert "is not NAME RIGHTS SHA256" in str(vars(caplog.records[-1])["error"])
     tokens.file.unlink()
-    followed.look()
+    watched.reload_if_changed()
     assert tokens.find(first.digest) == first
     (tmp_path / "new").write_text(second.line)
     tokens.file.symlink_to("new")
-    followed.look()
+    watched.reload_if_changed()
     assert tokens.find(first.digest) is None
     assert tokens.find(second.digest) == second
