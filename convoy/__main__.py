@@ -43,6 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
         command = import_module(f"convoy.commands.{_module(name)}")
         return int(command.main(arguments[1:]))
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("convoy."):
+            # On Windows, git may check out the links in convoy/ as text files.
+            print(
+                f"convoy {name}: {error.name} is missing; if this is a checkout by git, run "
+                "git config core.symlinks true, then git checkout -- convoy",
+                file=sys.stderr,
+            )
+            return 1
         extra = _EXTRAS.get(name, "cli")
         print(
             f"convoy {name} needs the package {error.name}: "
