@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,6 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device, or no onnxruntime-gpu"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_import_name() -> Iterator[None]:
+    """Check that nothing imported a folder by its bare name, as a second copy of its classes."""
+    yield
+    assert not {"artifact", "export", "models", "service"} & set(sys.modules)
 
 
 @pytest.fixture
