@@ -1,0 +1,176 @@
+"""The distributions of convoy, built as for a release, and installed beside other clients."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import venv
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.images import encode, gradient
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.server_process import ServerProcess
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+CLIENT_EXAMPLE, TRITON_EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGE_FILES = {
+    "index.html",
+    "samples/seven.png",
+    "node_modules/uplot/LICENSE",
+    "node_modules/uplot/dist/uPlot.esm.js",
+    "node_modules/uplot/dist/uPlot.min.css",
+}
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command that succeeds, and return its output."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+class Environment:
+    """A new virtual environment in *folder*, which the pip of this process fills."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        venv.create(folder, with_pip=False, symlinks=True)
+        self.python = folder / "bin" / "python"
+        self._pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+
+    def install(self, *requirements: str | Path) -> None:
+        """Install packages, and check that the versions of all of them fit together."""
+        pip = (*self._pip, "--python", self.python)
+        run(*pip, "install", "--no-compile", *requirements, cwd=self.folder)
+        run(*pip, "check", cwd=self.folder)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that Docker's context takes, as in a clone in which the page is installed."""
+    folder = tmp_path_factory.mktemp("context")
+    unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
+    for name in re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE):
+        target = folder / name
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target, symlinks=True, ignore=unwanted)
+        else:
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, target)
+    for package in ("uplot/dist", "uplot/src", "other"):
+        installed = folder / "service/web/node_modules" / package
+        installed.mkdir(parents=True)
+        for file in ("uPlot.esm.js", "uPlot.min.css", "uPlot.cjs.js", "unused.py"):
+            (installed / file).touch()
+    (folder / "service/web/node_modules/uplot/LICENSE").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def distributions(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a source distribution and the wheel that was made from it."""
+    builder = Environment(tmp_path_factory.mktemp("builder"))
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    builder.install("build", *setuptools)
+    dist = tmp_path_factory.mktemp("dist")
+    run(builder.python, "-m", "build", "--no-isolation", "--outdir", dist, context, cwd=dist)
+    return dist
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    (wheel,) = distributions.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess(LENET_REPOSITORY) as running:
+        yield running
+
+
+@pytest.fixture
+def query(server: ServerProcess, tmp_path: Path) -> Callable[[Environment, str], str]:
+    """Run a program of README's in an environment, away from the repository, against a server."""
+    (tmp_path / "digit.png").write_bytes(encode(gradient("L", (28, 28))))
+
+    def run_program(environment: Environment, program: str) -> str:
+        code = program.replace("localhost:8001", server.address)
+        return run(environment.python, "-c", code, cwd=tmp_path)
+
+    return run_program
+
+
+def test_wheel_installs_one_import_name(wheel: Path) -> None:
+    """
+    The wheel holds convoy with its types and its page, and nothing else at the top.
+    """
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {
+        "convoy",
+        f"{wheel.name.removesuffix('-py3-none-any.whl')}.dist-info",
+    }
+    assert {"convoy/py.typed", "convoy/service/app.py", "convoy/models/lenet.py"} <= set(names)
+    assert {f"convoy/service/web/{file}" for file in PAGE_FILES} <= set(names)
+    modules = [name for name in names if "node_modules" in name]
+    assert len(modules) == sum("node_modules" in file for file in PAGE_FILES)
+    assert "convoy/service/web/package.json" not in names
+
+
+def test_source_distribution_has_no_links(distributions: Path) -> None:
+    """
+    The source distribution holds the folders themselves in convoy, and no other package.
+    """
+    (source,) = distributions.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        members = archive.getmembers()
+    assert not [member.name for member in members if member.issym()]
+    paths = [Path(*Path(member.name).parts[1:]) for member in members]
+    assert Path("convoy/service/app.py") in paths
+    tops = {path.parts[0] for path in paths if path.suffix == ".py"}
+    assert tops == {"convoy"}
+
+
+@pytest.mark.parametrize("versions", ["lowest", "newest"])
+def test_client_runs_with(
+    versions: str,
+    wheel: Path,
+    query: Callable[[Environment, str], str],
+    tmp_path: Path,
+) -> None:
+    """
+    README's client runs with the lowest versions that the wheel allows, and with the newest ones.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = [bound.split(",")[0].replace(">=", "==") for bound in project["dependencies"]]
+    environment = Environment(tmp_path / "environment")
+    environment.install(wheel, *(bounds if versions == "lowest" else ()))
+    assert "(INVALID_IMAGE)" in query(environment, CLIENT_EXAMPLE)
+    strict = f"import warnings; warnings.simplefilter('error')\n{CLIENT_EXAMPLE}"
+    assert "Classification(" in query(environment, strict)
+
+
+def test_client_runs_beside_tritonclient(
+    wheel: Path, query: Callable[[Environment, str], str], tmp_path: Path
+) -> None:
+    """
+    Both of README's clients run in one process, in either order, after README's installation.
+    """
+    environment = Environment(tmp_path / "environment")
+    environment.install(wheel)
+    environment.install("tritonclient[grpc]")
+    for program in (CLIENT_EXAMPLE + TRITON_EXAMPLE, TRITON_EXAMPLE + CLIENT_EXAMPLE):
+        answers = query(environment, program)
+        assert "(INVALID_IMAGE)" in answers
+        assert "[[" in answers
