@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.golden import Golden
 from convoy.artifact.layers import LAYERS_FILE, Description, read_layers
-from convoy.artifact.manifest import Manifest
+from convoy.artifact.manifest import MANIFEST_STEPS, Manifest
+from convoy.artifact.schema import NewerSchemaError, load
 from convoy.artifact.tuning import TUNING_FILE, Tuning, read_tuning
 
 MODEL_FILE = "model.onnx"
@@ -108,18 +109,26 @@ def read_manifest(folder: Path) -> Manifest:
     """
     Read the manifest in *folder*, and nothing else.
 
+    Manifests of older schema versions are upgraded.
+
     Raises:
-        ArtifactError: If it is missing, or none of this schema.
+        ArtifactError: If it is missing, damaged, or of a newer schema version.
     """
     path = folder / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate(load(path.read_bytes(), MANIFEST_STEPS))
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, problem['loc'])) or 'document'}: {problem['msg']}"
             for problem in error.errors(include_url=False)
         )
         raise ArtifactError(f"{path}: {'; '.join(problems)}") from error
+    except NewerSchemaError as error:
+        raise ArtifactError(
+            f"{path}: {error}; update convoy, or make the artifact again with this one"
+        ) from error
+    except ValueError as error:
+        raise ArtifactError(f"{path}: {error}") from error
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error
 

@@ -1,7 +1,9 @@
 """The manifest: everything a server must know of a model that its graph does not say.
 
 One frozen pydantic model, written as `manifest.json` beside `model.onnx`. Unknown fields are
-refused, so that a manifest of a later schema is never half understood.
+refused, so that a manifest of a newer schema is never half understood; older ones are upgraded when
+they are read (`artifact/schema.py`). The manifest of a published version never changes: whatever is
+learnt later, such as a tuning, lies in a file of its own beside it.
 """
 
 from __future__ import annotations
@@ -151,19 +153,37 @@ class Weights(Part):
 
 class Evaluation(Part):
     """
-    Share of correct answers in `[0, 1]`, on images that no choice was made on.
+    The accuracy on images that no choice was made on, as shares in `[0, 1]`.
 
     Attributes:
-        source: `measured` by the export itself, or who published the figure.
-        images: How many images are behind it.
-        top5: None where there are no more than five classes.
+        data: Name of the data set, and of its part.
+        origin: `measured` by convoy on this very graph, or `published` by somebody else.
+        publisher: The one who published it; None if it was measured.
+        reference: The place where it was published, such as an address; None if it was measured.
+        images: Number of images behind it.
+        top5: None if there are no more than five classes.
     """
 
     data: str
-    source: str
+    origin: Literal["measured", "published"]
+    publisher: str | None = None
+    reference: str | None = None
     images: int = Field(ge=1)
     top1: float = Field(ge=0, le=1)
     top5: float | None = Field(None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _published_by_somebody(self) -> Self:
+        if (self.origin == "published") != (self.publisher is not None):
+            raise ValueError("a published accuracy, and no other, has a publisher")
+        return self
+
+    @property
+    def attribution(self) -> str:
+        """The origin in words, such as `published by torchvision: https://...`."""
+        if self.publisher is None:
+            return self.origin
+        return ": ".join(filter(None, (f"published by {self.publisher}", self.reference)))
 
 
 class Memory(Part):
@@ -193,7 +213,7 @@ class Manifest(Part):
         tools: Versions of the programs that made the artifact.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: ModelName
     version: int = Field(ge=1)
     architecture: str
@@ -212,7 +232,7 @@ class Manifest(Part):
     weights: Weights | None = None
     evaluations: tuple[Evaluation, ...] = ()
     memory: Memory | None = None
-    golden_tolerance: float = Field(1e-4, gt=0, lt=1)
+    golden_tolerance: float = Field(gt=0, lt=1)
     model_sha256: Sha256
     golden_sha256: Sha256
     tools: dict[str, str]
@@ -257,3 +277,25 @@ class Manifest(Part):
     def item_shape(self, output: OutputTensor) -> tuple[int, ...]:
         """Shape of one item of *output*, -1 where it varies."""
         return (len(self.labels),) if output.shape is None else output.shape
+
+
+def split_sources(evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Upgrade evaluations of a manifest's schema version 1, which told their origin in a text."""
+    return [_split_source(**evaluation) for evaluation in evaluations]
+
+
+def _split_source(source: str, **others: Any) -> dict[str, Any]:
+    if source == "measured":
+        return {"origin": "measured"} | others
+    publisher, _, reference = source.removeprefix("published by ").partition(": ")
+    return {"origin": "published", "publisher": publisher, "reference": reference or None} | others
+
+
+def _from_version_1(fields: dict[str, Any]) -> dict[str, Any]:
+    """Evaluations told their origin in a text; the tolerance could be left out."""
+    evaluations = split_sources(fields.get("evaluations", []))
+    return {"golden_tolerance": 1e-4} | fields | {"evaluations": evaluations}
+
+
+MANIFEST_STEPS = (_from_version_1,)
+"""Upgrade a manifest's fields from version 1 on; see `artifact/schema.py`."""

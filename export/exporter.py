@@ -78,5 +78,5 @@ def _accuracy(evaluation: Evaluation) -> str:
     top5 = "" if evaluation.top5 is None else f", top-5 {evaluation.top5:.4f}"
     return (
         f"top-1 {evaluation.top1:.4f}{top5} on {evaluation.images} images of {evaluation.data}, "
-        f"{evaluation.source}"
+        f"{evaluation.attribution}"
     )

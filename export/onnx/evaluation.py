@@ -42,7 +42,7 @@ def evaluation(
     """What was measured on *data*."""
     return Evaluation(
         data=data,
-        source="measured",
+        origin="measured",
         images=len(labels),
         top1=measurement.accuracy(logits, labels, top=1),
         top5=measurement.accuracy(logits, labels, top=5) if logits.shape[1] > 5 else None,

@@ -147,7 +147,7 @@ def _torchvision_evaluation(weights: TorchvisionEntry) -> Evaluation | None:
     top1, top5 = metrics.get("acc@1", math.nan), metrics.get("acc@5", math.nan)
     if math.isnan(top1) or math.isnan(top5):
         return None
-    return _published(top1 / 100, top5 / 100, f"published by torchvision: {weights.meta['recipe']}")
+    return _published(top1 / 100, top5 / 100, "torchvision", weights.meta["recipe"])
 
 
 def _timm(architecture: str, tag: str) -> PublicWeights:
@@ -170,7 +170,7 @@ def _timm(architecture: str, tag: str) -> PublicWeights:
     found: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     name, size = f"{architecture}.{found['tag']}", found["input_size"][1]
     top = _TIMM_PUBLISHED.get(name)
-    results = "published by timm: results/results-imagenet.csv of huggingface/pytorch-image-models"
+    results = "results/results-imagenet.csv of huggingface/pytorch-image-models"
     return PublicWeights(
         state=network.state_dict(),
         source=f"timm {name}, https://huggingface.co/{found['hf_hub_id']}",
@@ -181,7 +181,7 @@ def _timm(architecture: str, tag: str) -> PublicWeights:
         ),
         mean=tuple(found["mean"]),
         std=tuple(found["std"]),
-        evaluation=None if top is None else _published(*top, results),
+        evaluation=None if top is None else _published(*top, "timm", results),
     )
 
 
@@ -240,10 +240,12 @@ def _preprocessing(
     )
 
 
-def _published(top1: float, top5: float, source: str) -> Evaluation:
+def _published(top1: float, top5: float, publisher: str, reference: str) -> Evaluation:
     return Evaluation(
         data=IMAGENET_VALIDATION,
-        source=source,
+        origin="published",
+        publisher=publisher,
+        reference=reference,
         images=IMAGENET_VALIDATION_IMAGES,
         top1=round(top1, 6),
         top5=round(top5, 6),

@@ -39,6 +39,9 @@ HEADERS = {
     "cache-control": "no-cache",
 }
 
+COMPARISON_VERSION = 2
+"""`schema_version` of the comparisons that the page shows."""
+
 _MODEL = "/page/models/{name}/versions/{version}"
 
 
@@ -125,15 +128,21 @@ def read_comparison(path: str) -> bytes:
     Read the output of `convoy compare --json`; empty if *path* is.
 
     Raises:
-        StartError: If the file cannot be read, or is not JSON.
+        StartError: If the file cannot be read, is not JSON, or is of another version of convoy.
     """
     if not path:
         return b""
     try:
         content = Path(path).read_bytes()
-        from_json(content)
+        found = from_json(content)
     except (OSError, ValueError) as error:
         raise StartError(f"cannot read {path}: {error}") from error
+    # The page knows one version only; `convoy compare` reads older ones.
+    if not isinstance(found, dict) or found.get("schema_version") != COMPARISON_VERSION:
+        raise StartError(
+            f"{path} is no comparison of schema_version {COMPARISON_VERSION}; "
+            f"convoy compare --from {path} --json FILE writes one"
+        )
     return content
 
 

@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { rounded } from "./format.js";
+import { attribution, isMeasured } from "./networks.js";
 
 /** The table, with its sources. */
 export function comparisonTable(all, machine) {
@@ -70,15 +71,15 @@ function makeColumns(all, number) {
   };
 }
 
-function accuracy({ evaluations, published }, isMeasured, of) {
-  const found = evaluations.find(({ source }) => (source === "measured") === isMeasured);
+function accuracy({ evaluations, published }, measured, of) {
+  const found = evaluations.find((evaluation) => isMeasured(evaluation) === measured);
   if (found) {
-    const source = isMeasured
+    const source = measured
       ? `measured when the artifact was made, on ${found.data}, ${found.images} images`
-      : `${found.source}, ${found.data} (these weights)`;
-    return { ...of(found.top1, (100 * found.top1).toFixed(1), source), published: !isMeasured };
+      : `${attribution(found)}, ${found.data} (these weights)`;
+    return { ...of(found.top1, (100 * found.top1).toFixed(1), source), published: !measured };
   }
-  if (isMeasured || !published) return null;
+  if (measured || !published) return null;
   return {
     ...of(
       published.top1,

@@ -5,6 +5,7 @@ import { copyButton, el } from "./dom.js";
 import { explain } from "./errors.js";
 import { duration, megabytes, percent, provider, rounded, whole } from "./format.js";
 import { layerTable } from "./layers.js";
+import { attribution } from "./networks.js";
 import { served } from "./served.js";
 
 /** Open the view. */
@@ -91,7 +92,7 @@ function facts(model) {
 
 function accuracy({ evaluations: [first] }) {
   if (!first) return {};
-  return { "top-1": `${percent(first.top1)}, ${first.source}, ${first.data}` };
+  return { "top-1": `${percent(first.top1)}, ${attribution(first)}, ${first.data}` };
 }
 
 function layers(model) {

@@ -3,8 +3,6 @@
 import { askJson } from "./api.js";
 import { served } from "./served.js";
 
-const MEASURED = "measured";
-
 /**
  * All networks with their figures, and the machine that `convoy compare` measured on, if it did.
  *
@@ -73,6 +71,15 @@ function fromServer({ manifest, provider }, statistics) {
   };
 }
 
+/** Whether convoy measured this accuracy itself; otherwise somebody published it. */
+export const isMeasured = ({ origin }) => origin === "measured";
+
+/** The origin of an accuracy in words, as `Evaluation.attribution` in artifact/manifest.py. */
+export function attribution({ origin, publisher, reference }) {
+  if (!publisher) return origin;
+  return `published by ${publisher}${reference ? `: ${reference}` : ""}`;
+}
+
 /**
  * Accuracies that may stand in one chart: one kind, on the same images; the most common first.
  *
@@ -83,12 +90,12 @@ export function accuracies(all) {
   const found = new Map();
   for (const network of all) {
     for (const evaluation of network.evaluations) {
-      const measured = evaluation.source === MEASURED;
+      const measured = isMeasured(evaluation);
       const title = measured
         ? `measured on ${evaluation.data}, ${evaluation.images.toLocaleString("en")} images`
         : `published: ${evaluation.data}`;
       const list = found.get(title) ?? { title, published: !measured, scores: [] };
-      list.scores.push(score(network, evaluation.top1, measured ? title : evaluation.source));
+      list.scores.push(score(network, evaluation.top1, measured ? title : attribution(evaluation)));
       found.set(title, list);
     }
   }

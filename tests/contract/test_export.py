@@ -58,7 +58,7 @@ def test_manifest_tells_all(exported: tuple[Path, str]) -> None:
     assert (manifest.training.data, manifest.training.images) == ("mnist5k", 4000)
     assert manifest.training.recipe["epochs"] == 1
     (evaluation,) = manifest.evaluations
-    assert (evaluation.source, evaluation.images) == ("measured", 1000)
+    assert (evaluation.origin, evaluation.images) == ("measured", 1000)
     assert evaluation.top5 is not None
     assert 0.5 < evaluation.top1 <= evaluation.top5 <= 1
     assert manifest.memory is not None

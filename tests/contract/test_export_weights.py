@@ -91,7 +91,7 @@ def test_weights_are_measured_on_other_images(weights: Path, photos: Path, tmp_p
     changes = {"weights": str(tmp_path / "three.pth"), "evaluation_data": f"folder:{photos}"}
     manifest, _ = exported(tmp_path, **changes)
     (evaluation,) = manifest.evaluations
-    assert (evaluation.source, evaluation.images) == ("measured", 12)
+    assert (evaluation.origin, evaluation.images) == ("measured", 12)
     with pytest.raises(DataError, match="has 3 classes, and the weights 10"):
         exported(tmp_path, **{**changes, "weights": str(weights)})
 

@@ -66,7 +66,7 @@ def network(name: str, parameters: int, mmacs: float, **changes: Any) -> Network
 
 def measured(top1: float, data: str = "digits", images: int = 1000) -> Evaluation:
     """What an export measured."""
-    return Evaluation(data=data, source="measured", images=images, top1=top1)
+    return Evaluation(data=data, origin="measured", images=images, top1=top1)
 
 
 def fifteen() -> Comparison:

@@ -17,7 +17,7 @@ from convoy.artifact.files import (
     write_golden,
     write_manifest,
 )
-from convoy.artifact.golden import Golden
+from convoy.artifact.golden import TOLERANCES, Golden
 from convoy.artifact.manifest import (
     InputTensor,
     Manifest,
@@ -180,6 +180,7 @@ def manifest(**changes: Any) -> Manifest:
         "precision": "float32",
         "opset": 20,
         "memory": Memory(batch_size=8, weights_bytes=4000, arena_peak_bytes=1000),
+        "golden_tolerance": TOLERANCES["float32"],
         "model_sha256": "0" * 64,
         "golden_sha256": "0" * 64,
         "tools": {"onnx": onnx.__version__},

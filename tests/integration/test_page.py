@@ -10,9 +10,10 @@ from PIL import Image
 
 from convoy.artifact.layers import write_layers
 from convoy.artifact.manifest import Normalization, OutputTensor, Preprocessing
+from convoy.commands.compare.comparison_data import Comparison
 from convoy.service.app import Server
 from convoy.service.errors import StartError
-from convoy.service.http.page import WEB
+from convoy.service.http.page import COMPARISON_VERSION, WEB
 from convoy.service.settings import Settings
 from tests.harness import tiny
 from tests.harness.calls import check_error
@@ -148,17 +149,25 @@ async def test_comparison(serve: Serve, tmp_path: Path) -> None:
     What convoy compare wrote is told as it is; null if there is nothing.
     """
     file = tmp_path / "comparison.json"
-    file.write_text('{"networks": []}')
+    content = {"schema_version": COMPARISON_VERSION, "networks": []}
+    file.write_text(json.dumps(content))
     async with serve() as running:
         assert (await ask("GET", f"{running.url}/page/comparison")).json() is None
     async with serve(comparison_file=str(file)) as running:
-        assert (await ask("GET", f"{running.url}/page/comparison")).json() == {"networks": []}
+        assert (await ask("GET", f"{running.url}/page/comparison")).json() == content
 
 
-@pytest.mark.parametrize("content", [None, "{"])
+def test_version_of_comparisons() -> None:
+    """
+    The server takes the files that `convoy compare` writes.
+    """
+    assert Comparison.model_fields["schema_version"].default == COMPARISON_VERSION
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"schema_version": 1}'])
 async def test_wrong_comparison(tmp_path: Path, content: str | None) -> None:
     """
-    A file that is not there, or is no JSON, is told at the start.
+    A file that is missing, damaged or of an older version is refused at the start.
     """
     file = tmp_path / "comparison.json"
     if content:

@@ -12,9 +12,6 @@ from convoy.artifact.manifest import Evaluation
 from convoy.commands.compare.comparison_data import Comparison, Network
 from convoy.commands.compare.published import IMAGES
 
-MEASURED = "measured"
-"""Source of an evaluation that the export made itself."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -64,7 +61,7 @@ def measured(comparison: Comparison) -> list[Series]:
     found: dict[str, list[Score]] = {}
     for network in comparison.networks:
         for evaluation in network.evaluations:
-            if evaluation.source == MEASURED:
+            if evaluation.origin == "measured":
                 score = _score(network, evaluation, _title(evaluation))
                 found.setdefault(score.source, []).append(score)
     series = []
@@ -95,8 +92,8 @@ def published_of(network: Network) -> Score | None:
     classes or smaller images are not.
     """
     for evaluation in network.evaluations:
-        if evaluation.source != MEASURED and evaluation.data.startswith("ImageNet"):
-            by = evaluation.source.removeprefix("published by ")
+        if evaluation.origin == "published" and evaluation.data.startswith("ImageNet"):
+            by = evaluation.attribution.removeprefix("published by ")
             return _score(network, evaluation, f"{by} (these weights)")
     if network.published is None:
         return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from convoy.artifact.manifest import Evaluation
+from convoy.artifact.manifest import Evaluation, split_sources
+from convoy.artifact.schema import load
 from convoy.commands.compare.published import Published
 
 
@@ -103,7 +104,7 @@ class Comparison(_Part):
         interrupted: Whether it was ended before everything was measured as often as it should be.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     machine: Machine
     seconds: float
     networks: tuple[Network, ...]
@@ -123,15 +124,29 @@ def write(comparison: Comparison, path: Path) -> None:
 
 def read(path: Path) -> Comparison:
     """
-    Read what `write` wrote.
+    Read a file that `write` wrote, of this or an older version.
 
     Raises:
-        ComparisonError: If the file is none, or of another schema.
+        ComparisonError: If the file is none, or of a newer version.
         OSError: If it cannot be read.
     """
     try:
-        return Comparison.model_validate_json(path.read_bytes())
+        return Comparison.model_validate(load(path.read_bytes(), _STEPS))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         field = ".".join(map(str, problem["loc"])) or "document"
         raise ComparisonError(f"{path}: {field}: {problem['msg']}") from error
+    except ValueError as error:  # no JSON, or of a newer version
+        raise ComparisonError(f"{path}: {error}") from error
+
+
+def _from_version_1(fields: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade the evaluations, which are those of manifests."""
+    networks = [
+        network | {"evaluations": split_sources(network.get("evaluations", []))}
+        for network in fields.get("networks", [])
+    ]
+    return fields | {"networks": networks}
+
+
+_STEPS = (_from_version_1,)

@@ -1,4 +1,5 @@
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from tests.harness.comparisons import measured, network
 
 OWN = Evaluation(
     data="ImageNet-1K, validation part",
-    source="published by torchvision: recipe",
+    origin="published",
+    publisher="torchvision",
+    reference="recipe",
     images=50_000,
     top1=0.80858,
 )
@@ -41,11 +44,25 @@ def test_written_and_read(tmp_path: Path) -> None:
     assert comparison_data.read(tmp_path / "c.json") == comparison
 
 
+def test_older_version_is_read(tmp_path: Path) -> None:
+    """
+    Comparisons of version 1 told the origin of an accuracy in a text.
+    """
+    comparison = comparisons.comparison(network("a", 1, 1, evaluations=(OWN, measured(0.9))))
+    older = json.loads(comparison.model_dump_json()) | {"schema_version": 1}
+    for evaluation in older["networks"][0]["evaluations"]:
+        origin, by, place = map(evaluation.pop, ("origin", "publisher", "reference"))
+        evaluation["source"] = f"published by {by}: {place}" if by else origin
+    (tmp_path / "c.json").write_text(json.dumps(older))
+    assert comparison_data.read(tmp_path / "c.json") == comparison
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nothing", "document: Invalid JSON"),
-        ('{"schema_version": 2}', "schema_version: Input should be 1"),
+        ("nothing", "invalid JSON: "),
+        ('{"schema_version": 3}', "schema_version 3 is newer than 2"),
+        ('{"networks": 1}', "damaged: it has not the fields of schema_version 1"),
         ("{}", "machine: Field required"),
     ],
 )

@@ -82,7 +82,8 @@ def test_torchvision_download(
     assert found.evaluation is not None
     assert (found.evaluation.top1, found.evaluation.top5) == (0.69758, 0.89078)
     assert found.evaluation.images == 50_000
-    assert "torchvision" in found.evaluation.source
+    assert found.evaluation.publisher == "torchvision"
+    assert str(found.evaluation.reference).startswith("https://github.com/pytorch/")
     assert "IMAGENET1K_V1" in found.source
     assert found.sha256 is not None
     assert f"-{found.sha256[:8]}.pth" in found.source
