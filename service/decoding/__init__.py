@@ -1,1 +1,1 @@
-"""Image decoding, in threads or in isolated processes."""
+"""Decoding of images, in threads or in isolated processes."""

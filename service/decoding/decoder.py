@@ -1,4 +1,4 @@
-"""Decodes images: the event loop never touches a pixel."""
+"""Decoding of images outside the event loop, which never touches a pixel."""
 
 from __future__ import annotations
 
@@ -22,32 +22,31 @@ T = TypeVar("T")
 
 
 class DecodePool(Protocol):
-    """Where images are decoded."""
+    """A pool of workers that decode images."""
 
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Do *work* on an image, a function of a module; fails as that does."""
+        """Call *work*, a function of a module, in a worker; the future gets its outcome."""
 
     def close(self) -> None:
-        """Let the workers end; waits for none."""
+        """End the workers without waiting for them."""
 
 
 class DecodeThreads:
     """
-    A pool of decoding threads: decoders free the GIL.
+    A pool of threads that decode images; decoders release the GIL.
 
     Args:
-        threads: Images decoded at once.
+        threads: Number of images decoded at once.
     """
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Do *work* on an image; fails as that does."""
         return self._pool.submit(work, *arguments)
 
     def close(self) -> None:
-        """Let the threads end; does not wait for images that are being decoded."""
+        """End the threads without waiting for images that are being decoded."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -72,11 +71,10 @@ def open_pool(threads: int, processes: int, timeout_s: float) -> DecodePool:
 
 class Decoder:
     """
-    Makes images the input of models.
+    Turns encoded images into the input of models.
 
     Args:
-        pool: Where they are decoded.
-        limits: What one image may cost.
+        limits: Limits on the size of one image.
     """
 
     def __init__(self, pool: DecodePool, limits: ImageLimits) -> None:
@@ -85,11 +83,12 @@ class Decoder:
 
     async def decode(self, images: Sequence[bytes], manifest: Manifest) -> npt.NDArray[Any]:
         """
-        Make encoded images a batch of the model's input: `[N, ...]`.
+        Decode images to a batch of the model's input, `[N, ...]` in its dtype.
 
         Raises:
-            InvalidImageError, ImageTooLargeError: If one of them cannot be; names its position
-                where there are several.
+            InvalidImageError: If one of them is not an image; the message gives its position where
+                there are several.
+            ImageTooLargeError: If one of them exceeds a limit.
         """
         calls = [
             asyncio.wrap_future(self._pool.submit(image_to_input, data, manifest, self._limits))
@@ -104,10 +103,11 @@ class Decoder:
 
     async def preview(self, data: bytes, spec: Preprocessing) -> bytes:
         """
-        Make an encoded image what the network sees, as PNG.
+        Preprocess an image for the network and encode the result as PNG.
 
         Raises:
-            InvalidImageError, ImageTooLargeError: If it cannot be.
+            InvalidImageError: If it is not an image.
+            ImageTooLargeError: If it exceeds a limit.
         """
         try:
             return await asyncio.wrap_future(self._pool.submit(_preview, data, spec, self._limits))
@@ -115,7 +115,7 @@ class Decoder:
             raise _named(error, None) from error
 
     def close(self) -> None:
-        """Let its workers end; waits for no image."""
+        """End the workers without waiting for images."""
         self._pool.close()
 
 
@@ -130,7 +130,7 @@ def _preview(data: bytes, spec: Preprocessing, limits: ImageLimits) -> bytes:
 
 
 def _named(error: BaseException, index: int | None) -> BaseException:
-    """The error as a client may see it, with the position of the image."""
+    """Return the error that a client sees, with the position of the image."""
     text = str(error) if index is None else f"image {index}: {error}"
     if isinstance(error, TooLarge):
         return ImageTooLargeError(text)

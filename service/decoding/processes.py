@@ -1,4 +1,4 @@
-"""Decodes in processes of their own: a decoder that crashes or hangs takes one image with it."""
+"""Decoding in isolated processes: a decoder that crashes or hangs fails one image only."""
 
 from __future__ import annotations
 
@@ -18,34 +18,35 @@ T = TypeVar("T")
 
 class DecodeProcesses:
     """
-    A pool of decoding processes; one that ends is replaced.
+    A pool of processes that decode images; one that ends is replaced.
 
     Args:
-        processes: Images decoded at once.
-        timeout_s: Longest time for one image, in seconds; its process is killed then.
+        processes: Number of images decoded at once.
+        timeout_s: Longest time for one image, in seconds; then its process is killed.
     """
 
     def __init__(self, processes: int, timeout_s: float) -> None:
-        # Not forked: threads of gRPC and ONNX Runtime would be copied in the middle of their work.
+        # A fork would copy the threads of gRPC and ONNX Runtime in the middle of their work.
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(processes, initializer=_ignore_interrupts, context=context)
         self._timeout_s = timeout_s
-        self._pool.schedule(_ignore_interrupts)  # the first one starts all processes
+        self._pool.schedule(_ignore_interrupts)  # the first task starts all processes
 
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Do *work* on an image; fails as that does, and with `ImageError` for crash and hang."""
+        """Call *work* in a process; a crash or a hang fails with `ImageError`."""
         done: Future[T] = Future()
         running = self._pool.schedule(work, arguments, timeout=self._timeout_s)
         running.add_done_callback(lambda ran: _pass_on(ran, done, self._timeout_s))
         return done
 
     def close(self) -> None:
-        """End the processes, whatever they do."""
+        """Kill the processes."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()  # kills them, which takes some 50 ms
 
 
 def _pass_on(ran: Future[T], done: Future[T], timeout_s: float) -> None:
+    # The caller has cancelled the future that it got.
     if not done.set_running_or_notify_cancel():
         return
     error = ran.exception()
@@ -60,5 +61,5 @@ def _pass_on(ran: Future[T], done: Future[T], timeout_s: float) -> None:
 
 
 def _ignore_interrupts() -> None:
-    """Ctrl-C goes to all processes of a terminal; when these end is the server's business."""
+    """Ignore Ctrl-C, which the terminal sends to all processes: the server ends these."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,1 +1,1 @@
-"""The HTTP transport: everything that knows starlette and uvicorn is in here."""
+"""The HTTP transport: all code that depends on starlette and uvicorn."""

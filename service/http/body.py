@@ -16,7 +16,7 @@ from convoy.service.call import received
 from convoy.service.errors import InvalidArgumentError, RequestTooLargeError, RequestTooSlowError
 
 IN_THREAD_BYTES = 1024
-"""From this size on a body is unpacked in a thread: it may become a thousand times as large."""
+"""Bodies of this size and more are unpacked in a thread: they may grow a thousandfold."""
 
 T = TypeVar("T")
 
@@ -29,11 +29,11 @@ class ClientDisconnectedError(asyncio.CancelledError):
 
 class BodyReader:
     """
-    Reads the bodies of calls, within their limits; what they hold counts as in flight.
+    Reads the bodies of calls, within limits, and counts their bytes as in flight.
 
     Args:
         max_bytes: Largest body, on the wire or unpacked.
-        timeout_s: Longest time that one may take, in seconds.
+        timeout_s: Longest time for a body to arrive, in seconds.
     """
 
     def __init__(self, max_bytes: int, timeout_s: float) -> None:
@@ -54,18 +54,18 @@ async def read_body(
     count: Callable[[int], None] | None = None,
 ) -> bytes:
     """
-    Read a body and unpack it if it is packed (gzip or deflate).
+    Read a body, and unpack it if it is packed (gzip or deflate).
 
     Args:
         limit: Most bytes, on the wire or unpacked.
-        timeout_s: Longest time until it has come, in seconds.
-        count: Told of each part's bytes before the next one is taken; may refuse.
+        timeout_s: Longest time for the body to arrive, in seconds; None is no limit.
+        count: Called with the size of each part before the next one is read; may raise.
 
     Raises:
         RequestTooLargeError: If it has more than *limit* bytes, on the wire or unpacked.
-        RequestTooSlowError: If it does not come in time.
+        RequestTooSlowError: If it does not arrive in time.
         InvalidArgumentError: If it cannot be unpacked.
-        ClientDisconnectedError: If it never comes to its end.
+        ClientDisconnectedError: If the client disconnects before its end.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -108,6 +108,7 @@ async def _disconnected(request: Request) -> None:
 
 async def _read(request: Request, limit: int, count: Callable[[int], None] | None) -> bytes:
     length = request.headers.get("content-length", "0")
+    # A length that is too large is refused before a byte is read.
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
     body = bytearray()
@@ -126,6 +127,7 @@ async def _read(request: Request, limit: int, count: Callable[[int], None] | Non
 def _unpacked(body: bytes, window_bits: int, limit: int) -> bytes:
     unpacker = zlib.decompressobj(window_bits)
     try:
+        # One byte more than allowed: enough to know, however large the rest would become.
         data = unpacker.decompress(body, limit + 1)
     except zlib.error as error:
         raise InvalidArgumentError("the body cannot be unpacked") from error

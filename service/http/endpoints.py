@@ -19,7 +19,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 def counted(calls: Calls, method: str, endpoint: Endpoint) -> Endpoint:
-    """Make the requests of *endpoint* calls of *method*."""
+    """Wrap *endpoint*, so that its requests are counted and logged as calls of *method*."""
 
     async def answer(request: Request) -> Response:
         origin = origin_of(request)
@@ -40,7 +40,7 @@ def origin_of(request: Request) -> Origin:
     """Read the request's identifier, trace and token from its headers."""
     sent = request.headers
     names = ("x-request-id", "traceparent", "authorization")
-    return Origin.told(*(sent.get(name, "") for name in names))
+    return Origin.from_headers(*(sent.get(name, "") for name in names))
 
 
 def named(request: Request) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Inference over HTTP: JSON, with tensors in it or binary behind it, to and from messages.
+"""Inference over HTTP: JSON with tensors, or with binary tensors behind it, to and from messages.
 
-The binary tensor extension: the header `Inference-Header-Content-Length` says how many bytes of
-the body are JSON; the tensors that have a `binary_data_size` follow it in their order.
+In the binary tensor extension, the header `Inference-Header-Content-Length` gives the number of
+bytes of JSON. The tensors that have a `binary_data_size` follow the JSON, in their order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PARAMETER_FIELDS: dict[type, str] = {
 
 _FLAGS = frozenset({"binary_data", "binary_data_output"})
 
-# What JSON may hold for each kind of dtype.
+# Types of JSON values for each kind of dtype.
 _ELEMENT_TYPES: dict[str, set[type]] = {
     "b": {bool, int},
     "u": {int},
@@ -39,8 +39,8 @@ _ELEMENT_TYPES: dict[str, set[type]] = {
     "f": {int, float},
 }
 
-# Reading ends at the first wrong item, or at one too many: pydantic would otherwise describe each
-# of millions, and take some hundred times the memory of the body.
+# Reading stops at the first wrong item, and at one too many: pydantic would otherwise describe each
+# of millions of them, with a hundred times the memory of the body.
 _MOST = 256
 _Few = Field(max_length=_MOST, fail_fast=True)
 
@@ -49,7 +49,7 @@ _Parameters = Annotated[
     Field(max_length=_MOST),
     BeforeValidator(lambda value: {} if value is None else value),
 ]
-"""Some clients spell out what they leave out, as null."""
+"""Parameters; some clients send null for none."""
 
 
 class _Output(BaseModel):
@@ -76,7 +76,7 @@ class InferBody(BaseModel):
     ] = []
 
     def wants_binary(self, output: str) -> bool:
-        """Whether the client wants this output behind the JSON."""
+        """Return whether the client requests this output behind the JSON."""
         usual = self.parameters.get("binary_data_output", False)
         asked = (
             one.parameters.get("binary_data", usual) for one in self.outputs if one.name == output
@@ -88,10 +88,10 @@ def read_infer(
     body: bytes, header_length: str | None, max_json_bytes: int
 ) -> tuple[InferBody, memoryview]:
     """
-    Part a body into its JSON and the tensors behind it.
+    Split a body into its JSON and the tensors behind it.
 
     Args:
-        header_length: Value of `LENGTH_HEADER`; None if all is JSON.
+        header_length: Value of `LENGTH_HEADER`; None if the whole body is JSON.
 
     Raises:
         RequestTooLargeError: If the JSON has more than *max_json_bytes*.
@@ -99,7 +99,7 @@ def read_infer(
     """
     length = len(body)
     if header_length is not None:
-        # Longer numbers are none that Python reads from text.
+        # Python refuses to read very long numbers.
         is_number = header_length.isdecimal() and len(header_length) < 20
         if not is_number or int(header_length) > length:
             raise InvalidArgumentError(f"{LENGTH_HEADER} is not the length of a part of the body")
@@ -121,7 +121,7 @@ def to_request(
     body: InferBody, binary: memoryview, model: str, version: str
 ) -> pb.ModelInferRequest:
     """
-    Make a request of its parts.
+    Build a request from its parts.
 
     Raises:
         InvalidArgumentError: If a tensor does not fit its description.
@@ -146,21 +146,21 @@ def to_request(
 
 
 def from_response(response: pb.ModelInferResponse, body: InferBody) -> tuple[bytes, bytes]:
-    """The JSON of an answer, and the tensors that the client wants behind it."""
+    """Return the JSON of an answer, and the tensors that the client requests behind it."""
     outputs: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
-        told: dict[str, Any] = {
+        described: dict[str, Any] = {
             "name": output.name,
             "datatype": output.datatype,
             "shape": list(output.shape),
         }
         if body.wants_binary(output.name):
-            told["parameters"] = {"binary_data_size": len(raw)}
+            described["parameters"] = {"binary_data_size": len(raw)}
             binary.append(raw)
         else:
-            told["data"] = _values(output, raw)
-        outputs.append(told)
+            described["data"] = _values(output, raw)
+        outputs.append(described)
     answer = {
         "model_name": response.model_name,
         "model_version": response.model_version,
@@ -200,7 +200,7 @@ def _cut(binary: memoryview, size: object, name: str) -> bytes:
 def _set_data(
     request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInputTensor, given: _Input
 ) -> None:
-    """Put the JSON's values into the message: texts as elements, numbers raw."""
+    """Put the values of the JSON into the message: texts as elements, numbers as raw bytes."""
     assert given.data is not None
     if given.datatype == "BYTES":
         in_base64 = given.parameters.get("content_type") == "base64"
@@ -222,8 +222,8 @@ def _element(item: object, in_base64: bool) -> bytes:
 
 
 def _numbers(data: list[Any], dtype: np.dtype[Any], name: str) -> bytes:
-    """Values, flat or nested, as raw bytes; each is one that *dtype* has, or the nearest float."""
-    # As objects: numpy would make texts of all if one were a text, each as wide as the widest.
+    """Return values, flat or nested, as raw bytes of *dtype*; floats are rounded to the nearest."""
+    # As objects: with one text among them, numpy would make all of them texts as long as that one.
     values = np.asarray(data, object).ravel()
     problem = f"data of input {name[:64]!r}: they"
     if not _ELEMENT_TYPES[dtype.kind].issuperset(map(type, values)):

@@ -16,9 +16,9 @@ from convoy.service.errors import InvalidArgumentError
 
 def as_json(message: Message) -> dict[str, Any]:
     """
-    Make a message plain data, defaults included; of a choice only what was chosen.
+    Return a message as plain data with defaults; of a choice, only the chosen field.
 
-    protobuf's own JSON makes strings of 64-bit integers; clients of the protocol expect numbers.
+    protobuf's own JSON writes 64-bit integers as strings; clients of the protocol expect numbers.
     """
     return {
         field.name: _value(field, getattr(message, field.name))
@@ -44,10 +44,10 @@ def _single(field: Any, value: Any) -> Any:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """
-    Parse a JSON object; empty if there is no body.
+    Parse a JSON object; an empty body is an empty object.
 
     Raises:
-        InvalidArgumentError: If it is none.
+        InvalidArgumentError: If the body is not a JSON object.
     """
     if not body.strip():
         return {}
@@ -62,10 +62,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 def set_parameters(target: Any, body: dict[str, Any]) -> None:
     """
-    Set the parameters of a repository request; files are base64.
+    Set the parameters of a repository request; files are in base64.
 
     Raises:
-        InvalidArgumentError: If one is of no type that the protocol has.
+        InvalidArgumentError: If the type of one is not in the protocol.
     """
     parameters = body.get("parameters", {})
     if not isinstance(parameters, dict):
@@ -85,7 +85,7 @@ def _decoded(name: str, text: str) -> bytes:
 
 
 def set_value(target: Any, value: object, kinds: dict[type, str]) -> None:
-    """Set the field of a choice that fits *value*: `{bool: "bool"}` is field `bool_param`."""
+    """Set the field of a choice that fits *value*: `{bool: "bool"}` sets `bool_param`."""
     kind = kinds.get(type(value))
     if kind is None:
         raise InvalidArgumentError(

@@ -35,7 +35,7 @@ HEADERS = {
     "frame-ancestors 'none'; object-src 'none'",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
-    # Kept, but asked for anew each time (by ETag): a server that was upgraded has another page.
+    # Cached, but checked each time (by ETag): an upgraded server has another page.
     "cache-control": "no-cache",
 }
 
@@ -50,8 +50,8 @@ class Page:
     The endpoints of the page.
 
     Args:
-        grpc_port: Tells the port that gRPC listens on.
-        comparison: What `convoy compare --json` wrote; empty if there is none.
+        grpc_port: Returns the port that gRPC listens on.
+        comparison: Output of `convoy compare --json`; empty if there is none.
         read_body: Reads the body of a request.
     """
 
@@ -73,12 +73,12 @@ class Page:
         self._read_body = read_body
 
     def routes(self) -> list[Route]:
-        """Every route."""
+        """Return every route."""
         return [
             self._route("/page/models", "PageModels", self._models),
             self._route(f"{_MODEL}/layers", "PageLayers", self._layers),
             self._route(f"{_MODEL}/preview", "PagePreview", self._preview, "POST"),
-            # As it is: packing all ten minutes of many models would hold up everybody else.
+            # Not packed: packing ten minutes of many models would delay every other request.
             self._route("/page/history", "PageHistory", self._samples, middleware=()),
             self._route("/page/comparison", "PageComparison", self._compared),
         ]
@@ -151,13 +151,13 @@ def _json(text: bytes) -> Response:
 
 
 def _describe(model: ServedModel) -> dict[str, Any]:
-    """What the artifact says of itself, but for its labels, and how it is served."""
+    """Describe a model by its manifest, without labels, and by the way it is served."""
     manifest, session = model.manifest, model.session
     scores = manifest.output("probabilities") or manifest.scores
     return {
         "manifest": manifest.model_dump(mode="json", exclude={"labels"}),
         "class_count": len(manifest.labels),
-        # Whoever gets logits makes probabilities of them, and needs all of the names.
+        # The page turns logits into probabilities itself, for which it needs every label.
         "labels": manifest.labels if scores.kind == "logits" else None,
         "scores": {"name": scores.name, "kind": scores.kind},
         "provider": session.provider,
@@ -185,7 +185,7 @@ def file_routes() -> list[BaseRoute]:
 
 
 class _WithHeaders:
-    """Sends `HEADERS` with every answer."""
+    """Adds `HEADERS` to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

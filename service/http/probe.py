@@ -1,8 +1,8 @@
 """A readiness probe for HEALTHCHECK: `python -m convoy.service.http.probe PORT`.
 
-Small images have no curl, and this starts in a tenth of the time that a gRPC client takes. Where
-the server speaks TLS, `--tls`; where it asks clients for a certificate, `--certificate` and
-`--key`. The server's own certificate is not looked at: it is not made out to localhost.
+Small images have no curl, and this starts in a tenth of the time of a gRPC client. Add `--tls` if
+the server uses TLS, and `--certificate` and `--key` if it requires certificates of clients. The
+server's certificate is not verified: it is not issued for localhost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TIMEOUT_S = 2.0
 
 
 def main(arguments: list[str]) -> int:
-    """Ask the server that listens for HTTP on a port; returns 0 if it is ready, else 1."""
+    """Ask the server on an HTTP port; return 0 if it is ready, else 1."""
     asked = _parser().parse_args(arguments)
     port = asked.port
     try:
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 def _connection(asked: argparse.Namespace) -> http.client.HTTPConnection:
     if not (asked.tls or asked.certificate):
         return http.client.HTTPConnection("localhost", asked.port, timeout=TIMEOUT_S)
-    import ssl  # doubles the time to start
+    import ssl  # doubles the start-up time
 
     context = ssl.create_default_context()
     context.check_hostname = False

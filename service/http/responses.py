@@ -1,4 +1,4 @@
-"""What all answers have in common: errors, messages as JSON, packing."""
+"""Answers of every endpoint: errors, messages as JSON, packing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 
 
 class _Packing(GZipMiddleware):
-    """Packs answers for clients that take them so; starlette's own overlooks a weight of 0."""
+    """Packs answers for clients that accept it; starlette's own ignores a weight of 0."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         accepted = Headers(scope=scope).get("accept-encoding", "")
@@ -31,8 +31,8 @@ class _Packing(GZipMiddleware):
         await answer(scope, receive, send)
 
 
-# For what may be large. As Triton's, the other answers come as they are: its own asyncio client
-# accepts packed ones by its library's default and cannot read them.
+# For answers that may be large. The others are not packed, as in Triton: its own asyncio client
+# accepts packed answers by its library's default and cannot read them.
 PACKED = (Middleware(_Packing, minimum_size=GZIP_LEAST_BYTES, compresslevel=1),)
 
 
@@ -56,7 +56,7 @@ def error_response(failure: Failure) -> Response:
 
 
 async def no_route(request: Request, error: Exception) -> Response:
-    """Tell of a route or method that is none, as JSON."""
+    """Answer a request for an unknown route or method, as JSON."""
     assert isinstance(error, HTTPException)
     return JSONResponse(
         {"error": f"{error.detail}: {request.method} {request.url.path[:128]}"},

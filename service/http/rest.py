@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's REST form: each route, and the rpc that answers it."""
+"""The REST form of the Open Inference Protocol: each route, and the rpc that answers it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNSUPPORTED = (
         for action in ("trace/setting", "generate", "generate_stream")
     ),
 )
-"""Routes of Triton's that this server answers with 501."""
+"""Routes of Triton that this server answers with 501."""
 
 
 class Rest:
@@ -61,7 +61,7 @@ class Rest:
         self._max_json_bytes = max_json_bytes
 
     def routes(self) -> list[Route]:
-        """Every route, each in the forms that clients of Triton and KServe use."""
+        """Return every route, in the forms that clients of Triton and of KServe use."""
         at = self._routes
         return [
             Route("/v2/health/live", self._live),
@@ -90,7 +90,7 @@ class Rest:
         *methods: str,
         middleware: Sequence[Middleware] = (),
     ) -> list[Route]:
-        """Routes whose calls are counted as those of *rpc*."""
+        """Return routes with calls that count as those of *rpc*."""
 
         answer = counted(self._calls, rpc, endpoint)
         allowed = list(methods or ("GET",))

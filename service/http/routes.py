@@ -20,7 +20,7 @@ from convoy.service.telemetry.metrics import Metrics
 
 
 def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Starlette:
-    """Make the application."""
+    """Make the application of all routes."""
 
     async def expose(request: Request) -> Response:
         try:

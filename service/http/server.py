@@ -16,10 +16,10 @@ from convoy.service.security.tls import Tls
 from convoy.service.sockets import listen
 
 STOP_TIMEOUT_S = 1
-"""Most time that answers may take to leave once the server stops, in seconds."""
+"""Longest time to send answers once the server stops, in seconds."""
 
 KEEP_ALIVE_S = 75
-"""How long a connection without requests stays open, in seconds: longer than balancers' minute."""
+"""Time that a connection without requests stays open, in seconds: above balancers' one minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,11 @@ class HttpLimits:
     Limits of connections.
 
     Attributes:
-        max_connections: Open at once; further ones are closed.
-        max_header_bytes: Headers of one request.
-        request_timeout_s: From the opening of a connection, or the first byte of a later request,
-            to the end of its headers; and from there to the end of its body.
+        max_connections: Most open connections; further ones are closed.
+        max_header_bytes: Most bytes of the headers of one request.
+        request_timeout_s: Longest time in seconds from the opening of a connection, or from the
+            first byte of a later request, to the end of the headers; and from there to the end of
+            the body.
     """
 
     max_connections: int
@@ -40,7 +41,7 @@ class HttpLimits:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: signals belong to `convoy.service.process`."""
+    """uvicorn's server without signal handlers, which belong to `convoy.service.process`."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -52,9 +53,9 @@ class HttpServer:
     Serves *app*; `start` and `stop` once each.
 
     Args:
-        limits: Of each connection.
-        refused: Told the reason when a connection is closed for its limits.
-        tls: What TLS is spoken with; None is plain HTTP.
+        limits: Limits of connections.
+        refused: Called with the reason when a connection is closed because of a limit.
+        tls: Certificates of the server; None is plain HTTP.
     """
 
     def __init__(
@@ -75,9 +76,9 @@ class HttpServer:
             log_level="warning",
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            # A client that does not read its answers must not hold the end of the server.
+            # A client that does not read its answers must not delay the stop.
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
-            # Out of file descriptors, asyncio logs a traceback for each of these, each second.
+            # Without free file descriptors, asyncio logs a traceback for each of these per second.
             backlog=64,
             ssl_context_factory=(lambda *_: tls.context) if tls else None,
         )
@@ -92,7 +93,7 @@ class HttpServer:
             The port; a free one if *port* is 0.
 
         Raises:
-            StartError: If the port cannot be had.
+            StartError: If the port is not available.
         """
         try:
             listener = listen(address, port)
@@ -102,7 +103,7 @@ class HttpServer:
         return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
-        """Finish what is in flight and close."""
+        """Finish the requests in flight, and close."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task
@@ -110,18 +111,18 @@ class HttpServer:
 
 def _limited(limits: HttpLimits, refused: Callable[[str], None]) -> type[H11Protocol]:
     """
-    Make the class of connections within *limits*.
+    Make the class of connections with *limits*.
 
     Args:
-        refused: Told the reason whenever one is closed for its limits.
+        refused: Called with the reason when a connection is closed because of a limit.
     """
 
     class LimitedProtocol(H11Protocol):
         """
-        Closes connections that are too many, and those whose request does not come.
+        Closes connections beyond the limit, and those with a request that does not arrive in time.
 
-        uvicorn has a clock for the time between two requests only: a client that never sends one,
-        or never ends its headers, would stay for ever.
+        uvicorn only limits the time between two requests: a client that never sends one, or never
+        ends its headers, would stay connected for ever.
         """
 
         _clock: asyncio.TimerHandle | None = None
@@ -139,8 +140,10 @@ def _limited(limits: HttpLimits, refused: Callable[[str], None]) -> type[H11Prot
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
+            # The headers are complete: from here on `BodyReader` watches the time.
             if self.cycle and not self.cycle.response_complete:
                 self._stop_clock()
+            # A part of the headers of a later request has arrived.
             elif self._clock is None and not self.transport.is_closing():
                 self._start_clock()
 

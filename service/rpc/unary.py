@@ -177,7 +177,7 @@ def origin_of(metadata: Metadata | None) -> Origin:
             traceparent = value
         elif name == "authorization" and isinstance(value, str):
             authorization = value
-    return Origin.told(request_id, traceparent, authorization)
+    return Origin.from_headers(request_id, traceparent, authorization)
 
 
 def parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:

@@ -1,6 +1,6 @@
-"""What the GPUs of this machine hold and do, read from NVIDIA's management library.
+"""Memory and utilization of this machine's GPUs, from NVIDIA's management library (NVML).
 
-Where there is no driver, or the extra gpu is not installed, there is nothing to tell.
+Without a driver, or without the extra gpu, no GPU is reported.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 class GpuFacts(NamedTuple):
     """
-    One GPU, now.
+    The state of one GPU.
 
     Attributes:
-        used_bytes: Memory that all processes hold.
-        total_bytes: Memory that it has.
-        utilization: Share of the last moments in which some kernel ran, in [0, 1].
+        used_bytes: Memory that all processes use together.
+        total_bytes: Memory of the GPU.
+        utilization: Share of the last sampling period in which a kernel ran, in [0, 1].
     """
 
     uuid: str
@@ -29,7 +29,7 @@ class GpuFacts(NamedTuple):
 
 
 def open_nvml() -> Any:
-    """NVIDIA's management library, ready to be asked; None where it is not to be had."""
+    """Initialize NVML and return its module; None if it is not available."""
     try:
         import pynvml  # an extra
 
@@ -43,7 +43,7 @@ def open_nvml() -> Any:
 
 
 def gpu_name() -> str:
-    """What the first GPU is called; empty where there is none."""
+    """Return the name of the first GPU; empty if there is none."""
     nvml = open_nvml()
     if nvml is None:
         return ""
@@ -52,7 +52,7 @@ def gpu_name() -> str:
 
 
 def gpus(nvml: Any) -> Iterator[GpuFacts]:
-    """Read every GPU; one that does not answer is left out."""
+    """Read the state of every GPU, except those that do not answer."""
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
             device = nvml.nvmlDeviceGetHandleByIndex(index)

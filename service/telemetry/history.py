@@ -1,7 +1,7 @@
-"""The last ten minutes of the server: one ring of samples, which everyone who looks shares.
+"""The last ten minutes of the server, as one ring of samples that all readers share.
 
-A sample is what changed since the one before it, encoded once. Who looks asks for the samples that
-it has not seen; the server knows nothing of who looks.
+A sample holds the changes since the one before it, encoded once. A reader asks for the samples that
+it has not seen; the server keeps no state per reader.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from convoy.service.telemetry.metrics import (
 )
 
 INTERVAL_S = 2.0
-"""Between two samples."""
+"""Time between two samples, in seconds."""
 
 LENGTH = 300
-"""Samples that are kept: ten minutes of them."""
+"""Number of samples that are kept: ten minutes."""
 
 Labels = tuple[str, ...]
 
@@ -36,10 +36,10 @@ _Counts = dict[Labels, float]
 
 class History:
     """
-    The ring. Owned by the event loop.
+    A ring of samples, owned by the event loop.
 
     Args:
-        models: What is told of the models that are loaded.
+        models: Returns the facts of the loaded models.
     """
 
     def __init__(self, metrics: Metrics, models: Callable[[], Iterable[ModelFacts]]) -> None:
@@ -51,7 +51,7 @@ class History:
         self._before = self._read()
 
     async def keep(self) -> None:
-        """Take samples for ever."""
+        """Take a sample every `INTERVAL_S` seconds, until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL_S)
             self.take()
@@ -61,8 +61,8 @@ class History:
         before, self._before = self._before, self._read()
         models: dict[str, dict[str, Any]] = {}
         for facts in self._models():
-            told = models.setdefault(facts.manifest.name, {"queue_depth": 0})
-            told["queue_depth"] += facts.queue_depth
+            sample = models.setdefault(facts.manifest.name, {"queue_depth": 0})
+            sample["queue_depth"] += facts.queue_depth
         for part, after in self._before.items():
             for labels, change in _changes(before[part], after):
                 _put(models.setdefault(labels[0], {}), (part, *labels[1:]), change)
@@ -71,14 +71,15 @@ class History:
 
     def since(self, number: int) -> bytes:
         """
-        Tell the samples from *number* on, as JSON.
+        Return the samples from *number* on, as JSON.
 
-        `first` is the number of the first one that is told, `instance` changes when the server
-        starts anew. Of each model a sample holds `queue_depth`, and what happened since the sample
-        before: `requests` by gRPC code, `rejected` by reason, `phases` (and `duration`, the whole)
-        and `batch_size` as observations by the index of the bucket.
+        `first` is the number of the first sample in the answer, and `instance` changes when the
+        server restarts. For each model, a sample holds `queue_depth` and the changes since the
+        sample before: `requests` by gRPC code, `rejected` by reason, and `phases`, `duration` (the
+        whole) and `batch_size` as observations by the index of their bucket.
         """
         oldest = self._taken - len(self._samples)
+        # A number that is too old, or that this instance has not reached, gets all samples.
         first = number if oldest <= number <= self._taken else oldest
         head = {
             "instance": self._instance,
@@ -88,11 +89,12 @@ class History:
             "batch_buckets": BATCH_BUCKETS,
             "first": first,
         }
-        told = b",".join(list(self._samples)[first - oldest :])
-        return to_json(head)[:-1] + b',"samples":[' + told + b"]}"
+        samples = b",".join(list(self._samples)[first - oldest :])
+        # Each sample is JSON already: only the head is encoded here.
+        return to_json(head)[:-1] + b',"samples":[' + samples + b"]}"
 
     def _read(self) -> dict[str, Mapping[Labels, Any]]:
-        """Everything that only grows, by the model and what else it is split by."""
+        """Return everything that only grows, by model and further labels."""
         metrics = self._metrics
         requests: _Counts = {}
         for (model, method, code), count in metrics.requests.counts.items():
@@ -110,12 +112,12 @@ class History:
 def _changes(
     before: Mapping[Labels, Any], after: Mapping[Labels, Any]
 ) -> Iterable[tuple[Labels, Any]]:
-    """What is more than before: a number, or of buckets those that have more, by their index."""
+    """Yield the increases: a number, or for buckets the increase of each, by its index."""
     for labels, value in after.items():
         old = before.get(labels)
         if value == old:
             continue
-        if isinstance(value, Sequence):
+        if isinstance(value, Sequence):  # the counts of a histogram's buckets
             old = old or [0] * len(value)
             pairs = enumerate(zip(value, old, strict=True))
             yield labels, {index: new - past for index, (new, past) in pairs if new != past}
@@ -123,8 +125,8 @@ def _changes(
             yield labels, value - (old or 0)
 
 
-def _put(told: dict[str, Any], path: Labels, value: Any) -> None:
+def _put(tree: dict[str, Any], path: Labels, value: Any) -> None:
     *parts, last = path
     for part in parts:
-        told = told.setdefault(part, {})
-    told[last] = value
+        tree = tree.setdefault(part, {})
+    tree[last] = value

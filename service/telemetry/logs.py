@@ -21,8 +21,7 @@ from typing import Literal, NamedTuple
 
 from convoy.service.security.tokens import bearer
 
-# Of requests whose clients gave them no identifier: told apart across processes by chance, within
-# one by counting.
+# Identifiers of requests that have none: a random number for the process, and a counter within it.
 _PROCESS = f"{random.getrandbits(64):016x}"
 _NUMBERS = itertools.count()
 
@@ -36,11 +35,11 @@ _TRACEPARENT = re.compile(
 
 class Origin(NamedTuple):
     """
-    Where a request comes from, as its client says; told back with the answer.
+    The origin of a request, from its headers; the answer carries it back.
 
     Attributes:
         request_id: Identifier of the request.
-        traceparent: The client's span, as W3C's Trace Context has it; empty if it named none.
+        traceparent: The client's span in the form of W3C's Trace Context; empty if it sent none.
         token_digest: SHA-256 of its token; empty if it has none. Never logged.
     """
 
@@ -49,14 +48,14 @@ class Origin(NamedTuple):
     token_digest: bytes = b""
 
     @classmethod
-    def told(cls, request_id: str, traceparent: str, authorization: str = "") -> Origin:
+    def from_headers(cls, request_id: str, traceparent: str, authorization: str = "") -> Origin:
         """
-        What a client told of itself; what is not sane is as if it were not there.
+        Read the values of three headers; empty ones are absent, and malformed ones are ignored.
 
         A request without an identifier gets one.
         """
         if not request_id or not _REQUEST_ID.fullmatch(request_id):
-            # Not uuid4: its system call takes 7 us, of a small network's 30 for a request.
+            # uuid4 would make a system call of 7 us; a request of a small network takes 30 us.
             request_id = f"{_PROCESS}{next(_NUMBERS):016x}"
         if traceparent and not _TRACEPARENT.fullmatch(traceparent):
             traceparent = ""
@@ -64,18 +63,18 @@ class Origin(NamedTuple):
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Names and values that go back, over either transport."""
+        """Names and values of the headers of the answer, over either transport."""
         named = (("x-request-id", self.request_id),)
         return (*named, ("traceparent", self.traceparent)) if self.traceparent else named
 
 
 origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
-"""Of the request that the current task answers."""
+"""Origin of the request that the current task answers."""
 
 
 class Ration:
     """
-    For lines that may come in masses: so many a second are written, the others are counted.
+    A limit on the rate of log lines; it counts those that are left out.
 
     Args:
         per_s: Most lines in a second.
@@ -83,16 +82,16 @@ class Ration:
 
     def __init__(self, per_s: int) -> None:
         self._per_s = per_s
-        self._until = -math.inf  # end of the present second
+        self._until = -math.inf  # end of the current second
         self._written = 0
         self._left_out = 0
 
     def take(self, now: float) -> int | None:
         """
-        Ask for a line, at *now* in seconds of a clock that never goes back.
+        Ask for a line at *now*, in seconds on a monotonic clock.
 
         Returns:
-            How many were left out since the last one that was written; None if this is, too.
+            Number of lines left out since the last one was written; None to leave this out, too.
         """
         if now >= self._until:
             self._until, self._written = now + 1, 0
@@ -108,18 +107,18 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
-    """Send the log to standard error; called once, at the start."""
+    """Send the log to standard error; call this once, at the start."""
     handler = logging.StreamHandler(sys.stderr)
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
-    logging.getLogger("grpc").setLevel(logging.INFO)  # it tells of each call at level debug
+    logging.getLogger("grpc").setLevel(logging.INFO)  # at level debug it logs each call
 
 
 @contextmanager
 def of_request(whose: Origin) -> Iterator[None]:
-    """Let the lines of the block tell their origin, whatever task writes them."""
+    """Add an origin to the lines that the block logs."""
     token = origin.set(whose)
     try:
         yield
@@ -128,7 +127,7 @@ def of_request(whose: Origin) -> Iterator[None]:
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:
-    """What was given as `extra=`, and the origin of the request if there is one."""
+    """Return the values of `extra=`, and the origin of the request if there is one."""
     values = {key: value for key, value in vars(record).items() if key not in _STANDARD}
     if whose := origin.get():
         values["request_id"] = whose.request_id
@@ -138,10 +137,9 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line."""
+    """Formats a record as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Make the line."""
         line: dict[str, object] = {
             "time": _timestamp(record),
             "level": record.levelname.lower(),
@@ -155,10 +153,9 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, phrase, then the values."""
+    """Formats a record as time, level, message, then the values."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Make the line."""
         values = " ".join(f"{key}={value}" for key, value in fields(record).items())
         line = f"{_timestamp(record)} {record.levelname:7} {record.getMessage()}  {values}".rstrip()
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

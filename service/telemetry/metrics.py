@@ -1,7 +1,7 @@
 """Prometheus metrics: every name, label and bucket of the server in one place.
 
-The registry is an argument. Label values come from the models that are served and from fixed
-lists, never from a request: whatever a stranger sends, the number of series stays the same.
+The registry is an argument. Label values come from the served models and from fixed lists, never
+from a request: no client can add a series.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ LATENCY_BUCKETS_S = (
     *(0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02),
     *(0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5),
 )
-"""Bounds in seconds: from a small network on a fast machine to a large one in a long queue."""
+"""Bounds in seconds, from a small network on a fast machine to a large one in a long queue."""
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 PHASES = ("decode", "queue", "inference", "respond")
 
 INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"})
-"""Methods whose duration is measured."""
+"""Methods with a measured duration."""
 
 UNKNOWN_MODEL = "unknown"
-"""Label of calls that ask for a model that is not served; that of calls for no model is empty."""
+"""Label of calls for a model that is not served; calls that name no model have an empty one."""
 
 
 class ModelMetrics:
     """
-    The children of one model, looked up once.
+    The metrics of one model, looked up once.
 
     Attributes:
         phase: Histogram in seconds, by phase of `PHASES`.
         batch_size: Histogram of images per run.
-        padding: Counter of images that filled batches up.
-        batches: To be held while these two are counted: several threads run batches, those of two
-            versions of a model at once, and both count under its name.
+        padding: Counter of images that fill batches up to a size that a GPU runs.
+        batches: Lock to hold while counting these two: several threads run batches, and two
+            versions of a model count under one name.
     """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
@@ -66,12 +66,12 @@ class Metrics:
     """
     Every metric of the server, in *registry*.
 
-    Label `method` is the rpc's name; `code` is the name of a gRPC status; `reason` is that of a
-    `ServiceError`.
+    The label `method` is the name of an rpc, `code` the name of a gRPC status, and `reason` that of
+    a `ServiceError`.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        # Each series would otherwise have a second one that says when it began.
+        # Otherwise each series has a second one with the time of its creation.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
         self.batches = threading.Lock()
@@ -124,7 +124,7 @@ class Metrics:
         ProcessCollector(registry=registry)
 
     def refused(self, reason: str, model: str = "") -> None:
-        """Count a request for *model*, if that is known, that was refused or expired."""
+        """Count a request that was refused or expired; *model* is empty if it is not known."""
         self.rejected.counts[model, reason] += 1
 
     def watch(
@@ -133,32 +133,32 @@ class Metrics:
         not_ready: Callable[[], Iterable[tuple[str, int]]],
     ) -> None:
         """
-        Publish what is told of the models whenever metrics are asked for.
+        Publish the models' facts whenever metrics are collected.
 
         Args:
-            models: Those that are loaded.
-            not_ready: Name and version of those that should be and are not.
+            models: Returns the facts of the loaded models.
+            not_ready: Returns name and version of those that should be ready and are not.
         """
         self.registry.register(_Models(models, not_ready))
 
     def watch_gpus(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
-        """Publish what *gpus* tells whenever metrics are asked for."""
+        """Publish the facts that *gpus* returns whenever metrics are collected."""
         self.registry.register(_Gpus(gpus))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
     """
-    What the metrics tell of one version that is loaded.
+    The facts of one loaded version that metrics publish.
 
     Attributes:
-        ready: Whether it takes requests.
-        nodes: Nodes of its graph, by execution provider.
+        ready: Whether it accepts requests.
+        nodes: Number of nodes of its graph, by execution provider.
         fallback: Whether it runs on another device than was preferred.
         load_s: Time that loading took, in seconds.
-        device_bytes: Memory that a GPU gave for it; 0 on a CPU.
+        device_bytes: GPU memory that it uses; 0 on a CPU.
         queue_depth: Images admitted and not yet running.
-        queue_limit: Most that may be.
+        queue_limit: Limit of the depth.
     """
 
     manifest: Manifest
@@ -174,10 +174,10 @@ class ModelFacts:
 
 class _Models(Collector):
     """
-    The gauges of the models, made anew at each scrape: a version that is gone leaves no series.
+    The gauges of the models, made at each scrape, so that an unloaded version leaves no series.
 
-    Where a name has several versions, what has no label for the version is the newest one's;
-    depth and limit of the queue are their sums.
+    Where a name has several versions, a gauge without a label for the version has the newest one's
+    value; depth and limit of the queue are sums.
     """
 
     def __init__(
@@ -189,11 +189,10 @@ class _Models(Collector):
         self._not_ready = not_ready
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing to say before there are models."""
+        """Return nothing: there are no models when this is registered."""
         return iter(())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Read the models."""
         models = sorted(self._models(), key=lambda facts: facts.manifest.version)
         newest = {facts.manifest.name: facts for facts in models}
         yield self._ready(models)
@@ -274,17 +273,16 @@ def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
 
 
 class _Gpus(Collector):
-    """`convoy_gpu_*`, read when they are asked for."""
+    """The gauges `convoy_gpu_*`, read at each scrape."""
 
     def __init__(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
         self._gpus = gpus
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing to say before they are asked."""
+        """Return nothing, so that registration does not read the GPUs."""
         return iter(())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Read the GPUs."""
         used = _family("convoy_gpu_memory_used_bytes", "Memory that all processes hold.", "gpu")
         total = _family("convoy_gpu_memory_total_bytes", "Memory of the GPU.", "gpu")
         busy = _family(
@@ -298,7 +296,7 @@ class _Gpus(Collector):
 
 
 class _Memory(Collector):
-    """`convoy_memory_bytes`, read when it is asked for."""
+    """The gauge `convoy_memory_bytes`, read at each scrape."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(

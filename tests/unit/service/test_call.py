@@ -3,7 +3,7 @@ from convoy.service.errors import QueueFullError
 from convoy.service.rpc import unary
 from convoy.service.telemetry.logs import Origin
 
-ORIGIN = Origin.told("mine", "", "")
+ORIGIN = Origin.from_headers("mine", "", "")
 
 
 def test_what_an_overload_tells_is_kept() -> None:

@@ -44,7 +44,7 @@ def test_trace(traceparent: str, is_sane: bool) -> None:
     """
     A sane trace is in the lines of its request and goes back; another one is dropped.
     """
-    origin = logs.Origin.told("abc", traceparent)
+    origin = logs.Origin.from_headers("abc", traceparent)
     with logs.of_request(origin):
         line = json.loads(logs.JsonFormatter().format(record()))
     assert line.get("traceparent") == (traceparent if is_sane else None)
@@ -57,7 +57,7 @@ def test_identifier_is_made_where_there_is_none(given: str) -> None:
     """
     Each request without a sane identifier gets one of its own.
     """
-    made = {logs.Origin.told(given, "").request_id for _ in range(10)}
+    made = {logs.Origin.from_headers(given, "").request_id for _ in range(10)}
     assert len(made) == 10
     assert all(len(identifier) == 32 for identifier in made)
 
