@@ -1,54 +1,87 @@
 """`tuning.json`: how a model runs best on one machine, as `convoy tune` measured it.
 
-The fourth file of an artifact, and the only one that may be missing or come later. It says for
-which machine it is; on another one it is as if it were not there.
+It is written beside the manifest after a version was published, and can be missing. It states the
+machine that it holds for; on any other machine it is ignored.
 """
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.manifest import Part
+from convoy.artifact.schema import NewerSchemaError, load
+
+logger = logging.getLogger(__name__)
 
 TUNING_FILE = "tuning.json"
 
 
-class Machine(Part):
+class GpuUse(Part):
     """
-    What a measurement holds for.
+    A GPU, and the options that change how long its runs take.
 
     Attributes:
-        processor: Its name, as the system tells it.
-        cores: Cores that the process might use.
-        onnxruntime: Version.
-        gpu: The GPU, and how it is used; empty for runs on the processor.
+        name: The model of the GPU, as its driver names it.
+        tensorrt: Whether TensorRT runs what it can.
+        tf32: Whether float32 is rounded to TF32 in convolutions and products.
+        cuda_graphs: Whether runs are captured as CUDA graphs and replayed.
+    """
+
+    name: str
+    tensorrt: bool
+    tf32: bool
+    cuda_graphs: bool
+
+
+class Machine(Part):
+    """
+    The machine that a measurement holds for; one that differs in any field is another machine.
+
+    Attributes:
+        processor: Its name, as the operating system gives it.
+        cores: Number of cores that the process may use.
+        onnxruntime: Version of ONNX Runtime.
+        gpu: The GPU that runs the model; None if the processor does.
     """
 
     processor: str
     cores: int = Field(ge=1)
     onnxruntime: str
-    gpu: str = ""
+    gpu: GpuUse | None = None
 
     def runs_at_once(self, threads: int) -> int:
-        """Runs of so many threads that there is room for; a GPU takes one at a time."""
+        """Return how many runs of *threads* threads have room; a GPU takes one at a time."""
         return 1 if self.gpu else self.cores // threads
+
+    @property
+    def device(self) -> str:
+        """The processor or GPU that runs the model, for people: `NVIDIA H200, TF32`."""
+        if self.gpu is None:
+            return self.processor
+        options = {
+            "TensorRT": self.gpu.tensorrt,
+            "TF32": self.gpu.tf32,
+            "CUDA graphs": self.gpu.cuda_graphs,
+        }
+        return ", ".join([self.gpu.name, *(name for name, is_on in options.items() if is_on)])
 
 
 class Choice(Part):
     """
-    One way to run the model, and what it gave.
+    One way to run the model, with its measured speed.
 
     Attributes:
-        threads: Intra-op threads of a run, as many runs at once as cores allow; 1 on a GPU.
+        threads: Intra-op threads of a run; 1 on a GPU. As many runs as the cores allow go at once.
         batch_size: Images in each run.
-        images_per_s: Of all runs together.
+        images_per_s: Throughput of all runs together.
         run_ms: Median time of a run.
-        run_p99_ms: Time that 99 of 100 runs stay below.
+        run_p99_ms: 99th percentile of the time of a run.
     """
 
     threads: int = Field(ge=1)
@@ -60,16 +93,16 @@ class Choice(Part):
 
 class Tuning(Part):
     """
-    What was measured, and what was chosen.
+    The content of `tuning.json`: the measurements, and the choice among them.
 
     Attributes:
-        model_sha256: Of the graph that was measured.
-        p99_ms: Bound that was set for the latency of 99 of 100 requests.
-        chosen: Its threads, and its batch size as the largest one.
-        measured: Everything that was tried.
+        model_sha256: SHA-256 of the graph that was measured.
+        p99_ms: Upper bound that was set for the 99th percentile of the latency of requests.
+        chosen: The best way within the bound; its batch size becomes the largest one.
+        measured: Every way that was tried.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     machine: Machine
     model_sha256: str
     p99_ms: float = Field(gt=0)
@@ -78,23 +111,30 @@ class Tuning(Part):
     made_at: datetime
 
     def holds_for(self, machine: Machine, model_sha256: str) -> bool:
-        """Whether it was measured on such a machine, with this graph."""
+        """Return whether it was measured on such a machine, with this graph."""
         return (self.machine, self.model_sha256) == (machine, model_sha256)
 
 
 def read_tuning(folder: Path) -> Tuning | None:
     """
-    Read the tuning of the artifact in *folder*; None if there is none.
+    Read the tuning of the artifact in *folder*; return None if there is none that can be used.
 
     Raises:
         ArtifactError: If it is damaged.
     """
     path = folder / TUNING_FILE
     try:
-        return Tuning.model_validate_json(path.read_bytes())
+        return Tuning.model_validate(load(path.read_bytes(), _STEPS))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except NewerSchemaError as error:
+        # A tuning is advice: after a rollback of the server the model must load without it.
+        logger.warning(
+            "tuning ignored: run convoy tune again",
+            extra={"path": str(path), "reason": str(error)},
+        )
+        return None
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: damaged: {error}") from error
 
 
@@ -103,3 +143,20 @@ def write_tuning(folder: Path, tuning: Tuning) -> None:
     hidden = folder.parent / f".{folder.name}-{TUNING_FILE}"
     hidden.write_text(tuning.model_dump_json(indent=2) + "\n")
     hidden.replace(folder / TUNING_FILE)
+
+
+def _from_version_1(fields: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade the GPU, which was a text such as `NVIDIA H200, TF32, CUDA graphs`."""
+    machine = fields["machine"]
+    name, *options = machine.get("gpu", "").split(", ")
+    gpu = {
+        "name": name,
+        "tensorrt": "TensorRT" in options,
+        "tf32": "TF32" in options,
+        "cuda_graphs": "CUDA graphs" in options,
+    }
+    return fields | {"machine": machine | {"gpu": gpu if name else None}}
+
+
+_STEPS = (_from_version_1,)
+"""Upgrade the fields of a tuning from version 1 on; see `artifact/schema.py`."""

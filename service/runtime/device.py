@@ -10,7 +10,7 @@ from typing import Literal
 import onnxruntime
 
 from convoy.artifact.files import Artifact
-from convoy.artifact.tuning import Choice, Machine
+from convoy.artifact.tuning import Choice, GpuUse, Machine
 from convoy.service.resources import processor_name
 from convoy.service.telemetry.gpu import gpu_name
 
@@ -54,15 +54,14 @@ class Gpu:
     engine_folder: Path | None = None
     thread: Executor = field(default_factory=_one_thread, compare=False)
 
-    @property
-    def told(self) -> str:
-        """What of this bears on how long a run takes, in a few words."""
-        words = {
-            "TensorRT": self.tensorrt,
-            "TF32": self.tf32,
-            "CUDA graphs": self.cuda_graphs,
-        }
-        return ", ".join(word for word, holds in words.items() if holds) or "plain"
+    def use(self) -> GpuUse:
+        """Return the GPU's name with the options that change its speed, as a tuning states them."""
+        return GpuUse(
+            name=gpu_name(),
+            tensorrt=self.tensorrt,
+            tf32=self.tf32,
+            cuda_graphs=self.cuda_graphs,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +83,12 @@ class Device:
     gpu: Gpu = field(default_factory=Gpu)
 
     def machine(self, *, on_gpu: bool) -> Machine:
-        """What a tuning must have been measured on to be of use here."""
+        """Return the machine that a tuning must have been measured on to be used here."""
         return Machine(
             processor=processor_name(),
             cores=self.cores,
             onnxruntime=onnxruntime.__version__,
-            gpu=f"{gpu_name()}, {self.gpu.told}" if on_gpu else "",
+            gpu=self.gpu.use() if on_gpu else None,
         )
 
     def tuned(self, artifact: Artifact, *, on_gpu: bool) -> Choice | None:

@@ -50,8 +50,9 @@ def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
         )
     manifest = artifact.manifest
     chosen = choose(measured, settings.p99_ms)
-    where = machine.gpu or machine.processor
-    console.print(f"{manifest.name} version {manifest.version}, {manifest.precision}, on {where}")
+    console.print(
+        f"{manifest.name} version {manifest.version}, {manifest.precision}, on {machine.device}"
+    )
     _print(measured, chosen, machine, console)
     if chosen is None:
         console.print(

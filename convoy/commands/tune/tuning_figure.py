@@ -53,7 +53,7 @@ def draw(title: str, tuning: Tuning, path: Path) -> None:
     axes.legend(frameon=False, fontsize=9)
     machine = tuning.machine
     caption = f"{tuning.made_at:%Y-%m-%d}, {machine.processor}, {_many(machine.cores, 'core')}, "
-    caption += f"{machine.gpu}, " if machine.gpu else ""
+    caption += f"{machine.device}, " if machine.gpu else ""
     caption += f"ONNX Runtime {machine.onnxruntime}; numbers: images in a batch"
     figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color="#666666")
     figure.savefig(path, dpi=150)
