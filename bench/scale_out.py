@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from bench.race.convoy_servers import photo
 from bench.race.networks import write_networks
-from bench.race.ours import photo
 from convoy import Client
 from convoy.commands.intervals import of_median
 from convoy.commands.rounds import shown

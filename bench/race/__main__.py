@@ -17,11 +17,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.race import report
-from bench.race.model import Model
+from bench.race import race_table
 from bench.race.networks import write_networks
 from bench.race.pairs import race, running
-from bench.race.rows import ROWS, Row
+from bench.race.race_rows import ROWS, Row
+from bench.race.raced_model import Model
 from convoy.service.resources import usable_cpus
 
 ROOT = Path("build/race")
@@ -46,7 +46,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("interrupted; what is done is kept")
         return 130
-    report.write(chosen.docs / "race.json", chosen.docs / "benchmarks.md")
+    race_table.write(chosen.docs / "race.json", chosen.docs / "benchmarks.md")
     return int(failed)
 
 
@@ -61,11 +61,11 @@ def _race(rows: Sequence[Row], chosen: argparse.Namespace, console: Console) -> 
             console.print(f"{row.name}: {error}")
             failed = True
         else:
-            report.add(row.name, found, chosen.docs / "race.json")
+            race_table.add(row.name, found, chosen.docs / "race.json")
     return failed
 
 
-def _run(row: Row, pairs: int, seconds: float, console: Console) -> report.Found:
+def _run(row: Row, pairs: int, seconds: float, console: Console) -> race_table.Found:
     model = Model.read(ROOT / "models", row.network, threads=usable_cpus())
     environments = ROOT / "environments"
     with (
@@ -73,7 +73,7 @@ def _run(row: Row, pairs: int, seconds: float, console: Console) -> report.Found
         running(row.second, model, environments, console) as second,
     ):
         sides = race([first, second], row.load, pairs=pairs, seconds=seconds, console=console)
-    found = report.found(row, sides)
+    found = race_table.found(row, sides)
     low, high = found["interval_95"]
     console.print(f"{row.name}: {found['ratio']:.2f} ({low:.2f}-{high:.2f}), bound {row.bound}")
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.race.loads import Arrivals, Load, Measured
-from bench.race.model import Model
+from bench.race.raced_model import Model
 
 
 class Contender(ABC):

@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from bench.race.contender import Contender
+from bench.race.convoy_servers import Convoy, ConvoyNative
 from bench.race.loads import Load
-from bench.race.model import Model
 from bench.race.networks import write_networks
-from bench.race.others import Triton
-from bench.race.ours import Convoy, ConvoyNative
 from bench.race.pairs import running
+from bench.race.peer_servers import Triton
+from bench.race.raced_model import Model
 from convoy.commands.rounds import shown
 from convoy.service.resources import usable_cpus
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.race.networks import LARGE, write_networks
-from bench.race.plain import BATCHES, DESIGNS, Loop
+from bench.race.onnxruntime_loop import BATCHES, DESIGNS, Loop
 
 ROUNDS = 3
 SECONDS = 1.0

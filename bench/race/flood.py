@@ -22,8 +22,8 @@ from rich.console import Console
 
 from bench.race.h2load import Request, measure
 from bench.race.loads import Load
-from bench.race.model import INFER_PATH, Model, framed
 from bench.race.networks import write_networks
+from bench.race.raced_model import INFER_PATH, Model, framed
 from convoy.pb.inference.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from convoy.service.resources import usable_cpus
 from tests.harness.server_process import ServerProcess

@@ -17,7 +17,7 @@ from rich.console import Console
 from bench.race.contender import Contender
 from bench.race.environments import interpreter
 from bench.race.loads import AnyLoad, Arrivals, Load, Measured, warm_up_s
-from bench.race.model import Model
+from bench.race.raced_model import Model
 from convoy.commands.intervals import of_median
 from convoy.commands.rounds import shown
 

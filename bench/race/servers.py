@@ -17,11 +17,11 @@ from typing import ClassVar
 import grpc
 import numpy as np
 
-from bench.race import arriving, h2load
+from bench.race import h2load, open_loop
 from bench.race.contender import Contender
 from bench.race.h2load import Request
 from bench.race.loads import Arrivals, Load, Measured
-from bench.race.model import INFER_PATH, Model, framed
+from bench.race.raced_model import INFER_PATH, Model, framed
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from tests.harness.process import Process, free_ports
@@ -101,7 +101,7 @@ class OverGrpc(Server):
         """Let h2load ask; in an open loop `convoy.commands.bench`, which h2load does not know."""
         if isinstance(load, Load):
             return super().measure(load, seconds)
-        return arriving.measure(self.address, self.model.name, load, seconds)
+        return open_loop.measure(self.address, self.model.name, load, seconds)
 
     def _ask(self, message: pb.ModelInferRequest) -> list[float]:
         with self._channel() as channel:

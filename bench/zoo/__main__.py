@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.zoo import measuring, report
+from bench.zoo import zoo_figures, zoo_table
 from bench.zoo.training import Zoo, train
 from convoy.export.recipes import SMALL
 
@@ -44,13 +44,13 @@ def main() -> int:
         print("interrupted; the same command goes on from here")
         return 130
     trained = [name for name in dict.fromkeys([*NAMES, *SMALL]) if zoo.manifest(name)]
-    measured = measuring.measure(zoo, trained, speed=not chosen.accuracy_only)
-    rows = [report.row(zoo, name, found) for name, found in measured.items()]
-    report.add(rows, chosen.docs / "zoo.json")
-    report.write(chosen.docs / "zoo.json", chosen.docs / "architectures.md")
+    measured = zoo_figures.measure(zoo, trained, speed=not chosen.accuracy_only)
+    rows = [zoo_table.row(zoo, name, found) for name, found in measured.items()]
+    zoo_table.add(rows, chosen.docs / "zoo.json")
+    zoo_table.write(chosen.docs / "zoo.json", chosen.docs / "architectures.md")
     for title, together in PAIRS.items():
         if set(together) <= set(trained):
-            report.draw(zoo, together, chosen.docs / "images" / f"{title}.png")
+            zoo_table.draw(zoo, together, chosen.docs / "images" / f"{title}.png")
     for name in failed:
         print(f"{name} was not trained", file=sys.stderr)
     return 1 if failed else 0

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 
-from bench.zoo.report import MARKS
+from bench.zoo.zoo_table import MARKS
 
 
 @pytest.mark.slow

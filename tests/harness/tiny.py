@@ -49,21 +49,23 @@ def answer(first: int) -> int:
 def graph(
     *,
     repeats: int = 0,
+    poison: int = POISON,
     nothing: float = 0,
     softmax_axis: int = 1,
     probabilities: int = CLASSES,
 ) -> onnx.ModelProto:
     """
-    A graph that looks up its logits by the first pixel; it fails from `POISON` on.
+    Return a graph that looks up its logits by the first pixel.
 
     Args:
         repeats: Matrix products of 256x256 done beside, per batch, to take time.
+        poison: First pixel from which on it fails its whole batch; 256 for none.
         nothing: What the logits are spoilt with: 0 leaves them right.
         softmax_axis: 1 is right.
         probabilities: Width of that output.
     """
-    table = np.zeros((POISON, CLASSES), np.float32)
-    table[np.arange(POISON), np.arange(POISON) % CLASSES] = 10
+    table = np.zeros((poison, CLASSES), np.float32)
+    table[np.arange(poison), np.arange(poison) % CLASSES] = 10
     work = np.eye(256, dtype=np.float32)
     nodes = [
         helper.make_node("Cast", ["image"], ["wide"], to=TensorProto.INT64),

@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from bench.race.contender import Contender
+from bench.race.convoy_servers import Convoy, ConvoyIsolated, ConvoyTen, ConvoyTls, UnmeteredNative
 from bench.race.loads import Arrivals, Load, Measured, Poisson
-from bench.race.model import Model
-from bench.race.ours import Convoy, ConvoyIsolated, ConvoyTen, ConvoyTls, UnmeteredNative
+from bench.race.onnxruntime_loop import Alone, Bare
 from bench.race.pairs import BAD_PAIRS, race, ratio, running
-from bench.race.plain import Alone, Bare
-from bench.race.rows import per_s
+from bench.race.race_rows import per_s
+from bench.race.raced_model import Model
 
 pytestmark = pytest.mark.skipif(not shutil.which("h2load"), reason="h2load is not installed")
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from pygrpc_native import NativeGrpcFront
 
-from bench.race.model import INFER_PATH
+from bench.race.raced_model import INFER_PATH
 from convoy.pb.inference import grpc_service_pb2 as pb
 
 

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench.race import report
+from bench.race import race_table
 from bench.race.curves import draw
 from bench.race.loads import Measured
 from bench.race.pairs import Side, ratio
-from bench.race.rows import ROWS, per_s
+from bench.race.race_rows import ROWS, per_s
 from convoy.commands.intervals import of_median
 
 
@@ -43,9 +43,9 @@ def test_table(tmp_path: Path) -> None:
     results, page = tmp_path / "race.json", tmp_path / "page.md"
     page.write_text("before\n<!-- race -->\nold\n<!-- end of race -->\nafter\n")
     row = ROWS[0]
-    report.add(row.name, report.found(row, sides([100.0], [100.0])), results)
-    report.add(row.name, report.found(row, sides([200.0], [100.0])), results)
-    report.write(results, page)
+    race_table.add(row.name, race_table.found(row, sides([100.0], [100.0])), results)
+    race_table.add(row.name, race_table.found(row, sides([200.0], [100.0])), results)
+    race_table.write(results, page)
     lines = page.read_text().splitlines()
     assert (lines[0], lines[-1]) == ("before", "after")
     assert "old" not in lines

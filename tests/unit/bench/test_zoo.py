@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.zoo.__main__ import NAMES
-from bench.zoo.report import MARKS, add, write, written
+from bench.zoo.zoo_table import MARKS, add, write, written
 from convoy.commands.intervals import wilson
 
 DOCS = Path(__file__).parents[3] / "docs"

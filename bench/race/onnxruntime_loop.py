@@ -19,7 +19,7 @@ import psutil
 
 from bench.race.contender import Contender
 from bench.race.loads import Arrivals, Load, Measured, warm_up_s
-from bench.race.model import Model
+from bench.race.raced_model import Model
 
 
 @dataclass(frozen=True, slots=True)

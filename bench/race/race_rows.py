@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.race.contender import Contender
-from bench.race.loads import AnyLoad, Load, Measured, Poisson
-from bench.race.others import BentoML, KServe, LitServe, MLServer, RayServe, Triton, TritonOneThread
-from bench.race.ours import (
+from bench.race.convoy_servers import (
     Convoy,
     ConvoyIsolated,
     ConvoyJpeg,
@@ -19,7 +17,17 @@ from bench.race.ours import (
     Unmetered,
     UnmeteredNative,
 )
-from bench.race.plain import Alone, Bare
+from bench.race.loads import AnyLoad, Load, Measured, Poisson
+from bench.race.onnxruntime_loop import Alone, Bare
+from bench.race.peer_servers import (
+    BentoML,
+    KServe,
+    LitServe,
+    MLServer,
+    RayServe,
+    Triton,
+    TritonOneThread,
+)
 
 SMALL = Load(connections=4, streams=16)
 LARGE = Load(connections=4, streams=4)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.zoo.measuring import Measured
 from bench.zoo.training import Zoo
+from bench.zoo.zoo_figures import Measured
 from convoy.commands.intervals import wilson
 from convoy.export.training.learning_curves import draw_curves
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench import reload
+from bench import model_loads
 
 
 async def test_reloading_loses_nothing(tmp_path: Path) -> None:
@@ -10,7 +10,7 @@ async def test_reloading_loses_nothing(tmp_path: Path) -> None:
     Reloads, cycles of loading and unloading, and truncated versions put in place: every request
     is answered, by a version that was right.
     """
-    results = await reload.measure(tmp_path, 30, 10, 5)
+    results = await model_loads.measure_reloads(tmp_path, 30, 10, 5)
     assert [(name, result["failures"]) for name, result in results.items()] == [
         ("reloads", []),
         ("load and unload cycles", []),

@@ -1,4 +1,4 @@
-"""What the page costs, and its screenshots: `python -m bench.page`; prints JSON.
+"""What the page costs, and its screenshots: `python -m bench.page_cost`; prints JSON.
 
 Needs Debian's chromium. The screenshots need a repository with several networks; the live view is
 taken after some load.
@@ -32,7 +32,7 @@ DESKTOP, PHONE = (1440, 900), (375, 812)
 
 def main() -> None:
     """Measure and print; with --docs, take the screenshots."""
-    parser = argparse.ArgumentParser(prog="python -m bench.page", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.page_cost", description=__doc__)
     parser.add_argument(
         "--model-repository", type=Path, default=Path("tests/data/model_repository")
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.race.pairs import Side, ratio
-from bench.race.rows import Row
+from bench.race.race_rows import Row
 
 MARKS = "<!-- race -->", "<!-- end of race -->"
 """Around the table in the page."""
