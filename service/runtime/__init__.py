@@ -1,1 +1,1 @@
-"""From an artifact to answers: everything that knows ONNX Runtime's sessions is in here."""
+"""Devices and sessions: all code that depends on ONNX Runtime."""

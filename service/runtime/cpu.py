@@ -1,4 +1,4 @@
-"""Graphs on the CPU."""
+"""Sessions on the CPU."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from convoy.service.runtime.runs import CPU, BatchTimes, Outputs, cut, open_sess
 logger = logging.getLogger(__name__)
 
 SPIN_US = "50"
-"""How long a thread of a run waits busily for more to do, in microseconds.
+"""Time that a thread of a run spins while it waits for work, in microseconds.
 
-Measured on 2 cores: GoogLeNet takes 8.8 ms for an image in place of 13.5, ResNet-18 8.9 in place of
-13.0. 1,000 us are better still for ONNX Runtime alone, and worse in a server under load, whose
-transport needs the cores (docs/benchmarks.md).
+Measured on 2 cores: GoogLeNet takes 8.8 ms per image instead of 13.5, ResNet-18 8.9 instead of
+13.0. 1,000 us are better for ONNX Runtime alone, and worse in a server under load, as the transport
+needs the cores (docs/benchmarks.md).
 """
 
 
 class CpuRunner:
     """
-    Runs a graph on the CPU, in batches of just the size that they have.
+    Runs a graph on the CPU, in batches of any size.
 
     Attributes:
         session: The graph.
@@ -44,7 +44,7 @@ class CpuRunner:
         self._outputs = [output.name for output in artifact.manifest.outputs]
 
     def run(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
-        """Run arrays `[n, ...]` as one batch; the outputs of each. Several threads may."""
+        """Run arrays `[n, ...]` as one batch; return the outputs of each. Thread-safe."""
         started = time.perf_counter()
         batch = items[0] if len(items) == 1 else np.concatenate(items)
         joined = time.perf_counter()
@@ -70,30 +70,33 @@ class CpuRunner:
 
 def open_on_cpu(artifact: Artifact, device: Device, cache: GraphCache) -> CpuRunner:
     """
-    Open the graph as it was optimised before, or else as it is; prove it.
+    Open the cached graph, or else the original, and prove it.
 
     Raises:
-        ModelLoadError: If it cannot be opened, or is not what the manifest says.
+        ModelLoadError: If it cannot be opened, or differs from the manifest.
         GoldenDriftError: If its answers drift from the golden ones.
     """
+    # Case 1: the graph was optimised before.
     if kept := cache.find(artifact):
         options = _options(artifact, device)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             return _proven(kept, options, artifact)
         except ModelLoadError as error:
-            logger.warning("a kept graph is of no use", extra={"reason": str(error)})
+            logger.warning("a cached graph cannot be used", extra={"reason": str(error)})
             cache.drop(artifact)
+    # Case 2: optimise it now, and cache the result.
     try:
         if runner := _open_and_keep(artifact, device, cache):
             return runner
-    except ModelLoadError as error:  # the disk is full, or it is the graph itself
+    except ModelLoadError as error:  # the disk may be full, or the graph itself is faulty
         logger.warning("opening without keeping the graph", extra={"reason": str(error)})
+    # Case 3: it is not to be cached, or that failed.
     return _proven(artifact.model_path, _options(artifact, device), artifact)
 
 
 def _open_and_keep(artifact: Artifact, device: Device, cache: GraphCache) -> CpuRunner | None:
-    """Open the graph, prove it, and keep it as it was optimised; None if it is not to be kept."""
+    """Open the graph, prove it and cache its optimised form; None if it is not to be cached."""
     with cache.keeping(artifact) as optimised:
         if optimised is None:
             return None
@@ -111,8 +114,8 @@ def _proven(model: Path, options: onnxruntime.SessionOptions, artifact: Artifact
 def _options(artifact: Artifact, device: Device) -> onnxruntime.SessionOptions:
     options = session_options()
     options.intra_op_num_threads = threads = device.threads(artifact)
-    # Between the nodes of a run threads spin: to wake them for each costs up to a third of a run.
-    # Between runs they take their cores from decoding and from the transport, so not for long.
+    # Threads spin between the nodes of a run: waking them for each costs up to a third of a run.
+    # They stop soon between runs, where decoding and the transport need their cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads > 1)))
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_US)
     return options

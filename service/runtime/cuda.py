@@ -1,16 +1,16 @@
-"""Graphs on an NVIDIA GPU, by CUDA or by TensorRT.
+"""Sessions on an NVIDIA GPU, by CUDA or TensorRT.
 
-ONNX Runtime falls back to the CPU without a word unless it is asked in exactly the way of
-`open_on_gpu`: its list of available providers tells only what it was built with, and any list that
-ends with the CPU may end on the CPU. Whether cuDNN is there shows when the first convolution runs:
-the golden images run one before anything else does.
+ONNX Runtime silently falls back to the CPU unless a session is opened exactly as in `open_on_gpu`:
+its list of available providers only names those it was built with, and with any list that ends
+with the CPU, the session may end there. A missing cuDNN shows only when the first convolution runs;
+the golden images run one before any request does.
 
-Batches have a few sizes, and the work of each is captured as a CUDA graph when the model is loaded,
-then replayed: ONNX Runtime plans every convolution anew whenever a batch has another size than the
-one before (microsoft/onnxruntime#23006), which takes ResNet-50 a tenth of a second and more.
+Batches have a few sizes. The work for each size is captured as a CUDA graph when the model is
+loaded, then replayed: ONNX Runtime plans every convolution again whenever a batch differs in size
+from the one before (microsoft/onnxruntime#23006), which takes ResNet-50 0.1 s or more.
 
-Everything that touches the GPU after a graph was opened happens in one thread: while a CUDA graph
-is captured, a copy or an allocation in any other would spoil it, and a captured one belongs to the
+Once a graph is open, one thread does everything that touches the GPU. A copy or an allocation in
+another thread would spoil a CUDA graph while it is captured, and a captured graph belongs to the
 thread that captured it.
 """
 
@@ -54,27 +54,27 @@ from convoy.service.runtime.runs import (
 logger = logging.getLogger(__name__)
 
 ERROR, FATAL = 3, 4
-"""Levels of ONNX Runtime's messages."""
+"""Levels of ONNX Runtime's log."""
 
 DEVICE = "cuda"
-"""What ONNX Runtime calls the memory of a GPU."""
+"""ONNX Runtime's name for the memory of a GPU."""
 
 AHEAD_S = 0.002
 """How long before the expected end of a run the next batch is taken, in seconds. To join 32 images
 of 224 pixels and to wake a thread takes 0.6 ms (docs/benchmarks.md)."""
 
 JOINED_AT_ONCE = 2
-"""Batches of a size that may be joined, or run, at once: one that runs, and the next."""
+"""Batches of one size in memory at once: the one that runs, and the next."""
 
 NO_GRAPH = "-1"
-"""Tells ONNX Runtime not to capture a run (`gpu_graph_id` of its run options)."""
+"""Value of the run option `gpu_graph_id` for a run that ONNX Runtime must not capture."""
 
 
 class CudaRunner:
     """
-    Runs a graph on a GPU in batches of a few sizes: others are filled up to the next of them.
+    Runs a graph on a GPU in batches of a few sizes; a batch is filled up to the next of them.
 
-    A batch is joined in the thread of its caller, while the one before it runs.
+    The caller's thread joins a batch while the one before it runs.
 
     Attributes:
         session: The graph.
@@ -92,10 +92,10 @@ class CudaRunner:
     ) -> None:
         """
         Args:
-            thread: The one that speaks to the GPU.
-            sizes: Those of batches, ascending.
+            thread: The only thread that uses the GPU.
+            sizes: Sizes of batches, ascending.
             graphs: Whether runs are captured as CUDA graphs and replayed.
-            used_bytes: Memory of the GPU that was in use before the graph was opened.
+            used_bytes: GPU memory in use before the graph was opened.
         """
         self.session = session
         self._used_bytes = used_bytes
@@ -106,7 +106,7 @@ class CudaRunner:
         self._buckets: dict[int, _Bucket] = {}
 
     def run(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
-        """Run arrays `[n, ...]` as one batch; the outputs of each. Several threads may."""
+        """Run arrays `[n, ...]` as one batch; return the outputs of each. Thread-safe."""
         started = time.perf_counter()
         lengths = [len(item) for item in items]
         bucket = self._bucket(self._size_for(sum(lengths)))
@@ -120,7 +120,7 @@ class CudaRunner:
 
     @property
     def device_bytes(self) -> int:
-        """Memory of the GPU that was taken since before the graph was opened."""
+        """GPU memory that is in use now and was free before the graph was opened."""
         return max(0, gpu_used_bytes() - self._used_bytes)
 
     def padding(self, size: int) -> int:
@@ -135,7 +135,7 @@ class CudaRunner:
         return next((known for known in self._sizes if known >= size), size)
 
     def _bucket(self, size: int) -> _Bucket:
-        """That of a size; made at its first run, when the model is proven or warmed."""
+        """Return the bucket of a size; its first run, in the proof or the warm-up, makes it."""
         if size not in self._buckets:
             graph = str(size) if self._graphs else NO_GRAPH
             made = self._thread.submit(_Bucket, self.session, self._artifact, size, graph).result()
@@ -148,7 +148,7 @@ class CudaRunner:
 
 
 class _Bucket:
-    """Runs batches of one size, always from and to the same memory."""
+    """Runs batches of one size, from and to fixed memory, as a CUDA graph requires."""
 
     def __init__(
         self, session: onnxruntime.InferenceSession, artifact: Artifact, size: int, graph: str
@@ -164,7 +164,7 @@ class _Bucket:
         self._binding.bind_ortvalue_input(tensor.name, self._image)
         for name in names:
             self._binding.bind_output(name, DEVICE)
-        # The first run tells the shapes of the outputs; from then on they stay where they are.
+        # The first run shows the shapes of the outputs; from then on their memory is fixed.
         session.run_with_iobinding(self._binding, _run_options(NO_GRAPH))
         self._outputs = dict(zip(names, self._binding.get_outputs(), strict=True))
         for name, value in self._outputs.items():
@@ -173,7 +173,7 @@ class _Bucket:
 
     @contextmanager
     def images(self) -> Iterator[npt.NDArray[Any]]:
-        """Pinned memory for a batch, `[size, ...]`; waits until there is some."""
+        """Yield pinned memory for a batch, `[size, ...]`; wait until some is free."""
         images = self._free.get()
         try:
             yield images
@@ -181,7 +181,7 @@ class _Bucket:
             self._free.put(images)
 
     def run(self, images: npt.NDArray[Any]) -> tuple[Outputs, float]:
-        """Run *images*; outputs are copies. Also the seconds that the GPU was busy with it."""
+        """Run *images*; return copies of the outputs, and the seconds that the GPU was busy."""
         started = time.perf_counter()
         self._image.update_inplace(images)
         self._session.run_with_iobinding(self._binding, self._options)
@@ -190,13 +190,13 @@ class _Bucket:
 
 
 def has_cuda() -> bool:
-    """Whether this ONNX Runtime was built for CUDA; says nothing of a device."""
+    """Return whether this ONNX Runtime was built for CUDA; there may still be no GPU."""
     return CUDA in onnxruntime.get_available_providers()
 
 
 def open_on_gpu(artifact: Artifact, device: Device, max_batch_size: int) -> CudaRunner:
     """
-    Open the graph on the GPU, whole, and prove it.
+    Open the whole graph on the GPU, and prove it.
 
     Raises:
         ModelLoadError: If it cannot be opened or run there.
@@ -213,14 +213,14 @@ def open_on_gpu(artifact: Artifact, device: Device, max_batch_size: int) -> Cuda
             return _open(artifact, gpu, max_batch_size, used_bytes)
         except GoldenDriftError:
             raise
-        except ModelLoadError as error:  # a loop in the graph, say; or it cannot be opened at all
+        except ModelLoadError as error:  # such as a loop in the graph, or any other failure
             logger.warning("opening without CUDA graphs", extra={"reason": str(error)})
     return _open(artifact, replace(gpu, cuda_graphs=False), max_batch_size, used_bytes)
 
 
 def _open(artifact: Artifact, gpu: Gpu, max_batch_size: int, used_bytes: int) -> CudaRunner:
     options = session_options()
-    # Without this and `enable_fallback` ONNX Runtime would run on the CPU and say nothing.
+    # Without this and `enable_fallback`, ONNX Runtime would silently run on the CPU.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     onnxruntime.set_default_logger_severity(ERROR)
     wanted = providers(artifact, gpu, max_batch_size)
@@ -228,7 +228,7 @@ def _open(artifact: Artifact, gpu: Gpu, max_batch_size: int, used_bytes: int) ->
     session.disable_fallback()
     if session.get_providers()[0] not in GPU_PROVIDERS:
         raise ModelLoadError("CUDA could not be loaded; see ONNX Runtime's messages above")
-    # Each plan that cuDNN does not find before it takes another would be logged as an error.
+    # Otherwise each plan that cuDNN cannot use is logged as an error, before it uses another.
     onnxruntime.set_default_logger_severity(FATAL)
     runner = CudaRunner(
         session,
@@ -243,25 +243,25 @@ def _open(artifact: Artifact, gpu: Gpu, max_batch_size: int, used_bytes: int) ->
 
 
 def _sizes(session: onnxruntime.InferenceSession, gpu: Gpu, max_batch_size: int) -> list[int]:
-    """Sizes of batches: one only, where a change of it would take longer than to fill them up."""
+    """Return the sizes of batches; only one where changing it would take longer than filling up."""
     if session.get_inputs()[0].shape[0] == 1:
         return [1]
-    # TensorRT plans for all sizes at once.
+    # CUDA graphs keep a plan for each size, and TensorRT plans for all sizes at once.
     several = gpu.cuda_graphs or gpu.tensorrt
     return batch_sizes(max_batch_size) if several else [max_batch_size]
 
 
 def pinned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """
-    Make an array of zeros in memory that the GPU reads by itself, without a copy on the way.
+    Make an array of zeros in pinned memory, which the GPU reads without an extra copy.
 
     Raises:
-        MemoryError: If there is none.
+        MemoryError: If there is not enough of it.
     """
     cuda = _cudart()
     address, size = ctypes.c_void_p(), math.prod(shape) * dtype.itemsize
     if code := cuda.cudaMallocHost(ctypes.byref(address), ctypes.c_size_t(size)):
-        raise MemoryError(f"no {size} bytes of pinned memory: {_told(cuda, code)}")
+        raise MemoryError(f"no {size} bytes of pinned memory: {_error_text(cuda, code)}")
     assert address.value is not None
     memory = (ctypes.c_uint8 * size).from_address(address.value)
     weakref.finalize(memory, cuda.cudaFreeHost, address)
@@ -272,26 +272,26 @@ def pinned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 def gpu_used_bytes() -> int:
     """
-    Memory of the GPU that is in use now, by all processes.
+    Return the GPU memory in use by all processes, in bytes.
 
     Raises:
-        ModelLoadError: If there is no GPU, or CUDA cannot be had.
+        ModelLoadError: If there is no GPU, or CUDA is not available.
     """
     cuda, free, total = _cudart(), ctypes.c_size_t(), ctypes.c_size_t()
     if code := cuda.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)):
-        raise ModelLoadError(f"there is no GPU that works: {_told(cuda, code)}")
+        raise ModelLoadError(f"there is no GPU that works: {_error_text(cuda, code)}")
     return total.value - free.value
 
 
 def _cudart() -> ctypes.CDLL:
-    """CUDA's runtime library, which ONNX Runtime has loaded."""
+    """Return CUDA's runtime library, which ONNX Runtime has loaded."""
     try:
         return ctypes.CDLL("libcudart.so.13")
     except OSError as error:
         raise ModelLoadError(f"CUDA could not be loaded: {error}") from error
 
 
-def _told(cuda: ctypes.CDLL, code: int) -> str:
+def _error_text(cuda: ctypes.CDLL, code: int) -> str:
     cuda.cudaGetErrorString.restype = ctypes.c_char_p
     text: bytes = cuda.cudaGetErrorString(code)
     return text.decode()
@@ -299,18 +299,18 @@ def _told(cuda: ctypes.CDLL, code: int) -> str:
 
 def providers(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> list[Provider]:
     """
-    What runs the graph: CUDA, or TensorRT with CUDA for the nodes that it does not know.
+    Return the providers of a graph: CUDA, or TensorRT and CUDA for the nodes that it lacks.
 
     Raises:
         ModelLoadError: If TensorRT is not installed.
     """
     precision = artifact.manifest.precision
     cuda = {
-        "device_id": "0",  # of those that CUDA_VISIBLE_DEVICES shows
+        "device_id": "0",  # the first one in CUDA_VISIBLE_DEVICES
         "use_tf32": _flag(gpu.tf32),
-        # Tensor cores want channels last; without them that costs more than it gains.
+        # Tensor cores need channels last; without tensor cores that costs more than it gains.
         "prefer_nhwc": _flag(precision == "float16" or gpu.tf32),
-        # EXHAUSTIVE takes seconds for each new size and was seen to find no better.
+        # EXHAUSTIVE takes seconds for each new size, and found nothing better in measurements.
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
         "enable_cuda_graph": _flag(gpu.cuda_graphs and not gpu.tensorrt),
@@ -331,7 +331,7 @@ def _tensorrt_options(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> dict
     image = "x".join(map(str, tensor.item_shape))
     options = {
         "device_id": "0",
-        # Without shapes an engine is built anew whenever a batch is larger than all before it.
+        # Without shapes, an engine is built again whenever a batch is larger than all before it.
         "trt_profile_min_shapes": f"{tensor.name}:1x{image}",
         "trt_profile_opt_shapes": f"{tensor.name}:{max_batch_size}x{image}",
         "trt_profile_max_shapes": f"{tensor.name}:{max_batch_size}x{image}",

@@ -1,4 +1,4 @@
-"""Where models run, and on how many of its cores each."""
+"""The device that models run on, and the number of cores for each of them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from convoy.service.resources import processor_name
 from convoy.service.telemetry.gpu import gpu_name
 
 SMALL_MACS = 250_000_000
-"""Below this many multiply-accumulates an image, a network runs on one core, and several at once.
+"""Below this many multiply-accumulates per image, a run takes one core, and several run at once.
 
-Measured on 2 cores (docs/benchmarks.md): two runs of one thread beat one of two by 8-150 % there,
-and take one image 4 ms longer at most. Above, they gain less, and one image takes twice as long.
+Measured on 2 cores (docs/benchmarks.md): below it, two runs of one thread have 8-150 % more
+throughput than one run of two, and one image takes 4 ms longer at most. Above, they gain less, and
+one image takes twice as long.
 """
 
-
 INLINE_MACS = 20_000_000
-"""A run of no more multiply-accumulates takes about a millisecond at most.
+"""Runs of at most this many multiply-accumulates take about a millisecond at most.
 
-To hand it to a thread, and its outputs back, takes 0.2 ms of processor time (docs/benchmarks.md).
+Handing a run to a thread, and its outputs back, takes 0.2 ms of processor time
+(docs/benchmarks.md).
 """
 
 
@@ -36,15 +37,15 @@ def _one_thread() -> Executor:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """
-    How a GPU is used, where one is.
+    Options for the use of a GPU.
 
     Attributes:
-        memory_limit_bytes: Most that the arena of each model may take of it; 0 is no limit.
+        memory_limit_bytes: Most GPU memory for the arena of each model; 0 is no limit.
         tf32: Whether float32 is rounded to TF32 in convolutions and products.
         cuda_graphs: Whether runs are captured as CUDA graphs and replayed.
-        tensorrt: Whether TensorRT runs what it can.
-        engine_folder: Where its engines are kept; None keeps none.
-        thread: The only one that speaks to the GPU once a graph is open.
+        tensorrt: Whether TensorRT runs the nodes that it supports.
+        engine_folder: Folder for TensorRT's engines; None keeps none.
+        thread: The only thread that uses the GPU once a graph is open.
     """
 
     memory_limit_bytes: int = 0
@@ -67,14 +68,14 @@ class Gpu:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """
-    Where models run.
+    The device that models run on.
 
     Attributes:
-        policy: `cuda` or nothing, `cpu`, or `auto`: CUDA if it can be had.
-        cores: Cores that the process may use.
-        intra_op_threads: Threads inside one run on a CPU; 0 leaves it to what
-            was tuned, or to the network's size.
-        gpu: How a GPU is used.
+        policy: `cuda` (an error if it is not available), `cpu`, or `auto`: CUDA if available.
+        cores: Number of cores that the process may use.
+        intra_op_threads: Threads inside one run on a CPU; 0 uses the tuned number, or one that
+            depends on the network's size.
+        gpu: Options for the use of a GPU.
     """
 
     policy: Literal["auto", "cuda", "cpu"]
@@ -92,7 +93,8 @@ class Device:
         )
 
     def tuned(self, artifact: Artifact, *, on_gpu: bool) -> Choice | None:
-        """How the artifact runs best here, if somebody measured it and nothing else is set."""
+        """Return the choice that was tuned for *artifact* on this machine, or None."""
+        # Threads that the operator has set overrule a tuning.
         if self.intra_op_threads and not on_gpu:
             return None
         tuning, sha256 = artifact.tuning, artifact.manifest.model_sha256
@@ -101,11 +103,11 @@ class Device:
         return tuning.chosen
 
     def inline_size(self, artifact: Artifact) -> int:
-        """Most images in a run on a CPU that is not worth another thread; 0 if none is."""
+        """Return the most images in a run on a CPU that is not worth a thread; 0 if no run is."""
         return INLINE_MACS // max(1, artifact.manifest.macs)
 
     def threads(self, artifact: Artifact) -> int:
-        """Threads inside one run on a CPU: as set, or as tuned, or by the network's size."""
+        """Return the threads inside one run on a CPU: as set, as tuned, or by network size."""
         if self.intra_op_threads:
             return min(self.intra_op_threads, self.cores)
         if choice := self.tuned(artifact, on_gpu=False):

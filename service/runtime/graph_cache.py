@@ -1,8 +1,8 @@
-"""Graphs as ONNX Runtime optimised them for this machine, kept so that they open faster again.
+"""A cache of graphs that ONNX Runtime has optimised for this machine, so that they open faster.
 
-ONNX Runtime lays out weights for the processor it runs on, so a kept graph is found only under a
-key of the model's hash, ONNX Runtime's version and the processor. Nothing is trusted more for it:
-a graph from here must give the golden answers as any other, and one that does not is made anew.
+ONNX Runtime lays out weights for the processor that it runs on. The key of a cached graph is
+therefore made of the model's hash, ONNX Runtime's version and the processor. A cached graph is
+proven against the golden answers like any other, and replaced if it fails.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from convoy.artifact.files import Artifact
 logger = logging.getLogger(__name__)
 
 LEAST_MODEL_BYTES = 1 << 20
-"""Smaller models open in milliseconds anyway and leave no trace on the disk."""
+"""Smaller models are not cached: they open in milliseconds."""
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -33,8 +33,8 @@ class GraphCache:
     A folder of optimised graphs.
 
     Args:
-        folder: Made where it is missing; None keeps nothing.
-        max_bytes: Most that is kept; what was not used for longest goes first.
+        folder: Created if it is missing; None disables the cache.
+        max_bytes: Limit of its size; the least recently used graphs are removed first.
     """
 
     def __init__(self, folder: Path | None, max_bytes: int) -> None:
@@ -42,12 +42,12 @@ class GraphCache:
         self._max_bytes = max_bytes
 
     def find(self, artifact: Artifact) -> Path | None:
-        """The optimised graph of *artifact*, if it is kept."""
+        """Return the path of the optimised graph of *artifact*, or None."""
         if self._folder is None:
             return None
         path = self._folder / _key(artifact)
         try:
-            os.utime(path)  # used now
+            os.utime(path)  # marks it as used now
         except OSError:
             return None
         return path
@@ -55,10 +55,10 @@ class GraphCache:
     @contextmanager
     def keeping(self, artifact: Artifact) -> Iterator[Path | None]:
         """
-        Give a path for ONNX Runtime to write the optimised graph to while the block runs.
+        Yield a path to which ONNX Runtime writes the optimised graph in the block.
 
-        It is kept if the block ends well. None is given where nothing is to be kept: the model
-        is small, or the folder cannot be written.
+        The graph is cached if the block raises no error. Yields None if nothing is to be cached:
+        the model is small, or the folder cannot be written.
         """
         written = self._place_for(artifact)
         if self._folder is None or written is None:
@@ -74,7 +74,7 @@ class GraphCache:
             written.unlink(missing_ok=True)
 
     def drop(self, artifact: Artifact) -> None:
-        """Forget the graph of *artifact*: it was of no use."""
+        """Remove the graph of *artifact*, which cannot be used."""
         if self._folder is not None:
             with suppress(OSError):
                 (self._folder / _key(artifact)).unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def _key(artifact: Artifact) -> str:
 
 
 def _processor() -> str:
-    """What the processor can do, as far as the system tells."""
+    """Describe the features of the processor, as far as the system reports them."""
     wanted = ("model name", "flags", "Features", "CPU part")
     with suppress(OSError):
         lines = CPU_INFO.read_text().split("\n\n")[0].splitlines()

@@ -1,4 +1,4 @@
-"""What a run of a graph takes and gives, on whatever device."""
+"""The interface of a run, and the functions that runs on all devices share."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class Runner(Protocol):
 
     @property
     def device_bytes(self) -> int:
-        """Memory of its own that the device gave for the graph so far; 0 on a CPU."""
+        """Device memory that the graph uses so far, in bytes; 0 on a CPU."""
 
     def run(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
-        """Run arrays `[n, ...]` as one batch; the outputs of each. Blocks."""
+        """Run arrays `[n, ...]` as one batch; return the outputs of each. Blocks."""
 
     def padding(self, size: int) -> int:
         """Images that are added to a batch of *size*, and thrown away."""
 
     def close(self) -> None:
-        """Free the graph's memory; nothing may be run after that."""
+        """Free the graph's memory; it cannot run after that."""
 
 
 def open_session(
@@ -83,21 +83,21 @@ def open_session(
 
 
 def session_options() -> onnxruntime.SessionOptions:
-    """Options that hold for every device."""
+    """Return the options that every device uses."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; warnings repeat what is checked here
+    options.log_severity_level = 3  # errors; the warnings repeat checks made here
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
 
 
 def batch_sizes(max_batch_size: int) -> list[int]:
-    """Powers of two up to *max_batch_size*, and itself."""
+    """Return the powers of two up to *max_batch_size*, and itself, ascending."""
     powers = (1 << exponent for exponent in range(max_batch_size.bit_length()))
     return sorted({*powers, max_batch_size})
 
 
 def cut(outputs: Outputs, lengths: list[int]) -> list[Outputs]:
-    """Cut outputs into those of each request; what is beyond `sum(lengths)` items is dropped."""
+    """Cut outputs into those of each request; drop the items beyond `sum(lengths)`."""
     ends = list(accumulate(lengths))
     return [
         {name: values[end - length : end] for name, values in outputs.items()}

@@ -1,7 +1,7 @@
-"""One loaded model on its device: opened, proven, warm, and run in batches.
+"""One loaded model on its device: opened, proven, warmed up, and run in batches.
 
-The device is never chosen silently. `cuda` is an error where CUDA cannot be had; `auto` falls
-back to the CPU and keeps the reason.
+The device is never chosen silently. `cuda` is an error if CUDA is not available; `auto` falls back
+to the CPU and keeps the reason.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Session:
 
     Attributes:
         provider: Execution provider that runs it, or most of it.
-        on_gpu: Whether that is on a GPU.
-        fallback_reason: Why it is not the one that was preferred; empty if it is.
-        cores: Cores that a run takes.
+        on_gpu: Whether it runs on a GPU.
+        fallback_reason: Reason for another provider than the preferred one; empty without fallback.
+        cores: Number of cores that a run takes.
         ahead_s: How long before the expected end of a run the next batch is taken, in seconds.
-        inline_size: Most images in a run that is not worth another thread; 0 if none is.
-        tuned: How it was found to run best on this machine; None if nobody looked.
+        inline_size: Most images in a run that is not worth a thread; 0 if no run is.
+        tuned: Choice of a tuning for this machine; None without one.
         nodes: Nodes of the graph after optimisation, by execution provider.
-        one_by_one: Whether the graph takes no batch of more than one image.
+        one_by_one: Whether the graph only accepts batches of one image.
         max_batch_size: Most images in a run.
-        device_bytes: Memory of its own that the device gave for it until it was warm; 0 on a CPU.
+        device_bytes: Device memory that it uses once it is warm; 0 on a CPU.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Session:
         Open the graph and replay the golden images.
 
         Args:
-            cache: Where graphs are kept that were optimised before.
-            max_batch_size: Most images in a run; 0 takes the artifact's.
+            cache: Cache of optimised graphs.
+            max_batch_size: Most images in a run; 0 uses the artifact's.
 
         Raises:
-            ModelLoadError: If the graph cannot be opened, the device cannot be had, or the graph
-                is not what the manifest says.
+            ModelLoadError: If the graph cannot be opened, the device is not available, or the graph
+                differs from the manifest.
             GoldenDriftError: If the answers drift from the golden ones.
         """
         self._input = artifact.manifest.input
@@ -98,7 +98,7 @@ class Session:
         return self._runner.padding(size)
 
     def can_run(self) -> bool:
-        """Whether it runs a black image, as it did when it was warmed; blocks."""
+        """Return whether it runs a black image, as in the warm-up; blocks."""
         try:
             self.run(self._black(1))
         except Exception:  # ONNX Runtime's errors share no base class
@@ -106,15 +106,15 @@ class Session:
         return True
 
     def close(self) -> None:
-        """Free the graph's memory; nothing may be run after that."""
+        """Free the graph's memory; it cannot run after that."""
         self._runner.close()
 
     def warm(self) -> dict[int, float]:
         """
-        Run batches of 1, 2, 4, ... `max_batch_size` images, so that no client meets a first one.
+        Run batches of 1, 2, 4, ... `max_batch_size` images: no client waits for a first run.
 
         Returns:
-            Seconds that each took, by its images.
+            Time of a run in seconds, by the number of its images.
 
         Raises:
             ModelLoadError: If one of them fails.
@@ -124,7 +124,7 @@ class Session:
             images = self._black(size)
             try:
                 if self.on_gpu:
-                    self.run(images)  # is planned, and captured
+                    self.run(images)  # plans and captures it
                 started = time.perf_counter()
                 self.run(images)
             except Exception as error:  # ONNX Runtime's errors share no base class
@@ -140,7 +140,8 @@ class Session:
 def _open(
     artifact: Artifact, device: Device, cache: GraphCache, max_batch_size: int
 ) -> tuple[Runner, str]:
-    """Open and prove the graph by *device*'s policy; the text says why no GPU was taken."""
+    """Open and prove the graph by *device*'s policy; also return the reason of a fallback."""
+    # Case 1: the operator chose the CPU.
     if device.policy == "cpu":
         return open_on_cpu(artifact, device, cache), ""
     try:
@@ -148,8 +149,10 @@ def _open(
     except GoldenDriftError:
         raise
     except ModelLoadError as error:
+        # Case 2: the operator chose CUDA: no silent fallback.
         if device.policy == "cuda":
             raise
+        # Case 3: the operator left the choice to the server; drift, above, is not a reason.
         reason = str(error)
     logger.warning(
         "device auto: falling back to the CPU",
