@@ -22,7 +22,7 @@ from torch import nn
 from torchvision import models as torchvision_models
 
 from convoy.artifact.manifest import InputTensor
-from convoy.commands.intervals import of_median
+from convoy.commands.measurement.intervals import of_median
 from convoy.export.onnx import graph
 from convoy.models import ARCHITECTURES, drop_auxiliary
 

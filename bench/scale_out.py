@@ -22,8 +22,8 @@ from rich.console import Console
 from bench.race.convoy_servers import photo
 from bench.race.networks import write_networks
 from convoy import Client
-from convoy.commands.intervals import of_median
-from convoy.commands.rounds import shown
+from convoy.commands.measurement.intervals import of_median
+from convoy.commands.measurement.progress import progress_bar
 from tests.harness.server_process import ServerProcess
 
 ROOT = Path("build/race/models")
@@ -46,7 +46,7 @@ def main() -> int:
             addresses.append(stack.enter_context(ServerProcess(ROOT, *options)).address)
         os.sched_setaffinity(0, usual)
         one, two = [], []
-        with shown(console) as progress:
+        with progress_bar(console) as progress:
             for number in range(PAIRS):
                 progress("one replica, two", number, PAIRS)
                 one.append(_images_per_s(addresses[:1]))

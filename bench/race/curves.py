@@ -26,7 +26,7 @@ from bench.race.networks import write_networks
 from bench.race.pairs import running
 from bench.race.peer_servers import Triton
 from bench.race.raced_model import Model
-from convoy.commands.rounds import shown
+from convoy.commands.measurement.progress import progress_bar
 from convoy.service.resources import usable_cpus
 
 ROOT = Path("build/race")
@@ -90,7 +90,7 @@ def _curves(
     """*points* are what is varied, images in a request, and the load."""
     turns = [(point, turn) for point in points for turn in range(ROUNDS)]
     rates: dict[str, dict[str, list[float]]] = {one.name: {} for one in contenders}
-    with shown(console) as progress:
+    with progress_bar(console) as progress:
         for done, ((value, images, load), _) in enumerate(turns):
             progress(f"{network}, {value} {varied}", done, len(turns))
             for contender in contenders:

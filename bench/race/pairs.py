@@ -18,8 +18,8 @@ from bench.race.contender import Contender
 from bench.race.environments import interpreter
 from bench.race.loads import AnyLoad, Arrivals, Load, Measured, warm_up_s
 from bench.race.raced_model import Model
-from convoy.commands.intervals import of_median
-from convoy.commands.rounds import shown
+from convoy.commands.measurement.intervals import of_median
+from convoy.commands.measurement.progress import progress_bar
 
 TOLERANCE = 1e-3
 """How far the logits of a server may be from ONNX Runtime's, as a share of their range."""
@@ -85,7 +85,7 @@ def race(
     title = " / ".join(side.name for side in sides)
     settled = load.settled(lambda: min(_capacity(one, seconds) for one in contenders))
     failed = 0
-    with shown(console) as progress:
+    with progress_bar(console) as progress:
         for number in range(pairs):
             progress(title, number, pairs)
             try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.zoo.training import Zoo
 from bench.zoo.zoo_figures import Measured
-from convoy.commands.intervals import wilson
+from convoy.commands.measurement.intervals import wilson
 from convoy.export.training.learning_curves import draw_curves
 
 Row = Mapping[str, Any]

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from convoy.client import DEFAULT_TIMEOUT_S, AsyncClient
 from convoy.commands import command_line
-from convoy.connection import ConnectionSettings
+from convoy.commands.connection import ConnectionSettings
 from convoy.results import Classification, ConvoyError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})

@@ -1,9 +1,9 @@
-"""Reads a command's settings from its arguments and the environment."""
+"""Settings of a command, read from its arguments and the environment."""
 
 from __future__ import annotations
 
 import sys
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp
@@ -13,10 +13,11 @@ S = TypeVar("S", bound=BaseSettings)
 
 def read(settings: type[S], arguments: list[str]) -> S:
     """
-    Make *settings* from flags, `CONVOY_*` variables and defaults, in this order of weight.
+    Return *settings* as flags, `CONVOY_*` variables and defaults give them, in this order.
 
-    A value out of range ends the program with exit code 2 and one line per problem, as an
-    unknown flag does.
+    Raises:
+        SystemExit: With exit code 2, after one line per problem, if a value is out of range, as
+            for an unknown flag.
     """
     try:
         return CliApp.run(settings, cli_args=arguments)
@@ -27,3 +28,8 @@ def read(settings: type[S], arguments: list[str]) -> S:
             where = f"--{name.replace('_', '-')} or CONVOY_{name.upper()}: " if name else ""
             print(f"{command}: {where}{problem['msg']}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def parts(value: Any) -> Any:
+    """Split text at its commas, and return any other value as it is, for pydantic to judge."""
+    return value.split(",") if isinstance(value, str) else value

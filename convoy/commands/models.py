@@ -14,7 +14,7 @@ from rich.text import Text
 
 from convoy.client import DEFAULT_TIMEOUT_S, Client
 from convoy.commands import command_line
-from convoy.connection import ConnectionSettings
+from convoy.commands.connection import ConnectionSettings
 from convoy.results import ConvoyError, Model
 
 

@@ -23,7 +23,7 @@ import grpc
 import psutil
 
 from convoy.commands.bench.target import open_channel
-from convoy.connection import ConnectionSettings
+from convoy.commands.connection import ConnectionSettings
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
 from tests.fuzz.mutations import spoil_bytes, spoil_image, spoil_message

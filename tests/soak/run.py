@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convoy.commands.bench.target import open_channel
-from convoy.connection import ConnectionSettings
+from convoy.commands.connection import ConnectionSettings
 from tests.fuzz.seeds import MODEL
 from tests.harness.lenet import add_version
 from tests.harness.server_process import ServerProcess

@@ -13,7 +13,7 @@ import sys
 import grpc
 
 from convoy.commands.bench.target import open_channel
-from convoy.connection import ConnectionSettings
+from convoy.commands.connection import ConnectionSettings
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from tests.fuzz.seeds import corpus

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import CliPositionalArg, NoDecode, SettingsConfigDict
 
-from convoy.commands.lists import parts
-from convoy.connection import ConnectionSettings
+from convoy.commands.command_line import parts
+from convoy.commands.connection import ConnectionSettings
 
 Concurrencies = Annotated[
     tuple[Annotated[int, Field(ge=1, le=65536)], ...], NoDecode, BeforeValidator(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from convoy.commands.bench.load_results import Report, Step
-from convoy.commands.tables import print_numbers
+from convoy.commands.measurement.tables import print_numbers
 
 SHOWN = (50.0, 90.0, 99.0, 99.9, 100.0)
 """Percentiles in the table."""

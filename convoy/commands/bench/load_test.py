@@ -15,7 +15,7 @@ from convoy.commands.bench.load_results import Report, Step, summarize
 from convoy.commands.bench.load_table import print_table
 from convoy.commands.bench.loops import arrivals, closed_loop, open_loop
 from convoy.commands.bench.target import Sender, find
-from convoy.commands.rounds import Progress, shown
+from convoy.commands.measurement.progress import Progress, progress_bar
 
 DEFAULT_CONCURRENCY = (1, 4, 16, 64)
 """If the settings name no load."""
@@ -62,7 +62,7 @@ async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
     target = await find(settings, images)
     steps: list[Step] = []
     interrupted = False
-    with shown(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
         async with Sender(target, settings) as send:
             try:
                 await _put_on_all(send, settings, steps, show)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_results import OK
-from convoy.connection import ConnectionSettings
+from convoy.commands.connection import ConnectionSettings
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from convoy.commands.compare import accuracy, theme
 from convoy.commands.compare.accuracy import Score, Series
 from convoy.commands.compare.mark_labels import Mark, label_marks
-from convoy.commands.intervals import wilson
+from convoy.commands.measurement.intervals import wilson
 
 _PARAMETERS = "Parameters are those of the network whose accuracy is shown."
 

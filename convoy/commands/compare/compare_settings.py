@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from convoy.commands.lists import parts
+from convoy.commands.command_line import parts
 
 
 def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from rich.console import Console
 from convoy.commands.compare import comparison_data, comparison_table, measurement_rounds
 from convoy.commands.compare.compare_settings import CompareSettings
 from convoy.commands.compare.comparison_data import Comparison, ComparisonError
-from convoy.commands.repositories import newest
-from convoy.commands.rounds import shown
+from convoy.commands.measurement.artifacts import read_newest
+from convoy.commands.measurement.progress import progress_bar
 
 
 def compare(settings: CompareSettings) -> int:
@@ -59,6 +59,6 @@ def _make_folders(settings: CompareSettings) -> None:
 
 
 def _measure(settings: CompareSettings) -> Comparison:
-    artifacts = newest(settings.model_repository, settings.models)
-    with shown(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+    artifacts = read_newest(settings.model_repository, settings.models)
+    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
         return measurement_rounds.measure(artifacts, settings, show)

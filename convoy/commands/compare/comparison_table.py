@@ -9,7 +9,7 @@ from rich.console import Console
 from convoy.commands.compare import accuracy
 from convoy.commands.compare.accuracy import Score
 from convoy.commands.compare.comparison_data import Batch, Comparison, Network
-from convoy.commands.tables import print_numbers
+from convoy.commands.measurement.tables import print_numbers
 
 
 def print_table(comparison: Comparison, console: Console) -> None:

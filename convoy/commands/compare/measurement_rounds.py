@@ -14,8 +14,8 @@ from convoy.commands.compare import machine
 from convoy.commands.compare.compare_settings import CompareSettings
 from convoy.commands.compare.comparison_data import Batch, Comparison, Network
 from convoy.commands.compare.published import PUBLISHED
-from convoy.commands.repositories import golden_images
-from convoy.commands.rounds import Progress
+from convoy.commands.measurement.artifacts import golden_images
+from convoy.commands.measurement.progress import Progress
 from convoy.export.onnx.cost import measure_memory
 from convoy.service.errors import ModelLoadError
 from convoy.service.resources import usable_cpus

@@ -13,8 +13,8 @@ import numpy as np
 
 from convoy.artifact.files import Artifact
 from convoy.artifact.tuning import Choice, Machine
-from convoy.commands.repositories import golden_images
-from convoy.commands.rounds import Progress
+from convoy.commands.measurement.artifacts import golden_images
+from convoy.commands.measurement.progress import Progress
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.runs import batch_sizes
 from convoy.service.runtime.session import Session

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from convoy.artifact.files import Artifact
 from convoy.artifact.tuning import Choice, Machine, Tuning, write_tuning
-from convoy.commands.repositories import newest
-from convoy.commands.rounds import shown
-from convoy.commands.tables import print_numbers
+from convoy.commands.measurement.artifacts import read_newest
+from convoy.commands.measurement.progress import progress_bar
+from convoy.commands.measurement.tables import print_numbers
 from convoy.commands.tune.trials import choose, measure, request_p99_ms
 from convoy.commands.tune.tune_settings import TuneSettings
 from convoy.service.resources import usable_cpus
@@ -32,7 +32,7 @@ def tune(settings: TuneSettings) -> int:
         ModelLoadError: If one cannot be opened.
         OSError: If a file cannot be written.
     """
-    artifacts = newest(settings.model_repository, settings.models)
+    artifacts = read_newest(settings.model_repository, settings.models)
     console = Console(highlight=False, markup=False)
     return max(_tune(artifact, settings, console) for artifact in artifacts)
 
@@ -40,7 +40,7 @@ def tune(settings: TuneSettings) -> int:
 def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
     gpu = Gpu(tf32=settings.tf32, cuda_graphs=settings.cuda_graphs, tensorrt=settings.tensorrt)
     device = Device(policy=settings.device, cores=usable_cpus(), gpu=gpu)
-    with shown(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
         machine, measured = measure(
             artifact,
             device,

@@ -8,7 +8,7 @@ from bench.race.curves import draw
 from bench.race.loads import Measured
 from bench.race.pairs import Side, ratio
 from bench.race.race_rows import ROWS, per_s
-from convoy.commands.intervals import of_median
+from convoy.commands.measurement.intervals import of_median
 
 
 def sides(first: list[float], second: list[float]) -> list[Side]:

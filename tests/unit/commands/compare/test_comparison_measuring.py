@@ -8,7 +8,7 @@ from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.commands.compare import machine, measurement_rounds
 from convoy.commands.compare.compare_settings import CompareSettings
 from convoy.commands.compare.comparison_data import Comparison
-from convoy.commands.repositories import newest
+from convoy.commands.measurement.artifacts import read_newest
 from tests.harness import tiny
 
 
@@ -20,7 +20,7 @@ def settings(root: Path, **changes: Any) -> CompareSettings:
 def measure(root: Path, **changes: Any) -> Comparison:
     chosen = settings(root, **changes)
     return measurement_rounds.measure(
-        newest(chosen.model_repository, chosen.models), chosen, lambda *_: None
+        read_newest(chosen.model_repository, chosen.models), chosen, lambda *_: None
     )
 
 
@@ -115,7 +115,9 @@ def test_interrupted(tmp_path: Path, turn: str, runs: dict[str, int]) -> None:
         if shown == turn:
             raise KeyboardInterrupt
 
-    found = measurement_rounds.measure(newest(chosen.model_repository, chosen.models), chosen, show)
+    found = measurement_rounds.measure(
+        read_newest(chosen.model_repository, chosen.models), chosen, show
+    )
     assert found.interrupted
     assert found.notes == (f"interrupted: {turn}",)
     assert {network.name: network.batches[0].runs for network in found.networks} == runs
@@ -132,7 +134,7 @@ def test_unknown_model(tmp_path: Path, models: str, message: str) -> None:
     for name in ("a", "b"):
         tiny.write(tmp_path, name)
     with pytest.raises(RepositoryError, match=message):
-        newest(tmp_path, models.split(","))
+        read_newest(tmp_path, models.split(","))
 
 
 def test_empty_repository(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_empty_repository(tmp_path: Path) -> None:
     An empty repository is no comparison.
     """
     with pytest.raises(RepositoryError, match="holds no models"):
-        newest(tmp_path, ())
+        read_newest(tmp_path, ())
 
 
 def test_damaged_artifact(tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_damaged_artifact(tmp_path: Path) -> None:
     tiny.write(tmp_path)
     (tmp_path / "tiny" / "1" / "model.onnx").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"model\.onnx: SHA-256"):
-        newest(tmp_path, ())
+        read_newest(tmp_path, ())
 
 
 def test_free_memory() -> None:

@@ -1,4 +1,4 @@
-"""Shows how far a measurement is: a bar on a terminal, a line for each turn elsewhere."""
+"""Progress of a measurement: a bar on a terminal, a line for each turn elsewhere."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 Progress = Callable[[str, int, int], None]
-"""Told before each turn: which one comes, how many are done, of how many."""
+"""Called before each turn with its name, the number of turns done, and the number of all."""
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Progress]:
-    """Give the function that a measurement calls before each turn."""
+def progress_bar(console: Console) -> Iterator[Progress]:
+    """Yield the function that a measurement calls before each turn."""
     if not console.is_terminal:
+        # A log or a pipe: a bar would be a heap of control characters there.
         yield lambda turn, done, total: console.print(f"{done}/{total}  {turn}")
         return
     columns = (

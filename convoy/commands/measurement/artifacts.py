@@ -14,7 +14,7 @@ from convoy.artifact.files import Artifact
 from convoy.artifact.repository import ModelRepository
 
 
-def newest(root: Path, names: Sequence[str]) -> list[Artifact]:
+def read_newest(root: Path, names: Sequence[str]) -> list[Artifact]:
     """
     Read the newest version of each model in *names*, or of every model if *names* is empty.
 

@@ -1,0 +1,1 @@
+"""Parts that the commands which measure, and bench/, share."""
