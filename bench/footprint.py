@@ -42,7 +42,7 @@ PLAIN = (
 LARGE = Path("build/race/models/resnet50/1/model.onnx")
 LARGE_ROUNDS = 5
 LARGE_S = 5.0
-"""How long it is asked: by 16 requests at once, which makes batches of 8."""
+"""Duration of the load: 16 requests in flight, which make batches of 8."""
 
 PLAIN_LARGE = (
     f"{PLAIN.replace('onnxruntime.Inf', 'session = onnxruntime.Inf')}; import numpy; "
@@ -54,6 +54,7 @@ PLAIN_LARGE = (
 def main() -> None:
     """Measure and print."""
     starts, plain_starts = [], []
+    # In alternation, so that a disturbance of the machine meets both.
     for _ in range(ROUNDS):
         started = time.perf_counter()
         subprocess.run([sys.executable, "-c", PLAIN, str(MODEL)], check=True)
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 def _measure_process() -> tuple[float, float, float]:
-    """Resident MB when ready and after 1,000 images; CPU in per cent of one core when idle."""
+    """Return resident MB when ready and after 1,000 images, and idle CPU in % of one core."""
     digits = data.load("mnist5k").test
     images = [digits.image(index) for index in range(len(digits))]
     with ServerProcess(REPOSITORY) as server:
@@ -100,7 +101,7 @@ def _measure_process() -> tuple[float, float, float]:
 
 
 def _measure_large() -> tuple[list[float], list[float]]:
-    """Resident MB of servers and of plain programs, warm at batches of 8."""
+    """Return the resident MB of servers and of plain programs, warm at batches of 8."""
     write_networks(LARGE.parent.parent.parent, Console(stderr=True))
     served, alone = [], []
     for _ in range(LARGE_ROUNDS):

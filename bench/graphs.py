@@ -1,4 +1,4 @@
-"""ONNX Runtime on pairs of graphs: prints JSON.
+"""Speed of pairs of graphs on ONNX Runtime: prints JSON.
 
 Our networks against the same ones exported from torchvision: both get the same weights and the
 same normalisation of uint8 images, so that only what the export makes of the network differs. And
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _same_network(name: str, theirs: str) -> tuple[nn.Module, nn.Module]:
-    """Ours and torchvision's, with the same random weights."""
+    """Return our network and torchvision's, with the same random weights."""
     torch.manual_seed(0)
     options = {"init_weights": False} if theirs == "googlenet" else {}
     reference = torchvision_models.get_model(theirs, weights=None, **options)
@@ -62,7 +62,7 @@ def _same_network(name: str, theirs: str) -> tuple[nn.Module, nn.Module]:
 
 
 def _compare(first: nn.Module, second: nn.Module) -> dict[str, object]:
-    """Images per second of both, and the ratio of the first to the second."""
+    """Return images per second of both, and the ratio of the first to the second."""
     images = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, 224, 224, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         sessions = [
@@ -89,7 +89,7 @@ def _session(network: nn.Module, path: Path) -> onnxruntime.InferenceSession:
 
 
 def _rate(session: onnxruntime.InferenceSession, images: npt.NDArray[np.uint8]) -> float:
-    """Images per second."""
+    """Return images per second."""
     started, count = time.perf_counter(), 0
     while time.perf_counter() - started < SECONDS:
         session.run(["logits"], {graph.INPUT_NAME: images})

@@ -1,4 +1,4 @@
-"""What the page costs, and its screenshots: `python -m bench.page_cost`; prints JSON.
+"""The page's cost and its screenshots: `python -m bench.page_cost`; prints JSON.
 
 Needs Debian's chromium. The screenshots need a repository with several networks; the live view is
 taken after some load.
@@ -24,7 +24,7 @@ from tools.observe import Load
 
 ROUNDS = 9
 WATCH_S = 60.0
-"""How long the processor time of the server is watched."""
+"""Time over which the processor time of the server is measured."""
 
 VIEWERS = (0, 1, 10)
 DESKTOP, PHONE = (1440, 900), (375, 812)
@@ -74,7 +74,7 @@ def _measure(
 
 
 def _first_view(browser: Browser, url: str) -> dict[str, int]:
-    """Bytes on the wire, and the time until the answers' cards are there, with nothing kept."""
+    """Return the bytes on the wire and the time to the answers' cards, with an empty cache."""
     context = browser.new_context()
     page = context.new_page()
     page.goto(url)
@@ -91,7 +91,7 @@ def _first_view(browser: Browser, url: str) -> dict[str, int]:
 def _server_cpu(
     browser: Browser, url: str, server: ServerProcess, viewers: int, seconds: float
 ) -> float:
-    """Processor time of the server with so many live views open, in per cent of one core."""
+    """Return the server's CPU with *viewers* live views open, in % of one core."""
     contexts = [browser.new_context() for _ in range(viewers)]
     for context in contexts:
         page = context.new_page()
@@ -131,7 +131,7 @@ def _shoot(browser: Browser, url: str, file: Path, size: tuple[int, int], *, dar
 
 
 def _prepare(page: Page, view: str) -> None:
-    """Bring a view to where there is something to see."""
+    """Bring a view into the state of its screenshot."""
     page.locator("#view > div > *").first.wait_for()
     if view == "try":
         page.locator("button.sample").first.click()

@@ -1,4 +1,4 @@
-"""What a second replica adds: prints JSON. `python -m bench.scale_out`.
+"""The throughput that a second replica adds: `python -m bench.scale_out`; prints JSON.
 
 Each replica has one processor of its own and serves a ResNet-18; clients balance over one replica
 and over two, in turn.
@@ -42,7 +42,8 @@ def main() -> int:
         addresses = []
         usual = os.sched_getaffinity(0)
         for processor in sorted(usual)[:2]:
-            os.sched_setaffinity(0, {processor})  # the server inherits it
+            # The server inherits the processor; two replicas on one would share it.
+            os.sched_setaffinity(0, {processor})
             addresses.append(stack.enter_context(ServerProcess(ROOT, *options)).address)
         os.sched_setaffinity(0, usual)
         one, two = [], []

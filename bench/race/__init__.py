@@ -1,1 +1,1 @@
-"""convoy against other servers, and against ONNX Runtime alone, on one machine."""
+"""Races of convoy against other servers, and against ONNX Runtime alone, on one machine."""

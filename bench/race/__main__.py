@@ -1,10 +1,10 @@
-"""convoy against the other servers of its kind, on this machine: `python -m bench.race`.
+"""Races of convoy against other servers on this machine: `python -m bench.race`.
 
 Installs each server in an environment of its own below build/race, gives all of them the same ONNX
-file, the same image and as many threads, and lets h2load (Debian's nghttp2-client) ask them in
-turn. Each ratio is the median over pairs, with a bootstrap interval. Results are added to a JSON
-file row by row, so that an interrupted race keeps what is done; a row that cannot be run is told,
-and the others go on.
+file, the same image and as many threads, and loads them in turn with h2load (Debian's
+nghttp2-client). Each ratio is the median over pairs, with a bootstrap interval. Results are added
+to a JSON file row by row, so that an interrupted race keeps what is done; a row that cannot be run
+is reported, and the others go on.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ ROOT = Path("build/race")
 
 
 def main() -> int:
-    """Race what was asked for; returns the exit code."""
+    """Run the chosen rows and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.race", description=__doc__)
     names = [row.name for row in ROWS]
-    parser.add_argument("rows", nargs="*", choices=[*names, []], metavar="ROW", help="all if none")
-    parser.add_argument("--pairs", type=int, help="how often, in place of each row's own")
-    parser.add_argument("--seconds", type=float, help="how long each is asked, the same")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where results go")
+    parser.add_argument("rows", nargs="*", choices=[*names, []], metavar="ROW", help="default: all")
+    parser.add_argument("--pairs", type=int, help="pairs of each row, in place of its own")
+    parser.add_argument(
+        "--seconds", type=float, help="seconds of each measurement, in place of the row's"
+    )
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the results")
     chosen = parser.parse_args()
     console = Console(stderr=True)
     if not shutil.which("h2load"):
@@ -44,14 +46,14 @@ def main() -> int:
     try:
         failed = _race(rows, chosen, console)
     except KeyboardInterrupt:
-        console.print("interrupted; what is done is kept")
+        console.print("interrupted; finished rows are kept")
         return 130
     race_table.write(chosen.docs / "race.json", chosen.docs / "benchmarks.md")
     return int(failed)
 
 
 def _race(rows: Sequence[Row], chosen: argparse.Namespace, console: Console) -> bool:
-    """Run *rows* one after the other; whether one of them failed."""
+    """Run *rows* one after the other and return whether one of them failed."""
     write_networks(ROOT / "models", console)
     failed = False
     for row in rows:

@@ -1,4 +1,4 @@
-"""Whoever takes part in a race."""
+"""The interface of a server, or a bare runtime, in a race."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.race.raced_model import Model
 
 class Contender(ABC):
     """
-    One model, ready to be asked.
+    One model that is ready for requests.
 
     Args:
         model: The model.
@@ -30,12 +30,12 @@ class Contender(ABC):
 
     @abstractmethod
     def logits(self) -> list[float]:
-        """What it answers to the model's image."""
+        """Return the logits of the model's image."""
 
     @abstractmethod
     def measure(self, load: Load | Arrivals, seconds: float) -> Measured:
         """
-        Put *load* on it, after a while to warm up.
+        Measure it under *load* for *seconds*, after a warm-up.
 
         Raises:
             RuntimeError: If a request fails.
@@ -43,11 +43,11 @@ class Contender(ABC):
 
     @abstractmethod
     def cpu_s(self) -> float:
-        """CPU that its processes have used, in seconds."""
+        """Return the CPU time that its processes have used, in seconds."""
 
     @abstractmethod
     def memory_bytes(self) -> int:
-        """Their memory, pages that they share counted once."""
+        """Return the memory of its processes; shared pages count once."""
 
     @abstractmethod
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""This server in the race, as it is used, and in the ways that it is held against itself."""
+"""convoy in the race, as it is used, and in the variants that it is compared with."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.harness.lenet import add_version
 from tests.harness.process import Process
 
 OTHER_MODELS = 9
-"""Beside the one that is asked."""
+"""Models loaded beside the one that gets the load."""
 
 PHOTO_SIZE = 500, 375
 """Width and height of ImageNet's most common photograph, in pixels."""
 
 
 class Convoy(OverGrpc):
-    """This one, with grpcio."""
+    """convoy with grpcio."""
 
     name = "convoy, grpcio"
     module: ClassVar[str] = "convoy"
@@ -49,28 +49,28 @@ class Convoy(OverGrpc):
 
 
 class ConvoyNative(Convoy):
-    """This one, with the native transport."""
+    """convoy with the native transport."""
 
     name = "convoy, native"
     transport = "native"
 
 
 class Unmetered(Convoy):
-    """This one, without metrics."""
+    """convoy without metrics."""
 
     name = "convoy, grpcio, no metrics"
     module = "bench.race.peers.unmetered"
 
 
 class UnmeteredNative(ConvoyNative):
-    """This one, with the native transport and without metrics."""
+    """convoy with the native transport and without metrics."""
 
     name = "convoy, native, no metrics"
     module = "bench.race.peers.unmetered"
 
 
 class NativeLoop(OverGrpc):
-    """The transport and the runtime of this one, with nothing between."""
+    """convoy's transport and runtime, with nothing between them."""
 
     name = "pygrpc-native, ONNX Runtime"
 
@@ -82,7 +82,7 @@ class NativeLoop(OverGrpc):
 
 
 class ConvoyTls(Convoy):
-    """This one, with grpcio, over TLS."""
+    """convoy with grpcio over TLS."""
 
     name = "convoy, grpcio, TLS"
     scheme = "https"
@@ -102,7 +102,7 @@ class ConvoyTls(Convoy):
 
 
 class ConvoyTen(ConvoyNative):
-    """This one, with the native transport, with ten models loaded and one of them in use."""
+    """convoy with the native transport, ten models loaded and one of them in use."""
 
     name = "convoy, native, ten models"
 
@@ -115,12 +115,12 @@ class ConvoyTen(ConvoyNative):
 
 
 class ConvoyJpeg(ConvoyNative):
-    """This one, with the native transport, asked with photographs in place of tensors."""
+    """convoy with the native transport, for photographs in place of tensors."""
 
     name = "convoy, native, JPEG"
 
     def message(self) -> pb.ModelInferRequest:
-        """A photograph, in the protocol's BYTES: each string after its length."""
+        """Return a request with a photograph in the protocol's BYTES: its length, then itself."""
         image = photo()
         request = pb.ModelInferRequest(model_name=self.model.name)
         request.inputs.add(name="image", datatype="BYTES", shape=[1])
@@ -128,13 +128,13 @@ class ConvoyJpeg(ConvoyNative):
         return request
 
     def logits(self) -> list[float]:
-        """Ask once with a photograph, which must be answered, and with the tensor."""
+        """Return the logits of the tensor, after a photograph was answered."""
         self._ask(self.message())
         return super().logits()
 
 
 class ConvoyIsolated(ConvoyJpeg):
-    """The same, decoded in processes of their own."""
+    """The same, with decoding in processes of their own."""
 
     name = "convoy, native, JPEG, decoded in 2 processes"
 
@@ -143,7 +143,7 @@ class ConvoyIsolated(ConvoyJpeg):
 
 
 def photo() -> bytes:
-    """A JPEG as large as a photograph's, of blurred noise: about 60 kB."""
+    """Return a JPEG of blurred noise as large as a photograph's: about 60 kB."""
     width, height = PHOTO_SIZE
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     file = io.BytesIO()

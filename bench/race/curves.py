@@ -1,4 +1,4 @@
-"""How the servers do under other loads than those of the races: `python -m bench.race.curves`.
+"""Throughput under other loads than those of the races: `python -m bench.race.curves`.
 
 For a small and a large network: images per second against requests in flight, and against images in
 a request. The servers take turns; medians of three. Writes docs/race_curves.json, and draws
@@ -36,13 +36,13 @@ COLORS = ("#0072b2", "#56b4e9", "#d55e00")
 CONNECTIONS = 4
 IN_FLIGHT = {"lenet5": (1, 4, 16, 64, 256), "resnet18": (1, 4, 16, 64)}
 IMAGES = {"lenet5": (1, 2, 4, 8, 16, 32), "resnet18": (1, 2, 4, 8)}
-"""Images in a request, with 16 of them in flight; 4 of ResNet-18's."""
+"""Images in a request, with 16 requests in flight for LeNet-5 and 4 for ResNet-18."""
 
 ROUNDS = 3
 SECONDS = 1.5
 
 Curves = dict[str, dict[str, float]]
-"""Images per second, by contender and by what was varied."""
+"""Images per second, by contender and by the varied count."""
 
 
 def main() -> int:
@@ -87,7 +87,7 @@ def _curves(
     points: Iterator[tuple[int, int, Load]],
     console: Console,
 ) -> Curves:
-    """*points* are what is varied, images in a request, and the load."""
+    """Measure at each of *points*: the varied count, images in a request, and the load."""
     turns = [(point, turn) for point in points for turn in range(ROUNDS)]
     rates: dict[str, dict[str, list[float]]] = {one.name: {} for one in contenders}
     with progress_bar(console) as progress:
@@ -104,7 +104,7 @@ def _curves(
 
 
 def draw(found: dict[str, dict[str, Curves]], path: Path) -> None:
-    """Draw what was *found*, a row of two for each network."""
+    """Draw the curves, a row of two for each network."""
     figure = Figure(figsize=(10, 3.6 * len(found)), layout="constrained")
     rows = figure.subplots(len(found), 2, squeeze=False)
     for (network, curves), (by_flight, by_images) in zip(found.items(), rows, strict=True):

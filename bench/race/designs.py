@@ -1,4 +1,4 @@
-"""Ways to use the cores of a CPU, against each other: `python -m bench.race.designs`; prints JSON.
+"""Comparison of ways to use the cores of a CPU: `python -m bench.race.designs`; prints JSON.
 
 For each network: images per second with several callers, and the latency of a single one. All
 designs are open at once and take turns.

@@ -13,9 +13,10 @@ from bench.race.contender import Contender
 
 
 def interpreter(kind: type[Contender], root: Path, console: Console) -> Path:
-    """Python of *kind*'s environment below *root*; installs what is not there yet."""
+    """Return the Python of *kind*'s environment below *root*; install what is missing there."""
     if not kind.requirements:
         return Path(sys.executable)
+    # A subclass that needs nothing more shares the environment of its base.
     owner = next(one for one in kind.__mro__ if "requirements" in vars(one))
     folder = root / owner.__name__.lower()
     python = folder / "bin" / "python"

@@ -1,8 +1,8 @@
 """Another client beside a flood of calls with tiny deadlines: `python -m bench.race.flood`.
 
-A transport ends a call at its deadline by itself, and who asked may ask again at once: such calls
-cost their client nothing. Prints JSON: what the flood comes to, how a client that asks now and then
-fares beside it, and the memory of the server.
+A transport ends a call at its deadline by itself, and the client may send another at once: such
+calls cost their client nothing. Prints JSON: the rate of the flood, the latency of a client that
+sends a call now and then beside it, and the memory of the server.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ ROOT = Path("build/race/models")
 NAME = "lenet5"
 LOAD = Load(connections=4, streams=64)
 PAUSE_S, TIMEOUT_S = 0.05, 2.0
-"""Between two calls of the other client, and how long it waits for an answer."""
+"""Pause between two calls of the other client, and the timeout of each."""
 
 
 class Beside:
     """
-    A client that asks every `PAUSE_S`, while the block runs.
+    A client that sends a call every `PAUSE_S` while the block runs.
 
     Attributes:
-        took_ms: How long its answers took.
+        took_ms: Latencies of its answers.
         failed: Its other calls, by gRPC's code.
     """
 
@@ -87,7 +87,8 @@ def main() -> int:
             f"http://{server.address}{INFER_PATH}",
             framed(model.message().SerializeToString()),
         )
-        measure(Request(url, body), LOAD, 1.0)  # the request has a template from here on
+        # The first answer makes a template, so that the whole flood takes the fast path.
+        measure(Request(url, body), LOAD, 1.0)
         process = psutil.Process(server.process.pid)
         before = process.memory_info().rss
         headers = {**Request(url, body).headers, "grpc-timeout": f"{given.deadline_ms}m"}

@@ -18,13 +18,13 @@ GRPC_HEADERS = {"content-type": "application/grpc", "te": "trailers"}
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    What is sent over and over.
+    The request that h2load repeats.
 
     Attributes:
-        url: Where to.
-        body: The bytes, those of gRPC's frame included.
-        headers: Beside HTTP's own.
-        http1: HTTP/1.1, one request in flight a connection, in place of HTTP/2.
+        url: The address, with the path.
+        body: The bytes, including gRPC's frame.
+        headers: The headers, without those of HTTP itself.
+        http1: Use HTTP/1.1, one request in flight per connection, in place of HTTP/2.
     """
 
     url: str
@@ -35,10 +35,10 @@ class Request:
 
 def measure(request: Request, load: Load, seconds: float) -> Measured:
     """
-    Send *request* for a while.
+    Send *request* for *seconds* and return the figures.
 
-    gRPC's status is in the trailers, at which h2load does not look: a call that is refused counts
-    as one that is answered. Put on no more than a server takes.
+    h2load does not read gRPC's status, which is in the trailers: a refused call counts as
+    answered. Use only loads that the server can answer.
 
     Raises:
         RuntimeError: If a request fails.

@@ -1,4 +1,4 @@
-"""What is put on a contender, and what is seen of it."""
+"""Loads for a contender, and the figures of its answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 @dataclass(frozen=True, slots=True)
 class Measured:
     """
-    What came of a load.
+    The figures of one load.
 
     Attributes:
         per_s: Requests answered per second.
@@ -27,11 +27,11 @@ class Measured:
 @dataclass(frozen=True, slots=True)
 class Load:
     """
-    A closed loop: so many requests on their way all the time.
+    A closed loop: a constant number of requests in flight.
 
     Attributes:
         connections: Connections.
-        streams: Requests in flight on each; over HTTP/1.1 so many times the connections.
+        streams: Requests in flight on each; over HTTP/1.1 connections are multiplied by it.
     """
 
     connections: int
@@ -39,22 +39,22 @@ class Load:
 
     @property
     def in_flight(self) -> int:
-        """Requests in flight on all connections together."""
+        """The requests in flight on all connections together."""
         return self.connections * self.streams
 
     @property
     def name(self) -> str:
-        """As a table shows it."""
+        """The name in a table."""
         return str(self.in_flight)
 
     def settled(self, capacity: Callable[[], float]) -> Load:
-        """This load, whatever the contenders can do."""
+        """Return this load, which does not depend on the contenders' capacity."""
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """An open loop: *per_s* requests per second, as independent strangers come (Poisson)."""
+    """An open loop: *per_s* requests per second, with Poisson arrivals."""
 
     per_s: float
 
@@ -62,7 +62,7 @@ class Arrivals:
 @dataclass(frozen=True, slots=True)
 class Poisson:
     """
-    An open loop, at a share of what the slower contender can do.
+    An open loop at a share of the slower contender's capacity.
 
     Attributes:
         share: In `(0, 1]`.
@@ -72,25 +72,25 @@ class Poisson:
 
     @property
     def name(self) -> str:
-        """As a table shows it."""
+        """The name in a table."""
         return f"Poisson, {self.share:.0%}"
 
     def settled(self, capacity: Callable[[], float]) -> Arrivals:
-        """The rate that it is, given the slower one's requests per second."""
+        """Return the arrivals, given a measurement of the slower one's requests per second."""
         return Arrivals(math.floor(10 * self.share * capacity()) / 10)
 
 
 class AnyLoad(Protocol):
-    """A load of a row, which may depend on what the contenders can do."""
+    """A load of a row, which may depend on the contenders' capacity."""
 
     @property
     def name(self) -> str:
-        """As a table shows it."""
+        """The name in a table."""
 
     def settled(self, capacity: Callable[[], float]) -> Load | Arrivals:
-        """What is put on each of them."""
+        """Return the load that each of them gets."""
 
 
 def warm_up_s(seconds: float) -> float:
-    """How long a load is put on, unmeasured, before it is measured for *seconds*."""
+    """Return the seconds of unmeasured load before a measurement of *seconds*."""
     return seconds / 4

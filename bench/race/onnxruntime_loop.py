@@ -1,4 +1,4 @@
-"""ONNX Runtime and nothing else: what a server could reach if it cost nothing."""
+"""ONNX Runtime and nothing else: the throughput of a server that cost nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Design:
 
     @property
     def name(self) -> str:
-        """As a table shows it."""
+        """The name in a table."""
         sessions = f"{self.sessions} x " if self.sessions > 1 else ""
         runs = f", {self.runs} runs at once" if self.runs > self.sessions else ""
         return f"{sessions}{self.threads} threads{runs}{', spinning' if self.spinning else ''}"
@@ -55,12 +55,12 @@ DESIGNS = (
     Design(threads=2, spinning=True),
     Design(threads=2, runs=2, spinning=True),
 )
-"""Of two cores."""
+"""The ways to use two cores."""
 
 BATCHES = (1, 4, 8)
 
 ROUNDS = 2
-"""How often each design is asked to find the fastest."""
+"""Measurements of each design that find the fastest."""
 
 
 class Loop:
@@ -82,21 +82,21 @@ class Loop:
             session.run(None, {self._input.name: self.images(1)})
 
     def pid(self) -> int:
-        """Of the process that it is in."""
+        """Return the identifier of its process."""
         return os.getpid()
 
     def logits(self, image: npt.NDArray[np.uint8]) -> list[float]:
-        """The answer to one image."""
+        """Return the logits of one image."""
         (logits,) = self._sessions[0].run(["logits"], {self._input.name: image[np.newaxis]})
         return list(logits[0])
 
     def images(self, count: int) -> npt.NDArray[np.uint8]:
-        """Noise, in the input's shape."""
+        """Return *count* images of noise: uint8 `[count, *input shape]`."""
         shape = (count, *self._input.shape[1:])
         return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
     def measure(self, batch: int, seconds: float, runs: int | None = None) -> Measured:
-        """Images per second of *runs* at once, those of the design if not given; latency of one."""
+        """Measure *runs* at once (the design's by default); the latency is that of one run."""
         images = self.images(batch)
         took: list[float] = []
         ends = time.perf_counter() + seconds
@@ -135,7 +135,7 @@ def _loops() -> _Loops:
 
 
 class Alone(Contender):
-    """The fastest loop that is found over threads, sessions, runs and batches."""
+    """The fastest loop over threads, sessions, runs at once and batch sizes."""
 
     name = "ONNX Runtime alone"
 
@@ -147,11 +147,11 @@ class Alone(Contender):
         self._process = psutil.Process(self._loop.pid())
 
     def logits(self) -> list[float]:
-        """What it answers to the model's image."""
+        """Return the logits of the model's image."""
         return self._loop.logits(self.model.image())
 
     def measure(self, load: Load | Arrivals, seconds: float) -> Measured:
-        """Run for *seconds*; the load is what the design makes of it."""
+        """Run for *seconds*; the design, and not *load*, sets the concurrency."""
         assert isinstance(load, Load)
         self._loop.measure(self._batch, warm_up_s(seconds))
         return self._loop.measure(self._batch, seconds)
@@ -169,7 +169,8 @@ class Alone(Contender):
         self._loops.shutdown()
 
     def _choose(self) -> tuple[Design, int]:
-        """The fastest design and its best batch, by the median of some rounds of one second."""
+        """Return the fastest design and its best batch, by the median of rounds of one second."""
+        # All designs are open at once and take turns, so that a disturbance meets each of them.
         with _loops() as loops:
             open_loops = {design: loops.Loop(str(self.model.path), design) for design in DESIGNS}
             rates: dict[tuple[Design, int], list[float]] = {}

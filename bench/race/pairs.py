@@ -1,4 +1,4 @@
-"""Two contenders side by side, asked in turn."""
+"""Two contenders side by side, measured in turn."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from convoy.commands.measurement.intervals import of_median
 from convoy.commands.measurement.progress import progress_bar
 
 TOLERANCE = 1e-3
-"""How far the logits of a server may be from ONNX Runtime's, as a share of their range."""
+"""Largest difference of a server's logits from ONNX Runtime's, as a share of their range."""
 
 CAPACITY = Load(connections=4, streams=4)
-"""What shows how much a contender can do, if a load is to be a share of that."""
+"""The load that measures a contender's capacity, for loads that are a share of it."""
 
 BAD_PAIRS = 3
-"""So many may fail, of a server or of the machine's mood; they are told and left out."""
+"""Pairs that may fail before the race does; they are printed and left out."""
 
 
 @dataclass(slots=True)
 class Side:
     """
-    What one of the two showed, one value for each time it was asked.
+    The figures of one contender, one for each turn.
 
     Attributes:
-        measured: What was seen of it.
+        measured: The figures of its answers.
         cpu_ms: CPU per request.
-        memory_mb: Their memory at the end.
+        memory_mb: Memory of its processes at the end.
     """
 
     name: str
@@ -57,7 +57,7 @@ def running(
     kind: type[Contender], model: Model, root: Path, console: Console
 ) -> Iterator[Contender]:
     """
-    A contender, once its answers are right.
+    Start a contender and yield it once its answers are correct.
 
     Raises:
         RuntimeError: If it does not start, or its answers are wrong.
@@ -76,7 +76,7 @@ def race(
     contenders: Sequence[Contender], load: AnyLoad, *, pairs: int, seconds: float, console: Console
 ) -> list[Side]:
     """
-    Ask each of *contenders* in turn, *pairs* times, the first one first every other time.
+    Measure each of *contenders* in turn, *pairs* times; each begins every other pair.
 
     Raises:
         RuntimeError: If too many turns fail.
@@ -85,12 +85,14 @@ def race(
     title = " / ".join(side.name for side in sides)
     settled = load.settled(lambda: min(_capacity(one, seconds) for one in contenders))
     failed = 0
+    # The side that is measured first may find the machine in another state: they alternate.
     with progress_bar(console) as progress:
         for number in range(pairs):
             progress(title, number, pairs)
             try:
                 turns = _turns(contenders, settled, seconds, first=number % 2)
             except (RuntimeError, subprocess.CalledProcessError) as error:
+                # Other work on the machine can break one pair; more than a few are a fault.
                 failed += 1
                 if failed > BAD_PAIRS:
                     raise
@@ -105,20 +107,20 @@ def race(
 
 
 def ratio(sides: Sequence[Side], of: Callable[[Measured], float]) -> tuple[float, float, float]:
-    """Median of the first side's figure by the second's, pair by pair, and its 95 % interval."""
+    """Return the median of the first side's figure by the second's, and its 95 % interval."""
     first, second = ([of(one) for one in side.measured] for side in sides)
     ratios = [one / other for one, other in zip(first, second, strict=True)]
     return (statistics.median(ratios), *of_median(ratios))
 
 
 Turn = tuple[Measured, float]
-"""What a load showed, and CPU per request in milliseconds."""
+"""The figures of a load, and CPU per request in milliseconds."""
 
 
 def _turns(
     contenders: Sequence[Contender], load: Load | Arrivals, seconds: float, *, first: int
 ) -> list[Turn]:
-    """One turn of each, that of place *first* first; in the order of *contenders*."""
+    """Measure each once, beginning with place *first*; return in the order of *contenders*."""
     order = sorted(range(len(contenders)), key=lambda place: place != first)
     turns = {place: _turn(contenders[place], load, seconds) for place in order}
     return [turns[place] for place in range(len(contenders))]
@@ -127,6 +129,8 @@ def _turns(
 def _turn(contender: Contender, load: Load | Arrivals, seconds: float) -> Turn:
     before = contender.cpu_s()
     measured = contender.measure(load, seconds)
+
+    # The warm-up is part of the CPU time, so its requests count, at the measured rate.
     used = contender.cpu_s() - before
     return measured, 1000 * used / (measured.per_s * (seconds + warm_up_s(seconds)))
 

@@ -1,4 +1,4 @@
-"""What is raced: who against whom, with which network, under which load."""
+"""The pairs of contenders that are raced, each with its network and its load."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class Row:
     One race of two contenders.
 
     Attributes:
-        figure: Which of the figures of both the ratio is of, the first by the second.
-        bound: What the ratio is to reach; None if it is just to be known.
-        at_most: Whether the bound is one from above.
-        pairs: How often both are asked; more where a few per cent decide.
-        seconds: How long each is asked.
+        figure: The figure of both whose ratio is taken, the first by the second.
+        bound: The ratio to reach, or None if it is only reported.
+        at_most: True if the ratio must not exceed the bound.
+        pairs: Measurements of both; more where a few per cent decide.
+        seconds: Duration of each measurement.
     """
 
     network: str = "lenet5"
@@ -76,7 +76,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As the command line and the results have it."""
+        """The name on the command line and in the results."""
         figure = "" if self.figure is per_s else f"-{self.figure.__name__.removesuffix('_ms')}"
         sides = (side.__name__.lower() for side in (self.first, self.second))
         return "-".join([self.network, *sides]) + figure

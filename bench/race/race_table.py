@@ -1,4 +1,4 @@
-"""What the races showed: a JSON file, and a table in the page."""
+"""The results of the races: a JSON file, and a table in the page."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.race.pairs import Side, ratio
 from bench.race.race_rows import Row
 
 MARKS = "<!-- race -->", "<!-- end of race -->"
-"""Around the table in the page."""
+"""The marks around the table in the page."""
 
 Found = dict[str, Any]
-"""What one race showed, by the names in the JSON file."""
+"""The results of one race, by their names in the JSON file."""
 
 
 def found(row: Row, sides: list[Side]) -> Found:
-    """What a race showed."""
+    """Return the results of one race."""
     middle, low, high = ratio(sides, row.figure)
     return {
         "network": row.network,
@@ -36,7 +36,7 @@ def found(row: Row, sides: list[Side]) -> Found:
 
 
 def add(name: str, race: Found, path: Path) -> None:
-    """Keep what *race* showed in the file at *path*, in place of what it showed before."""
+    """Keep the results of *race* in the file at *path*, in place of its earlier ones."""
     races = json.loads(path.read_text()) if path.exists() else {}
     races[name] = race
     path.write_text(json.dumps(races, indent=2) + "\n")

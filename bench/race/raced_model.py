@@ -1,4 +1,4 @@
-"""The one model of a race, as every server gets it, and the request that every server gets."""
+"""The model of a race and the request for it, the same for every server."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Model:
     Attributes:
         name: Its name, on every server.
         path: The ONNX file.
-        shape: Of one image.
+        shape: Shape of one image.
         outputs: Names and item shapes of its outputs.
-        max_batch_size: Most images in a batch, on every server that makes batches.
+        max_batch_size: Largest batch, on every server that makes batches.
         threads: Intra-op threads, on every server.
         images: Images in a request.
     """
@@ -54,11 +54,11 @@ class Model:
         )
 
     def image(self) -> npt.NDArray[np.uint8]:
-        """The image that every request holds, once or several times: noise."""
+        """Return the image of noise that every request holds, once or several times."""
         return np.random.default_rng(0).integers(0, 256, self.shape, np.uint8)
 
     def message(self) -> pb.ModelInferRequest:
-        """It in a request of the Open Inference Protocol."""
+        """Return the request in the Open Inference Protocol."""
         request = pb.ModelInferRequest(model_name=self.name)
         request.inputs.add(name="image", datatype="UINT8", shape=[self.images, *self.shape])
         request.raw_input_contents.append(self.images * self.image().tobytes())
@@ -66,5 +66,5 @@ class Model:
 
 
 def framed(message: bytes) -> bytes:
-    """*message* as gRPC frames it: a flag, its length, its bytes."""
+    """Return *message* in gRPC's frame: a flag, its length, its bytes."""
     return struct.pack(">BI", 0, len(message)) + message

@@ -44,19 +44,19 @@ class Server(Contender):
     @property
     @abstractmethod
     def request(self) -> Request:
-        """What h2load sends."""
+        """The request that h2load sends."""
 
     def measure(self, load: Load | Arrivals, seconds: float) -> Measured:
-        """Let h2load ask."""
+        """Measure with h2load, which knows closed loops only."""
         assert isinstance(load, Load)
         return h2load.measure(self.request, load, seconds)
 
     def cpu_s(self) -> float:
-        """CPU that it and its children have used, in seconds."""
+        """Return the CPU time of it and its children, in seconds."""
         return self.process.cpu_s()
 
     def memory_bytes(self) -> int:
-        """Their memory, pages that they share counted once."""
+        """Return their memory; shared pages count once."""
         return self.process.memory_bytes()
 
     def stop(self) -> None:
@@ -80,7 +80,7 @@ class OverGrpc(Server):
 
     @property
     def request(self) -> Request:
-        """What h2load sends."""
+        """The request that h2load sends."""
         url = f"{self.scheme}://{self.address}{INFER_PATH}"
         return Request(url, framed(self.message().SerializeToString()))
 
@@ -90,7 +90,7 @@ class OverGrpc(Server):
         return f"127.0.0.1:{self.grpc_port}"
 
     def message(self) -> pb.ModelInferRequest:
-        """What is asked."""
+        """Return the request in the Open Inference Protocol."""
         return self.model.message()
 
     def logits(self) -> list[float]:
@@ -119,7 +119,7 @@ class OverHttp(Server):
 
     @property
     def request(self) -> Request:
-        """What h2load sends."""
+        """The request that h2load sends."""
         return Request(
             f"http://127.0.0.1:{self.http_port}{self.path}",
             self._body(),

@@ -1,4 +1,4 @@
-"""`make zoo`: train the brief's networks small, serve them, measure them, write it down."""
+"""`make zoo`: train the brief's networks small, serve and measure them, and write the results."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ NAMES = (
     *("lenet5", "alexnet", "vgg16", "bn_nin", "googlenet", "inception_v4"),
     *("resnet18", "resnet50", "resnet20", "plain20", "resnet56", "plain56"),
 )
-"""The networks of the brief, and the small ones that show what shortcuts are good for."""
+"""The networks of the brief, and the small ones that show the effect of shortcuts."""
 
 PAIRS = {
     "degradation_small": ("plain20", "plain56", "resnet20", "resnet56"),
     "degradation": ("plain18", "plain34", "resnet18", "resnet34"),
 }
-"""Curves that are drawn together, by the name of the picture."""
+"""The networks whose curves share a picture, by the picture's name."""
 
 
 def main() -> int:
-    """Train what is not yet trained, measure all that is; 1 if a training failed."""
+    """Train the missing networks and measure all; return 1 if a training failed."""
     parser = argparse.ArgumentParser(prog="python -m bench.zoo", description=__doc__)
     parser.add_argument(
         "names", nargs="*", type=_known, metavar="NAME", help="those of the brief if none is given"

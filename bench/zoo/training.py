@@ -1,4 +1,4 @@
-"""Trains each network of the zoo with `convoy export`; what is done already is not done again."""
+"""Trains each network of the zoo with `convoy export`; finished trainings are not repeated."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ DATA = "hard5k"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zoo:
     """
-    Where a zoo lives.
+    The folder of a zoo.
 
     Attributes:
-        folder: Of its artifacts and trainings.
-        seed: Of all its trainings.
+        folder: The folder of its artifacts and trainings.
+        seed: The seed of all its trainings.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class Zoo:
         return self.folder / "runs"
 
     def manifest(self, name: str) -> Manifest | None:
-        """What was trained as *name* last, if it was by today's recipe and this seed."""
+        """Return the manifest of *name* if today's recipe and this seed trained it, else None."""
         versions = self.repository.versions(name)
         if not versions:
             return None
@@ -53,19 +53,18 @@ class Zoo:
         return manifest if training.recipe == record(SMALL[name]) else None
 
     def epochs(self, name: str) -> list[Epoch]:
-        """What each epoch of *name*'s training measured."""
+        """Return the measurements of each epoch of *name*'s training."""
         return read_metrics(self.runs / name / METRICS_FILE)
 
 
 def train(zoo: Zoo, names: Sequence[str], jobs: int) -> list[str]:
     """
-    Train and export those of *names* that are not there yet, *jobs* of them at once.
+    Train and export those of *names* that are missing, *jobs* of them at once.
 
-    A training that was stopped goes on after its last epoch. One that fails keeps no other from
-    being trained.
+    A stopped training is resumed after its last epoch. One that fails does not stop the others.
 
     Returns:
-        Those that failed.
+        The names that failed.
     """
     zoo.folder.mkdir(parents=True, exist_ok=True)
     failed = []
@@ -83,7 +82,7 @@ def train(zoo: Zoo, names: Sequence[str], jobs: int) -> list[str]:
 
 
 def _train(zoo: Zoo, name: str, *, shown: bool) -> str:
-    """Train one, its output *shown* or in a file; says in words how that went."""
+    """Train one, with its output *shown* or in a file, and return the outcome in words."""
     if zoo.manifest(name) is not None:
         return "is there already"
     print(f"{name}: training", flush=True)

@@ -1,4 +1,4 @@
-"""Measures the networks of a zoo through one server that has them all."""
+"""Figures of the networks of a zoo, measured through one server that has them all."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ CALL_IMAGES = 32
 """Images in one call while accuracy is measured."""
 
 CALLS_IN_FLIGHT = 16
-"""Single images on their way at once while the best throughput is measured."""
+"""Calls of one image in flight while the best throughput is measured."""
 
 SECONDS = 4.0
-"""How long each throughput is measured, after a second to warm up."""
+"""Duration of each measurement of throughput, after a second to warm up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """
-    What the server was seen to do with one network.
+    The figures of one network, measured through the server.
 
     Attributes:
         correct_plain: Right answers among the plain test digits.
         correct_hard: Right answers among the hard test digits.
-        one_per_s: Images per second with one call on its way; None if not measured.
-        best_per_s: The same with `CALLS_IN_FLIGHT` calls on their way.
+        one_per_s: Images per second with one call in flight; None if not measured.
+        best_per_s: The same with `CALLS_IN_FLIGHT` calls in flight.
     """
 
     correct_plain: int
@@ -46,7 +46,7 @@ def measure(zoo: Zoo, names: Sequence[str], *, speed: bool) -> dict[str, Measure
     Serve all artifacts of *zoo* in one process, and measure *names* one after the other.
 
     Args:
-        speed: Whether to measure throughput, too.
+        speed: Measure throughput, too.
     """
     hard = data.load("hard5k")
     (plain,) = hard.extra_tests.values()
@@ -68,7 +68,7 @@ def measure(zoo: Zoo, names: Sequence[str], *, speed: bool) -> dict[str, Measure
 
 
 def _correct(address: str, name: str, split: data.Split) -> int:
-    """How many images of *split* the server answers right."""
+    """Return the number of images of *split* that the server classifies correctly."""
     correct = 0
     with Client(address, timeout_s=300) as client:
         for start in range(0, len(split), CALL_IMAGES):
@@ -83,7 +83,7 @@ def _correct(address: str, name: str, split: data.Split) -> int:
 
 
 async def _throughput(address: str, name: str, split: data.Split, in_flight: int) -> float:
-    """Images per second, each in a call of its own, *in_flight* of them on their way."""
+    """Return images per second, each in a call of its own, with *in_flight* of them in flight."""
     images = itertools.cycle([split.image(index) for index in range(len(split))])
     warm = time.perf_counter() + 1.0
     end = warm + SECONDS

@@ -1,4 +1,4 @@
-"""Writes what a zoo measured: `docs/zoo.json`, and tables and curves for people."""
+"""The results of a zoo: `docs/zoo.json`, a table and curves."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Row = Mapping[str, Any]
 """One network's figures, by their names in `docs/zoo.json`."""
 
 TEST_IMAGES = 1000
-"""Plain digits to test on, and hard ones."""
+"""Number of plain test digits, and of hard ones."""
 
 MARKS = "<!-- zoo -->", "<!-- end of zoo -->"
-"""Around the table in the page."""
+"""The marks around the table in the page."""
 
 
 def row(zoo: Zoo, name: str, measured: Measured) -> Row:
-    """Everything of one network, as `docs/zoo.json` has it."""
+    """Return the row of one network in `docs/zoo.json`."""
     manifest, epochs = zoo.manifest(name), zoo.epochs(name)
     assert manifest is not None
     assert manifest.training is not None
@@ -72,7 +72,7 @@ def write(path: Path, page: Path) -> None:
 
 
 def written(rows: Sequence[Row], text: str) -> str:
-    """The *text* of a page with a table of *rows* between its marks."""
+    """Return the *text* of a page with a table of *rows* between its marks."""
     begin, end = MARKS
     table = "\n".join([begin, "", *_table(rows), "", end])
     return re.sub(f"{begin}.*{end}", lambda _: table, text, flags=re.DOTALL)
@@ -85,7 +85,7 @@ def draw(zoo: Zoo, names: Sequence[str], path: Path) -> None:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """One line for each network, of its first seed; what others gave stands beside."""
+    """Return a line for each network, of its first seed; other seeds stand beside it."""
     columns: Mapping[str, Callable[[Row], str]] = {
         "network": lambda row: f"`{row['name']}`",
         "px": lambda row: str(row["input_px"]),

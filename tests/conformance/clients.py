@@ -1,4 +1,4 @@
-"""What the clients of tritonclient have in common: inputs and outputs."""
+"""Inputs and outputs for the clients of tritonclient."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Target:
 
     @property
     def batches(self) -> bool:
-        """Whether the first dimension is the batch."""
+        """True if the first dimension is the batch."""
         return all(spec.shape[0] == -1 for spec in self.inputs)
 
     @cached_property
@@ -122,7 +122,7 @@ class Target:
         return arrays(self.call("ModelInfer", self.request(batch, seed, **fields)))
 
     def ready(self, name: str = "", version: str = "") -> bool:
-        """Whether a model is ready: what false says in Triton, NOT_FOUND says in KServe."""
+        """Return whether a model is ready: Triton says no by false, KServe by NOT_FOUND."""
         try:
             return bool(self.ask("ModelReady", name=name or self.model, version=version).ready)
         except grpc.RpcError as error:
@@ -149,7 +149,7 @@ def code_of(error: Exception) -> str:
 
 
 def outcome(call: Callable[[], object]) -> str:
-    """What comes of a call: `OK`, or the status of its failure."""
+    """Return `OK`, or the status with which *call* failed."""
     try:
         call()
     except (grpc.RpcError, InferenceServerException) as error:

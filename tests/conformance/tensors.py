@@ -54,7 +54,7 @@ class Tensor:
 
     @property
     def raw(self) -> bytes:
-        """As it travels in `raw_input_contents`."""
+        """The bytes in `raw_input_contents`."""
         if self.datatype == "BYTES":
             packed: bytes = serialize_byte_tensor(self.values).item()
             return packed

@@ -47,7 +47,7 @@ def test_deadline(target: Target) -> None:
 
 
 def next_answer(found: queue.Queue[Any]) -> Any:
-    """What the callback gets next; UNIMPLEMENTED is raised, so that the test is skipped."""
+    """Return the callback's next answer; raise UNIMPLEMENTED, so that the test is skipped."""
     result, error = found.get(timeout=TIMEOUT_S)
     if error is not None and code_of(error) == "UNIMPLEMENTED":
         raise error

@@ -36,7 +36,7 @@ def test_says_what_runs_it(target: Target) -> None:
 
 
 def test_one_answer_to_a_request(target: Target) -> None:
-    """What answers ModelInfer is not decoupled (model_transaction_policy)."""
+    """A model that answers ModelInfer is not decoupled (model_transaction_policy)."""
     config = target.ask("ModelConfig", name=target.model).config
     assert not config.model_transaction_policy.decoupled
 

@@ -113,7 +113,7 @@ def test_models_are_listed(target: Target) -> None:
     ],
 )
 def test_no_such_route(target: Target, method: str, path: str, statuses: set[int]) -> None:
-    """What is no route, or not by this method, is a client's error and no server's (HTTP)."""
+    """An unknown route or method is the client's error, not the server's (HTTP)."""
     answer = target.rest.send(method, path.format(model=target.model))
     assert answer.status in statuses
 

@@ -58,7 +58,7 @@ def test_unknown_model(target: Target, rpc: str, name: str) -> None:
 @pytest.mark.parametrize("rpc", RPCS)
 @pytest.mark.parametrize("version", NO_VERSIONS)
 def test_unknown_version(target: Target, rpc: str, version: str) -> None:
-    """So is a version; one that is no number may be INVALID_ARGUMENT (Triton)."""
+    """An unknown version is NOT_FOUND; one that is no number may be INVALID_ARGUMENT (Triton)."""
     with refused(*(["NOT_FOUND"] if version == "999999" else ["NOT_FOUND", "INVALID_ARGUMENT"])):
         ask(target, rpc, target.model, version)
 
@@ -72,7 +72,7 @@ def test_no_name(target: Target, rpc: str) -> None:
 
 @pytest.mark.parametrize(("name", "version"), [(NOWHERE, ""), ("", "999999")])
 def test_unknown_is_not_ready(target: Target, name: str, version: str) -> None:
-    """What does not exist is not ready: false (Triton), or NOT_FOUND (KServe)."""
+    """A model that does not exist is not ready: false (Triton), or NOT_FOUND (KServe)."""
     assert not target.ready(name, version)
 
 
@@ -92,7 +92,7 @@ def test_unknown_over_http(target: Target, end: str, version: str) -> None:
 @pytest.mark.rest
 @pytest.mark.parametrize("version", ["", "999999"])
 def test_unknown_is_not_ready_over_http(target: Target, version: str) -> None:
-    """What does not exist is not ready: anything but 200 (OIP REST)."""
+    """A model that does not exist is not ready: any status but 200 (OIP REST)."""
     name = target.model if version else NOWHERE
     path = f"/v2/models/{name}{f'/versions/{version}' if version else ''}/ready"
     assert target.rest.get(path).status in {400, 404, 503}

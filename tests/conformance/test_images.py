@@ -34,7 +34,7 @@ def _packed(images: Sequence[bytes]) -> bytes:
 
 @pytest.fixture
 def answer(target: Target) -> dict[str, Array]:
-    """What the model says of the images; skips where it takes none."""
+    """Return the model's outputs for the images; skip if it takes no images."""
     try:
         if len(target.inputs) == 1 and target.max_batch_size >= len(IMAGES):
             return arrays(target.call("ModelInfer", request(target)))
@@ -75,7 +75,7 @@ DAMAGED: dict[str, list[bytes]] = {
 @pytest.mark.usefixtures("answer")
 @pytest.mark.parametrize("images", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_image(target: Target, images: list[bytes]) -> None:
-    """What cannot be decoded is the client's error: INVALID_ARGUMENT."""
+    """An image that cannot be decoded is the client's error: INVALID_ARGUMENT."""
     with refused("INVALID_ARGUMENT"):
         target.call("ModelInfer", request(target, images))
 

@@ -106,6 +106,6 @@ def test_over_http(target: Target, before: dict[str, Any]) -> None:
     ids=str,
 )
 def test_refused_over_http(target: Target, before: dict[str, Any], change: object) -> None:
-    """What is refused is 400."""
+    """A refused setting is 400."""
     assert target.rest.post("/v2/logging", change).status in BAD_REQUEST
     assert settings(target) == before

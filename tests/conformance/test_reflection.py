@@ -22,7 +22,7 @@ CORE = {"ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetad
 
 @pytest.fixture
 def pool(target: Target) -> descriptor_pool.DescriptorPool:
-    """What the server's descriptors describe."""
+    """A pool of the server's descriptors."""
     return descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(target.channel))
 
 
@@ -60,7 +60,7 @@ def test_server_metadata(target: Target, pool: Any) -> None:
 
 
 def test_infer(target: Target, pool: Any) -> None:
-    """So is an inference, tensors in base64 as JSON has bytes."""
+    """An inference is a call by reflection too, with tensors in base64 as JSON has bytes."""
     fields = json_format.MessageToDict(target.request(id="7"), preserving_proto_field_name=True)
     answer = called(target, pool, "ModelInfer", fields)
     assert answer["model_name"] == target.model
@@ -70,7 +70,7 @@ def test_infer(target: Target, pool: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["file_containing_symbol", "file_by_filename"])
 def test_unknown_symbol(target: Target, kind: str) -> None:
-    """What does not exist is an error in its answer, NOT_FOUND, and the stream goes on."""
+    """An unknown symbol gives NOT_FOUND in its answer, and the stream goes on."""
     stub = reflection_pb2_grpc.ServerReflectionStub(target.channel)
     request = reflection_pb2.ServerReflectionRequest
     requests = [request(**{kind: "no.such"}), request(list_services="")]

@@ -54,7 +54,7 @@ def goes_on(target: Target) -> Iterator[None]:
     ids=lambda body: body[:24].decode("ascii", "replace"),
 )
 def test_malformed_json(target: Target, body: bytes) -> None:
-    """What is no JSON of a request is 400 (OIP REST, error responses)."""
+    """A body that is not the JSON of a request is 400 (OIP REST, error responses)."""
     answer = target.rest.post(target.path("/infer"), body)
     assert answer.status in BAD_REQUEST
     assert answer.json["error"]

@@ -106,7 +106,7 @@ def test_packed_request(target: Target, encoding: str) -> None:
 @binary
 @pytest.mark.parametrize("encoding", PACK)
 def test_packed_binary_request(target: Target, encoding: str) -> None:
-    """Of a packed binary request the header tells the JSON's length before packing (Triton)."""
+    """The header of a packed binary request states the JSON's unpacked length (Triton)."""
     body, headers = binary_body(target.tensors(2))
     packed = PACK[encoding](body)
     answer = target.rest.post(target.path("/infer"), packed, Content_Encoding=encoding, **headers)

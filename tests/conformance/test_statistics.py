@@ -121,7 +121,7 @@ def test_refused_request_is_no_success(target: Target) -> None:
 
 
 def test_memory_usage(target: Target) -> None:
-    """Where memory is told, it is told by device, in bytes (memory_usage)."""
+    """Memory, if the server reports it, is reported by device, in bytes (memory_usage)."""
     usages = statistics(target).memory_usage
     if not usages:
         pytest.skip("the server does not tell the memory of its models")

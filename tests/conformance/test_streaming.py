@@ -27,7 +27,7 @@ def stream(target: Target, requests: Iterable[Any], **metadata: str) -> Any:
 
 
 def numbered(target: Target, count: int) -> list[Any]:
-    """That many requests, no two alike, their numbers as identifiers, of several batch sizes."""
+    """Return different requests of several batch sizes, with their numbers as identifiers."""
     sizes = (1, 2) if target.max_batch_size > 1 else (1,)
     return [
         target.request(sizes[index % len(sizes)], seed=index, id=str(index))
@@ -97,7 +97,7 @@ def test_error_as_status(target: Target) -> None:
 
 
 def test_final_response(target: Target) -> None:
-    """Of a model with one answer to a request, each answer is the final one (Triton)."""
+    """Each answer of a model with one answer per request is the final one (Triton)."""
     request = target.request()
     request.parameters["triton_enable_empty_final_response"].bool_param = True
     answers = list(stream(target, [request, request]))

@@ -62,7 +62,7 @@ async def test_list_models(running: Running) -> None:
 
 async def test_everyone_gets_their_own_answer(running: Running) -> None:
     """
-    Of many calls at once, each gets the answer to its own image, and batches form.
+    Many calls at once get the answers to their own images, and batches form.
     """
 
     async def ask(first: int) -> tuple[int, int]:
@@ -114,7 +114,7 @@ async def test_everyone_gets_their_own_answer(running: Running) -> None:
 )
 async def test_errors(serve: Serve, request_: pb.ClassifyRequest, code: str, expected: str) -> None:
     """
-    What cannot be answered fails with its code and reason, and the next call is answered.
+    A bad request fails with its code and reason, and the next call is answered.
     """
     async with serve(max_image_bytes=2000, max_image_pixels=10_000) as running:
         with pytest.raises(grpc.aio.AioRpcError) as failed:

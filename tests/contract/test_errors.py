@@ -106,7 +106,7 @@ async def test_unforeseen_error_tells_nothing(
     transport: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    What nobody foresaw is logged with its traceback and told without a word of the inside.
+    An unforeseen error is logged with its traceback; the client learns nothing internal.
     """
     failed = await call_failing_with(RuntimeError("secret path"), transport)
     assert failed.code() is grpc.StatusCode.INTERNAL
@@ -179,7 +179,7 @@ async def test_failures_in_masses_are_counted_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    Of a thousand calls that are refused at once few leave a line, one that fails by our fault does.
+    A thousand calls refused at once leave few lines; one that fails by our fault leaves one.
 
     The metrics know all of them.
     """

@@ -1,4 +1,4 @@
-"""What export writes is what the server reads: the two share a manifest and a preprocessing."""
+"""The boundary between export and service: one manifest and one preprocessing."""
 
 import io
 from pathlib import Path

@@ -47,7 +47,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(root: Path, **changes: object) -> tuple[Manifest, str]:
-    """What was written, and what was printed."""
+    """Return the artifact that was written and the text that was printed."""
     output = io.StringIO()
     values = {"architecture": "resnet20", "model_repository": root / "models", "workers": 0}
     settings = ExportSettings.model_validate({**values, "runs": root / "runs", **changes})
@@ -84,7 +84,7 @@ def test_weights_as_they_are(weights: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_weights_are_measured_on_other_images(weights: Path, photos: Path, tmp_path: Path) -> None:
     """
-    Where nothing is trained, accuracy can be measured, on images of as many classes.
+    Accuracy can be measured without training, on images of as many classes.
     """
     state = ARCHITECTURES["resnet20"].build(num_classes=3).state_dict()
     torch.save(state, tmp_path / "three.pth")

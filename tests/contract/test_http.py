@@ -225,7 +225,7 @@ UNSUPPORTED = [
 
 async def test_unsupported(running: Running) -> None:
     """
-    What this server does not have of Triton is said so, by whatever method it is asked.
+    A part of Triton that this server does not have is refused as such, by any method.
     """
     for path in UNSUPPORTED:
         for method in ("GET", "POST"):
@@ -306,7 +306,7 @@ async def test_unforeseen_error_tells_nothing(
     running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    What nobody foresaw is logged with its traceback and told without a word of the inside.
+    An unforeseen error is logged with its traceback; the client learns nothing internal.
     """
 
     async def fail(*arguments: Any) -> Any:
@@ -485,7 +485,7 @@ NOT_HTTP = [
 
 async def test_not_http(running: Running) -> None:
     """
-    What is not HTTP gets 400 and a closed connection; others are served as before.
+    Bytes that are not HTTP get 400 and a closed connection; others are served as before.
     """
     for sent in NOT_HTTP:
         async with Connection(running.url) as connection:

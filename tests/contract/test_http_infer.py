@@ -77,7 +77,7 @@ def elements(*values: bytes) -> bytes:
 
 
 async def over_grpc(running: Running, request: pb.ModelInferRequest) -> Outputs:
-    """What gRPC answers."""
+    """Return the outputs over gRPC."""
     response = await running.inference.ModelInfer(request)
     return {
         output.name: (output.datatype, list(output.shape), raw)
@@ -219,7 +219,7 @@ async def test_what_an_answer_says(running: Running) -> None:
 
 async def test_timing(running: Running) -> None:
     """
-    Who asks is told where the time went, in how large a batch, and on which provider.
+    An answer states on request where the time went, its batch size and its provider.
     """
     image, tensor = images_inputs(png(3))[0][0], pixels_inputs(0)[0][0]
     asked = {"timing": True}

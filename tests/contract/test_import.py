@@ -35,7 +35,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def served(artifact: Artifact, image: bytes) -> dict[str, np.ndarray]:
-    """What the server's session gives for one encoded image."""
+    """Return the output of the server's session for one encoded image."""
     batch = image_to_input(image, artifact.manifest)[np.newaxis]
     return Session(artifact, CPU).run(batch)
 
@@ -90,7 +90,7 @@ def test_server_gives_what_the_graph_gives(
 
 def test_manifest_tells_what_the_graph_is(tmp_path: Path) -> None:
     """
-    What can be known of a graph without asking is known; nothing is invented.
+    The manifest states what the graph itself shows; nothing is invented.
     """
     artifact, told = run(made(tmp_path), tmp_path, architecture="net")
     manifest = artifact.manifest
@@ -183,7 +183,7 @@ def test_several_outputs(tmp_path: Path) -> None:
 )
 def test_one_output(tmp_path: Path, output: Any, kind: str, shape: tuple[int, ...]) -> None:
     """
-    What the scores are is found out from their values, and said.
+    Import finds the kind of the scores by their values, and prints it.
     """
     artifact, told = run(made(tmp_path, outputs=[output]), tmp_path)
     (found,) = artifact.manifest.outputs
@@ -288,7 +288,7 @@ async def test_classify_by_a_server(tmp_path: Path, serve: Serve) -> None:
 @pytest.mark.parametrize("output", ["features", "logits"])
 def test_output_can_be_chosen(tmp_path: Path, output: str) -> None:
     """
-    Of two that may be the scores, the user chooses; the other one is served beside.
+    The user chooses between two outputs that may be the scores; the other is served too.
     """
     file = made(tmp_path, outputs=["logits", "features"])
     artifact, _ = run(file, tmp_path, output=output)
@@ -312,7 +312,7 @@ def test_labels_as_json(tmp_path: Path) -> None:
 
 def test_nodes_in_any_order(tmp_path: Path) -> None:
     """
-    What ONNX's checker has against a graph that ONNX Runtime takes is told, and no more:
+    A complaint of ONNX's checker about a graph that ONNX Runtime takes is only printed:
     ONNX Runtime's own converter to float16 writes such graphs.
     """
     made = foreign.classifier()
@@ -328,7 +328,7 @@ def test_nodes_in_any_order(tmp_path: Path) -> None:
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    As a person would type it; the name is made of the file's.
+    The command imports a file; the model's name is made from the file's.
     """
     arguments = [str(made(tmp_path)), "--model-repository", str(tmp_path), "--resize", "12"]
     arguments += ["--crop", "8x8", "--mean", "0.5,0.4,0.3", "--std", "0.2", "--color", "BGR"]
@@ -342,7 +342,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_needs_no_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Where PyTorch is not installed import works, and ONNX Runtime is told to keep quiet before it
+    Import works without PyTorch, and sets the variable that silences ONNX Runtime before it
     is loaded.
     """
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY")  # the tests have loaded it
@@ -364,7 +364,7 @@ def test_needs_no_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_graph_without_products(tmp_path: Path) -> None:
     """
-    Where there is nothing to count it is said.
+    The output says so if there is nothing to count.
     """
     graph = helper.make_graph(
         [

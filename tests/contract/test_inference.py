@@ -34,7 +34,7 @@ async def test_infer(running: Running) -> None:
 
 async def test_timing(running: Running) -> None:
     """
-    Who asks is told where the time went, each time it asks.
+    Each request that asks for it gets the timing of its phases.
     """
     request = infer_request(0)
     request.parameters["timing"].bool_param = True
@@ -76,7 +76,7 @@ async def test_encoded_images(running: Running) -> None:
 
 async def test_bad_image_is_named_by_its_position(running: Running) -> None:
     """
-    Of several encoded images, the message says which one is bad.
+    The message says which of several encoded images is bad.
     """
     request = pb.ModelInferRequest(model_name="tiny")
     tensor = request.inputs.add(name="image", datatype="BYTES", shape=[2])
@@ -135,7 +135,7 @@ async def test_errors(
     running: Running, request_: pb.ModelInferRequest, code: str, message: str
 ) -> None:
     """
-    What cannot be answered fails with its code and says why.
+    A bad request fails with its code and the reason.
     """
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await running.inference.ModelInfer(request_)
@@ -444,7 +444,7 @@ async def test_log_settings(running: Running) -> None:
 )
 async def test_unsupported_rpcs(running: Running, rpc: str) -> None:
     """
-    What this server never does is told by its code and reason.
+    An rpc that this server does not support fails with its code and reason.
     """
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await getattr(running.inference, rpc)(getattr(pb, f"{rpc}Request")())

@@ -102,8 +102,8 @@ def test_documented() -> None:
 
 def test_named() -> None:
     """
-    What the documentation says elsewhere of metrics and options of ours, Triton's table and the
-    advice to tune included, is there.
+    Each metric and option that the documentation names elsewhere exists, Triton's table and the
+    advice to tune included.
     """
     text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     known = {*NAMES_AND_LABELS, *(f"convoy_gpu_{what}" for what in GPU_METRICS)}

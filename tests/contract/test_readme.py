@@ -1,4 +1,4 @@
-"""What the README says works, works."""
+"""The commands and the code of the README work."""
 
 import asyncio
 import re

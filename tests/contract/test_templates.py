@@ -89,7 +89,7 @@ async def test_a_model_that_was_replaced(running: Running) -> None:
 
 async def test_a_model_that_was_replaced_before_its_answer_was_seen(running: Running) -> None:
     """
-    What another model answered, or one that is gone, makes no template: its hash would be told for
+    An answer of another model, or one that is unloaded, makes no template: its hash would be in
     the answers of the new one.
     """
     registry = running.server.registry

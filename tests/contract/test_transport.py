@@ -1,4 +1,4 @@
-"""What the transports share, and what one of them needs."""
+"""The properties that both transports share, and those of one of them."""
 
 import asyncio
 import gc
@@ -65,7 +65,7 @@ def ask_too_late(address: str) -> None:
 
 async def test_calls_that_are_come_to_too_late(running: Running, transport: str) -> None:
     """
-    Of a call whose deadline passes before the event loop sees it nothing is done but counting.
+    A call whose deadline passes before the event loop sees it is only counted.
     """
     for _ in range(2):  # the second one has a template
         await running.inference.ModelInfer(infer_request(1))

@@ -116,7 +116,7 @@ def test_trained_exported_served(name: str, photos: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", NATIVE)
 def test_graph_of_its_own_size(name: str, tmp_path: Path) -> None:
     """
-    What is counted in the graph of a network as its paper has it are the totals of the tables.
+    The counts in the graph of a network of its paper's size are the totals of the tables.
     """
     architecture = ARCHITECTURES[name]
     network = architecture.build().eval()

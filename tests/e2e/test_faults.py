@@ -1,4 +1,4 @@
-"""What becomes of a real server when the machine, the disk or its clients fail it."""
+"""A real server when the machine, the disk or its clients fail."""
 
 import os
 import resource
@@ -112,7 +112,7 @@ def test_stopped_and_continued(repository: Path) -> None:
 
 def test_vanished_repository(repository: Path) -> None:
     """
-    What is loaded serves on without its files; to load fails with a reason, until they are back.
+    A loaded model serves on without its files; loading fails with a reason until they are back.
     """
     with ServerProcess(repository, *EXPLICIT) as server:
         away = repository.rename(repository.with_name("away"))

@@ -75,7 +75,7 @@ def test_trains_in_processes(project: Path) -> None:
 
 def test_links_that_became_text(project: Path) -> None:
     """
-    Where git wrote convoy's links as text files, the command names the option that makes links.
+    The command names git's option for links if git wrote convoy's links as text files.
     """
     shutil.copytree(ROOT / "convoy", project / "convoy", symlinks=True)
     for link in (project / "convoy").iterdir():

@@ -36,7 +36,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def probabilities(repository: Path, *options: str) -> list[float]:
-    """Of every class, as a server with these options gives them to many requests at once."""
+    """Return a server's probabilities of every class for many requests at once."""
     image = encode(gradient("L"))
     with ServerProcess(repository, *options) as server, Client(server.address) as client:
         answers = list(client.classify_batch([image] * 50, model="lenet5", top_k=10))

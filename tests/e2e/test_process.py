@@ -150,7 +150,7 @@ async def test_who_asks_on_is_told_to_go_elsewhere(slow_repository: Path, transp
 
 async def test_second_signal_ends_it(slow_repository: Path) -> None:
     """
-    Who cannot wait for the grace sends a second signal.
+    A second signal ends the server before its grace period is over.
     """
     with ServerProcess(slow_repository, "--shutdown-grace-s", "60") as server:
         server.process.send_signal(signal.SIGTERM)

@@ -17,7 +17,7 @@ from bench.zoo.zoo_table import MARKS
 @pytest.mark.timeout(600)
 def test_zoo_of_one(tmp_path: Path) -> None:
     """
-    What was trained once is measured again, not trained again; its figures are its own.
+    A network that is trained already is measured again, not trained again.
     """
     (tmp_path / "architectures.md").write_text("\n".join(MARKS))
     places = ["--folder", str(tmp_path / "zoo"), "--docs", str(tmp_path)]

@@ -72,7 +72,7 @@ class Case(NamedTuple):
 
 class Ledger(NamedTuple):
     """
-    What became of the calls of a campaign.
+    The outcomes of the calls of a campaign.
 
     Attributes:
         outcomes: Calls by their code and reason.
@@ -154,7 +154,7 @@ async def send(channel: grpc.aio.Channel, case: Case) -> str:
 
 
 def fault_of(case: Case, outcome: str) -> str:
-    """What the server did wrong; empty if nothing."""
+    """Return a description of the server's fault, or an empty string if there is none."""
     code, _, reason = outcome.partition(" ")
     if code == "OK":
         opened = case.image and not case.image.startswith(LISTED)
@@ -164,7 +164,7 @@ def fault_of(case: Case, outcome: str) -> str:
 
 
 async def sound_answer(channel: grpc.aio.Channel) -> list[bytes]:
-    """What the server answers to a request that is as it should be."""
+    """Return the server's answer to a correct request."""
     path, _ = METHODS["ModelInfer"]
     answer = await _method(channel, path)(corpus("requests")["ModelInfer.raw"])
     return list(pb.ModelInferResponse.FromString(answer).raw_output_contents)

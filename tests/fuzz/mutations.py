@@ -42,7 +42,7 @@ def spoil_bytes(dice: random.Random, data: bytes, others: Mapping[str, bytes]) -
 
 
 def spoil_image(dice: random.Random, data: bytes, others: Mapping[str, bytes]) -> bytes:
-    """As `spoil_bytes`; half of the PNGs get right checksums, so that more of them is read."""
+    """Spoil the bytes of an image; half of the PNGs get correct checksums, so that more is read."""
     spoilt = spoil_bytes(dice, data, others)
     return with_checksums(spoilt) if dice.random() < 0.5 else spoilt
 

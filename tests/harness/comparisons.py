@@ -65,7 +65,7 @@ def network(name: str, parameters: int, mmacs: float, **changes: Any) -> Network
 
 
 def measured(top1: float, data: str = "digits", images: int = 1000) -> Evaluation:
-    """What an export measured."""
+    """Return an evaluation that an export measured."""
     return Evaluation(data=data, origin="measured", images=images, top1=top1)
 
 

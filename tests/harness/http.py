@@ -16,7 +16,7 @@ TIMEOUT_S = 20
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    What came back.
+    The answer to one HTTP request.
 
     Attributes:
         headers: By name, in lower case.

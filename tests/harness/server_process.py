@@ -79,7 +79,7 @@ class ServerProcess:
 
     @property
     def url(self) -> str:
-        """Of its HTTP port."""
+        """The address of its HTTP port."""
         return f"http://127.0.0.1:{self.find('ready')[0]['http_port']}"
 
     def get(self, path: str) -> str:

@@ -134,7 +134,7 @@ async def test_routes(
 
 async def test_layers(guarded: Running, holders: Holders) -> None:
     """
-    Of layers nobody learns more without the right, not even that there are none.
+    A client without the right learns nothing of layers, not even that there are none.
     """
     url = f"{guarded.url}/page/models/tiny/versions/1/layers"
     cases: list[tuple[Right | None, int]] = [("observe", 501), ("infer", 403), (None, 401)]

@@ -37,7 +37,7 @@ async def bench(
 
 
 def table(report: Report) -> str:
-    """What a person sees on a narrow terminal."""
+    """Return the table as a narrow terminal shows it."""
     output = io.StringIO()
     print_table(report, Console(file=output, width=40, highlight=False, markup=False))
     return output.getvalue()
@@ -113,7 +113,7 @@ async def start(lenet: Running, *arguments: str) -> asyncio.subprocess.Process:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted(lenet: Running, tmp_path: Path, number: signal.Signals) -> None:
     """
-    What was measured before Ctrl-C is printed, written and drawn; the code is 130.
+    Results from before Ctrl-C are printed, written and drawn; the exit code is 130.
     """
     pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
     file, plot = tmp_path / "new" / "report.json", tmp_path / "plot.png"

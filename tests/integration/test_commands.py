@@ -111,7 +111,7 @@ async def test_classify_must_choose(
     serve: Serve, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    Where there are several models, one must be named.
+    The command asks for a name if there are several models.
     """
     models = tmp_path / "models"
     tiny.write(models, "one")

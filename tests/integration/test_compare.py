@@ -70,7 +70,7 @@ def test_mistakes(
     message: str,
 ) -> None:
     """
-    What cannot be compared is one line and exit code 1.
+    A comparison that is not possible prints one line and exits with 1.
     """
     (tmp_path / "empty").mkdir()
     root = repository[1]

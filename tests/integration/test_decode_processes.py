@@ -32,7 +32,7 @@ def decode(data: bytes, manifest: Manifest, limits: Any) -> Any:
 
 
 async def failure(running: Running, image: bytes) -> str:
-    """What a client is told of an image."""
+    """Return the error of a request with this image."""
     async with AsyncClient(running.address) as client:
         with pytest.raises(ConvoyError) as failed:
             await client.classify(image, model="tiny")

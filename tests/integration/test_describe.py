@@ -21,14 +21,14 @@ LENET5 = {"parameters": 61_706, "macs": 416_520, "convolutions": 2, "linear_laye
 
 
 def described(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """What the command gives a program."""
+    """Return the command's JSON."""
     assert main(["describe", *arguments, "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
 def costs(layers: list[dict[str, Any]]) -> list[tuple[object, ...]]:
-    """What convolutions and linear layers are, and cost."""
+    """Return the shapes and costs of the convolutions and linear layers."""
     keys = ("name", "output_shape", "window", "receptive_field_px", "arithmetic", "macs")
     return [tuple(layer[key] for key in keys) for layer in layers if layer["parameters"]]
 
@@ -162,7 +162,7 @@ def test_mistakes(
     message: str,
 ) -> None:
     """
-    What cannot be described is one line and exit code 1.
+    A subject that cannot be described prints one line and exits with 1.
     """
     pytest.importorskip("torch", reason="architectures need PyTorch")
     (tmp_path / "damaged.onnx").write_bytes(b"\x08nonsense")

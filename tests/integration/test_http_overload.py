@@ -18,7 +18,7 @@ async def infer(running: Running, *firsts: int, **parameters: int) -> Answer:
 
 
 def ended(running: Running, code: str, model: str = "tiny") -> float | None:
-    """How many inference calls ended so."""
+    """Return the number of inference calls with this status."""
     return running.sample("convoy_requests_total", model=model, method="ModelInfer", code=code)
 
 
@@ -133,7 +133,7 @@ async def test_timeout(running: Running) -> None:
 
 async def test_priority(serve: Serve) -> None:
     """
-    Of those that wait, the most urgent go first.
+    The most urgent of the waiting requests go first.
     """
     order: list[int] = []
 

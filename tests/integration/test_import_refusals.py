@@ -1,4 +1,4 @@
-"""What import refuses: in one line that says what helps, and with nothing written."""
+"""Files that import refuses: one line that says what helps, and nothing is written."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_graphs_that_cannot_be_served(
     tmp_path: Path, graph: dict[str, Any], options: dict[str, Any], message: str
 ) -> None:
     """
-    What is missing or wrong is said, with the flag that helps; nothing is written.
+    The error names the fault and the flag that helps; nothing is written.
     """
     with pytest.raises(GraphError, match=message) as caught:
         run(made(tmp_path, **graph), tmp_path / "models", **options)

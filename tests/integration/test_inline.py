@@ -27,7 +27,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def classes(running: Running, firsts: list[int]) -> list[int]:
-    """What the server says of raw images, asked all at once."""
+    """Return the classes of raw images that are sent all at once."""
     calls = [running.inference.ModelInfer(infer_request(first)) for first in firsts]
     return [int(logits(answer).argmax()) for answer in await asyncio.gather(*calls)]
 

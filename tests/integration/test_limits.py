@@ -1,4 +1,4 @@
-"""What a client may cost: connections, headers, calls in flight, and the time for a request."""
+"""The limits of a client: connections, headers, calls in flight, and time for a request."""
 
 import asyncio
 import signal
@@ -115,7 +115,7 @@ async def test_streams_per_connection(serve: Serve) -> None:
 
 
 async def closed(connection: Connection) -> bool:
-    """Whether the server closes the connection without a word."""
+    """Return whether the server closes the connection without an answer."""
     async with asyncio.timeout(10):
         return await connection._reader.read() == b""
 

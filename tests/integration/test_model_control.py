@@ -423,7 +423,7 @@ async def test_parameters_of_load(
 
 async def test_the_servers_own_config_is_accepted(serve: Serve) -> None:
     """
-    What ModelConfig told can be sent back, with the batch size changed.
+    The configuration from ModelConfig can be sent back with another batch size.
     """
     async with explicit(serve) as running:
         config = (await running.inference.ModelConfig(pb.ModelConfigRequest(name="tiny"))).config

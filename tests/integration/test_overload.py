@@ -1,4 +1,4 @@
-"""What happens when more comes than can be answered, or callers leave."""
+"""Requests beyond the capacity, and clients that disconnect."""
 
 import asyncio
 from pathlib import Path

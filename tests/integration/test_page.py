@@ -1,4 +1,4 @@
-"""What the page is made of, and what it asks for; tests/page has the page itself, in a browser."""
+"""The page's files and its routes; tests/page runs the page in a browser."""
 
 import io
 import json
@@ -66,7 +66,7 @@ async def test_models(running: Running) -> None:
 
 async def test_model_without_probabilities(serve: Serve, tmp_path: Path) -> None:
     """
-    Whoever gets logits gets the labels, too.
+    The answer of a model without probabilities has labels, too.
     """
     tiny.write(tmp_path, "raw", outputs=(OutputTensor(name="logits", kind="logits"),))
     async with serve() as running:
@@ -94,7 +94,7 @@ async def test_layers(serve: Serve, tmp_path: Path) -> None:
 
 async def test_preview(serve: Serve, tmp_path: Path) -> None:
     """
-    What the network sees comes as PNG, in the colours of the image.
+    The preview shows the network's input as PNG, in the colours of the image.
     """
     spec = Preprocessing(color="BGR", resize_px=4, crop_height_px=4, crop_width_px=4)
     wide = tiny.manifest().input.model_copy(update={"channels": 3})
@@ -146,7 +146,7 @@ async def test_history(running: Running) -> None:
 
 async def test_comparison(serve: Serve, tmp_path: Path) -> None:
     """
-    What convoy compare wrote is told as it is; null if there is nothing.
+    The page gets the file of convoy compare unchanged, or null if there is none.
     """
     file = tmp_path / "comparison.json"
     content = {"schema_version": COMPARISON_VERSION, "networks": []}

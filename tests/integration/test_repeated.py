@@ -183,7 +183,7 @@ async def test_an_answer_that_cannot_be_given(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    What goes wrong when one call is answered is told in the log; those of its batch are answered.
+    A failure to answer one call is logged; the others of its batch are answered.
     """
     client = native_call.Client if transport == "native" else grpcio._Client
     answer, broken = client.answer, ["once"]
@@ -207,7 +207,7 @@ async def test_a_call_that_cannot_be_begun(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What goes wrong when one call of a burst is taken fails that call; the server goes on.
+    A failure to begin one call of a burst fails that call only; the server goes on.
     """
     broken = ["once"]
     read = Templates.read
@@ -228,7 +228,7 @@ async def test_a_call_that_cannot_be_begun(
 
 async def test_leaves_no_garbage(asked: Running) -> None:
     """
-    What was made for a call is gone with its answer, without the garbage collector.
+    The objects of a call are freed with its answer, without the garbage collector.
     """
     gc.collect()
     gc.disable()

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.both_transports
 
 
 def has_ipv6() -> bool:
-    """Whether this machine has the loopback address of IPv6."""
+    """Return whether this machine has the loopback address of IPv6."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:

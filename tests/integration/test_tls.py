@@ -44,11 +44,11 @@ class Certificates:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Of a server with TLS."""
+        """Return the settings of a server with TLS."""
         return {"tls_certificate": str(self.certificate), "tls_key": str(self.key)}
 
     def context(self, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-        """What a client that trusts the authority speaks with; of one version only if given."""
+        """Return the context of a client that trusts the authority, of one version if given."""
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         if version:

@@ -58,7 +58,7 @@ def test_on_a_gpu() -> None:
 
 def test_nobody_logs_in() -> None:
     """
-    Whoever looks at Grafana is a viewer; there is no form, no basic login, and no admin.
+    Every visitor of Grafana is a viewer; there is no form, no basic login and no admin.
     """
     environment = SERVICES["grafana"]["environment"]
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
@@ -70,7 +70,7 @@ def test_nobody_logs_in() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_images_are_pinned(name: str) -> None:
     """
-    What is not built here has an exact version.
+    Each image that is not built here has an exact version.
     """
     for service in read(name)["services"].values():
         _, _, tag = service["image"].rpartition(":")

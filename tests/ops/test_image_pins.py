@@ -1,4 +1,4 @@
-"""What the server image installs is what everything else was tested with."""
+"""The packages of the server image have the versions that everything is tested with."""
 
 import re
 from pathlib import Path

@@ -97,7 +97,7 @@ def schemas() -> Path:
 
 
 def validated(resources: list[dict[str, Any]], schemas: Path) -> str:
-    """What the published schemas find wrong."""
+    """Return the errors that the published schemas find."""
     done = subprocess.run(
         ["node", "validate.mjs"],
         input=json.dumps(resources),

@@ -1,4 +1,4 @@
-"""What goes wrong, as a person is told of it."""
+"""Failures, as the page shows them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEVEN = WEB / "samples/seven.png"
 
 def test_wrong_images(open_page: OpenPage, repository: Path) -> None:
     """
-    What is no image, and what is too large, is said in words, with the limit.
+    The page names files that are no images, and images that are too large, with the limit.
     """
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     options = ("--model-control-mode", "poll", "--max-image-bytes", "2000")
@@ -89,7 +89,7 @@ def flood(address: str) -> Iterator[None]:
 
 def test_full_queue(open_page: OpenPage, tmp_path: Path) -> None:
     """
-    Whoever comes to a full queue is told so and how long to wait, and may then try again.
+    The page says that the queue is full and how long to wait, and offers to try again.
     """
     tiny.write(tmp_path, "slow", model=tiny.graph(repeats=200), max_batch_size=1)
     small = ("--max-images-per-call", "1", "--max-queue-size", "1")

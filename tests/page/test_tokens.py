@@ -107,7 +107,7 @@ def test_token_to_observe(
 
 def test_no_token(open_page: OpenPage, guarded: ServerProcess) -> None:
     """
-    Who gives none sees that one is wanted, and may give one later.
+    The page asks for a token, and takes one later.
     """
     with open_page(url_of(guarded), may_fail=True) as page:
         page.get_by_role("button", name="Not now").click()

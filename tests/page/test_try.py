@@ -141,7 +141,7 @@ def test_keyboard_alone(open_page: OpenPage, url: str) -> None:
 
 def test_snippets_run(open_page: OpenPage, url: str, server: ServerProcess, tmp_path: Path) -> None:
     """
-    What is ready to be copied runs as it is: in a shell, and in Python.
+    The snippets run as they are: in a shell, and in Python.
     """
     shutil.copy(SEVEN, tmp_path / "seven.png")
     with open_page(url) as page:

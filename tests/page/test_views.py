@@ -57,7 +57,7 @@ def test_quantiles(open_page: OpenPage, url: str) -> None:
 
 def test_live_without_its_library(open_page: OpenPage, url: str) -> None:
     """
-    Where the chart library is not installed, the page says so and shows the figures of now.
+    Without the chart library the page says so and shows the present figures.
     """
     with open_page(url, may_fail=True) as page:
         page.route("**/node_modules/**", lambda route: route.fulfill(status=404))

@@ -49,7 +49,7 @@ MUTATED = ("/Classify", "/ClassifyBatch", "/ModelInfer")
 @dataclass(slots=True)
 class Soak:
     """
-    What all clients share.
+    The state that all clients share.
 
     Attributes:
         dice: Decides what they do.

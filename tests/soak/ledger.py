@@ -1,4 +1,4 @@
-"""What became of every request, and whether the server counted the same.
+"""The outcome of every request, compared with the server's counts.
 
 Each request that is sent ends once: answered, refused, expired, cancelled, or failed with a reason.
 A client that leaves does not learn whether its request was answered, so the server's counts of a
@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 class Outcome(enum.StrEnum):
-    """How a request ended, as its client saw it."""
+    """The end of a request, as its client saw it."""
 
     ANSWERED = "answered"
     REFUSED = "refused"
@@ -103,7 +103,7 @@ class Ledger:
         return counts
 
     def problems(self, metrics: str) -> list[str]:
-        """What does not add up, here or against the server's *metrics*."""
+        """Return the counts that do not add up, here or against the server's *metrics*."""
         found = [f"failed: {count} x {reason}" for reason, count in self.reasons.items()]
         for kind, row in self.by_kind().items():
             if row["sent"] != sum(row.values()) - row["sent"]:
@@ -115,7 +115,7 @@ class Ledger:
 
 
 def outcome_of(error: grpc.aio.AioRpcError) -> tuple[Outcome, str]:
-    """How a call ended that has no answer, and what it was told."""
+    """Return the outcome of a failed call, and its message."""
     code = error.code().name
     if code in ("DEADLINE_EXCEEDED", "CANCELLED"):
         return SEEN_SO[code], ""
@@ -125,7 +125,7 @@ def outcome_of(error: grpc.aio.AioRpcError) -> tuple[Outcome, str]:
 
 
 def counted(metrics: str) -> dict[str, Counter[str]]:
-    """What the server counted, by method and by what clients saw."""
+    """Return the server's counts, by method and outcome."""
     counts: dict[str, Counter[str]] = {}
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples if family.name == "convoy_requests" else ():

@@ -39,7 +39,7 @@ OPTIONS = (
 
 class Result(NamedTuple):
     """
-    What came of a soak.
+    The result of a soak.
 
     Attributes:
         problems: What is not as it should be.

@@ -1,4 +1,4 @@
-"""What the server holds while it is under load: memory, file descriptors, threads."""
+"""Memory, file descriptors and threads of a server under load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPARE = 8
 
 
 class Held(NamedTuple):
-    """What a process holds: resident memory in MB, file descriptors, threads."""
+    """The resources of a process: resident memory in MB, file descriptors, threads."""
 
     resident_mb: float
     descriptors: int
@@ -32,7 +32,7 @@ class Held(NamedTuple):
 @dataclass(slots=True)
 class Samples:
     """
-    What one process held over time.
+    The resources of one process over time.
 
     Attributes:
         quiet: In quiet moments: before the load, and after it.
@@ -44,7 +44,7 @@ class Samples:
     loaded: list[Held] = field(default_factory=list)
 
     def now(self) -> Held:
-        """What it holds now."""
+        """Return its resources now."""
         with self.process.oneshot():
             resident = round(self.process.memory_info().rss / 1e6, 1)
             return Held(resident, self.process.num_fds(), self.process.num_threads())
@@ -56,7 +56,7 @@ class Samples:
             await asyncio.sleep(INTERVAL_S)
 
     def growth(self) -> float | None:
-        """Of memory from the second tenth to the last, as a share; None if it was too short."""
+        """Return the growth of memory from the second tenth to the last, as a share, or None."""
         tenth = len(self.loaded) // 10
         if len(self.loaded) < LEAST_SAMPLES:
             return None
@@ -65,7 +65,7 @@ class Samples:
         return last / second - 1
 
     def problems(self) -> list[str]:
-        """What leaks."""
+        """Return the leaks."""
         found = []
         if (growth := self.growth()) is not None and growth > MOST_GROWTH:
             found.append(f"memory grew by {growth:.1%} from the second tenth to the last")

@@ -19,7 +19,7 @@ METRICS = 'convoy_requests_total{{model="m",method="ModelInfer",code="{code}"}} 
 
 
 def metrics(**counts: int) -> str:
-    """What a server tells that counted so many calls by their codes."""
+    """Return the metrics of a server that counted so many calls by their codes."""
     lines = (METRICS.format(code=code, count=count) for code, count in counts.items())
     return "# TYPE convoy_requests_total counter\n" + "".join(lines)
 
@@ -50,7 +50,7 @@ async def test_short_soak(transport: str) -> None:
 @pytest.mark.slow
 def test_ctrl_c_ends_it_with_its_ledger() -> None:
     """
-    Who loses patience still gets the account of what was done.
+    Ctrl-C ends a soak early, with the account of what was done.
     """
     command = [sys.executable, "-m", "tests.soak", "--minutes", "10"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
@@ -145,7 +145,7 @@ def test_memory_growth(last_mb: float, leaks: bool) -> None:
 
 def test_leaked_descriptors_and_threads() -> None:
     """
-    What is still held when all is quiet again is a leak.
+    Resources that are still held after the load are a leak.
     """
     samples = Samples(psutil.Process())
     samples.quiet = [Held(90, 10, 5), Held(90, 100, 50)]

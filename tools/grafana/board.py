@@ -1,4 +1,4 @@
-"""What a dashboard is: rows of panels, and their queries. How they look: `generate.py`.
+"""The content of a dashboard: rows of panels and their queries. `generate.py` gives them form.
 
 `$model` is the model that a viewer chose. Whatever several panels or alerts share is a recording
 rule in `deploy/prometheus/rules.yml`.

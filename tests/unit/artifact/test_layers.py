@@ -34,7 +34,7 @@ FOUND = Description("tiny version 1", (IMAGE, CONV), 10)
 
 def test_comes_with_its_artifact(tmp_path: Path) -> None:
     """
-    What is written beside an artifact is read with it, and seen by who looks for changes.
+    A file written beside an artifact is read with it and counts as a change.
     """
     manifest = tiny.write(tmp_path)
     repository, folder = ModelRepository(tmp_path), tmp_path / "tiny" / "1"

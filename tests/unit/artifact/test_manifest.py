@@ -15,7 +15,7 @@ from tests.harness import tiny
 
 def test_json_round_trip() -> None:
     """
-    What is written is what is read.
+    A manifest is read as it was written.
     """
     manifest = tiny.manifest()
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest

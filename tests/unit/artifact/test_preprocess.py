@@ -17,7 +17,7 @@ WHOLE = Preprocessing(color="RGB", resize_px=30, crop_height_px=30, crop_width_p
 
 
 def centre(image: Image.Image) -> np.ndarray:
-    """What `WHOLE` keeps of a 40x30 image: the middle 30 columns."""
+    """Return the part of a 40x30 image that `WHOLE` keeps: the middle 30 columns."""
     return np.asarray(image.convert("RGB"))[:, 5:35]
 
 
@@ -255,7 +255,7 @@ def test_palette() -> None:
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparency_is_laid_over_white(mode: str) -> None:
     """
-    What cannot be seen does not count, whatever colour it hides.
+    Transparent pixels become white, whatever colour they hide.
     """
     image = Image.new(mode, (30, 30), 0)
     assert (preprocess(encode(image), WHOLE) == 255).all()
@@ -273,7 +273,7 @@ def test_transparent_palette_entry() -> None:
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP"])
 def test_first_frame_of_an_animation(file_format: str) -> None:
     """
-    Of an animation the first frame counts.
+    The first frame of an animation counts.
     """
     first, second = Image.new("RGB", (30, 30), "red"), Image.new("RGB", (30, 30), "blue")
     data = encode(

@@ -33,7 +33,7 @@ def test_parser_that_another_thread_disturbs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What CPython's parser stumbles over once, though the file is whole, is read again.
+    A whole file is read again if CPython's parser fails on it once.
     """
     tiny.write(tmp_path)
     load, failures = np.load, [SystemError("AST constructor recursion depth mismatch")]
@@ -77,7 +77,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path: Path, error: type[BaseExce
 
 def test_two_writers_at_once(tmp_path: Path) -> None:
     """
-    Of two writers who were given the same number, the second fails and harms nothing.
+    The second of two writers with the same number fails and changes nothing.
     """
     repository = ModelRepository(tmp_path)
 
@@ -121,7 +121,7 @@ def test_names_that_climb_out(tmp_path: Path, name: str) -> None:
 
 def test_abandoned_writings_are_removed(tmp_path: Path) -> None:
     """
-    What a killed writer left is removed by the next; what another one is at work on is not.
+    The files of a killed writer are removed by the next; those of a running one are not.
     """
     repository = ModelRepository(tmp_path)
     (tmp_path / "tiny" / ".writing-dead").mkdir(parents=True)
@@ -247,7 +247,7 @@ def test_each_missing_field_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["tiny/1/model.onnx", "tiny/1", "tiny", "."])
 def test_without_permission(tmp_path: Path, path: str) -> None:
     """
-    What may not be read is an error that names it, wherever it lies.
+    A file without permission to read is an error that names it.
     """
     tiny.write(tmp_path)
     (tmp_path / path).chmod(0)
@@ -268,7 +268,7 @@ def test_unreadable_repository(tmp_path: Path) -> None:
 
 def test_unwritable_repository(tmp_path: Path) -> None:
     """
-    That nothing can be written is told before any work is done.
+    A repository without permission to write is an error before any work is done.
     """
     (tmp_path / "file").touch()
     with pytest.raises(RepositoryError, match="cannot write to the model repository"):
@@ -277,7 +277,7 @@ def test_unwritable_repository(tmp_path: Path) -> None:
 
 def test_name_that_is_a_file(tmp_path: Path) -> None:
     """
-    So is that the model's own folder cannot be written.
+    A model's folder that cannot be written is an error before any work is done.
     """
     (tmp_path / "tiny").touch()
     with pytest.raises(RepositoryError, match="tiny"):

@@ -91,7 +91,7 @@ def test_damaged_manifest_of_an_older_version(
     changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     """
-    What cannot be upgraded, or is wrong in the newest version, is one message.
+    A manifest that cannot be upgraded, or is wrong in the newest version, gives one message.
     """
     with pytest.raises(ArtifactError) as error:
         read(tmp_path, json.dumps(document(1) | changes))
@@ -103,7 +103,7 @@ def test_damaged_manifest_of_an_older_version(
 )
 def test_no_manifest(text: str, message: str, tmp_path: Path) -> None:
     """
-    What is no document at all is named as such.
+    A file that is no document is named as such.
     """
     with pytest.raises(ArtifactError, match=rf"manifest\.json: {message}"):
         read(tmp_path, text)

@@ -36,7 +36,7 @@ def tuning(model_sha256: str = "0" * 64) -> Tuning:
 
 def test_comes_with_its_artifact(tmp_path: Path) -> None:
     """
-    What is written beside an artifact is read with it, and seen by who looks for changes.
+    A file written beside an artifact is read with it and counts as a change.
     """
     tiny.write(tmp_path)
     repository, folder = ModelRepository(tmp_path), tmp_path / "tiny" / "1"
@@ -60,7 +60,7 @@ def test_damaged(tmp_path: Path, content: str) -> None:
 
 def test_runs_at_once() -> None:
     """
-    As many as the cores allow; on a GPU one at a time.
+    Runs start at once as far as the cores allow; on a GPU one at a time.
     """
     assert [MACHINE.runs_at_once(threads) for threads in (1, 2)] == [2, 1]
     assert MACHINE.model_copy(update={"gpu": GPU}).runs_at_once(1) == 1

@@ -64,7 +64,7 @@ def test_names_are_unique() -> None:
 
 def test_curves(tmp_path: Path) -> None:
     """
-    What was found is drawn, a row for each network.
+    The curves are drawn, a row for each network.
     """
     curve = {"1": 100.0, "4": 300.0}
     curves = {"ours": curve, "ours too": curve, "theirs": curve}

@@ -1,4 +1,4 @@
-"""What all tests of networks share."""
+"""The fixtures of all tests of networks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What the tests of networks share: above all, comparison with an independent implementation."""
+"""Comparison of networks with an independent implementation, and what tests of it need."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def assert_agree(network: nn.Module, reference: nn.Module, images: Tensor) -> No
 
 
 def training_outputs(network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-    """What *network*, with auxiliary heads, gives in training, dropout aside."""
+    """Return the outputs of *network*, with auxiliary heads, in training without dropout."""
     network.train()
     for module in network.modules():
         if isinstance(module, nn.Dropout):

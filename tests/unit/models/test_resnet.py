@@ -10,7 +10,7 @@ from convoy.models.resnet_cifar import Shortcut
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20"])
 def test_block_without_branch_is_the_identity(name: str) -> None:
     """
-    What makes a network residual: where the convolutions give nothing, the input goes through.
+    A block whose convolutions give zero passes its input through.
     """
     network: Any = ARCHITECTURES[name].build().eval()
     block = network.layer1[1]
@@ -44,7 +44,7 @@ def test_option_a_shortcut() -> None:
 
 def test_place_of_the_stride() -> None:
     """
-    Where a bottleneck halves the size: in its 3x3 convolution, or, in v1, in its first 1x1.
+    A bottleneck halves the size in its 3x3 convolution, or, in v1, in its first 1x1.
     """
     for name, strides in (("resnet50", [(1, 1), (2, 2)]), ("resnet50_v1", [(2, 2), (1, 1)])):
         network: Any = ARCHITECTURES[name].build()

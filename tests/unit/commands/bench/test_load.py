@@ -56,7 +56,7 @@ async def test_open_loop_waits_for_no_answer() -> None:
 
 async def test_closed_loop_keeps_its_number_in_flight() -> None:
     """
-    As many requests as asked for are on their way, and never more.
+    The closed loop keeps its number of requests in flight, and never more.
     """
     in_flight: set[int] = set()
     seen: list[int] = []
@@ -99,7 +99,7 @@ def test_summary() -> None:
 
 def test_summary_of_nothing() -> None:
     """
-    Where nothing was answered there is no latency.
+    A summary without answers has no latency.
     """
     step = summarize([Answer(0.0, 0.0, 9.0, "UNAVAILABLE")], 0.0, 1.0, concurrency=1)
     assert (step.answered_per_s, step.latency_ms, step.failed) == (0.0, {}, {"UNAVAILABLE": 1})

@@ -29,7 +29,7 @@ OWN = Evaluation(
 
 
 def lines(comparison: Comparison, width: int = 100) -> list[str]:
-    """What is printed on a console of this width."""
+    """Return the lines that a console of this width shows."""
     output = io.StringIO()
     print_table(comparison, Console(file=output, width=width, highlight=False, markup=False))
     return output.getvalue().splitlines()
@@ -37,7 +37,7 @@ def lines(comparison: Comparison, width: int = 100) -> list[str]:
 
 def test_written_and_read(tmp_path: Path) -> None:
     """
-    What is written is read again as it was.
+    A comparison is read as it was written.
     """
     comparison = comparisons.fifteen()
     comparison_data.write(comparison, tmp_path / "c.json")
@@ -201,7 +201,7 @@ def test_settings() -> None:
 @pytest.mark.parametrize("sizes", ["0", "1,x", "2048", ""])
 def test_bad_sizes(sizes: str) -> None:
     """
-    What is no batch size is refused.
+    A value that is no batch size is refused.
     """
     with pytest.raises(ValidationError):
         CompareSettings.model_validate({"batch_sizes": sizes})

@@ -89,7 +89,7 @@ def test_model_that_fails(tmp_path: Path) -> None:
 
 def test_size_that_would_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What is foreseen to need more memory than there is does not run; the smallest size always does.
+    A batch that would need more memory than is free is left out; the smallest size never is.
     """
     tiny.write(tmp_path)
     monkeypatch.setattr(machine, "free_bytes", lambda: 2e6)
@@ -157,6 +157,6 @@ def test_damaged_artifact(tmp_path: Path) -> None:
 
 def test_free_memory() -> None:
     """
-    What is free is more than nothing and less than a machine can have.
+    The free memory is above zero and below the largest memory of a machine.
     """
     assert 0 < machine.free_bytes() < 2**48

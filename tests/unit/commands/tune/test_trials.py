@@ -24,7 +24,7 @@ def test_most_images_within_the_bound() -> None:
 
 def test_noise_does_not_choose() -> None:
     """
-    Of what is as good within the noise, the one with the shortest latency is taken.
+    The one with the shortest latency is taken of those that are equal within the noise.
     """
     best, as_good = choice(100, 40), choice(98, 10)
     assert choose([best, as_good], 100) is as_good

@@ -40,7 +40,7 @@ def test_parts_are_disjoint_and_fixed(digits: data.DataSet) -> None:
 
 def test_images_are_the_digits(digits: data.DataSet) -> None:
     """
-    What is encoded and decoded again are the pixels of MNIST.
+    The encoded images decode to the pixels of MNIST.
     """
     pixels = digits.test.pixels(DIGIT)
     assert pixels.shape == (1000, 28, 28, 1)

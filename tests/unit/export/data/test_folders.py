@@ -86,7 +86,7 @@ def make_parts(root: Path, **parts: dict[str, int]) -> Path:
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
 def test_two_parts(tmp_path: Path, name: str) -> None:
     """
-    What is beside `train` is the test, whatever its name; a tenth of `train` validates.
+    The folder beside `train` is the test, whatever its name; a tenth of `train` validates.
     """
     make_parts(tmp_path, **{"train": {"cat": 30, "dog": 10}, name: {"cat": 2, "dog": 1}})
     loaded = data.load(f"folder:{tmp_path}")
@@ -146,7 +146,7 @@ def test_parts_that_do_not_fit(
 
 def test_many_differences_fit_a_line(tmp_path: Path) -> None:
     """
-    Of many classes that a part lacks, three are named.
+    The error names three of many classes that a part lacks.
     """
     many = {f"c{index}": 10 for index in range(6)}
     make_parts(tmp_path, train=many, val={"c0": 1, "c1": 1})

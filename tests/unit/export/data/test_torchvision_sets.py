@@ -222,7 +222,7 @@ def test_imagenet_that_is_not_there(tmp_path: Path) -> None:
 
 def test_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Where a download fails, the message says what to do without one.
+    The message of a failed download says what to do without one.
     """
     monkeypatch.setattr(MNIST, "mirrors", [f"{tmp_path.as_uri()}/nowhere/"])
     monkeypatch.setattr(CIFAR10, "url", f"{tmp_path.as_uri()}/nowhere/cifar.tgz")

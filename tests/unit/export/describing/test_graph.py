@@ -190,7 +190,7 @@ def test_quantised_weights() -> None:
 
 def test_graph_that_does_not_run() -> None:
     """
-    What ONNX Runtime has against a graph is told in one line.
+    A graph that ONNX Runtime refuses is an error of one line.
     """
     with pytest.raises(GraphError, match="the graph does not run: ") as raised:
         rows_of([helper.make_node("Conv", ["x", "w"], ["y"])], {"w": zeros(4, 5, 3, 3)})

@@ -189,7 +189,7 @@ def test_what_is_unknown_is_named() -> None:
 
 def test_part_of_several() -> None:
     """
-    What takes one of several tensors is no layer.
+    An operation that takes one of several tensors is no layer.
     """
 
     class Half(nn.Module):

@@ -1,4 +1,4 @@
-"""What follows from the layers alone: rows, receptive fields, totals."""
+"""Figures derived from the layers alone: rows, receptive fields, totals."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_height_and_width_are_two() -> None:
 @pytest.mark.parametrize("join", ["add", "concat"])
 def test_joined_branches(join: str) -> None:
     """
-    Where branches meet, the largest receptive field counts.
+    The largest receptive field counts where branches meet.
     """
     branches = (convolution(0, kernel=1), convolution(0, kernel=5), convolution(0, kernel=3))
     assert fields(*branches, layer(join, 1, 2, 3))[-1] == (5, 5)
@@ -115,7 +115,7 @@ def test_rows_of_their_own(operation: Layer) -> None:
 
 def test_activation_of_one_branch_only() -> None:
     """
-    What another layer reads without the activation keeps it out of its row.
+    An activation has its own row if another layer reads its input.
     """
     rows = make_rows(
         [layer("input"), convolution(0), layer("relu", 1), convolution(2), layer("add", 1, 3)]
@@ -155,7 +155,7 @@ def test_totals() -> None:
 
 def test_arithmetic() -> None:
     """
-    As it is done on paper, for grouped layers and those without bias, too.
+    The arithmetic is that on paper, for grouped layers and those without bias, too.
     """
     assert weights_arithmetic((5, 5, 6), 16, has_bias=True) == "(5*5*6 + 1) * 16"
     assert weights_arithmetic((3, 3, 64), 64, has_bias=False) == "3*3*64*64"

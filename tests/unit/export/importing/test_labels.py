@@ -45,7 +45,7 @@ def test_labels(tmp_path: Path, name: str, text: str, expected: tuple[str, ...])
 )
 def test_bad_labels(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     """
-    What is wrong with a file of labels is said with its name.
+    The error names the file of labels and its fault.
     """
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:

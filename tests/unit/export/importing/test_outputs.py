@@ -81,7 +81,7 @@ def test_probabilities_of_other_logits() -> None:
 
 def test_auxiliary_classifiers() -> None:
     """
-    Of a GoogLeNet's three logits one is chosen, and keeps its softmax.
+    One of a GoogLeNet's three logits is chosen, and keeps its softmax.
     """
     outputs = output("z", LOGITS), output("aux", OTHERS), output("p", softmax(LOGITS))
     with pytest.raises(GraphError, match="choose one with --output"):

@@ -33,7 +33,7 @@ def test_invented_images_are_always_the_same() -> None:
 
 def test_images_are_spread_over_a_folder(tmp_path: Path) -> None:
     """
-    Of many images a few are taken, from the beginning to the end.
+    A few of many images are taken, from the beginning to the end.
     """
     for index in range(40):
         (tmp_path / f"{index:02}.PNG").touch()

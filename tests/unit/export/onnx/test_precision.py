@@ -77,7 +77,7 @@ def difference(expected: np.ndarray, actual: np.ndarray) -> float:
 
 
 def fused_operators(path: Path, folder: Path) -> list[str]:
-    """What ONNX Runtime makes of a graph."""
+    """Return the operators of a graph after ONNX Runtime's optimisation."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(folder / "optimised.onnx")
@@ -119,7 +119,7 @@ def graphs(
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go."""
+    """The folder of temporary files."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -389,7 +389,7 @@ def test_accepted_loss_is_inclusive() -> None:
 
 def test_logits_that_are_no_numbers_are_refused() -> None:
     """
-    Where everything is NaN, the first class would win, and now and then be right.
+    Logits that are all NaN are refused: the first class would win, and sometimes be right.
     """
     labels = np.zeros(4, np.int64)
     right = np.tile(np.array([[1, 0]], np.float32), (4, 1))

@@ -182,7 +182,7 @@ def test_channels_last(tmp_path: Path) -> None:
 @pytest.mark.gpu
 def test_on_a_gpu(tmp_path: Path) -> None:
     """
-    Where there is a GPU, a training runs there, in half precision, and can go on there.
+    A training runs on a GPU if there is one, in half precision, and can be resumed there.
     """
     with joined("cuda", mixed_precision=True) as compute:
         assert compute.autocast is not None

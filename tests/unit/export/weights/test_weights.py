@@ -157,7 +157,7 @@ def test_file(tmp_path: Path) -> None:
 
 
 class Evil:
-    """What unpickles into a call."""
+    """An object that unpickles into a call."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return print, ("unpickled",)
@@ -178,7 +178,7 @@ def test_file_that_is_no_state_dict(
 
 def test_wrong_keys_and_shapes_are_named(state: dict[str, torch.Tensor]) -> None:
     """
-    What does not fit is named, a few of each kind, and nothing is loaded.
+    The error names a few keys of each kind that do not fit, and nothing is loaded.
     """
     network = ARCHITECTURES["resnet18"].build(num_classes=5)
     before = network.state_dict()["conv1.weight"].clone()

@@ -83,7 +83,7 @@ def test_nothing_is_taken_ahead_unless_asked() -> None:
 
 def test_deadline_counts_from_the_end_of_the_run_that_is_on() -> None:
     """
-    What would be late after it is dropped, and takes no place.
+    A request that would be late after the run is dropped, and takes no place.
     """
     waiting = Waiting()
     waiting.add(0, at=0)

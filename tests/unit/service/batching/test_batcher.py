@@ -272,7 +272,7 @@ async def test_poisoned_item_fails_alone(
     executor: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Of a batch of 8 with one poisoned item, seven are answered; the inside is logged, not told.
+    Seven of 8 items beside a poisoned one are answered; the cause is only logged.
     """
     model = Model(fail_on=frozenset({5}))
     async with Batcher[int, int](executor) as batcher:
@@ -308,7 +308,7 @@ async def test_every_item_poisoned(executor: ThreadPoolExecutor) -> None:
 
 async def test_gone_callers_are_not_run_again(executor: ThreadPoolExecutor) -> None:
     """
-    When a failed batch is run in halves, callers who left meanwhile are left out.
+    Callers who have disconnected are left out when a failed batch is run in halves.
     """
     model = Model(fail_on=frozenset({1}))
     async with Batcher[int, int](executor) as batcher:
@@ -379,7 +379,7 @@ async def test_expired_request_is_not_computed(executor: ThreadPoolExecutor) -> 
 
 async def test_failed_preparation_gives_the_place_back(executor: ThreadPoolExecutor) -> None:
     """
-    What decoding raises reaches the caller, and its place is free.
+    An error of decoding reaches the caller, and its place is free.
     """
     async with Batcher[int, int](executor) as batcher:
         bench = Bench(batcher, Model(), BatchPolicy(max_batch_size=1, max_queue_size=1))

@@ -35,7 +35,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def future(pending: Pending[int, Any]) -> asyncio.Future[Any]:
-    """Where the answer goes."""
+    """Return a future for the answer."""
     assert isinstance(pending.reply, asyncio.Future)
     return pending.reply
 
@@ -153,7 +153,7 @@ def test_popped_requests_free_their_places(
     scheduler: Scheduler[int, Any], requests: Requests
 ) -> None:
     """
-    What runs does not wait.
+    Requests that run do not count as waiting.
     """
     queue = scheduler.open(POLICY)
     for item in range(8):
@@ -301,7 +301,7 @@ def test_idle_model_saves_up_nothing(scheduler: Scheduler[int, Any], requests: R
 
 def test_free_cores_share_what_waits(loop: asyncio.AbstractEventLoop) -> None:
     """
-    Where several runs may start at once, none takes what another one could run at the same time.
+    A run takes no more than its share if several may start at once.
     """
     scheduler: Scheduler[int, Any] = Scheduler(cores=2)
     requests = Requests(loop, scheduler)
@@ -314,7 +314,7 @@ def test_free_cores_share_what_waits(loop: asyncio.AbstractEventLoop) -> None:
 
 def test_little_enough_for_the_event_loop(loop: asyncio.AbstractEventLoop) -> None:
     """
-    What the event loop runs is not shared among cores; what is more than that, is.
+    A batch small enough for the event loop is not shared among cores; a larger one is.
     """
     scheduler: Scheduler[int, Any] = Scheduler(cores=2)
     requests = Requests(loop, scheduler)
@@ -387,7 +387,7 @@ def test_batch_that_its_most_urgent_request_survives(
 
 def test_too_late_for_a_run(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     """
-    What a run could not answer in time any more takes no place in one.
+    A request that a run cannot answer in time takes no place in it.
     """
     queue = scheduler.open(EAGER)
     late = requests.add(queue, 0, deadline=0.35)
@@ -416,7 +416,7 @@ def test_hopeless_request_is_refused(scheduler: Scheduler[int, Any], requests: R
 
 def test_wait_for_the_run_that_is_on(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     """
-    What is left of the run that has the device, and the turns of other models, count.
+    The rest of the present run and the turns of other models count.
     """
     queue, other = scheduler.open(EAGER), scheduler.open(EAGER)
     queue.learn(0.4, 1)
@@ -433,7 +433,7 @@ def test_wait_for_the_run_that_is_on(scheduler: Scheduler[int, Any], requests: R
 
 def test_run_that_was_over_sooner(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     """
-    What an earlier run was wrongly expected to take keeps nobody out once it is over.
+    A run that ended sooner than expected keeps no request out.
     """
     queue = scheduler.open(EAGER)
     queue.learn(10.0, 1)

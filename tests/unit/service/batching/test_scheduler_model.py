@@ -25,7 +25,7 @@ POLICIES = (
 
 
 class Reply:
-    """Where an answer goes; a second one is an error."""
+    """A future for an answer; a second answer is an error."""
 
     def __init__(self) -> None:
         self.left = False

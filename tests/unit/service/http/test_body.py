@@ -66,7 +66,7 @@ async def test_not_packed() -> None:
 
 async def test_stated_length_is_believed_if_it_is_too_large() -> None:
     """
-    What says of itself that it is too large is refused before anything is read.
+    A body whose stated length is too large is refused before anything is read.
     """
     with pytest.raises(RequestTooLargeError, match="more than 10000 bytes"):
         await read_body(request(content_length="10001"), LIMIT)
@@ -130,7 +130,7 @@ async def test_bomb_takes_no_memory() -> None:
 )
 async def test_not_what_it_says(sent: bytes, message: str) -> None:
     """
-    What is cut off, broken or followed by more is an error, never half a body.
+    A packed body that is cut off, broken or followed by more is an error.
     """
     with pytest.raises(InvalidArgumentError, match=message):
         await read_body(request(sent, content_encoding="gzip"), LIMIT)
@@ -158,7 +158,7 @@ async def test_client_leaves_before_the_end(chunks: tuple[bytes | None, ...]) ->
 
 async def test_unpacking_leaves_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What may become large is unpacked in another thread.
+    A body that may become large is unpacked in another thread.
     """
     threads = []
     unpack = body._unpacked

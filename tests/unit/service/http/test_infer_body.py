@@ -226,7 +226,7 @@ def test_bytes_in_base64() -> None:
 @pytest.mark.parametrize("text", ["abc", "a", "####", "ab cd", "aGk=x", "ähem", "AAAA\n"])
 def test_bytes_not_in_base64(text: str) -> None:
     """
-    What says that it is base64 must be.
+    Text that is declared as base64 must be base64.
     """
     with pytest.raises(InvalidArgumentError, match="is not base64"):
         one_input(datatype="BYTES", data=[text], parameters={"content_type": "base64"})
@@ -378,7 +378,7 @@ WRONG_JSON: list[tuple[bytes, str]] = [
 @pytest.mark.parametrize(("sent", "message"), WRONG_JSON)
 def test_wrong_json(sent: bytes, message: str) -> None:
     """
-    What is not the JSON of a request is refused, and the message says where.
+    A body that is not the JSON of a request is refused, and the message says where.
     """
     with pytest.raises(InvalidArgumentError, match=message):
         read(sent)
@@ -454,7 +454,7 @@ def test_deeply_nested_data(depth: int) -> None:
 
 def test_duplicate_keys() -> None:
     """
-    Of two equal keys the last one counts, as in Python.
+    The last of two equal keys counts, as in Python.
     """
     request = read(b'{"id": "a", "id": "b", "inputs": [], "inputs": []}')
     assert request.id == "b"
@@ -495,7 +495,7 @@ FLOATS, TEXTS = response().raw_output_contents
 @pytest.mark.parametrize("value", [0, 1, 1.0, "true", "", None, [], [True]])
 def test_flags_are_booleans(value: Any) -> None:
     """
-    Whether an output is binary is said by a boolean, and by nothing that might pass for one.
+    `binary_data` must be a boolean, and no value that Python takes for one.
     """
     for wrong in (
         {"parameters": {"binary_data_output": value}},
@@ -523,7 +523,7 @@ def test_answer_in_json() -> None:
 
 def test_answer_without_identifier() -> None:
     """
-    Who gave no identifier gets none.
+    The answer to a request without an identifier has none.
     """
     made = response()
     made.id = ""
@@ -568,7 +568,7 @@ def test_answer_in_binary(asked: dict[str, Any], expected: list[bytes]) -> None:
 
 def test_null_is_left_out() -> None:
     """
-    What a client leaves out it may spell out as null.
+    A client may write null for a field that it could leave out.
     """
     optional = {"parameters": None, "outputs": None, "id": None}
     sent = {"inputs": [tensor() | {"parameters": None}], **optional}

@@ -50,7 +50,7 @@ def test_input(
     name: str, datatype: str, shape: list[int], raw: list[bytes], typed: list[int]
 ) -> None:
     """
-    What is read has the shape that the client stated, within the limit, and its very bytes.
+    A tensor has the shape that the client stated, within the limit, and exactly its bytes.
     """
     request = pb.ModelInferRequest(raw_input_contents=raw)
     tensor = request.inputs.add(name=name, datatype=datatype, shape=shape)

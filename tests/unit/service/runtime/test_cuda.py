@@ -42,7 +42,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CudaRunner:
     run = cuda._Bucket.run
 
     def copied(bucket: cuda._Bucket, images: npt.NDArray[Any]) -> tuple[Outputs, float]:
-        """What comes from a GPU is a copy."""
+        """Return a copy, as from a GPU."""
         outputs, seconds = run(bucket, images)
         return {name: value.copy() for name, value in outputs.items()}, seconds
 
@@ -122,7 +122,7 @@ def test_tensorrt_that_is_not_installed(
 
 def test_options(lenet: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """
-    What ONNX Runtime is told, by precision and settings.
+    The provider's options follow from precision and settings.
     """
     monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
     half = replace(lenet, manifest=lenet.manifest.model_copy(update={"precision": "float16"}))
@@ -191,7 +191,7 @@ def test_tensorrt(lenet: Artifact, tmp_path: Path) -> None:
 @pytest.mark.gpu
 def test_a_loaded_model_leaves_nothing(lenet: Artifact) -> None:
     """
-    What the GPU gave for a model it gets back, whether it was captured or not.
+    Unloading a model frees its GPU memory, captured or not.
     """
 
     def load_and_close() -> int:

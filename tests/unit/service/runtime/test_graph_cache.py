@@ -126,7 +126,7 @@ def test_least_recently_used_goes_first(tmp_path: Path) -> None:
 
 def test_another_processor_or_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What was optimised for another machine is not found here.
+    A graph that was optimised for another machine is not found here.
     """
     made, cache = artifact(tmp_path / "models"), GraphCache(tmp_path / "cache", GIB)
     Session(made, ON_CPU, cache)

@@ -75,7 +75,7 @@ def test_cuda_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("policy", ["auto", "cuda"])
 def test_cuda(lenet_repository: Path, policy: Literal["auto", "cuda"]) -> None:
     """
-    Where there is a GPU, every node runs on it, and the golden answers hold there.
+    Every node runs on the GPU, and the golden answers hold there.
     """
     artifact = ModelRepository(lenet_repository).read("lenet5", 1)
     session = Session(artifact, Device(policy=policy, cores=1))

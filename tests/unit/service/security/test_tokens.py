@@ -44,7 +44,7 @@ def test_tokens_are_long_and_different() -> None:
 @pytest.mark.parametrize("header", ["", "abc", "Bearer", "Bearer ", "Basic abc", "Bearer a b"])
 def test_headers_without_a_token(header: str) -> None:
     """
-    What is not `Bearer TOKEN` is no token.
+    A header other than `Bearer TOKEN` holds no token.
     """
     assert bearer(header) == b""
 

@@ -25,7 +25,7 @@ def test_parse(text: str, policy: VersionPolicy) -> None:
 )
 def test_no_policy(text: str) -> None:
     """
-    What is no policy is refused by name.
+    A value that is no policy is refused by name.
     """
     with pytest.raises(ValueError, match="none of all"):
         VersionPolicy.parse(text)

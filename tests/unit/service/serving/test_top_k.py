@@ -20,7 +20,7 @@ def test_largest_is_a_sort(count: int) -> None:
 
 def test_equal_values_by_their_index() -> None:
     """
-    Of equal values the first comes first.
+    The first of equal values comes first.
     """
     assert largest(np.array([[1.0, 2.0, 2.0, 1.0]]), 4).tolist() == [[1, 2, 0, 3]]
 

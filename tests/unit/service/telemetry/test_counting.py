@@ -14,7 +14,7 @@ def lines(registry: CollectorRegistry) -> list[str]:
 
 def test_counter() -> None:
     """
-    What was counted gives the text that prometheus_client's counter gives.
+    The counter gives the same text as prometheus_client's.
     """
     theirs, ours = CollectorRegistry(), CollectorRegistry()
     library = Counter("c", "Help.", ["a", "b"], registry=theirs)
@@ -43,7 +43,7 @@ def test_histogram() -> None:
 
 def test_versions_of_a_model_count_under_one_lock() -> None:
     """
-    What two versions of a model count together has one lock: their batches may run at once.
+    Versions of a model count under one lock: their batches may run at once.
     """
     metrics = Metrics(CollectorRegistry())
     first, second = (ModelMetrics(metrics, "m") for _ in range(2))

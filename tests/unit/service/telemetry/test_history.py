@@ -69,7 +69,7 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
 
 def test_tells_what_is_new(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Who says what it has seen gets the rest; who asks for what is gone or never was, all there is.
+    A client gets what follows its cursor, or everything if the cursor is unknown.
     """
     monkeypatch.setattr(history, "LENGTH", 3)
     kept = History(metrics, facts)

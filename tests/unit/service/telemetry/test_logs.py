@@ -85,7 +85,7 @@ def test_traceback_is_kept() -> None:
 
 def test_rationed_lines() -> None:
     """
-    So many lines a second are written; the next one after that says how many were not.
+    A limited number of lines is written a second; the next one says how many were left out.
     """
     lines = logs.Ration(2)
     told = [lines.take(now) for now in (5.0, 5.1, 5.2, 5.9, 6.1, 6.2, 9.0)]
