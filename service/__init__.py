@@ -1,7 +1,7 @@
-"""The server: loads artifacts and answers over gRPC in dynamic batches. No PyTorch."""
+"""The server: loads artifacts and answers requests in dynamic batches, without PyTorch."""
 
 import os
 
-# ONNX Runtime's builds for Python tell Microsoft of their use, and keep a device identifier in the
-# home folder, unless this is set before they are imported; no other way of saying so is in time.
+# ONNX Runtime's builds for Python report their use to Microsoft, and keep a device identifier in
+# the home folder, unless this is set before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # noqa: TID251

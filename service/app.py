@@ -1,4 +1,7 @@
-"""One server: everything is made here and handed down; nothing below knows the settings whole."""
+"""One server: makes all its parts, and runs them from the first socket to the last answer.
+
+Only this module knows the settings whole; each part gets just the values that it needs.
+"""
 
 from __future__ import annotations
 
@@ -50,18 +53,18 @@ from convoy.service.telemetry.metrics import Metrics, ModelMetrics
 logger = logging.getLogger(__name__)
 
 LOAD_THREADS = 2
-"""One that loads, and one for looks at the repository meanwhile."""
+"""One thread loads; the other polls the repository meanwhile."""
 
 STOP_TIMEOUT_S = 0.5
-"""Most time that a running batch, and then any other thread, may take once the server stops."""
+"""Longest wait for a running batch, and then for any other thread, once the server stops."""
 
 
 class Server:
     """
-    One server, from its sockets to its models. `convoy.service.process` runs one in a process.
+    One server, from its sockets to its models; `convoy.service.process` runs one in a process.
 
-    `serve` is its whole life. A test, or a program that has a life of its own, calls `startup`,
-    `load`, `drain` and `stop` instead.
+    `serve` runs it until `request_stop`. A test, or a program with an event loop of its own, calls
+    `startup`, `load`, `drain` and `stop` instead.
 
     Attributes:
         lifecycle: Phase of the server, and calls in flight.
@@ -79,7 +82,7 @@ class Server:
         grpc_port: Port that gRPC listens on; 0 before `startup`.
         http_port: Port that HTTP listens on; 0 before `startup`.
         control_port: gRPC port for model control; None unless it has a port of its own.
-        failed: Whether the server ends because a model can run no longer.
+        failed: Whether the server stops because a model can no longer run.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -116,6 +119,7 @@ class Server:
             self.metrics.watch_gpus(lambda: gpus(nvml))
         self.control = self._make_control()
         self._protocol = InferenceProtocol(self.registry, self.control, self.lifecycle)
+        # With a port for model control, the public port refuses it.
         apart = settings.control_port is not None
         calls = self._make_calls(control=settings.control and not apart)
         self.rpc = self._make_rpc(calls, settings.transport)
@@ -130,13 +134,13 @@ class Server:
         Listen, load, serve until `request_stop`, drain, and stop.
 
         Raises:
-            StartError: As `startup` and `load`.
+            StartError: See `startup` and `load`.
         """
         await self.startup()
         try:
             if await self._loaded():
-                # Objects that exist now stay. Searching them again and again for garbage would
-                # take a tenth of the time of a small network's request.
+                # The objects that exist now stay. Collecting garbage among them again and again
+                # would take a tenth of the time of a small network's request.
                 gc.freeze()
                 await self._stop_requested.wait()
                 await self.drain(self._grace_s)
@@ -163,14 +167,14 @@ class Server:
         await self.batcher.__aenter__()
         try:
             await self._listen()
-        except BaseException:
+        except BaseException:  # release the ports that are already open, and the threads
             await self.stop()
             raise
         self._tasks.append(asyncio.create_task(self.credentials.watch(), name="credentials"))
         self._tasks.append(asyncio.create_task(self.history.keep(), name="history"))
 
     async def stop(self) -> None:
-        """Send the answers that are under way, and close everything."""
+        """Send the answers in flight, and close everything."""
         for task in self._tasks:
             task.cancel()
         self.watchdog.close()
@@ -182,23 +186,25 @@ class Server:
                 await self.batcher.__aexit__(None, None, None)
         except TimeoutError:
             logger.warning("a batch is still running")
+        # Threads cannot be stopped: `convoy.service.process` ends those that are still busy.
         self.decoder.close()
         for pool in (self.device_threads, self._load_threads, self._device.gpu.thread):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def load(self) -> None:
         """
-        Load the models that are to be there from the start, and be ready.
+        Load the models to serve at startup, and become ready.
 
         Raises:
-            StartError: If the repository cannot be read; in mode `none` also if there is no
-                model, or one of them cannot be served.
+            StartError: If the repository cannot be read; in mode `none`, also if it has no model,
+                or one of them cannot be served.
         """
         settings = self._settings
         try:
             await self.control.start(settings.load_model)
         except RepositoryError as error:
             raise StartError(str(error)) from error
+        # In the other modes, a model may come later, and a faulty one must not stop the others.
         if settings.model_control_mode == "none":
             self._check_models()
         self.registry.started = True
@@ -215,15 +221,17 @@ class Server:
 
     async def drain(self, grace_s: float) -> None:
         """
-        Lose no request: not ready but serving for *grace_s* seconds, then refusing, then idle.
+        Serve without being ready for *grace_s* seconds, refuse new calls, and finish the others.
 
-        Calls that are in flight `shutdown_timeout_s` later are left behind.
+        No request is lost, except calls still in flight after another `shutdown_timeout_s`.
         """
+        # Phase 1: balancers notice that the server is not ready, and send requests elsewhere.
         logger.info("not ready, still serving", extra={"seconds": grace_s})
         self.lifecycle.phase = Phase.LEAVING
         for rpc in self._rpcs:
             await rpc.set_not_ready()
         await asyncio.sleep(grace_s)
+        # Phase 2: nothing new comes in, so that the calls in flight come to an end.
         self.lifecycle.phase = Phase.REFUSING
         self.registry.stop()
         logger.info("refusing new calls", extra={"in_flight": self.lifecycle.in_flight})
@@ -245,12 +253,12 @@ class Server:
             self.credentials.warn(address)
 
     async def _loaded(self) -> bool:
-        """Load; return False if the server is to stop before that is done."""
+        """Load the models; return False if the server is asked to stop before that is done."""
         loading = asyncio.create_task(self.load())
         stopping = asyncio.create_task(self._stop_requested.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if not loading.done():
+        if not loading.done():  # its thread goes on, and does not delay the end of the process
             loading.cancel()
             return False
         loading.result()
@@ -382,7 +390,7 @@ class Server:
     def _batch_policy(self, loaded: LoadedArtifact) -> BatchPolicy:
         settings, session = self._settings, loaded.session
         size = session.max_batch_size
-        # A batch size that was tuned is a bound, unless the operator has set one.
+        # A tuned batch size is a limit, unless the operator has set one.
         tuned = None if settings.max_batch_size else session.tuned
         return BatchPolicy(
             max_batch_size=min(size, tuned.batch_size) if tuned else size,
@@ -395,7 +403,7 @@ class Server:
         )
 
     def _serve(self, loaded: LoadedArtifact) -> ServedModel:
-        """Give a loaded artifact its queue."""
+        """Make the served model of a loaded artifact, with a queue of its own."""
         return ServedModel(
             loaded.manifest,
             loaded.session,
@@ -413,6 +421,7 @@ class Server:
     async def _watchdog_changed(self, model: ServedModel) -> None:
         if self._settings.exit_on_fatal_error and model in self.lifecycle.lost:
             self._fail()
+        # A model is ready if it has a version, and none of its versions is lost.
         lost = {one.name for one in self.registry.models() if one in self.lifecycle.lost}
         serves = bool(self.registry.versions(model.name))
         await self._set_model_ready(model.name, serves and model.name not in lost)
@@ -420,7 +429,7 @@ class Server:
             await rpc.set_ready(self.lifecycle.ready)
 
     def _fail(self) -> None:
-        # A server that is already asked to stop does not fail: that would change its exit code.
+        # A server that is already asked to stop ends with the exit code of that request.
         if not self._stop_requested.is_set():
             logger.error("stopping after a fatal error")
             self.failed = True

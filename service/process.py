@@ -1,4 +1,4 @@
-"""The life of the process: start, serve until a signal or a fatal error, drain, stop."""
+"""The process of one server: its log, its signals and its exit code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Signals:
             asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
 
     def _receive(self, number: signal.Signals) -> None:
-        if self._received:
+        if self._received:  # a second signal: nobody wants to wait for the drain
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
             return
@@ -40,11 +40,10 @@ class _Signals:
 
 def run(settings: Settings) -> int:
     """
-    Serve until a signal; returns the process's exit code: 1 if the server cannot start, or ended
-    for a fatal error.
+    Serve until a signal; return the exit code: 1 if the server cannot start, or has failed.
 
-    A thread that is still loading, decoding or running a batch when all is over does not hold
-    the end: the process is ended from here.
+    A thread that is still loading, decoding or running a batch at the end does not delay it: this
+    ends the process.
     """
     logs.configure(settings.log_level, settings.log_format)
     map_large_blocks()
@@ -58,14 +57,15 @@ def run(settings: Settings) -> int:
     if busy := _busy_threads():
         logger.warning("ending although threads are busy", extra={"threads": busy})
     if busy or code:
-        # A lost device cannot be told to let go of what it holds: that ends in an abort.
+        # Skip the interpreter's own end: it would wait for threads, and a lost device aborts the
+        # process when its memory is freed.
         logging.shutdown()
         os._exit(code)
     return code
 
 
 def _busy_threads() -> list[str]:
-    """Names of the threads that do not end by themselves in a moment."""
+    """Return the names of the threads that do not end within `STOP_TIMEOUT_S`."""
     ends_at = time.monotonic() + STOP_TIMEOUT_S
     others = [t for t in threading.enumerate() if t is not threading.main_thread()]
     for thread in others:

@@ -1,7 +1,7 @@
-"""What the process may use of the machine and what it uses: processors and memory.
+"""The processors and the memory that the process may use, and the memory that it uses.
 
-Read from `/proc` and the control group (version 2, or 1), so that the figures are true in a
-container, too. What a system does not tell is left out.
+The figures come from `/proc` and the control group (version 2, or 1), so that they are correct in a
+container, too. Figures that the system does not report are left out.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ CPU_INFO = Path("/proc/cpuinfo")
 STATUS = Path("/proc/self/status")
 
 LARGE_BYTES = 1 << 22
-"""Blocks of memory from this size on are never kept for later."""
+"""The C library returns blocks of this size or more to the system when they are freed."""
 
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
-# Version 1 writes this or more for "no limit": the largest multiple of a page in 63 bits.
+# Version 1 reports this or more for "no limit": the largest multiple of a page in 63 bits.
 _NO_LIMIT = 2**62
 
 
 def usable_cpus(cgroup: Path = CGROUP) -> int:
-    """Processors that the process may use: its affinity, or the quota if that is smaller."""
+    """Return the number of usable processors: the affinity, or the quota if that is smaller."""
     affinity = len(os.sched_getaffinity(0))
     return max(1, math.ceil(min(affinity, _cpu_quota(cgroup))))
 
 
 def processor_name() -> str:
-    """What the system calls its processor."""
+    """Return the system's name for its processor."""
     with suppress(OSError):
         for line in CPU_INFO.read_text().splitlines():
             if line.startswith("model name"):
@@ -43,10 +43,10 @@ def processor_name() -> str:
 
 def memory_bytes(cgroup: Path = CGROUP, status: Path = STATUS) -> dict[str, int]:
     """
-    Memory in bytes, by kind.
+    Return memory in bytes, by kind.
 
-    `resident` and `peak_resident` are the process's; `cgroup`, `cgroup_peak` and
-    `cgroup_limit` its control group's, the page cache of its files included.
+    `resident` and `peak_resident` are those of the process; `cgroup`, `cgroup_peak` and
+    `cgroup_limit` those of its control group, which include the page cache of its files.
     """
     lines = (line.split() for line in status.read_text().splitlines())
     kib = {words[0]: int(words[1]) for words in lines if words[0] in ("VmRSS:", "VmHWM:")}
@@ -62,36 +62,36 @@ def memory_bytes(cgroup: Path = CGROUP, status: Path = STATUS) -> dict[str, int]
 
 def map_large_blocks() -> None:
     """
-    Let blocks of `LARGE_BYTES` and more go back to the system as soon as they are freed.
+    Return blocks of `LARGE_BYTES` and more to the system as soon as they are freed.
 
-    glibc would raise that bound by itself to 32 MiB: then the pixels of large images share its
-    heaps with what stays, and these grow, by what strangers send.
+    By default glibc raises this bound up to 32 MiB. The pixels of large images would then share its
+    heaps with long-lived objects, and the heaps would grow with the images that clients send.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if mallopt is not None:  # glibc, not musl
         mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system now, where the C library can: glibc keeps it otherwise."""
+    """Return freed memory to the system, which glibc would keep."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def _cpu_quota(cgroup: Path) -> float:
-    """Processors by quota; inf where there is none."""
-    try:
+    """Return the quota of the control group in processors; inf without one."""
+    try:  # version 2
         quota, period = (cgroup / "cpu.max").read_text().split()
         return math.inf if quota == "max" else int(quota) / int(period)
-    except FileNotFoundError:
+    except FileNotFoundError:  # version 1
         quota_us = _number(cgroup / "cpu/cpu.cfs_quota_us")
         period_us = _number(cgroup / "cpu/cpu.cfs_period_us")
         return quota_us / period_us if quota_us and period_us and quota_us > 0 else math.inf
 
 
 def _number(*paths: Path) -> int | None:
-    """The number in the first of *paths* that exists; None if there is none or no limit."""
+    """Return the number in the first of *paths* that exists; None without one, or without limit."""
     for path in paths:
         try:
             text = path.read_text().strip()

@@ -1,9 +1,9 @@
-"""Everything an operator can set: one frozen object, made once, passed down.
+"""The settings of the server: one frozen object, created once at startup.
 
-Each field is declared once and is a flag, an environment variable, a default and a line of
-`--help` together: `max_batch_size` is `--max-batch-size` and `CONVOY_MAX_BATCH_SIZE`. A flag
-wins over the environment, the environment over the default. Nothing else in the server reads the
-environment. What belongs to a model (labels, input size) is in its manifest, not here.
+Each field is declared once. Its declaration defines a flag, an environment variable, a default and
+a line of `--help`: `max_batch_size` is `--max-batch-size` and `CONVOY_MAX_BATCH_SIZE`. A flag takes
+precedence over the environment, and the environment over the default. No other module of the server
+reads the environment. Properties of a model (labels, input size) are in its manifest, not here.
 """
 
 from __future__ import annotations
@@ -247,6 +247,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
+        # A queue that cannot hold one batch, or one call, would refuse it for ever.
         if self.max_queue_size < max(self.max_batch_size, self.max_images_per_call):
             raise ValueError(
                 "max_queue_size must be at least max_batch_size and max_images_per_call"

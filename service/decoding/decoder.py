@@ -94,10 +94,12 @@ class Decoder:
             asyncio.wrap_future(self._pool.submit(image_to_input, data, manifest, self._limits))
             for data in images
         ]
+        # All results are awaited, so that no worker is left with an image of a call that ended.
         done = await asyncio.gather(*calls, return_exceptions=True)
         for index, result in enumerate(done):
             if isinstance(result, BaseException):
                 raise _named(result, index if len(images) > 1 else None)
+        # One image needs no copy.
         items = [result for result in done if not isinstance(result, BaseException)]
         return items[0][np.newaxis] if len(items) == 1 else np.stack(items)
 
@@ -121,6 +123,7 @@ class Decoder:
 
 def _preview(data: bytes, spec: Preprocessing, limits: ImageLimits) -> bytes:
     pixels = preprocess(data, spec, limits)
+    # PNG is RGB: show the colours as in the original image.
     if spec.color == "BGR":
         pixels = pixels[:, :, ::-1]
     image = Image.fromarray(pixels[:, :, 0] if spec.channels == 1 else pixels)
@@ -132,6 +135,7 @@ def _preview(data: bytes, spec: Preprocessing, limits: ImageLimits) -> bytes:
 def _named(error: BaseException, index: int | None) -> BaseException:
     """Return the error that a client sees, with the position of the image."""
     text = str(error) if index is None else f"image {index}: {error}"
+    # Only errors about the image are for the client; any other is internal.
     if isinstance(error, TooLarge):
         return ImageTooLargeError(text)
     return InvalidImageError(text) if isinstance(error, ImageError) else error

@@ -75,8 +75,10 @@ async def read_body(
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding == "identity":
         return body
+    # Unknown encodings, and lists of several.
     if encoding not in _WINDOW_BITS:
         raise InvalidArgumentError(f"content-encoding {encoding[:32]!r} is not gzip or deflate")
+    # Small bodies unpack faster than a thread takes them.
     if len(body) < IN_THREAD_BYTES:
         return _unpacked(body, _WINDOW_BITS[encoding], limit)
     return await asyncio.to_thread(_unpacked, body, _WINDOW_BITS[encoding], limit)
@@ -93,7 +95,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     disconnect = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait({working, disconnect}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
+        if not working.done():  # `finally` withdraws the work
             raise ClientDisconnectedError
         return working.result()
     finally:
@@ -133,6 +135,7 @@ def _unpacked(body: bytes, window_bits: int, limit: int) -> bytes:
         raise InvalidArgumentError("the body cannot be unpacked") from error
     if len(data) > limit:
         raise _too_large(limit)
+    # The limit holds, so the data ended: either completely, or in the middle.
     if not unpacker.eof:
         raise InvalidArgumentError("the packed body ends too early")
     if unpacker.unused_data:

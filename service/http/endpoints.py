@@ -28,6 +28,7 @@ def counted(calls: Calls, method: str, endpoint: Endpoint) -> Endpoint:
                 response = await endpoint(request)
         except CallFailed as failed:
             response = error_response(failed.failure)
+        # Already recorded as cancelled; the answer goes nowhere, and needs no headers.
         except ClientDisconnectedError:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         response.headers.update(dict(origin.headers))

@@ -77,6 +77,7 @@ class InferBody(BaseModel):
 
     def wants_binary(self, output: str) -> bool:
         """Return whether the client requests this output behind the JSON."""
+        # An output's own parameter takes precedence over the request's.
         usual = self.parameters.get("binary_data_output", False)
         asked = (
             one.parameters.get("binary_data", usual) for one in self.outputs if one.name == output
@@ -104,6 +105,7 @@ def read_infer(
         if not is_number or int(header_length) > length:
             raise InvalidArgumentError(f"{LENGTH_HEADER} is not the length of a part of the body")
         length = int(header_length)
+    # Parsed JSON takes many times its size in memory; tensors behind it do not.
     if length > max_json_bytes:
         raise RequestTooLargeError(
             f"the JSON has {length} bytes; at most {max_json_bytes} are accepted: "
@@ -132,14 +134,17 @@ def to_request(
         tensor = request.inputs.add(name=given.name, datatype=given.datatype, shape=given.shape)
         _set_parameters(tensor.parameters, given.parameters)
         size = given.parameters.get("binary_data_size")
+        # Case 1: the tensor lies behind the JSON, next in order.
         if size is not None:
             request.raw_input_contents.append(_cut(binary, size, given.name))
             binary = binary[int(size) :]
+        # Case 2: its values are in the JSON. Otherwise the protocol refuses it later, as over gRPC.
         elif given.data is not None:
             _set_data(request, tensor, given)
     for wanted in body.outputs:
         output = request.outputs.add(name=wanted.name)
         _set_parameters(output.parameters, wanted.parameters)
+    # Bytes that no tensor claims: the client and the server disagree about the sizes.
     if len(binary):
         raise InvalidArgumentError(f"{len(binary)} bytes follow the last tensor")
     return request
@@ -178,6 +183,7 @@ def _parameter(value: pb.InferParameter) -> Any:
 def _set_parameters(target: Any, parameters: _Parameters) -> None:
     for name, value in parameters.items():
         field = _PARAMETER_FIELDS.get(type(value))
+        # A text such as "false" would count as true.
         if name in _FLAGS and field != "bool_param":
             raise InvalidArgumentError(f"parameter {name!r} must be a boolean")
         if field is None:
@@ -233,6 +239,7 @@ def _numbers(data: list[Any], dtype: np.dtype[Any], name: str) -> bytes:
             exact = values.astype(dtype)
     except ArithmeticError as error:
         raise InvalidArgumentError(f"{problem} do not fit into {dtype}") from error
+    # numpy takes any number for a bool; only 0 and 1 are.
     if dtype.kind == "b" and not np.array_equal(exact, values):
         raise InvalidArgumentError(f"{problem} do not fit into {dtype}")
     return exact.tobytes()

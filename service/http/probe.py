@@ -45,6 +45,7 @@ def _connection(asked: argparse.Namespace) -> http.client.HTTPConnection:
     import ssl  # doubles the start-up time
 
     context = ssl.create_default_context()
+    # The order matters: Python refuses the second line while the first one is missing.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if asked.certificate:

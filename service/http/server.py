@@ -99,6 +99,7 @@ class HttpServer:
             listener = listen(address, port)
         except OSError as error:
             raise StartError(f"cannot listen for HTTP on {address}:{port}: {error}") from error
+        # The listener accepts connections from here on: the kernel queues them until uvicorn runs.
         self._task = asyncio.create_task(self._server.serve([listener]), name="http")
         return int(listener.getsockname()[1])
 
@@ -129,6 +130,7 @@ def _limited(limits: HttpLimits, refused: Callable[[str], None]) -> type[H11Prot
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            # `connections` includes this one.
             if len(self.connections) > limits.max_connections:
                 self._refuse(TooManyConnectionsError.reason)
             else:

@@ -108,8 +108,11 @@ class Device:
 
     def threads(self, artifact: Artifact) -> int:
         """Return the threads inside one run on a CPU: as set, as tuned, or by network size."""
+        # Case 1: the operator has set it.
         if self.intra_op_threads:
             return min(self.intra_op_threads, self.cores)
+        # Case 2: it was measured on such a machine.
         if choice := self.tuned(artifact, on_gpu=False):
             return choice.threads
+        # Case 3: small networks gain more from several runs at once.
         return 1 if artifact.manifest.macs < SMALL_MACS else self.cores

@@ -71,7 +71,7 @@ class GraphCache:
         except OSError as error:
             logger.warning("the optimised graph is not kept", extra={"reason": str(error)})
         finally:
-            written.unlink(missing_ok=True)
+            written.unlink(missing_ok=True)  # left there by a failure
 
     def drop(self, artifact: Artifact) -> None:
         """Remove the graph of *artifact*, which cannot be used."""
@@ -95,7 +95,7 @@ class GraphCache:
         assert self._folder is not None
         kept = sorted(self._folder.glob("*.onnx"), key=lambda path: -path.stat().st_mtime)
         total = 0
-        for path in kept:
+        for path in kept:  # the most recently used first
             total += path.stat().st_size
             if total > self._max_bytes:
                 path.unlink(missing_ok=True)
@@ -112,4 +112,5 @@ def _processor() -> str:
     with suppress(OSError):
         lines = CPU_INFO.read_text().split("\n\n")[0].splitlines()
         return "\n".join(line for line in lines if line.startswith(wanted))
+    # No /proc: not Linux.
     return platform.processor() or platform.machine()

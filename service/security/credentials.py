@@ -60,6 +60,7 @@ class Credentials:
         if ipaddress.ip_address(address).is_loopback:
             return
         where = {"address": address}
+        # With mutual TLS, only clients with a certificate get through the handshake.
         certified_only = self.tls and self.tls.files.client_ca
         if not self.tokens and not certified_only:
             logger.warning(

@@ -87,6 +87,7 @@ def _read(files: TlsFiles) -> Pem:
 
 
 def _load_into(context: ssl.SSLContext, files: TlsFiles) -> None:
+    # Applies to new connections; those that are open keep their session.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(files.certificate, files.key, password=_no_password)
     if files.client_ca:

@@ -33,6 +33,7 @@ class WatchedFiles:
         stamps = self._stamps()
         if stamps == self._seen:
             return
+        # Also if loading fails: the next attempt waits for another change.
         self._seen = stamps
         files = {"files": [str(file) for file in self._files]}
         try:

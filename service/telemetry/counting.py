@@ -56,6 +56,7 @@ class Counter(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Yield the family with its current values."""
         family = self._family()
+        # A copy: the event loop counts while the thread of a scrape reads.
         for values, count in list(self.counts.items()):
             family.add_metric(values, count)
         yield family

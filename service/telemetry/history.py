@@ -63,6 +63,7 @@ class History:
         for facts in self._models():
             sample = models.setdefault(facts.manifest.name, {"queue_depth": 0})
             sample["queue_depth"] += facts.queue_depth
+        # `_before` holds the new totals by now, `before` those of the last sample.
         for part, after in self._before.items():
             for labels, change in _changes(before[part], after):
                 _put(models.setdefault(labels[0], {}), (part, *labels[1:]), change)
@@ -98,6 +99,7 @@ class History:
         metrics = self._metrics
         requests: _Counts = {}
         for (model, method, code), count in metrics.requests.counts.items():
+            # The page shows inference only, summed over methods.
             if method in INFERENCE_METHODS:
                 requests[model, code] = requests.get((model, code), 0) + count
         return {
@@ -115,7 +117,7 @@ def _changes(
     """Yield the increases: a number, or for buckets the increase of each, by its index."""
     for labels, value in after.items():
         old = before.get(labels)
-        if value == old:
+        if value == old:  # nothing happened: leave it out
             continue
         if isinstance(value, Sequence):  # the counts of a histogram's buckets
             old = old or [0] * len(value)

@@ -93,16 +93,20 @@ class Ration:
         Returns:
             Number of lines left out since the last one was written; None to leave this out, too.
         """
+        # Case 1: a new second begins.
         if now >= self._until:
             self._until, self._written = now + 1, 0
+        # Case 2: this second has its lines already.
         if self._written == self._per_s:
             self._left_out += 1
             return None
+        # Case 3: write the line, and report those that were left out before it.
         self._written += 1
         left_out, self._left_out = self._left_out, 0
         return left_out
 
 
+# Attributes of every record; all others come from `extra=`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -111,6 +115,7 @@ def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
+    # `force`: a library may have configured the root logger while it was imported.
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("grpc").setLevel(logging.INFO)  # at level debug it logs each call

@@ -194,6 +194,7 @@ class _Models(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         models = sorted(self._models(), key=lambda facts: facts.manifest.version)
+        # In ascending order of versions, the newest one overwrites the others.
         newest = {facts.manifest.name: facts for facts in models}
         yield self._ready(models)
         yield from _per_version(models)
@@ -208,6 +209,7 @@ class _Models(Collector):
         )
         for facts in models:
             ready.add_metric([facts.manifest.name, str(facts.manifest.version)], facts.ready)
+        # A version that failed to load has no facts; its gauge is what alerts watch.
         for name, version in self._not_ready():
             ready.add_metric([name, str(version)], 0)
         return ready
@@ -230,6 +232,7 @@ def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
         labels = [manifest.name, str(manifest.version)]
         made = [manifest.architecture, manifest.precision, facts.provider, manifest.model_sha256]
         info.add_metric([*labels, *made], 1)
+        # Only artifacts that were measured when they were made state their memory.
         if manifest.memory:
             memory.add_metric([*labels, "weights"], manifest.memory.weights_bytes)
             peak = manifest.memory.arena_peak_bytes
