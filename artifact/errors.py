@@ -1,16 +1,10 @@
-"""What can be wrong with an artifact or an image.
-
-* ArtifactError             the artifact is missing, damaged or not what its manifest says
-* RepositoryError           the model repository cannot be read or written
-* ImageError                the bytes are not an image that convoy decodes
-  x ImageTooLargeError      they break the limit on bytes or pixels
-"""
+"""The errors of artifacts, model repositories and images."""
 
 from __future__ import annotations
 
 
 class ArtifactError(Exception):
-    """An artifact is missing, damaged or not what its manifest says; names file and field."""
+    """An artifact is missing, damaged or not as its manifest states; names file and field."""
 
 
 class RepositoryError(Exception):
@@ -22,4 +16,4 @@ class ImageError(ValueError):
 
 
 class ImageTooLargeError(ImageError):
-    """The image breaks the limit on bytes, on pixels or on how elongated it may be."""
+    """The image exceeds the limit on its bytes, its pixels or the ratio of its sides."""

@@ -1,9 +1,9 @@
-"""One artifact: a folder of `model.onnx`, `manifest.json`, `golden.npz`, and nothing else.
+"""The files of one artifact: `model.onnx`, `manifest.json` and `golden.npz`, and two optional ones.
 
-But for `layers.json`, a description for people that artifacts of before have not, and
-`tuning.json`, which `convoy tune` writes later, for one machine. Reading proves that the artifact
-is whole: its files are there, the manifest is valid, and the two other files have the
-hashes that it states.
+`layers.json` describes the graph for people; artifacts made before it was introduced lack it.
+`tuning.json` is written later, by `convoy tune`, for one machine. A folder with any other file is
+refused. Reading proves that the artifact is whole: the files are there, the manifest is valid, and
+the graph and the golden answers have the hashes that it states.
 """
 
 from __future__ import annotations
@@ -27,15 +27,21 @@ MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 ARTIFACT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
-"""Those that must be there."""
+"""The files that every artifact has."""
 
 ALL_FILES = (*ARTIFACT_FILES, LAYERS_FILE, TUNING_FILE)
-"""Those that may be."""
+"""The files that an artifact may have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Artifact:
-    """One version of one model, proven whole."""
+    """
+    One version of one model, proven whole.
+
+    Attributes:
+        tuning: The way it runs best, on the machine that it names; None if it was not tuned.
+        layers: The layers of the graph; None if they were never described.
+    """
 
     manifest: Manifest
     golden: Golden
@@ -49,7 +55,7 @@ def read_artifact(folder: Path) -> Artifact:
     Read the artifact in *folder* and prove that it is whole.
 
     Raises:
-        ArtifactError: If a file is missing, damaged, unexpected or not what the manifest says.
+        ArtifactError: If a file is missing, damaged, unexpected or not as the manifest states.
             The message names the file and the field.
     """
     _check_files(folder)
@@ -74,7 +80,7 @@ def write_golden(folder: Path, golden: Golden) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in lower-case hexadecimal."""
+    """Return the SHA-256 of a file, in lower-case hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -91,23 +97,25 @@ def _check_sha256(path: Path, field: str, expected: str) -> None:
 
 
 def _check_files(folder: Path) -> None:
-    """An artifact is its files and no others; weights in further files are refused so."""
+    """Refuse missing and unexpected files; among these are weights outside of the graph."""
     try:
         found = {path.name: path.is_file() for path in folder.iterdir()}
     except OSError as error:
         raise ArtifactError(f"{folder}: {error.strerror}") from error
+    # Missing files first: a folder that is no artifact should not be reported by its other files.
     if missing := set(ARTIFACT_FILES) - found.keys():
         raise ArtifactError(f"{folder}: {', '.join(sorted(missing))} is missing")
     if unexpected := found.keys() - set(ALL_FILES):
         raise ArtifactError(f"{folder}: {', '.join(sorted(unexpected))} does not belong here")
     for name, is_file in found.items():
-        if not is_file:  # a pipe would never end, a broken link not begin
+        # Reading a pipe would never end; a broken link or a folder would fail later, unnamed.
+        if not is_file:
             raise ArtifactError(f"{folder / name}: is not a file")
 
 
 def read_manifest(folder: Path) -> Manifest:
     """
-    Read the manifest in *folder*, and nothing else.
+    Read the manifest in *folder*, and no other file.
 
     Manifests of older schema versions are upgraded.
 
@@ -117,6 +125,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     try:
         return Manifest.model_validate(load(path.read_bytes(), MANIFEST_STEPS))
+    # Some fields are wrong: name each of them.
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, problem['loc'])) or 'document'}: {problem['msg']}"
@@ -127,7 +136,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(
             f"{path}: {error}; update convoy, or make the artifact again with this one"
         ) from error
-    except ValueError as error:
+    except ValueError as error:  # it is not JSON, or cannot be upgraded
         raise ArtifactError(f"{path}: {error}") from error
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error
@@ -138,6 +147,7 @@ def _read_golden(path: Path, manifest: Manifest) -> Golden:
         golden = _load_golden(path)
     except Exception as error:  # numpy, zipfile and zlib share no base class for a bad file
         raise ArtifactError(f"{path}: damaged: {error}") from error
+    # The hash proves the bytes, not that export and manifest agree on them.
     count = len(golden.images)
     if golden.images.shape != (count, *manifest.input.item_shape) or not count:
         raise ArtifactError(f"{path}: images have shape {list(golden.images.shape)}")
@@ -154,9 +164,9 @@ def _load_golden(path: Path) -> Golden:
     try:
         return _load_arrays(path)
     except SystemError:
-        # Not the file's fault: numpy reads its headers by `ast.literal_eval`, and in CPython 3.11
-        # that fails ("AST constructor recursion depth mismatch") when a garbage collection in the
-        # midst of it lets another thread parse something, such as a line for a traceback.
+        # The file is not at fault. numpy parses its headers with `ast.literal_eval`. In CPython
+        # 3.11 that fails ("AST constructor recursion depth mismatch") if a garbage collection
+        # during the parsing lets another thread parse something, such as a line for a traceback.
         return _load_arrays(path)
 
 

@@ -1,7 +1,7 @@
-"""`layers.json`: what `convoy describe` finds in a graph, so that whoever lacks onnx can show it.
+"""`layers.json`: the layers that `convoy describe` finds in a graph, for the server's page.
 
-A file of the artifact that may be missing: those made before there was one have none until
-`convoy describe NAME --save`.
+The server has no library that reads graphs, so export writes their description into the artifact.
+Artifacts made before that lack the file; `convoy describe NAME --save` adds it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ LAYERS_FILE = "layers.json"
 CONVOLUTION = "conv"
 LINEAR = "linear"
 WEIGHTED = (CONVOLUTION, LINEAR)
-"""Kinds of layers that papers count."""
+"""Kinds of layers that papers count as the depth of a network."""
 
 Extent = tuple[int, ...]
-"""Along height and width."""
+"""A size along height and width."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """
-    What one number of the output is computed from; height and width each.
+    The window of the input that one number of the output is computed from: `(height, width)` each.
 
     Attributes:
-        padding: On the upper and the left side.
+        padding: Rows above and columns to the left of the input.
     """
 
     kernel: Extent
@@ -45,20 +45,20 @@ class Window:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """
-    One operation, with those after it that only change the values.
+    One operation, together with the operations after it that only change values.
 
     Attributes:
         kind: `input`, `conv`, `linear`, `max pool`, `avg pool`, `global avg pool`, `bn`, `lrn`,
-            `add`, `concat` and so on; of anything else the name of its class or operator.
-        inputs: Places of the layers that it reads; empty for the image.
-        output_shape: Channels, height, width, or the number of features; without the batch.
-        window: None where there is none.
-        parameters: Numbers that training fits.
-        arithmetic: An expression that gives them; empty if there are none.
-        macs: Multiply-accumulates for one image; bias is left out.
+            `add`, `concat` and so on; for any other operation the name of its class or operator.
+        inputs: Indices of the layers that it reads; empty for the image.
+        output_shape: `(channels, height, width)` or `(features,)`, without the batch.
+        window: None if the operation has none.
+        parameters: Number of trainable parameters.
+        arithmetic: The expression that gives this number; empty if there are none.
+        macs: Multiply-accumulates for one image, without those of the bias.
         then: Kinds of the operations that follow in the same row.
-        receptive_field_px: Height and width, in pixels, of what one number of the output sees of
-            the image, over its borders if it is so large; None is all of it.
+        receptive_field_px: Height and width, in pixels, of the part of the image that one number
+            of the output depends on, beyond its borders if it is so large; None is the whole image.
     """
 
     name: str
@@ -79,9 +79,9 @@ class Description:
     A network as its layers.
 
     Attributes:
-        layers: In an order in which they can be computed; the image is the first.
-        trained_parameters: What the artifact's manifest says: batch norms that were folded into
-            convolutions count in it. None where there is no manifest.
+        layers: The layers in an order in which they can be computed; the image is the first.
+        trained_parameters: The manifest's number, which includes the parameters of batch norms
+            that were folded into convolutions; None if there is no manifest.
     """
 
     name: str
@@ -90,32 +90,33 @@ class Description:
 
     @property
     def parameters(self) -> int:
-        """Numbers that training fits."""
+        """The number of trainable parameters."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of convolutions and linear layers for one image."""
+        """The multiply-accumulates of convolutions and linear layers for one image."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def depth(self) -> int:
-        """Convolutions and linear layers on the longest path: the 50 of ResNet-50."""
+        """The convolutions and linear layers on the longest path: 50 for ResNet-50."""
         depths: list[int] = []
+        # A layer comes after its inputs, so their depths are known.
         for layer in self.layers:
             before = max((depths[place] for place in layer.inputs), default=0)
             depths.append(before + (layer.kind in WEIGHTED))
         return max(depths)
 
     def count(self, kind: str) -> int:
-        """Layers of *kind*."""
+        """Return the number of layers of *kind*."""
         return sum(layer.kind == kind for layer in self.layers)
 
     def as_dict(self) -> dict[str, Any]:
         """
-        The totals, and under `layers` the attributes of every `Layer` by their names.
+        Return the totals, and under `layers` the attributes of every `Layer` by name.
 
-        A layer's `inputs` are places in that list.
+        A layer's `inputs` are indices into that list.
         """
         return {
             "name": self.name,
@@ -131,10 +132,10 @@ class Description:
 
 class SavedLayers(Part):
     """
-    The content of the file.
+    The content of `layers.json`.
 
     Attributes:
-        model_sha256: Of the graph that was described.
+        model_sha256: SHA-256 of the graph that is described.
     """
 
     model_sha256: Sha256
@@ -143,10 +144,10 @@ class SavedLayers(Part):
 
 def read_layers(folder: Path, model_sha256: str) -> Description | None:
     """
-    Read the layers of the artifact in *folder*; None if they were never written.
+    Read the layers of the artifact in *folder*; return None if they were never written.
 
     Raises:
-        ArtifactError: If the file is damaged, or of another graph than *model_sha256*.
+        ArtifactError: If the file is damaged, or describes another graph than *model_sha256*.
     """
     path = folder / LAYERS_FILE
     try:
@@ -161,7 +162,7 @@ def read_layers(folder: Path, model_sha256: str) -> Description | None:
 
 
 def write_layers(folder: Path, description: Description, model_sha256: str) -> None:
-    """Write the layers of the artifact in *folder*, whole or not at all."""
+    """Write the layers of the artifact in *folder*, atomically."""
     saved = SavedLayers(model_sha256=model_sha256, description=description)
     hidden = folder.parent / f".{folder.name}-{LAYERS_FILE}"
     hidden.write_text(saved.model_dump_json() + "\n", encoding="utf-8")

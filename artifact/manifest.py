@@ -1,4 +1,4 @@
-"""The manifest: everything a server must know of a model that its graph does not say.
+"""The manifest: everything that a server must know of a model and its graph does not state.
 
 One frozen pydantic model, written as `manifest.json` beside `model.onnx`. Unknown fields are
 refused, so that a manifest of a newer schema is never half understood; older ones are upgraded when
@@ -16,26 +16,29 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MODEL_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 ModelName = Annotated[str, Field(pattern=MODEL_NAME)]
-"""Name of a model: also a folder's name, a metric's label and a health check's service."""
+"""Name of a model, which is also the name of a folder, a metric's label and a health service."""
+
+Precision = Literal["float32", "float16", "int8"]
+"""Type of the weights and of most of the arithmetic."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Part(BaseModel):
-    """What is stored as JSON: never changed, and without fields that nobody knows."""
+    """A part of a JSON document: immutable, and without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Preprocessing(Part):
     """
-    How the bytes of an image become the pixels that the network sees, in this order: decode,
-    convert to `color`, resize the shorter side to `resize_px`, crop the centre, pad.
+    The steps from the bytes of an image to the pixels of the network's input, in this order:
+    decode, convert to `color`, resize the shorter side to `resize_px`, crop the centre, pad.
 
     Attributes:
         color: Channel order: `L` is grey (ITU-R 601 luma), one channel.
-        resize_px: Length of the shorter side after resizing; no resizing if it has it already.
-        interpolation: Pillow's filter of that name; always antialiased.
+        resize_px: Length of the shorter side after resizing.
+        interpolation: Pillow's filter of this name; always antialiased.
         crop_height_px: Height of the centre crop; at most `resize_px`.
         crop_width_px: Width of the centre crop; at most `resize_px`.
         pad_px: Black pixels added on each side after the crop.
@@ -57,17 +60,17 @@ class Preprocessing(Part):
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for colour."""
+        """The number of channels: 1 for grey, 3 for colour."""
         return 1 if self.color == "L" else 3
 
     @property
     def height(self) -> int:
-        """Height of the result, in pixels."""
+        """The height of the result, in pixels."""
         return self.crop_height_px + 2 * self.pad_px
 
     @property
     def width(self) -> int:
-        """Width of the result, in pixels."""
+        """The width of the result, in pixels."""
         return self.crop_width_px + 2 * self.pad_px
 
 
@@ -76,7 +79,7 @@ class Normalization(Part):
     `(pixel / 255 - mean) / std`, per channel.
 
     Attributes:
-        where: `graph` if the network's graph does it, `server` if the server must.
+        where: `graph` if the graph normalises its input, `server` if the server has to.
     """
 
     mean: tuple[float, ...] = Field(min_length=1, max_length=3)
@@ -96,7 +99,7 @@ class InputTensor(Part):
 
     @property
     def item_shape(self) -> tuple[int, int, int]:
-        """Shape of one image, in the order of `layout`."""
+        """The shape of one image, in the order of `layout`."""
         if self.layout == "NHWC":
             return self.height, self.width, self.channels
         return self.channels, self.height, self.width
@@ -107,9 +110,9 @@ class OutputTensor(Part):
     One output of the graph; its first dimension is the batch.
 
     Attributes:
-        kind: What it holds for each class, or `other` if it is no score of the classes.
-        shape: Shape of one item, -1 where it varies; None is `[classes]`. Scores have one value
-            per class, whatever ones follow: `[1000, 1, 1]` is a shape of 1000 classes.
+        kind: The scores of the classes that it holds, or `other` if it holds none.
+        shape: Shape of one item, -1 for a dimension that varies; None is `[classes]`. Scores have
+            one value per class and may have dimensions of 1: `[1000, 1, 1]` is 1000 classes.
     """
 
     name: str
@@ -120,14 +123,15 @@ class OutputTensor(Part):
 
 class Training(Part):
     """
-    What the weights were made from.
+    The training that made the weights.
 
     Attributes:
         data: Name of the data set.
-        data_source: Where its images come from.
-        recipe: The recipe as it was.
-        device: What computed it, and in which type where that was not float32: `cpu`, or
-            `NVIDIA H100 80GB HBM3, bfloat16`.
+        data_source: Origin of its images.
+        images: Number of images that were trained on.
+        recipe: The recipe that was used, with all its numbers.
+        device: The processor or GPU, and the type of the arithmetic unless it was float32: `cpu`,
+            or `NVIDIA H100 80GB HBM3, bfloat16`.
     """
 
     data: str
@@ -140,11 +144,11 @@ class Training(Part):
 
 class Weights(Part):
     """
-    Weights that others trained, which the artifact has or its training began with.
+    Public weights that the artifact contains, or that its training began with.
 
     Attributes:
-        source: What they are and where they come from.
-        sha256: Of their file, where there is one.
+        source: Their name and origin.
+        sha256: SHA-256 of their file; None if they did not come as one.
     """
 
     source: str
@@ -188,12 +192,12 @@ class Evaluation(Part):
 
 class Memory(Part):
     """
-    What ONNX Runtime's CPU allocator used, measured once in a session of its own.
+    The memory that ONNX Runtime's CPU allocator used, measured in a session of its own.
 
     Attributes:
         batch_size: Images in the batch that was run.
         weights_bytes: Sum of the graph's initialisers.
-        arena_peak_bytes: Most memory in use during the run, weights excluded.
+        arena_peak_bytes: Peak of the memory in use during the run, weights excluded.
     """
 
     batch_size: int = Field(ge=1)
@@ -203,13 +207,14 @@ class Memory(Part):
 
 class Manifest(Part):
     """
-    Describes one version of one model.
+    The description of one version of one model.
 
     Attributes:
-        source: The paper of the architecture, or where an imported graph comes from.
+        source: The paper of the architecture, or the origin of an imported graph.
         labels: Names of the classes, in the order of the output.
         macs: Multiply-accumulates of convolutions and linear layers for one image.
-        golden_tolerance: Largest difference from the golden logits, as a share of their range.
+        evaluations: Accuracies that were known when the artifact was made.
+        golden_tolerance: Largest drift from the golden answers, as a share of their range.
         tools: Versions of the programs that made the artifact.
     """
 
@@ -226,7 +231,7 @@ class Manifest(Part):
     max_batch_size: int = Field(32, ge=1, le=1024)
     parameter_count: int = Field(ge=0)
     macs: int = Field(ge=0)
-    precision: Literal["float32", "float16", "int8"]
+    precision: Precision
     opset: int
     training: Training | None = None
     weights: Weights | None = None
@@ -239,7 +244,7 @@ class Manifest(Part):
     created_at: datetime
 
     @model_validator(mode="after")
-    def _parts_agree(self) -> Self:
+    def _preprocessing_makes_the_input(self) -> Self:
         pixels, tensor = self.preprocessing, self.input
         if (pixels.height, pixels.width, pixels.channels) != (
             tensor.height,
@@ -251,8 +256,13 @@ class Manifest(Part):
             raise ValueError("normalization.mean must have one number per channel")
         if len(self.normalization.std) != tensor.channels:
             raise ValueError("normalization.std must have one number per channel")
+        # Normalised pixels are fractions.
         if tensor.dtype == "uint8" and self.normalization.where == "server":
             raise ValueError("a uint8 input cannot be normalised by the server")
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_have_scores(self) -> Self:
         scores = [output for output in self.outputs if output.kind != "other"]
         if not scores:
             raise ValueError("one output must be logits or probabilities")
@@ -269,22 +279,23 @@ class Manifest(Part):
 
     @property
     def scores(self) -> OutputTensor:
-        """The output that the golden answers are about: logits, or probabilities without them."""
+        """The output that golden answers are kept for: logits, or probabilities without them."""
         scores = self.output("logits") or self.output("probabilities")
-        assert scores is not None  # proven by the validator
+        assert scores is not None  # `_outputs_have_scores` has refused every other manifest
         return scores
 
     def item_shape(self, output: OutputTensor) -> tuple[int, ...]:
-        """Shape of one item of *output*, -1 where it varies."""
+        """Return the shape of one item of *output*, with -1 for a dimension that varies."""
         return (len(self.labels),) if output.shape is None else output.shape
 
 
 def split_sources(evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Upgrade evaluations of a manifest's schema version 1, which told their origin in a text."""
+    """Upgrade evaluations of schema version 1, which stated their origin in a text."""
     return [_split_source(**evaluation) for evaluation in evaluations]
 
 
 def _split_source(source: str, **others: Any) -> dict[str, Any]:
+    # The text was the word `measured`, or `published by PUBLISHER: REFERENCE`, or a bare publisher.
     if source == "measured":
         return {"origin": "measured"} | others
     publisher, _, reference = source.removeprefix("published by ").partition(": ")
@@ -292,7 +303,7 @@ def _split_source(source: str, **others: Any) -> dict[str, Any]:
 
 
 def _from_version_1(fields: dict[str, Any]) -> dict[str, Any]:
-    """Evaluations told their origin in a text; the tolerance could be left out."""
+    """Upgrade the evaluations, and state the tolerance, which had a default."""
     evaluations = split_sources(fields.get("evaluations", []))
     return {"golden_tolerance": 1e-4} | fields | {"evaluations": evaluations}
 

@@ -1,19 +1,20 @@
-"""Bytes of an image -> uint8 `[H, W, C]`: the one implementation, for training and serving.
+"""Bytes of an image -> uint8 `[H, W, C]`: the only implementation, for training and serving.
 
-One rule for each kind of image:
+There is one rule for each kind of image:
 
-* JPEG, PNG, WebP and BMP are decoded, told apart by their first bytes; nothing else is opened.
+* JPEG, PNG, WebP and BMP are decoded; their first bytes tell them apart. No other format is opened.
 * The limits on bytes, pixels and the ratio of the sides are checked before any pixel is decoded.
-  So are two traps that keep within them and cost minutes: a JPEG of more than 64 scans (a
-  progressive one has about 10), and a run-length encoded BMP, which Pillow decodes byte by byte in
-  Python. A third one, a million empty segments or chunks, is noticed while they are read.
-* A rotation in the EXIF data is applied; EXIF data that cannot be read is passed over.
+* Two kinds of images keep within these limits and would take minutes; they are refused as well: a
+  JPEG of more than 64 scans (a progressive one has about 10), and a run-length encoded BMP, which
+  Pillow decodes byte by byte in Python. A million empty segments or chunks, which take as long,
+  are noticed while they are read.
+* A rotation in the EXIF data is applied. EXIF data that cannot be read is ignored.
 * CMYK and YCCK are converted to RGB as Pillow does it, without colour profiles.
-* 16 bits per channel keep their upper 8.
+* 16 bits per channel are reduced to the upper 8.
 * A palette is replaced by its colours.
-* An alpha channel and transparent entries of a palette are laid over white, as a page would show
-  them. PNG's one transparent colour without a palette is a colour like any other.
-* Of an animation the first frame counts.
+* An alpha channel and transparent entries of a palette are laid over white, as on a web page.
+  PNG's single transparent colour without a palette is treated like any other colour.
+* The first frame of an animation is used.
 * A truncated image is refused, never completed with grey.
 """
 
@@ -33,14 +34,14 @@ from convoy.artifact.errors import ImageError, ImageTooLargeError
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-"""Pillow's names of the formats that are opened."""
+"""The formats that are opened, by Pillow's names."""
 
-# Pillow's guard against decompression bombs warns in a way that threads cannot catch one by one;
-# `ImageLimits` replaces it.
+# Pillow warns of decompression bombs in a way that single threads cannot catch; `ImageLimits`
+# replaces that check.
 Image.MAX_IMAGE_PIXELS = None
 
-# Pillow warns of each of the 65,536 tags that an EXIF block may hold, in as many different words:
-# megabytes of log, and of memory that keeps them, for one hostile image.
+# Pillow warns of each of the 65,536 tags that an EXIF block may hold, each time in another text:
+# one hostile image would make megabytes of log, and Python would keep as much for its filter.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _MAX_JPEG_SCANS = 64
@@ -48,8 +49,8 @@ _START_OF_SCAN = b"\xff\xda"  # within a scan's data this pair cannot occur: FF 
 _BMP_RUN_LENGTH = (1, 2)  # BI_RLE8 and BI_RLE4
 
 _MAX_READS = 50_000
-"""Pieces in which an image is read: a segment of a JPEG takes 3, a chunk of a PNG 4. 10 MiB in the
-usual chunks of 8 KiB take about 5,000."""
+"""Limit on the reads of one image. A segment of a JPEG takes 3 reads, a chunk of a PNG 4; 10 MiB in
+the usual chunks of 8 KiB take about 5,000."""
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -61,7 +62,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image of each EXIF orientation upright."""
+"""The transposition that turns an image upright, by EXIF orientation."""
 
 _INTERPOLATION = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -75,13 +76,13 @@ Pixels = npt.NDArray[np.uint8]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLimits:
     """
-    What an image may cost at most.
+    Upper limits on an image.
 
     Attributes:
         max_bytes: Size of the encoded image.
-        max_pixels: Width times height, of the image and of its resized form. Decoding takes up
-            to 24 bytes of memory for each (a WebP, the worst format).
-        max_aspect_ratio: The longer side by the shorter one.
+        max_pixels: Width times height, before and after resizing. Decoding takes up to 24 bytes of
+            memory for each (a WebP, the worst format).
+        max_aspect_ratio: Ratio of the longer side to the shorter one.
     """
 
     max_bytes: int = 10 * 1024 * 1024
@@ -91,10 +92,10 @@ class ImageLimits:
 
 class _Source(io.BytesIO):
     """
-    The bytes of an image, for Pillow to read.
+    The bytes of an image, which Pillow may read in a limited number of pieces.
 
-    Its plug-ins read headers piece by piece in Python, and no other thread runs meanwhile: of
-    10 MiB of the smallest pieces, for seconds.
+    Pillow's plug-ins read headers piece by piece in Python and hold the GIL: 10 MiB of the smallest
+    pieces would stop all other threads for seconds.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -110,19 +111,20 @@ class _Source(io.BytesIO):
 
 def preprocess(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()) -> Pixels:
     """
-    Decode *data* and make it what the network sees: uint8 `[H, W, C]`.
+    Decode *data* into the pixels of the network's input: uint8 `[H, W, C]`.
 
     Raises:
-        ImageTooLargeError: If *data* breaks one of *limits*.
-        ImageError: If *data* is empty, truncated or no image of `FORMATS`.
+        ImageTooLargeError: If *data* exceeds one of *limits*.
+        ImageError: If *data* is empty, truncated or not an image of `FORMATS`.
     """
     return _fit(decode(data, spec, limits), spec)
 
 
 def decode(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()) -> Image.Image:
     """
-    Decode *data* into a grey or RGB image of its own size, as *spec* wants it; raises as
-    `preprocess`.
+    Decode *data* into an image of its own size, grey or RGB as *spec* requires.
+
+    Raises the same errors as `preprocess`.
     """
     opened = _open(data, spec, limits)
     try:
@@ -135,10 +137,13 @@ def decode(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()
 
 def to_input(pixels: Pixels, tensor: InputTensor, normalization: Normalization) -> npt.NDArray[Any]:
     """Turn uint8 `[H, W, C]` into one item of the graph's input: its dtype, layout and scale."""
+    # uint8: the graph normalises, so the pixels are the input.
     if tensor.dtype == "uint8":
         values: npt.NDArray[Any] = pixels
+    # Floats of 0 to 255: the graph normalises these, too.
     elif normalization.where == "graph":
         values = pixels.astype(tensor.dtype)
+    # Normalise here: in float32, as in training, whatever the type of the input.
     else:
         mean = np.asarray(normalization.mean, np.float32)
         std = np.asarray(normalization.std, np.float32)
@@ -149,13 +154,17 @@ def to_input(pixels: Pixels, tensor: InputTensor, normalization: Normalization) 
 def image_to_input(
     data: bytes, manifest: Manifest, limits: ImageLimits = ImageLimits()
 ) -> npt.NDArray[Any]:
-    """Decode *data* into one item of the input of *manifest*'s graph; raises as `preprocess`."""
+    """
+    Decode *data* into one item of the input of *manifest*'s graph.
+
+    Raises the same errors as `preprocess`.
+    """
     pixels = preprocess(data, manifest.preprocessing, limits)
     return to_input(pixels, manifest.input, manifest.normalization)
 
 
 def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
-    """Read the header and check the limits; no pixel is decoded."""
+    """Read the header and check the limits, without decoding a pixel."""
     if not data:
         raise ImageError("the image is empty: 0 bytes")
     if len(data) > limits.max_bytes:
@@ -168,6 +177,15 @@ def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
         raise
     except Exception as error:  # Pillow's plug-ins raise almost anything on hostile bytes.
         raise ImageError("the bytes are not a JPEG, PNG, WebP or BMP image") from error
+    _check_size(image, spec, limits)
+    if image.format in ("JPEG", "MPO") and data.count(_START_OF_SCAN) > _MAX_JPEG_SCANS:
+        raise ImageError(f"the JPEG image has more than {_MAX_JPEG_SCANS} scans")
+    if image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTH:
+        raise ImageError("run-length encoded BMP images are not decoded")
+    return image
+
+
+def _check_size(image: Image.Image, spec: Preprocessing, limits: ImageLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
@@ -178,21 +196,18 @@ def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
             f"the image has {width}x{height} pixels; at most {limits.max_aspect_ratio:g} times as "
             "many along one side as along the other are accepted"
         )
+    # A small and very elongated image grows when its shorter side becomes `resize_px`.
     width, height = _resized(image.size, spec.resize_px)
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
             f"the image is too elongated: resized it would have {width}x{height} pixels"
         )
-    if image.format in ("JPEG", "MPO") and data.count(_START_OF_SCAN) > _MAX_JPEG_SCANS:
-        raise ImageError(f"the JPEG image has more than {_MAX_JPEG_SCANS} scans")
-    if image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTH:
-        raise ImageError("run-length encoded BMP images are not decoded")
-    return image
 
 
 def _decode(image: Image.Image, data: bytes) -> Image.Image:
-    """Decode all pixels, upright. Common JPEGs go through simplejpeg: same pixels, less time."""
+    """Decode all pixels and turn the image upright."""
     decoded = None
+    # simplejpeg decodes the common JPEGs to the same pixels as Pillow, in less time.
     if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
         decoded = _decode_jpeg(image, data)
     if decoded is None:
@@ -204,10 +219,10 @@ def _decode(image: Image.Image, data: bytes) -> Image.Image:
 
 def _decode_jpeg(image: Image.Image, data: bytes) -> Image.Image | None:
     """
-    Decode by simplejpeg; None if it objects to a stray byte between two markers.
+    Decode with simplejpeg; return None if it objects to a stray byte between two markers.
 
-    It objects to whatever libjpeg warns of. Pillow would complete a truncated image with grey,
-    but shows one with stray bytes rightly, as every viewer does.
+    simplejpeg objects to everything that libjpeg warns of. Pillow decodes an image with stray bytes
+    correctly, as every viewer does, but would complete a truncated one with grey.
     """
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB" if image.mode == "RGB" else "GRAY")
@@ -219,20 +234,23 @@ def _decode_jpeg(image: Image.Image, data: bytes) -> Image.Image | None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1, which is upright, if there is none that can be read."""
+    """Return the EXIF orientation, 1 to 8; 1, which is upright, if none can be read."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # as in `_open`: whatever the block holds, the pixels are sound
+    except Exception:  # as in `_open`; a damaged EXIF block does not affect the pixels
         return 1
 
 
 def _convert(image: Image.Image, spec: Preprocessing) -> Image.Image:
-    """Make *image* grey (`L`) or `RGB`, by the rules at the top of this file."""
+    """Convert *image* to grey (`L`) or `RGB` by the rules at the top of this file."""
+    # 16 bits per channel: Pillow's own conversion would clip them instead of taking the upper 8.
     if image.mode.startswith("I;16") or image.mode == "I":
         upper = np.asarray(image).astype(np.uint32) >> 8
         image = Image.fromarray(upper.clip(0, 255).astype(np.uint8))
+    # A palette with transparent entries: give it an alpha channel, for the next case.
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
+    # An alpha channel: lay the image over white.
     if image.mode in ("RGBA", "LA", "PA"):
         alpha = image.getchannel("A")
         background = Image.new("RGB", image.size, "white")
@@ -244,7 +262,7 @@ def _convert(image: Image.Image, spec: Preprocessing) -> Image.Image:
 
 
 def _resized(size: tuple[int, int], resize_px: int) -> tuple[int, int]:
-    """Width and height once the shorter side is *resize_px*; truncated, as torchvision does."""
+    """Return the size for a shorter side of *resize_px*, truncated as torchvision does."""
     width, height = size
     if width <= height:
         return resize_px, max(resize_px, int(resize_px * height / width))
@@ -252,8 +270,9 @@ def _resized(size: tuple[int, int], resize_px: int) -> tuple[int, int]:
 
 
 def _fit(image: Image.Image, spec: Preprocessing) -> Pixels:
-    """Resize, crop and pad *image*; the offsets of the crop are rounded as torchvision's."""
+    """Resize, crop and pad *image*; round the offsets of the crop as torchvision does."""
     size = _resized(image.size, spec.resize_px)
+    # Pillow would copy an image that has the size already.
     if image.size != size:
         image = image.resize(size, _INTERPOLATION[spec.interpolation])
     left = round((size[0] - spec.crop_width_px) / 2)

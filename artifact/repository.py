@@ -1,6 +1,6 @@
-"""The model repository: `<root>/<name>/<version>/`, each such folder an artifact.
+"""The model repository: every folder `<root>/<name>/<version>/` is an artifact.
 
-Writing is atomic: a version is a folder that was complete before it got its name.
+Writing is atomic: a version is complete before its folder gets its name, and never changes then.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _WRITING = ".writing-"
 
 class ModelRepository:
     """
-    A folder of artifacts. Holds no state: every call looks at the disk.
+    A folder of artifacts, without state: every call reads the disk.
 
-    A folder that is an artifact itself, as KServe mounts at `/mnt/models`, is a repository of
+    A folder that is an artifact itself, such as KServe mounts at `/mnt/models`, is a repository of
     that one model.
 
     Args:
-        flat_name: Name of the model in that case; its manifest's if it is empty.
+        flat_name: Name of the model in that case; if empty, the manifest's.
     """
 
     def __init__(self, root: Path, flat_name: str = "") -> None:
@@ -41,7 +41,7 @@ class ModelRepository:
 
     def names(self) -> list[str]:
         """
-        Names of the models, sorted; folders whose name is no model's are passed over.
+        Return the names of the models, sorted; folders with other names are ignored.
 
         Raises:
             RepositoryError: If the folder cannot be read.
@@ -57,7 +57,7 @@ class ModelRepository:
 
     def versions(self, name: str) -> list[int]:
         """
-        Versions of the model *name*, ascending; empty if there is no such model.
+        Return the versions of the model *name*, ascending; empty if there is no such model.
 
         Raises:
             RepositoryError: If its folder cannot be read.
@@ -68,6 +68,7 @@ class ModelRepository:
             return []
         try:
             folders = _folders(self.root / name)
+        # A name without a folder is not an error: clients ask for models that do not exist.
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -80,17 +81,20 @@ class ModelRepository:
 
         Raises:
             ArtifactError: If there is no such version, or a file is missing, damaged, unexpected
-                or not what the manifest says. The message names the file and the field.
+                or not as the manifest states. The message names the file and the field.
         """
+        # Asking for the versions also keeps names such as `..` from leading out of the folder.
         if version not in self.versions(name):
             raise ArtifactError(f"{self.root}: holds no version {version} of a model {name!r}")
         if self._flat():
+            # A mounted artifact has the name that the server was given, not the manifest's.
             artifact = read_artifact(self.root)
             return dataclasses.replace(artifact, manifest=self._renamed(artifact.manifest))
         folder = self.root / name / str(version)
         self._check_inside(folder)
         artifact = read_artifact(folder)
         manifest = artifact.manifest
+        # A copied folder would be served under a name that its metrics and answers contradict.
         if (manifest.name, manifest.version) != (name, version):
             raise ArtifactError(
                 f"{folder}: the manifest says {manifest.name} version {manifest.version}, "
@@ -99,7 +103,7 @@ class ModelRepository:
         return artifact
 
     def signature(self, name: str, version: int) -> tuple[tuple[int, int, int], ...]:
-        """Something that changes when a file of the version does; looks at no content."""
+        """Return a value that changes when a file of the version does, without reading any."""
         found: list[tuple[int, int, int]] = []
         folder = self.root if self._flat() else self.root / name / str(version)
         for file in ALL_FILES:
@@ -110,7 +114,7 @@ class ModelRepository:
 
     def check_writable(self, name: str) -> None:
         """
-        Prove that versions of *name* can be written; leaves no folder that was not there.
+        Prove that versions of *name* can be written; create no folder of the model.
 
         Raises:
             RepositoryError: If they cannot.
@@ -120,7 +124,7 @@ class ModelRepository:
         folder = self.root / name
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            # Made and removed here, the folder would be pulled from under others who look, too.
+            # Creating and removing the model's folder here would break checks that run elsewhere.
             with tempfile.TemporaryFile(dir=folder if os.path.lexists(folder) else self.root):
                 pass
         except OSError as error:
@@ -131,10 +135,10 @@ class ModelRepository:
     @contextmanager
     def writing(self, name: str) -> Iterator[tuple[Path, int]]:
         """
-        Give a folder to write a new version of *name* into, and the number it will get.
+        Yield a folder to write a new version of *name* into, and the number of the version.
 
-        The version appears when the block ends, whole, or not at all if it raises (Ctrl-C
-        included). What a writer left behind that was killed is removed by the next one.
+        The version appears when the block ends. If the block raises (Ctrl-C included), nothing
+        appears. The next writer removes the folder of a writer that was killed.
 
         Raises:
             RepositoryError: If the folder cannot be written, or another writer took the number.
@@ -154,7 +158,7 @@ class ModelRepository:
             _remove_if_empty(parent)
 
     def _flat(self) -> Manifest | None:
-        """The manifest, under the name that is served, if the folder is an artifact itself."""
+        """Return the manifest, with the served name, if the folder is an artifact itself."""
         if not (self.root / MANIFEST_FILE).is_file():
             return None
         try:
@@ -166,7 +170,7 @@ class ModelRepository:
         return manifest.model_copy(update={"name": self._flat_name or manifest.name})
 
     def _check_inside(self, folder: Path) -> None:
-        """Refuse what a symbolic link brings in from elsewhere."""
+        """Refuse symbolic links to files outside of the repository."""
         root = self.root.resolve()
         for path in (folder, *(folder / file for file in ALL_FILES)):
             if not path.resolve().is_relative_to(root):
@@ -183,7 +187,7 @@ def _unreadable(folder: Path, error: OSError) -> RepositoryError:
 
 @contextmanager
 def _locked_folder(parent: Path) -> Iterator[Path]:
-    """A hidden folder in *parent* while the block runs; its lock tells that somebody writes."""
+    """Yield a hidden folder in *parent* that is locked, as a sign of a live writer, and removed."""
     folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=parent))
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -195,8 +199,8 @@ def _locked_folder(parent: Path) -> Iterator[Path]:
 
 
 def _publish(folder: Path, target: Path) -> None:
-    """Rename *folder* once its content is on the disk, so that a crash never shows a part."""
-    folder.chmod(0o755)
+    """Rename *folder* after its content is on the disk: a crash leaves no partial version."""
+    folder.chmod(0o755)  # mkdtemp made it readable for its owner only
     for path in (*folder.iterdir(), folder):
         _flush_to_disk(path)
     folder.rename(target)
@@ -204,20 +208,20 @@ def _publish(folder: Path, target: Path) -> None:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove the folders of writers that were killed: nobody holds their lock any more."""
+    """Remove the folders of writers that were killed, which nobody locks any more."""
     for folder in parent.glob(f"{_WRITING}*"):
         lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
         except BlockingIOError:
-            pass  # its writer is still at work
+            pass  # its writer is still running
         finally:
             os.close(lock)
 
 
 def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):  # it is not
+    with suppress(OSError):  # it is not empty
         folder.rmdir()
 
 

@@ -50,12 +50,15 @@ def upgrade(document: Any, steps: Sequence[Step]) -> Any:
     newest = len(steps) + 1
     # The first documents were allowed to leave their version out.
     version = document.get("schema_version", 1) if isinstance(document, dict) else None
+    # No document, or no version (True is an int in Python): validation names what is wrong.
     if type(version) is not int or version < 1:
-        return document  # validation names what is wrong
+        return document
+    # Newer: unknown fields could change the meaning of known ones, so it is never half read.
     if version > newest:
         raise NewerSchemaError(
             f"schema_version {version} is newer than {newest}, the newest that this convoy reads"
         )
+    # Older: take the steps that it lacks.
     for older, step in enumerate(steps[version - 1 :], start=version):
         try:
             document = step(document) | {"schema_version": older + 1}

@@ -139,7 +139,7 @@ def read_tuning(folder: Path) -> Tuning | None:
 
 
 def write_tuning(folder: Path, tuning: Tuning) -> None:
-    """Write the tuning of the artifact in *folder*, whole or not at all."""
+    """Write the tuning of the artifact in *folder*, atomically."""
     hidden = folder.parent / f".{folder.name}-{TUNING_FILE}"
     hidden.write_text(tuning.model_dump_json(indent=2) + "\n")
     hidden.replace(folder / TUNING_FILE)

@@ -1,4 +1,4 @@
-"""From a trained network to the files of an artifact: graph, proof, measurements."""
+"""Writes the files of an artifact for a trained network: graph, proof, measurements."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,14 @@ from convoy.artifact.files import (
     write_manifest,
 )
 from convoy.artifact.golden import GOLDEN_COUNT, TOLERANCES, Golden, select_clearest
-from convoy.artifact.manifest import Evaluation, InputTensor, Manifest, Normalization, Preprocessing
+from convoy.artifact.manifest import (
+    Evaluation,
+    InputTensor,
+    Manifest,
+    Normalization,
+    Precision,
+    Preprocessing,
+)
 from convoy.export.describing.layer_file import save_layers
 from convoy.export.export_settings import ExportSettings
 from convoy.export.onnx import cost, graph
@@ -41,22 +47,22 @@ TOOLS = (
     *("convoy", "torch", "torchvision", "onnx", "onnxscript"),
     *("numpy", "pillow", "simplejpeg", "mlxtend"),
 )
-"""Packages whose versions go into the manifest, beside Python's and ONNX Runtime's: whatever has a
-part in the weights or pixels."""
+"""Packages whose versions go into the manifest, beside Python's and ONNX Runtime's: all that affect
+the weights or the pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
     """
-    The graph of an artifact, as it lies in its folder.
+    The facts of the graph that was written into the artifact's folder.
 
     Attributes:
         golden: Images with the answers that the graph must give wherever it is loaded.
-        tolerance: Largest difference from them, as a share of their range.
-        evaluations: What was measured of it.
+        tolerance: Largest drift from these answers, as a share of their range.
+        evaluations: Accuracies of the graph.
     """
 
-    precision: Literal["float32", "float16", "int8"]
+    precision: Precision
     golden: Golden
     tolerance: float
     evaluations: tuple[Evaluation, ...]
@@ -73,8 +79,8 @@ def write(
 
     Raises:
         ProofError: If the graph does not answer as the network does.
-        PrecisionError: If too much accuracy is lost with the precision that is asked for.
-        DataError: If an image to measure on cannot be read.
+        PrecisionError: If the requested precision loses too much accuracy.
+        DataError: If an image of the test data cannot be read.
     """
     servable = graph.Servable(subject.network, subject.mean, subject.std).eval()
     model_path = folder / MODEL_FILE
@@ -87,6 +93,7 @@ def write(
         f"{', '.join(map(str, graph.PROOF_BATCH_SIZES))}; {graph.PROOF_TOLERANCE:.0e} is allowed"
     )
     logits = [logits_of(session, split, subject.preprocessing) for _, split in subject.tests]
+    # float32: the graph is what PyTorch computes, so published accuracies hold for it.
     if settings.precision == "float32":
         golden = _golden(pixels, graph.torch_logits(servable, pixels))
         measured = (*subject.published, *_evaluations(subject, logits))
@@ -96,6 +103,7 @@ def write(
             tolerance=graph.PROOF_TOLERANCE,
             evaluations=measured,
         )
+    # Fewer bits: other answers, so only accuracies that are measured on this graph.
     else:
         written = _reduce(subject, settings, model_path, servable, pixels, logits, console)
     write_golden(folder, written.golden)
@@ -114,10 +122,10 @@ def _reduce(
     logits: list[npt.NDArray[np.float32]],
     console: Console,
 ) -> Graph:
-    """Put the graph in fewer bits in the place of the float32 one, whose *logits* are given."""
+    """Replace the float32 graph, whose *logits* are given, by one in fewer bits."""
     chosen: ReducedPrecision = "float16" if settings.precision == "fp16" else "int8"
     calibration, spec = subject.calibration, subject.preprocessing
-    assert calibration is not None  # the settings see to it
+    assert calibration is not None  # the settings refuse fewer bits without data
     count = min(CALIBRATION_COUNT, len(calibration))
     indices = np.random.default_rng(0).choice(len(calibration), count, replace=False)
     reduced = model_path.with_name("reduced.onnx")
@@ -131,6 +139,8 @@ def _reduce(
             f"{chosen}: accuracy {loss.converted:.4f} on {loss.images} images of {name}, "
             f"{loss.float32:.4f} in float32"
         )
+    # A half graph must answer as PyTorch does. An int8 graph is another function than the network,
+    # so its reference is the graph itself, without ONNX Runtime's optimisations.
     if chosen == "float16":
         expected = graph.torch_logits(servable, pixels)
     else:
@@ -149,7 +159,7 @@ def _golden(pixels: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> G
 
 
 def _evaluations(subject: Subject, logits: list[npt.NDArray[np.float32]]) -> tuple[Evaluation, ...]:
-    """Accuracy of the exported graph itself on the images to measure it on."""
+    """Return the accuracy of the exported graph itself on each part of the test data."""
     return tuple(
         evaluation(name, answers, split.labels)
         for (name, split), answers in zip(subject.tests, logits, strict=True)
@@ -201,8 +211,9 @@ def _manifest(
 
 def _sample(subject: Subject) -> npt.NDArray[np.uint8]:
     """
-    Images for the proof, uint8 `[N, H, W, C]`: some to measure on, spread over them and so over
-    their classes; noise of many sizes where there are none.
+    Return images for the proof: uint8 `[N, H, W, C]`.
+
+    They are spread over the test data, and so over its classes; without test data they are noise.
     """
     count = max(graph.PROOF_BATCH_SIZES)
     shape = (count, *input_tensor(subject.preprocessing).item_shape)
@@ -214,7 +225,7 @@ def _sample(subject: Subject) -> npt.NDArray[np.uint8]:
 
 
 def noise(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Images with structure of every size, from single pixels to the whole: uint8 *shape*."""
+    """Return random images with structures from single pixels to the whole: uint8 *shape*."""
     random = np.random.default_rng(0)
     count, height, width, channels = shape
     total = np.zeros(shape)
@@ -225,7 +236,7 @@ def noise(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
 
 
 def input_tensor(spec: Preprocessing) -> InputTensor:
-    """The graph's input for images that were preprocessed by *spec*."""
+    """Return the graph's input for images that were preprocessed by *spec*."""
     return InputTensor(
         name=graph.INPUT_NAME,
         dtype="uint8",

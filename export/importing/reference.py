@@ -1,7 +1,7 @@
 """Test images, the reference's answers to them, and the proof that a served graph gives the same.
 
-The reference is ONNX Runtime without optimisations, one image at a time: what the graph says,
-taken literally. A server opens the graph with optimisations and runs it in batches.
+The reference is ONNX Runtime without optimisations, one image at a time: the graph taken literally.
+A server opens the graph with optimisations and runs it in batches.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NO_OPTIMISATIONS = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """
-    Files as they are named, folders by the images in them: `IMAGE_COUNT`, spread over them all.
+    Return `IMAGE_COUNT` files, spread over the files in *paths* and the images in its folders.
 
     Raises:
         DataError: If a folder cannot be read or holds no image.
@@ -61,13 +61,13 @@ def _images_in(folder: Path) -> list[Path]:
 
 def make_inputs(signature: Signature, files: Sequence[Path]) -> npt.NDArray[Any]:
     """
-    Make `IMAGE_COUNT` items of the graph's input: those of *files*, then invented ones.
+    Make `IMAGE_COUNT` items of the graph's input: those of *files*, then generated ones.
 
     Raises:
-        DataError: If a file is no image; names it.
+        DataError: If a file is not an image. The message names it.
     """
     spec = signature.preprocessing
-    labels = np.zeros(len(files), np.int64)  # play no part
+    labels = np.zeros(len(files), np.int64)  # not used
     given = Split(files, labels).pixels(spec)
     invented = invent_images(IMAGE_COUNT - len(files), spec.height, spec.width, spec.channels)
     images = np.concatenate([given, invented])
@@ -75,12 +75,12 @@ def make_inputs(signature: Signature, files: Sequence[Path]) -> npt.NDArray[Any]
 
 
 def invent_images(count: int, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
-    """Waves of all directions and lengths, the same every time: uint8 `[N, H, W, C]`."""
+    """Return images of waves, always the same ones: uint8 `[N, H, W, C]`."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[0:height, 0:width]
     images = np.zeros((count, height, width, channels))
     for image in images:
-        for cycles in (0.3, 1, 3, 9):  # per image: from a gradient to a texture
+        for cycles in (0.3, 1, 3, 9):  # over the image's width: from a gradient to a texture
             angle, phase = random.uniform(0, 2 * np.pi, (2, channels))
             along = np.multiply.outer(x / width, np.cos(angle))
             along += np.multiply.outer(y / height, np.sin(angle))
@@ -95,18 +95,18 @@ def open_session(
     Open *model* on the CPU.
 
     Args:
-        file: What messages call it.
-        optimised: With ONNX Runtime's default optimisations; none otherwise.
+        file: Its name in messages.
+        optimised: Whether ONNX Runtime applies its default optimisations.
 
     Raises:
-        GraphError: If ONNX Runtime cannot: the graph is damaged, or too new for it.
+        GraphError: If ONNX Runtime cannot open it: the graph is damaged, or too new.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors are raised as well
+    options.log_severity_level = 4  # fatal: errors are raised, so they need no log line
     if not optimised:
         options.graph_optimization_level = _NO_OPTIMISATIONS
     try:
-        # Its fallback would print to the screen, and try the same once more.
+        # ONNX Runtime's fallback would print to the screen and try the same providers again.
         return onnxruntime.InferenceSession(
             model, options, ["CPUExecutionProvider"], enable_fallback=0
         )
@@ -119,7 +119,7 @@ def reference_runs(
     session: onnxruntime.InferenceSession, images: npt.NDArray[Any], max_batch_size: int
 ) -> list[Run]:
     """
-    Run each image on its own, then two together where that is allowed.
+    Run each image on its own, then the first two together if batches are allowed.
 
     Raises:
         GraphError: If the graph fails.
@@ -149,16 +149,14 @@ def choose_golden(
     """
     Choose the images to keep: those that are most clearly of one class.
 
-    A close answer may turn on hardware that rounds otherwise.
-
     Args:
         scores: The reference's answers: `[N, classes]`.
-        given: How many of the images, the first ones, were given; only these are kept if any.
-        count: How many to keep at most.
-        tolerance: Least difference between images that counts, as a share of the range.
+        given: Number of images, the first ones, that the user gave; if any, only these are kept.
+        count: Largest number to keep.
+        tolerance: Smallest difference between images that counts, as a share of the range.
 
     Raises:
-        ProofError: If the answers prove nothing: they are all alike, or no numbers.
+        ProofError: If the answers prove nothing: they are all alike, or not finite.
     """
     if not np.isfinite(scores).all():
         raise ProofError("the graph's answers to test images are not finite numbers")
@@ -185,7 +183,7 @@ def prove(
 
     Args:
         images: The test images: `[N, ...]`.
-        expected: What the reference answered in each output of scores: `[N, classes]`.
+        expected: The reference's answers by output: `[N, classes]` each.
         golden: Indices of the images that a server will replay.
 
     Returns:
@@ -193,8 +191,9 @@ def prove(
 
     Raises:
         GraphError: If the graph fails.
-        ProofError: If the difference exceeds *tolerance*, or a golden answer is another.
+        ProofError: If the difference exceeds *tolerance*, or a golden image gets another class.
     """
+    # The last batch of a size is filled up from the beginning, so that all have this size.
     everything = np.arange(len(images))
     batches = [
         batch
@@ -212,7 +211,7 @@ def prove(
 def _run_scores(
     session: onnxruntime.InferenceSession, names: Collection[str], batch: npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """Run *batch*, and refuse an output of *names* that has not one item for each image."""
+    """Run *batch*; raise GraphError if an output of *names* has not one item for each image."""
     outputs = _run(session, batch)
     for name in names:
         if outputs[name].shape[:1] != (len(batch),):

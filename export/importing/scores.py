@@ -1,6 +1,6 @@
-"""What the graph gives: which output holds the scores of the classes, and of what kind they are.
+"""Finds the output that holds the scores of the classes, and the kind of these scores.
 
-Judged by what test images get, as a graph's shapes may be left open and its names prove nothing.
+The answers to test images decide: a graph may leave its shapes open, and names prove nothing.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from convoy.export.errors import GraphError
 Kind = Literal["logits", "probabilities"]
 
 SUM_TOLERANCE = 1e-3
-"""How far from 1 the probabilities of one image may sum up; float16 needs that much."""
+"""Largest distance from 1 of the sum of one image's probabilities; float16 needs this much."""
 
 _DTYPES = get_args(OutputTensor.model_fields["dtype"].annotation)
 
 
 class Run(NamedTuple):
-    """One test run: how many images it had, and what each output gave."""
+    """One test run: the number of its images, and the value of each output."""
 
     batch_size: int
     outputs: dict[str, Any]
@@ -35,12 +35,12 @@ class Run(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
     """
-    One output as the test runs showed it.
+    One output, as observed in the test runs.
 
     Attributes:
-        shape: Of one item, -1 where it varies; None if the output has no item for each image, or
-            no type that a manifest knows.
-        values: What each test image got in a run of its own: `[1, ...]` each.
+        shape: Shape of one item, with -1 for a dimension that varies; None if the output has not
+            one item for each image, or has a type that manifests do not know.
+        values: Its value for each test image in a run of its own: `[1, ...]` each.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Output:
 
     @property
     def dtype(self) -> str:
-        """Type of its elements."""
+        """The type of its elements."""
         return str(self.values[0].dtype)
 
     @property
     def class_count(self) -> int:
-        """How many classes these may be the scores of; 0 if they cannot be scores."""
+        """The number of classes that it may hold scores of; 0 if it cannot hold scores."""
         if self.shape is None or not self.dtype.startswith("float") or -1 in self.shape:
             return 0
         count = math.prod(self.shape)
@@ -62,12 +62,12 @@ class Output:
 
     @property
     def scores(self) -> npt.NDArray[np.float32]:
-        """Its values as `[N, classes]`."""
+        """The values as float32 `[N, classes]`."""
         return as_scores(np.concatenate(self.values))
 
     @property
     def kind(self) -> Kind:
-        """`probabilities` if they can be, for every test image."""
+        """`probabilities` if the values of every test image can be these, else `logits`."""
         scores = self.scores
         are_shares = (np.abs(scores.sum(axis=1) - 1) <= SUM_TOLERANCE).all()
         return "probabilities" if are_shares and (scores >= 0).all() else "logits"
@@ -82,14 +82,14 @@ class Output:
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
     """
-    The outputs of a graph, understood.
+    The meaning of a graph's outputs.
 
     Attributes:
-        kinds: Kind of the scores, by the output's name: one, or logits with their softmax.
-        scores: What the test images got, in logits if there are some: `[N, classes]`.
-        expected: What they should get from a server in each output of `kinds`: `[N, classes]`.
-        tensors: Every output that a server can give out.
-        left_out: Names of the others.
+        kinds: Kind of the scores, by output: one output, or logits and their softmax.
+        scores: Scores of the test images, as logits if there are any: `[N, classes]`.
+        expected: Scores that a server must answer in each output of `kinds`: `[N, classes]`.
+        tensors: Every output that a server can return.
+        left_out: Names of the other outputs.
     """
 
     kinds: dict[str, Kind]
@@ -100,7 +100,7 @@ class Choice:
 
 
 def observe(names: Sequence[str], runs: Sequence[Run]) -> list[Output]:
-    """Put together what *runs* showed of each output."""
+    """Collect the values of each output from *runs*."""
     return [
         Output(
             name,
@@ -113,8 +113,10 @@ def observe(names: Sequence[str], runs: Sequence[Run]) -> list[Output]:
 
 def _item_shape(batches: list[tuple[int, Any]]) -> tuple[int, ...] | None:
     for size, value in batches:
+        # A map such as scikit-learn's, or a type that manifests do not know.
         if not isinstance(value, np.ndarray) or value.dtype.name not in _DTYPES:
             return None
+        # Something other than one item for each image.
         if value.shape[:1] != (size,) or value.ndim != batches[0][1].ndim:
             return None
     sizes = zip(*(value.shape[1:] for _, value in batches), strict=True)
@@ -134,9 +136,9 @@ def choose(
     Two outputs may hold them if one is the softmax of the other.
 
     Args:
-        label_count: How many classes there are; None if that is for the graph to say.
-        name: The output that holds the scores; None to find it.
-        kind: Its kind; None to find out.
+        label_count: Number of classes; None if the graph decides.
+        name: Output that holds the scores; None to find it.
+        kind: Kind of the scores; None to find it out.
         tolerance: Largest difference between probabilities and softmax, as a share of the range.
 
     Raises:
@@ -150,10 +152,13 @@ def choose(
             f"the graph has no {wanted} of {label_count or 'two or more'} classes; "
             f"it gives {', '.join(map(str, outputs))}"
         )
+    # The first candidate holds scores. Another one may stand beside it if one of the two is the
+    # other's softmax: these are logits and probabilities of the same classes.
     kinds = {named[0].name: kind or named[0].kind}
     for partner in fitting:
         if len(kinds) == 1 and _is_softmax(named[0], kinds[named[0].name], partner, tolerance):
             kinds[partner.name] = partner.kind
+    # More candidates, such as auxiliary classifiers: only the user knows.
     if any(output.name not in kinds for output in named):
         raise GraphError(
             f"several outputs may be the scores: {', '.join(map(str, named))}; "
@@ -163,7 +168,7 @@ def choose(
 
 
 def _is_softmax(one: Output, kind: Kind, other: Output, tolerance: float) -> bool:
-    """Whether one of the two is the softmax of the other."""
+    """Return whether one of the two is the softmax of the other."""
     if {kind, other.kind} != {"logits", "probabilities"} or one.class_count != other.class_count:
         return False
     logits, probabilities = (one, other) if kind == "logits" else (other, one)

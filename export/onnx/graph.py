@@ -1,4 +1,4 @@
-"""From a trained network to an ONNX file, and the proof that the two answer alike."""
+"""Export of a trained network to an ONNX file, and the proof that both answer alike."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROOF_TOLERANCE = TOLERANCES["float32"]
 
 class Servable(nn.Module):
     """
-    What is exported: normalisation, network and softmax.
+    The module that is exported: normalisation, network and softmax.
 
     Shape:
         Input: (N, H, W, C), uint8
@@ -57,7 +57,7 @@ def export_onnx(servable: Servable, tensor: InputTensor, path: Path) -> None:
     """
     Write *servable*, in evaluation mode, as one ONNX file with a variable batch size.
 
-    Some of its modules are replaced by others that answer alike and export better.
+    Some modules of the network are replaced by equivalent ones whose graph is simpler.
     """
     example = torch.zeros((2, *tensor.item_shape), dtype=torch.uint8)
     rewrite(servable.network, servable.normalize(example))
@@ -88,7 +88,7 @@ def export_onnx(servable: Servable, tensor: InputTensor, path: Path) -> None:
 
 
 def _drop_notes(graph: onnx.GraphProto) -> None:
-    """Remove what the exporter notes of its own work; it holds paths of the exporting machine."""
+    """Remove the exporter's notes, which contain paths of the exporting machine."""
     values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
     for part in (graph, *graph.node, *values):
         part.ClearField("metadata_props")
@@ -110,21 +110,23 @@ def prove(
     Compare ONNX Runtime with PyTorch on *images* and on noise, at each of *batch_sizes*.
 
     Args:
-        images: uint8 `[N, H, W, C]`, at least as many as the largest batch; none of them
-            was seen by the export.
+        images: Images that the export never saw, at least as many as the largest batch: uint8
+            `[N, H, W, C]`.
 
     Returns:
         The largest difference between logits, as a share of the range of all of them.
 
     Raises:
-        ProofError: If it exceeds `PROOF_TOLERANCE`, an answer differs, or the graph does not run.
+        ProofError: If it exceeds `PROOF_TOLERANCE`, a class differs, or the graph does not run.
     """
     count = max(batch_sizes)
     noise = np.random.default_rng(0).integers(0, 256, images[:count].shape, np.uint8)
     parts = (images[:count], noise)
     logits = np.concatenate([torch_logits(servable, part) for part in parts])
-    if not np.ptp(logits) > 0:  # a logit that is not a number fails this comparison, too
+    # A network that ignores its input would pass; one with logits that are not numbers fails here.
+    if not np.ptp(logits) > 0:
         raise ProofError("the network gives every image the same answer, or none")
+    # Each batch is the beginning of the images, then the beginning of the noise.
     firsts = [np.arange(size) for size in batch_sizes]
     batches = [batch for first in firsts for batch in (first, count + first)]
     worst = 0.0
@@ -152,14 +154,14 @@ def _run(
 
 
 def torch_logits(servable: Servable, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """What PyTorch answers: float32 `[N, classes]`."""
+    """Return PyTorch's logits for *images*: float32 `[N, classes]`."""
     with torch.inference_mode():
         logits: Tensor = servable(torch.from_numpy(images))[0]
     return logits.numpy()
 
 
 def reference_logits(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """What the graph says, taken literally: ONNX Runtime without optimisations, on *images*."""
+    """Return the logits of the graph taken literally, by ONNX Runtime without optimisations."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])

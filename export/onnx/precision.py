@@ -1,8 +1,8 @@
-"""From a float32 graph to one in half precision or 8 bits, and what that costs in accuracy.
+"""Conversion of a float32 graph to half precision or 8 bits, and the accuracy that this costs.
 
 The graphs are those that `convoy.export.onnx.graph` writes: uint8 images, normalisation, network,
-softmax.
-Input and outputs stay what they are, so that no client sees a difference. Needs no PyTorch.
+softmax. Input and outputs keep their names, shapes and types, so that no client sees a difference.
+PyTorch is not needed.
 """
 
 from __future__ import annotations
@@ -25,26 +25,31 @@ ReducedPrecision = Literal["float16", "int8"]
 
 CALIBRATION_COUNT = 256
 """
-Images to convert with. Measured on trained networks: 16 leave int8 logits up to 5 % off where 256
-leave them 0.4 % off, 1,000 make no difference.
+Images to convert with. Measured on trained networks: with 16, int8 logits are up to 5 % of their
+range off; with 256, 0.4 %; 1,000 are no better.
 """
 
 _CALIBRATION_BATCH_SIZE = 8
-"""Bounds the memory; the ranges do not depend on it."""
+"""Limits the memory; the ranges do not depend on it."""
 
 _FLOAT32_OPERATORS = [*DEFAULT_OP_BLOCK_LIST, "LRN"]
-"""Not computed in half: what ONNX Runtime leaves out, and LRN, whose squares overflow from 256."""
+"""
+Operators that stay in float32: those that ONNX Runtime's converter leaves out, and LRN, because the
+square of 256 is beyond float16's largest number.
+"""
 
 _INT8_OPERATORS = ["Conv", "Gemm", "Relu", "MaxPool", "AveragePool", "Add", "Concat"]
 """
-What ONNX Runtime computes in 8 bits between a convolution and the next. All else, global pooling
-and softmax at the network's end among them, stays float32: little work, much precision.
+Operators that ONNX Runtime computes in 8 bits between one convolution and the next. All others,
+such as global pooling and softmax at the network's end, stay in float32: they are little work, and
+their precision matters.
 """
 
 _INT8_OPTIONS = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
 """
-Logits keep more than 256 levels: rounded as well, they were clipped to the range that calibration
-saw, and up to 8 % of it off instead of 1 %. A Gemm's weights and input are 8 bits all the same.
+Logits keep more than 256 levels. When they were rounded as well, they were clipped to the range
+seen in calibration, and up to 8 % of it off instead of 1 %. Weights and input of a Gemm are still 8
+bits.
 """
 
 
@@ -54,9 +59,10 @@ class AccuracyLoss:
     Top-1 accuracy before and after a conversion, on the same images.
 
     Attributes:
-        float32: Share of the images that the float32 graph answers right.
-        converted: Share of them that the converted graph answers right.
-        share: What is lost; negative if the converted graph is the better one.
+        images: Number of images.
+        float32: Accuracy of the float32 graph, in `[0, 1]`.
+        converted: Accuracy of the converted graph, in `[0, 1]`.
+        share: The difference; negative if the converted graph is better.
     """
 
     images: int
@@ -72,18 +78,18 @@ def convert(
     Write the graph of *source* to *target* in another precision.
 
     Args:
-        images: Some that the network was trained on: uint8 `[N, H, W, C]`, at least one. int8
-            covers the numbers that they cause in the network; float16 must be able to hold them.
+        images: Training images, at least one: uint8 `[N, H, W, C]`. The ranges of the activations
+            that they cause become those of int8, and must be within float16's.
 
     Raises:
-        PrecisionError: If float16 cannot. ONNX Runtime computes a half graph in float32 on a CPU,
-            so that its answers here would not show it.
+        PrecisionError: If an activation is beyond float16's range. This is checked here because on
+            a CPU ONNX Runtime computes a half graph in float32, so its answers would not show it.
     """
     model = onnx.load(source)
     ranges = _activation_ranges(source, images)
     graph = _halve(model, ranges) if precision == "float16" else _quantize(model, ranges)
     OnnxModel.graph_topological_sort(graph)
-    model.graph.CopyFrom(graph)  # without what the tools note beside it
+    model.graph.CopyFrom(graph)  # keeps the model's other fields, to which the tools add notes
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)
 
@@ -105,13 +111,13 @@ def compare(
         max_loss: Largest loss of top-1 accuracy that is accepted, in `[0, 1]`.
 
     Raises:
-        PrecisionError: If more is lost, or the converted graph's logits are no numbers.
+        PrecisionError: If more is lost, or the converted graph's logits are not finite.
     """
     if not np.isfinite(converted).all():
         raise PrecisionError(f"in {precision} the logits are not finite numbers")
     count = len(labels)
     before, after = (int((logits.argmax(1) == labels).sum()) for logits in (float32, converted))
-    # Divided last: (960 - 950) / 1000 is 0.01, 0.96 - 0.95 is more.
+    # Subtract before dividing: (960 - 950) / 1000 is 0.01, while 0.96 - 0.95 is more.
     loss = AccuracyLoss(count, before / count, after / count, (before - after) / count)
     if loss.share > max_loss:
         raise PrecisionError(
@@ -123,7 +129,7 @@ def compare(
 
 
 class _Feeds:
-    """The images for a calibrator, a few at a time."""
+    """The images as inputs for a calibrator, a few at a time."""
 
     def __init__(self, input_name: str, images: npt.NDArray[np.uint8]) -> None:
         starts = range(0, len(images), _CALIBRATION_BATCH_SIZE)
@@ -136,13 +142,13 @@ class _Feeds:
 
 def _activation_ranges(source: Path, images: npt.NDArray[np.uint8]) -> TensorsData:
     """
-    Least and largest value of each float32 tensor over *images*.
+    Return the smallest and largest value of each float32 tensor over *images*.
 
-    Extremes, not percentiles or entropy: measured on trained networks, what is clipped off the
-    features that decide costs more than finer steps gain.
+    Measured on trained networks, percentiles and entropy are worse: clipping the features that
+    decide costs more than finer steps gain.
     """
     with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / source.name  # files are written beside it
+        model = Path(folder) / source.name  # the calibrator writes files beside the model
         model.symlink_to(source.resolve())
         calibrator = create_calibrator(model, augmented_model_path=f"{folder}/augmented.onnx")
         calibrator.collect_data(_Feeds(calibrator.model.graph.input[0].name, images))
@@ -150,7 +156,7 @@ def _activation_ranges(source: Path, images: npt.NDArray[np.uint8]) -> TensorsDa
 
 
 def _halve(model: onnx.ModelProto, ranges: TensorsData) -> onnx.GraphProto:
-    """Weights and arithmetic of *model*, from normalisation to logits, in half precision."""
+    """Convert weights and arithmetic, from normalisation to logits, to half precision."""
     limit = np.finfo(np.float16).max
     for name, tensor in ranges.items():
         largest = np.abs(tensor.range_value).max()
@@ -158,10 +164,10 @@ def _halve(model: onnx.ModelProto, ranges: TensorsData) -> onnx.GraphProto:
             raise PrecisionError(
                 f"float16 ends at {limit:.0f}, but {name} in the graph reaches {largest:.0f}"
             )
-    # Softmax, the last node, would get its probabilities rounded to half on their way out.
+    # The converter would round the probabilities to half, so it does not see the softmax.
     softmax, probabilities = model.graph.node.pop(), model.graph.output.pop()
     half = convert_float_to_float16(model, keep_io_types=True, op_block_list=_FLOAT32_OPERATORS)
-    half.graph.ClearField("value_info")  # some of the types are wrong, none is needed
+    half.graph.ClearField("value_info")  # some of the types are wrong, and none is needed
     half.graph.node.append(softmax)
     half.graph.output.append(probabilities)
     graph: onnx.GraphProto = half.graph
@@ -170,10 +176,11 @@ def _halve(model: onnx.ModelProto, ranges: TensorsData) -> onnx.GraphProto:
 
 def _quantize(model: onnx.ModelProto, ranges: TensorsData) -> onnx.GraphProto:
     """
-    Weights and activations of *model* in 8 bits, as QuantizeLinear and DequantizeLinear.
+    Convert weights and activations to 8 bits, as QuantizeLinear and DequantizeLinear.
 
-    Both unsigned: with signed weights, AVX2 adds pairs of products in saturating 16 bits. Weights
-    have a scale per output channel, and a zero point of 128 for all: ONNX Runtime fuses no other.
+    Both are unsigned: with signed weights, AVX2 adds pairs of products in saturating 16 bits.
+    Weights have a scale per output channel, and all a zero point of 128, the only one that ONNX
+    Runtime fuses.
     """
     quantizer = QDQQuantizer(
         model,
@@ -182,7 +189,7 @@ def _quantize(model: onnx.ModelProto, ranges: TensorsData) -> onnx.GraphProto:
         weight_qType=QuantType.QUInt8,
         activation_qType=QuantType.QUInt8,
         tensors_range=ranges,
-        nodes_to_quantize=[],  # all but those of the next line
+        nodes_to_quantize=[],  # empty means all except those of the next line
         nodes_to_exclude=_normalization(model.graph),
         op_types_to_quantize=_INT8_OPERATORS,
         extra_options=_INT8_OPTIONS,
@@ -192,7 +199,7 @@ def _quantize(model: onnx.ModelProto, ranges: TensorsData) -> onnx.GraphProto:
 
 
 def _normalization(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes before the first layer that has weights."""
+    """Return the names of the nodes before the first layer that has weights."""
     operators = [node.op_type for node in graph.node]
     first = min(operators.index(layer) for layer in ("Conv", "Gemm") if layer in operators)
     return [node.name for node in graph.node[:first]]

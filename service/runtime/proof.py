@@ -1,4 +1,4 @@
-"""The proof that a loaded graph answers here as it did where it was made."""
+"""The proof that a loaded graph answers on this device as it did where it was made."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prove(runner: Runner, artifact: Artifact, tolerance: float) -> None:
     proven = filter(None, (manifest.scores, manifest.output("probabilities")))
     expected = expected_answers({output.name: output.kind for output in proven}, golden.logits)
     everything = np.arange(len(golden.images))
-    # A graph that takes one image at a time was proven one by one.
+    # A graph with a fixed batch of 1 was proven with one image at a time; it takes no more.
     one_by_one = runner.session.get_inputs()[0].shape[0] == 1
     batches = everything[:, np.newaxis] if one_by_one else [everything]
     run = functools.partial(_run, runner, artifact)
