@@ -146,7 +146,8 @@ async def test_same_answers_as_over_grpc(running: Running) -> None:
             answer = await client.infer(given, binary=binary, **asked)
             found = read(answer)
             assert found == expected
-            assert list(found) == [one["name"] for one in asked.get("outputs", [])] or [*expected]
+            names = [one["name"] for one in asked.get("outputs", [])]
+            assert list(found) == (names or [*expected])
 
 
 async def test_images(running: Running) -> None:

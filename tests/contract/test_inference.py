@@ -292,7 +292,9 @@ async def test_parameters_that_mean_nothing_here(running: Running) -> None:
     request.parameters["anything"].double_param = 0.5
     request.parameters["binary_data_output"].bool_param = True
     request.parameters["priority"].uint64_param = 77
-    await running.inference.ModelInfer(request)
+    response = await running.inference.ModelInfer(request)
+    plain = await running.inference.ModelInfer(infer_request(0))
+    np.testing.assert_array_equal(logits(response), logits(plain))
 
 
 @pytest.mark.parametrize("field", ["int64_param", "uint64_param"])

@@ -96,9 +96,12 @@ async def test_new_version_takes_over_under_load(serve: Serve, tmp_path: Path) -
         tiny.write(tmp_path)
         await load(running)
         assert await answering_version(running) == "2"
+        enough = len(versions) + 40
+        await running.until(lambda: len(versions) >= enough)
     switched = versions.index("2")
     assert set(versions[:switched]) == {"1"}
-    assert set(versions[switched + 8 :]) <= {"2"}
+    # Calls that were in flight at the switch may still bring answers of the old version.
+    assert set(versions[switched + 8 :]) == {"2"}
 
 
 async def test_rollback_is_one_request(serve: Serve, tmp_path: Path) -> None:

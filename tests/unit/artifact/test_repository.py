@@ -2,7 +2,6 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -218,13 +217,17 @@ def test_golden_file_that_is_none(tmp_path: Path) -> None:
     folder = tmp_path / "tiny" / "1"
     whole = (folder / "golden.npz").read_bytes()
     random = np.random.default_rng(0)
+    refused = 0
     for _ in range(300):
         damaged = bytearray(whole)
         damaged[random.integers(len(whole))] ^= 1 << random.integers(8)
         (folder / "golden.npz").write_bytes(damaged)
         _edit_manifest(golden_sha256=file_sha256(folder / "golden.npz"))(folder)
-        with suppress(ArtifactError):  # and no other error
+        try:
             ModelRepository(tmp_path).read("tiny", 1)
+        except ArtifactError:  # and no other error
+            refused += 1
+    assert refused > 100  # some bits are of no consequence, such as those of times
 
 
 def test_each_missing_field_is_named(tmp_path: Path) -> None:
