@@ -35,17 +35,19 @@ class GraphCache:
     Args:
         folder: Created if it is missing; None disables the cache.
         max_bytes: Limit of its size; the least recently used graphs are removed first.
+        cpu_info: File that describes the processor.
     """
 
-    def __init__(self, folder: Path | None, max_bytes: int) -> None:
+    def __init__(self, folder: Path | None, max_bytes: int, cpu_info: Path = CPU_INFO) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._processor = _describe_processor(cpu_info) if folder else ""
 
     def find(self, artifact: Artifact) -> Path | None:
         """Return the path of the optimised graph of *artifact*, or None."""
         if self._folder is None:
             return None
-        path = self._folder / _key(artifact)
+        path = self._folder / self._key(artifact)
         try:
             os.utime(path)  # marks it as used now
         except OSError:
@@ -66,7 +68,7 @@ class GraphCache:
             return
         try:
             yield written
-            written.replace(self._folder / _key(artifact))
+            written.replace(self._folder / self._key(artifact))
             self._make_room()
         except OSError as error:
             logger.warning("the optimised graph is not kept", extra={"reason": str(error)})
@@ -77,7 +79,7 @@ class GraphCache:
         """Remove the graph of *artifact*, which cannot be used."""
         if self._folder is not None:
             with suppress(OSError):
-                (self._folder / _key(artifact)).unlink(missing_ok=True)
+                (self._folder / self._key(artifact)).unlink(missing_ok=True)
 
     def _place_for(self, artifact: Artifact) -> Path | None:
         if self._folder is None or artifact.model_path.stat().st_size < LEAST_MODEL_BYTES:
@@ -100,17 +102,16 @@ class GraphCache:
             if total > self._max_bytes:
                 path.unlink(missing_ok=True)
 
+    def _key(self, artifact: Artifact) -> str:
+        parts = (artifact.manifest.model_sha256, onnxruntime.__version__, self._processor)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest() + ".onnx"
 
-def _key(artifact: Artifact) -> str:
-    parts = (artifact.manifest.model_sha256, onnxruntime.__version__, _processor())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest() + ".onnx"
 
-
-def _processor() -> str:
+def _describe_processor(cpu_info: Path) -> str:
     """Describe the features of the processor, as far as the system reports them."""
     wanted = ("model name", "flags", "Features", "CPU part")
     with suppress(OSError):
-        lines = CPU_INFO.read_text().split("\n\n")[0].splitlines()
+        lines = cpu_info.read_text().split("\n\n")[0].splitlines()
         return "\n".join(line for line in lines if line.startswith(wanted))
     # No /proc: not Linux.
     return platform.processor() or platform.machine()

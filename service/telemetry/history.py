@@ -27,7 +27,7 @@ INTERVAL_S = 2.0
 """Time between two samples, in seconds."""
 
 LENGTH = 300
-"""Number of samples that are kept: ten minutes."""
+"""Number of samples in ten minutes."""
 
 Labels = tuple[str, ...]
 
@@ -40,13 +40,20 @@ class History:
 
     Args:
         models: Returns the facts of the loaded models.
+        length: Number of samples that are kept.
     """
 
-    def __init__(self, metrics: Metrics, models: Callable[[], Iterable[ModelFacts]]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        models: Callable[[], Iterable[ModelFacts]],
+        length: int = LENGTH,
+    ) -> None:
         self._metrics = metrics
         self._models = models
         self._instance = uuid.uuid4().hex
-        self._samples: deque[bytes] = deque(maxlen=LENGTH)
+        self._length = length
+        self._samples: deque[bytes] = deque(maxlen=length)
         self._taken = 0
         self._before = self._read()
 
@@ -85,7 +92,7 @@ class History:
         head = {
             "instance": self._instance,
             "interval_s": INTERVAL_S,
-            "length": LENGTH,
+            "length": self._length,
             "latency_buckets_s": LATENCY_BUCKETS_S,
             "batch_buckets": BATCH_BUCKETS,
             "first": first,

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from convoy.service.telemetry import history
 from convoy.service.telemetry.history import History
 from convoy.service.telemetry.metrics import LATENCY_BUCKETS_S, Metrics, ModelFacts
 from tests.harness import tiny
@@ -67,12 +66,11 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
     assert first["memory_bytes"]["resident"] > 0
 
 
-def test_tells_what_is_new(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tells_what_is_new(metrics: Metrics) -> None:
     """
     A client gets what follows its cursor, or everything if the cursor is unknown.
     """
-    monkeypatch.setattr(history, "LENGTH", 3)
-    kept = History(metrics, facts)
+    kept = History(metrics, facts, length=3)
     assert (told(kept)["first"], told(kept)["samples"]) == (0, [])
     for _ in range(5):
         kept.take()
