@@ -24,6 +24,7 @@ from torchvision import models as torchvision_models
 from convoy.artifact.manifest import InputTensor
 from convoy.commands.measurement.intervals import of_median
 from convoy.export.onnx import graph
+from convoy.export.onnx.session import open_session
 from convoy.models import ARCHITECTURES, drop_auxiliary
 
 NETWORKS = {"resnet18": "resnet18", "resnet50": "resnet50", "googlenet_tv": "googlenet"}
@@ -85,7 +86,7 @@ def _session(network: nn.Module, path: Path) -> onnxruntime.InferenceSession:
     drop_auxiliary(network)
     servable = graph.Servable(network, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).eval()
     graph.export_onnx(servable, TENSOR, path)
-    return graph.open_session(path)
+    return open_session(path)
 
 
 def _rate(session: onnxruntime.InferenceSession, images: npt.NDArray[np.uint8]) -> float:

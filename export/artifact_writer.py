@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from convoy.artifact.files import (
     write_manifest,
 )
 from convoy.artifact.golden import GOLDEN_COUNT, TOLERANCES, Golden, select_clearest
+from convoy.artifact.layers import write_layers
 from convoy.artifact.manifest import (
     Evaluation,
     InputTensor,
@@ -29,18 +30,19 @@ from convoy.artifact.manifest import (
     Precision,
     Preprocessing,
 )
-from convoy.export.describing.layer_file import save_layers
+from convoy.export.describing.layer_table import describe_graph
 from convoy.export.export_settings import ExportSettings
-from convoy.export.onnx import cost, graph
+from convoy.export.onnx import graph
 from convoy.export.onnx.evaluation import evaluation, logits_of
+from convoy.export.onnx.memory import measure_memory
 from convoy.export.onnx.precision import (
     CALIBRATION_COUNT,
     ReducedPrecision,
     compare,
     convert,
 )
+from convoy.export.onnx.session import open_session
 from convoy.export.subject import Subject
-from convoy.export.training import measurement
 from convoy.models import ARCHITECTURES
 
 TOOLS = (
@@ -85,7 +87,7 @@ def write(
     servable = graph.Servable(subject.network, subject.mean, subject.std).eval()
     model_path = folder / MODEL_FILE
     graph.export_onnx(servable, input_tensor(subject.preprocessing), model_path)
-    session = graph.open_session(model_path)
+    session = open_session(model_path)
     pixels = _sample(subject)
     worst = graph.prove(session, servable, pixels)
     console.print(
@@ -107,9 +109,12 @@ def write(
     else:
         written = _reduce(subject, settings, model_path, servable, pixels, logits, console)
     write_golden(folder, written.golden)
-    manifest = _manifest(subject, settings, number, servable, written, pixels, folder)
+    title = f"{settings.model_name} version {number}"
+    table = describe_graph(model_path, input_tensor(subject.preprocessing), title)
+    manifest = _manifest(subject, settings, number, written, table.macs, pixels, folder)
     write_manifest(folder, manifest)
-    save_layers(folder)
+    table = replace(table, trained_parameters=manifest.parameter_count)
+    write_layers(folder, table, manifest.model_sha256)
     return manifest
 
 
@@ -131,7 +136,7 @@ def _reduce(
     reduced = model_path.with_name("reduced.onnx")
     convert(model_path, reduced, chosen, calibration.part(indices.tolist()).pixels(spec))
     reduced.replace(model_path)
-    session = graph.open_session(model_path)
+    session = open_session(model_path)
     after = [logits_of(session, split, spec) for _, split in subject.tests]
     for (name, split), one, other in zip(subject.tests, logits, after, strict=True):
         loss = compare(chosen, one, other, split.labels, settings.max_accuracy_loss)
@@ -170,8 +175,8 @@ def _manifest(
     subject: Subject,
     settings: ExportSettings,
     number: int,
-    servable: graph.Servable,
     written: Graph,
+    macs: int,
     pixels: npt.NDArray[np.uint8],
     folder: Path,
 ) -> Manifest:
@@ -187,16 +192,15 @@ def _manifest(
         outputs=graph.OUTPUTS,
         preprocessing=subject.preprocessing,
         normalization=Normalization(mean=subject.mean, std=subject.std, where="graph"),
-        parameter_count=measurement.count_parameters(servable),
-        macs=measurement.count_macs(
-            servable.network, (tensor.channels, tensor.height, tensor.width)
-        ),
+        # Not those of the graph: it has batch norms folded into the convolutions before them.
+        parameter_count=sum(weights.numel() for weights in subject.network.parameters()),
+        macs=macs,
         precision=written.precision,
         opset=graph.OPSET,
         training=subject.training,
         weights=subject.weights,
         evaluations=written.evaluations,
-        memory=cost.measure_memory(folder / MODEL_FILE, pixels[:max_batch_size]),
+        memory=measure_memory(folder / MODEL_FILE, pixels[:max_batch_size]),
         golden_tolerance=written.tolerance,
         model_sha256=file_sha256(folder / MODEL_FILE),
         golden_sha256=file_sha256(folder / GOLDEN_FILE),

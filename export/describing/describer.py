@@ -12,12 +12,12 @@ from convoy.artifact.layers import Description
 from convoy.artifact.repository import ModelRepository
 from convoy.export.describing.describe_settings import DescribeSettings
 from convoy.export.describing.graph_reader import read_graph
-from convoy.export.describing.layer_file import describe_artifact, save_layers
+from convoy.export.describing.layer_table import describe_artifact, save_layers
 from convoy.export.describing.rows import make_rows
 from convoy.export.errors import ExportError, GraphError
 from convoy.export.importing.import_settings import ImportSettings
-from convoy.export.importing.onnx_file import read
 from convoy.export.importing.signature import read_signature
+from convoy.export.onnx.source import read
 
 if TYPE_CHECKING:
     from convoy.models import Architecture

@@ -1,52 +1,47 @@
-"""Reads an ONNX graph, with the shapes that one image gets on its way. Needs no PyTorch."""
+"""Reads an ONNX graph, with the shapes that one image gets on its way. Needs no PyTorch.
+
+It is the only reader of operators: the layer table, and with it the multiply-accumulates of every
+manifest and the parameters of imported graphs, come from here.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
-from onnx import NodeProto, numpy_helper
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.inliner import inline_local_functions
 
 from convoy.artifact.layers import CONVOLUTION, LINEAR, Layer, Window
 from convoy.artifact.manifest import InputTensor
-from convoy.export.describing.kinds import (
-    WITH_CONSTANT,
-    pooling,
-    shapes_arithmetic,
-    weights_arithmetic,
-)
+from convoy.export.describing.kinds import WITH_CONSTANT, pooling, shapes_arithmetic, with_weights
 from convoy.export.errors import GraphError
-from convoy.export.importing.onnx_file import one_line
+from convoy.export.onnx.operators import Operator, operator
+from convoy.export.onnx.session import one_line, open_session
+from convoy.export.onnx.source import tensors
 
 _Shape = tuple[int, ...]
 
-_CONVOLUTIONS = {"Conv": (1, 2), "ConvInteger": (1, None), "QLinearConv": (3, 8)}
-_PRODUCTS = {
-    **{"Gemm": (1, 2), "QGemm": (3, 6)},
-    **{"MatMul": (1, None), "MatMulInteger": (1, None), "QLinearMatMul": (3, None)},
+_WEIGHT_TYPES = {
+    *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE),
+    *(TensorProto.INT8, TensorProto.UINT8),
 }
-"""Places of the weights and of the bias among the inputs."""
+"""Types of trained numbers. Shapes, axes and indices are int64, or int32 in places."""
 
-_LEARNED = {
-    **{"BatchNormalization": 2, "InstanceNormalization": 2, "LayerNormalization": 2},
-    **{"GroupNormalization": 2, "PRelu": 1},
-    **dict.fromkeys(("Add", "Div", "Mul", "Sub"), 1),
-}
-"""How many inputs after the first training may have fitted."""
 
-_COPIES = ("Cast", "DequantizeLinear", "DynamicQuantizeLinear", "Identity", "QuantizeLinear")
-"""Operators that only write the same numbers in another way."""
+class _Value(NamedTuple):
+    """A value of the graph: its shape for one image, the batch included, and its ONNX type."""
 
-_KINDS = {
-    **{"AveragePool": "avg pool", "MaxPool": "max pool", "BatchNormalization": "bn"},
-    **{"Reshape": "flatten", "Sum": "add", "Sub": "add", "Mul": "multiply", "Div": "multiply"},
-}
-"""Operators that are not called by their own name, in lower case."""
+    shape: _Shape
+    type: int
+
+    @property
+    def may_be_learned(self) -> bool:
+        return self.type in _WEIGHT_TYPES and math.prod(self.shape) > 1
 
 
 def read_graph(model: onnx.ModelProto, tensor: InputTensor) -> list[Layer]:
@@ -60,49 +55,58 @@ def read_graph(model: onnx.ModelProto, tensor: InputTensor) -> list[Layer]:
     Raises:
         GraphError: If the graph does not run.
     """
-    reader = _Reader(model.graph, tensor, _shapes(model, tensor))
+    if model.functions:  # operators that the file itself defines, as some exporters write them
+        model = inline_local_functions(model)
+    reader = _Reader(model.graph, tensor, _values(model, tensor))
     for node in _in_order(model.graph.node):
         reader.read(node)
     return reader.layers
 
 
-def _shapes(model: onnx.ModelProto, tensor: InputTensor) -> dict[str, _Shape]:
+def _values(model: onnx.ModelProto, tensor: InputTensor) -> dict[str, _Value]:
     """
-    Shape of each value of the graph for one image, the batch included.
+    Return every value of the graph by its name, as one image makes it.
 
-    They are those of a run that gives out every value: inference of shapes ends at the first
-    shape that the graph computes.
+    They come from a run that returns all of them: shape inference stops at the first shape that
+    the graph computes.
     """
     graph = model.graph
     known = {value.name for value in graph.output}
     values = {name for node in graph.node for name in node.output if name}
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(values - known))
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3  # errors: warnings are about the graph, not about this run
     image = np.zeros((1, *tensor.item_shape), tensor.dtype)
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, ["CPUExecutionProvider"]
-        )
+        session = open_session(model.SerializeToString(), is_optimised=False)
         results = session.run(None, {tensor.name: image})
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise GraphError(f"the graph does not run: {one_line(error)}") from error
     names = [output.name for output in session.get_outputs()]
+    found = zip((tensor.name, *names), (image, *results), strict=True)
     return {
-        **{constant.name: tuple(constant.dims) for constant in graph.initializer},
-        **{name: np.shape(result) for name, result in zip(names, results, strict=True)},
+        **{constant.name: _constant(constant) for constant in graph.initializer},
+        **{name: _value(result) for name, result in found},
     }
 
 
+def _constant(tensor: TensorProto) -> _Value:
+    return _Value(tuple(tensor.dims), tensor.data_type)
+
+
+def _value(result: Any) -> _Value:
+    # A sequence has no type of its own; its shape is that of equal parts stacked.
+    if not isinstance(result, np.ndarray):
+        return _Value(np.shape(result), TensorProto.UNDEFINED)
+    return _Value(result.shape, helper.np_dtype_to_tensor_dtype(result.dtype))
+
+
 def _in_order(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """The *nodes*, each after those whose values it reads: not every converter writes them so."""
+    """Yield the *nodes*, each after those whose values it reads; not all files have this order."""
     waiting = list(nodes)
     missing = {name for node in waiting for name in node.output}
     while waiting:
         later = []
         for node in waiting:
-            if missing.isdisjoint(node.input):
+            if missing.isdisjoint(_names_read(node)):
                 missing.difference_update(node.output)
                 yield node
             else:
@@ -110,16 +114,26 @@ def _in_order(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
         waiting = later
 
 
+def _names_read(node: NodeProto) -> list[str]:
+    """Return the values that *node* reads; the bodies of an `If` read values by name only."""
+    bodies = [body for graph in _bodies(node) for body in graph.node]
+    return [*node.input, *(name for inner in bodies for name in _names_read(inner))]
+
+
+def _bodies(node: NodeProto) -> list[GraphProto]:
+    return [value.g for value in node.attribute if value.type == AttributeProto.GRAPH]
+
+
 class _Reader:
     """Notes each operation on what depends on the image as a layer."""
 
     def __init__(
-        self, graph: onnx.GraphProto, tensor: InputTensor, shapes: dict[str, _Shape]
+        self, graph: onnx.GraphProto, tensor: InputTensor, values: dict[str, _Value]
     ) -> None:
         image = (tensor.channels, tensor.height, tensor.width)
         self.layers = [Layer(name=tensor.name, kind="input", inputs=(), output_shape=image)]
         self._places = {tensor.name: 0}  # of what depends on the image
-        self._shapes = shapes
+        self._values = values
         self._constants = {constant.name: constant for constant in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -127,96 +141,125 @@ class _Reader:
 
     def read(self, node: NodeProto) -> None:
         """Note *node*."""
-        read = [self._places[name] for name in node.input if name in self._places]
-        if not read or node.op_type in ("Shape", "Size"):
-            return  # a constant, as the sizes of an image are, too
-        layer = None if node.op_type in _COPIES else self._layer(node, tuple(dict.fromkeys(read)))
+        entry = operator(node.op_type)
+        read = [self._places[name] for name in _names_read(node) if name in self._places]
+        if not read or entry.role == "shape":
+            return  # a constant: the sizes of an image do not depend on its pixels
+        # A copy stands for the layer that it copies.
+        layer = None
+        if entry.role != "copy":
+            layer = self._layer(node, entry, tuple(dict.fromkeys(read)))
         if layer:
             name = layer.name or layer.kind.replace(" ", "_")
             self.layers.append(replace(layer, name=name))
         place = len(self.layers) - 1 if layer else read[0]
         self._places.update(dict.fromkeys(node.output, place))
 
-    def _layer(self, node: NodeProto, inputs: tuple[int, ...]) -> Layer | None:
-        """The layer of *node*; None if it changes nothing."""
-        operator, output = node.op_type, next(filter(None, node.output))
-        shape = self._shapes[output][1:]
+    def _layer(self, node: NodeProto, entry: Operator, inputs: tuple[int, ...]) -> Layer | None:
+        """Return the layer of *node*; None if it changes nothing."""
+        shape = self._output(node)[1:]
         before = self.layers[inputs[0]].output_shape
-        kind = _KINDS.get(operator, operator.lower())
+        kind = entry.kind or node.op_type.lower()
         if len(inputs) == 1:
             kind = WITH_CONSTANT.get(kind, kind)
         layer = Layer(name=self._name(node), kind=kind, inputs=inputs, output_shape=shape)
-        if operator in _CONVOLUTIONS:
-            return self._convolution(layer, node, before)
-        if operator in _PRODUCTS:
-            return self._product(layer, node)
-        if operator in ("AveragePool", "MaxPool"):
-            kernel = tuple(_attributes(node)["kernel_shape"])
-            return replace(layer, window=_window(node, kernel, before, shape))
-        if operator == "GlobalMaxPool":
-            return pooling(layer, "max pool", before)
-        is_mean = operator in ("GlobalAveragePool", "ReduceMean")
-        if is_mean and len(before) == 3 and math.prod(shape) == before[0]:
-            return pooling(layer, "avg pool", before)
-        if operator == "Slice":
-            return replace(layer, window=self._every_nth(node))
-        return self._with_parameters(layer, node)
+        match entry.role:
+            case "convolution":
+                layer = self._convolution(layer, node, entry)
+                kernel = self._values[node.input[entry.weights]].shape[2:]
+                return replace(layer, window=_window(node, kernel, before, shape))
+            case "transposed convolution":
+                return self._transposed_convolution(layer, node, entry)
+            case "matrix product":
+                return self._product(layer, node, entry)
+            case "window pooling":
+                kernel = tuple(_attributes(node)["kernel_shape"])
+                return replace(layer, window=_window(node, kernel, before, shape))
+            case "largest value":
+                return pooling(layer, "max pool", before)
+            # A mean over channels or features is no pooling.
+            case "mean" if len(before) == 3 and math.prod(shape) == before[0]:
+                return pooling(layer, "avg pool", before)
+            case "slice":
+                return replace(layer, window=self._every_nth(node))
+        return self._with_parameters(layer, node, entry)
+
+    def _output(self, node: NodeProto) -> _Shape:
+        """Return the shape of the first output of *node*, the batch included."""
+        return self._values[next(filter(None, node.output))].shape
 
     def _name(self, node: NodeProto) -> str:
-        """The module of *node*: that of its weights, or what its exporter calls it; or nothing."""
+        """Return the module whose weights *node* reads, or the node's own name; empty if none."""
         for name in node.input:
             if name in self._constants and name.endswith(".weight"):
                 return name.removeprefix("network.").removesuffix(".weight")
         return "" if node.name.startswith("node_") else node.name  # by dynamo: its operator
 
-    def _convolution(self, layer: Layer, node: NodeProto, before: _Shape) -> Layer:
-        weight, bias = _CONVOLUTIONS[node.op_type]
-        outputs, channels, *kernel = self._shapes[node.input[weight]]
-        has_bias = _is_given(node, bias)
+    def _convolution(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
+        outputs, channels, *kernel = self._values[node.input[entry.weights]].shape
         groups = _attributes(node).get("group", 1)
-        return replace(
-            layer,
-            kind=CONVOLUTION,
-            window=_window(node, tuple(kernel), before, layer.output_shape),
-            parameters=outputs * (channels * math.prod(kernel) + has_bias),
-            arithmetic=weights_arithmetic(
-                (*kernel, channels * groups), outputs, groups=groups, has_bias=has_bias
-            ),
-            macs=math.prod(layer.output_shape) * channels * math.prod(kernel),
+        return with_weights(
+            replace(layer, kind=CONVOLUTION),
+            window=kernel,
+            channels=channels * groups,
+            outputs=outputs,
+            groups=groups,
+            has_bias=_is_given(node, entry.bias),
+            positions=math.prod(self._output(node)) // outputs,
         )
 
-    def _product(self, layer: Layer, node: NodeProto) -> Layer:
-        weight, bias = _PRODUCTS[node.op_type]
-        name, has_bias = node.input[weight], _is_given(node, bias)
-        outputs = layer.output_shape[-1]
-        features = self._shapes[name][-1 if _attributes(node).get("transB") else -2]
-        layer = replace(layer, macs=math.prod(layer.output_shape) * features)
-        if name in self._places:  # of two values that depend on the image
-            return layer
-        return replace(
+    def _transposed_convolution(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
+        channels, outputs, *kernel = self._values[node.input[entry.weights]].shape
+        groups = _attributes(node).get("group", 1)
+        return with_weights(
             layer,
-            kind=LINEAR,
-            parameters=outputs * (features + has_bias),
-            arithmetic=weights_arithmetic([features], outputs, has_bias=has_bias),
+            window=kernel,
+            channels=channels,
+            outputs=outputs * groups,
+            groups=groups,
+            has_bias=_is_given(node, entry.bias),
+            # The kernel is applied to each pixel of the input.
+            positions=math.prod(self._values[node.input[0]].shape) // channels,
         )
 
-    def _with_parameters(self, layer: Layer, node: NodeProto) -> Layer:
-        """*layer* with what else training may have fitted: single numbers are left out."""
-        names = [name for name in node.input if name not in self._places]
-        shapes = [self._shapes[name] for name in names[: _LEARNED.get(node.op_type, 0)] if name]
-        shapes = [shape for shape in shapes if math.prod(shape) > 1]
+    def _product(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
+        name, output = node.input[entry.weights], self._output(node)
+        weights = self._values[name].shape
+        # A vector of weights has one axis only.
+        features = weights[-1] if _attributes(node).get("transB") else weights[-2:][0]
+        # Not a linear layer: the second factor depends on the image, as in attention, or is a stack
+        # of matrices.
+        if name in self._places or len(weights) > 2:
+            layer = self._with_parameters(layer, node, entry)
+            return replace(layer, macs=math.prod(output) * features)
+        outputs = output[-1] if len(weights) > 1 else 1
+        return with_weights(
+            replace(layer, kind=LINEAR),
+            window=(),
+            channels=features,
+            outputs=outputs,
+            has_bias=_is_given(node, entry.bias),
+            positions=math.prod(output) // outputs,
+        )
+
+    def _with_parameters(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
+        """Return *layer* with what else training may have fitted: single numbers are left out."""
+        names = [name for name in node.input if name and name not in self._places]
+        values = [self._values[name] for name in names[: entry.learned]]
+        values += [_constant(inner) for body in _bodies(node) for inner in tensors(body)]
+        shapes = [value.shape for value in values if value.may_be_learned]
         parameters, arithmetic = sum(map(math.prod, shapes)), shapes_arithmetic(shapes)
         return replace(layer, parameters=parameters, arithmetic=arithmetic)
 
     def _every_nth(self, node: NodeProto) -> Window | None:
-        """The stride of `x[:, :, ::2, ::2]`."""
+        """Return the stride of `x[:, :, ::2, ::2]`; None if nothing is skipped."""
         axes, steps = (self._numbers(node, place) for place in (3, 4))
         stride_of = dict(zip((axis % 4 for axis in axes), steps, strict=False))
         stride = stride_of.get(2, 1), stride_of.get(3, 1)
         return Window((1, 1), stride) if max(stride) > 1 else None
 
     def _numbers(self, node: NodeProto, place: int) -> list[int]:
-        """The constant at *place* among the inputs; empty if there is none."""
+        """Return the constant at *place* among the inputs; empty if there is none."""
         name = node.input[place] if len(node.input) > place else ""
         tensor = self._constants.get(name)
         return [] if tensor is None else numpy_helper.to_array(tensor).tolist()
@@ -227,15 +270,16 @@ def _is_given(node: NodeProto, place: int | None) -> bool:
 
 
 def _attributes(node: NodeProto) -> dict[str, Any]:
-    return {value.name: onnx.helper.get_attribute_value(value) for value in node.attribute}
+    return {value.name: helper.get_attribute_value(value) for value in node.attribute}
 
 
 def _window(node: NodeProto, kernel: _Shape, before: _Shape, after: _Shape) -> Window:
-    """The window of a convolution or pooling with maps of shapes *before* and *after* it."""
+    """Return the window of a convolution or pooling, with the shapes *before* and *after* it."""
     attributes, axes = _attributes(node), len(kernel)
     stride = tuple(attributes.get("strides", [1] * axes))
     dilation = tuple(attributes.get("dilations", [1] * axes))
     padding = tuple(attributes.get("pads", [0] * axes)[:axes])
+    # SAME names the result instead of the padding, which follows from the sizes.
     if attributes.get("auto_pad", b"").startswith(b"SAME"):
         padding = tuple(
             max((result - 1) * s + d * (k - 1) + 1 - size, 0) // 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -12,18 +13,36 @@ WITH_CONSTANT = {"add": "shift", "multiply": "scale"}
 """What these kinds are called if they combine a layer with a constant."""
 
 
-def weights_arithmetic(
-    factors: Iterable[int], outputs: int, *, groups: int = 1, has_bias: bool
-) -> str:
+def with_weights(
+    layer: Layer,
+    *,
+    window: Sequence[int],
+    channels: int,
+    outputs: int,
+    groups: int = 1,
+    has_bias: bool,
+    positions: int,
+) -> Layer:
     """
-    `(5*5*6 + 1) * 16`: for each of the *outputs* a weight for each number it sees, and a bias.
+    Complete *layer*, a convolution or a linear layer, with its parameters and its costs.
+
+    Bias is left out of the multiply-accumulates, as in torchvision's published figures.
 
     Args:
-        factors: Size of the window, and the channels of the input.
-        groups: Into which the channels are divided.
+        window: Size of the kernel; empty for a linear layer.
+        channels: Channels or features of the input.
+        outputs: Channels or features of the output.
+        groups: Groups into which the channels are divided.
+        positions: Times that all weights are applied to one image.
     """
-    seen = "*".join(map(str, factors)) + (f"/{groups}" if groups > 1 else "")
-    return f"({seen} + 1) * {outputs}" if has_bias else f"{seen}*{outputs}"
+    weights = math.prod(window) * channels // groups  # of one output
+    seen = "*".join(map(str, (*window, channels))) + (f"/{groups}" if groups > 1 else "")
+    return dataclasses.replace(
+        layer,
+        parameters=(weights + has_bias) * outputs,
+        arithmetic=f"({seen} + 1) * {outputs}" if has_bias else f"{seen}*{outputs}",
+        macs=positions * weights * outputs,
+    )
 
 
 def shapes_arithmetic(shapes: Iterable[Sequence[int]]) -> str:

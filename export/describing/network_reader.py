@@ -11,15 +11,14 @@ from torch import Tensor, fx, nn
 from convoy.artifact.layers import Layer
 from convoy.export.describing import operations
 from convoy.export.errors import ExportError
+from convoy.models import drop_auxiliary
 
 
 def build_network(build: Callable[[], nn.Module]) -> nn.Module:
-    """What *build* makes, for evaluation, without values in its weights and auxiliary heads."""
+    """Build a network for evaluation, without values in its weights and auxiliary heads."""
     with torch.device("meta"):
         network = build().eval()
-    drop_auxiliary = getattr(network, "drop_auxiliary", None)
-    if callable(drop_auxiliary):
-        drop_auxiliary()
+    drop_auxiliary(network)
     return network
 
 

@@ -13,7 +13,7 @@ from convoy.export.describing.kinds import (
     WITH_CONSTANT,
     pooling,
     shapes_arithmetic,
-    weights_arithmetic,
+    with_weights,
 )
 
 _Shape = tuple[int, ...]
@@ -114,26 +114,30 @@ def _convolution(layer: Layer, module: nn.Conv2d) -> Layer:
         padding = same if module.padding == "same" else (0, 0)
     else:
         padding = _pair(module.padding)
-    fan_in = [*kernel, module.in_channels]
-    return replace(
+    layer = replace(
         layer,
         kind=CONVOLUTION,
         window=Window(kernel, _pair(module.stride), padding, dilation),
-        arithmetic=weights_arithmetic(
-            fan_in, module.out_channels, groups=module.groups, has_bias=module.bias is not None
-        ),
-        macs=math.prod(layer.output_shape) * module.weight[0].numel(),
+    )
+    return with_weights(
+        layer,
+        window=kernel,
+        channels=module.in_channels,
+        outputs=module.out_channels,
+        groups=module.groups,
+        has_bias=module.bias is not None,
+        positions=math.prod(layer.output_shape[1:]),
     )
 
 
 def _linear(layer: Layer, module: nn.Linear) -> Layer:
-    return replace(
-        layer,
-        kind=LINEAR,
-        arithmetic=weights_arithmetic(
-            [module.in_features], module.out_features, has_bias=module.bias is not None
-        ),
-        macs=math.prod(layer.output_shape) * module.in_features,
+    return with_weights(
+        replace(layer, kind=LINEAR),
+        window=(),
+        channels=module.in_features,
+        outputs=module.out_features,
+        has_bias=module.bias is not None,
+        positions=math.prod(layer.output_shape[:-1]),
     )
 
 

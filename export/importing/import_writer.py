@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,14 +23,16 @@ from convoy.artifact.files import (
     write_manifest,
 )
 from convoy.artifact.golden import GOLDEN_COUNT, TOLERANCES, Golden
+from convoy.artifact.layers import Description, write_layers
 from convoy.artifact.manifest import Manifest
-from convoy.export.describing.layer_file import save_layers
+from convoy.export.describing.layer_table import describe_graph
 from convoy.export.importing import reference
 from convoy.export.importing.import_settings import ImportSettings
-from convoy.export.importing.onnx_file import Source
 from convoy.export.importing.scores import Choice, choose, observe
 from convoy.export.importing.signature import VARIABLE_BATCH, Signature
-from convoy.export.onnx import cost
+from convoy.export.onnx.memory import measure_memory
+from convoy.export.onnx.session import open_session
+from convoy.export.onnx.source import Source
 
 TOOLS = ("convoy", "onnx", "numpy", "pillow", "simplejpeg")
 """Packages whose versions go into the manifest, beside Python's and ONNX Runtime's."""
@@ -74,9 +76,11 @@ def write(facts: Facts, name: str, number: int, folder: Path, console: Console) 
     choice = _understand(facts, model)
     golden = _prove(facts, choice, model, console)
     write_golden(folder, Golden(facts.images[golden], choice.scores[golden]))
-    manifest = _manifest(facts, choice, name, number, folder)
+    table = describe_graph(model, facts.signature.tensor, f"{name} version {number}")
+    manifest = _manifest(facts, choice, table, name, number, folder)
     write_manifest(folder, manifest)
-    save_layers(folder)
+    table = replace(table, trained_parameters=manifest.parameter_count)
+    write_layers(folder, table, manifest.model_sha256)
     for note in _notes(facts, choice, manifest):
         console.print(note)
     return manifest
@@ -85,7 +89,7 @@ def write(facts: Facts, name: str, number: int, folder: Path, console: Console) 
 def _understand(facts: Facts, model: Path) -> Choice:
     """Find the scores by what the reference answers."""
     settings = facts.settings
-    session = reference.open_session(model, settings.file, optimised=False)
+    session = open_session(model, is_optimised=False, name=settings.file)
     runs = reference.reference_runs(session, facts.images, facts.signature.max_batch_size)
     outputs = observe([output.name for output in session.get_outputs()], runs)
     count = len(facts.labels) if facts.labels else None
@@ -101,7 +105,7 @@ def _prove(facts: Facts, choice: Choice, model: Path, console: Console) -> npt.N
     golden = reference.choose_golden(
         choice.scores, facts.given, min(count, GOLDEN_COUNT), tolerance
     )
-    session = reference.open_session(model, facts.settings.file)
+    session = open_session(model, name=facts.settings.file)
     sizes = sorted({1, min(2, largest), largest})
     worst = reference.prove(session, facts.images, choice.expected, golden, sizes, tolerance)
     console.print(
@@ -111,7 +115,9 @@ def _prove(facts: Facts, choice: Choice, model: Path, console: Console) -> npt.N
     return golden
 
 
-def _manifest(facts: Facts, choice: Choice, name: str, number: int, folder: Path) -> Manifest:
+def _manifest(
+    facts: Facts, choice: Choice, table: Description, name: str, number: int, folder: Path
+) -> Manifest:
     settings, source, signature = facts.settings, facts.source, facts.signature
     model = folder / MODEL_FILE
     class_count = choice.scores.shape[1]
@@ -127,11 +133,11 @@ def _manifest(facts: Facts, choice: Choice, name: str, number: int, folder: Path
         preprocessing=signature.preprocessing,
         normalization=signature.normalization,
         max_batch_size=signature.max_batch_size,
-        parameter_count=cost.count_weights(source.model.graph),
-        macs=cost.count_graph_macs(model, facts.images[:1]),
+        parameter_count=table.parameters,
+        macs=table.macs,
         precision=source.precision,
         opset=source.opset,
-        memory=cost.measure_memory(model, full_batch),
+        memory=measure_memory(model, full_batch),
         golden_tolerance=facts.tolerance,
         model_sha256=file_sha256(model),
         golden_sha256=file_sha256(folder / GOLDEN_FILE),

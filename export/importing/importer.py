@@ -15,8 +15,8 @@ from convoy.export.importing import reference
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.import_writer import Facts, write
 from convoy.export.importing.labels import read_labels
-from convoy.export.importing.onnx_file import read
 from convoy.export.importing.signature import fix_size, read_signature
+from convoy.export.onnx.source import read
 
 
 def import_model(settings: ImportSettings, console: Console) -> Path:

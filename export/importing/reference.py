@@ -13,21 +13,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
+from onnxruntime import InferenceSession
 
 from convoy.artifact.golden import Drift, replay, select_clearest
 from convoy.artifact.preprocess import to_input
 from convoy.export.data.folders import IMAGE_SUFFIXES
 from convoy.export.data.split import Split
 from convoy.export.errors import DataError, GraphError, ProofError
-from convoy.export.importing.onnx_file import one_line
 from convoy.export.importing.scores import Run
 from convoy.export.importing.signature import Signature
+from convoy.export.onnx.session import one_line
 
 IMAGE_COUNT = 8
 """Images that a graph is tested with."""
-
-_NO_OPTIMISATIONS = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -88,35 +86,8 @@ def invent_images(count: int, height: int, width: int, channels: int) -> npt.NDA
     return (127.5 + 127.5 * images / 4).astype(np.uint8)
 
 
-def open_session(
-    model: Path, file: Path, *, optimised: bool = True
-) -> onnxruntime.InferenceSession:
-    """
-    Open *model* on the CPU.
-
-    Args:
-        file: Its name in messages.
-        optimised: Whether ONNX Runtime applies its default optimisations.
-
-    Raises:
-        GraphError: If ONNX Runtime cannot open it: the graph is damaged, or too new.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # fatal: errors are raised, so they need no log line
-    if not optimised:
-        options.graph_optimization_level = _NO_OPTIMISATIONS
-    try:
-        # ONNX Runtime's fallback would print to the screen and try the same providers again.
-        return onnxruntime.InferenceSession(
-            model, options, ["CPUExecutionProvider"], enable_fallback=0
-        )
-    except Exception as error:  # ONNX Runtime's errors share no base class
-        message = one_line(error).replace(str(model), str(file))
-        raise GraphError(f"ONNX Runtime {onnxruntime.__version__}: {message}") from error
-
-
 def reference_runs(
-    session: onnxruntime.InferenceSession, images: npt.NDArray[Any], max_batch_size: int
+    session: InferenceSession, images: npt.NDArray[Any], max_batch_size: int
 ) -> list[Run]:
     """
     Run each image on its own, then the first two together if batches are allowed.
@@ -129,7 +100,7 @@ def reference_runs(
     return [Run(len(batch), _run(session, batch)) for batch in batches]
 
 
-def _run(session: onnxruntime.InferenceSession, batch: npt.NDArray[Any]) -> dict[str, Any]:
+def _run(session: InferenceSession, batch: npt.NDArray[Any]) -> dict[str, Any]:
     names = [output.name for output in session.get_outputs()]
     try:
         values = session.run(names, {session.get_inputs()[0].name: batch})
@@ -171,7 +142,7 @@ def choose_golden(
 
 
 def prove(
-    session: onnxruntime.InferenceSession,
+    session: InferenceSession,
     images: npt.NDArray[Any],
     expected: Mapping[str, npt.NDArray[np.float32]],
     golden: npt.NDArray[np.int64],
@@ -209,7 +180,7 @@ def prove(
 
 
 def _run_scores(
-    session: onnxruntime.InferenceSession, names: Collection[str], batch: npt.NDArray[Any]
+    session: InferenceSession, names: Collection[str], batch: npt.NDArray[Any]
 ) -> dict[str, Any]:
     """Run *batch*; raise GraphError if an output of *names* has not one item for each image."""
     outputs = _run(session, batch)

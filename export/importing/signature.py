@@ -11,7 +11,7 @@ from onnx import TensorProto
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
 from convoy.export.errors import GraphError
 from convoy.export.importing.import_settings import ImportSettings
-from convoy.export.importing.onnx_file import Source
+from convoy.export.onnx.source import Source
 
 Layout = Literal["NCHW", "NHWC"]
 

@@ -11,7 +11,7 @@ from onnxruntime import InferenceSession
 from convoy.artifact.manifest import Evaluation, Preprocessing
 from convoy.export.data import Split
 from convoy.export.onnx import graph
-from convoy.export.training import measurement
+from convoy.export.training.accuracy import accuracy
 
 BATCH_SIZE = 32
 
@@ -44,6 +44,6 @@ def evaluation(
         data=data,
         origin="measured",
         images=len(labels),
-        top1=measurement.accuracy(logits, labels, top=1),
-        top5=measurement.accuracy(logits, labels, top=5) if logits.shape[1] > 5 else None,
+        top1=accuracy(logits, labels, top=1),
+        top5=accuracy(logits, labels, top=5) if logits.shape[1] > 5 else None,
     )

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
+from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
 from convoy.artifact.golden import TOLERANCES, replay
 from convoy.artifact.manifest import InputTensor, OutputTensor
 from convoy.export.errors import ProofError
 from convoy.export.onnx.replacements import rewrite
+from convoy.export.onnx.session import open_session
 from convoy.export.training.augmentation import Normalize
 
 OPSET = 20
@@ -95,13 +96,8 @@ def _drop_notes(graph: onnx.GraphProto) -> None:
         part.ClearField("doc_string")
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """Open an ONNX file on the CPU, with ONNX Runtime's default options."""
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-
 def prove(
-    session: onnxruntime.InferenceSession,
+    session: InferenceSession,
     servable: Servable,
     images: npt.NDArray[np.uint8],
     batch_sizes: tuple[int, ...] = PROOF_BATCH_SIZES,
@@ -144,7 +140,7 @@ def prove(
 
 
 def _run(
-    session: onnxruntime.InferenceSession, batch: npt.NDArray[np.uint8]
+    session: InferenceSession, batch: npt.NDArray[np.uint8]
 ) -> dict[str, npt.NDArray[np.float32]]:
     try:
         (logits,) = session.run(["logits"], {INPUT_NAME: batch})
@@ -162,8 +158,6 @@ def torch_logits(servable: Servable, images: npt.NDArray[np.uint8]) -> npt.NDArr
 
 def reference_logits(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return the logits of the graph taken literally, by ONNX Runtime without optimisations."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    session = open_session(path, is_optimised=False)
     logits: npt.NDArray[np.float32] = session.run(["logits"], {INPUT_NAME: images})[0]
     return logits

@@ -15,7 +15,8 @@ from convoy.artifact import manifest
 from convoy.export.onnx.evaluation import chunks
 from convoy.export.recipes import Recipe, record
 from convoy.export.subject import Subject
-from convoy.export.training import measurement, progress
+from convoy.export.training import progress
+from convoy.export.training.accuracy import accuracy
 from convoy.export.training.augmentation import Normalize
 from convoy.export.training.batches import Batches, make_batches
 from convoy.export.training.compute import Compute, joined
@@ -56,8 +57,8 @@ def fit(task: Task, console: Console) -> Subject | None:
     if not compute.is_first:
         return None
     if task.watched is not None:
-        accuracy, count = run.epochs[-1].validation_accuracy, len(task.watched)
-        console.print(f"accuracy {accuracy:.4f} on {count} validation images; no artifact written")
+        share, count = run.epochs[-1].validation_accuracy, len(task.watched)
+        console.print(f"accuracy {share:.4f} on {count} validation images; no artifact written")
         run.finish()
         return None
     network.cpu()
@@ -151,7 +152,7 @@ def _watch(task: Task, network: nn.Module, compute: Compute) -> Watch | None:
                     for pixels in chunks(task.watched, spec)
                 ]
             )
-        return float(F.cross_entropy(logits, labels)), measurement.accuracy(
+        return float(F.cross_entropy(logits, labels)), accuracy(
             logits.numpy(), task.watched.labels, top=1
         )
 

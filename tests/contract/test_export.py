@@ -140,7 +140,7 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
                     "convoy.export.onnx.graph.prove",
                     "convoy.export.artifact_writer.write_golden",
                 ),
-                "convoy.export.onnx.cost.measure_memory",
+                "convoy.export.artifact_writer.measure_memory",
             )
         ),
         "pathlib.Path.rename",

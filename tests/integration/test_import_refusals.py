@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from convoy.__main__ import main
 from convoy.artifact.errors import RepositoryError
 from convoy.export.errors import DataError, GraphError, ProofError
-from convoy.export.importing import onnx_file
+from convoy.export.onnx import source
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from tests.harness import foreign
@@ -130,7 +130,7 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     "where",
     [
         "convoy.export.importing.reference.prove",
-        "convoy.export.onnx.cost.measure_memory",
+        "convoy.export.importing.import_writer.measure_memory",
         "pathlib.Path.rename",
     ],
 )
@@ -226,7 +226,7 @@ def test_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     onnx.save(
         foreign.classifier(), file, save_as_external_data=True, location="weights", size_threshold=0
     )
-    monkeypatch.setattr(onnx_file, "MAX_BYTES", file.stat().st_size + 100)
+    monkeypatch.setattr(source, "MAX_BYTES", file.stat().st_size + 100)
     (tmp_path / "weights").unlink()
     with pytest.raises(GraphError, match="bytes with its weights, but one ONNX file holds"):
         run(file, tmp_path)

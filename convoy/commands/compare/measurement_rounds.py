@@ -16,7 +16,7 @@ from convoy.commands.compare.comparison_data import Batch, Comparison, Network
 from convoy.commands.compare.published import PUBLISHED
 from convoy.commands.measurement.artifacts import golden_images
 from convoy.commands.measurement.progress import Progress
-from convoy.export.onnx.cost import measure_memory
+from convoy.export.onnx.memory import measure_memory
 from convoy.service.errors import ModelLoadError
 from convoy.service.resources import usable_cpus
 from convoy.service.runtime.device import Device

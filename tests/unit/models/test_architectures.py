@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from convoy.export.training.measurement import count_macs, count_parameters
 from convoy.models import ARCHITECTURES, drop_auxiliary
+from tests.harness.counts import count_macs, count_parameters
 
 # Parameters in inference, those of heads that exist for training only, and multiply-accumulates
 # for one image of the size that the network was designed for.

@@ -5,7 +5,6 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from convoy.export.training.measurement import count_macs, count_parameters
 from convoy.models.googlenet import (
     WIDTHS,
     Auxiliary,
@@ -16,6 +15,7 @@ from convoy.models.googlenet import (
     normalization,
 )
 from convoy.models.googlenet_tv import googlenet_tv
+from tests.harness.counts import count_macs, count_parameters
 from tests.unit.models.references import (
     assert_agree,
     assert_close,

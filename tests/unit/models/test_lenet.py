@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from convoy.export.training.measurement import count_macs, count_parameters
 from convoy.models import ARCHITECTURES
+from tests.harness.counts import count_macs, count_parameters
 
 
 def test_parameters_and_macs() -> None:

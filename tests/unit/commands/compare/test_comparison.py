@@ -13,10 +13,10 @@ from convoy.commands.compare.compare_settings import CompareSettings
 from convoy.commands.compare.comparison_data import Comparison, ComparisonError
 from convoy.commands.compare.comparison_table import print_table
 from convoy.commands.compare.published import PUBLISHED
-from convoy.export.training.measurement import count_macs, count_parameters
 from convoy.models import ARCHITECTURES, drop_auxiliary
 from tests.harness import comparisons
 from tests.harness.comparisons import measured, network
+from tests.harness.counts import count_macs, count_parameters
 
 OWN = Evaluation(
     data="ImageNet-1K, validation part",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from convoy.artifact.layers import Description, Layer, Window
-from convoy.export.describing.kinds import pooling, shapes_arithmetic, weights_arithmetic
+from convoy.export.describing.kinds import pooling, shapes_arithmetic, with_weights
 from convoy.export.describing.rows import make_rows
 
 
@@ -157,10 +157,31 @@ def test_arithmetic() -> None:
     """
     The arithmetic is that on paper, for grouped layers and those without bias, too.
     """
-    assert weights_arithmetic((5, 5, 6), 16, has_bias=True) == "(5*5*6 + 1) * 16"
-    assert weights_arithmetic((3, 3, 64), 64, has_bias=False) == "3*3*64*64"
-    grouped = weights_arithmetic((5, 5, 96), 256, groups=2, has_bias=True)
-    assert grouped == "(5*5*96/2 + 1) * 256"
+    plain = layer("conv", 0)
+    sizes: list[tuple[tuple[int, ...], int, int, int, bool]] = [
+        ((5, 5), 6, 16, 1, True),
+        ((3, 3), 64, 64, 1, False),
+        ((5, 5), 96, 256, 2, True),
+        ((), 400, 120, 1, True),
+    ]
+    found = [
+        with_weights(
+            plain,
+            window=window,
+            channels=channels,
+            outputs=outputs,
+            groups=groups,
+            has_bias=has_bias,
+            positions=7,
+        )
+        for window, channels, outputs, groups, has_bias in sizes
+    ]
+    assert [(row.arithmetic, row.parameters, row.macs) for row in found] == [
+        ("(5*5*6 + 1) * 16", 2_416, 7 * 2_400),
+        ("3*3*64*64", 36_864, 7 * 36_864),
+        ("(5*5*96/2 + 1) * 256", 307_456, 7 * 307_200),
+        ("(400 + 1) * 120", 48_120, 7 * 48_000),
+    ]
     assert shapes_arithmetic([(64,), (64,), (3, 4), ()]) == "2*64 + 3*4 + 1"
 
 

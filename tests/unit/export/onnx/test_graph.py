@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from convoy.export.artifact_writer import input_tensor
 from convoy.export.errors import ProofError
 from convoy.export.onnx import graph
-from convoy.export.onnx.cost import measure_memory
+from convoy.export.onnx.memory import measure_memory
+from convoy.export.onnx.session import open_session
 from convoy.export.recipes import SMALL
-from convoy.export.training.measurement import accuracy
+from convoy.export.training.accuracy import accuracy
 from convoy.models import ARCHITECTURES
 
 RECIPE = SMALL["lenet5"]
@@ -50,7 +51,7 @@ def test_proof_holds(servable: graph.Servable, exported: Path, images: np.ndarra
     """
     ONNX Runtime answers as PyTorch does, at every batch size of the proof.
     """
-    assert graph.prove(graph.open_session(exported), servable, images) < 1e-5
+    assert graph.prove(open_session(exported), servable, images) < 1e-5
 
 
 def test_proof_fails_for_another_network(exported: Path, images: np.ndarray) -> None:
@@ -60,7 +61,7 @@ def test_proof_fails_for_another_network(exported: Path, images: np.ndarray) -> 
     torch.manual_seed(1)
     other = graph.Servable(ARCHITECTURES["lenet5"].build(), RECIPE.mean, RECIPE.std).eval()
     with pytest.raises(ProofError, match="differ from PyTorch's"):
-        graph.prove(graph.open_session(exported), other, images)
+        graph.prove(open_session(exported), other, images)
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
@@ -83,7 +84,7 @@ def test_proof_finds_a_fixed_batch(
         output_names=["logits", "probabilities"],
         verbose=False,
     )
-    session = graph.open_session(path)
+    session = open_session(path)
     graph.prove(session, servable, images, batch_sizes=(2,))
     with pytest.raises(ProofError, match="at batch 1 the graph fails"):
         graph.prove(session, servable, images)
@@ -98,7 +99,7 @@ def test_proof_refuses_what_is_no_number(exported: Path, images: np.ndarray) -> 
         parameter.data.fill_(torch.nan)
     broken = graph.Servable(network, RECIPE.mean, RECIPE.std).eval()
     with pytest.raises(ProofError, match="the same answer, or none"):
-        graph.prove(graph.open_session(exported), broken, images)
+        graph.prove(open_session(exported), broken, images)
 
 
 def test_scale_of_the_proof_is_not_one_images(images: np.ndarray, tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_scale_of_the_proof_is_not_one_images(images: np.ndarray, tmp_path: Path
         last = dict(network.named_parameters())["fc3.bias"]
         last.add_(torch.tensor([first[1] - first[0] + 1e-4, 0]))
     graph.export_onnx(servable, input_tensor(RECIPE.preprocessing), tmp_path / "model.onnx")
-    session = graph.open_session(tmp_path / "model.onnx")
+    session = open_session(tmp_path / "model.onnx")
     assert graph.prove(session, servable, images) < 1e-4
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from convoy.artifact.manifest import InputTensor
 from convoy.export.onnx import graph
 from convoy.export.onnx.replacements import Lrn, rewrite
+from convoy.export.onnx.session import open_session
 
 TENSOR = InputTensor(name="image", dtype="uint8", layout="NHWC", channels=3, height=8, width=8)
 
@@ -18,7 +19,7 @@ def exported(network: nn.Module, path: Path) -> onnx.GraphProto:
     servable = graph.Servable(network, (0.5,) * 3, (0.25,) * 3).eval()
     graph.export_onnx(servable, TENSOR, path)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    graph.prove(graph.open_session(path), servable, images, batch_sizes=(1, 2, 5))
+    graph.prove(open_session(path), servable, images, batch_sizes=(1, 2, 5))
     return onnx.load(path).graph
 
 

@@ -1,27 +1,24 @@
-"""The ONNX file: read whole, checked, and written into the artifact as it was where it can be."""
+"""ONNX files: read whole, checked, and written unchanged where possible."""
 
 from __future__ import annotations
 
-import re
+import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto
+from onnx import AttributeProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from convoy.export.errors import GraphError
-from convoy.export.onnx import cost
+from convoy.export.onnx.session import one_line
 
 MAX_BYTES = 2**31 - 1
 """A protobuf message, and so an artifact's one file, cannot be larger."""
-
-_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_PLACE = re.compile(r"/onnxruntime_src/\S+ [^)]*\) ")
-_LONGEST = 500
 
 
 @dataclass(slots=True, eq=False)
@@ -62,9 +59,9 @@ class Source:
         if any(name.startswith("QLinear") or name.endswith(quantized) for name in operators):
             return "int8"
         weights: dict[int, int] = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
-        for tensor in cost.tensors(self.model.graph):
+        for tensor in tensors(self.model.graph):
             if tensor.data_type in weights:
-                weights[tensor.data_type] += cost.tensor_bytes(tensor)
+                weights[tensor.data_type] += tensor_bytes(tensor)
         is_half = weights[TensorProto.FLOAT16] > weights[TensorProto.FLOAT]
         return "float16" if is_half else "float32"
 
@@ -83,9 +80,9 @@ def read(path: Path) -> Source:
         GraphError: If a file is missing, damaged, or too large for one protobuf message.
     """
     model = _load(path)
-    external = [tensor for tensor in cost.tensors(model.graph) if uses_external_data(tensor)]
+    external = [tensor for tensor in tensors(model.graph) if uses_external_data(tensor)]
     try:
-        size = path.stat().st_size + sum(map(cost.tensor_bytes, external))
+        size = path.stat().st_size + sum(map(tensor_bytes, external))
     except KeyError as error:
         raise GraphError(f"{path}: a weight has the unknown type {error}") from error
     _check_size(path, size)
@@ -133,12 +130,17 @@ def _check_size(path: Path, size_bytes: int) -> None:
         )
 
 
-def one_line(error: Exception) -> str:
-    """
-    What *error* says, as one line.
+def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield all constants of *graph*: its initialisers, those in its nodes, and of graphs there."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+            elif attribute.type == AttributeProto.GRAPH:
+                yield from tensors(attribute.g)
 
-    ONNX adds a dump of the node, ONNX Runtime a code and the place in its own source.
-    """
-    text = " ".join(str(error).partition("==> Context")[0].split())
-    text = _CODE.sub("", _PLACE.sub("", text)).rstrip(".")
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+def tensor_bytes(tensor: onnx.TensorProto) -> int:
+    """Return the size of the values of *tensor*, wherever they are kept."""
+    return math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize

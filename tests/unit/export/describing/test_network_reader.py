@@ -16,8 +16,8 @@ from convoy.artifact.layers import Description, Layer, Window
 from convoy.export.describing.network_reader import build_network, read_network
 from convoy.export.describing.rows import make_rows
 from convoy.export.errors import ExportError
-from convoy.export.training.measurement import count_macs, count_parameters
 from convoy.models import ARCHITECTURES
+from tests.harness.counts import count_macs, count_parameters
 
 
 def rows_of(module: nn.Module, shape: tuple[int, int, int] = (4, 16, 16)) -> tuple[Layer, ...]:

@@ -1,24 +1,25 @@
-"""What a PyTorch network costs, and how often its answers are right."""
+"""Counts of a PyTorch network, by hooks: independent of the layer table, which they check."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Numbers that training fits."""
+    """Return the number of numbers that training fits."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_macs(network: nn.Module, shape: tuple[int, int, int]) -> int:
     """
-    Multiply-accumulates of convolutions and linear layers for one image of *shape* `(C, H, W)`.
+    Return the multiply-accumulates of convolutions and linear layers for one image.
 
     Bias, normalisation, pooling and activation are left out, as in torchvision's published
     figures.
+
+    Args:
+        shape: Of the image: channels, height, width.
     """
     total = 0
 
@@ -36,9 +37,3 @@ def count_macs(network: nn.Module, shape: tuple[int, int, int]) -> int:
         for hook in hooks:
             hook.remove()
     return total
-
-
-def accuracy(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], top: int) -> float:
-    """Share of images whose label is among the *top* largest logits."""
-    best = np.argsort(-logits, axis=1)[:, :top]
-    return float((best == labels[:, None]).any(axis=1).mean())

@@ -1,0 +1,39 @@
+"""The memory that an ONNX graph takes. Needs no PyTorch."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+
+from convoy.artifact.manifest import Memory
+from convoy.export.onnx.session import open_session
+from convoy.export.onnx.source import tensor_bytes, tensors
+
+
+def measure_memory(model: Path, images: npt.NDArray[Any]) -> Memory:
+    """
+    Run *images* once in a throw-away session and read what its CPU allocator used.
+
+    ONNX Runtime reports it only in its profile: per node, the bytes of the arena in use and the
+    peak so far. The bytes in use before the first node are subtracted: they are the weights,
+    except those packed for the processor, which lie elsewhere.
+
+    Raises:
+        GraphError: If ONNX Runtime refuses the graph.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        session = open_session(model, profile=Path(folder) / "profile")
+        session.run(None, {session.get_inputs()[0].name: images})
+        events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
+    nodes = [event["args"] for event in events if "mem_in_use_peak" in event["args"]]
+    before = int(nodes[0]["mem_bytes_in_use"]) - int(nodes[0]["mem_in_use_delta"])
+    return Memory(
+        batch_size=len(images),
+        weights_bytes=sum(map(tensor_bytes, tensors(onnx.load(model).graph))),
+        arena_peak_bytes=max(int(node["mem_in_use_peak"]) for node in nodes) - before,
+    )
