@@ -16,22 +16,21 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from convoy.artifact.errors import ArtifactError, RepositoryError
-    from convoy.export.describing import printing
+    from convoy.export.describing import presentation
     from convoy.export.describing.describer import describe
+    from convoy.export.describing.dot import save_graph
     from convoy.export.errors import ExportError
 
     try:
         description = describe(chosen)
         if chosen.graph:
-            from convoy.export.describing.drawing import draw
-
-            draw(description, chosen.graph)
+            save_graph(description, chosen.graph)
     except (ExportError, ArtifactError, RepositoryError) as error:
         print(f"convoy describe: {error}", file=sys.stderr)
         return 1
     if chosen.print_json:
-        print(printing.to_json(description))
+        print(presentation.to_json(description))
         return 0
-    width = None if sys.stdout.isatty() else printing.WIDEST  # a file takes any width
-    printing.print_table(description, Console(highlight=False, markup=False, width=width))
+    width = None if sys.stdout.isatty() else presentation.WIDEST  # a file takes any width
+    presentation.print_table(description, Console(highlight=False, markup=False, width=width))
     return 0

@@ -36,7 +36,11 @@ class DescribeSettings(BaseSettings):
     )
     model_repository: Path = Field(Path("model_repository"), description="Where artifacts are.")
     print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
-    graph: Path | None = Field(None, description="Draw the layers into this PNG or SVG file.")
+    graph: Path | None = Field(
+        None,
+        description="Draw the layers into this file: *.dot is text for Graphviz; *.svg, *.png and "
+        "*.pdf need its command dot.",
+    )
     save: CliImplicitFlag[bool] = Field(
         False,
         description="Write the layers beside the model of an artifact, for the server's page; "

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from convoy.artifact.layers import Description, Layer, Window
-from convoy.export.describing.printing import WIDEST, print_table, to_json
+from convoy.export.describing.presentation import WIDEST, print_table, to_json
 from convoy.export.describing.rows import make_rows
 
 NETWORK = Description(

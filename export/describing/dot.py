@@ -1,0 +1,109 @@
+"""A description as a Graphviz graph: a box per layer, coloured by its kind.
+
+Graphviz places the boxes; its command `dot` draws them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from convoy.artifact.layers import CONVOLUTION, LINEAR, Description, Layer
+from convoy.export.describing.presentation import short_name, size, window
+from convoy.export.errors import ExportError
+
+TEXT_SUFFIX = ".dot"
+DRAWN_SUFFIXES = (".svg", ".png", ".pdf")
+
+_TIMEOUT_S = 300
+
+_OTHER = "#ededed"
+_COLORS = {
+    CONVOLUTION: "#cfe0f2",
+    LINEAR: "#dcd3ec",
+    **dict.fromkeys(("max pool", "avg pool", "global max pool", "global avg pool"), "#d5ead0"),
+    **dict.fromkeys(("bn", "lrn"), "#fdf0c4"),
+    **dict.fromkeys(("add", "concat"), "#fbdcc4"),
+}
+
+_STYLE = """\
+  graph [labelloc=t, fontname="Helvetica", fontsize=14, nodesep=0.2, ranksep=0.25];
+  node [shape=box, style="rounded,filled", fontname="Helvetica", fontsize=10, height=0.3];
+  edge [arrowsize=0.6];
+"""
+
+
+def save_graph(description: Description, path: Path) -> None:
+    """
+    Write *description* to *path*: as DOT text if its name ends in `.dot`, else as drawn by `dot`.
+
+    Raises:
+        ExportError: If the name ends otherwise, `dot` is missing or fails, or *path* cannot be
+            written.
+    """
+    if path.suffix not in (TEXT_SUFFIX, *DRAWN_SUFFIXES):
+        known = f"{TEXT_SUFFIX}, *{', *'.join(DRAWN_SUFFIXES)}"
+        raise ExportError(f"{path}: cannot draw such a file; choose one of *{known}")
+    content = to_dot(description).encode()
+    if path.suffix != TEXT_SUFFIX:
+        content = _draw(content, path)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _draw(text: bytes, path: Path) -> bytes:
+    command = ["dot", f"-T{path.suffix.removeprefix('.')}"]
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, check=False, timeout=_TIMEOUT_S
+        )
+    except FileNotFoundError as error:
+        raise ExportError(
+            f"{path}: drawing needs Graphviz's command dot; install the package graphviz, or "
+            f"write {path.with_suffix(TEXT_SUFFIX)} and draw it elsewhere"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(
+            f"{path}: dot has not finished after {_TIMEOUT_S} s; write "
+            f"{path.with_suffix(TEXT_SUFFIX)} and draw it with another of Graphviz's commands"
+        ) from error
+    if done.returncode:
+        message = " ".join(done.stderr.decode(errors="replace").split())
+        raise ExportError(f"{path}: dot fails: {message}")
+    return done.stdout
+
+
+def to_dot(description: Description) -> str:
+    """Return *description* in the DOT language, one line for each layer and each connection."""
+    totals = f"{description.parameters:,} parameters, {description.macs:,} MACs"
+    lines = [f"  label={_quoted(description.name, totals)};"]
+    for place, layer in enumerate(description.layers):
+        lines.append(f"  n{place} [{_label(layer)}];")
+        lines += [f"  n{before} -> n{place};" for before in layer.inputs]
+    return "\n".join(["digraph {", _STYLE.rstrip(), *lines, "}", ""])
+
+
+def _label(layer: Layer) -> str:
+    operation = f"{layer.kind} {window(layer.window)}" if layer.window else layer.kind
+    output = " +".join((size(layer.output_shape), *layer.then))
+    color = _COLORS.get(layer.kind, _OTHER)
+    return f'label={_quoted(short_name(layer), operation, output)}, fillcolor="{color}"'
+
+
+def _quoted(*lines: str) -> str:
+    r"""
+    Return *lines*, centred, as one string of the DOT language.
+
+    Only a quote ends a string. A backslash begins one of Graphviz's own escapes, such as `\N` for
+    the name of the node; an ampersand begins an entity of HTML.
+    """
+    return '"' + r"\n".join(_escaped(line) for line in lines) + '"'
+
+
+def _escaped(line: str) -> str:
+    printable = "".join(letter if letter.isprintable() else "?" for letter in line)
+    for letter, escape in (("\\", r"\\"), ('"', r"\""), ("&", "&amp;")):
+        printable = printable.replace(letter, escape)
+    return printable
