@@ -11,14 +11,15 @@ from torch import Tensor, fx, nn
 from convoy.artifact.layers import Layer
 from convoy.export.describing import operations
 from convoy.export.errors import ExportError
-from convoy.models import drop_auxiliary
 
 
 def build_network(build: Callable[[], nn.Module]) -> nn.Module:
     """Build a network for evaluation, without values in its weights and auxiliary heads."""
     with torch.device("meta"):
         network = build().eval()
-    drop_auxiliary(network)
+    drop_auxiliary = getattr(network, "drop_auxiliary", None)
+    if callable(drop_auxiliary):
+        drop_auxiliary()
     return network
 
 
