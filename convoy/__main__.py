@@ -33,7 +33,7 @@ _EXTRAS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     name = arguments[0] if arguments else ""
     if name not in COMMANDS:
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _module(name: str) -> str:
-    """The file of a command; `import` is a word of Python's own and cannot be one's name."""
+    """Return the module of a command; a keyword of Python, such as `import`, cannot be its name."""
     return f"{name}_" if iskeyword(name) else name
 
 

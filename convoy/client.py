@@ -1,4 +1,4 @@
-"""The Python client, blocking and for asyncio. Both may be shared: by threads, by tasks."""
+"""The Python client: blocking, for threads to share, and for asyncio, for tasks to share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from convoy.results import (
 DEFAULT_ADDRESS = "localhost:8001"
 DEFAULT_TIMEOUT_S = 30.0
 
-# A server that ends, or is gone, is no reason to fail: classifying twice changes nothing.
+# A server may stop between two calls. Classifying twice changes nothing, so try another time.
 _RETRY = {
     "name": [{}],
     "retryPolicy": {
@@ -38,7 +38,7 @@ _RETRY = {
 }
 _BALANCED = {
     "loadBalancingConfig": [{"round_robin": {}}],
-    # A server that says that it is not ready gets no more calls.
+    # Send no calls to a server whose health service reports that it is not ready.
     "healthCheckConfig": {"serviceName": ""},
 }
 
@@ -54,18 +54,18 @@ Image = bytes | str | Path
 
 class Client:
     """
-    Blocking client of a convoy server. Use as a context manager, or call `close`.
+    A blocking client of a convoy server. Use it as a context manager, or call `close`.
+
+    A call that finds no server is repeated up to three times within about a second.
 
     Args:
         address: `host:port` of the server's gRPC port.
-        timeout_s: Longest wait for each call, in seconds.
-        credentials: For TLS; without them the connection is not encrypted.
-        token: Sent with each call, for servers that ask for one.
-        balance: Spread calls over all servers that the address stands for, one after the other,
-            as far as they are ready: `dns:///name:8001`, or `ipv4:10.0.0.1:8001,10.0.0.2:8001`.
-            Not for a proxy, which does that itself.
-
-    A call that finds no server is tried again, three times within about a second.
+        timeout_s: The longest wait for each call, in seconds.
+        credentials: Credentials for TLS; without them the connection is not encrypted.
+        token: A bearer token to send with each call, for servers that require one.
+        balance: Spread the calls evenly over all ready servers that the address stands for:
+            `dns:///name:8001`, or `ipv4:10.0.0.1:8001,10.0.0.2:8001`. Leave it out for a proxy,
+            which balances the calls itself.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Close the connection and cancel the calls in flight."""
         self._channel.close()
 
     def classify(
@@ -110,13 +110,13 @@ class Client:
         Classify one image.
 
         Args:
-            image: JPEG, PNG, WebP or BMP, as bytes or as the path of a file.
-            model: Name of the model.
-            version: Version of the model; 0 is the newest.
-            top_k: How many classes to return, 1 to 1000.
+            image: A JPEG, PNG, WebP or BMP, as bytes or as the path of a file.
+            model: The name of the model.
+            version: The version of the model; 0 is the newest.
+            top_k: The number of classes to return, 1 to 1000.
 
         Raises:
-            ConvoyError: If the server refuses or cannot be reached.
+            ConvoyError: If the server refuses the call or cannot be reached.
             OSError: If the file cannot be read.
         """
         request = _request(image, model, version, top_k)
@@ -129,7 +129,10 @@ class Client:
         self, images: Iterable[Image], *, model: str, version: int = 0, top_k: int = 5
     ) -> list[Classification | ConvoyError]:
         """
-        Classify many images in one call: one result or error for each, in their order.
+        Classify many images in one call.
+
+        Returns:
+            One result or error for each image, in the order of the images.
 
         Raises:
             ConvoyError: If the whole call is refused, or the server cannot be reached.
@@ -156,7 +159,7 @@ class Client:
 
 
 class AsyncClient:
-    """The same client for asyncio: each method is a coroutine of `Client`'s meaning."""
+    """The same client for asyncio: each method is the coroutine form of `Client`'s."""
 
     def __init__(
         self,
@@ -190,13 +193,13 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Close the connection and cancel the calls in flight."""
         await self._channel.close()
 
     async def classify(
         self, image: Image, *, model: str, version: int = 0, top_k: int = 5
     ) -> Classification:
-        """Classify one image; as `Client.classify`."""
+        """Classify one image, like `Client.classify`."""
         request = _request(image, model, version, top_k)
         try:
             return to_classification(await self._stub.Classify(request, **self._options))
@@ -206,7 +209,7 @@ class AsyncClient:
     async def classify_batch(
         self, images: Iterable[Image], *, model: str, version: int = 0, top_k: int = 5
     ) -> list[Classification | ConvoyError]:
-        """Classify many images in one call; as `Client.classify_batch`."""
+        """Classify many images in one call, like `Client.classify_batch`."""
         request = _batch_request(images, model, version, top_k)
         try:
             return to_outcomes(await self._stub.ClassifyBatch(request, **self._options))
@@ -214,7 +217,7 @@ class AsyncClient:
             raise to_error(error) from None
 
     async def models(self) -> list[Model]:
-        """List the models of the server; as `Client.models`."""
+        """List the models of the server, like `Client.models`."""
         try:
             answer = await self._stub.ListModels(pb.ListModelsRequest(), **self._options)
         except grpc.RpcError as error:
@@ -223,15 +226,14 @@ class AsyncClient:
 
 
 def token_metadata(token: str) -> list[tuple[str, str]]:
-    """What a call brings to show *token*; nothing if it is empty."""
+    """Return the metadata that carries *token*; none if it is empty."""
     return [("authorization", f"Bearer {token}")] if token else []
 
 
 def _options(balance: bool) -> list[tuple[str, int | str]]:
     config = {"methodConfig": [_RETRY], **(_BALANCED if balance else {})}
     return [
-        # Answers about many images may be larger than gRPC's 4 MB; requests are the server's to
-        # limit.
+        # Answers to many images may exceed gRPC's 4 MB; the server limits the size of requests.
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         ("grpc.service_config", json.dumps(config)),

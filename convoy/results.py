@@ -1,4 +1,4 @@
-"""What the client returns and raises: plain frozen data, no protobuf messages."""
+"""Results and errors of the client: plain frozen data, not protobuf messages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from convoy.pb.convoy.v1 import classifier_pb2 as pb
 
 class ConvoyError(Exception):
     """
-    A call, or one image of a batch, failed.
+    The failure of a call, or of one image of a batch.
 
     Attributes:
-        code: Name of the gRPC status, such as `UNAVAILABLE`.
-        reason: Stable reason of the server, such as `QUEUE_FULL`; empty where the call did not
-            reach it.
+        code: The name of the gRPC status, such as `UNAVAILABLE`.
+        reason: The server's stable reason, such as `QUEUE_FULL`; empty if the call did not reach
+            the server.
     """
 
     def __init__(self, code: str, reason: str, message: str) -> None:
@@ -28,7 +28,7 @@ class ConvoyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One class: its place in the model's output, its name, its probability in `[0, 1]`."""
+    """One class: its index in the model's output, its name, and its probability in `[0, 1]`."""
 
     class_index: int
     label: str
@@ -37,7 +37,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where the server's time went, in seconds, and how many images shared the batch."""
+    """The server's time in each phase, in seconds, and the number of images in the batch."""
 
     decode_s: float
     queue_s: float
@@ -52,8 +52,8 @@ class Classification:
     The answer for one image.
 
     Attributes:
-        predictions: The most probable classes, most probable first.
-        model_sha256: SHA-256 of the model file that answered.
+        predictions: The most probable classes, the most probable first.
+        model_sha256: The SHA-256 of the model file that answered.
     """
 
     predictions: tuple[Prediction, ...]
@@ -64,12 +64,12 @@ class Classification:
 
     @property
     def label(self) -> str:
-        """The most probable class."""
+        """The name of the most probable class."""
         return self.predictions[0].label
 
     @property
     def probability(self) -> float:
-        """Probability of the most probable class."""
+        """The probability of the most probable class, in `[0, 1]`."""
         return self.predictions[0].probability
 
 
@@ -79,8 +79,8 @@ class Model:
     One model of the server.
 
     Attributes:
-        input_shape: Height, width and channels of its input.
-        fallback_reason: Why it does not run on the preferred device; empty if it does.
+        input_shape: The height, width and channels of its input.
+        fallback_reason: The reason why it does not run on the preferred device; empty if it does.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Model:
 
 
 def to_classification(message: pb.ClassifyResponse) -> Classification:
-    """Make a `Classification` of the server's message."""
+    """Convert the server's message to a `Classification`."""
     timing = message.timing
     return Classification(
         predictions=tuple(
@@ -116,7 +116,7 @@ def to_classification(message: pb.ClassifyResponse) -> Classification:
 
 
 def to_outcomes(message: pb.ClassifyBatchResponse) -> list[Classification | ConvoyError]:
-    """Make one result or error of each image of a batch."""
+    """Convert the server's message to one result or error for each image of a batch."""
     codes = {code.value[0]: code.name for code in grpc.StatusCode}
     return [
         to_classification(outcome.response)
@@ -127,7 +127,7 @@ def to_outcomes(message: pb.ClassifyBatchResponse) -> list[Classification | Conv
 
 
 def to_models(message: pb.ListModelsResponse) -> list[Model]:
-    """Make `Model`s of the server's message."""
+    """Convert the server's message to `Model`s."""
     return [
         Model(
             name=model.name,
@@ -146,12 +146,13 @@ def to_models(message: pb.ListModelsResponse) -> list[Model]:
 
 
 def to_error(error: grpc.RpcError) -> ConvoyError:
-    """Make a `ConvoyError` of what grpc raised."""
+    """Convert an error of grpc, of either kind of channel, to a `ConvoyError`."""
     assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
     trailers = dict(error.trailing_metadata() or ())
     reason = trailers.get("error-reason", "")
     assert isinstance(reason, str)
     if error.code() is grpc.StatusCode.CANCELLED:
-        # Not by us: gRPC ends so the calls that reach a server in the moment it closes.
+        # We never cancel a call that somebody waits for: gRPC reports this status for calls that
+        # reach a server while it closes.
         return ConvoyError("UNAVAILABLE", reason, "the server closed the connection")
     return ConvoyError(error.code().name, reason, error.details() or "")

@@ -1,1 +1,1 @@
-"""The commands, one file each, with a `main(arguments)` that returns the exit code."""
+"""The commands: a module or package for each, whose `main(arguments)` returns the exit code."""

@@ -7,7 +7,6 @@ import csv
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +19,14 @@ from rich.text import Text
 
 from convoy.client import DEFAULT_TIMEOUT_S, AsyncClient
 from convoy.commands import command_line
+from convoy.commands.command_line import UsageError
 from convoy.commands.connection import ConnectionSettings
+from convoy.commands.image_files import find_images
 from convoy.results import Classification, ConvoyError
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-"""Files of a folder that are taken for images."""
 
 
 class ClassifySettings(ConnectionSettings):
-    """Classify image files, and those in folders, by a running server."""
+    """Classify image files, and the images in folders, with a running server."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -38,23 +36,23 @@ class ClassifySettings(ConnectionSettings):
         cli_shortcuts={"print-json": "json", "print-csv": "csv"},
     )
 
-    paths: CliPositionalArg[list[Path]] = Field(description="Image files and folders of them.")
-    model: str = Field("", description="Name of the model; may be left out if there is one only.")
-    model_version: int = Field(0, ge=0, description="Version of the model; 0 is the newest.")
-    top_k: int = Field(5, ge=1, le=1000, description="How many classes to show.")
-    timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Longest wait for one answer.")
-    concurrency: int = Field(32, ge=1, description="Images on their way at once.")
+    paths: CliPositionalArg[list[Path]] = Field(
+        description="Classify these image files, and the images in these folders."
+    )
+    model: str = Field("", description="Use this model; needed if the server has several.")
+    model_version: int = Field(
+        0, ge=0, description="Use this version of the model; 0 is the newest."
+    )
+    top_k: int = Field(5, ge=1, le=1000, description="Show this many classes.")
+    timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Wait this long for one answer.")
+    concurrency: int = Field(32, ge=1, description="Send this many images at once.")
     print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
     print_csv: CliImplicitFlag[bool] = Field(False, description="Print CSV.")
 
 
-class UsageError(Exception):
-    """What was typed leaves nothing to do, or too much to choose from."""
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One file and what became of it: an answer, or the text of an error."""
+    """One file with its answer, or with the text of an error."""
 
     path: Path
     answer: Classification | None
@@ -62,7 +60,7 @@ class Row:
 
 
 def main(arguments: list[str]) -> int:
-    """Classify and print; 1 if any image failed."""
+    """Classify and print; return 1 if any image failed."""
     chosen = command_line.read(ClassifySettings, arguments)
     try:
         rows = asyncio.run(_classify_all(chosen))
@@ -79,7 +77,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def _classify_all(chosen: ClassifySettings) -> list[Row]:
-    """Keep `concurrency` images on their way; the rows come in the order of the files."""
+    """Keep `concurrency` images in flight; return a row for each file, in their order."""
     paths = list(find_images(chosen.paths))
     async with AsyncClient(
         chosen.address,
@@ -109,28 +107,6 @@ async def _classify_all(chosen: ClassifySettings) -> list[Row]:
             await task
             for task in track(tasks, "classifying", console=shown, disable=not shown.is_terminal)
         ]
-
-
-def find_images(paths: Iterable[Path]) -> Iterator[Path]:
-    """
-    Files as they are named, folders by the images in them, sorted.
-
-    Raises:
-        UsageError: If a folder holds no image.
-    """
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(p for p in path.rglob("*") if _is_image(p))
-        if not found:
-            raise UsageError(f"no images in {path}")
-        yield from found
-
-
-def _is_image(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
 async def _only_model(client: AsyncClient) -> str:

@@ -11,6 +11,10 @@ from pydantic_settings import BaseSettings, CliApp
 S = TypeVar("S", bound=BaseSettings)
 
 
+class UsageError(Exception):
+    """An error in the arguments that only the command itself can find; the message is one line."""
+
+
 def read(settings: type[S], arguments: list[str]) -> S:
     """
     Return *settings* as flags, `CONVOY_*` variables and defaults give them, in this order.

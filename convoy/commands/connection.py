@@ -1,4 +1,4 @@
-"""How a command reaches a server: address, token, TLS."""
+"""Settings of a connection to a server: address, token, TLS."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ from convoy.client import DEFAULT_ADDRESS, token_metadata
 
 
 class ConnectionSettings(BaseSettings):
-    """What every command that asks a server can be told."""
+    """The settings of every command that calls a server."""
 
-    address: str = Field(DEFAULT_ADDRESS, description="host:port of the server's gRPC port.")
+    address: str = Field(DEFAULT_ADDRESS, description="Connect to the gRPC port of this host:port.")
     token: SecretStr = Field(
         SecretStr(""),
-        description="Bearer token, if the server asks for one; in CONVOY_TOKEN others do not see "
-        "it.",
+        description="Send this bearer token, if the server requires one; set it in CONVOY_TOKEN to "
+        "hide it from other users of the machine.",
     )
     tls: CliImplicitFlag[bool] = Field(
-        False, description="Speak TLS, and trust the authorities that gRPC trusts."
+        False, description="Use TLS, and trust the authorities that gRPC trusts."
     )
     tls_ca: Path | None = Field(
-        None, description="Speak TLS, and trust the authorities in this PEM file."
+        None, description="Use TLS, and trust the authorities in this PEM file."
     )
     client_certificate: Path | None = Field(
-        None, description="PEM of a certificate to show, for servers that ask for one (mTLS)."
+        None,
+        description="Present the certificate in this PEM file, if the server requires one (mTLS).",
     )
-    client_key: Path | None = Field(None, description="PEM of its key.")
+    client_key: Path | None = Field(
+        None, description="Read the key of --client-certificate from this PEM file."
+    )
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
-        """What goes with each call."""
+        """The metadata of each call."""
         return token_metadata(self.token.get_secret_value())
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """
-        Credentials for a channel; None if it is not encrypted.
+        Return the credentials for a channel; None if it is not encrypted.
 
         Raises:
             OSError: If a file cannot be read.

@@ -29,12 +29,12 @@ class ModelsSettings(ConnectionSettings):
         cli_shortcuts={"print-json": "json"},
     )
 
-    timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Longest wait.")
+    timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Wait this long for the answer.")
     print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
 
 
 def main(arguments: list[str]) -> int:
-    """Print the models; 1 if the server cannot be reached."""
+    """Print the models; return 1 if the server cannot be reached."""
     chosen = command_line.read(ModelsSettings, arguments)
     try:
         with Client(

@@ -7,10 +7,10 @@ from convoy.service.settings import Settings
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until a signal; 1 if the server cannot start."""
+    """Serve until a signal arrives; return 1 if the server cannot start."""
     chosen = command_line.read(Settings, arguments)
 
-    # The server takes a second to import: `--help` and a typing mistake need not wait for it.
+    # The server takes a second to import: --help and a wrong flag do not wait for it.
     from convoy.service.process import run
 
     return run(chosen)

@@ -15,9 +15,9 @@ from convoy.service.security.tokens import Right, Token
 
 class TokenSettings(BaseSettings):
     """
-    Add a token to a server's file of tokens, and print it, this once: the file has its SHA-256.
+    Add a token to a server's token file, and print it, only once: the file keeps its SHA-256.
 
-    To take it away delete its line; the server sees that within ten seconds.
+    To revoke a token, delete its line; the server notices that within ten seconds.
     """
 
     model_config = SettingsConfigDict(
@@ -25,20 +25,22 @@ class TokenSettings(BaseSettings):
     )
 
     name: CliPositionalArg[str] = Field(
-        pattern=r"^[^\s#]\S*$", description="Whose it is, for those who read the file."
+        pattern=r"^[^\s#]\S*$", description="Name the owner, for people who read the file."
     )
     rights: CliPositionalArg[list[Right]] = Field(
-        min_length=1, description="What it is good for: infer, observe, control."
+        min_length=1, description="Grant these rights: infer, observe, control."
     )
-    token_file: Path = Field(description="The file; made if it is not there.")
+    token_file: Path = Field(
+        description="Add the token to this file; create it if it does not exist."
+    )
 
 
 def main(arguments: list[str]) -> int:
-    """Make one; 1 if the file cannot be written."""
+    """Make a token and print it; return 1 if the file cannot be written."""
     chosen = command_line.read(TokenSettings, arguments)
     token, text = Token.make(chosen.name, chosen.rights)
     try:
-        # 600 for a new one. What it holds is no secret, but who may write it may let others in.
+        # The hashes are no secret, but a user who can write the file can grant access: mode 600.
         with os.fdopen(os.open(chosen.token_file, _APPENDING, 0o600), "a") as file:
             file.write(f"{token.line}\n")
     except OSError as error:

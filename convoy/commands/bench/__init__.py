@@ -1,4 +1,4 @@
-"""`convoy bench`: put load on a server and see how it bears it."""
+"""`convoy bench`: put load on a server and measure its latency and throughput."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import sys
 
 from convoy.commands import command_line
 from convoy.commands.bench.bench_settings import BenchSettings
+from convoy.commands.command_line import UsageError
 
 
 def main(arguments: list[str]) -> int:
     """
-    Measure, print, write; 1 if there is nothing to measure or nothing was answered.
+    Measure, print and write; return 1 if there is nothing to measure or nothing was answered.
 
-    When it is interrupted, what there is by then gets printed and written, and it is 130.
+    After an interruption, print and write the loads that are complete, and return 130.
     """
     chosen = command_line.read(BenchSettings, arguments)
 
-    # `--help` and a typing mistake need not wait for these.
+    # These take a moment to import: --help and a wrong flag do not wait for them.
     from convoy.commands.bench.load_test import bench
     from convoy.commands.bench.target import BenchError
-    from convoy.commands.classify import UsageError, find_images
+    from convoy.commands.image_files import find_images
 
-    # Whoever stops a container sends SIGTERM: end as by Ctrl-C, with what was measured so far.
+    # Containers are stopped with SIGTERM; handle it like Ctrl-C, and keep what was measured.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         images = list(find_images(chosen.images))

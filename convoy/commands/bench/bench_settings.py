@@ -1,4 +1,4 @@
-"""Everything that `convoy bench` can be told."""
+"""The settings of `convoy bench`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class BenchSettings(ConnectionSettings):
     """
     Put load on one model of a server that speaks the Open Inference Protocol over gRPC.
 
-    With --concurrency that many requests are on their way all the time (a closed loop); with
-    --rate they leave on time whatever the answers do (an open loop), as those of many strangers
-    would. Latency counts from the time when a request was to leave. Ctrl-C ends the measuring and
-    keeps what there is.
+    With --concurrency, that many requests are in flight all the time (a closed loop). With --rate,
+    requests leave on time, however long the answers take (an open loop), like those of many
+    independent clients. Latency counts from the time at which a request was due. Ctrl-C ends the
+    measurement and keeps the loads that are complete.
     """
 
     model_config = SettingsConfigDict(
@@ -37,39 +37,53 @@ class BenchSettings(ConnectionSettings):
         cli_shortcuts={"json-file": "json"},
     )
 
-    model: CliPositionalArg[str] = Field(description="Name of the model.")
-    model_version: str = Field("", description="Its version; the server chooses if not given.")
+    model: CliPositionalArg[str] = Field(description="Send requests to this model.")
+    model_version: str = Field(
+        "", description="Use this version; the server chooses one by default."
+    )
     concurrency: Concurrencies = Field(
-        (), description="Requests on their way at once; several, separated by commas, in turn."
+        (),
+        description="Keep this many requests in flight; several values, separated by commas, in "
+        "turn.",
     )
     rate: Rates = Field(
-        (), description="Requests per second; several, separated by commas, in turn."
+        (),
+        description="Send this many requests per second; several values, separated by commas, in "
+        "turn.",
     )
     arrivals: Literal["poisson", "constant"] = Field(
-        "poisson", description="How requests of a rate follow each other."
+        "poisson", description="Space the requests of a --rate at random or evenly."
     )
-    seconds: float = Field(10.0, gt=0, description="How long each load is measured.")
-    warmup_s: float = Field(1.0, ge=0, description="How long it is put on before, unmeasured.")
-    batch_size: int = Field(1, ge=1, le=1024, description="Images in one request.")
+    seconds: float = Field(10.0, gt=0, description="Measure each load for this long.")
+    warmup_s: float = Field(
+        1.0, ge=0, description="Put each load on for this long before it is measured."
+    )
+    batch_size: int = Field(1, ge=1, le=1024, description="Put this many images in one request.")
     images: tuple[Path, ...] = Field(
         (),
-        description="Image files, and folders of them, to send as they are; without them random "
-        "tensors are sent.",
+        description="Send these image files, and the images in these folders, as they are; random "
+        "tensors by default.",
     )
-    timeout_s: float = Field(10.0, gt=0, description="Deadline of each request.")
-    connections: int = Field(4, ge=1, le=1024, description="TCP connections to the server.")
-    seed: int = Field(0, ge=0, description="Of random tensors and of arrivals.")
+    timeout_s: float = Field(10.0, gt=0, description="Set this deadline for each request.")
+    connections: int = Field(
+        4, ge=1, le=1024, description="Open this many TCP connections to the server."
+    )
+    seed: int = Field(0, ge=0, description="Seed the random tensors and arrivals.")
     mlperf: Literal["server", "offline"] | None = Field(
         None,
-        description="Let MLPerf's load generator make this scenario, at one --rate that it is to "
-        "be met at; needs the extra mlperf.",
+        description="Let MLPerf's load generator run this scenario, at the one --rate to be met; "
+        "needs the extra mlperf.",
     )
     p99_ms: float = Field(
-        15.0, gt=0, description="Bound of MLPerf's Server scenario; its own for ResNet-50 is 15."
+        15.0,
+        gt=0,
+        description="Bound the latency of MLPerf's Server scenario; 15 is its bound for ResNet-50.",
     )
-    mlperf_logs: Path = Field(Path("mlperf-logs"), description="Where MLPerf writes its logs.")
-    json_file: Path | None = Field(None, description="Where to write what was found.")
-    plot: Path | None = Field(None, description="Where to draw it, as PNG or SVG.")
+    mlperf_logs: Path = Field(
+        Path("mlperf-logs"), description="Write MLPerf's logs to this folder."
+    )
+    json_file: Path | None = Field(None, description="Write the results to this file.")
+    plot: Path | None = Field(None, description="Draw the results to this file, as PNG or SVG.")
 
     @model_validator(mode="after")
     def _one_kind_of_load(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a load generator saw, as a figure: latency against throughput, and its distribution."""
+"""The figure of a load test: latency against throughput, and the distribution of latency."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def draw(report: Report, path: Path) -> None:
 
 
 def _draw_against_throughput(axes: Axes, report: Report) -> None:
-    """A dot for each load, named by it, in the order in which they were put on."""
+    """Draw a dot for each load, with its name, joined in the order of the loads."""
     steps = [step for step in report.steps if step.latency_ms]
     images_per_s = [step.answered_per_s * report.batch_size for step in steps]
     for percentile, color in _DRAWN:
@@ -56,7 +56,7 @@ def _draw_against_throughput(axes: Axes, report: Report) -> None:
 
 
 def _draw_distribution(axes: Axes, report: Report) -> None:
-    """Each load's percentiles; the nines have the same distance from each other."""
+    """Draw the percentiles of each load, with equal distances between 90, 99 and 99.9 %."""
     for step in report.steps:
         if step.latency_ms:
             latencies = [step.latency(p) for p in _TAIL]

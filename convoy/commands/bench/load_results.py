@@ -1,4 +1,4 @@
-"""What a load generator saw: plain data, written as JSON by the names here."""
+"""The results of a load test: plain data, written as JSON with the names here."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 PERCENTILES = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0)
-"""Of latencies, that are kept; 0 is the least and 100 the most."""
+"""The percentiles of latency that a result keeps; 0 is the minimum and 100 the maximum."""
 
 OK = "OK"
 
 
 class Answer(NamedTuple):
     """
-    One request, in seconds on one clock.
+    The times of one request, in seconds on one clock.
 
     Attributes:
-        due_s: When it was to leave.
-        sent_s: When it left.
-        done_s: When its answer, or its failure, was there.
-        code: Name of the gRPC status code.
+        due_s: The time at which it was due.
+        sent_s: The time at which it left.
+        done_s: The time at which its answer, or its failure, arrived.
+        code: The name of the gRPC status code.
     """
 
     due_s: float
@@ -39,18 +39,18 @@ class _Part(BaseModel):
 
 class Step(_Part):
     """
-    One load, put on for some time.
+    The results of one load.
 
     Attributes:
-        concurrency: Requests on their way all the time; None in an open loop.
-        rate_per_s: Requests that were to leave per second, on average; None in a closed loop.
-        requests: How many were due while it was measured, whatever became of them.
-        answered_per_s: Requests answered well in that time, per second.
-        failed: How many of the requests failed, by their gRPC status.
-        latency_ms: Of requests that were answered well, from the time when each was due, by
+        concurrency: The requests in flight all the time; None in an open loop.
+        rate_per_s: The requests due per second, on average; None in a closed loop.
+        requests: The number of requests that were due in the measured time.
+        answered_per_s: The successful answers in that time, per second.
+        failed: The number of failed requests, by their gRPC status.
+        latency_ms: The latency of the successful requests, from the time when each was due, by
             percentile; empty if there are none.
-        lag_p99_ms: How late requests left. Much of it says that the generator, not the server, was
-            at its limit.
+        lag_p99_ms: The delay with which requests left. A large value means that the generator, not
+            the server, was at its limit.
     """
 
     concurrency: int | None
@@ -64,27 +64,27 @@ class Step(_Part):
 
     @property
     def name(self) -> str:
-        """The load, for people."""
+        """The load, in words."""
         if self.concurrency is not None:
             return f"{self.concurrency} in flight"
         return f"{self.rate_per_s:g}/s"
 
     def latency(self, percentile: float) -> float:
-        """One of `PERCENTILES`, in milliseconds; nan if nothing was answered well."""
+        """Return one of `PERCENTILES`, in milliseconds; nan if no request was successful."""
         return self.latency_ms.get(f"p{percentile:g}", math.nan)
 
 
 class Report(_Part):
     """
-    All of it.
+    The results of a load test.
 
     Attributes:
-        server: Name and version, as the server gives them.
-        input: What a request held.
-        request_bytes: Mean size of a request.
-        arrivals: How requests of an open loop followed each other.
-        failures: What the first failure of each gRPC status said.
-        interrupted: Whether it was ended before the last load.
+        server: The name and version that the server reports.
+        input: The tensors of a request, in words.
+        request_bytes: The mean size of a request.
+        arrivals: The spacing of the requests of an open loop: "poisson" or "constant".
+        failures: The message of the first failure of each gRPC status.
+        interrupted: Whether the test was ended before the last load.
     """
 
     schema_version: Literal[1] = 1
@@ -113,7 +113,7 @@ def summarize(
     concurrency: int | None = None,
     rate_per_s: float | None = None,
 ) -> Step:
-    """Sum up the requests that were due from *start_s* to *end_s*."""
+    """Summarize the requests that were due from *start_s* (included) to *end_s* (excluded)."""
     due = [answer for answer in answers if start_s <= answer.due_s < end_s]
     well = [answer for answer in due if answer.code == OK]
     done = sum(answer.code == OK and start_s <= answer.done_s < end_s for answer in answers)
@@ -132,6 +132,6 @@ def summarize(
 def _percentiles_ms(seconds: Sequence[float]) -> dict[str, float]:
     if not seconds:
         return {}
-    # A latency that was seen, not one between two.
+    # "higher" gives a latency that was measured, not one interpolated between two.
     found = np.percentile(seconds, PERCENTILES, method="higher")
     return {f"p{p:g}": round(1000 * float(s), 4) for p, s in zip(PERCENTILES, found, strict=True)}

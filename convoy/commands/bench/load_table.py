@@ -1,4 +1,4 @@
-"""What a load generator saw, as a table for people."""
+"""The results of a load test as a table."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from convoy.commands.bench.load_results import Report, Step
 from convoy.commands.measurement.tables import print_numbers
 
 SHOWN = (50.0, 90.0, 99.0, 99.9, 100.0)
-"""Percentiles in the table."""
+"""The percentiles in the table."""
 
 LATE_MS = 10.0
-"""Requests that leave later than this are told of: then the generator was at its limit."""
+"""The lag from which a note says that the generator was at its limit."""
 
 
 def print_table(report: Report, console: Console) -> None:
-    """Print a row for each load, and under it what the numbers are of."""
+    """Print a row for each load, and notes on the request and the failures below."""
     latencies = [f"p{p:g}" if p < 100 else "max" for p in SHOWN]
     columns = ["load", "requests", "images/s", *(f"{name} ms" for name in latencies), "failed"]
     print_numbers(columns, (_row(report, step) for step in report.steps), console)

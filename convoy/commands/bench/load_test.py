@@ -18,23 +18,23 @@ from convoy.commands.bench.target import Sender, find
 from convoy.commands.measurement.progress import Progress, progress_bar
 
 DEFAULT_CONCURRENCY = (1, 4, 16, 64)
-"""If the settings name no load."""
+"""The loads if the settings name none."""
 
 
 def bench(settings: BenchSettings, images: Sequence[Path]) -> int:
     """
-    Measure; print what was found, write it, draw it.
+    Measure, and print, write and draw the results.
 
     Returns:
-        Exit code: 130 if the measuring was interrupted, 1 if no request was answered.
+        The exit code: 130 if the test was interrupted, 1 if no request was answered.
 
     Raises:
         BenchError: If there is nothing to measure.
         OSError: If a file cannot be read or written.
-        KeyboardInterrupt: If the measuring was interrupted before there was anything.
+        KeyboardInterrupt: If the test was interrupted before the first load was complete.
     """
     for path in (settings.json_file, settings.plot):
-        if path:  # minutes of measuring shall not be lost to a folder that cannot be made
+        if path:  # before measuring, as minutes of results must not be lost for want of a folder
             path.parent.mkdir(parents=True, exist_ok=True)
     report = asyncio.run(measure(settings, images))
     print_table(report, Console(highlight=False, markup=False))
@@ -51,9 +51,9 @@ def bench(settings: BenchSettings, images: Sequence[Path]) -> int:
 
 async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
     """
-    Put each load of *settings* on, one after the other.
+    Put on each load of *settings*, one after the other.
 
-    When it is cancelled, the loads that were done by then are kept, if there are any.
+    After a cancellation, return the loads that are complete, if there are any.
 
     Raises:
         BenchError: If there is nothing to measure.
@@ -67,7 +67,7 @@ async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
             try:
                 await _put_on_all(send, settings, steps, show)
             except asyncio.CancelledError:
-                if not steps:
+                if not steps:  # nothing to report: the command ends like any other
                     raise
                 interrupted = True
     return Report(

@@ -1,4 +1,4 @@
-"""The two ways to put load on: in a closed loop, and in an open one."""
+"""The two kinds of load: a closed loop and an open loop."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from convoy.commands.bench.load_results import Answer
 
 Ask = Callable[[], Awaitable[str]]
-"""Sends the next request; returns the name of its status."""
+"""A function that sends the next request and returns the name of its status."""
 
 
 async def closed_loop(ask: Ask, in_flight: int, seconds: float) -> list[Answer]:
-    """Keep *in_flight* requests on their way: whoever is answered asks again."""
+    """Keep *in_flight* requests in flight for *seconds*: each answer lets the next one leave."""
     now = asyncio.get_running_loop().time
     end = now() + seconds
     answers: list[Answer] = []
@@ -29,7 +29,7 @@ async def closed_loop(ask: Ask, in_flight: int, seconds: float) -> list[Answer]:
 
 
 async def open_loop(ask: Ask, due_s: Iterable[float]) -> list[Answer]:
-    """Send a request at each time of *due_s*, in seconds from now, whatever the answers do."""
+    """Send a request at each time of *due_s*, in seconds from now, without waiting for answers."""
     now = asyncio.get_running_loop().time
     start = now()
     answers: list[Answer] = []
@@ -42,18 +42,19 @@ async def open_loop(ask: Ask, due_s: Iterable[float]) -> list[Answer]:
     async with asyncio.TaskGroup() as sending:
         for after in due_s:
             due = start + after
-            await asyncio.sleep(max(0.0, due - now()))  # even if late: the answers want a turn
+            # Even if late: without a pause, no answer would be received.
+            await asyncio.sleep(max(0.0, due - now()))
             sending.create_task(one(due))
     return answers
 
 
 def arrivals(kind: str, rate_per_s: float, seconds: float, seed: int) -> Iterator[float]:
     """
-    Times at which requests are to leave, in seconds from the start, for *seconds*.
+    Yield the times at which requests are due, in seconds from the start, below *seconds*.
 
     Args:
-        kind: "poisson", as independent strangers come: intervals are exponentially distributed;
-            or "constant".
+        kind: "poisson", for exponentially distributed intervals, like those of independent
+            clients; or "constant".
     """
     random = np.random.default_rng(seed)
     at = 0.0

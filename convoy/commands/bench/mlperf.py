@@ -1,7 +1,7 @@
-"""MLPerf's own load generator in place of ours: its Server and its Offline scenario.
+"""MLPerf's load generator in place of ours, with its Server and Offline scenarios.
 
-The rules of a submission (https://github.com/mlcommons/inference_policies) ask for more than a
-scenario: their data, their weights, 600 s, an accuracy run. This is the load alone.
+The rules of a submission (https://github.com/mlcommons/inference_policies) require more than a
+scenario: MLPerf's data and weights, 600 s, an accuracy run. This module makes the load alone.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from convoy.commands.bench.load_results import OK
 from convoy.commands.bench.target import Sender, Target, find
 
 OFFLINE_IN_FLIGHT = 64
-"""Samples of the Offline scenario, which come all at once, that are on their way together."""
+"""Samples in flight in the Offline scenario, which issues all samples at once."""
 
 SUMMARY_FILE = "mlperf_log_summary.txt"
 
 
 def run(settings: BenchSettings, images: Sequence[Path]) -> int:
     """
-    Let MLPerf measure, and print its summary.
+    Run MLPerf's test, and print its summary.
 
     Returns:
-        Exit code: 1 if the result is not valid by MLPerf's rules, or a request failed: MLPerf
-        itself knows no failures.
+        The exit code: 1 if the result is not valid by MLPerf's rules, or if a request failed, for
+        which MLPerf has no notion.
 
     Raises:
         BenchError: If there is nothing to measure.
         OSError: If a file cannot be read or written.
     """
     settings.mlperf_logs.mkdir(parents=True, exist_ok=True)
-    # Its library cannot be stopped, and a part of its measurement means nothing: Ctrl-C ends all.
+    # The library cannot be stopped, and a part of its test has no meaning: Ctrl-C ends the process.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     failed = asyncio.run(_measure(settings, images))
@@ -63,10 +63,10 @@ async def _measure(settings: BenchSettings, images: Sequence[Path]) -> Counter[s
 
 class _System:
     """
-    The system under test, as MLPerf calls it.
+    The system under test, in MLPerf's terms.
 
     Attributes:
-        failed: How many requests failed, by their gRPC status.
+        failed: The number of failed requests, by their gRPC status.
     """
 
     def __init__(self, send: Sender, target: Target, in_flight: int) -> None:
@@ -93,12 +93,12 @@ class _System:
             code = await self._send.send(request)
         if code != OK:
             self.failed[code] += 1
-        # Told as complete even if it failed: MLPerf would wait for it for ever.
+        # Complete even if it failed: MLPerf would wait for it forever.
         mlperf_loadgen.QuerySamplesComplete([mlperf_loadgen.QuerySampleResponse(identifier, 0, 0)])
 
 
 def _start_test(system: _System, samples: int, settings: BenchSettings) -> None:
-    """Run the whole test; blocks."""
+    """Run the whole test, blocking this thread."""
     under_test = mlperf_loadgen.ConstructSUT(system.issue, lambda: None)
     library = mlperf_loadgen.ConstructQSL(samples, samples, lambda _: None, lambda _: None)
     log = mlperf_loadgen.LogSettings()

@@ -1,4 +1,4 @@
-"""The model that gets the load: what it takes, requests for it, and the sending of them."""
+"""The model under load: its inputs, the requests for it, and their sender."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from convoy.pb.inference import grpc_service_pb2_grpc
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 RANDOM_REQUESTS = 16
-"""Different ones, sent in turn."""
+"""The number of different random requests, which are sent in turn."""
 
 _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
@@ -36,11 +36,11 @@ _DTYPES: Mapping[str, str] = {
     **{f"INT{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": f"float{bits}" for bits in (16, 32, 64)},
 }
-"""numpy's name of each data type of the protocol that random numbers are made for."""
+"""numpy's names of the protocol's data types for which random tensors are made."""
 
 
 class BenchError(Exception):
-    """There is nothing to measure; the message is one line."""
+    """An error that leaves nothing to measure; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +49,8 @@ class Target:
     A model, and requests for it.
 
     Attributes:
-        server: Name and version of the server.
-        input: What a request holds, for people.
+        server: The name and version of the server.
+        input: The tensors of a request, in words.
         requests: Encoded `ModelInferRequest`s.
     """
 
@@ -63,26 +63,26 @@ class Target:
 
 async def find(settings: BenchSettings, images: Sequence[Path]) -> Target:
     """
-    Ask the server what a model takes, and make requests: of *images*, or of random tensors.
+    Ask the server for a model's inputs, and make requests of *images* or of random tensors.
 
     Raises:
-        BenchError: If the server does not answer, has no such model, or does not say what it takes.
+        BenchError: If the server does not answer, has no such model, or does not state its inputs.
         OSError: If an image or a certificate cannot be read.
     """
     model, version, batch_size = settings.model, settings.model_version, settings.batch_size
     asked = pb.ModelMetadataRequest(name=model, version=version)
     async with open_channel(settings) as channel:
         stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        told = {"timeout": 10, "metadata": settings.metadata}
+        options = {"timeout": 10, "metadata": settings.metadata}
         try:
-            server = await stub.ServerMetadata(pb.ServerMetadataRequest(), **told)
-            metadata = await stub.ModelMetadata(asked, **told)
+            server = await stub.ServerMetadata(pb.ServerMetadataRequest(), **options)
+            metadata = await stub.ModelMetadata(asked, **options)
         except grpc.aio.AioRpcError as error:
             raise BenchError(f"{error.code().name}: {error.details()}") from error
     request = pb.ModelInferRequest(model_name=model, model_version=version)
     if images:
         files = [image.read_bytes() for image in images]
-        # Each image is the first one of a request.
+        # Each image comes first in one request, so that all are sent even at a batch size of 1.
         turns = [[*files[first:], *files[:first]] for first in range(len(files))]
         made = [_of_images(request, metadata, turn, batch_size) for turn in turns]
     else:
@@ -104,7 +104,7 @@ def _of_images(
     images: Sequence[bytes],
     batch_size: int,
 ) -> pb.ModelInferRequest:
-    """A request of encoded images, repeated if they are too few: the protocol's BYTES."""
+    """Return a request of encoded images, as BYTES, repeated if they are too few for a batch."""
     if len(metadata.inputs) != 1:
         raise BenchError(f"{metadata.name} has {len(metadata.inputs)} inputs; images need one")
     request = pb.ModelInferRequest()
@@ -122,7 +122,7 @@ def _of_tensors(
     batch_size: int,
     random: np.random.Generator,
 ) -> pb.ModelInferRequest:
-    """A request of random tensors, of the shapes and data types that the model has."""
+    """Return a request of random tensors with the model's shapes and data types."""
     if not metadata.inputs:
         raise BenchError(f"the server does not say what {metadata.name} takes")
     request = pb.ModelInferRequest()
@@ -141,7 +141,7 @@ def _of_tensors(
 
 
 def _random(dtype: str, count: int, random: np.random.Generator) -> npt.NDArray[Any]:
-    """Pixels, as they are or scaled to `[0, 1)`."""
+    """Return random pixel values: integers, or floats scaled to `[0, 1)`."""
     if dtype.startswith("float"):
         return random.random(count).astype(dtype)
     return random.integers(0, 128 if dtype == "int8" else 256, count).astype(dtype)
@@ -149,17 +149,17 @@ def _random(dtype: str, count: int, random: np.random.Generator) -> npt.NDArray[
 
 class Sender:
     """
-    Sends the requests of *target* in turn. Use as an asynchronous context manager.
+    A sender of the requests of *target*, in turn. Use it as an asynchronous context manager.
 
     Attributes:
-        failures: What the first failure of each status said.
+        failures: The message of the first failure of each status.
     """
 
     def __init__(self, target: Target, settings: BenchSettings) -> None:
         self.failures: dict[str, str] = {}
         self._requests = itertools.cycle(target.requests)
         self._channels = [open_channel(settings) for _ in range(settings.connections)]
-        # Encoded once and never decoded: the load is on the server, not here.
+        # Requests are encoded once and answers never decoded: the load is the server's, not ours.
         methods: list[Callable[..., Awaitable[bytes]]] = [
             channel.unary_unary(MODEL_INFER) for channel in self._channels
         ]
@@ -180,11 +180,11 @@ class Sender:
             await channel.close()
 
     async def __call__(self) -> str:
-        """Send the next request; returns the name of its status."""
+        """Send the next request and return the name of its status."""
         return await self.send(next(self._requests))
 
     async def send(self, request: bytes) -> str:
-        """Send *request*; returns the name of its status."""
+        """Send *request* and return the name of its status."""
         try:
             await next(self._methods)(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
@@ -196,7 +196,7 @@ class Sender:
 
 def open_channel(connection: ConnectionSettings) -> grpc.aio.Channel:
     """
-    A channel with a connection of its own.
+    Open a channel with a connection of its own.
 
     Raises:
         OSError: If a certificate cannot be read.

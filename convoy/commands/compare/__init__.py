@@ -1,4 +1,4 @@
-"""`convoy compare`: the models of a repository against each other."""
+"""`convoy compare`: measure the models of a repository against each other."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from convoy.commands.compare.compare_settings import CompareSettings
 
 def main(arguments: list[str]) -> int:
     """
-    Measure, print, write; 1 if there is nothing to compare, with one line that says why.
+    Measure, print and write; print one line and return 1 if there is nothing to compare.
 
-    When it is interrupted, what there is by then gets printed and written, and it is 130.
+    After an interruption, print and write the results so far, and return 130.
     """
     chosen = command_line.read(CompareSettings, arguments)
 
-    # ONNX Runtime takes a second to import: `--help` and a typing mistake need not wait for it.
+    # ONNX Runtime takes a second to import: --help and a wrong flag do not wait for it.
     from convoy.artifact.errors import ArtifactError, RepositoryError
     from convoy.commands.compare.comparer import compare
     from convoy.commands.compare.comparison_data import ComparisonError
 
-    # Whoever stops a container sends SIGTERM: end as by Ctrl-C, with what was measured so far.
+    # Containers are stopped with SIGTERM; handle it like Ctrl-C, and keep what was measured.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return compare(chosen)

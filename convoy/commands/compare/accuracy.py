@@ -1,6 +1,6 @@
-"""Which accuracy is which: measured here on some data, or published on ImageNet.
+"""The two kinds of accuracy: measured here on some data, or published on ImageNet.
 
-A `Series` holds what may stand in one figure: one kind of accuracy, on the same images.
+A `Series` holds accuracies that one figure may show: of one kind, on the same images.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from convoy.commands.compare.published import IMAGES
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """
-    One accuracy, and the network that it is of.
+    One accuracy and the network that has it.
 
     Attributes:
-        name: The model's; the architecture's where it is of other weights.
-        top1: Share of right answers, of *images*.
-        source: By whom, on what.
-        parameters: Of the network that was measured, as `macs`.
-        of_these_weights: Whether it is of the very model in the repository.
+        name: The name of the model; of the architecture, if the accuracy is that of other weights.
+        top1: The share of *images* that were classified correctly.
+        source: The author and the data, in words.
+        parameters: The parameter count of the network that was measured.
+        macs: The multiply-accumulates of that network for one image.
+        of_these_weights: Whether the accuracy is that of the weights in the repository.
     """
 
     name: str
@@ -37,18 +38,18 @@ class Score:
 
     @property
     def density(self) -> float:
-        """Per cent of top-1 for each million parameters."""
+        """The top-1 accuracy in percent for each million parameters."""
         return 100 * self.top1 / (max(self.parameters, 1) / 1e6)
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
     """
-    Accuracies that can be compared.
+    A set of accuracies that can be compared.
 
     Attributes:
-        title: What they are.
-        missing: Models that have none.
+        title: Their kind and data, in words.
+        missing: The names of models that have none.
     """
 
     title: str
@@ -57,7 +58,7 @@ class Series:
 
 
 def measured(comparison: Comparison) -> list[Series]:
-    """What was measured here, by the data; first the data that most models were measured on."""
+    """Return the accuracies measured here, by data; the data of most models comes first."""
     found: dict[str, list[Score]] = {}
     for network in comparison.networks:
         for evaluation in network.evaluations:
@@ -73,7 +74,7 @@ def measured(comparison: Comparison) -> list[Series]:
 
 
 def published(comparison: Comparison) -> Series:
-    """What was published on ImageNet; other weights than those here once for each architecture."""
+    """Return the accuracies published on ImageNet; of other weights, one per architecture."""
     by_model = {network.name: published_of(network) for network in comparison.networks}
     found = [score for score in by_model.values() if score]
     own = [score for score in found if score.of_these_weights]
@@ -86,10 +87,10 @@ def published(comparison: Comparison) -> Series:
 
 def published_of(network: Network) -> Score | None:
     """
-    What was published on ImageNet: of these weights if it is known, else of others.
+    Return the accuracy published on ImageNet, of these weights if it is known, else of others.
 
-    Of others it comes with their parameters and operations, which those of a model for other
-    classes or smaller images are not.
+    An accuracy of other weights comes with the parameters and operations of their network, which
+    differ from those of a model for other classes or smaller images.
     """
     for evaluation in network.evaluations:
         if evaluation.origin == "published" and evaluation.data.startswith("ImageNet"):
@@ -110,7 +111,7 @@ def published_of(network: Network) -> Score | None:
 
 
 def numbered(scores: Iterable[Score]) -> dict[str, int]:
-    """The sources of *scores*, numbered from 1."""
+    """Return the numbers of the sources of *scores*, from 1."""
     return {
         source: number
         for number, source in enumerate(dict.fromkeys(score.source for score in scores), start=1)

@@ -16,7 +16,7 @@ _PARAMETERS = "Parameters are those of the network whose accuracy is shown."
 
 
 def top1_per_network(kinds: Sequence[Series]) -> Figure:
-    """Accuracy of each network with its 95 % interval, the best above; axes for each kind."""
+    """Draw the accuracy of each network with its 95 % interval, the best on top, by kind."""
     caption = ["Lines: 95 % intervals (Wilson).", *(line for s in kinds for line in _sources(s))]
     made, panels = theme.figure("Top-1 accuracy", caption, [series.title for series in kinds])
     for axes, series in zip(panels, kinds, strict=True):
@@ -35,7 +35,7 @@ def top1_per_network(kinds: Sequence[Series]) -> Figure:
 
 
 def top1_against_operations(series: Series) -> Figure:
-    """The ball chart: accuracy against operations, the area of a ball being the parameters."""
+    """Draw accuracy against operations, as balls whose area shows the parameters."""
     made, (axes,) = theme.figure(
         "Top-1 accuracy against operations",
         [f"{_PARAMETERS} {theme.OPERATIONS}", *_sources(series)],
@@ -55,7 +55,7 @@ def top1_against_operations(series: Series) -> Figure:
 
 
 def accuracy_density(series: Series) -> Figure:
-    """Points of accuracy for each million parameters, the densest above."""
+    """Draw the accuracy for each million parameters, the densest network on top."""
     made, (axes,) = theme.figure(
         "Accuracy for each million parameters", [_PARAMETERS, *_sources(series)], [series.title]
     )
@@ -73,7 +73,7 @@ def accuracy_density(series: Series) -> Figure:
 
 
 def _add_mark(axes: Axes, score: Score, x: float, place: int) -> None:
-    """A full mark for the model here, a hollow one for other weights of its architecture."""
+    """Add a filled mark for a model here, a hollow one for other weights of its architecture."""
     color = theme.color(score.architecture)
     axes.plot(x, place, "o", color=color, mfc=color if score.of_these_weights else "white")
 
@@ -90,7 +90,7 @@ def _names_as_ticks(axes: Axes, scores: Sequence[Score], names: Mapping[Score, s
 
 
 def _names(series: Series) -> dict[Score, str]:
-    """With the number of the source, where scores of one series come from several."""
+    """Return the names of the scores, with the number of the source if there are several."""
     sources = accuracy.numbered(series.scores)
     return {
         score: f"{score.name} [{sources[score.source]}]" if len(sources) > 1 else score.name
@@ -99,7 +99,7 @@ def _names(series: Series) -> dict[Score, str]:
 
 
 def _sources(series: Series) -> list[str]:
-    """Small print: who published what, and for which models there is nothing."""
+    """Return lines of small print: the sources, and the models without an accuracy."""
     lines = []
     sources = accuracy.numbered(series.scores)
     if set(sources) != {series.title}:

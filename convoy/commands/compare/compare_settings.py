@@ -1,4 +1,4 @@
-"""Everything that `convoy compare` can be told."""
+"""The settings of `convoy compare`."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class CompareSettings(BaseSettings):
     """
     Compare the models of a repository: accuracy, operations, time, memory, parameters.
 
-    Time is that of ONNX Runtime on the CPU, opened as the server opens it but with the same threads
-    for every network; accuracy is what the artifacts say, and beside it what others published of
-    the architecture on ImageNet.
-    Ctrl-C ends the measuring and keeps what there is.
+    The time is that of ONNX Runtime on the CPU, with sessions like the server's, but with the same
+    threads for every network. The accuracy is that of the artifacts, next to the accuracy that
+    others published for the architecture on ImageNet.
+    Ctrl-C ends the measurement and keeps the results so far.
     """
 
     model_config = SettingsConfigDict(
@@ -50,22 +50,29 @@ class CompareSettings(BaseSettings):
         cli_shortcuts={"json-file": "json", "from-file": "from"},
     )
 
-    model_repository: Path = Field(Path("model_repository"), description="Where artifacts are.")
+    model_repository: Path = Field(
+        Path("model_repository"), description="Read artifacts from this folder."
+    )
     models: Names = Field(
         (),
-        description="Names, separated by commas, the newest version of each; all of the "
-        "repository if not given.",
+        description="Compare the newest versions of these models, separated by commas; all models "
+        "by default.",
     )
-    batch_sizes: BatchSizes = Field((1, 2, 4, 8, 16, 32, 64), description="Separated by commas.")
+    batch_sizes: BatchSizes = Field(
+        (1, 2, 4, 8, 16, 32, 64), description="Measure these batch sizes, separated by commas."
+    )
     seconds: float = Field(
-        1.0, gt=0, description="How long each batch size of each model runs, at least."
+        1.0, gt=0, description="Run each batch size of each model for at least this long."
     )
     threads: int = Field(
-        0, ge=0, le=1024, description="Threads of a run; 0 takes all that the process may."
+        0,
+        ge=0,
+        le=1024,
+        description="Use this many threads for a run; 0 uses all that the process may.",
     )
-    json_file: Path | None = Field(None, description="Where to write what was found.")
+    json_file: Path | None = Field(None, description="Write the results to this file.")
     from_file: Path | None = Field(
-        None, description="What to show, instead of measuring: a file made by --json."
+        None, description="Show the results in this file, written by --json, instead of measuring."
     )
-    figures: Path | None = Field(None, description="Folder for the figures.")
-    format: Literal["png", "svg"] = Field("png", description="Of the figures.")
+    figures: Path | None = Field(None, description="Draw figures in this folder.")
+    format: Literal["png", "svg"] = Field("png", description="Draw figures in this format.")

@@ -15,17 +15,17 @@ from convoy.commands.measurement.progress import progress_bar
 
 def compare(settings: CompareSettings) -> int:
     """
-    Measure, or read what was measured; print it, write it, draw it.
+    Measure, or read earlier results, and print, write and draw them.
 
     Returns:
-        Exit code: 130 if the measuring was interrupted.
+        The exit code: 130 if the measurement was interrupted.
 
     Raises:
         RepositoryError: If there is no such model, or none at all.
         ArtifactError: If one is damaged.
         ComparisonError: If there is nothing to show.
         OSError: If a file cannot be read or written.
-        KeyboardInterrupt: If the measuring was interrupted before there was anything.
+        KeyboardInterrupt: If the measurement was interrupted before the first result.
     """
     _make_folders(settings)
     if settings.from_file:
@@ -49,11 +49,11 @@ def compare(settings: CompareSettings) -> int:
 
 
 def _make_folders(settings: CompareSettings) -> None:
-    """Before measuring: minutes of it shall not be lost to a folder that cannot be made."""
+    """Make the folders before measuring, as results must not be lost for want of a folder."""
     if settings.json_file:
         settings.json_file.parent.mkdir(parents=True, exist_ok=True)
     if settings.figures:
-        import matplotlib  # noqa: F401 - so that it is not missed after measuring
+        import matplotlib  # noqa: F401 - fails before measuring if it is not installed
 
         settings.figures.mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""What a comparison found: plain data, written as JSON by the names here, and read again."""
+"""The results of a comparison: plain data, written as JSON with the names here, and read again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convoy.commands.compare.published import Published
 
 
 class ComparisonError(Exception):
-    """A file is no comparison; the message is one line and names the file and the field."""
+    """An error in a file of results; the message is one line that names the file and the field."""
 
 
 class _Part(BaseModel):
@@ -25,9 +25,9 @@ class Batch(_Part):
     One batch size of one model.
 
     Attributes:
-        ms_per_image: Median time of a run, in milliseconds, divided by its images.
-        runs: How many runs are behind it.
-        arena_peak_bytes: Most memory that a run needs beside the weights.
+        ms_per_image: The median time of a run, in milliseconds, divided by its images.
+        runs: The number of runs.
+        arena_peak_bytes: The peak of the memory that a run needs in addition to the weights.
     """
 
     batch_size: int
@@ -41,14 +41,14 @@ class Network(_Part):
     One model of the repository.
 
     Attributes:
-        input_px: Height of its images.
-        parameters: By its manifest, as `macs`.
-        macs: Multiply-accumulates for one image of this size.
-        weights_bytes: Sum of the graph's initialisers.
-        evaluations: Accuracy of these weights, by its manifest: measured when the artifact was
-            made, or published by whom each of them names.
-        published: Accuracy of other weights of this architecture, on ImageNet.
-        batches: Ascending sizes; those that could not be measured are left out.
+        input_px: The height of its images.
+        parameters: The parameter count in its manifest.
+        macs: The multiply-accumulates in its manifest, for one image of this size.
+        weights_bytes: The sum of the graph's initialisers.
+        evaluations: The accuracies of these weights in its manifest: measured when the artifact
+            was made, or published by the source that each of them names.
+        published: The accuracy of other weights of this architecture, on ImageNet.
+        batches: Ascending sizes, without those that could not be measured.
     """
 
     name: str
@@ -65,25 +65,25 @@ class Network(_Part):
 
     @property
     def fastest(self) -> Batch:
-        """The batch size with the least time for each image."""
+        """The batch size with the shortest time for each image."""
         return min(self.batches, key=lambda batch: batch.ms_per_image)
 
     def batch(self, size: int) -> Batch | None:
-        """What was measured with batches of *size*."""
+        """Return the measurement of batches of *size*; None if there is none."""
         return next((batch for batch in self.batches if batch.batch_size == size), None)
 
     def memory_bytes(self, batch: Batch) -> int:
-        """Weights, and the most that a run of *batch* needs beside them."""
+        """Return the memory of the weights and the peak of a run of *batch*, in bytes."""
         return self.weights_bytes + batch.arena_peak_bytes
 
 
 class Machine(_Part):
     """
-    Where and when speed and memory were measured.
+    The place and date of measurements of speed and memory.
 
     Attributes:
-        threads: Of a run.
-        measured_at: Date, UTC.
+        threads: The threads of a run.
+        measured_at: The date in UTC.
     """
 
     processor: str
@@ -96,12 +96,12 @@ class Machine(_Part):
 
 class Comparison(_Part):
     """
-    All of it.
+    The results of a comparison.
 
     Attributes:
-        seconds: How long each batch size ran, at least.
-        notes: What is not here and why: models and sizes that failed, and an interruption.
-        interrupted: Whether it was ended before everything was measured as often as it should be.
+        seconds: The shortest time for which each batch size ran.
+        notes: The models and sizes that failed, with reasons, and an interruption.
+        interrupted: Whether the measurement was ended before its last turn.
     """
 
     schema_version: Literal[2] = 2
@@ -113,12 +113,12 @@ class Comparison(_Part):
 
     @property
     def batch_sizes(self) -> list[int]:
-        """Every size that something was measured with, ascending."""
+        """All batch sizes with measurements, ascending."""
         return sorted({b.batch_size for network in self.networks for b in network.batches})
 
 
 def write(comparison: Comparison, path: Path) -> None:
-    """Write *comparison* as indented JSON."""
+    """Write *comparison* to *path* as indented JSON."""
     path.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

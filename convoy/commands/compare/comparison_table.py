@@ -1,4 +1,4 @@
-"""A comparison as a table for people, and under it where each number comes from."""
+"""A comparison as a table, with notes on the source of each number below."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convoy.commands.measurement.tables import print_numbers
 
 
 def print_table(comparison: Comparison, console: Console) -> None:
-    """Print a row for each model."""
+    """Print a row for each model, and the notes."""
     scores = _measured(comparison) | _published(comparison)
     sources = accuracy.numbered(scores.values())
     columns = _columns(comparison, scores, sources)
@@ -25,7 +25,7 @@ def print_table(comparison: Comparison, console: Console) -> None:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What the numbers are of, and what is missing."""
+    """Return lines that explain the numbers and list the models that are missing."""
     machine = comparison.machine
     return [
         *comparison.notes,
@@ -40,7 +40,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 _Key = tuple[str, str]
-"""Column and model."""
+"""A column and a model."""
 
 _MEASURED, _PUBLISHED = "top-1 %\nmeasured", "top-1 %\npublished"
 
@@ -48,7 +48,7 @@ _MEASURED, _PUBLISHED = "top-1 %\nmeasured", "top-1 %\npublished"
 def _columns(
     comparison: Comparison, scores: Mapping[_Key, Score], sources: Mapping[str, int]
 ) -> Mapping[str, Callable[[Network], str]]:
-    """The text of a model's cell, by the head of the column."""
+    """Return the functions that give the text of a model's cell, by the head of the column."""
     first, last = comparison.batch_sizes[0], comparison.batch_sizes[-1]
 
     def score(column: str) -> Callable[[Network], str]:
@@ -78,7 +78,7 @@ def _columns(
 
 
 def _measured(comparison: Comparison) -> dict[_Key, Score]:
-    """By the model: what most models were measured on, or else what it was measured on."""
+    """Return an accuracy for each model, preferably on the data of most models."""
     found: dict[_Key, Score] = {}
     for series in accuracy.measured(comparison):
         for score in series.scores:

@@ -1,4 +1,4 @@
-"""Figures of what was measured here beside accuracy: time and memory."""
+"""Figures of time and memory."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _MS = "ms per image, median"
 _MEMORY = "MB: weights, and the most that a run needs beside them"
 
 _DOT = 8.0
-"""Diameter in points."""
+"""The diameter of a dot in points."""
 
 _STYLES = ("-", "--", ":", "-.")
-"""Of the lines of one family, which have one colour."""
+"""The line styles of one family, whose lines have one colour."""
 
 Points = Sequence[tuple[Network, float, float]]
 
 
 def time_against_batch(comparison: Comparison) -> Figure:
-    """Time for each image against the size of the batch."""
+    """Draw the time for each image against the batch size."""
     return _lines(
         comparison, "Time per image against batch size", _MS, lambda _, batch: batch.ms_per_image
     )
 
 
 def memory_against_batch(comparison: Comparison) -> Figure:
-    """Weights and the most memory that a run needs, against the size of the batch."""
+    """Draw the memory of the weights and of a run against the batch size."""
     return _lines(
         comparison,
         "Memory against batch size",
@@ -43,7 +43,7 @@ def memory_against_batch(comparison: Comparison) -> Figure:
 
 
 def memory_against_parameters(comparison: Comparison) -> Figure:
-    """Memory of the smallest batch against parameters."""
+    """Draw the memory of the smallest batch against the parameters."""
     size = comparison.batch_sizes[0]
     made, (axes,) = theme.figure(
         "Memory against parameters",
@@ -63,7 +63,7 @@ def memory_against_parameters(comparison: Comparison) -> Figure:
 
 
 def operations_against_time(comparison: Comparison) -> Figure:
-    """Time for each image against operations, in the smallest and in the largest batch."""
+    """Draw the time for each image against operations, for the smallest and largest batch."""
     unit, unit_name = theme.unit(2 * max(network.macs for network in comparison.networks))
     points = {
         size: [
@@ -94,7 +94,7 @@ def operations_against_time(comparison: Comparison) -> Figure:
 
 
 def _add_dots(axes: Axes, points: Points, slope: float) -> list[Mark]:
-    """Dots on logarithmic axes, and a dotted line y = *slope* x; returns what to label."""
+    """Add dots on logarithmic axes and a dotted line y = *slope* x; return marks to label."""
     ends = [min(x for _, x, _ in points), max(x for _, x, _ in points)]
     axes.plot(ends, [slope * end for end in ends], ":", color=theme.FAINT, linewidth=1)
     for network, x, y in points:
@@ -107,7 +107,7 @@ def _add_dots(axes: Axes, points: Points, slope: float) -> list[Mark]:
 def _lines(
     comparison: Comparison, title: str, unit: str, value: Callable[[Network, Batch], float]
 ) -> Figure:
-    """A line for each network against the size of the batch, its name at the end."""
+    """Draw a line for each network against the batch size, with its name at the end."""
     made, (axes,) = theme.figure(title, [theme.measured_on(comparison.machine)], ["measured here"])
     ends, families = [], Counter[str]()
     for network in comparison.networks:

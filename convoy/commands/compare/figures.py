@@ -1,6 +1,6 @@
-"""A comparison as figures: those of Canziani, Paszke, Culurciello (arXiv:1605.07678).
+"""The figures of a comparison, after Canziani, Paszke, Culurciello (arXiv:1605.07678).
 
-Each says where its numbers come from: accuracy above its axes, the machine in the small print.
+Each figure states its sources: the kind of accuracy above the axes, the machine in the small print.
 Accuracy measured here and accuracy published on ImageNet never share axes.
 """
 
@@ -29,7 +29,7 @@ _DPI = 150
 
 def draw_all(comparison: Comparison, folder: Path, suffix: str) -> list[Path]:
     """
-    Write every figure that there are numbers for into *folder*; returns the files.
+    Write every figure that has data into *folder*, and return the paths.
 
     Raises:
         OSError: If one cannot be written.
@@ -43,9 +43,9 @@ def draw_all(comparison: Comparison, folder: Path, suffix: str) -> list[Path]:
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
     """
-    Every figure that there are numbers for, by its name.
+    Return every figure that has data, by its name.
 
-    Of what was measured on several data, operations and density show the first alone.
+    If accuracy was measured on several data sets, operations and density show the first only.
     """
     measured, published = accuracy.measured(comparison), accuracy.published(comparison)
     kinds = {"measured": measured[:1], "published": [published] if published.scores else []}

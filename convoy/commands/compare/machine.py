@@ -1,4 +1,4 @@
-"""The machine that a comparison is measured on."""
+"""The machine on which a comparison is measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEMORY_INFO = Path("/proc/meminfo")
 
 
 def describe(device: Device) -> Machine:
-    """Say where a measurement runs, now, on *device*."""
+    """Describe the machine and the present date, for a measurement on *device*."""
     return Machine(
         processor=processor_name(),
         cpus=os.cpu_count() or 1,
@@ -30,7 +30,7 @@ def describe(device: Device) -> Machine:
 
 
 def free_bytes() -> float:
-    """Memory that the process may still take; inf where the system does not tell."""
+    """Return the memory that the process can still allocate; inf if the system does not say."""
     try:
         lines = MEMORY_INFO.read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""Writes names at points and lines of a figure so that they do not cover each other.
+"""Labels for points and lines of a figure that do not cover each other.
 
-Both functions need limits, scales and sizes to be as they will be drawn: call them last.
+Both functions need the final limits, scales and sizes of the axes: call them last.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from matplotlib.transforms import Bbox
 
 _FONT_SIZE = 8.0
 _HEIGHT, _LETTER = 10.0, 4.9
-"""Of a line of this size and of a letter, in points."""
+"""The height of a line and the mean width of a letter at this size, in points."""
 
 _DISTANCES = (2.0, 8.0, 16.0, 26.0, 38.0, 52.0, 70.0)
 _ANGLES = tuple(
     math.radians(degrees) for degrees in (0, 180, 30, -30, 150, -150, 60, -60, 120, -120, 90, -90)
 )
-"""Where a name may be, from the edge of its mark; earlier places are better."""
+"""The places for a name, from the edge of its mark; earlier ones are better."""
 
 _INK, _LEADER = "#333333", "#999999"
 
@@ -29,10 +29,10 @@ _INK, _LEADER = "#333333", "#999999"
 @dataclass(frozen=True, slots=True)
 class Mark:
     """
-    Something that has a name.
+    A point of a figure with a name.
 
     Attributes:
-        radius: In points.
+        radius: The radius of the mark in points.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Mark:
 
 
 def label_marks(axes: Axes, marks: Sequence[Mark]) -> None:
-    """Write each name beside its mark, with a line to it where it had to go farther away."""
+    """Write each name beside its mark, with a line to the mark if the name is farther away."""
     scale = _points_per_pixel(axes)
     frame = Bbox(axes.bbox.get_points() * scale)
     places = [
@@ -50,7 +50,7 @@ def label_marks(axes: Axes, marks: Sequence[Mark]) -> None:
         for x, y in axes.transData.transform([(mark.x, mark.y) for mark in marks])
     ]
     taken = [_box(x, y, 2 * _DISTANCES[0], 2 * _DISTANCES[0]) for x, y in places]
-    # Large marks first: their names have the fewest places, and those of small ones get around.
+    # Large marks first: their names have the fewest places, and small marks can avoid them.
     for mark, (x, y) in sorted(zip(marks, places, strict=True), key=lambda one: -one[0].radius):
         box, distance = _best_place(mark, x, y, taken, frame)
         taken.append(box)
@@ -89,12 +89,13 @@ def label_ends(axes: Axes, ends: Sequence[Mark], colors: Sequence[str]) -> None:
 
 def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """
-    Move ascending *values* as little as it takes to be *gap* apart, or less if all would not fit.
+    Move ascending *values* apart to distances of *gap*, or less if they would not all fit.
 
-    Values that are too near become a block around their mean; blocks that meet become one.
+    Values that are too close become a block around their mean; blocks that meet become one.
 
     Args:
-        low: No value is moved below it, nor above *high*.
+        low: The lower bound of the result.
+        high: The upper bound of the result.
     """
     last = len(values) - 1
     gap = min(gap, (high - low) / max(1, last))
@@ -120,7 +121,7 @@ def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> 
 def _best_place(
     mark: Mark, x: float, y: float, taken: Sequence[Bbox], frame: Bbox
 ) -> tuple[Bbox, float]:
-    """The nearest box for the name that covers nothing, or that covers least; its distance."""
+    """Return the nearest box that covers nothing, or the one that covers least; its distance."""
     width = _LETTER * len(mark.name)
     best, least = (frame, 0.0), math.inf
     for distance, angle in itertools.product(_DISTANCES, _ANGLES):
@@ -143,7 +144,7 @@ def _box(x: float, y: float, width: float, height: float) -> Bbox:
 
 
 def _overlap(one: Bbox, other: Bbox) -> float:
-    """Area that both cover."""
+    """Return the area that both boxes cover."""
     common = Bbox.intersection(one, other)
     return 0.0 if common is None else float(common.width * common.height)
 

@@ -1,6 +1,6 @@
-"""Measures models in rounds: all models in turn, so that a disturbance meets all of them.
+"""Measurements of models in rounds: all models in turn, so that a disturbance affects all of them.
 
-One session is open at a time: what a model takes does not depend on how many there are.
+Only one session is open at a time, so that the memory of a model does not depend on the others.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ ROUNDS = 3
 
 def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Progress) -> Comparison:
     """
-    Measure time and memory of *artifacts*; after Ctrl-C, what there is by then.
+    Measure the time and memory of *artifacts*; after Ctrl-C, return the results so far.
 
-    Models and batch sizes that fail, or that would not fit into memory, are left out; the notes
-    say so.
+    Models and batch sizes that fail, or that would not fit into memory, are omitted; the notes
+    give the reasons.
     """
     threads = settings.threads or usable_cpus()
     device = Device(policy="cpu", cores=threads, intra_op_threads=threads)
@@ -58,12 +58,12 @@ def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Prog
 
 
 class _Model:
-    """One model and what was measured of it so far."""
+    """One model and its measurements so far."""
 
     def __init__(self, artifact: Artifact, batch_sizes: Sequence[int]) -> None:
         self.name = artifact.manifest.name
         self._artifact = artifact
-        self._sizes = list(batch_sizes)  # those that did not fail yet
+        self._sizes = list(batch_sizes)  # without those that failed
         self._failed: dict[int, str] = {}
         self._weights_bytes = 0
         self._arena_peaks: dict[int, int] = {}
@@ -86,7 +86,7 @@ class _Model:
             self._arena_peaks[size] = memory.arena_peak_bytes
 
     def measure_times(self, device: Device, seconds: float) -> None:
-        """Run each batch size for *seconds*, once at least."""
+        """Run each batch size for *seconds*, and at least once."""
         if not self._sizes:
             return
         try:
@@ -103,7 +103,7 @@ class _Model:
         session.close()
 
     def network(self) -> Network:
-        """What was measured, with what the manifest tells."""
+        """Return the measurements with the facts of the manifest."""
         manifest = self._artifact.manifest
         return Network(
             name=manifest.name,
@@ -120,7 +120,7 @@ class _Model:
         )
 
     def notes(self) -> list[str]:
-        """A line for each reason to leave sizes out."""
+        """Return a line for each reason for which sizes were omitted."""
         sizes: dict[str, list[str]] = {}
         for size, reason in self._failed.items():
             sizes.setdefault(reason, []).append(str(size))
@@ -131,7 +131,7 @@ class _Model:
 
     def _run(self, session: Session, size: int, seconds: float) -> None:
         images = golden_images(self._artifact, size)
-        session.run(images)  # the first of a size finds its memory
+        session.run(images)  # the first run of a size allocates its memory
         end = time.perf_counter() + seconds
         while True:
             started = time.perf_counter()
@@ -151,11 +151,11 @@ class _Model:
         )
 
     def _foreseen_bytes(self, size: int) -> int:
-        """What a session needs for *size* by the largest batch so far; 0 if there was none."""
+        """Estimate the memory of a session for *size* from the largest batch so far; 0 if none."""
         largest = max(self._arena_peaks, default=0)
         if not largest:
             return 0
-        # Weights twice: as they are read, and as they are packed for the processor.
+        # ONNX Runtime holds weights twice: as read, and packed for the processor.
         return 2 * self._weights_bytes + self._arena_peaks[largest] * size // largest
 
     def _drop(self, size: int, reason: str) -> None:

@@ -1,8 +1,8 @@
-"""What others published of the architectures on ImageNet: one central crop, 50,000 images.
+"""Published accuracies of the architectures on ImageNet: one central crop, 50,000 images.
 
-It is about weights and images that are not here, and never mixed with what is measured here. Each
-number is by whom its source names: harnesses differ, and the same weights lost 2.5 points from
-Caffe's (bvlc_alexnet: 57.1) to Zagoruyko's (54.6).
+They are of weights and images that are not here, and never mixed with accuracies measured here.
+Each number names its source, as harnesses differ: the same weights lost 2.5 points from Caffe's
+(bvlc_alexnet: 57.1) to Zagoruyko's (54.6).
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from types import MappingProxyType
 from pydantic import BaseModel, ConfigDict, Field
 
 IMAGES = 50_000
-"""Of ImageNet's validation part, which all of it was measured on."""
+"""The images of ImageNet's validation set, on which all of these were measured."""
 
 
 class Published(BaseModel):
     """
-    A figure of someone else's, and the network that it is of.
+    A published accuracy, and the network that has it.
 
     Attributes:
-        top1: Share of right answers.
-        top5: Share of images whose class is among the five likeliest, where it was published.
-        source: Who measured it.
-        input_px: Side of the images.
-        parameters: In inference, with 1,000 classes.
-        macs: Multiply-accumulates of convolutions and linear layers for one image.
+        top1: The share of images that were classified correctly.
+        top5: The share of images whose class is among the five most probable; None if it was not
+            published.
+        source: The author of the measurement.
+        input_px: The side of the images.
+        parameters: The parameter count in inference, with 1,000 classes.
+        macs: The multiply-accumulates of convolutions and linear layers for one image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,4 +92,4 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
         for name, top1, top5, source, input_px, parameters, macs in _ROWS
     }
 )
-"""By the architecture's name. Where there is none, no figure for one crop was found."""
+"""Accuracies by architecture. For an architecture that is missing, none for one crop was found."""

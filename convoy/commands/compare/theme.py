@@ -1,4 +1,4 @@
-"""What all figures of a comparison share: colours, frames, captions, legends."""
+"""The common style of the figures of a comparison: colours, frames, captions, legends."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ FAMILIES: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
         "ResNet": (("resnet",), "#d55e00"),
     }
 )
-"""Beginnings of a part of an architecture's name, and the colour; the first family that fits."""
+"""Prefixes of a part of an architecture's name, and the colour; the first match counts."""
 
 OTHER = "other"
 _OTHER_COLOR = "#000000"
 
 _BALLS = (1, 10, 50, 100)
-"""Millions of parameters that the legend of areas shows."""
+"""The millions of parameters that the legend of areas shows."""
 
 SMALL = 8.0
-"""Size of numbers at marks."""
+"""The font size of numbers at marks."""
 
 OPERATIONS = "Operations: 2 x multiply-accumulates of convolutions and linear layers."
 
@@ -45,13 +45,13 @@ _LEGEND: Mapping[str, Any] = MappingProxyType(
 )
 
 _LETTERS_PER_INCH = 17
-"""Of the small print."""
+"""The letters in an inch of small print."""
 
 INK, FAINT, _GRID = "#222222", "#666666", "#e4e4e4"
 
 
 def family(architecture: str) -> str:
-    """The family of a network by its architecture's name."""
+    """Return the family to which an architecture belongs, by its name."""
     parts = architecture.lower().split("_")
     return next(
         (
@@ -64,23 +64,23 @@ def family(architecture: str) -> str:
 
 
 def color(architecture: str) -> str:
-    """The colour of a network's family."""
+    """Return the colour of an architecture's family."""
     found = FAMILIES.get(family(architecture))
     return found[1] if found else _OTHER_COLOR
 
 
 def diameter(parameters: int) -> float:
-    """Of a ball, in points: its area follows the parameters, and none is too small to see."""
+    """Return the diameter of a ball, in points: large enough to see, its area by parameters."""
     return math.sqrt(12 + 14 * parameters / 1e6)
 
 
 def figure(title: str, caption: Sequence[str], panels: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """
-    An empty figure.
+    Return an empty figure and its axes, side by side.
 
     Args:
         caption: Lines of small print, below.
-        panels: What each of the axes, side by side, will show.
+        panels: The titles of the axes.
     """
     made = Figure(figsize=(4.6 + 4.6 * len(panels), 6.2), layout="constrained")
     made.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
@@ -101,7 +101,7 @@ def figure(title: str, caption: Sequence[str], panels: Sequence[str]) -> tuple[F
 
 
 def measured_on(machine: Machine) -> str:
-    """Where time and memory were measured."""
+    """Return a line that describes the machine of the measurements."""
     return (
         f"Measured {machine.measured_at} on {machine.processor}, {machine.threads} threads, "
         f"ONNX Runtime {machine.onnxruntime}, {machine.provider}."
@@ -109,7 +109,7 @@ def measured_on(machine: Machine) -> str:
 
 
 def unit(largest: float) -> tuple[float, str]:
-    """What to count in, so that *largest* is a number that can be read."""
+    """Return the unit in which *largest* is easy to read, and its name."""
     return (1e9, "billions") if largest >= 1e10 else (1e6, "millions")
 
 
@@ -127,14 +127,14 @@ def set_logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
 def add_ball(
     axes: Axes, x: float, y: float, size: float, architecture: str, *, hollow: bool = False
 ) -> None:
-    """A ball with a dot in its middle."""
+    """Draw a ball with a dot in its middle."""
     shade = color(architecture)
     axes.plot(x, y, "o", ms=size, mfc=(shade, 0.08 if hollow else 0.35), mec=(shade, 0.9), mew=1)
     axes.plot(x, y, ".", ms=3, color=INK)
 
 
 def add_legend(made: Figure, architectures: Iterable[str], *, balls: bool = False) -> None:
-    """To the right of the axes: the families that are there, and what a ball's area means."""
+    """Add legends to the right of the axes: the families, and the area of the balls."""
     there = {family(architecture) for architecture in architectures}
     colors = {name: shade for name, (_, shade) in FAMILIES.items()} | {OTHER: _OTHER_COLOR}
     families = [_handle(name, color=shade) for name, shade in colors.items() if name in there]

@@ -33,6 +33,6 @@ def read_newest(root: Path, names: Sequence[str]) -> list[Artifact]:
 
 
 def golden_images(artifact: Artifact, size: int) -> npt.NDArray[Any]:
-    """Return *size* images, `[size, ...]`: the golden ones, repeated."""
+    """Return the golden images, repeated to a batch of *size*: `[size, ...]` of their dtype."""
     images = artifact.golden.images
     return np.resize(images, (size, *images.shape[1:]))

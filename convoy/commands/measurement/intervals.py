@@ -1,4 +1,4 @@
-"""Intervals of what was counted and measured."""
+"""Confidence intervals of shares and medians."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def wilson(correct: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of the share *correct* / *count* (Wilson, 1927), in `[0, 1]`."""
+    """Return the 95 % interval of the share *correct* / *count* (Wilson, 1927), in `[0, 1]`."""
     z, share = 1.96, correct / count
     centre = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
@@ -18,7 +18,7 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
 
 
 def of_median(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the median of *values*, by 10,000 bootstrap samples; seeded."""
+    """Return the 95 % interval of the median of *values*, from 10,000 seeded bootstrap samples."""
     samples = np.random.default_rng(0).choice(values, (10_000, len(values)))
     low, high = np.percentile(np.median(samples, axis=1), [2.5, 97.5])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Tables of numbers: on a console that is too narrow the rows are broken, and no number is cut."""
+"""Tables of numbers. A console that is too narrow wraps the rows; no number is cut off."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WIDEST = 10_000
 
 
 def print_numbers(columns: Sequence[str], rows: Iterable[Iterable[str]], console: Console) -> None:
-    """Print *rows*; the first of *columns* is a name, the others are numbers."""
+    """Print *rows*, whose first column is a name and whose others are numbers."""
     name, *numbers = columns
     table = Table(
         Column(name, no_wrap=True),
@@ -24,8 +24,9 @@ def print_numbers(columns: Sequence[str], rows: Iterable[Iterable[str]], console
     )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    if _width(table, console) > console.width:
+    if _width(table, console) > console.width:  # narrower gaps may suffice
         table.padding = (0, 1, 0, 0)
+    # Still too wide: let the terminal wrap the rows, as rich would cut the numbers off.
     console.width = max(console.width, _width(table, console))
     console.print(table)
 

@@ -1,4 +1,4 @@
-"""`convoy tune`: how models run best on this machine."""
+"""`convoy tune`: find the settings with which models run best on this machine."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from convoy.commands.tune.tune_settings import TuneSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, choose, write; 1 with one line if that cannot be done."""
+    """Measure, choose and write; print one line and return 1 if that fails."""
     chosen = command_line.read(TuneSettings, arguments)
 
-    # `--help` and a typing mistake need not wait for ONNX Runtime.
+    # ONNX Runtime takes a second to import: --help and a wrong flag do not wait for it.
     from convoy.artifact.errors import ArtifactError, RepositoryError
     from convoy.commands.tune.tuner import tune
     from convoy.service.errors import ModelLoadError
 
-    # Whoever stops a container sends SIGTERM: end as by Ctrl-C.
+    # Containers are stopped with SIGTERM; handle it like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return tune(chosen)

@@ -1,4 +1,4 @@
-"""Runs a model in every way there is, in rounds, and chooses."""
+"""Trials of a model with every number of threads and every batch size, and the best of them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from convoy.service.runtime.runs import batch_sizes
 from convoy.service.runtime.session import Session
 
 ROUNDS = 3
-"""Each way is measured so often, in turn with the others: the machine is not the same all along."""
+"""The turns in which each way is measured, as the speed of a machine varies over time."""
 
 CALLERS_OF_A_GPU = 2
-"""One whose batch runs, and one whose batch is made ready, as the server does."""
+"""One caller whose batch runs, and one whose batch is being prepared, as in the server."""
 
 NOISE = 0.03
-"""Differences of throughput below this share are none."""
+"""The relative difference of throughput below which two ways are equally good."""
 
 _LEAST_RUNS = 5
 
 
 @dataclass(slots=True)
 class _Way:
-    """One way to run the model, and what was seen of it."""
+    """One way to run the model, and its measurements."""
 
     threads: int
     batch_size: int
@@ -54,18 +54,18 @@ def measure(
     artifact: Artifact, device: Device, *, p99_ms: float, seconds: float, show: Progress
 ) -> tuple[Machine, list[Choice]]:
     """
-    Measure every number of threads with every batch size; on a GPU, the batch sizes.
+    Measure every number of threads with every batch size; on a GPU, the batch sizes only.
 
-    Batches are tried from the smallest up; once one mostly breaks *p99_ms*, larger ones are left
-    out.
+    Batch sizes ascend; after one that mostly exceeds *p99_ms*, larger ones are omitted.
 
     Args:
-        device: Where to run; its threads are tried in turn.
-        seconds: How long each way is measured.
-        show: Told before each turn.
+        device: The device to run on; its number of threads is varied.
+        p99_ms: The time within which 99 of 100 requests must be answered.
+        seconds: The time for which each way is measured.
+        show: Called before each turn.
 
     Returns:
-        What it was measured on, and what was seen.
+        The machine, and the measurement of each way.
     """
     artifact = dataclasses.replace(artifact, tuning=None)
     sessions = _sessions(artifact, device)
@@ -87,9 +87,9 @@ def measure(
 
 def choose(measured: Sequence[Choice], p99_ms: float) -> Choice | None:
     """
-    What answers most images and keeps *p99_ms*; None if nothing does.
+    Return the choice with the highest throughput that meets *p99_ms*; None if there is none.
 
-    Of those that are as good within `NOISE`, the one with the shortest latency.
+    Among choices whose throughput is equal within `NOISE`, take the one with the lowest latency.
     """
     within = [choice for choice in measured if request_p99_ms(choice) <= p99_ms]
     best = max((choice.images_per_s for choice in within), default=0.0)
@@ -98,17 +98,17 @@ def choose(measured: Sequence[Choice], p99_ms: float) -> Choice | None:
 
 
 def request_p99_ms(choice: Choice) -> float:
-    """Longest time of a request under full load: for the run that is on, and for its own."""
+    """Return the longest time of a request under full load: it waits for one run, then runs."""
     return 2 * choice.run_p99_ms
 
 
 def thread_counts(cores: int) -> list[int]:
-    """Powers of two up to *cores*, and itself."""
+    """Return the powers of two up to *cores*, and *cores* itself."""
     return batch_sizes(cores)
 
 
 def _sessions(artifact: Artifact, device: Device) -> dict[int, Session]:
-    """One for each number of threads; on a GPU there is one."""
+    """Open a session for each number of threads; on a GPU, one."""
     first = Session(artifact, dataclasses.replace(device, intra_op_threads=1))
     if first.on_gpu:
         return {1: first}
@@ -121,21 +121,21 @@ def _sessions(artifact: Artifact, device: Device) -> dict[int, Session]:
 
 
 def _too_slow(way: _Way, ways: Sequence[_Way], p99_ms: float) -> bool:
-    """Whether a smaller batch would mostly be too slow already."""
+    """Return whether a smaller batch already exceeds *p99_ms* in most requests."""
     smaller = [w for w in ways if w.threads == way.threads and w.batch_size < way.batch_size]
     return any(2 * w.choice().run_ms > p99_ms for w in smaller if w.rates)
 
 
 def _run(session: Session, artifact: Artifact, way: _Way, callers: int, seconds: float) -> None:
     images = golden_images(artifact, way.batch_size)
-    session.run(images)  # the first of a size finds its memory
+    session.run(images)  # the first run of a size allocates its memory
     took: list[list[float]] = [[] for _ in range(callers)]
     started = time.perf_counter()
 
     def caller(mine: list[float]) -> None:
         while time.perf_counter() < started + seconds or len(mine) < _LEAST_RUNS:
             _, times = session.run_each([images])
-            mine.append(sum(times))  # without the wait for another caller's run
+            mine.append(sum(times))  # excludes the wait for another caller's run
 
     threads = [threading.Thread(target=caller, args=[mine]) for mine in took]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Everything that `convoy tune` can be told."""
+"""The settings of `convoy tune`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, S
 
 class TuneSettings(BaseSettings):
     """
-    Measure how models run best on this machine, and write it beside them for the server.
+    Find the settings with which models run best on this machine, and write them for the server.
 
-    For each number of threads in a run (with as many runs at once as the cores allow; on a GPU
-    there is one at a time) and each batch size: images per second, and the time of a run. What
-    answers most images without breaking --p99-ms is chosen: a request waits at most for the run
-    that is on, and then for its own. The server must have the machine for it: stop it, and
-    whatever else runs.
+    Measure images per second and the time of a run for each number of threads (with as many runs
+    at once as the cores allow; one at a time on a GPU) and each batch size. Choose the setting that
+    answers most images within --p99-ms: a request waits at most for the run in progress, and then
+    for its own. Stop the server, and everything else that uses the machine, before.
     """
 
     model_config = SettingsConfigDict(
@@ -25,22 +24,28 @@ class TuneSettings(BaseSettings):
     )
 
     models: CliPositionalArg[list[str]] = Field(
-        min_length=1, description="Names; the newest version of each."
+        min_length=1, description="Tune the newest versions of these models."
     )
-    model_repository: Path = Field(Path("model_repository"), description="Where artifacts are.")
-    p99_ms: float = Field(
-        100.0, gt=0, description="Time within which 99 of 100 requests are to be answered."
+    model_repository: Path = Field(
+        Path("model_repository"), description="Read artifacts from this folder."
     )
+    p99_ms: float = Field(100.0, gt=0, description="Answer 99 of 100 requests within this time.")
     device: Literal["auto", "cuda", "cpu"] = Field(
-        "auto", description="Where models run, here as in `convoy serve`."
+        "auto", description="Run models on this device, as in `convoy serve`."
     )
-    tf32: CliImplicitFlag[bool] = Field(False, description="As the server is started with.")
-    cuda_graphs: CliImplicitFlag[bool] = Field(True, description="Likewise.")
-    tensorrt: CliImplicitFlag[bool] = Field(False, description="Likewise.")
-    seconds: float = Field(3.0, gt=0, description="How long each way to run is measured.")
+    tf32: CliImplicitFlag[bool] = Field(
+        False, description="Use TF32, if the server is started with it."
+    )
+    cuda_graphs: CliImplicitFlag[bool] = Field(
+        True, description="Use CUDA graphs, if the server is started with them."
+    )
+    tensorrt: CliImplicitFlag[bool] = Field(
+        False, description="Use TensorRT, if the server is started with it."
+    )
+    seconds: float = Field(3.0, gt=0, description="Measure each setting for this long.")
     plot: Path | None = Field(
         None,
-        description="Where to draw it, as PNG or SVG; with several models, one for each, "
-        "named after it, beside.",
+        description="Draw the results to this file, as PNG or SVG; for several models, to a file "
+        "for each with the model's name added.",
     )
-    dry_run: CliImplicitFlag[bool] = Field(False, description="Measure, and write nothing.")
+    dry_run: CliImplicitFlag[bool] = Field(False, description="Measure without writing the result.")

@@ -21,10 +21,10 @@ from convoy.service.runtime.device import Device, Gpu
 
 def tune(settings: TuneSettings) -> int:
     """
-    Measure, print, choose, draw and write, one model after the other.
+    Measure, print, choose, draw and write the settings of one model after the other.
 
     Returns:
-        Exit code: 1 if for some model nothing keeps the bound, so that nothing was written.
+        The exit code: 1 if no setting of some model meets the bound, so that none was written.
 
     Raises:
         RepositoryError: If there is no such model.

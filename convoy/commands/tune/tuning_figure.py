@@ -1,4 +1,4 @@
-"""What was tuned, as a figure: throughput against latency."""
+"""The figure of a tuning: throughput against latency."""
 
 from __future__ import annotations
 

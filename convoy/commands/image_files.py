@@ -1,0 +1,33 @@
+"""Image files that a command is to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from convoy.commands.command_line import UsageError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+"""The suffixes of the files of a folder that are images."""
+
+
+def find_images(paths: Iterable[Path]) -> Iterator[Path]:
+    """
+    Yield *paths*, with each folder replaced by the images in it and below it, sorted.
+
+    Raises:
+        UsageError: If a folder holds no image.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(p for p in path.rglob("*") if _is_image(p))
+        if not found:
+            raise UsageError(f"no images in {path}")
+        yield from found
+
+
+def _is_image(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
