@@ -122,7 +122,7 @@ def test_compression(target: Target, client: Any, kind: ModuleType, algorithm: s
 
 
 def test_plugin(target: Target, client: Any) -> None:
-    """register_plugin: a header that the server does not know harms nothing."""
+    """register_plugin: a header that the server does not know changes nothing."""
     plugin = BasicAuth("user", "word")
     client.register_plugin(plugin)
     assert client.plugin() is plugin

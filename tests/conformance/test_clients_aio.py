@@ -118,7 +118,7 @@ async def test_stream(target: Target) -> None:
 
 @pytest.mark.optional("ModelStreamInfer")
 async def test_cancelled_stream(target: Target) -> None:
-    """A stream that is cancelled in the middle leaves the client and the server in order."""
+    """Client and server work on after a stream that is cancelled in the middle."""
 
     async def requests() -> AsyncIterator[dict[str, Any]]:
         while True:

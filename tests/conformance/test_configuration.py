@@ -26,7 +26,7 @@ def test_agrees_with_metadata(target: Target, versioned: bool) -> None:
             assert tuple(one.dims) == (spec.shape[1:] if batches else spec.shape)
 
 
-def test_says_what_runs_it(target: Target) -> None:
+def test_names_its_platform(target: Target) -> None:
     """A platform or a backend is named, and where it runs (model_configuration)."""
     config = target.ask("ModelConfig", name=target.model).config
     assert config.platform or config.backend

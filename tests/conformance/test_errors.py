@@ -99,7 +99,7 @@ def test_unknown_is_not_ready_over_http(target: Target, version: str) -> None:
 
 
 def test_deadline(target: Target) -> None:
-    """A deadline that passes is DEADLINE_EXCEEDED, and harms nobody else (gRPC).
+    """A deadline that passes is DEADLINE_EXCEEDED, and affects no other call (gRPC).
 
     A server may also refuse at once what it cannot answer in time.
     """
@@ -151,7 +151,7 @@ def test_unknown_rpc(target: Target, path: str) -> None:
         call(b"", timeout=TIMEOUT_S)
 
 
-def test_message_that_is_none(target: Target) -> None:
+def test_bytes_that_are_no_message(target: Target) -> None:
     """Bytes that are no message are the client's error, or INTERNAL as gRPC's C++ says."""
     call: Any = target.channel.unary_unary(INFER)
     with refused("INVALID_ARGUMENT", "INTERNAL"):

@@ -38,7 +38,7 @@ def test_unknown_service(stub: health_pb2_grpc.HealthStub) -> None:
 
 @pytest.mark.parametrize("which", ["", "model"])
 def test_watch(target: Target, stub: health_pb2_grpc.HealthStub, which: str) -> None:
-    """Watch tells the present status at once and then stays open (health.proto)."""
+    """Watch sends the present status at once and then stays open (health.proto)."""
     statuses = stub.Watch(asked(target, which), timeout=TIMEOUT_S)
     assert next(statuses).status == SERVING
     assert statuses.is_active()

@@ -44,7 +44,7 @@ def answer(target: Target) -> dict[str, Array]:
 
 
 def test_rows_are_images(target: Target, answer: dict[str, Array]) -> None:
-    """Each image of a batch is answered as it is alone, whatever their sizes in bytes."""
+    """Each image of a batch is answered as it is alone, with images of any size in bytes."""
     assert len({len(image) for image in IMAGES}) > 1
     for row, image in enumerate(IMAGES):
         alone = arrays(target.call("ModelInfer", request(target, [image])))

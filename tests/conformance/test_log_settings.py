@@ -37,7 +37,7 @@ def before(target: Target) -> Iterator[dict[str, Any]]:
 
 
 def test_read(before: dict[str, Any]) -> None:
-    """Every setting is told, with its type."""
+    """The answer has every setting, with its type."""
     assert type(before["log_verbose_level"]) is int
     for name in ("log_info", "log_warning", "log_error"):
         assert type(before[name]) is bool
@@ -45,7 +45,7 @@ def test_read(before: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("level", [1, 2, 0])
 def test_verbose_level(target: Target, before: dict[str, Any], level: int) -> None:
-    """The level of verbose messages is any integer from 0, told back; the rest stays."""
+    """The level of verbose messages is any integer from 0, and is returned; the rest stays."""
     assert settings(target, log_verbose_level=level) == before | {"log_verbose_level": level}
     assert settings(target)["log_verbose_level"] == level
 

@@ -107,7 +107,7 @@ def test_unknown_model(target: Target, rpc: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 @pytest.mark.parametrize("rpc", ["RepositoryModelLoad", "RepositoryModelUnload"])
-def test_name_that_is_none(target: Target, rpc: str, name: str) -> None:
+def test_bad_name(target: Target, rpc: str, name: str) -> None:
     """A name that no model can have reaches no file: it is the client's error."""
     with refused("NOT_FOUND", "INVALID_ARGUMENT"):
         target.ask(rpc, model_name=name)
@@ -124,7 +124,7 @@ def test_name_that_is_none_over_http(target: Target, action: str, name: str) -> 
 
 @pytest.mark.parametrize("kind", ["specific", "latest", "all"])
 def test_version_policy(target: Target, kind: str) -> None:
-    """A load request's `config` chooses the versions, and ModelConfig tells so afterwards."""
+    """A load request's `config` chooses the versions, and ModelConfig then states them."""
     policies: dict[str, Any] = {
         "specific": {"specific": {"versions": [int(target.version)]}},
         "latest": {"latest": {"num_versions": 1}},
@@ -139,7 +139,7 @@ def test_version_policy(target: Target, kind: str) -> None:
 @pytest.mark.parametrize(
     "config", ["{", "[]", '{"no_such_field": 1}', '{"max_batch_size": "many"}'], ids=str
 )
-def test_config_that_is_none(target: Target, config: str) -> None:
+def test_bad_config(target: Target, config: str) -> None:
     """A `config` that is no ModelConfig in JSON is INVALID_ARGUMENT, and the model serves on."""
     request = pb.RepositoryModelLoadRequest(model_name=target.model)
     request.parameters["config"].string_param = config

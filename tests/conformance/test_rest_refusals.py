@@ -28,7 +28,7 @@ BEYOND_BYTES = 2**33
 
 @pytest.fixture(autouse=True)
 def goes_on(target: Target) -> Iterator[None]:
-    """Whatever was sent, the server answers afterwards."""
+    """Require that the server answers after any request."""
     yield
     target.assert_serves()
 
@@ -98,7 +98,7 @@ def test_wrong_tensor(target: Target, change: Body) -> None:
 
 
 def wrong_elements(datatype: str) -> list[object]:
-    """Values that are none of the datatype."""
+    """Return values that are not of the datatype."""
     if datatype == "BYTES":
         return [1, None]
     wrong: list[object] = ["1", None, [1]]

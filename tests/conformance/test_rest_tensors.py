@@ -33,7 +33,7 @@ def test_nested_data(target: Target) -> None:
 
 @pytest.mark.parametrize("content_type", ["", "application/x-www-form-urlencoded"])
 def test_content_type_is_not_needed(target: Target, content_type: str) -> None:
-    """JSON is read whatever it is said to be: tritonclient says nothing, `curl -d` a form."""
+    """JSON is read with any Content-Type: tritonclient sends none, `curl -d` that of a form."""
     headers = {"Content_Type": content_type} if content_type else {}
     data = json.dumps(target.body()).encode()
     answer = target.rest.send("POST", target.path("/infer"), data, headers)

@@ -131,7 +131,7 @@ def test_memory_usage(target: Target) -> None:
 
 
 def test_which(target: Target) -> None:
-    """Without a name all models are told; a version is told alone."""
+    """Without a name the answer has all models; with a version it has that alone."""
     everything = target.ask("ModelStatistics").model_stats
     assert (target.model, target.version) in {(one.name, one.version) for one in everything}
     answer = target.ask("ModelStatistics", name=target.model, version=target.version)

@@ -66,7 +66,7 @@ def test_one_by_one(target: Target) -> None:
 
 
 def test_many(target: Target) -> None:
-    """Hundreds of requests at once are all answered, in order; none is refused for its haste."""
+    """Hundreds of requests at once are all answered, in order, and none is refused."""
     request = target.request()
     requests = []
     for index in range(MANY):
@@ -79,7 +79,7 @@ def test_many(target: Target) -> None:
     assert [answer.infer_response.id for answer in answers] == [str(i) for i in range(MANY)]
 
 
-def test_error_is_told_in_band(target: Target) -> None:
+def test_error_is_in_band(target: Target) -> None:
     """A request that fails has an answer with `error_message` and its id; others go on."""
     good = numbered(target, 4)
     answers = list(stream(target, [good[0], wrong("bad"), good[1], wrong("worse"), good[2]]))
@@ -127,7 +127,7 @@ def test_streams_do_not_mix(target: Target) -> None:
 
 
 def test_cancel(target: Target) -> None:
-    """A client may leave a stream that would never end; the server serves the others."""
+    """A client may cancel a stream that would never end; the server serves the others."""
     answers = stream(target, repeat(target.request()))
     next(answers)
     answers.cancel()

@@ -34,7 +34,7 @@ def in_field(target: Target) -> None:
 
 @pytest.fixture
 def goes_on(target: Target) -> Iterator[None]:
-    """Whatever was sent, the server answers afterwards."""
+    """Require that the server answers after any request."""
     yield
     target.assert_serves()
 

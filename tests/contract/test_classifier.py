@@ -60,7 +60,7 @@ async def test_list_models(running: Running) -> None:
     assert "CUDA" in model.fallback_reason
 
 
-async def test_everyone_gets_their_own_answer(running: Running) -> None:
+async def test_each_call_gets_its_own_answer(running: Running) -> None:
     """
     Many calls at once get the answers to their own images, and batches form.
     """
@@ -141,7 +141,7 @@ async def test_message_over_the_limit(serve: Serve, transport: str) -> None:
 
 async def test_batch(running: Running) -> None:
     """
-    Many images in one call: each has its own outcome, in order; a bad one harms no other.
+    The images of one call have their own outcomes, in order; a bad one affects no other.
     """
     images = [png(first) for first in range(20)]
     images[3] = b"not an image"
@@ -193,7 +193,7 @@ async def test_unforeseen_error_of_one_image(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Whatever happens to one image of a batch, the others are answered and nothing is left over.
+    An unforeseen error of one image of a batch leaves the others answered, and no place taken.
     """
     decode = running.server.decoder.decode
 
@@ -211,7 +211,7 @@ async def test_unforeseen_error_of_one_image(
     assert running.queue_depth() == 0
 
 
-async def test_message_that_is_none(running: Running) -> None:
+async def test_bytes_that_are_no_message(running: Running) -> None:
     """
     Bytes that are no request are the client's mistake, with a reason, and are counted.
     """
@@ -226,7 +226,7 @@ async def test_message_that_is_none(running: Running) -> None:
 
 async def test_loading(serve: Serve) -> None:
     """
-    Until the models are loaded, calls are told to come back.
+    Calls before the models are loaded fail as UNAVAILABLE, so that clients retry.
     """
     async with serve(load=False) as running:
         with pytest.raises(grpc.aio.AioRpcError) as failed:

@@ -102,7 +102,7 @@ async def test_grpc(error: type[ServiceError], transport: str) -> None:
     assert dict(failed.trailing_metadata() or ())["error-reason"] == error.reason
 
 
-async def test_unforeseen_error_tells_nothing(
+async def test_unforeseen_error_is_not_exposed(
     transport: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
@@ -118,7 +118,7 @@ async def test_unforeseen_error_tells_nothing(
 @pytest.mark.parametrize("error", ERRORS)
 async def test_http(error: type[ServiceError]) -> None:
     """
-    HTTP tells the same status, reason and message, with the code that belongs to the status.
+    HTTP gives the same status, reason and message, with the code of the status.
     """
 
     calls = Calls(Access(), Lifecycle(), Metrics(CollectorRegistry()), log_requests=False)
@@ -175,7 +175,7 @@ def test_reasons_are_unique_and_stable() -> None:
     }
 
 
-async def test_failures_in_masses_are_counted_not_logged(
+async def test_many_refusals_are_counted_and_few_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """

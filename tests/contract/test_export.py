@@ -44,7 +44,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return root, output.getvalue()
 
 
-def test_manifest_tells_all(exported: tuple[Path, str]) -> None:
+def test_manifest_is_complete(exported: tuple[Path, str]) -> None:
     """
     The manifest says what was trained, how, on what, how well and at what cost.
     """
@@ -146,7 +146,7 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
         "pathlib.Path.rename",
     ],
 )
-def test_interrupted_export_leaves_nothing(
+def test_interrupted_export_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """
@@ -162,11 +162,11 @@ def test_interrupted_export_leaves_nothing(
     assert not any((tmp_path / "models").glob("*"))
 
 
-def test_unwritable_repository_is_told_before_the_training(
+def test_unwritable_repository_fails_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Nobody waits for a training whose result cannot be kept.
+    A training whose result cannot be written does not begin.
     """
     (tmp_path / "file").touch()
     monkeypatch.setattr("convoy.export.training.fitting.train", pytest.fail)
@@ -174,11 +174,11 @@ def test_unwritable_repository_is_told_before_the_training(
         exporter.export(settings(tmp_path / "file"), Console(file=io.StringIO()))
 
 
-def test_damaged_test_image_is_told_before_the_training(
+def test_damaged_test_image_fails_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Nobody waits for a training that cannot be evaluated.
+    A training that cannot be evaluated does not begin.
     """
     for name in ("one", "two"):
         folder = tmp_path / "images" / name

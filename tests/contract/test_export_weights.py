@@ -58,7 +58,7 @@ def exported(root: Path, **changes: object) -> tuple[Manifest, str]:
 
 def test_weights_as_they_are(weights: Path, tmp_path: Path) -> None:
     """
-    Nothing is trained: the artifact tells whose weights it has, and answers as they do.
+    Without training the artifact names the origin of its weights and answers as they do.
     """
     manifest, output = exported(tmp_path, weights=str(weights))
     assert manifest.weights is not None

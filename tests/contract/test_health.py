@@ -49,7 +49,7 @@ async def test_loading_then_ready(serve: Serve) -> None:
 
 async def test_watch_sees_the_end_and_is_ended(running: Running) -> None:
     """
-    An open Watch learns at once that the server leaves, and is ended by it with status OK.
+    An open Watch learns at once that the server drains, and is ended with status OK.
     """
     stub = health_pb2_grpc.HealthStub(running.channel)
     watch = stub.Watch(health_pb2.HealthCheckRequest(service="tiny"))

@@ -32,7 +32,7 @@ def kept_level() -> Iterator[None]:
 
 async def test_health(running: Running) -> None:
     """
-    Life and readiness are told by the code, for Triton's clients, and in JSON, for KServe's; they
+    Life and readiness are in the status, for Triton's clients, and in JSON, for KServe's; they
     and the metrics are no calls.
     """
     for what in ("live", "ready"):
@@ -56,7 +56,7 @@ async def test_server(running: Running) -> None:
 
 async def test_model(running: Running) -> None:
     """
-    Metadata, configuration and statistics of a model are those that gRPC tells.
+    Metadata, configuration and statistics of a model are the same as over gRPC.
     """
     rpcs = running.inference
     metadata = await rpcs.ModelMetadata(pb.ModelMetadataRequest(name="tiny"))
@@ -76,7 +76,7 @@ async def test_model(running: Running) -> None:
 
 async def test_no_such_model(running: Running) -> None:
     """
-    Whatever is asked of a model or version that is not there is answered by 404.
+    Each request for a model or version that does not exist is 404.
     """
     for path in ("/v2/models/huge", "/v2/models/tiny/versions/2", "/v2/models/huge/versions/1"):
         for what in ("", "/ready", "/config", "/stats"):
@@ -86,7 +86,7 @@ async def test_no_such_model(running: Running) -> None:
         check_error(answer, 404, "MODEL_NOT_FOUND")
 
 
-async def test_strange_names(running: Running) -> None:
+async def test_unusual_names(running: Running) -> None:
     """
     A name may be anything: it names no model, and is repeated safely and shortly.
     """
@@ -262,7 +262,7 @@ NO_ROUTES = [
 
 async def test_no_such_route(running: Running) -> None:
     """
-    A path or a method that is not there is told in JSON, and shortly; 405 names the right ones.
+    An unknown path or method gives a short error in JSON; 405 names the right methods.
     """
     for method, path, status in NO_ROUTES:
         answer = await ask(method, running.url + path)
@@ -284,7 +284,7 @@ OUTCOMES = [
 
 async def test_request_identifier(running: Running) -> None:
     """
-    A request's identifier comes back, whatever becomes of it; a bad one is replaced.
+    A request's identifier comes back with any outcome; a bad one is replaced.
     """
     for method, path, body, status in OUTCOMES:
         for given, returned in (
@@ -302,7 +302,7 @@ async def test_request_identifier(running: Running) -> None:
             assert re.fullmatch(returned, answer.headers["x-request-id"])
 
 
-async def test_unforeseen_error_tells_nothing(
+async def test_unforeseen_error_is_not_exposed(
     running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
@@ -321,7 +321,7 @@ async def test_unforeseen_error_tells_nothing(
 
 async def test_failed_inference(running: Running) -> None:
     """
-    A request that the model fails on is told so, with its reason.
+    A request that the model fails on gets that as its reason.
     """
     answer = await ask("POST", running.url + INFER, infer_body(tiny.POISON))
     assert check_error(answer, 500, "INFERENCE_FAILED") == "the model failed on this input"
@@ -459,7 +459,7 @@ async def test_pipelined(running: Running) -> None:
 
 async def test_no_answer_waits_for_an_acknowledgement(running: Running) -> None:
     """
-    Answers leave at once: held back by Nagle's algorithm, each would take 40 ms.
+    Answers are sent at once: delayed by Nagle's algorithm, each would take 40 ms.
     """
     loop = asyncio.get_running_loop()
     fields = {"parameters": {"binary_data_output": True}}
@@ -505,9 +505,9 @@ async def test_chunked(running: Running) -> None:
         assert classes(await connection.ask("POST", INFER, infer_body(4))) == [4]
 
 
-async def test_client_that_waits_to_be_told_to_continue(running: Running) -> None:
+async def test_expect_continue(running: Running) -> None:
     """
-    A client that asks before it sends its body is told to go on; not if that would be too large.
+    A client that sends `Expect: 100-continue` gets it, unless its body would be too large.
     """
     body = infer_body(3)
     headers = {"Expect": "100-continue", "Content-Length": str(len(body))}

@@ -30,7 +30,7 @@ Outputs = dict[str, tuple[str, list[int], bytes]]
 
 
 class Client(Connection):
-    """Infers, and reads whatever mix comes back."""
+    """A client that infers, and reads answers in JSON, in binary, and mixed."""
 
     async def infer(
         self,
@@ -137,7 +137,7 @@ def outputs_asked(**classification: int) -> list[dict[str, Any]]:
 
 async def test_same_answers_as_over_grpc(running: Running) -> None:
     """
-    However pixels are sent and answers are asked for, each bit is the one that gRPC answers.
+    Any mix of JSON and binary gives the outputs of gRPC, bit by bit.
     """
     firsts = (3, 6, 199, 0)
     expected = await over_grpc(running, pixels_request(*firsts))
@@ -162,7 +162,7 @@ async def test_images(running: Running) -> None:
 
 async def test_bad_images(running: Running) -> None:
     """
-    An image that is none is told as over gRPC, in whatever form it came.
+    A bad image in any form gives the error that it gives over gRPC.
     """
     async with Client(running.url) as client:
         for given, binary in images_inputs(png(3), b"nope"):
@@ -202,7 +202,7 @@ async def test_classification(running: Running) -> None:
             check_error(answer, 400, "INVALID_ARGUMENT")
 
 
-async def test_what_an_answer_says(running: Running) -> None:
+async def test_fields_of_an_answer(running: Running) -> None:
     """
     An answer names its model and version, the hash of what ran, and the request's own identifier.
     """
@@ -309,7 +309,7 @@ WRONG_INPUTS: list[dict[str, Any]] = [
 
 async def test_wrong_inputs(running: Running) -> None:
     """
-    Whatever is wrong with an input is the client's fault, and reaches no model.
+    A wrong input is the client's error, and reaches no model.
     """
     ((given, _), *_) = pixels_inputs(0)
     async with Client(running.url) as client:
@@ -323,7 +323,7 @@ async def test_wrong_inputs(running: Running) -> None:
 
 async def test_wrong_binary(running: Running) -> None:
     """
-    Binary tensors that are cut wrongly are found out, and the connection goes on.
+    Binary tensors of wrong sizes are refused, and the connection stays open.
     """
     *_, (given, raw) = pixels_inputs(0)
     text = json.dumps({"inputs": [given]}).encode()

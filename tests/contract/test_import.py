@@ -57,7 +57,7 @@ def test_server_gives_what_the_graph_gives(
     tmp_path: Path, graph: dict[str, Any], dtype: str, layout: str, where: str
 ) -> None:
     """
-    Whatever its input is, a graph gets from the server what its maker would give it, written
+    The server preprocesses for a graph of any input as the graph's author would, written
     down here a second time.
     """
     options: dict[str, Any] = {}
@@ -88,7 +88,7 @@ def test_server_gives_what_the_graph_gives(
     assert logits == pytest.approx(expected, rel=2e-2 if dtype == "float16" else 1e-4)
 
 
-def test_manifest_tells_what_the_graph_is(tmp_path: Path) -> None:
+def test_manifest_describes_the_graph(tmp_path: Path) -> None:
     """
     The manifest states what the graph itself shows; nothing is invented.
     """
@@ -192,7 +192,7 @@ def test_one_output(tmp_path: Path, output: Any, kind: str, shape: tuple[int, ..
     assert served(artifact, encode(gradient()))[output].shape == (1, *shape)
 
 
-def test_kind_of_scores_can_be_told(tmp_path: Path) -> None:
+def test_kind_of_scores_can_be_given(tmp_path: Path) -> None:
     """
     The user may know better.
     """
@@ -394,7 +394,7 @@ def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.golden == (Path("a.png"), Path("b"))
 
 
-def test_image_is_cropped_as_told(tmp_path: Path) -> None:
+def test_image_is_cropped(tmp_path: Path) -> None:
     """
     Only the middle of a wide image counts once it is resized.
     """

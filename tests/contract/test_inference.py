@@ -87,7 +87,7 @@ async def test_bad_image_is_named_by_its_position(running: Running) -> None:
 
 async def test_requests_of_many_sizes_at_once(running: Running) -> None:
     """
-    Requests of one to eight images are joined into batches and cut up again rightly.
+    Requests of one to eight images share batches, and each gets its own rows.
     """
 
     async def ask(number: int) -> None:
@@ -106,7 +106,7 @@ async def test_requests_of_many_sizes_at_once(running: Running) -> None:
 
 async def test_poisoned_request_fails_alone(running: Running) -> None:
     """
-    A request that makes ONNX Runtime fail harms none of those that share its batch.
+    A request that makes ONNX Runtime fail does not affect the others of its batch.
     """
     firsts = [*range(20), tiny.POISON, *range(20, 40)]
     calls = (running.inference.ModelInfer(infer_request(first)) for first in firsts)
@@ -285,7 +285,7 @@ async def test_parameters_that_are_refused(
 
 async def test_parameters_that_mean_nothing_here(running: Running) -> None:
     """
-    Parameters of other servers, of any type, harm nothing; nor does a priority that is none.
+    Unknown parameters of any type, and unknown priorities, do not change the answer.
     """
     request = infer_request(0)
     request.parameters["sequence_id"].uint64_param = 0
@@ -387,7 +387,7 @@ async def test_statistics_count_decoding_as_input(running: Running) -> None:
 
 async def test_configuration(running: Running) -> None:
     """
-    The configuration says what Triton's clients look for.
+    The configuration has the fields that Triton's clients read.
     """
     answer = await running.inference.ModelConfig(pb.ModelConfigRequest(name="tiny"))
     config = answer.config

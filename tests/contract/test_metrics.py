@@ -49,7 +49,7 @@ async def scrape(running: Running) -> dict[str, list[tuple[dict[str, str], float
 
 
 async def ask_for_everything(running: Running) -> None:
-    """One call of each kind that leaves a trace."""
+    """Make one call of each kind that the metrics show."""
     await running.classifier.Classify(pb.ClassifyRequest(model="tiny", image=png(0)))
     for model, image in (("tiny", b"x"), ("no such model", b"x")):
         with pytest.raises(grpc.aio.AioRpcError):
@@ -117,7 +117,7 @@ def test_named() -> None:
 
 async def test_calls_are_counted(running: Running) -> None:
     """
-    Each call is counted once, under its outcome; a stranger's model name makes no series.
+    Each call is counted once, under its outcome; an unknown model's name makes no series.
     """
     await ask_for_everything(running)
     samples = await scrape(running)
@@ -171,7 +171,7 @@ async def test_models_and_memory(running: Running) -> None:
 
 async def test_version_that_cannot_be_served(serve: Serve, tmp_path: Path) -> None:
     """
-    It is there as not ready, so that an alert can see it, and gone when the repository has it no
+    The version has a series as not ready, for alerts, until the repository has it no
     more.
     """
     tiny.write(tmp_path, "broken")

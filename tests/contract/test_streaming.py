@@ -25,7 +25,7 @@ async def stream_of(
 
 async def test_answers_keep_the_order(running: Running) -> None:
     """
-    More requests than a stream works on at once are answered in their order, each by its own.
+    Requests beyond a stream's concurrency are answered in their order.
     """
     firsts = [number % tiny.POISON for number in range(3 * STREAM_WINDOW)]
     requests = (infer_request(first, id=str(place)) for place, first in enumerate(firsts))
@@ -47,7 +47,7 @@ async def test_answers_keep_the_order(running: Running) -> None:
     assert runs < len(firsts)
 
 
-async def test_failure_is_told_in_its_answer(running: Running) -> None:
+async def test_failure_is_in_its_answer(running: Running) -> None:
     """
     A request that fails does not end the stream; its answer has its identifier and the reason.
     """
@@ -90,7 +90,9 @@ async def test_failure_as_status(running: Running) -> None:
     assert dict(failed.value.trailing_metadata() or ())["error-reason"] == "MODEL_NOT_FOUND"
 
 
-async def test_message_that_is_none(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bytes_that_are_no_message(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
     """
     Bytes that are no request end the stream with a reason, once those before them are answered.
     """
@@ -131,9 +133,9 @@ async def test_client_that_does_not_read(running: Running) -> None:
     assert running.queue_depth() == 0
 
 
-async def test_leaving_gives_back_every_place(running: Running) -> None:
+async def test_cancelled_stream_frees_its_places(running: Running) -> None:
     """
-    A client that ends its stream with requests under way leaves nothing behind.
+    A client that ends its stream with requests in flight leaves no place taken.
     """
     with running.device_held():
         requests = [infer_request(1) for _ in range(2 * STREAM_WINDOW)]

@@ -114,7 +114,7 @@ async def test_a_model_that_was_replaced_before_its_answer_was_seen(running: Run
 
 async def test_bounded(running: Running) -> None:
     """
-    However many heads strangers think of, few are kept.
+    The number of templates is bounded, for any number of different heads.
     """
     templates = Templates(running.server.registry)
     response = await running.inference.ModelInfer(infer_request(3))
@@ -130,7 +130,7 @@ async def test_bounded(running: Running) -> None:
 
 async def test_mutated(running: Running) -> None:
     """
-    Whatever is read of mutated bytes, the parser reads of them, too.
+    A template reads mutated bytes as the parser does, or not at all.
     """
     source = random.Random(0)
     message = infer_request(3, 6, id="r-1", model_version="1").SerializeToString()

@@ -42,7 +42,7 @@ async def test_clients_that_left_are_not_in_the_log(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    grpc writes a traceback for each answer that its client is gone for; other errors stay.
+    grpc's tracebacks for answers to disconnected clients are dropped; other errors are logged.
     """
     log = logging.getLogger("grpc._cython.cygrpc")
     log.error("raised in core", exc_info=grpc.aio.InternalError('Failed "execute_batch"'))
@@ -63,7 +63,7 @@ def ask_too_late(address: str) -> None:
     time.sleep(0.05)
 
 
-async def test_calls_that_are_come_to_too_late(running: Running, transport: str) -> None:
+async def test_calls_that_expired_before_they_were_read(running: Running, transport: str) -> None:
     """
     A call whose deadline passes before the event loop sees it is only counted.
     """
@@ -99,13 +99,13 @@ async def test_burst(running: Running) -> None:
 
 
 def tasks_that_are_kept() -> int:
-    """Tasks that are over, and that somebody still holds."""
+    """Return the number of finished tasks that are still referenced."""
     gc.collect()
     # Not isinstance: it asks each object for its class, and torch has some that warn then.
     return sum(issubclass(type(one), asyncio.Task) and one.done() for one in gc.get_objects())
 
 
-async def test_clients_that_leave_at_any_moment(running: Running) -> None:
+async def test_calls_cancelled_at_any_moment(running: Running) -> None:
     """
     Calls that are cancelled before their turn comes, while they are answered, or after it, leave
     nothing behind.

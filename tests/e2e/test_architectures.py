@@ -115,7 +115,7 @@ def test_trained_exported_served(name: str, photos: Path, tmp_path: Path) -> Non
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NATIVE)
-def test_graph_of_its_own_size(name: str, tmp_path: Path) -> None:
+def test_graph_of_the_papers_size(name: str, tmp_path: Path) -> None:
     """
     The counts in the graph of a network of its paper's size are the totals of the tables.
     """
@@ -173,7 +173,7 @@ def own_weights(written: onnx.GraphProto, channels: int) -> int:
 
 
 def folded(network: nn.Module) -> int:
-    """Parameters that are gone when each batch norm is part of the layer before it."""
+    """Return the parameters that folding each batch norm into the layer before it removes."""
     gone = 0
     layers = [m for m in network.modules() if not list(m.children()) and list(m.parameters())]
     for before, norm in pairwise(layers):

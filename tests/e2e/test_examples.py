@@ -70,7 +70,7 @@ def classify(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_node(script: Path, address: str, digits: dict[str, str]) -> None:
     """
     More files than are in flight at once have one line each, in their order, with the label that
-    PyTorch gave; the only model need not be named.
+    PyTorch gave; the only model does not have to be named.
     """
     files = [*digits] * 5
     done = classify(script, "--address", address, *files)

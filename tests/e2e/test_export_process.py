@@ -1,4 +1,4 @@
-"""An export that is ended from outside, at whatever moment, leaves nothing half-written."""
+"""An export that is ended from outside at any moment leaves no half-written version."""
 
 import signal
 import subprocess
@@ -55,7 +55,7 @@ def test_signal(tmp_path: Path, line: str, number: signal.Signals, code: int) ->
 @pytest.mark.slow
 def test_goes_on_after_a_kill(tmp_path: Path) -> None:
     """
-    A training that was killed goes on where it was, and its measurements are those of all epochs.
+    A killed training is resumed where it was, and its measurements are those of all epochs.
     """
     command = [*COMMAND, *_folders(tmp_path), "--epochs", "4"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

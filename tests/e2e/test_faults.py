@@ -92,7 +92,7 @@ def test_out_of_file_descriptors(repository: Path, transport: str) -> None:
 
 def test_stopped_and_continued(repository: Path) -> None:
     """
-    A server that was stopped for a second goes on: calls whose deadline passed meanwhile fail with
+    A server that was stopped for a second continues: calls whose deadline passed fail with
     it, the others are answered.
     """
     with ServerProcess(repository) as server, grpc.insecure_channel(server.address) as channel:
@@ -131,7 +131,7 @@ def test_vanished_repository(repository: Path) -> None:
 
 def test_full_disk_of_the_graph_cache(repository: Path, tmp_path: Path) -> None:
     """
-    A graph that cannot be kept is served all the same, and nothing half-written is left.
+    A graph that cannot be kept is still served, and nothing half-written is left.
     """
     cache = tmp_path / "graphs"
     with ServerProcess(repository, *EXPLICIT, "--graph-cache", str(cache)) as server:

@@ -120,9 +120,9 @@ async def test_sigterm_under_load_loses_nothing(slow_repository: Path, transport
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_who_asks_on_is_told_to_go_elsewhere(slow_repository: Path, transport: str) -> None:
+async def test_late_calls_are_unavailable(slow_repository: Path, transport: str) -> None:
     """
-    Clients that ask until nobody listens any more get answers, then nothing but UNAVAILABLE.
+    Clients that send calls until the end get answers, and then only UNAVAILABLE.
     """
     codes: Counter[str] = Counter()
 
@@ -278,7 +278,7 @@ def test_no_models(tmp_path: Path, repository: str) -> None:
 
 async def test_two_signals_at_once(slow_repository: Path) -> None:
     """
-    A second signal is not lost, however soon it comes.
+    A second signal is not lost, even right after the first.
     """
     with ServerProcess(slow_repository, "--shutdown-grace-s", "60") as server:
         server.process.send_signal(signal.SIGTERM)
@@ -288,7 +288,7 @@ async def test_two_signals_at_once(slow_repository: Path) -> None:
 
 def test_signal_while_loading(lenet_repository: Path) -> None:
     """
-    A server that is told to stop before it is ready stops, with code 0, even if loading hangs.
+    A server that is stopped before it is ready exits with code 0, even if loading hangs.
     """
     program = (
         "import sys, threading, convoy.service.serving.loader\n"
@@ -317,7 +317,7 @@ def test_signal_while_loading(lenet_repository: Path) -> None:
     assert messages == ["stopped", "ending although threads are busy"]
 
 
-def test_leaves_no_trace_in_the_home_folder(lenet_repository: Path, tmp_path: Path) -> None:
+def test_writes_nothing_in_the_home_folder(lenet_repository: Path, tmp_path: Path) -> None:
     """
     ONNX Runtime's telemetry, which keeps an identifier in the home folder, is off.
     """

@@ -1,4 +1,4 @@
-"""Sends mutated images and messages to a real server, and tells what became of each.
+"""Sends mutated images and messages to a real server, and reports the outcomes.
 
 `python -m tests.fuzz.campaign images --count 100000` prints a ledger as JSON; its exit code is 1 if
 the server was at fault once, and what it was sent is kept in `build/mutants/`. The same seed makes

@@ -1,6 +1,6 @@
 """The corpus: one small file for each way to write an image or a request.
 
-`python -m tests.fuzz.seeds` writes it anew. It is kept in the repository, so that a mutation of it
+`python -m tests.fuzz.seeds` writes it. It is kept in the repository, so that a mutation of it
 is the same whichever library encodes.
 """
 

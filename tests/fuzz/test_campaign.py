@@ -86,7 +86,7 @@ def test_mutants_differ(kind: str) -> None:
         assert changed > 40, name
 
 
-def test_fields_are_spoilt_at_any_depth() -> None:
+def test_fields_are_mutated_at_any_depth() -> None:
     """
     The fields of a request change, and those of the messages within it.
     """

@@ -122,7 +122,7 @@ def _weights(channels: int, dtype: type[np.floating], bias: float) -> list[Tenso
 
 
 def run(file: Path, root: Path, **changes: Any) -> tuple[Artifact, str]:
-    """Import *file* as `foreign`; returns what was written, and what was told."""
+    """Import *file* as `foreign`; return the artifact and the printed text."""
     output = io.StringIO()
     usual: dict[str, Any] = {"file": file, "model_repository": root, "name": "foreign"}
     path = import_model(ImportSettings(**(usual | changes)), Console(file=output, width=500))

@@ -63,7 +63,7 @@ class Connection:
         return await self.receive()
 
     async def send(self, data: bytes) -> None:
-        """Send bytes, whatever they are."""
+        """Send bytes without any check."""
         self._writer.write(data)
         await self._writer.drain()
 
@@ -84,12 +84,12 @@ class Connection:
         return int(first.split()[1]), {name.lower(): value.strip() for name, value in fields}
 
     async def rest(self) -> bytes:
-        """Whatever still comes until the server closes the connection."""
+        """Return the bytes until the server closes the connection."""
         async with asyncio.timeout(TIMEOUT_S):
             return await self._reader.read()
 
     def hang_up(self) -> None:
-        """Leave at once."""
+        """Close the connection at once."""
         self._writer.transport.abort()
 
 

@@ -107,7 +107,7 @@ class ServerProcess:
         return code
 
     def kill(self) -> None:
-        """End it at once."""
+        """End the process at once."""
         self.process.kill()
         self.process.wait()
         self._reader.join()

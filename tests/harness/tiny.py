@@ -1,4 +1,4 @@
-"""Tiny artifacts, made without PyTorch: real ONNX graphs whose answers are easy to foresee."""
+"""Tiny artifacts, made without PyTorch: real ONNX graphs whose answers are easy to predict."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def graph(
     Args:
         repeats: Matrix products of 256x256 done beside, per batch, to take time.
         poison: First pixel from which on it fails its whole batch; 256 for none.
-        nothing: What the logits are spoilt with: 0 leaves them right.
+        nothing: Factor of an error in the logits; 0 leaves them correct.
         softmax_axis: 1 is right.
         probabilities: Width of that output.
     """

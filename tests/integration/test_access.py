@@ -224,11 +224,11 @@ async def test_control_off(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-async def test_an_open_server_says_so(
+async def test_open_server_logs_a_warning(
     serve: Serve, holders: Holders, host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    A server that strangers can reach says at its start what is open to them.
+    A server that other machines can reach logs at its start what is open to them.
     """
     for token_file, told in (("", "may use it"), (str(holders.file), "can be read in transit")):
         caplog.clear()

@@ -160,7 +160,7 @@ async def test_mlperf(lenet: Running, tmp_path: Path, scenario: str) -> None:
 )
 async def test_nothing_to_measure(lenet: Running, changes: dict[str, Any], message: str) -> None:
     """
-    An unknown model and a server that is not there are told in a line.
+    An unknown model and an absent server are errors of one line.
     """
     with pytest.raises(BenchError, match=message):
         await bench(lenet, **changes)

@@ -42,7 +42,7 @@ def test_artifact_is_its_architecture(
     lenet_repository: Path, lenet_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    Network, artifact, the model's folder and the graph alone are told to be the same.
+    Network, artifact, the model's folder and the graph alone have the same description.
     """
     pytest.importorskip("torch", reason="architectures need PyTorch")
     network = described(capsys, "lenet5")

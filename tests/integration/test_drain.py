@@ -16,7 +16,7 @@ pytestmark = pytest.mark.both_transports
 REQUEST = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)
 
 
-async def test_serves_while_it_leaves(running: Running) -> None:
+async def test_serves_during_the_grace_period(running: Running) -> None:
     """
     In the grace the server says that it is not ready, and answers as before.
     """

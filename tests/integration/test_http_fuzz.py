@@ -1,4 +1,4 @@
-"""Requests that went wrong in every way: none is the server's fault, and none harms the next."""
+"""Requests damaged in every way: none is the server's fault, and the next is answered."""
 
 import gzip
 import json
@@ -111,9 +111,9 @@ def spoilt(dice: random.Random) -> tuple[bytes, dict[str, str]]:
     return body, headers
 
 
-async def test_spoilt_requests(running: Running) -> None:
+async def test_damaged_requests(running: Running) -> None:
     """
-    Whatever is sent, the client is told what it did wrong, and the next request is answered.
+    A damaged request is refused with the client's error, and the next request is answered.
     """
     dice = random.Random(20_240_229)
     seen = set()
@@ -137,7 +137,7 @@ async def test_spoilt_requests(running: Running) -> None:
     assert running.queue_depth() == 0
 
 
-async def test_spoilt_requests_of_other_routes(running: Running) -> None:
+async def test_damaged_requests_of_other_routes(running: Running) -> None:
     """
     The routes that take a little JSON are as hard to upset.
     """

@@ -1,4 +1,4 @@
-"""Over HTTP: clients that leave, queues that are full, time that runs out, a server that drains."""
+"""Overload over HTTP: disconnects, full queues, timeouts, and a server that drains."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ async def until_idle(running: Running) -> None:
     await running.until(lambda: running.server.lifecycle.in_flight == 0)
 
 
-async def test_clients_that_leave_the_queue(running: Running) -> None:
+async def test_disconnect_in_the_queue(running: Running) -> None:
     """
     A client that closes its connection gives its place back at once and costs no inference.
     """
@@ -58,9 +58,9 @@ async def test_clients_that_leave_the_queue(running: Running) -> None:
     assert ended(running, "OK") == 1
 
 
-async def test_client_that_leaves_its_batch(running: Running) -> None:
+async def test_disconnect_during_the_run(running: Running) -> None:
     """
-    A client that leaves while its batch runs harms nobody in it.
+    A client that disconnects while its batch runs does not affect the others in it.
     """
     async with Connection(running.url) as leaver:
         with running.device_held():
@@ -73,11 +73,11 @@ async def test_client_that_leaves_its_batch(running: Running) -> None:
         assert [classes(await call) for call in staying] == [[1], [2]]
 
 
-async def test_client_that_leaves_within_its_body(
+async def test_disconnect_within_the_body(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    A client that never finishes its request is counted as cancelled, and is nobody's error.
+    A client that never finishes its request is counted as cancelled, not as an error.
     """
     body = infer_body(0)
     whole = request("POST", INFER, body)
@@ -93,9 +93,9 @@ async def test_client_that_leaves_within_its_body(
     assert "Traceback" not in caplog.text
 
 
-async def test_clients_that_leave_again_and_again(running: Running) -> None:
+async def test_many_disconnects(running: Running) -> None:
     """
-    A hundred clients that leave at any moment leave nothing behind.
+    A hundred clients that disconnect at any moment leave no state behind.
     """
     for number in range(100):
         async with Connection(running.url) as leaver:
@@ -162,7 +162,7 @@ async def test_priority(serve: Serve) -> None:
     assert order == [1, 2, 3]
 
 
-async def test_serves_while_it_leaves(running: Running) -> None:
+async def test_serves_during_the_grace_period(running: Running) -> None:
     """
     In the grace the server says that it is not ready, and answers as before.
     """
@@ -179,7 +179,7 @@ async def test_serves_while_it_leaves(running: Running) -> None:
 
 async def test_finishes_what_is_in_flight_and_refuses_the_rest(running: Running) -> None:
     """
-    After the grace, calls in flight are answered and new ones refused; the rest is still told.
+    After the grace period, calls in flight are answered and new ones refused, except metadata.
     """
     async with Connection(running.url) as kept:
         assert classes(await kept.ask("POST", INFER, infer_body(1))) == [1]

@@ -78,9 +78,9 @@ def baked(batch_size: int) -> onnx.ModelProto:
     return made
 
 
-def test_batch_that_is_not_what_the_graph_says(tmp_path: Path) -> None:
+def test_batch_size_fixed_by_the_graph(tmp_path: Path) -> None:
     """
-    A batch size that was baked into the graph shows in the proof, and can be lived with.
+    A batch size that is fixed in the graph fails the proof, unless it is the limit.
     """
     file = foreign.save(baked(1), tmp_path / "baked.onnx")
     with pytest.raises(GraphError, match=r"at batch 2 the graph fails.*--max-batch-size 1 serves"):
@@ -134,7 +134,7 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         "pathlib.Path.rename",
     ],
 )
-def test_interrupted_import_leaves_nothing(
+def test_interrupted_import_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """
@@ -196,7 +196,7 @@ def test_bad_files(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, message: str
 ) -> None:
     """
-    A file that cannot be opened is told in one line that names it, and nothing beside.
+    A file that cannot be opened is an error of one line that names it.
     """
     file = tmp_path / "bad.onnx"
     file.write_bytes(content)
@@ -208,7 +208,7 @@ def test_bad_files(
     assert "\n" not in str(caught.value)
 
 
-def test_file_that_is_none(tmp_path: Path) -> None:
+def test_bytes_that_are_no_graph(tmp_path: Path) -> None:
     """
     A folder and a missing file are what they are.
     """
@@ -232,7 +232,7 @@ def test_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         run(file, tmp_path)
 
 
-def test_golden_images_that_are_none(tmp_path: Path) -> None:
+def test_bad_golden_images(tmp_path: Path) -> None:
     """
     A file that is no image is named, and so is a folder without one.
     """
@@ -249,7 +249,7 @@ def test_golden_images_that_are_none(tmp_path: Path) -> None:
 
 def test_unwritable_repository(tmp_path: Path) -> None:
     """
-    It is told before any work is done.
+    The error comes before any work is done.
     """
     (tmp_path / "file").touch()
     with pytest.raises(RepositoryError, match="cannot write"):

@@ -24,7 +24,7 @@ BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
 
 
 def rejected(running: Running, reason: str) -> float:
-    """Refusals for that reason, of whatever model."""
+    """Return the number of refusals for this reason, of all models."""
     return sum(
         running.sample("convoy_rejected_total", model=model, reason=reason) or 0
         for model in ("", "tiny")
@@ -51,7 +51,7 @@ async def test_calls_in_flight(serve: Serve) -> None:
 
 async def test_bytes_in_flight(serve: Serve) -> None:
     """
-    Large requests are counted by their bytes, and given back when their calls end, however.
+    Large requests count by their bytes until their calls end in any way.
     """
     body = infer_body(3)
     most = 3 * len(body)
@@ -177,7 +177,7 @@ async def test_http_connections(serve: Serve) -> None:
 @pytest.mark.parametrize("limit", ["max_connection_age_s", "max_connection_idle_s"])
 async def test_connection_age_and_idle_time(serve: Serve, transport: str, limit: str) -> None:
     """
-    An old or idle connection is closed in good order: its client goes on with a new one.
+    An old or idle connection is closed in good order, and its client opens a new one.
     """
     if transport == "native":
         pytest.skip("the native transport has neither")
@@ -190,7 +190,7 @@ async def test_connection_age_and_idle_time(serve: Serve, transport: str, limit:
 
 async def test_keepalive(serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """
-    A client that is gone without closing its connection is found out, and its call ended.
+    The call of a client that vanished without closing its connection is ended.
     """
     monkeypatch.setattr("convoy.service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
     image = tmp_path / "3.png"
@@ -212,7 +212,7 @@ async def test_keepalive_of_an_idle_connection(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A client that is gone while it asks for nothing is found out, too.
+    The idle connection of a client that vanished is closed.
     """
     monkeypatch.setattr("convoy.service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
     async with serve(keepalive_s=0.2) as running, asyncio.timeout(10):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.both_transports
 
 
 class Device:
-    """Breaks and repairs the session of a model: a lost device fails whatever is run on it."""
+    """A switch that breaks and repairs the session of a model, as a lost device does."""
 
     def __init__(self, running: Running, patch: pytest.MonkeyPatch, model: str = "tiny") -> None:
         self._runner = running.server.registry.get(model).session._runner
@@ -45,7 +45,7 @@ async def fail_once(running: Running, first: int = 3, model: str = "tiny") -> No
 
 
 async def until_status(running: Running, name: str, status: int) -> None:
-    """Wait until health says so."""
+    """Wait until health reports this status."""
     async with asyncio.timeout(10):
         while await health(running.channel, name) != status:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -76,7 +76,7 @@ async def test_lost_device(
 
 async def test_poison_is_no_lost_device(running: Running) -> None:
     """
-    Requests that the model fails on, however many, leave the server ready.
+    Any number of requests that the model fails on leaves the server ready.
     """
     for _ in range(20):
         await fail_once(running, tiny.POISON)
@@ -104,7 +104,7 @@ async def test_lost_model_can_be_unloaded(
         assert await health(running.channel, "tiny") == NOT_SERVING
 
 
-async def test_lost_model_can_be_loaded_anew(
+async def test_lost_model_can_be_loaded_again(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """

@@ -131,11 +131,11 @@ async def test_rollback_is_one_request(serve: Serve, tmp_path: Path) -> None:
         ("large", "MEMORY_BUDGET_EXCEEDED"),
     ],
 )
-async def test_bad_version_leaves_the_old_one(
+async def test_bad_version_does_not_replace_the_old_one(
     serve: Serve, tmp_path: Path, damage: str, reason: str
 ) -> None:
     """
-    Whatever is wrong with a new version, the old one answers throughout, and the reason is in
+    The old version answers while any faulty new one is loaded, and the reason is in
     the answer, in the index and in the metrics.
     """
     async with explicit(serve, memory_budget=20_000) as running:
@@ -362,7 +362,7 @@ async def test_polling_survives_an_unreadable_repository(serve: Serve, tmp_path:
 
 async def test_explicit_mode_loads_the_named_models(serve: Serve, tmp_path: Path) -> None:
     """
-    In mode explicit the server is ready with the models that it was told to load, or with none.
+    In mode explicit the server is ready with the models named at its start, or with none.
     """
     tiny.write(tmp_path, "other")
     async with serve(model_control_mode="explicit", load_model=["other"]) as running:
@@ -531,7 +531,7 @@ async def test_store_that_is_not_there(url: str) -> None:
 
 async def test_removed_versions_are_forgotten(serve: Serve, tmp_path: Path) -> None:
     """
-    Versions that left the repository are forgotten, however many there were.
+    Versions that were removed from the repository are forgotten.
     """
     async with explicit(serve) as running:
         for version in range(2, 5):

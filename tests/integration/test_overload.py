@@ -54,7 +54,7 @@ async def test_full_queue_refuses_at_once(serve: Serve, transport: str) -> None:
 
 async def test_cancelled_calls_free_their_places(running: Running) -> None:
     """
-    A client that hangs up leaves the queue at once and costs no inference.
+    A cancelled call leaves the queue at once and costs no inference.
     """
     with running.device_held():
         first = classify(running)
@@ -126,7 +126,7 @@ async def test_a_crowded_model_does_not_starve_another(serve: Serve, tmp_path: P
 
 async def test_deadline_that_cannot_be_met(running: Running) -> None:
     """
-    A call that the queue leaves no time for is refused at once, and told when to come again.
+    A call whose deadline the queue cannot meet is refused at once, with a time to retry.
     """
     queue = running.server.registry.get("tiny")._queue
     for size in (1, 2, 4, 8):

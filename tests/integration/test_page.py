@@ -48,7 +48,7 @@ async def test_files(running: Running) -> None:
 
 async def test_models(running: Running) -> None:
     """
-    Each model that answers is told with its manifest, where it runs and what its scores are.
+    Each served model is listed with its manifest, its provider and the kind of its scores.
     """
     answer = await ask("GET", f"{running.url}/page/models")
     assert answer.headers["cache-control"] == "no-store"

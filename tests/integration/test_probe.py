@@ -19,7 +19,7 @@ async def test_probe(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
         assert await asyncio.to_thread(probe.main, [port]) == 0
 
 
-def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_server(capsys: pytest.CaptureFixture[str]) -> None:
     """
     A server that does not answer is not ready, and the probe says why.
     """

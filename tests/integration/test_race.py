@@ -1,4 +1,4 @@
-"""Races on this machine: of the server against itself, and of all that it is held against."""
+"""Races on this machine: the server against itself, and each contender alone."""
 
 import shutil
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_race(model: Model, tmp_path: Path) -> None:
 )
 def test_contenders(kind: type[Contender], model: Model, tmp_path: Path) -> None:
     """
-    Whatever the server is held against answers as ONNX Runtime does, and shows what it can.
+    Each contender answers as ONNX Runtime does and can be measured.
     """
     with running(kind, model, tmp_path, QUIET) as contender:
         measured = contender.measure(LOAD, 0.3)

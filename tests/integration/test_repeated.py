@@ -52,7 +52,7 @@ async def refused(running: Running) -> tuple[grpc.StatusCode, str]:
 
 async def test_answers(asked: Running) -> None:
     """
-    Many at once: each gets its own answer and its own identifier, and all are counted.
+    Many calls at once get their own answers and identifiers, and all are counted.
     """
     firsts = [first % tiny.CLASSES for first in range(100)]
     calls = [
@@ -115,7 +115,7 @@ async def test_queue_full(serve: Serve) -> None:
 
 async def test_expired_and_cancelled(serve: Serve) -> None:
     """
-    A client that leaves, or whose time is up, gives its place back at once.
+    A client that disconnects, or whose deadline passes, frees its place at once.
     """
     async with serve(max_batch_size=1) as running:
         await running.inference.ModelInfer(infer_request(3))
@@ -147,7 +147,7 @@ async def test_refusing(asked: Running) -> None:
 
 async def test_unloading_waits(serve: Serve) -> None:
     """
-    A model is not closed before what it was asked is answered; then nobody finds it.
+    A model is closed after its pending requests are answered, and is unknown from then on.
     """
     async with serve(model_control_mode="explicit", load_model=["tiny"]) as running:
         await running.inference.ModelInfer(infer_request(3))
@@ -226,7 +226,7 @@ async def test_a_call_that_cannot_be_begun(
     assert failed.code() in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
 
-async def test_leaves_no_garbage(asked: Running) -> None:
+async def test_no_reference_cycles(asked: Running) -> None:
     """
     The objects of a call are freed with its answer, without the garbage collector.
     """

@@ -31,7 +31,7 @@ def has_ipv6() -> bool:
 )
 async def test_both_transports_listen_alike(serve: Serve, host: str, addresses: list[str]) -> None:
     """
-    On whatever address gRPC answers, HTTP answers, too.
+    HTTP answers on each address on which gRPC does.
     """
     if ":" in host and not has_ipv6():
         pytest.skip("no IPv6 here")

@@ -47,7 +47,7 @@ def test_nothing_keeps_the_bound(
     repository: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    A bound that nothing keeps is said, and nothing is written; no more is after a dry run.
+    Nothing is written if no trial meets the bound, or in a dry run.
     """
     assert main(["tune", "tiny", *repository, *SHORT, "--p99-ms", "0.000001"]) == 1
     assert "nothing keeps 1e-06 ms" in capsys.readouterr().out

@@ -56,7 +56,7 @@ def test_on_a_gpu() -> None:
     assert services["dcgm-exporter"]["profiles"] == ["dcgm"]
 
 
-def test_nobody_logs_in() -> None:
+def test_no_login() -> None:
     """
     Every visitor of Grafana is a viewer; there is no form, no basic login and no admin.
     """

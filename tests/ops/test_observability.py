@@ -90,7 +90,7 @@ def test_alerts() -> None:
 
 def test_observe() -> None:
     """
-    `make observe` says where to look, shows calls, and leaves nothing running.
+    `make observe` prints the addresses, shows calls, and leaves no process running.
     """
     command = [sys.executable, "-m", "tools.observe", "--seconds", "12"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as observed:
@@ -108,7 +108,7 @@ def test_observe() -> None:
 @pytest.mark.parametrize("alert", rules("alerts.yml"), ids=ALERTS)
 def test_runbook(alert: dict[str, Any]) -> None:
     """
-    Every alert leads to a section of its own that says what to do.
+    Every alert links to its own section of the runbook.
     """
     page, anchor = alert["annotations"]["runbook_url"].split("#")
     headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
@@ -153,7 +153,7 @@ def test_rules_have_data(prometheus: Prometheus) -> None:
 
 def test_no_alert_of_a_healthy_server(prometheus: Prometheus) -> None:
     """
-    Some wrong requests worry nobody, but a model that could not run on the preferred device does.
+    A few wrong requests raise no alert; a model that runs on another device than preferred does.
     """
     pending = {alert["labels"]["alertname"] for alert in prometheus.get("alerts")["alerts"]}
     assert pending <= {"ConvoyProviderChanged"}

@@ -143,7 +143,7 @@ class Callers:
 
 
 def kill_one(replicas: list[Replica]) -> None:
-    """End a server without a word."""
+    """Kill a server."""
     replicas[0].server.kill()
     time.sleep(2)
 

@@ -63,7 +63,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[ServerProcess]:
-    """A server that all tests share which do it no harm."""
+    """A server for all tests that do not change it."""
     install(WEB)
     with ServerProcess(repository, "--model-control-mode", "poll") as server:
         yield server

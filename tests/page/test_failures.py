@@ -46,9 +46,9 @@ def test_wrong_images(open_page: OpenPage, repository: Path) -> None:
         expect(page.locator(".answer .timing")).to_be_visible()
 
 
-def test_model_that_went(open_page: OpenPage, repository: Path) -> None:
+def test_unloaded_model(open_page: OpenPage, repository: Path) -> None:
     """
-    A model that was unloaded meanwhile is said to be gone.
+    The page says so if a model has been unloaded.
     """
     options = ("--model-control-mode", "explicit", "--load-model", "lenet5")
     with (
@@ -114,7 +114,7 @@ def test_full_queue(open_page: OpenPage, tmp_path: Path) -> None:
 
 def test_restart(open_page: OpenPage, repository: Path) -> None:
     """
-    A server that goes is said to be gone; when it is back the page goes on with the same image.
+    The page says that the server does not answer; when it is back, the image is classified again.
     """
     http, grpc = map(str, free_ports(2))
     options = ("--model-control-mode", "poll", "--http-port", http, "--grpc-port", grpc)

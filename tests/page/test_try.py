@@ -1,4 +1,4 @@
-"""Try: every way to bring an image, and what is told of it."""
+"""Try: every way to give an image, and the answer that is shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GIVE = """([kind, base64]) => {
 
 
 def give(page: Page, kind: str, image: bytes) -> None:
-    """Drop or paste an image, as a browser tells the page of it."""
+    """Drop or paste an image by the events that a browser sends."""
     page.evaluate(GIVE, [kind, b64encode(image).decode()])
 
 
@@ -58,7 +58,7 @@ def test_given_image_is_classified_by_all(open_page: OpenPage, url: str, kind: s
         expect(page.locator(".snippets")).to_contain_text("given.png")
 
 
-def test_what_an_answer_tells(open_page: OpenPage, url: str, repository: Path) -> None:
+def test_content_of_an_answer(open_page: OpenPage, url: str, repository: Path) -> None:
     """
     Five classes, what the network saw, where the time went, and what answered.
     """

@@ -20,7 +20,7 @@ KIB = 1024
 
 def test_live(open_page: OpenPage, url: str, server: ServerProcess) -> None:
     """
-    The figures move with the load, model by model, and are there for whoever comes later.
+    The figures follow the load, model by model, and a page that is opened later has them too.
     """
     with Load(server.address, threads=2, pause_s=0.01), open_page(f"{url}#live") as page:
         rate = page.locator(".tiles div", has_text="requests/s").locator("dd")
@@ -96,7 +96,7 @@ def test_models(
 
 def test_compare_by_what_the_server_knows(open_page: OpenPage, url: str) -> None:
     """
-    Without measurements there are those of the artifacts, and it is said how to get more.
+    Without measurements the page compares those of the artifacts and names the command for more.
     """
     with open_page(f"{url}#compare") as page:
         expect(page.locator("tbody tr")).to_have_count(3)

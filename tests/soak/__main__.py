@@ -12,7 +12,7 @@ from tests.soak.run import show, soak
 
 
 def main() -> int:
-    """Soak and tell."""
+    """Run the soak and print its result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--transport", choices=("grpcio", "native"), default="grpcio")

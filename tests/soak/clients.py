@@ -1,4 +1,4 @@
-"""The kinds of client that a soak mixes: sound ones, strange ones, and some that leave.
+"""The kinds of client that a soak mixes: correct ones, faulty ones, and some that disconnect.
 
 A client does one thing and returns; the soak calls it again. What it sent, and how that ended, is
 in the ledger when it returns.
@@ -109,7 +109,7 @@ async def classify(soak: Soak) -> None:
 
 
 async def classify_batch(soak: Soak) -> None:
-    """Send several images at once, one of them none."""
+    """Send several images at once, one of them invalid."""
     images = [classify_request(soak).image, b"no image", classify_request(soak).image]
     batch = classifier_pb2.ClassifyBatchRequest(model=MODEL, images=images)
     with soak.ledger.request("batch", "ClassifyBatch"):
@@ -123,7 +123,7 @@ async def classify_batch(soak: Soak) -> None:
 
 
 async def stream(soak: Soak) -> None:
-    """Send some requests in a stream; now and then leave in its middle."""
+    """Send some requests in a stream; now and then disconnect in its middle."""
     asked = [soak.dice.randrange(len(soak.images)) for _ in range(STREAM)]
     leaves_after = soak.dice.choice((STREAM, STREAM, STREAM, soak.dice.randrange(STREAM)))
     soak.ledger.sent["stream", "ModelStreamInfer"] += STREAM
@@ -240,7 +240,7 @@ async def ask_other(soak: Soak) -> None:
 
 
 async def look(soak: Soak) -> None:
-    """Look at what the server tells of itself."""
+    """Read the server's metadata, statistics and metrics."""
     with soak.ledger.request("look", "RepositoryIndex"):
         await soak.inference.RepositoryIndex(pb.RepositoryIndexRequest())
     with soak.ledger.request("look", "ModelStatistics"):

@@ -1,4 +1,4 @@
-"""Puts the mixed load on a server of its own for a while and prints what became of it."""
+"""Puts the mixed load on a server of its own for a while and prints the result."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_server_counted_otherwise(server: dict[str, int]) -> None:
 
 def test_failures_are_problems() -> None:
     """
-    A failure is told with its reason, though the server counted the same.
+    A failure is reported with its reason, even if the server's counts agree.
     """
     found = ledger(answered=1, failed=2).problems(metrics(OK=1, INTERNAL=2))
     assert found == ["failed: 2 x kind: why"]

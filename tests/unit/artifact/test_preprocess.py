@@ -137,7 +137,7 @@ def test_unreadable_exif(file_format: str) -> None:
     )
 
 
-def test_hostile_exif_says_nothing() -> None:
+def test_hostile_exif_is_ignored() -> None:
     """
     An EXIF block of thousands of bad tags neither fills the log nor stays in memory.
     """
@@ -342,7 +342,7 @@ def test_to_input_normalises_where_the_server_must() -> None:
     assert np.allclose(values[2], expected, atol=1e-6)
 
 
-def test_to_input_leaves_the_rest_to_the_graph() -> None:
+def test_graph_normalises_itself() -> None:
     """
     A uint8 model gets the pixels themselves; a float one that normalises gets 0 to 255.
     """

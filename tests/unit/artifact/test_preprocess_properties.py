@@ -1,4 +1,4 @@
-"""Whatever the image and whatever the model wants: pixels of the right shape, or a refusal."""
+"""Any image with any manifest gives pixels of the right shape, or a refusal."""
 
 from __future__ import annotations
 

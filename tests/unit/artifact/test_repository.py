@@ -57,7 +57,7 @@ def test_versions_count_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_interrupted_writing_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+def test_interrupted_writing_is_invisible(tmp_path: Path, error: type[BaseException]) -> None:
     """
     A writing that fails, or meets Ctrl-C, is never visible and leaves no file behind.
     """
@@ -209,9 +209,9 @@ def test_golden_answers_that_do_not_fit(tmp_path: Path, golden: Golden, message:
         ModelRepository(tmp_path).read("tiny", 1)
 
 
-def test_golden_file_that_is_none(tmp_path: Path) -> None:
+def test_damaged_golden_file(tmp_path: Path) -> None:
     """
-    A file with the right hash and the wrong content is damaged all the same.
+    A file with the right hash and damaged content is refused, or read without another error.
     """
     tiny.write(tmp_path)
     folder = tmp_path / "tiny" / "1"
@@ -232,7 +232,7 @@ def test_golden_file_that_is_none(tmp_path: Path) -> None:
 
 def test_each_missing_field_is_named(tmp_path: Path) -> None:
     """
-    Whatever is missing from a manifest, the message says what.
+    The message names the field that a manifest lacks.
     """
     tiny.write(tmp_path)
     path = tmp_path / "tiny" / "1" / "manifest.json"
@@ -306,7 +306,7 @@ def test_folder_that_is_an_artifact_itself(tmp_path: Path) -> None:
 
 def test_flat_folder_with_a_bad_manifest(tmp_path: Path) -> None:
     """
-    A manifest that cannot be read is told, not taken for an empty repository.
+    A manifest that cannot be read is an error, not an empty repository.
     """
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(RepositoryError, match=r"manifest\.json"):
@@ -349,7 +349,7 @@ def test_signature_changes_with_the_files(tmp_path: Path) -> None:
 
 def test_many_prove_at_once_that_they_can_write(tmp_path: Path) -> None:
     """
-    The processes of one training look at the same time; none disturbs another, and none leaves
+    The processes of one training check at the same time; none disturbs another, and none leaves
     a folder.
     """
     repository = ModelRepository(tmp_path / "models")

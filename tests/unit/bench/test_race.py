@@ -38,7 +38,7 @@ def test_interval_of_a_median() -> None:
 
 def test_table(tmp_path: Path) -> None:
     """
-    Rows are kept by name; the table in the page is made anew and says what was missed.
+    Rows are kept by name; the table in the page is replaced and shows missed bounds.
     """
     results, page = tmp_path / "race.json", tmp_path / "page.md"
     page.write_text("before\n<!-- race -->\nold\n<!-- end of race -->\nafter\n")

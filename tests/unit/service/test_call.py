@@ -6,9 +6,9 @@ from convoy.service.telemetry.logs import Origin
 ORIGIN = Origin.from_headers("mine", "", "")
 
 
-def test_what_an_overload_tells_is_kept() -> None:
+def test_refusals_of_an_overload_are_kept() -> None:
     """
-    The same refusal is put together once, whoever is refused; each gets its own identifier.
+    The same refusal is built once for all calls; each gets its own identifier.
     """
     failure = Failure("RESOURCE_EXHAUSTED", "QUEUE_FULL", "9 images are waiting already", 0.05)
     before = unary._told_by_overload.cache_info()
@@ -21,7 +21,7 @@ def test_what_an_overload_tells_is_kept() -> None:
 
 def test_times_to_wait_are_whole_milliseconds() -> None:
     """
-    Rounded up: whoever waits so long is not too early.
+    Times to wait are rounded up, so that a client that waits is not too early.
     """
     failure = failure_of(QueueFullError("full", retry_after_s=0.0121))
     assert failure.retry_after_s == 0.013
@@ -30,7 +30,7 @@ def test_times_to_wait_are_whole_milliseconds() -> None:
 
 def test_what_quotes_a_client_is_not_kept() -> None:
     """
-    Texts that a client chooses, as long as it likes, take no memory once it is told.
+    Refusals that quote a client's text are not kept.
     """
     before = unary._told_by_overload.cache_info()
     failure = Failure("NOT_FOUND", "MODEL_NOT_FOUND", "no model " + "x" * 100_000)

@@ -51,7 +51,7 @@ def test_cpus_of_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_memory(tmp_path: Path) -> None:
     """
-    Every kind that the system tells is there, in bytes; no limit is no figure.
+    Every kind that the system reports is there, in bytes; without a limit there is no figure.
     """
     status = tmp_path / "status"
     status.write_text("Name:\tpython\nVmHWM:\t   200 kB\nVmRSS:\t   100 kB\n")
@@ -76,7 +76,7 @@ def test_memory_of_this_process() -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no mallopt")
 @pytest.mark.parametrize("mapped", [True, False])
-def test_large_blocks_leave_the_heap_alone(mapped: bool) -> None:
+def test_large_blocks_are_mapped(mapped: bool) -> None:
     """
     A large block is one of its own, as long as it lives, also when others were freed before; the C
     library alone would put the second one among the small ones, which keep it from going.

@@ -63,7 +63,7 @@ def test_each_network_is_named_once(made: dict[str, Figure], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EVERY))
-def test_says_where_its_numbers_come_from(made: dict[str, Figure], name: str) -> None:
+def test_names_the_sources_of_its_numbers(made: dict[str, Figure], name: str) -> None:
     """
     Above the axes stands which accuracy it is, or that it was measured; below, the machine or who
     published what.

@@ -49,7 +49,7 @@ def test_folder_without_images(tmp_path: Path, counts: dict[str, int], message: 
         data.load(f"folder:{make_folder(tmp_path, **counts)}")
 
 
-def test_more_images_leave_the_others_where_they_were(tmp_path: Path) -> None:
+def test_more_images_do_not_move_the_others(tmp_path: Path) -> None:
     """
     A test image of a folder stays one when images join it, but for one a class at most.
     """

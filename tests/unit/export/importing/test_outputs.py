@@ -104,7 +104,7 @@ def test_labels_tell_scores_from_features() -> None:
         chosen(*outputs, labels=6)
 
 
-def test_kind_that_is_told_is_believed() -> None:
+def test_given_kind_is_used() -> None:
     """
     A sigmoid's probabilities of independent classes look like logits.
     """

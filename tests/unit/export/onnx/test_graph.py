@@ -104,7 +104,7 @@ def test_proof_refuses_what_is_no_number(exported: Path, images: np.ndarray) -> 
 
 def test_scale_of_the_proof_is_not_one_images(images: np.ndarray, tmp_path: Path) -> None:
     """
-    A network of two classes that hardly tells them apart is proven all the same.
+    A network whose two classes are almost equal is proven too.
     """
     torch.manual_seed(0)
     network = ARCHITECTURES["lenet5"].build(num_classes=2)

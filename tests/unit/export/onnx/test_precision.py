@@ -127,7 +127,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_digits_are_told_apart_as_before(
+def test_accuracy_is_kept(
     precision: ReducedPrecision,
     graphs: dict[ReducedPrecision, Path],
     digits: data.DataSet,

@@ -11,7 +11,7 @@ from convoy.models import ARCHITECTURES
 
 def test_every_architecture_has_recipes() -> None:
     """
-    Whatever can be named can be exported, and all but LeNet-5, which is for digits, has the
+    Each architecture has a recipe, and all but LeNet-5, which is for digits, has the
     recipe of its paper.
     """
     assert SMALL.keys() == ARCHITECTURES.keys()

@@ -111,7 +111,7 @@ def test_processes_share_an_epoch(make: Make, split: Split) -> None:
 
 def test_pixels_do_not_depend_on_the_number_of_workers(split: Split) -> None:
     """
-    However many processes decode, the crops are those of seed, epoch and image.
+    The crops depend on seed, epoch and image, and not on the number of decoding processes.
     """
 
     def images(workers: int, epoch: int) -> Iterator[torch.Tensor]:
@@ -121,7 +121,7 @@ def test_pixels_do_not_depend_on_the_number_of_workers(split: Split) -> None:
     assert torch.equal(alone, together)
 
 
-def test_streaming_leaves_the_random_numbers_of_the_training_alone(split: Split) -> None:
+def test_streaming_does_not_change_the_random_numbers_of_the_training(split: Split) -> None:
     """
     Dropout does not depend on who crops the photographs.
     """

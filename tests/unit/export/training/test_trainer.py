@@ -94,9 +94,7 @@ def test_same_seed_same_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("averaging", [None, 0.9])
-def test_goes_on_after_a_kill_as_if_there_had_been_none(
-    tmp_path: Path, averaging: float | None
-) -> None:
+def test_resumes_after_a_kill(tmp_path: Path, averaging: float | None) -> None:
     """
     A training that was stopped in its second epoch ends with the weights and the measurements of
     one that was not.

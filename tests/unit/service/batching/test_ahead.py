@@ -38,7 +38,7 @@ class Waiting:
 
 def test_taken_shortly_before_the_end() -> None:
     """
-    One more batch, late enough to hold what came meanwhile; the one after it waits for an end.
+    One more batch is taken, late enough to hold the latest requests; the next waits for an end.
     """
     waiting = Waiting()
     waiting.add(0, at=0)
@@ -111,9 +111,9 @@ class TwoRuns:
         return items
 
 
-async def test_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_time_of_a_prepared_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The second batch is made ready while the first runs; it took what it ran alone.
+    The time of a batch that is prepared while another runs is only that of its own run.
     """
     now = [0.0]
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])

@@ -23,7 +23,7 @@ EAGER = BatchPolicy(max_batch_size=8, max_queue_size=100)
 
 class Model:
     """
-    Multiplies by ten. A closed gate holds it in its thread; `started` tells that it is there.
+    A model that multiplies by ten. A closed gate holds it in its thread, and sets `started`.
     """
 
     def __init__(self, fail_on: frozenset[int] = frozenset()) -> None:
@@ -92,7 +92,7 @@ async def test_right_answer_to_right_caller(executor: ThreadPoolExecutor) -> Non
     assert max(map(len, model.batches)) == 8
 
 
-async def test_answer_tells_where_the_time_went(executor: ThreadPoolExecutor) -> None:
+async def test_answer_states_its_times(executor: ThreadPoolExecutor) -> None:
     """
     The answer carries the size of its batch and the time of each phase.
     """
@@ -117,7 +117,7 @@ async def test_answer_tells_where_the_time_went(executor: ThreadPoolExecutor) ->
 
 async def test_zero_delay_batches_while_busy(executor: ThreadPoolExecutor) -> None:
     """
-    The first request goes alone; what comes meanwhile goes together.
+    The first request runs alone; requests that come meanwhile run together.
     """
     model = Model()
     async with Batcher[int, int](executor) as batcher:
@@ -182,7 +182,7 @@ async def test_run_of_all_cores_waits_for_them() -> None:
 
 async def test_delay_waits_for_company(executor: ThreadPoolExecutor) -> None:
     """
-    With a delay, requests that come one by one leave together.
+    With a delay, requests that come one by one share a batch.
     """
     model = Model()
     async with Batcher[int, int](executor) as batcher:
@@ -207,7 +207,7 @@ async def test_delay_ends(executor: ThreadPoolExecutor) -> None:
 
 async def test_cancelled_while_preparing(executor: ThreadPoolExecutor) -> None:
     """
-    A caller who leaves while its image is decoded gives its place back and runs nothing.
+    A caller who disconnects while its image is decoded frees its place and runs nothing.
     """
     model = Model()
     async with Batcher[int, int](executor) as batcher:
@@ -231,7 +231,7 @@ async def test_cancelled_while_preparing(executor: ThreadPoolExecutor) -> None:
 
 async def test_cancelled_while_waiting(executor: ThreadPoolExecutor) -> None:
     """
-    A caller who leaves the queue gives its place back at once and is not computed.
+    A caller who disconnects in the queue frees its place at once and is not computed.
     """
     model = Model()
     async with Batcher[int, int](executor) as batcher:
@@ -252,7 +252,7 @@ async def test_cancelled_while_waiting(executor: ThreadPoolExecutor) -> None:
 
 async def test_cancelled_while_running(executor: ThreadPoolExecutor) -> None:
     """
-    One caller leaves while its batch runs; the other three are answered.
+    One caller disconnects while its batch runs; the other three are answered.
     """
     model = Model()
     async with Batcher[int, int](executor) as batcher:
@@ -306,7 +306,7 @@ async def test_every_item_poisoned(executor: ThreadPoolExecutor) -> None:
     assert all(isinstance(result, InferenceError) for result in results)
 
 
-async def test_gone_callers_are_not_run_again(executor: ThreadPoolExecutor) -> None:
+async def test_disconnected_callers_are_not_run_again(executor: ThreadPoolExecutor) -> None:
     """
     Callers who have disconnected are left out when a failed batch is run in halves.
     """
@@ -328,7 +328,7 @@ async def test_gone_callers_are_not_run_again(executor: ThreadPoolExecutor) -> N
 
 async def test_wrong_number_of_results(executor: ThreadPoolExecutor) -> None:
     """
-    A model that loses a result answers nobody wrongly.
+    A model that returns too few results fails its batch; no answer goes to another request.
     """
     async with Batcher[int, int](executor) as batcher:
         bench = Bench(batcher, lambda items: items[1:], EAGER)
@@ -428,9 +428,9 @@ async def test_closing_answers_what_is_admitted(executor: ThreadPoolExecutor) ->
         await bench.submit(1)
 
 
-async def test_closing_does_not_wait_for_who_has_left(executor: ThreadPoolExecutor) -> None:
+async def test_closing_does_not_wait_for_disconnected_callers(executor: ThreadPoolExecutor) -> None:
     """
-    A caller that leaves while the batcher closes does not keep it open.
+    A caller who disconnects while the batcher closes does not keep it open.
     """
     async with Batcher[int, int](executor) as batcher:
         bench = Bench(batcher, Model(), EAGER)
@@ -470,9 +470,9 @@ async def test_closed_model_runs_nothing_any_more(executor: ThreadPoolExecutor) 
         assert await Bench(batcher, model, EAGER).submit(1) == 10
 
 
-async def test_nothing_hangs_when_the_executor_is_gone() -> None:
+async def test_nothing_hangs_after_the_executor_is_shut_down() -> None:
     """
-    If no batch can be run any more, callers are told.
+    If no batch can be run any more, callers get an error.
     """
     executor = ThreadPoolExecutor(1)
     executor.shutdown()
@@ -515,7 +515,7 @@ async def test_two_models_share_one_device(executor: ThreadPoolExecutor) -> None
 @pytest.mark.parametrize("seed", range(20))
 async def test_nothing_ever_hangs(executor: ThreadPoolExecutor, seed: int) -> None:
     """
-    Whatever comes together, each caller ends in one of the ways it may, with its own answer.
+    Each caller ends in one of the allowed ways, with its own answer, in any combination of events.
     """
     random = Random(seed)
     policy = BatchPolicy(

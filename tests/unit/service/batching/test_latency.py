@@ -5,7 +5,7 @@ from convoy.service.batching.latency import LatencyTable
 
 def test_nothing_is_known() -> None:
     """
-    Before the first run every run is expected to take no time: nobody is refused by guess.
+    Before the first run every run is expected to take no time: no request is refused by guess.
     """
     assert LatencyTable().run_s(8) == 0.0
 

@@ -164,7 +164,9 @@ def test_popped_requests_free_their_places(
         requests.add(queue, item)
 
 
-def test_gone_and_expired_take_no_place(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_cancelled_and_expired_take_no_place(
+    scheduler: Scheduler[int, Any], requests: Requests
+) -> None:
     """
     Cancelled and expired requests take no place in the batch.
     """
@@ -216,7 +218,7 @@ def test_priorities(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     assert run(scheduler, 0.0) == [0, 5]
 
 
-def test_oldest_request_counts_whatever_its_priority(
+def test_oldest_request_of_any_priority_counts(
     scheduler: Scheduler[int, Any], requests: Requests
 ) -> None:
     """
@@ -228,7 +230,7 @@ def test_oldest_request_counts_whatever_its_priority(
     assert queue.due_at() == pytest.approx(1.01)
 
 
-def test_closed_queue_is_gone(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_closed_queue_is_removed(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     """
     The queue of a model that is unloaded takes no further part.
     """
@@ -239,9 +241,7 @@ def test_closed_queue_is_gone(scheduler: Scheduler[int, Any], requests: Requests
     assert scheduler.due_in(0.0) == math.inf
 
 
-def test_refusal_says_when_to_come_again(
-    scheduler: Scheduler[int, Any], requests: Requests
-) -> None:
+def test_refusal_states_a_time_to_retry(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     """
     The hint is the time that what waits will take, by what the latest batches took.
     """
@@ -263,7 +263,7 @@ def test_models_share_the_device_fairly(
     scheduler: Scheduler[int, Any], requests: Requests, weight: float
 ) -> None:
     """
-    Two models under full load share device time by their weights, whatever a batch of each takes.
+    Two models under full load share device time by their weights, with batches of any duration.
     """
     heavy = replace(EAGER, weight=weight)
     seconds = {scheduler.open(heavy): 1.0, scheduler.open(EAGER): 0.25}
@@ -312,7 +312,7 @@ def test_free_cores_share_what_waits(loop: asyncio.AbstractEventLoop) -> None:
     assert [due and [pending.item for pending in due[1]] for due in batches] == [[0, 1], [2], None]
 
 
-def test_little_enough_for_the_event_loop(loop: asyncio.AbstractEventLoop) -> None:
+def test_small_batch_for_the_event_loop(loop: asyncio.AbstractEventLoop) -> None:
     """
     A batch small enough for the event loop is not shared among cores; a larger one is.
     """
@@ -348,7 +348,7 @@ def test_runs_of_several_cores(loop: asyncio.AbstractEventLoop) -> None:
 
 def test_earliest_deadline_first(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     """
-    Within a priority the most urgent leaves first; those as urgent, in their order.
+    Within a priority the earliest deadline leaves first; equal ones, in their order.
     """
     queue = scheduler.open(EAGER)
     for item, deadline in enumerate((0.9, 0.5, 0.9, 0.1)):
@@ -401,7 +401,7 @@ def test_too_late_for_a_run(scheduler: Scheduler[int, Any], requests: Requests) 
 def test_hopeless_request_is_refused(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     """
     A request that could not be answered in time is refused before any work is spent on it, and
-    told when to come again; one that is urgent enough to go first is not.
+    gets a time to retry; one that is urgent enough to go first is not refused.
     """
     queue = scheduler.open(EAGER)
     for item in range(8):

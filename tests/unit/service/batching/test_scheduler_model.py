@@ -1,4 +1,4 @@
-"""The scheduler against a model of it, on a clock of its own: whatever comes, in whatever order."""
+"""The scheduler against a model of it, on a simulated clock, for any sequence of events."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def no_core_runs_twice(self) -> None:
-        """But for one batch that is made ready meanwhile."""
+        """No core runs two batches, except one batch that is prepared in advance."""
         policies = [queue.policy for queue, _, _ in self.running]
         ahead = max((policy.cores for policy in policies if policy.ahead_s), default=0)
         assert sum(policy.cores for policy in policies) <= CORES + ahead

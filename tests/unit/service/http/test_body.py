@@ -17,7 +17,7 @@ LIMIT = 10_000
 
 
 def request(*chunks: bytes | None, **headers: str) -> Request:
-    """A request whose body comes in *chunks*; None is a client that leaves."""
+    """A request whose body comes in *chunks*; None stands for a disconnect."""
     coming: Iterator[dict[str, Any]] = iter(
         [
             {"type": "http.disconnect"}
@@ -50,7 +50,7 @@ async def test_in_pieces() -> None:
 @pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT])
 async def test_packed(encoding: str, size: int) -> None:
     """
-    A packed body is unpacked, up to the very limit, however its encoding is spelled.
+    A packed body is unpacked, up to the limit, with its encoding in any spelling.
     """
     data = bytes(size)
     sent = packed(data, encoding.lower())
@@ -75,7 +75,7 @@ async def test_stated_length_is_believed_if_it_is_too_large() -> None:
 @pytest.mark.parametrize("length", ["0", "5", "x", "-1", ""])
 async def test_stated_length_is_not_believed_otherwise(length: str) -> None:
     """
-    The limit counts what arrives, whatever was announced.
+    The limit counts the bytes that arrive, not the stated length.
     """
     sent = request(bytes(LIMIT), b"x", b"never read", content_length=length)
     with pytest.raises(RequestTooLargeError):
@@ -94,7 +94,7 @@ async def test_exactly_the_limit() -> None:
 @pytest.mark.parametrize("size", [LIMIT + 1, 5_000_000])
 async def test_bomb(encoding: str, size: int) -> None:
     """
-    A body that becomes too large is refused, however small it was.
+    A small packed body that becomes too large is refused.
     """
     bomb = packed(bytes(size), encoding)
     assert len(bomb) < LIMIT
@@ -128,7 +128,7 @@ async def test_bomb_takes_no_memory() -> None:
         (packed(b"data") + packed(b"more"), "bytes follow the packed body"),
     ],
 )
-async def test_not_what_it_says(sent: bytes, message: str) -> None:
+async def test_damaged_packed_body(sent: bytes, message: str) -> None:
     """
     A packed body that is cut off, broken or followed by more is an error.
     """
@@ -147,16 +147,16 @@ async def test_unknown_encoding(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("chunks", [(None,), (b"half", None)])
-async def test_client_leaves_before_the_end(chunks: tuple[bytes | None, ...]) -> None:
+async def test_disconnect_before_the_end(chunks: tuple[bytes | None, ...]) -> None:
     """
-    A client that leaves within its request is no error of anybody, and counts as cancelled.
+    A client that disconnects within its request counts as cancelled, not as an error.
     """
     with pytest.raises(ClientDisconnectedError):
         await read_body(request(*chunks), LIMIT)
     assert issubclass(ClientDisconnectedError, asyncio.CancelledError)
 
 
-async def test_unpacking_leaves_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unpacking_does_not_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A body that may become large is unpacked in another thread.
     """

@@ -252,7 +252,7 @@ def test_binary() -> None:
 
 def test_binary_counts_where_both_are_given() -> None:
     """
-    A tensor with a binary size lies behind the JSON, whatever its data says.
+    A tensor with a binary size is read behind the JSON, even if it has data.
     """
     request = read({"inputs": [tensor(parameters={"binary_data_size": 1})]}, b"\7")
     assert list(request.raw_input_contents) == [b"\7"]
@@ -462,7 +462,7 @@ def test_duplicate_keys() -> None:
 
 def test_no_data() -> None:
     """
-    An input without data goes on without any: whether it may is the model's matter.
+    An input without data is passed on without any; the model decides if it may.
     """
     request = one_input(data=...)
     assert not request.raw_input_contents
@@ -553,7 +553,7 @@ def test_answer_without_identifier() -> None:
 )
 def test_answer_in_binary(asked: dict[str, Any], expected: list[bytes]) -> None:
     """
-    An output is binary if the client wants that one so, or else all; the order stays.
+    An output is binary if the client asks so for it, or for all; the order stays.
     """
     told, binary = answer(asked)
     assert binary == b"".join(expected)

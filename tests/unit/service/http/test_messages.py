@@ -40,7 +40,7 @@ from convoy.service.http.messages import as_json
 )
 def test_messages(message: Message, expected: dict[str, Any]) -> None:
     """
-    Numbers are numbers however large, enums are names, defaults are told, choices only if made.
+    Numbers of any size stay numbers, enums are names, defaults are written, choices if made.
     """
     assert as_json(message) == expected
     assert json.loads(json.dumps(as_json(message))) == expected
@@ -48,7 +48,7 @@ def test_messages(message: Message, expected: dict[str, Any]) -> None:
 
 def test_maps_and_messages_within() -> None:
     """
-    Maps are objects and messages are told to their leaves; one that is not set is left out.
+    Maps are objects and messages are written in full; one that is not set is left out.
     """
     config = pb.ModelConfig(
         name="tiny",

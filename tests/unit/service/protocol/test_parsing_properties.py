@@ -1,4 +1,4 @@
-"""Whatever a request holds, it is read rightly or refused: never half, never with another error."""
+"""Any request is read completely or refused, never with another error."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_elements_are_those_that_were_joined(elements: list[bytes]) -> None:
 @given(raw=st.binary(max_size=200), count=st.integers(1, 9))
 def test_any_elements(raw: bytes, count: int) -> None:
     """
-    No more elements than one beyond the count are cut from whatever it is, or it is refused.
+    Any bytes give at most one element beyond the count, or a refusal.
     """
     try:
         elements = split_elements(raw, count)
@@ -145,7 +145,7 @@ def test_split_message_means_the_same(
 )
 def test_any_body(body: bytes) -> None:
     """
-    Whatever a body holds, it is a request or refused.
+    Any body is a request or is refused.
     """
     try:
         to_request(*read_infer(body, None, 1000), "tiny", "")
@@ -161,7 +161,7 @@ def test_any_body(body: bytes) -> None:
 )
 def test_any_value_of_a_field(field: str, value: Any, above: bool) -> None:
     """
-    Whatever one field holds of a request that is otherwise right, a refusal is all that is raised,
+    Any value of one field of an otherwise correct request raises nothing but a refusal,
     and a short one.
     """
     tensor: dict[str, Any] = {"name": "image", "datatype": "UINT8", "shape": [1, *ITEM]}

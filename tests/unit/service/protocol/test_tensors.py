@@ -127,7 +127,7 @@ def test_half_floats_must_be_raw() -> None:
 )
 def test_wrong_requests(made: pb.ModelInferRequest, message: str) -> None:
     """
-    Whatever is wrong is named, before memory is taken for it.
+    The error names the fault, before memory is allocated.
     """
     with pytest.raises(InvalidArgumentError, match=message):
         read(made)

@@ -60,7 +60,7 @@ def classes(results: list[dict[str, Any]]) -> list[list[int]]:
 
 def test_every_request_gets_its_own_rows(runner: CudaRunner) -> None:
     """
-    Whatever a batch is filled up with, and whatever ran before in the same memory.
+    Each request gets its own rows, with any padding and after any earlier run in the same memory.
     """
     for firsts in ([1], [4, 3, 2], [0, 1, 2, 3, 4], [2, 2], [3], [4, 3, 2, 1, 0, 4], [1, 0, 3]):
         results, _ = runner.run([tiny.pixels(first) for first in firsts])
@@ -97,9 +97,9 @@ def test_several_threads(runner: CudaRunner) -> None:
         assert [classes(run) for run in runs] == [[[first] * 3] for first in firsts]
 
 
-def test_failure_leaves_the_next_run_alone(runner: CudaRunner) -> None:
+def test_failure_does_not_affect_the_next_run(runner: CudaRunner) -> None:
     """
-    An error reaches the one who ran it.
+    An error reaches its caller, and the next run is not affected.
     """
     with pytest.raises(Exception, match="indices element out of data bounds"):
         runner.run([tiny.pixels(tiny.POISON)])
@@ -189,7 +189,7 @@ def test_tensorrt(lenet: Artifact, tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-def test_a_loaded_model_leaves_nothing(lenet: Artifact) -> None:
+def test_unloaded_model_frees_its_memory(lenet: Artifact) -> None:
     """
     Unloading a model frees its GPU memory, captured or not.
     """
@@ -234,7 +234,7 @@ def test_two_models_at_once(lenet: Artifact, graphs: bool) -> None:
 @pytest.mark.gpu
 def test_too_little_memory(lenet: Artifact) -> None:
     """
-    A model that the limit leaves no room for is refused, and told why.
+    A model that does not fit into the limit is refused with the reason.
     """
     with pytest.raises(ModelLoadError, match="memory"):
         Session(lenet, on_gpu(memory_limit_bytes=1024))

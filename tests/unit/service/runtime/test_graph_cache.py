@@ -42,7 +42,7 @@ def test_second_session_opens_the_kept_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph"])
-def test_useless_graph_is_made_anew(tmp_path: Path, content: bytes) -> None:
+def test_unreadable_graph_is_replaced(tmp_path: Path, content: bytes) -> None:
     """
     A kept graph that cannot be opened is dropped, and the artifact's own is opened.
     """
@@ -55,7 +55,7 @@ def test_useless_graph_is_made_anew(tmp_path: Path, content: bytes) -> None:
     assert kept.stat().st_size > 1000
 
 
-def test_graph_that_answers_wrongly_is_made_anew(tmp_path: Path) -> None:
+def test_wrong_graph_is_replaced(tmp_path: Path) -> None:
     """
     A kept graph must give the golden answers as any other.
     """
@@ -67,7 +67,7 @@ def test_graph_that_answers_wrongly_is_made_anew(tmp_path: Path) -> None:
     assert Session(made, ON_CPU, cache).run(tiny.pixels(3))["logits"].argmax() == 3
 
 
-def test_small_models_leave_nothing(tmp_path: Path) -> None:
+def test_small_models_are_not_kept(tmp_path: Path) -> None:
     """
     A model that opens in milliseconds is not kept.
     """
@@ -79,7 +79,7 @@ def test_small_models_leave_nothing(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Without a folder the session opens all the same, and the log says what is missing.
+    Without a folder the session still opens, and the log names what is missing.
     """
     (tmp_path / "file").touch()
     Session(artifact(tmp_path / "models"), ON_CPU, GraphCache(tmp_path / "file" / "cache", GIB))
@@ -88,7 +88,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 def test_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """
-    A graph that cannot be written is opened all the same, and no part of it is kept.
+    A graph that cannot be written is still opened, and no part of it is kept.
     """
     made = artifact(tmp_path / "models")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -29,7 +29,7 @@ def load(root: Path, device: Device = ON_CPU, **changes: Any) -> Session:
 
 def test_run_each_cuts_the_batch_up_again(tmp_path: Path) -> None:
     """
-    Each request gets its own rows back, whatever its number of images.
+    Each request gets its own rows back, for any number of images.
     """
     session = load(tmp_path)
     items = [tiny.pixels(3), np.concatenate([tiny.pixels(1), tiny.pixels(2)]), tiny.pixels(9)]
@@ -42,7 +42,7 @@ def test_run_each_cuts_the_batch_up_again(tmp_path: Path) -> None:
 
 def test_provider_and_nodes(tmp_path: Path) -> None:
     """
-    The session tells which provider runs how many nodes.
+    The session reports the provider of its nodes and their number.
     """
     session = load(tmp_path)
     assert session.provider == CPU
@@ -52,7 +52,7 @@ def test_provider_and_nodes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime has CUDA")
-def test_auto_falls_back_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_logs_its_fallback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """
     Without CUDA, `auto` runs on the CPU, keeps the reason and logs it.
     """
@@ -113,7 +113,7 @@ def test_output_of_another_width(tmp_path: Path, width: int) -> None:
 
 def test_output_of_another_type(tmp_path: Path) -> None:
     """
-    An output must have the type that clients are told.
+    An output must have the type that the metadata states.
     """
     promised = OutputTensor(name="logits", kind="logits", dtype="float16")
     with pytest.raises(ModelLoadError, match=r"type float32, the manifest says .* float16"):

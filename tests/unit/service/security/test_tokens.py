@@ -19,7 +19,7 @@ def write(folder: Path, *lines: str) -> Path:
 
 def test_a_made_token_is_found(tmp_path: Path) -> None:
     """
-    A file of made lines knows its tokens, by their SHA-256, and nobody else's.
+    A file of tokens knows exactly its tokens, by their SHA-256.
     """
     web, text = Token.make("web", ["infer", "observe"])
     other, _ = Token.make("other", ["control"])
@@ -58,7 +58,7 @@ def test_the_scheme_in_any_case(header: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["web secret", "web infer secret", "web all " + 64 * "0", "web"])
-def test_a_line_that_is_none(tmp_path: Path, line: str) -> None:
+def test_bad_line(tmp_path: Path, line: str) -> None:
     """
     The error names the line by its number, and does not repeat what may be a secret.
     """

@@ -40,7 +40,7 @@ async def test_other_names_do_not_wait() -> None:
 @pytest.mark.parametrize("fails", [False, True])
 async def test_names_without_versions_are_not_kept(fails: bool) -> None:
     """
-    Clients may ask for any name: those of which nothing is known leave nothing behind.
+    Requests for unknown names, which clients may choose, leave no entries.
     """
     registry = ModelRegistry()
     registry.started = True

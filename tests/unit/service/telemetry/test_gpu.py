@@ -33,7 +33,7 @@ NVML: Any = SimpleNamespace(
 
 def test_a_lost_gpu_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
     """
-    Each GPU that answers is told; of the one that does not, the log tells.
+    Each GPU that answers is reported; the log names the one that does not.
     """
     assert list(gpus(NVML)) == [GpuFacts("GPU-0", 10, 80, 0.5), GpuFacts("GPU-2", 12, 80, 0.5)]
     assert "a GPU does not answer" in caplog.text
@@ -53,7 +53,7 @@ def test_metrics() -> None:
 
 def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Without the extra gpu there is nothing to tell, and no error.
+    Without the extra gpu there is nothing to report, and no error.
     """
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert open_nvml() is None

@@ -66,7 +66,7 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
     assert first["memory_bytes"]["resident"] > 0
 
 
-def test_tells_what_is_new(metrics: Metrics) -> None:
+def test_continues_after_a_cursor(metrics: Metrics) -> None:
     """
     A client gets what follows its cursor, or everything if the cursor is unknown.
     """

@@ -53,7 +53,7 @@ def test_trace(traceparent: str, is_sane: bool) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "\n"])
-def test_identifier_is_made_where_there_is_none(given: str) -> None:
+def test_missing_identifier_is_generated(given: str) -> None:
     """
     Each request without a sane identifier gets one of its own.
     """
