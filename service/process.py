@@ -29,7 +29,7 @@ class _Signals:
             asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
 
     def _receive(self, number: signal.Signals) -> None:
-        if self._received:  # a second signal: nobody wants to wait for the drain
+        if self._received:  # a second signal: do not wait for the drain
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
             return

@@ -36,7 +36,7 @@ class DecodeProcesses:
         """Call *work* in a process; a crash or a hang fails with `ImageError`."""
         done: Future[T] = Future()
         running = self._pool.schedule(work, arguments, timeout=self._timeout_s)
-        running.add_done_callback(lambda ran: _pass_on(ran, done, self._timeout_s))
+        running.add_done_callback(lambda task: _pass_on(task, done, self._timeout_s))
         return done
 
     def close(self) -> None:
@@ -45,11 +45,11 @@ class DecodeProcesses:
         self._pool.join()  # kills them, which takes some 50 ms
 
 
-def _pass_on(ran: Future[T], done: Future[T], timeout_s: float) -> None:
+def _pass_on(task: Future[T], done: Future[T], timeout_s: float) -> None:
     # The caller has cancelled the future that it got.
     if not done.set_running_or_notify_cancel():
         return
-    error = ran.exception()
+    error = task.exception()
     if isinstance(error, ProcessExpired):
         error = ImageError("the image crashed its decoder")
     elif isinstance(error, FutureTimeoutError):
@@ -57,7 +57,7 @@ def _pass_on(ran: Future[T], done: Future[T], timeout_s: float) -> None:
     if error:
         done.set_exception(error)
     else:
-        done.set_result(ran.result())
+        done.set_result(task.result())
 
 
 def _ignore_interrupts() -> None:

@@ -103,7 +103,7 @@ class Page:
         model = find_model(self._registry, **named(request))
         if model.layers is None:
             raise UnsupportedError(
-                f"{model.name} version {model.version} was made before artifacts told their "
+                f"{model.name} version {model.version} was made before artifacts stated their "
                 f"layers: `convoy describe {model.name} --save` writes them"
             )
         return _json(to_json(model.layers.as_dict()))
