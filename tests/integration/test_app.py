@@ -1,0 +1,76 @@
+"""The life of a server in this process; tests/e2e runs it in a process, with signals."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from convoy.service.app import Server
+from convoy.service.lifecycle import Phase
+from convoy.service.settings import Settings
+from tests.harness import tiny
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server with a tiny model, which does not listen yet."""
+    tiny.write(tmp_path)
+    yield Server(
+        Settings(
+            model_repository=str(tmp_path),
+            host="127.0.0.1",
+            grpc_port=0,
+            http_port=0,
+            graph_cache="",
+            exit_on_fatal_error=True,
+        )
+    )
+    gc.unfreeze()
+
+
+async def until_ready(server: Server) -> None:
+    """Wait until the server is ready."""
+    async with asyncio.timeout(10):
+        while not server.lifecycle.ready:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def test_serves_until_a_stop_is_requested(server: Server) -> None:
+    """
+    The server loads, serves, drains and stops; only the first request to stop counts.
+    """
+    serving = asyncio.create_task(server.serve())
+    await until_ready(server)
+    assert not serving.done()
+    server.request_stop(0.0)
+    server.request_stop(60.0)
+    async with asyncio.timeout(10):
+        await serving
+    assert server.lifecycle.phase is Phase.REFUSING
+    assert not server.failed
+
+
+async def test_stop_before_models_are_loaded(server: Server) -> None:
+    """
+    A server that is asked to stop while it loads has nothing to drain.
+    """
+    server.request_stop(60.0)
+    async with asyncio.timeout(10):
+        await server.serve()
+    assert server.lifecycle.phase is Phase.LOADING
+
+
+async def test_stop_after_a_lost_model(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    With `exit_on_fatal_error` a lost model stops the server, which then has failed.
+    """
+    serving = asyncio.create_task(server.serve())
+    await until_ready(server)
+    model = server.registry.get("tiny")
+    monkeypatch.setattr(model.session, "can_run", lambda: False)
+    server.watchdog.check(model)
+    async with asyncio.timeout(10):
+        await serving
+    assert server.failed
