@@ -75,7 +75,7 @@ def _measure(
 
 def _first_view(browser: Browser, url: str) -> dict[str, int]:
     """Return the bytes on the wire and the time to the answers' cards, with an empty cache."""
-    context = browser.new_context()
+    context = browser.new_context()  # a new context has an empty cache
     page = context.new_page()
     page.goto(url)
     page.locator(".answer").first.wait_for()

@@ -1,7 +1,7 @@
-"""Draws the dashboards from a real Prometheus's answers: `python -m tools.dashboard_figures`.
+"""Pictures of the dashboards with real data: `python -m tools.dashboard_figures`.
 
-Watches a server under some load for a while, asks Prometheus what Grafana would ask, and draws each
-dashboard into docs/images/operations. Needs Debian's package prometheus.
+Runs a server under load for a while, sends Prometheus the queries that Grafana would send, and
+draws each dashboard into docs/images/operations. Needs Debian's package prometheus.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tools.observe import Load, Prometheus
 DOCS = Path("docs/images/operations")
 STEP_S = 2
 RATE_S = 60
-"""Rates are those of a minute: what came before the first whole one is not drawn."""
+"""Rates are those of a minute: the time before the first whole one is not drawn."""
 
 THREADS = 24
 PAUSE_S = 0.005
@@ -43,7 +43,7 @@ Series = dict[str, Any]
 
 
 def main() -> int:
-    """Watch, ask and draw."""
+    """Run, query and draw."""
     parser = argparse.ArgumentParser(prog="python -m tools.dashboard_figures", description=__doc__)
     parser.add_argument(
         "--model-repository", type=Path, default=Path("tests/data/model_repository")
@@ -106,6 +106,7 @@ def _draw_number(axes: Axes, panel: Panel, prometheus: Prometheus) -> None:
 def _draw_panel(axes: Axes, panel: Panel, prometheus: Prometheus, seconds: float) -> None:
     axes.set_title(panel.title, fontsize=10)
     series = [one for query in panel.queries for one in _ask(query, prometheus, seconds)]
+    # Without its device a panel says what it needs, as it would be empty in Grafana.
     if not series:
         axes.text(0.5, 0.5, "no data: needs " + panel.queries[0].needs, ha="center", color="grey")
         axes.set_axis_off()
@@ -128,7 +129,7 @@ def _draw_panel(axes: Axes, panel: Panel, prometheus: Prometheus, seconds: float
 
 
 def _draw_heatmap(axes: Axes, series: list[Series]) -> None:
-    """Counts of cumulative buckets, one below the other subtracted."""
+    """Draw the counts of each bucket, from cumulative ones."""
     ordered = sorted(series, key=lambda one: float(one["legend"].replace("+Inf", "inf")))
     times = ordered[-1]["at"]
     counts = np.array([np.interp(times, one["at"], one["values"], 0, 0) for one in ordered])
@@ -138,7 +139,7 @@ def _draw_heatmap(axes: Axes, series: list[Series]) -> None:
 
 
 def _ask(query: Query, prometheus: Prometheus, seconds: float) -> list[Series]:
-    """The series of a query, over the time that was watched, with the names of their legend."""
+    """Return the series of a query over the last *seconds*, with the names of their legend."""
     now = float(prometheus.get("query", query="time()")["result"][0])
     found = prometheus.get(
         "query_range",

@@ -1,4 +1,4 @@
-"""The main job, end to end: train LeNet-5, export it, serve it, ask it, measure it.
+"""The main job, end to end: train LeNet-5, export it, serve it, query it, measure it.
 
 `make demo` runs this. Everything is real: a training, an artifact, a server process, PNG files
 over gRPC, the server's own metrics.
@@ -44,7 +44,7 @@ console = Console(highlight=False)
 
 
 def main() -> int:
-    """Run the demonstration; 1 if a step fails, or the accuracy is low or not the exported one."""
+    """Run the demonstration; return 1 if a step fails, or if the accuracy is wrong."""
     try:
         return _demonstrate()
     except subprocess.CalledProcessError:
@@ -100,6 +100,7 @@ def _demonstrate() -> int:
         f"demo: accuracy {accuracy:.4f} on {len(files)} images over gRPC, "
         f"exported accuracy {evaluation.top1:.4f}"
     )
+    # Another batch size rounds differently, so one image at a tie may get another class.
     as_exported = abs(correct - round(evaluation.top1 * evaluation.images)) <= 1
     return 0 if as_exported and accuracy >= LEAST_ACCURACY and exit_code == 0 else 1
 
@@ -114,7 +115,7 @@ def _write_files(digits: data.Split, folder: Path) -> list[Path]:
 
 
 async def _ask(address: str, files: Sequence[Path]) -> list[tuple[Classification, float]]:
-    """Classify *files*; each answer with the seconds that its call took."""
+    """Classify *files* and return each answer with the seconds of its call."""
     places = asyncio.Semaphore(CONCURRENCY)
 
     async with AsyncClient(address) as client:
@@ -131,7 +132,7 @@ async def _ask(address: str, files: Sequence[Path]) -> list[tuple[Classification
 def _print_digits(
     files: Sequence[Path], labels: Sequence[int], answers: Sequence[Classification]
 ) -> None:
-    """A few digits, and every one that was answered wrong, up to a few."""
+    """Print a few digits, among them wrong answers, up to a half."""
     rows = list(zip(files, map(str, labels), answers, strict=True))
     wrong = [row for row in rows if row[2].label != row[1]][: SHOWN_DIGITS // 2]
     right = [row for row in rows if row[2].label == row[1]][:: len(rows) // SHOWN_DIGITS]
@@ -169,7 +170,7 @@ def _print_times(answers: Sequence[tuple[Classification, float]]) -> None:
 
 
 def _print_memory(lines: Sequence[str]) -> None:
-    """Memory of the process, and what the manifest says of the model's, in MB."""
+    """Print the memory of the process, and of the model by its manifest, in MB."""
     names = ("convoy_memory_bytes", "convoy_model_memory_bytes")
     found = {
         kind.group(1): float(line.rsplit(" ", 1)[1]) / 1e6

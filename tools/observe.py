@@ -1,6 +1,6 @@
 """A server, a Prometheus that scrapes it by the rules of deploy/, and some load: `make observe`.
 
-For a look at the metrics, the alerts and the queries of the dashboards where no Docker engine is.
+Shows the metrics, the alerts and the queries of the dashboards without a Docker engine.
 Needs Debian's package prometheus.
 """
 
@@ -38,7 +38,7 @@ PAUSE_S = 0.02
 
 IMAGE_SIDE = 64
 BAD_SHARE = 0.05
-"""Of the calls carry no image, or ask for no model, so that errors have something to show."""
+"""Share of the calls that carry no image, so that the panels of errors have data."""
 
 console = Console(highlight=False)
 
@@ -49,10 +49,10 @@ class Prometheus:
 
     Args:
         server: `host:port` of its HTTP port.
-        folder: For its configuration, its data and its log.
+        folder: A folder for its configuration, its data and its log.
 
     Attributes:
-        url: Where its page is.
+        url: The address of its page.
 
     Raises:
         FileNotFoundError: If Prometheus is not installed.
@@ -65,6 +65,7 @@ class Prometheus:
         for name in ("rules.yml", "alerts.yml"):
             shutil.copy(CONFIGURATION / name, folder)
         text = (CONFIGURATION / "prometheus.yml").read_text()
+        # The figures of a short run need more points than one each 5 s.
         text = text.replace("server:8000", server).replace("interval: 5s", "interval: 1s")
         (folder / "prometheus.yml").write_text(text)
         (port,) = free_ports(1)
@@ -93,7 +94,7 @@ class Prometheus:
 
     def get(self, path: str, **parameters: str) -> Any:
         """
-        Ask its API; returns the data of the answer.
+        Call its API and return the data of the answer.
 
         Raises:
             urllib.error.HTTPError: If it refuses.
@@ -115,12 +116,12 @@ class Prometheus:
 
 class Load:
     """
-    A few threads that ask for every model of a server, in turn, and sometimes wrongly.
+    Threads that send images to all models of a server, and sometimes no image.
 
     A context manager; leaving it waits for their last answers.
 
     Args:
-        pause_s: Between two calls of a thread, in seconds.
+        pause_s: Pause between two calls of a thread, in seconds.
     """
 
     def __init__(self, address: str, threads: int = THREADS, pause_s: float = PAUSE_S) -> None:
@@ -157,16 +158,17 @@ class Load:
             models = [model.name for model in client.models()]
             while not self._ends.wait(self._pause_s):
                 bad = source.random() < BAD_SHARE
-                with suppress(ConvoyError):  # counted by the server, which is what this is for
+                # Errors are intended: the server counts them, and its dashboards show them.
+                with suppress(ConvoyError):
                     client.classify(b"no image" if bad else image, model=source.choice(models))
 
 
 def main() -> int:
-    """Start all, say where to look, and stop all of it at the end."""
+    """Start all, print the addresses, and stop all of it at the end."""
     parser = argparse.ArgumentParser(prog="python -m tools.observe", description=__doc__)
     usual = next((folder for folder in REPOSITORIES if folder.is_dir()), REPOSITORIES[0])
     parser.add_argument("--model-repository", type=Path, default=usual)
-    parser.add_argument("--seconds", type=float, help="until Ctrl-C if it is not given")
+    parser.add_argument("--seconds", type=float, help="default: until Ctrl-C")
     arguments = parser.parse_args()
     try:
         _observe(arguments.model_repository, arguments.seconds or float("inf"))

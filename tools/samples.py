@@ -1,7 +1,7 @@
 """Draws the images that the page starts with: `python -m tools.samples`.
 
-They are ours, so that no rights of others go with the page, and small: digits in white on black, as
-LeNet-5 knows them, and three pictures in colour.
+They are drawn here, so that no third party has rights in the page, and small: digits in white on
+black, as LeNet-5 knows them, and three pictures in colour.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 FOLDER = Path("service/web/samples")
 SIDE = 112
 SCALE = 4
-"""Everything is drawn so much larger, and made smaller: that smooths the edges."""
+"""Factor by which pictures are drawn larger; reducing them smooths the edges."""
 
 PEN = 9
 
@@ -26,6 +26,7 @@ def main() -> None:
         **{"ring": _ring(), "blocks": _blocks(), "sunset": _sunset()},
     }
     for name, picture in pictures.items():
+        # 32 colours are enough for them, and keep the first view of the page small.
         small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS).quantize(32)
         small.save(FOLDER / f"{name}.png", optimize=True)
 
@@ -38,7 +39,9 @@ def _canvas(color: str) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 def _seven() -> Image.Image:
     image, draw = _canvas("black")
     points = [(x * SCALE, y * SCALE) for x, y in ((34, 32), (78, 32), (52, 84))]
+
     draw.line(points, "white", PEN * SCALE, joint="curve")
+    # The line has flat ends; dots make them round, as a pen does.
     for x, y in points:
         _dot(draw, x, y, PEN * SCALE / 2)
     return image

@@ -93,6 +93,7 @@ def _curves(
     with progress_bar(console) as progress:
         for done, ((value, images, load), _) in enumerate(turns):
             progress(f"{network}, {value} {varied}", done, len(turns))
+            # The servers take turns at each point, so that a disturbance meets all of them.
             for contender in contenders:
                 contender.model = dataclasses.replace(contender.model, images=images)
                 per_s = images * contender.measure(load, SECONDS).per_s

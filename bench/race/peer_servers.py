@@ -29,6 +29,7 @@ class Triton(OverGrpc):
         packages = next(self.python.parent.parent.glob("lib/python*/site-packages"))
         triton = packages / "pytriton" / "tritonserver"
         minor = f"{sys.version_info.major}.{sys.version_info.minor}"
+        # pytriton's wheel holds a whole Triton, whose python backend needs a stub for our Python.
         shutil.copytree(triton / "backends", self.folder / "backends")
         stub = triton / "python_backend_stubs" / minor / "triton_python_backend_stub"
         shutil.copy(stub, self.folder / "backends" / "python")

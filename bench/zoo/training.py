@@ -48,6 +48,7 @@ class Zoo:
             return None
         manifest = self.repository.read(name, max(versions)).manifest
         training = manifest.training
+        # A network of another seed, data set or recipe is trained again.
         if training is None or (training.seed, training.data) != (self.seed, DATA):
             return None
         return manifest if training.recipe == record(SMALL[name]) else None

@@ -1,7 +1,7 @@
 """The content of a dashboard: rows of panels and their queries. `generate.py` gives them form.
 
-`$model` is the model that a viewer chose. Whatever several panels or alerts share is a recording
-rule in `deploy/prometheus/rules.yml`.
+`$model` is the model that a viewer chose. An expression that several panels or alerts share is a
+recording rule in `deploy/prometheus/rules.yml`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Query:
 
     Attributes:
         legend: Name of each of its series, with labels in `{{ }}`.
-        needs: Where only there is data: a GPU, or a control group with a limit of memory.
+        needs: Condition for data: a GPU, or a control group with a limit of memory.
     """
 
     expr: str
@@ -33,9 +33,9 @@ class Panel:
     One panel.
 
     Attributes:
-        about: What a reader sees in it.
+        about: Explanation for readers.
         unit: Grafana's name of the unit.
-        width: Of 24.
+        width: Columns, of 24.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Board:
     Attributes:
         uid: Grafana's identifier, and the name of the file.
         rows: Panels, by the title of their row.
-        by_model: Whether a viewer chooses a model.
+        by_model: True if a viewer chooses a model.
     """
 
     uid: str

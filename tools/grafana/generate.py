@@ -21,14 +21,14 @@ from tools.grafana.boards import BOARDS
 FOLDER = Path(__file__).parents[2] / "deploy/grafana/dashboards"
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
-"""As in provisioning/datasources."""
+"""The data source of deploy/grafana/provisioning/datasources."""
 
 HEIGHT = 8
 NUMBER_HEIGHT = 4
 
 
 def generate(board: Board) -> str:
-    """The dashboard, as JSON."""
+    """Return the dashboard as JSON."""
     made = (
         builders.Dashboard(board.title)
         .uid(board.uid)
@@ -45,6 +45,7 @@ def generate(board: Board) -> str:
             .keep_time(True)
         )
     )
+    # The models come from the servers, so that the choice is never out of date.
     if board.by_model:
         made = made.with_variable(
             builders.QueryVariable("model")
@@ -76,6 +77,7 @@ def _panel(panel: Panel) -> Any:
 
 def _query(query: Query, panel: Panel, reference: str) -> Dataquery:
     made = Dataquery().expr(query.expr).legend_format(query.legend or "__auto").ref_id(reference)
+    # A heatmap needs its buckets as they are; a table shows the present, not a range.
     if panel.kind == "heatmap":
         return made.format(PromQueryFormat.HEATMAP)
     if panel.kind == "table":
