@@ -11,8 +11,8 @@ from convoy.artifact.repository import ModelRepository
 from convoy.export.artifact_writer import write
 from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
-from convoy.export.training.fitting import fit
 from convoy.export.training.task import prepare
+from convoy.export.training.trained_network import fit
 from convoy.export.weights.pretrained import load
 from convoy.models import ARCHITECTURES
 

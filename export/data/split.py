@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,9 @@ SPLIT_SEED = 0
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1
 """Parts of each class, where a data set does not come in parts."""
+
+_BATCH_SIZE = 32
+"""Images that are decoded together; it bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +92,16 @@ class Split:
             except ImageError as error:
                 raise DataError(f"{self._name(index)}: {error}") from error
         return pixels
+
+    def batches(self, spec: Preprocessing) -> Iterator[npt.NDArray[np.uint8]]:
+        """
+        Decode every image, a few at a time: uint8 `[N, H, W, C]`.
+
+        Raises:
+            DataError: If an image cannot be read or decoded; names it.
+        """
+        for start in range(0, len(self), _BATCH_SIZE):
+            yield self.part(range(start, min(start + _BATCH_SIZE, len(self)))).pixels(spec)
 
     def _name(self, index: int) -> str:
         source = self.sources[index]

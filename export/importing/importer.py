@@ -10,11 +10,11 @@ from rich.console import Console
 
 from convoy.artifact.manifest import MODEL_NAME, Manifest
 from convoy.artifact.repository import ModelRepository
+from convoy.export.data.labels import read_labels
 from convoy.export.errors import GraphError
 from convoy.export.importing import reference
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.import_writer import Facts, write
-from convoy.export.importing.labels import read_labels
 from convoy.export.importing.signature import fix_size, read_signature
 from convoy.export.onnx.source import read
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 from onnxruntime import InferenceSession
 
 from convoy.artifact.manifest import Evaluation, Preprocessing
+from convoy.export.accuracy import accuracy
 from convoy.export.data import Split
 from convoy.export.onnx import graph
-from convoy.export.training.accuracy import accuracy
-
-BATCH_SIZE = 32
 
 
 def logits_of(
@@ -26,14 +22,8 @@ def logits_of(
         DataError: If an image cannot be read or decoded.
     """
     return np.concatenate(
-        [session.run(["logits"], {graph.INPUT_NAME: pixels})[0] for pixels in chunks(split, spec)]
+        [session.run(["logits"], {graph.INPUT_NAME: pixels})[0] for pixels in split.batches(spec)]
     )
-
-
-def chunks(split: Split, spec: Preprocessing) -> Iterator[npt.NDArray[np.uint8]]:
-    """Decode *split* a few images at a time: uint8 `[N, H, W, C]`."""
-    for start in range(0, len(split), BATCH_SIZE):
-        yield split.part(range(start, min(start + BATCH_SIZE, len(split)))).pixels(spec)
 
 
 def evaluation(

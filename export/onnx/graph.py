@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from convoy.artifact.golden import TOLERANCES, replay
 from convoy.artifact.manifest import InputTensor, OutputTensor
 from convoy.export.errors import ProofError
+from convoy.export.normalization import Normalize
 from convoy.export.onnx.replacements import rewrite
 from convoy.export.onnx.session import open_session
-from convoy.export.training.augmentation import Normalize
 
 OPSET = 20
 """ONNX operator set of the graphs."""

@@ -14,30 +14,6 @@ from torchvision.transforms import v2
 from convoy.export.recipes.recipe import Affine, PhotoCrop
 
 
-class Normalize(nn.Module):
-    """
-    `(pixel / 255 - mean) / std`, per channel, as the first layer of what is trained and exported.
-
-    Shape:
-        Input: (N, H, W, C), uint8
-        Output: (N, C, H, W), float32
-    """
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.scale: Tensor
-        self.shift: Tensor
-        scale = 1 / (255 * torch.tensor(std))
-        shift = -torch.tensor(mean) / torch.tensor(std)
-        self.register_buffer("scale", scale.view(1, -1, 1, 1))
-        self.register_buffer("shift", shift.view(1, -1, 1, 1))
-
-    def forward(self, image: Tensor) -> Tensor:
-        # `contiguous` before the cast: without it a later pooling exports as strided views.
-        x = image.permute(0, 3, 1, 2).contiguous().float()
-        return x * self.scale + self.shift
-
-
 def distort(images: Tensor, affine: Affine, random: torch.Generator) -> Tensor:
     """Apply a random affine map to each of *images*, float32 `[N, C, H, W]`; 0 moves in."""
     count = len(images)

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from convoy.export.data import Split
+from convoy.export.normalization import Normalize
 from convoy.export.recipes.recipe import Affine, PhotoCrop, Recipe
-from convoy.export.training.augmentation import Normalize, distort, photo_transform
+from convoy.export.training.augmentation import distort, photo_transform
 from convoy.export.training.compute import Compute
 
 

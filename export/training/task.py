@@ -9,7 +9,6 @@ from rich.console import Console
 from convoy.export import data
 from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
-from convoy.export.onnx.evaluation import chunks
 from convoy.export.recipes import Recipe, recipe_for
 from convoy.export.recipes.changes import at_size, fine_tuning, with_numbers
 from convoy.export.weights import PublicWeights, find_weights
@@ -53,8 +52,9 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         console.print(f"weights {weights.source}")
     recipe = _recipe(settings, data_set.name, weights)
     validates = settings.validate_only
-    for _ in chunks(data_set.validation if validates else data_set.test, recipe.preprocessing):
-        pass
+    measured = data_set.validation if validates else data_set.test
+    for _ in measured.batches(recipe.preprocessing):
+        pass  # a damaged image raises now, not after the training
     return Task(
         settings=settings,
         recipe=recipe,

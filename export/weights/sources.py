@@ -17,9 +17,10 @@ from torchvision.models._api import Weights as TorchvisionEntry
 
 from convoy.artifact.files import file_sha256
 from convoy.artifact.manifest import Evaluation, Preprocessing, Weights
+from convoy.export.data.labels import read_labels
 from convoy.export.errors import WeightsError
-from convoy.export.importing.labels import read_labels
 from convoy.export.recipes import PAPER, SMALL
+from convoy.export.weights.state_dict import count_classes
 
 IMAGENET_VALIDATION = "ImageNet-1K, validation part"
 IMAGENET_VALIDATION_IMAGES = 50_000
@@ -186,8 +187,6 @@ def _timm(architecture: str, tag: str) -> PublicWeights:
 
 
 def _file(architecture: str, path: Path, labels: Path | None) -> PublicWeights:
-    from convoy.export.weights.state_dict import count_classes
-
     try:
         data = path.read_bytes()
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -131,7 +131,7 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "where",
     [
-        "convoy.export.training.fitting.train",
+        "convoy.export.training.trained_network.train",
         *(
             pytest.param(where, marks=pytest.mark.slow)
             for where in (
@@ -169,7 +169,7 @@ def test_unwritable_repository_fails_before_the_training(
     A training whose result cannot be written does not begin.
     """
     (tmp_path / "file").touch()
-    monkeypatch.setattr("convoy.export.training.fitting.train", pytest.fail)
+    monkeypatch.setattr("convoy.export.training.trained_network.train", pytest.fail)
     with pytest.raises(RepositoryError, match="cannot write"):
         exporter.export(settings(tmp_path / "file"), Console(file=io.StringIO()))
 
@@ -185,7 +185,7 @@ def test_damaged_test_image_fails_before_the_training(
         folder.mkdir(parents=True)
         for index in range(10):
             (folder / f"{index}.png").write_bytes(b"no image")
-    monkeypatch.setattr("convoy.export.training.fitting.train", pytest.fail)
+    monkeypatch.setattr("convoy.export.training.trained_network.train", pytest.fail)
     with pytest.raises(DataError, match="the bytes are not"):
         exporter.export(
             settings(tmp_path / "models", data=f"folder:{tmp_path / 'images'}"),

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from convoy.export.accuracy import accuracy
 from convoy.export.artifact_writer import input_tensor
 from convoy.export.errors import ProofError
 from convoy.export.onnx import graph
 from convoy.export.onnx.memory import measure_memory
 from convoy.export.onnx.session import open_session
 from convoy.export.recipes import SMALL
-from convoy.export.training.accuracy import accuracy
 from convoy.models import ARCHITECTURES
 
 RECIPE = SMALL["lenet5"]

@@ -4,8 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
+from convoy.export.normalization import Normalize
 from convoy.export.recipes.recipe import Affine, PhotoCrop
-from convoy.export.training.augmentation import Lighting, Normalize, distort, photo_transform
+from convoy.export.training.augmentation import Lighting, distort, photo_transform
 
 STILL = Affine(rotation_deg=0, translation=0, scale=0, shear_deg=0)
 

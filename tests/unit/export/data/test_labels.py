@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from convoy.export.data.labels import read_labels
 from convoy.export.errors import DataError
-from convoy.export.importing.labels import read_labels
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,11 @@ from rich.console import Console
 from torch import nn
 
 from convoy.artifact import manifest
-from convoy.export.onnx.evaluation import chunks
+from convoy.export.accuracy import accuracy
+from convoy.export.normalization import Normalize
 from convoy.export.recipes import Recipe, record
 from convoy.export.subject import Subject
 from convoy.export.training import progress
-from convoy.export.training.accuracy import accuracy
-from convoy.export.training.augmentation import Normalize
 from convoy.export.training.batches import Batches, make_batches
 from convoy.export.training.compute import Compute, joined
 from convoy.export.training.optimization import INITIALIZATIONS
@@ -149,7 +148,7 @@ def _watch(task: Task, network: nn.Module, compute: Compute) -> Watch | None:
             logits = torch.cat(
                 [
                     network(normalize(torch.from_numpy(pixels).to(compute.device))).cpu()
-                    for pixels in chunks(task.watched, spec)
+                    for pixels in task.watched.batches(spec)
                 ]
             )
         return float(F.cross_entropy(logits, labels)), accuracy(
