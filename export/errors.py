@@ -1,10 +1,10 @@
-"""What can stop an export or an import. Each message is one line for who typed the command."""
+"""Errors that stop an export or an import. Each message is one line for the user."""
 
 from __future__ import annotations
 
 
 class ExportError(Exception):
-    """Base class of everything that stops an export or an import."""
+    """Base class of all errors that stop an export or an import."""
 
 
 class DataError(ExportError):
@@ -16,16 +16,16 @@ class GraphError(ExportError):
 
 
 class TrainingError(ExportError):
-    """The training went astray: its loss is no number any more."""
+    """The training diverged, or its folder cannot be used."""
 
 
 class ProofError(ExportError):
-    """The graph does not answer as its reference does; nothing was written."""
+    """The graph's answers differ from those of its reference; nothing was written."""
 
 
 class WeightsError(ExportError):
-    """The weights are not to be had, or are not those of the network."""
+    """The weights are not available, or do not fit the network."""
 
 
 class PrecisionError(ExportError):
-    """The network cannot do with the precision that was asked for."""
+    """The network loses too much with the requested precision."""

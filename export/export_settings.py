@@ -1,4 +1,4 @@
-"""Everything that `convoy export` can be told. Light: importing it loads no PyTorch."""
+"""The options of `convoy export`. Importing them loads no PyTorch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ExportSettings(BaseSettings):
         None, description="Names of the classes of a file of weights, one per line, or JSON."
     )
     seed: int = Field(
-        0, ge=0, lt=2**63, description="Of the first weights, order and augmentation."
+        0, ge=0, lt=2**63, description="Seed the first weights, the order and the augmentation."
     )
     epochs: int = Field(0, ge=0, description="Passes over the images; 0 takes the recipe's.")
     head_epochs: int = Field(
@@ -55,7 +55,7 @@ class ExportSettings(BaseSettings):
     )
     precision: Literal["float32", "fp16", "int8"] = Field(
         "float32",
-        description="What the graph computes in; fp16 and int8 are measured against float32.",
+        description="Compute in this type; fp16 and int8 are measured against float32.",
     )
     evaluation_data: str | None = Field(
         None,
@@ -65,15 +65,15 @@ class ExportSettings(BaseSettings):
     max_accuracy_loss: float = Field(
         0.01, ge=0, le=1, description="Share of answers that fp16 or int8 may lose."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="What to train on.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Train on this device.")
     mixed_precision: CliImplicitFlag[bool] = Field(
         True, description="Train in half precision on a GPU."
     )
     workers: int = Field(2, ge=0, le=64, description="Processes that decode photographs.")
-    model_repository: Path = Field(Path("model_repository"), description="Where artifacts go.")
+    model_repository: Path = Field(Path("model_repository"), description="Write artifacts here.")
     runs: Path = Field(
         Path("runs"),
-        description="Where each training keeps its measurements, curves and checkpoint.",
+        description="Keep the measurements, curves and checkpoint of each training here.",
     )
     name: ModelName | None = Field(
         None, description="Name of the model; that of the network if it is not given."
@@ -100,15 +100,15 @@ class ExportSettings(BaseSettings):
 
     @property
     def only_weights(self) -> bool:
-        """Whether nothing is trained."""
+        """Return whether nothing is trained."""
         return self.weights is not None and self.data is None
 
     @property
     def fine_tunes(self) -> bool:
-        """Whether the training begins with weights that others trained."""
+        """Return whether the training begins with weights that others trained."""
         return self.weights is not None and self.data is not None
 
     @property
     def model_name(self) -> str:
-        """Name of the model."""
+        """Return the name of the model: the network's, unless another is given."""
         return self.name or self.architecture

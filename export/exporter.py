@@ -19,15 +19,15 @@ from convoy.models import ARCHITECTURES
 
 def export(settings: ExportSettings, console: Console) -> Path | None:
     """
-    Train or load, prove and write one artifact; tell *console* how it goes.
+    Train or load, prove and write one artifact; report progress to *console*.
 
     Returns:
         The folder of the new version; None if `validate_only` is set, and in processes that
         torchrun started beside the first.
 
     Raises:
-        ExportError: If the architecture, data or weights are not to be had, or the proof fails.
-        RepositoryError: If the artifact cannot be written; told before the training.
+        ExportError: If the architecture, data or weights are not available, or the proof fails.
+        RepositoryError: If the artifact cannot be written; raised before the training.
     """
     if settings.architecture not in ARCHITECTURES:
         raise ExportError(

@@ -1,4 +1,4 @@
-"""What is exported: a network with all that the manifest tells of where it comes from."""
+"""The subject of an export: a network with its origin, as the manifest states it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Subject:
         preprocessing: From the bytes of an image to the network's pixels.
         mean: Per channel, of pixels in `[0, 1]`.
         std: Per channel, of pixels in `[0, 1]`.
-        training: What its weights were fitted to, if they were fitted here.
-        weights: What they began with, if not with random numbers.
-        published: What others measured of the very same weights.
+        training: Data and recipe of the training, if it was trained here.
+        weights: The first weights, if they are not random numbers.
+        published: Measurements of the same weights by others.
         tests: Images to measure it on, by the name of the data.
-        calibration: Images to find the ranges of int8 on.
+        calibration: Images to find the ranges of int8 with.
         run: The training's folder, whose checkpoint is no longer needed once this is exported.
     """
 

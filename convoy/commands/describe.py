@@ -9,10 +9,10 @@ from convoy.export.describing.describe_settings import DescribeSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Describe one network; 1 if it cannot be done, with one line that says why."""
+    """Describe one network; return 1 after one line that says why, if it cannot be done."""
     chosen = command_line.read(DescribeSettings, arguments)
 
-    # ONNX Runtime, and PyTorch if it is needed, take seconds to import: `--help` need not wait.
+    # ONNX Runtime and PyTorch take seconds to import; `--help` does not wait for them.
     from rich.console import Console
 
     from convoy.artifact.errors import ArtifactError, RepositoryError

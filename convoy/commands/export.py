@@ -10,17 +10,17 @@ from convoy.export.export_settings import ExportSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Export one network; 1 if it cannot be done, with one line that says why."""
+    """Export one network; return 1 after one line that says why, if it cannot be done."""
     chosen = command_line.read(ExportSettings, arguments)
 
-    # PyTorch takes seconds to import: `--help` and a typing mistake need not wait for it.
+    # PyTorch takes seconds to import; `--help` and a typing mistake do not wait for it.
     from rich.console import Console
 
     from convoy.artifact.errors import RepositoryError
     from convoy.export.errors import ExportError
     from convoy.export.exporter import export
 
-    # Whoever stops a container sends SIGTERM: end as by Ctrl-C, with nothing left half-written.
+    # Containers are stopped with SIGTERM; handle it like Ctrl-C, so that nothing is half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         export(chosen, Console(highlight=False, markup=False, soft_wrap=True))

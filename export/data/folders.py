@@ -19,7 +19,7 @@ from convoy.export.errors import DataError
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 MIN_IMAGES = 10
-"""Of each class that is divided: the smallest part gets one in ten."""
+"""Least images of each class that is divided: the smallest part gets one in ten."""
 
 TRAIN_FOLDER = "train"
 VALIDATION_FOLDERS = ("val", "valid", "validation")
@@ -32,7 +32,7 @@ Parts = tuple[Classes, Split, Split, Split]
 
 def load_folder(root: Path) -> DataSet:
     """
-    The images in *root*, whose sub-folders are classes, or parts with classes in them.
+    Load the images in *root*, whose sub-folders are classes, or parts with classes in them.
 
     Raises:
         DataError: If a folder cannot be read or holds too few images, if parts are missing, or if
@@ -54,7 +54,11 @@ def _divide(root: Path) -> Parts:
 
 
 def _load_parts(root: Path, names: set[str]) -> Parts:
-    """The last part is to test on; if it is the only one beside `train`, a share validates."""
+    """
+    Load the parts *names* of *root*.
+
+    The last part is the test. If it is the only one beside `train`, a share of `train` validates.
+    """
     if TRAIN_FOLDER not in names:
         raise DataError(f"{root} holds parts, not classes, and none named {TRAIN_FOLDER}")
     validating = [name for name in VALIDATION_FOLDERS if name in names]
@@ -64,6 +68,7 @@ def _load_parts(root: Path, names: set[str]) -> Parts:
     if not held_out:
         raise DataError(f"{root} holds nothing to test on: it needs a sub-folder {TEST_FOLDER}")
     classes, train = _read(root / TRAIN_FOLDER, MIN_IMAGES if len(held_out) == 1 else 1)
+    # `val` alone is the test: a part that recipes are chosen on is taken from `train` then.
     *validations, test = [_read_like(root / name, classes) for name in held_out]
     if validations:
         return classes, train, validations[0], test
@@ -72,7 +77,7 @@ def _load_parts(root: Path, names: set[str]) -> Parts:
 
 
 def _read_like(root: Path, classes: Classes) -> Split:
-    """The images of a part, whose classes must be those of `train`."""
+    """Read the images of a part, whose classes must be those of `train`."""
     found, images = _read(root, 1)
     if missing := set(classes) - set(found):
         raise DataError(f"{root} lacks classes that {TRAIN_FOLDER} has: {_few(missing)}")
@@ -86,7 +91,7 @@ def _few(names: set[str]) -> str:
 
 
 def _read(root: Path, min_images: int) -> tuple[Classes, Split]:
-    """The names of *root*'s sub-folders, and the images in them."""
+    """Return the names of *root*'s sub-folders, and the images in them."""
     folders = _folders_in(root)
     if len(folders) < 2:
         raise DataError(f"{root} needs at least two sub-folders of images, one per class")
@@ -120,7 +125,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _hash_order(images: Split) -> npt.NDArray[np.int64]:
-    """The indices of *images* by the hashes of their class and file names."""
+    """Return the indices of *images*, ordered by the hashes of their class and file names."""
     hashes = [_hash_of_name(path) for path in images.sources]
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
 

@@ -51,7 +51,7 @@ Floats = npt.NDArray[np.float64]
 
 def load_hard_digits() -> DataSet:
     """
-    The digits of mnist5k in the same three parts: RGB, 64x64.
+    Draw the digits of mnist5k in the same three parts: RGB, 64x64.
 
     Only digits to train on appear as clutter, so the plain test digits remain unseen: they are a
     second test.
@@ -109,7 +109,8 @@ class _Painter:
         self.grounds, self.ink = self._colors()
 
     def _colors(self) -> tuple[Floats, Floats]:
-        """Two colours of the ground `[2, 3]`, black at level 0, and the digit's, white there."""
+        """Draw two ground colours `[2, 3]`, black at level 0, and the digit's, white at level 0."""
+        # Draw again until the digit is visible on both colours of its ground.
         while True:
             colors = self.random.random((3, 3)) * 255 * self.level
             grounds, ink = colors[:2], 255 * (1 - self.level) + colors[2]
@@ -126,7 +127,7 @@ class _Painter:
         return _blend(self.grounds[0], self.grounds[1], share[:, :, None] / 255)
 
     def add_strokes(self, canvas: Floats) -> Floats:
-        """Lines and ellipses."""
+        """Draw lines and ellipses."""
         image = Image.fromarray(_rounded(canvas))
         pen = ImageDraw.Draw(image)
         for _ in range(int(self._up_to(MAX_STROKES + 1))):
@@ -141,7 +142,7 @@ class _Painter:
         return np.asarray(image).astype(np.float64)
 
     def add_strangers(self, canvas: Floats, strangers: Pixels) -> Floats:
-        """Other digits, smaller and centred on an edge, so that about half of each is seen."""
+        """Draw other digits, smaller and centred on an edge, so that about half of each is seen."""
         for _ in range(int(self._up_to(MAX_STRANGERS + 1))):
             stranger = strangers[self.random.integers(len(strangers))]
             along, across = SIDE_PX * self.random.random(), SIDE_PX * int(self.random.integers(2))
@@ -152,7 +153,7 @@ class _Painter:
         return canvas
 
     def add_digit(self, canvas: Floats, digit: Pixels) -> Floats:
-        """The digit itself, above all but what spoils the whole; it stays inside."""
+        """Draw the digit itself over everything else, inside the canvas."""
         size = 1 - self._up_to(MAX_SHRINKING)
         room = SIDE_PX / 2 * (1 - size * _CHARACTER) * self.level
         x, y = SIDE_PX / 2 + room * self._around(), SIDE_PX / 2 + room * self._around()
@@ -160,30 +161,30 @@ class _Painter:
         return _blend(canvas, self.ink, mask)
 
     def spoil(self, canvas: Floats) -> Pixels:
-        """Blur, then noise."""
+        """Blur the canvas, then add noise."""
         blur = ImageFilter.BoxBlur(self._up_to(MAX_BLUR_PX))
         blurred = np.asarray(Image.fromarray(_rounded(canvas)).filter(blur))
         noise = self.random.random(canvas.shape) * 2 - 1
         return _rounded(blurred + self._up_to(MAX_NOISE) * noise)
 
     def _clutter_color(self) -> Floats:
-        """Between the ground's first and another: in half of the cases the digit's own."""
+        """Mix the ground's first colour with another: in half of the cases the digit's."""
         other = self.ink if self.random.random() < 0.5 else self.random.random(3) * 255
         low, high = CLUTTER_OPACITY
         return _blend(self.grounds[0], other, low + (high - low) * self.random.random())
 
     def _up_to(self, most: float) -> float:
-        """From 0 to *most*, at level 1."""
+        """Draw a number from 0 to *most*, at level 1."""
         return most * self.level * self.random.random()
 
     def _around(self) -> float:
-        """From -1 to 1."""
+        """Draw a number from -1 to 1."""
         return 2 * self.random.random() - 1
 
 
 def _placed(glyph: Pixels, size: float, turn: float, x: float, y: float) -> Floats:
     """
-    How much of each pixel *glyph* covers: `[64, 64, 1]`, 0 to 1.
+    Return the share of each pixel that *glyph* covers: `[64, 64, 1]`, 0 to 1.
 
     Args:
         glyph: uint8 `[28, 28]`.
@@ -213,7 +214,7 @@ def _blend(under: Floats, over: Floats, opacity: Floats | float) -> Floats:
 
 
 def _distance(one: Floats, other: Floats) -> float:
-    """Between two colours, the channels weighted about as the eye does."""
+    """Return the distance of two colours, the channels weighted about as the eye does."""
     red, green, blue = one - other
     return math.sqrt((2 * red * red + 4 * green * green + 3 * blue * blue) / 9)
 

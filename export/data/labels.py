@@ -1,4 +1,4 @@
-"""Names of the classes: a line each, or JSON."""
+"""Files with the names of the classes: one per line, or JSON."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _from_json(path: Path, text: str) -> list[Any]:
 
 
 def _by_index(path: Path, labels: dict[str, Any]) -> list[Any]:
-    """The values of *labels* in the order of its keys, which are `"0"` to `"N-1"`."""
+    """Return the values of *labels* in the order of its keys, which are `"0"` to `"N-1"`."""
     missing = [index for index in range(len(labels)) if str(index) not in labels]
     if missing:
         raise DataError(f"{path}: has {len(labels)} labels, but none of class {missing[0]}")

@@ -1,4 +1,4 @@
-"""A part of a data set, and what the parts together are."""
+"""Data sets and their parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convoy.artifact.preprocess import decode, preprocess
 from convoy.export.errors import DataError
 
 SPLIT_SEED = 0
-"""Of each split that is drawn. Fixed: a test image stays a test image for good."""
+"""Seed of every random split. It never changes, so that a test image stays a test image."""
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1
@@ -47,13 +47,13 @@ class Split:
         return Split([*self.sources, *other.sources], np.concatenate([self.labels, other.labels]))
 
     def part(self, indices: Iterable[int]) -> Split:
-        """The images at *indices*, in this order."""
+        """Return the images at *indices*, in this order."""
         chosen = list(indices)
         return Split([self.sources[index] for index in chosen], self.labels[chosen])
 
     def image(self, index: int) -> bytes:
         """
-        Encoded bytes of one image.
+        Return the encoded bytes of one image.
 
         Raises:
             DataError: If its file cannot be read.
@@ -68,7 +68,7 @@ class Split:
 
     def decoded(self, index: int, spec: Preprocessing) -> Image.Image:
         """
-        Decode one image: grey or RGB as *spec* wants it, of its own size.
+        Decode one image: grey or RGB as *spec* requires, in its own size.
 
         Raises:
             DataError: If it cannot be read or decoded; names it.
@@ -114,12 +114,12 @@ class DataSet:
     Images in three disjoint parts.
 
     Attributes:
-        name: What `load` was given, without the folder's place on this machine.
-        source: Where the images come from.
+        name: The argument of `load`, without the folder's place on this machine.
+        source: Origin of the images.
         labels: Names of the classes.
-        train: What the weights are fitted to.
-        validation: What recipes are chosen on; joins `train` once a recipe is fixed.
-        test: What no choice is ever made on.
+        train: Images that the weights are fitted to.
+        validation: Images that recipes are chosen on; they join `train` once a recipe is fixed.
+        test: Images that no choice is ever made on.
         extra_tests: Test parts of other data sets with the same classes, by the name of the set;
             no image of theirs is in `train` or `validation` in any form.
     """
@@ -135,7 +135,7 @@ class DataSet:
 
 def divide(images: Split, order: npt.NDArray[np.int64], *shares: float) -> list[Split]:
     """
-    Divide each class of *images* by the same *shares*; the last part is what they leave.
+    Divide each class of *images* by the same *shares*; the last part is the rest.
 
     Args:
         order: Indices of all images; a class's first ones go into the first part.

@@ -31,9 +31,9 @@ class _Set:
     One of torchvision's data sets.
 
     Attributes:
-        read: From its folder to torchvision's parts to train and to test on.
-        source: Where the images come from.
-        advice: What to do where it is missing; `{root}` is its folder.
+        read: Function from its folder to torchvision's parts for training and test.
+        source: Origin of the images.
+        advice: Remedy if it is missing; `{root}` is its folder.
     """
 
     read: Callable[[Path], tuple[Any, Any]]
@@ -54,7 +54,7 @@ def load_torchvision_set(name: str, root: Path) -> DataSet:
         train, test = _split_of(given), _split_of(tested)
     except MemoryError:
         raise
-    except Exception as error:  # torchvision lets through whatever sockets, archives, pickles raise
+    except Exception as error:  # torchvision passes on errors of sockets, archives and pickles
         advice = known.advice.format(root=root)
         raise DataError(f"cannot load {name} ({_first_line(error)}): {advice}") from error
     labels = _labels_of(given)
@@ -125,7 +125,7 @@ TORCHVISION_SETS: Mapping[str, _Set] = MappingProxyType(
 
 
 def _split_of(images: Any) -> Split:
-    """All of torchvision's *images*: those in memory encoded, those on disk by their paths."""
+    """Return torchvision's *images*: those in memory encoded, those on disk by their paths."""
     sources: list[bytes | Path] = []
     labels: list[int] = []
     for index in range(len(images)):
@@ -136,11 +136,13 @@ def _split_of(images: Any) -> Split:
 
 
 _AMBIGUOUS = MappingProxyType({"n02012849": "crane bird", "n03710721": "maillot tank suit"})
-"""Where two of ImageNet's classes share their first name: what torchvision's weights say."""
+"""Labels of two of ImageNet's classes whose first names are not unique; as in torchvision's
+weights."""
 
 
 def _labels_of(images: Any) -> tuple[str, ...]:
-    """The first name of each class, as the labels of torchvision's weights have it."""
+    """Return the first name of each class, as in the labels of torchvision's weights."""
+    # ImageNet has several names for each class, the other sets one.
     names = [name if isinstance(name, str) else name[0] for name in images.classes]
     numbers = getattr(images, "wnids", names)
     return tuple(_AMBIGUOUS.get(number, name) for number, name in zip(numbers, names, strict=True))

@@ -1,4 +1,5 @@
-"""Description: from a network or a graph to its table of layers and a drawing.
+"""Description: from a network or a graph to its table of layers and its drawing.
 
-An ONNX graph is read without PyTorch; both readers give the same kind of layers.
+A PyTorch network and an ONNX graph have a reader each; both return the same kind of layers. The
+reader of graphs needs no PyTorch.
 """

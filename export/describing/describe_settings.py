@@ -1,4 +1,4 @@
-"""Everything that `convoy describe` can be told. Light: importing it loads no PyTorch."""
+"""The options of `convoy describe`. Importing them loads no PyTorch."""
 
 from __future__ import annotations
 
@@ -26,15 +26,19 @@ class DescribeSettings(BaseSettings):
 
     name: CliPositionalArg[str] = Field(description="Architecture, path, or name of a model.")
     classes: int | None = Field(
-        None, ge=1, description="Of an architecture; what it was made for if it is not given."
+        None,
+        ge=1,
+        description="Build an architecture for so many classes instead of its own number.",
     )
     input_px: int | None = Field(
         None,
         ge=1,
-        description="Side of the square image; what the architecture was made for if it is not "
-        "given. Also for an ONNX file that takes any size.",
+        description="Describe the network for square images with this side; for an architecture, "
+        "and for an ONNX file that takes any size.",
     )
-    model_repository: Path = Field(Path("model_repository"), description="Where artifacts are.")
+    model_repository: Path = Field(
+        Path("model_repository"), description="Find models in this folder."
+    )
     print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
     graph: Path | None = Field(
         None,
@@ -43,6 +47,6 @@ class DescribeSettings(BaseSettings):
     )
     save: CliImplicitFlag[bool] = Field(
         False,
-        description="Write the layers beside the model of an artifact, for the server's page; "
-        "artifacts are made with them.",
+        description="Write the layers into the artifact, for the server's page; new artifacts have "
+        "them.",
     )

@@ -1,4 +1,4 @@
-"""One description from beginning to end: what the name means, its layers, their rows."""
+"""One description from beginning to end: the meaning of the name, the layers, their rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 def describe(settings: DescribeSettings) -> Description:
     """
-    Describe what *settings* name: an architecture, else a path, else a model of the repository.
+    Describe the network that *settings* name.
+
+    It is an architecture, else a path, else a model of the repository.
 
     PyTorch is imported only if the name can be an architecture's.
 
@@ -37,13 +39,16 @@ def describe(settings: DescribeSettings) -> Description:
     path = Path(settings.name)
     is_name = path.name == settings.name and path.suffix != ".onnx"
     architectures = _architectures() if is_name else {}
+    # An architecture; but only an artifact has a place for its layers.
     if settings.name in architectures and not settings.save:
         return _of_architecture(architectures[settings.name], settings)
+    # An artifact or a model's folder, by its path or in the repository.
     for place in (path, settings.model_repository / path):
         if folder := _artifact(place):
             return _of_artifact(folder, settings)
     if settings.save:
         raise ExportError(f"{settings.name} is no artifact: --save has nowhere to write")
+    # A graph on its own.
     if path.is_file():
         return _of_file(path, settings)
     if not is_name:
@@ -52,7 +57,7 @@ def describe(settings: DescribeSettings) -> Description:
 
 
 def _architectures() -> Mapping[str, Architecture]:
-    """All of them; none where PyTorch is not installed."""
+    """Return all architectures; none where PyTorch is not installed."""
     try:
         from convoy.models import ARCHITECTURES
     except ModuleNotFoundError as error:
@@ -63,7 +68,7 @@ def _architectures() -> Mapping[str, Architecture]:
 
 
 def _artifact(place: Path) -> Path | None:
-    """The artifact that *place* is, holds as a model's newest version, or is the graph of."""
+    """Return the artifact at *place*, or the newest version of the model at *place*, if any."""
     if place.name == MODEL_FILE:
         place = place.parent
     if (place / MANIFEST_FILE).is_file():
@@ -102,7 +107,7 @@ def _of_artifact(folder: Path, settings: DescribeSettings) -> Description:
 
 
 def _of_file(path: Path, settings: DescribeSettings) -> Description:
-    """A graph without a manifest: its input is what `convoy import` would make of it."""
+    """Describe a graph without a manifest; its input is what `convoy import` would find."""
     if settings.classes:
         raise ExportError(f"{path} has its classes: they cannot be chosen")
     source, side = read(path), settings.input_px

@@ -125,7 +125,7 @@ def _bodies(node: NodeProto) -> list[GraphProto]:
 
 
 class _Reader:
-    """Notes each operation on what depends on the image as a layer."""
+    """Records each operation on values that depend on the image as a layer."""
 
     def __init__(
         self, graph: onnx.GraphProto, tensor: InputTensor, values: dict[str, _Value]
@@ -140,7 +140,7 @@ class _Reader:
                 self._constants[node.output[0]] = node.attribute[0].t
 
     def read(self, node: NodeProto) -> None:
-        """Note *node*."""
+        """Record *node*."""
         entry = operator(node.op_type)
         read = [self._places[name] for name in _names_read(node) if name in self._places]
         if not read or entry.role == "shape":

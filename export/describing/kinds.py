@@ -1,4 +1,4 @@
-"""What readers of networks and of graphs share: names of kinds, and arithmetic."""
+"""Rules that the readers of networks and of graphs share: kinds, parameters, costs, windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from convoy.artifact.layers import Layer, Window
 
 WITH_CONSTANT = {"add": "shift", "multiply": "scale"}
-"""What these kinds are called if they combine a layer with a constant."""
+"""Names of these kinds if they combine a layer with a constant."""
 
 
 def with_weights(
@@ -46,7 +46,7 @@ def with_weights(
 
 
 def shapes_arithmetic(shapes: Iterable[Sequence[int]]) -> str:
-    """`64*3 + 2*64`: the sizes of arrays of these *shapes*, like ones together."""
+    """Return the sizes of arrays of these *shapes* as a sum, equal ones together: `64*3 + 2*64`."""
     sizes = Counter("*".join(map(str, shape or (1,))) for shape in shapes)
     return " + ".join(size if n == 1 else f"{n}*{size}" for size, n in sizes.items())
 
@@ -60,10 +60,12 @@ def pooling(layer: Layer, kind: str, before: tuple[int, ...]) -> Layer | None:
         before: Shape of its input: channels, height, width.
     """
     sizes, results = before[1:], layer.output_shape[1:] or (1, 1)
+    # The window is a single pixel.
     if sizes == results:
         return None
+    # The result is larger: each number is repeated.
     if any(result > size for size, result in zip(sizes, results, strict=True)):
-        return dataclasses.replace(layer, kind="resize")  # each number is repeated
+        return dataclasses.replace(layer, kind="resize")
     stride = tuple(size // result for size, result in zip(sizes, results, strict=True))
     kernel = tuple(
         size - (result - 1) * step

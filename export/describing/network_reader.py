@@ -44,7 +44,7 @@ def read_network(network: nn.Module, shape: tuple[int, int, int]) -> list[Layer]
 
 
 class _Reader(fx.Interpreter):
-    """Runs a traced network and notes each operation on tensors as a layer."""
+    """Runs a traced network and records each operation on tensors as a layer."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
@@ -53,6 +53,7 @@ class _Reader(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
+        # Only what depends on the image is a layer; the image itself is the placeholder.
         inputs = tuple(self._places[node] for node in n.all_input_nodes if node in self._places)
         first = result[0] if isinstance(result, tuple | list) and result else result
         is_operation = n.op == "placeholder" or (inputs and n.op != "output")
@@ -71,7 +72,7 @@ class _Reader(fx.Interpreter):
     def _layer(
         self, node: fx.Node, inputs: tuple[int, ...], shape: tuple[int, ...]
     ) -> Layer | None:
-        """The layer of *node*; None if it changes nothing."""
+        """Return the layer of *node*; None if it changes nothing."""
         if node.op == "placeholder":
             return Layer(name="image", kind="input", inputs=(), output_shape=shape)
         before = self.layers[inputs[0]].output_shape
@@ -80,8 +81,9 @@ class _Reader(fx.Interpreter):
             module = self.fetch_attr(name)
             plain = Layer(name=name, kind="", inputs=inputs, output_shape=shape)
             return operations.of_module(plain, module, before)
+        # It takes one of several tensors.
         if isinstance(self.env.get(node.all_input_nodes[0]), tuple):
-            return None  # takes one of several tensors
+            return None
         stack = node.meta.get("nn_module_stack") or {}
         plain = Layer(name=next(reversed(stack), ""), kind="", inputs=inputs, output_shape=shape)
         return operations.of_function(plain, node, before)

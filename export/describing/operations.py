@@ -1,4 +1,4 @@
-"""What PyTorch's modules and functions are in a table of layers."""
+"""The modules and functions of PyTorch, as layers of the table."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _KINDS = {
     "view": "flatten",
     "zeropad2d": "pad",
 }
-"""Classes and functions, in lower case, that are not called by their own name."""
+"""Kinds of classes and functions, by their names in lower case; all others keep their names."""
 
 
 def of_module(plain: Layer, module: nn.Module, before: _Shape) -> Layer | None:
     """
-    The layer of a *module* that torch.fx does not look into; None if it changes nothing.
+    Return the layer of a *module* that torch.fx does not trace; None if it changes nothing.
 
     Args:
-        plain: Its name, inputs and output.
+        plain: The layer's name, inputs and output.
         before: Shape of its first input.
     """
     weights = list(module.parameters())
@@ -73,10 +73,10 @@ def of_module(plain: Layer, module: nn.Module, before: _Shape) -> Layer | None:
 
 def of_function(plain: Layer, node: fx.Node, before: _Shape) -> Layer | None:
     """
-    The layer of a function or method; None if it changes nothing.
+    Return the layer of a function or method; None if it changes nothing.
 
     Args:
-        plain: The module that it stands in, as its name, its inputs and output.
+        plain: The layer's inputs and output, and the module that calls it, as its name.
         before: Shape of its first input.
     """
     function = node.target if isinstance(node.target, str) else node.target.__name__
@@ -95,6 +95,7 @@ def of_function(plain: Layer, node: fx.Node, before: _Shape) -> Layer | None:
             return pooling(layer, "avg pool", before)
         case "adaptive_max_pool2d":
             return pooling(layer, "max pool", before)
+        # A mean over channels or features is no pooling.
         case "mean" if len(before) == 3 and math.prod(layer.output_shape) == before[0]:
             return pooling(layer, "avg pool", before)
         case "slice":
@@ -109,6 +110,7 @@ def _kind(name: str) -> str:
 
 def _convolution(layer: Layer, module: nn.Conv2d) -> Layer:
     kernel, dilation = _pair(module.kernel_size), _pair(module.dilation)
+    # Padding by name: `same` is the padding on the upper and left side, `valid` is none.
     if isinstance(module.padding, str):
         same = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
         padding = same if module.padding == "same" else (0, 0)
@@ -142,17 +144,17 @@ def _linear(layer: Layer, module: nn.Linear) -> Layer:
 
 
 def _window(kernel: Any, stride: Any, padding: Any) -> Window:
-    """The window of a pooling; its stride is its size where none is given."""
+    """Return the window of a pooling; its stride is its size if none is given."""
     return Window(_pair(kernel), _pair(stride or kernel), _pair(padding or 0))
 
 
 def _every_nth(index: Any) -> Window | None:
-    """The stride of `x[:, :, ::2, ::2]`."""
+    """Return the stride of `x[:, :, ::2, ::2]`; None if nothing is skipped."""
     parts = index[2:4] if isinstance(index, tuple) else ()
     steps = tuple((part.step or 1) if isinstance(part, slice) else 1 for part in parts)
     return Window((1, 1), steps) if len(steps) == 2 and max(steps) > 1 else None
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    """*value* along height and width."""
+    """Return *value* along height and width."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -16,7 +16,7 @@ WIDEST = 10_000
 
 
 def to_json(description: Description) -> str:
-    """What `Description.as_dict` tells, as indented JSON."""
+    """Return `Description.as_dict` as indented JSON."""
     return json.dumps(description.as_dict(), indent=2)
 
 
@@ -88,18 +88,18 @@ def _totals(description: Description) -> dict[str, str]:
 
 
 def short_name(layer: Layer) -> str:
-    """Its name; `inception3a.branch1` for the convolution and all that follows it there."""
+    """Return the name of *layer*; the convolution in a block has the block's own name."""
     return layer.name.removesuffix(".conv")
 
 
 def size(lengths: tuple[int, ...]) -> str:
-    """`64x56x56`; a square's side alone."""
+    """Return *lengths* as `64x56x56`; of a square only its side."""
     square = len(lengths) == 2 and lengths[0] == lengths[1]
     return str(lengths[0]) if square else "x".join(map(str, lengths))
 
 
 def window(value: Window) -> str:
-    """`3x3 s2 p1`: kernel, stride, padding, and dilation where there is one."""
+    """Return *value* as `3x3 s2 p1`: kernel, stride, padding, and dilation where there is one."""
     kernel = "x".join(map(str, value.kernel))
     text = f"{kernel} s{size(value.stride)} p{size(value.padding)}"
     return text if max(value.dilation) == 1 else f"{text} d{size(value.dilation)}"

@@ -1,4 +1,4 @@
-"""Makes the rows of a table of the single operations that a reader found."""
+"""Rows of the layer table, made of the single operations that a reader found."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def make_rows(operations: Sequence[Layer]) -> tuple[Layer, ...]:
     """
     Make the rows of a table of single *operations*.
 
-    What reads one layer only, alone, and gives as many numbers goes into the row of that layer:
-    activations, dropout, flattening, and batch norms after convolutions. Each row gets a name of
-    its own, and its receptive field.
+    An operation joins the row of the layer that it reads if it reads no other, is the only reader
+    and returns as many numbers: activations, dropout, flattening, and batch norms after
+    convolutions. Each row gets a name of its own, and its receptive field.
     """
     rows = _fold(operations)
     names = Counter[str]()
@@ -47,12 +47,15 @@ def _fold(operations: Sequence[Layer]) -> list[Layer]:
 
 
 def _belongs_to(operation: Layer, row: Layer) -> bool:
-    """Whether *operation*, which reads nothing else, is no more than a remark on *row*."""
+    """Return whether *operation*, which reads nothing else, is only an addition to *row*."""
+    # A window, a matrix or a sum over channels makes a layer of its own.
     if operation.window or operation.kind in (LINEAR, "lrn"):
         return False
+    # Flattening is only another view of the same numbers.
     flat = (math.prod(row.output_shape),)
     if operation.output_shape not in (row.output_shape, flat):
         return False
+    # Parameters join those of a layer with weights; a constant on the image is no parameter.
     return (
         not operation.parameters or row.kind in WEIGHTED or operation.kind in WITH_CONSTANT.values()
     )
@@ -72,7 +75,7 @@ def _merge(row: Layer, operation: Layer) -> Layer:
 
 def _receptive_fields(rows: Sequence[Layer]) -> Iterator[Extent | None]:
     """
-    The receptive field of each row: of its inputs the largest, widened by its own window.
+    Yield the receptive field of each row: the largest of its inputs, widened by its own window.
 
     Source: Araujo, Norris, Sim. Computing Receptive Fields of Convolutional Neural Networks.
     Distill, 2019.
@@ -81,6 +84,7 @@ def _receptive_fields(rows: Sequence[Layer]) -> Iterator[Extent | None]:
     for row in rows:
         before = [seen[place] for place in row.inputs]
         known = [view for view in before if view]
+        # The image; then what depends on all of it, or on something that does.
         if not row.inputs:
             seen.append(((1, 1), (1, 1)))
         elif len(known) < len(before) or _sees_all(row, rows):
@@ -93,7 +97,7 @@ def _receptive_fields(rows: Sequence[Layer]) -> Iterator[Extent | None]:
 
 
 def _sees_all(row: Layer, rows: Sequence[Layer]) -> bool:
-    """Whether each number depends on the whole input: linear layers, pooling of whole maps."""
+    """Return whether each number depends on the whole input, as after pooling of whole maps."""
     if row.kind == LINEAR or len(row.output_shape) < 3:
         return True
     if row.window is None or max(row.output_shape[-2:]) > 1:
@@ -103,7 +107,7 @@ def _sees_all(row: Layer, rows: Sequence[Layer]) -> bool:
 
 
 def _widen(field: Extent, jump: Extent, window: Window) -> tuple[Extent, Extent]:
-    """Field and jump after *window*, of which height and width come last."""
+    """Return field and jump after *window*; its height and width come last."""
     kernel, stride, dilation = window.kernel[-2:], window.stride[-2:], window.dilation[-2:]
     wider = tuple(
         f + d * (k - 1) * j for f, j, k, d in zip(field, jump, kernel, dilation, strict=True)

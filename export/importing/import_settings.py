@@ -1,4 +1,4 @@
-"""Everything that `convoy import` can be told. Light: importing it loads no ONNX."""
+"""The options of `convoy import`. Importing them loads no ONNX."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from convoy.artifact.manifest import ModelName
 
 
 def _parts(value: Any) -> Any:
-    """`a,b` or `["a", "b"]`, as a flag and a variable give it: its parts."""
+    """Return the parts of `a,b`, as a flag or a variable gives it."""
     return value.split(",") if isinstance(value, str) else value
 
 
 def _height_and_width(value: Any) -> Any:
-    """`224` is 224x224; a flag comes as a list of one text."""
+    """Return height and width of `224` or `240x320`; a flag comes as a list of one text."""
     text = value[0] if isinstance(value, list) and len(value) == 1 else value
     if isinstance(text, tuple):
         return text
@@ -69,26 +69,28 @@ class ImportSettings(BaseSettings):
     )
     pad: int = Field(0, ge=0, le=1024, description="Black pixels on each side after the crop.")
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = Field(
-        "bilinear", description="How to resize; always antialiased."
+        "bilinear", description="Resize with this filter; always antialiased."
     )
     color: Literal["RGB", "BGR", "L"] | None = Field(
         None, description="Order of the channels; L is grey. RGB or L if it is not given."
     )
     mean: Means = Field(
-        (0.0,), description="Taken off pixels of 0 to 1: one number, or one per channel."
+        (0.0,), description="Subtract this from pixels of 0 to 1: one number, or one per channel."
     )
-    std: Deviations = Field((1.0,), description="Divided by then; likewise.")
+    std: Deviations = Field(
+        (1.0,), description="Divide by this then: one number, or one per channel."
+    )
     normalization: Literal["server", "graph"] | None = Field(
         None,
-        description="Who applies --mean and --std: the server, or the graph, which then gets 0 to "
-        "255. The server if it is not given, but for uint8 always the graph.",
+        description="Apply --mean and --std in the server, or in the graph, which then gets 0 "
+        "to 255. The server by default, but for uint8 always the graph.",
     )
     layout: Literal["NCHW", "NHWC"] | None = Field(
         None, description="Order of the dimensions, where the graph's shape does not show it."
     )
     output: str | None = Field(None, description="Output with the scores, if there are several.")
     scores: Literal["logits", "probabilities"] | None = Field(
-        None, description="What they are; found out with test images if it is not given."
+        None, description="Kind of the scores; found with test images if it is not given."
     )
     max_batch_size: int | None = Field(
         None, ge=1, le=1024, description="Most images in a batch; 32 if the graph takes any."
@@ -107,6 +109,6 @@ class ImportSettings(BaseSettings):
     )
     architecture: str = Field("imported", description="Name of the network, for the record.")
     source: str | None = Field(
-        None, description="Where it comes from, for the record; the file if it is not given."
+        None, description="Origin of the network, for the record; the file if it is not given."
     )
-    model_repository: Path = Field(Path("model_repository"), description="Where artifacts go.")
+    model_repository: Path = Field(Path("model_repository"), description="Write artifacts here.")

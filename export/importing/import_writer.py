@@ -41,7 +41,7 @@ TOOLS = ("convoy", "onnx", "numpy", "pillow", "simplejpeg")
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Facts:
     """
-    What an import is made of.
+    The material of an import.
 
     Attributes:
         labels: Names of the classes; None if they are to be numbered.
@@ -151,7 +151,7 @@ def _manifest(
 
 
 def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
-    """What was decided without being told, and what is not as one may expect."""
+    """Yield what was decided without an option, and what may surprise."""
     if facts.labels is None:
         yield f"labels: none given (--labels); the classes are class 0 to {manifest.labels[-1]}"
     yield from _notes_on_outputs(facts, choice)

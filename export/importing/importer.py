@@ -21,7 +21,7 @@ from convoy.export.onnx.source import read
 
 def import_model(settings: ImportSettings, console: Console) -> Path:
     """
-    Prove and write one artifact of an ONNX file; tell *console* what was found.
+    Prove and write one artifact of an ONNX file; report findings to *console*.
 
     Returns:
         The folder of the new version.
@@ -53,7 +53,7 @@ def _first(error: ValidationError) -> str:
 
 
 def _name(file: Path) -> str:
-    """A model's name made of the file's; `ResNet 50 (v2).onnx` gives `resnet-50-v2`."""
+    """Return a model's name made of the file's; `ResNet 50 (v2).onnx` gives `resnet-50-v2`."""
     name = re.sub(r"[^a-z0-9_.]+", "-", file.stem.lower()).strip("-_.")[:64]
     if not re.fullmatch(MODEL_NAME, name):
         raise GraphError(f"the name of {file} makes no name of a model: give --name")

@@ -1,4 +1,4 @@
-"""What the graph takes: its one input, the batches it allows, and how an image becomes that."""
+"""The input of a graph: its tensor, its batches, and the way from an image to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ VARIABLE_BATCH = (
 @dataclass(frozen=True, slots=True)
 class Signature:
     """
-    The graph's input, and how images become it.
+    The graph's input, and the way from an image to it.
 
     Attributes:
         max_batch_size: Most images in a batch.

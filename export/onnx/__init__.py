@@ -1,1 +1,1 @@
-"""ONNX graphs: export, proof, precision, cost and evaluation."""
+"""ONNX graphs: files, operators, sessions; export, proof, precision, memory and evaluation."""

@@ -1,4 +1,4 @@
-"""How often the answers of an exported graph are right."""
+"""Accuracy of an exported graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def logits_of(
     session: InferenceSession, split: Split, spec: Preprocessing
 ) -> npt.NDArray[np.float32]:
     """
-    The graph's logits for each image of *split*: float32 `[N, classes]`.
+    Return the graph's logits for each image of *split*: float32 `[N, classes]`.
 
     Raises:
         DataError: If an image cannot be read or decoded.
@@ -29,7 +29,7 @@ def logits_of(
 def evaluation(
     data: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
 ) -> Evaluation:
-    """What was measured on *data*."""
+    """Return the accuracy of *logits*, measured on *data*, as a manifest states it."""
     return Evaluation(
         data=data,
         origin="measured",

@@ -1,4 +1,4 @@
-"""Puts modules that export as one ONNX operator in the place of those that export as a tangle."""
+"""Replacements for modules that PyTorch would export as many operators instead of one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Repeat(nn.Module):
 
 def rewrite(network: nn.Module, example: Tensor) -> None:
     """
-    Rewrite *network* in place; its answers to images of *example*'s size stay what they are.
+    Rewrite *network* in place; its answers to images of *example*'s size stay the same.
 
     Args:
         example: An input, float32 `[N, C, H, W]`.
@@ -80,7 +80,7 @@ def rewrite(network: nn.Module, example: Tensor) -> None:
 def _pooling_sizes(
     network: nn.Module, example: Tensor
 ) -> dict[nn.Module, tuple[torch.Size, torch.Size]]:
-    """Height and width before and after each adaptive pooling."""
+    """Return height and width before and after each adaptive pooling."""
     sizes: dict[nn.Module, tuple[torch.Size, torch.Size]] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -98,8 +98,10 @@ def _pooling_sizes(
 
 
 def _pooling(module: nn.Module, before: torch.Size, after: torch.Size) -> nn.Module:
+    # The map has the size already.
     if before == after:
         return nn.Identity()
+    # It grows by whole factors: ONNX has an operator that repeats.
     if all(big % small == 0 for small, big in zip(before, after, strict=True)):
         return Repeat((after[0] // before[0], after[1] // before[1]))
     return module

@@ -24,13 +24,13 @@ MAX_BYTES = 2**31 - 1
 @dataclass(slots=True, eq=False)
 class Source:
     """
-    A graph and where it comes from.
+    A graph and the file that it comes from.
 
     Attributes:
         model: The graph with all its weights.
         path: The file that it was read from.
         is_changed: Whether *model* is no longer what the file holds.
-        objection: What ONNX's own checker has against it; empty if nothing.
+        objection: The error of ONNX's own checker; empty if there is none.
     """
 
     model: onnx.ModelProto
@@ -53,7 +53,7 @@ class Source:
 
     @property
     def precision(self) -> Literal["float32", "float16", "int8"]:
-        """What most of it is computed in."""
+        """Return the type that most of it is computed in."""
         operators = {node.op_type for node in self.model.graph.node}
         quantized = ("QuantizeLinear", "DequantizeLinear", "Integer")
         if any(name.startswith("QLinear") or name.endswith(quantized) for name in operators):
@@ -67,7 +67,7 @@ class Source:
 
     @property
     def description(self) -> str:
-        """The file's name and who made it."""
+        """Return the file's name and its producer."""
         maker = f"{self.model.producer_name} {self.model.producer_version}".strip()
         return f"{self.path.name}, made by {maker}" if maker else self.path.name
 
@@ -95,10 +95,10 @@ def read(path: Path) -> Source:
 
 def _objection(model: onnx.ModelProto) -> str:
     """
-    What ONNX's checker says against *model*.
+    Return the error of ONNX's checker for *model*; empty if there is none.
 
-    Whether a graph can be served is ONNX Runtime's to say. It takes nodes in any order, which the
-    checker does not, and its own converter to float16 writes such graphs.
+    It stops nothing: ONNX Runtime decides whether a graph can be served. ONNX Runtime accepts nodes
+    in any order, the checker does not, and its own converter to float16 writes such graphs.
     """
     try:
         onnx.checker.check_model(model)

@@ -1,4 +1,4 @@
-"""How each architecture is trained: frozen data, every number with its unit and source."""
+"""Recipes of the trainings: frozen data, every number with its unit and source."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ DIGITS = ("mnist5k", "hard5k", "mnist")
 
 def recipe_for(architecture: str, data: str) -> Recipe:
     """
-    The recipe of *architecture* for the data set *data*: the small one for digits, else the
-    paper's; LeNet-5's paper is about digits, so it has the small one only.
+    Return the recipe of *architecture* for the data set *data*.
+
+    It is the small one for digits, else the paper's. LeNet-5 has the small one only: its paper is
+    about digits.
     """
     small = data.partition(":")[0] in DIGITS or architecture not in PAPER
     return SMALL[architecture] if small else PAPER[architecture]

@@ -12,7 +12,7 @@ from convoy.export.recipes.recipe import Affine, OneCycle, PhotoCrop, Recipe, Sg
 
 def at_size(recipe: Recipe, input_px: int) -> Recipe:
     """
-    The same recipe for images of another size; sizes before a crop change in proportion.
+    Return the recipe for images of another size; sizes before a crop change in proportion.
 
     Raises:
         ExportError: If its images are padded, as LeNet-5's: they have one size.
@@ -51,8 +51,10 @@ def fine_tuning(
     std: Sequence[float],
 ) -> Recipe:
     """
-    A short training that begins with good weights: what they were evaluated with, a tenth of the
-    usual rate, and gentle crops. *recipe* tells whether the images are photographs.
+    Return the recipe of a short training that begins with good weights.
+
+    It has the preprocessing that they were evaluated with, a tenth of the usual rate, and gentle
+    crops. The augmentation of *recipe* shows whether the images are photographs.
     """
     photographs = isinstance(recipe.augmentation, PhotoCrop)
     gentle = Affine(rotation_deg=10, translation=0.1, scale=0.1, shear_deg=5)
@@ -73,7 +75,7 @@ def fine_tuning(
 
 
 def with_numbers(recipe: Recipe, epochs: int, batch_size: int, learning_rate: float) -> Recipe:
-    """*recipe* with those of a user's numbers that are not 0."""
+    """Return *recipe* with those of a user's numbers that are not 0."""
     optimizer = replace(
         recipe.optimizer, learning_rate=learning_rate or recipe.optimizer.learning_rate
     )

@@ -25,7 +25,7 @@ CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
 def centre_crop(resize_px: int, crop_px: int) -> Preprocessing:
-    """The one central crop that papers report single-crop accuracy for."""
+    """Return the central crop for which papers report single-crop accuracy."""
     return Preprocessing(
         color="RGB", resize_px=resize_px, crop_height_px=crop_px, crop_width_px=crop_px
     )

@@ -1,4 +1,4 @@
-"""What a recipe is made of. Fields are plain data, so that a manifest can keep a recipe."""
+"""The parts of a recipe. Fields are plain data, so that a manifest can keep a recipe."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ class RmsProp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneCycle:
-    """Rises to the learning rate in the first 30 % of the steps, then falls to nearly nothing
-    (Smith, arXiv:1708.07120)."""
+    """A schedule that rises to the learning rate in the first 30 % of the steps, then falls to
+    nearly nothing (Smith, arXiv:1708.07120)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """Multiplies the learning rate by *factor* after each of these shares of the training."""
+    """A schedule that multiplies the rate by *factor* after each of these training shares."""
 
     after: tuple[float, ...]
     factor: float
@@ -95,7 +95,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponential:
-    """Multiplies the learning rate by *factor* every *epochs* epochs."""
+    """A schedule that multiplies the learning rate by *factor* every *epochs* epochs."""
 
     factor: float
     epochs: int
@@ -116,13 +116,13 @@ class Recipe:
             than a small training has.
         label_smoothing: Share of the target that is spread evenly (arXiv:1512.00567, section 7).
         gradient_clip: Largest norm of the gradient.
-        averaging: Decay of the moving average of the weights, which is what is exported then.
+        averaging: Decay of the moving average of the weights, which is exported then.
         auxiliary_weight: Of the loss of each auxiliary head.
-        augmentation: What is done to each training image, anew in each epoch.
+        augmentation: Random changes of each training image, anew in each epoch.
         preprocessing: From the bytes of an image to the network's pixels, in use.
         mean: Per channel, of pixels in `[0, 1]`.
         std: Per channel, of pixels in `[0, 1]`.
-        source: Where the recipe comes from, and what differs from there.
+        source: Origin of the recipe, and the differences from it.
     """
 
     epochs: int
@@ -145,8 +145,9 @@ class Recipe:
 
 def record(recipe: Recipe) -> dict[str, Any]:
     """
-    *recipe* as JSON has it, for a manifest; preprocessing and normalisation have places of their
-    own there.
+    Return *recipe* as plain JSON, for a manifest.
+
+    Preprocessing and normalisation are left out: a manifest has fields of their own for them.
     """
     elsewhere = ("preprocessing", "mean", "std")
     names = [field.name for field in fields(recipe) if field.name not in elsewhere]

@@ -32,7 +32,7 @@ _LENET = Recipe(
 
 
 def _digits(input_px: int, *, epochs: int, learning_rate: float, batch_size: int = 32) -> Recipe:
-    """A colour network on digits: the whole image, resized to the smallest sensible input."""
+    """Return the recipe of a colour network: digits resized to the smallest sensible input."""
     return Recipe(
         epochs=epochs,
         batch_size=batch_size,
@@ -51,12 +51,12 @@ def _digits(input_px: int, *, epochs: int, learning_rate: float, batch_size: int
 
 
 def _untried(recipe: Recipe) -> Recipe:
-    """*recipe* was not tried on validation digits, and says so."""
+    """Return *recipe* with the note that it was not tried on validation digits."""
     return replace(recipe, source="ours: after those of similar networks; not tried")
 
 
 def _without_batch_norm(recipe: Recipe) -> Recipe:
-    """He's first weights and clipped gradients, without which these do not begin to learn."""
+    """Add He's first weights and clipped gradients; without them these do not begin to learn."""
     return replace(recipe, initialization="he", gradient_clip=5.0)
 
 

@@ -1,4 +1,4 @@
-"""What training images go through: normalisation, and random changes anew in each epoch."""
+"""Random changes of training images, anew in each epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convoy.export.recipes.recipe import Affine, PhotoCrop
 
 
 def distort(images: Tensor, affine: Affine, random: torch.Generator) -> Tensor:
-    """Apply a random affine map to each of *images*, float32 `[N, C, H, W]`; 0 moves in."""
+    """Apply a random affine map to each of *images*, float32 `[N, C, H, W]`; new pixels are 0."""
     count = len(images)
 
     def draw(bound: float) -> Tensor:
@@ -32,7 +32,7 @@ def distort(images: Tensor, affine: Affine, random: torch.Generator) -> Tensor:
 
 
 def photo_transform(crop: PhotoCrop, size_px: int) -> Callable[[Image.Image], Tensor]:
-    """Make what turns a decoded photograph into uint8 `[H, W, C]`, H and W being *size_px*."""
+    """Make the function from a decoded photograph to uint8 `[H, W, C]`; H and W are *size_px*."""
     steps: list[nn.Module] = []
     if crop.area is not None:
         steps.append(v2.RandomResizedCrop(size_px, crop.area, antialias=True))

@@ -1,6 +1,6 @@
 """Batches of training images, in an order that depends on the seed and the epoch alone.
 
-So a training that goes on after a kill sees what it would have seen without it.
+A training that is resumed therefore sees the images that it would have seen without a break.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from convoy.export.training.compute import Compute
 
 class Batches(Protocol):
     """
-    What a training loop draws from.
+    The source of a training loop.
 
     Attributes:
         steps: Batches in each epoch; the same in every process.
@@ -31,7 +31,7 @@ class Batches(Protocol):
     steps: int
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images, normalised float32 `[N, C, H, W]`, and labels, int64 `[N]`."""
+        """Yield images, normalised float32 `[N, C, H, W]`, and labels, int64 `[N]`."""
 
 
 def make_batches(
@@ -74,7 +74,7 @@ class KeptBatches:
         self.black = self.normalize(torch.zeros_like(self.pixels[:1]))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give each image once."""
+        """Yield each image once."""
         random = torch.Generator().manual_seed(derive(self.seed, number, self.compute.rank, 1))
         for part in self._parts(number):
             inputs = self.normalize(self.pixels[part]) - self.black
@@ -99,7 +99,7 @@ class StreamedBatches:
         self.steps = len(self._parts(1))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give each photograph once."""
+        """Yield each photograph once."""
         keys = [
             [(derive(self.seed, number, index), index) for index in part.tolist()]
             for part in self._parts(number)
@@ -139,13 +139,14 @@ class Photos(Dataset[tuple[Tensor, int]]):
 
 
 def derive(seed: int, *numbers: int) -> int:
-    """A seed of its own for each combination of *numbers*."""
+    """Return a seed of its own for each combination of *numbers*."""
     return int(np.random.SeedSequence([seed, *numbers]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _parts(count: int, batch_size: int, seed: int, epoch: int, compute: Compute) -> list[Tensor]:
-    """Indices of this process's share of each batch of an epoch."""
+    """Return the indices of this process's share of each batch of an epoch."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derive(seed, epoch)))
+    # Equal shares: a process with one batch more would wait for the others for ever.
     share = len(order) // compute.world_size
     mine = order[compute.rank :: compute.world_size][:share]
     return split_order(mine, max(1, batch_size // compute.world_size))

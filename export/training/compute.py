@@ -1,4 +1,4 @@
-"""Where a training runs: one processor or GPU, or several processes started by torchrun."""
+"""The devices of a training: one processor or GPU, or several processes started by torchrun."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Compute:
     The part of a training that one process does.
 
     Attributes:
-        device: Where it computes.
+        device: The device that it computes on.
         rank: Number of this process, from 0; the first one prints and writes.
         world_size: Number of processes.
-        autocast: What matrix products and convolutions are computed in; None is float32.
+        autocast: Type of matrix products and convolutions; None is float32.
     """
 
     device: torch.device
@@ -42,12 +42,12 @@ class Compute:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process prints and writes."""
+        """Return whether this process prints and writes."""
         return self.rank == 0
 
     @property
     def name(self) -> str:
-        """What computes, and in which type where that is not float32, for people."""
+        """Return the device, and the type if it is not float32, for people."""
         is_gpu = self.device.type == "cuda"
         name = torch.cuda.get_device_name(self.device) if is_gpu else self.device.type
         return f"{name}, {str(self.autocast).removeprefix('torch.')}" if self.autocast else name
@@ -75,7 +75,7 @@ def joined(policy: Policy, mixed_precision: bool) -> Iterator[Compute]:
     Join the processes that torchrun started, if it did, and choose a device.
 
     Raises:
-        ExportError: If a GPU is asked for and there is none.
+        ExportError: If a GPU is required and there is none.
     """
     has_gpu = torch.cuda.is_available()
     if policy == "cuda" and not has_gpu:
@@ -83,9 +83,11 @@ def joined(policy: Policy, mixed_precision: bool) -> Iterator[Compute]:
     on_gpu = has_gpu and policy != "cpu"
     if not on_gpu:
         _keep_memory()
+    # One process, which torchrun did not start.
     if not distributed.is_torchelastic_launched():
         yield _compute("cuda:0" if on_gpu else "cpu", 0, 1, mixed_precision)
         return
+    # One of several processes: they are spread over the GPUs of this machine.
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
         rank, world_size = distributed.get_rank(), distributed.get_world_size()
@@ -108,7 +110,7 @@ def _compute(device: str, rank: int, world_size: int, mixed_precision: bool) -> 
 
 def _keep_memory() -> None:
     """
-    Let glibc keep what is freed for the next step, for as long as the process lives.
+    Let glibc keep freed memory for the next step, as long as the process lives.
 
     By default each large tensor is memory that the kernel has to clear anew: a sixth of the time
     of a training of VGG-16 on 2 cores. It takes 14 % more memory for that one, 2 % for GoogLeNet.

@@ -1,4 +1,4 @@
-"""What a training measures epoch by epoch, and its file. Needs no PyTorch."""
+"""The measurements of a training, epoch by epoch, and their file. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ METRICS_FILE = "metrics.csv"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
     """
-    What one epoch measured.
+    The measurements of one epoch.
 
     Attributes:
         epoch: From 1.
-        seconds: It took.
+        seconds: Duration.
         learning_rate: At its end.
         loss: Mean loss on the training images, as they were distorted.
         accuracy: Share of them answered right.
@@ -44,7 +44,7 @@ def write_metrics(epochs: Sequence[Epoch], path: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[Epoch]:
-    """Read what `write_metrics` wrote."""
+    """Read the file that `write_metrics` wrote."""
     with path.open(newline="") as file:
         return [_epoch(row) for row in csv.DictReader(file)]
 

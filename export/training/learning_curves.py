@@ -1,4 +1,4 @@
-"""Draws how trainings went: loss and error over the epochs."""
+"""Drawing of trainings: loss and accuracy over the epochs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def draw_curves(runs: Mapping[str, Sequence[Epoch]], path: Path) -> None:
     """
     Draw each of *runs* by its name into one PNG or SVG file.
 
-    Training is a dashed line, validation, where it was watched, a solid one.
+    Training is a dashed line; validation, if it was measured, is a solid one.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""From a recipe to what changes the weights: first weights, optimiser, schedule, average."""
+"""The optimisation of a recipe: first weights, optimiser, schedule, average."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convoy.models.resnet import BasicBlock, Bottleneck
 
 
 def initialize_he(network: nn.Module) -> None:
-    """He's normal weights by fan-in (arXiv:1502.01852) and zero biases, in place."""
+    """Set He's normal weights by fan-in (arXiv:1502.01852) and zero biases, in place."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -26,10 +26,10 @@ def initialize_he(network: nn.Module) -> None:
 
 def initialize_open_maps(network: nn.Module) -> None:
     """
-    He's weights, but for the last maps of Network in Network: those begin near 1, in place.
+    Set He's weights, except that the last maps of Network in Network begin near 1, in place.
 
-    Each is a logit that passes a ReLU. Softmax pushes down whichever are large, and below zero
-    they have no gradient: with He's weights all are at zero for every image after an epoch, at any
+    Each is a logit that passes a ReLU. Softmax pushes large ones down, and below zero they have no
+    gradient: with He's weights all are at zero for every image after an epoch, at any
     rate from 0.001 to 0.01 and with either optimiser. Ours; seen on validation digits.
     """
     initialize_he(network)
@@ -42,7 +42,7 @@ def initialize_open_maps(network: nn.Module) -> None:
 
 def initialize_near_linear(network: nn.Module) -> None:
     """
-    Shift what batch norm gives by 1, so that ReLUs let most of it through at first, in place.
+    Shift the output of batch norm by 1, so that ReLUs pass most of it at first, in place.
 
     Batch norm multiplies gradients from layer to layer where there are no shortcuts; near the
     linear regime it does so less (Yang et al., arXiv:1902.08129). Inception-v4's gradient is 2,150
@@ -74,7 +74,7 @@ INITIALIZATIONS: Mapping[str, Callable[[nn.Module], None]] = MappingProxyType(
         "zero_residual": initialize_zero_residual,
     }
 )
-"""First weights in place of the network's own, by their name in `Recipe.initialization`."""
+"""First weights instead of the network's own, by their name in `Recipe.initialization`."""
 
 
 def make_optimizer(network: nn.Module, chosen: Sgd | RmsProp) -> Optimizer:
@@ -98,7 +98,7 @@ def make_optimizer(network: nn.Module, chosen: Sgd | RmsProp) -> Optimizer:
 def _decay_groups(
     network: nn.Module, weight_decay: float, decay_vectors: bool
 ) -> Iterator[dict[str, object]]:
-    """Weights decay; biases and other vectors only if the recipe says so."""
+    """Let weights decay; biases and other vectors only if the recipe says so."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     yield {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay}
     yield {
@@ -126,7 +126,7 @@ def _exponential_factor(schedule: Exponential, epochs_done: int) -> float:
 
 
 def make_average(network: nn.Module, decay: float | None) -> AveragedModel | None:
-    """A moving average of the weights and statistics of *network*."""
+    """Make a moving average of the weights and statistics of *network*; None without *decay*."""
     if decay is None:
         return None
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Shows a long training: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a training: a bar on a terminal, a few lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LINES = 6
 
 @contextmanager
 def shown(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
-    """Give the function to call after each training step."""
+    """Yield the function to call after each training step."""
     if not console.is_terminal:
         yield _line_printer(console, epochs)
         return
@@ -25,7 +25,7 @@ def shown(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
         TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
         TimeRemainingColumn(),
         TextColumn("left"),
-        BarColumn(),  # last: what a narrow terminal can do without
+        BarColumn(),  # last, because a narrow terminal cuts it off
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=None, loss=0.0, accuracy=0.0)

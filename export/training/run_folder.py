@@ -1,4 +1,4 @@
-"""The folder of a training: what it measured so far, drawn and in numbers, and where to go on."""
+"""The folder of a training: measurements as numbers and curves, and a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ CURVES_FILE = "curves.png"
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """
-    Keep other trainings out of *folder* while the block runs, so that none overwrites another's
-    checkpoint. The lock goes with the process, however it ends.
+    Keep other trainings out of *folder* while the block runs.
+
+    None overwrites the checkpoint of another. The lock ends with the process, even if it is killed.
 
     Raises:
         TrainingError: If another training has the folder, or it cannot be made.
@@ -57,13 +58,12 @@ class Run:
     One training's folder.
 
     Args:
-        folder: Made if it is not there.
-        identity: What makes this training the one that it is; a checkpoint of another one is
-            passed over.
+        folder: Created if it is missing.
+        identity: The facts that distinguish this training; a checkpoint of another is ignored.
 
     Attributes:
-        epochs: Those that are finished.
-        state: What the last finished epoch left, if this training was begun before.
+        epochs: The finished epochs.
+        state: State after the last finished epoch, if this training is resumed.
 
     Raises:
         TrainingError: If the folder cannot be made, or the checkpoint cannot be read.
@@ -89,7 +89,7 @@ class Run:
             raise TrainingError(f"{path} is damaged; delete it to start anew: {error}") from error
 
     def save(self, epoch: Epoch, state: Mapping[str, Any]) -> None:
-        """Keep what *epoch* measured and the *state* to go on from."""
+        """Keep the measurements of *epoch*, and the *state* to resume from."""
         self.epochs.append(epoch)
         rows = [asdict(row) for row in self.epochs]
         path = self.folder / CHECKPOINT_FILE

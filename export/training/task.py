@@ -1,4 +1,4 @@
-"""What is to be trained on what: images, recipe and first weights, from the settings."""
+"""The task of a training: images, recipe and first weights, found by the settings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from convoy.models import ARCHITECTURES
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """
-    One training: what is fitted to what.
+    One training.
 
     Attributes:
-        split: The images to fit to.
-        watched: Images to look at after each epoch, if any.
+        split: The images that the network is fitted to.
+        watched: Images to measure on after each epoch, if any.
     """
 
     settings: ExportSettings
@@ -35,11 +35,11 @@ class Task:
 
 def prepare(settings: ExportSettings, console: Console) -> Task:
     """
-    Find data, weights and recipe; tell *console* what was found.
+    Find data, weights and recipe; report them to *console*.
 
     Raises:
-        ExportError: If one of them is not to be had, or an image to measure on is damaged: told
-            before the training, not an hour later.
+        ExportError: If one of them is not available, or an image to measure on is damaged: before
+            the training, not an hour later.
     """
     data_set = data.load(settings.data or "mnist5k")
     console.print(
@@ -67,10 +67,10 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
 
 def _recipe(settings: ExportSettings, data_name: str, weights: PublicWeights | None) -> Recipe:
     """
-    The recipe for the network and the data, with the user's own numbers in it.
+    Return the recipe for the network and the data, with the user's own numbers in it.
 
     Raises:
-        ExportError: If the network does not take images of the size that is asked for.
+        ExportError: If the network does not take images of the requested size.
     """
     recipe = recipe_for(settings.architecture, data_name)
     if weights is not None:

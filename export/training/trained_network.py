@@ -1,4 +1,4 @@
-"""From a task to a trained network: first weights, training."""
+"""From a task to a trained network: first weights, head, and all parameters."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from convoy.models import ARCHITECTURES, drop_auxiliary
 
 def fit(task: Task, console: Console) -> Subject | None:
     """
-    Train the network of *task*; tell *console* how it goes.
+    Train the network of *task*; report progress to *console*.
 
     Returns:
-        What to export; None with `validate_only`, and in processes that torchrun started beside
-        the first.
+        The subject to export; None with `validate_only`, and in processes that torchrun started
+        beside the first.
 
     Raises:
-        ExportError: If the training goes astray, the weights do not fit, or another training
+        ExportError: If the training diverges, the weights do not fit, or another training
             has the folder.
     """
     settings = task.settings
@@ -47,14 +47,17 @@ def fit(task: Task, console: Console) -> Subject | None:
         torch.use_deterministic_algorithms(compute.device.type == "cpu")
         network = _network(task, shown).to(compute.device)
         batches = make_batches(task.split, task.recipe, settings.seed, compute, settings.workers)
+        # Fine-tuning in two steps: the new head learns alone before the body may change.
         if settings.head_epochs:
             head = head_names(settings.architecture)
             head_run = _train(task, network, batches, compute, shown, only=head)
         run = _train(task, network, batches, compute, shown)
         if settings.head_epochs:
-            head_run.finish()  # not before: whoever goes on later begins with this head
+            head_run.finish()  # not before: a resumed training begins with this head
+    # Only the first process has an artifact to write.
     if not compute.is_first:
         return None
+    # A training to choose a recipe by: it writes no artifact.
     if task.watched is not None:
         share, count = run.epochs[-1].validation_accuracy, len(task.watched)
         console.print(f"accuracy {share:.4f} on {count} validation images; no artifact written")
@@ -89,7 +92,7 @@ def _train(
     console: Console,
     only: Collection[str] | None = None,
 ) -> Run:
-    """Train all of *network*, or the parameters *only*; returns the folder of the training."""
+    """Train all of *network*, or the parameters *only*; return the folder of the training."""
     settings, recipe, name = task.settings, task.recipe, task.settings.model_name
     if only is not None:
         recipe, name = dataclasses.replace(recipe, epochs=settings.head_epochs), f"{name}-head"
@@ -121,7 +124,7 @@ def _train(
 
 
 def _identity(task: Task, recipe: Recipe, batches: Batches) -> Mapping[str, object]:
-    """What a checkpoint must have been made with to go on from it."""
+    """Return the facts that a checkpoint must share with a training that resumes from it."""
     return {
         "architecture": task.settings.architecture,
         "recipe": dataclasses.asdict(recipe),

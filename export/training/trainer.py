@@ -1,4 +1,4 @@
-"""Fit a network to images: one plain loop, seeded, that reports each step and can go on later."""
+"""The training loop: seeded and resumable, with a report of each step."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Step:
 
 Report = Callable[[Step], None]
 Watch = Callable[[], tuple[float, float]]
-"""Gives loss and accuracy on validation images."""
+"""Function that returns loss and accuracy on validation images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Everything that a training changes; what a checkpoint holds."""
+    """Everything that a training changes; the content of a checkpoint."""
 
     network: nn.Module
     optimizer: Optimizer
@@ -63,16 +63,16 @@ class State:
     scaler: torch.amp.GradScaler
 
     def parts(self) -> dict[str, Any]:
-        """Each part that has a state, by name."""
+        """Return each part that has a state, by name."""
         names = ("network", "optimizer", "schedule", "average", "scaler")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def save(self) -> dict[str, Any]:
-        """The states of all parts."""
+        """Return the states of all parts."""
         return {name: part.state_dict() for name, part in self.parts().items()}
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Go back to what `save` gave."""
+        """Restore the states that `save` returned."""
         for name, part in self.parts().items():
             part.load_state_dict(saved[name])
 
@@ -89,13 +89,15 @@ def train(
     watch: Watch | None = None,
 ) -> None:
     """
-    Fit *network* in place and leave it in evaluation mode, its parameters averaged if the recipe
-    says so. Goes on after the last epoch that *run* has a checkpoint of.
+    Fit *network* in place and leave it in evaluation mode.
+
+    Its parameters are averaged if the recipe says so. A training resumes after the last epoch of
+    which *run* has a checkpoint.
 
     Args:
         network: Takes normalised float32 `[N, C, H, W]`, gives logits; on `compute.device`.
-            Parameters that need no gradient stay as they are.
-        seed: Of dropout; that of the batches is their own.
+            Parameters that need no gradient do not change.
+        seed: Seed of dropout; the batches have their own.
         report: Called after each step.
         watch: Called after each epoch, *network* being in evaluation mode.
 
@@ -148,11 +150,11 @@ def _epoch(
     compute: Compute,
     report: Report,
 ) -> tuple[float, float]:
-    """Take the steps of one epoch; loss and accuracy over all processes."""
+    """Take the steps of one epoch; return loss and accuracy over all processes."""
     sums = torch.zeros(3, dtype=torch.float64)  # loss, right answers, images
     done, total = (number - 1) * batches.steps, recipe.epochs * batches.steps
     for images, labels in batches.epoch(number):
-        # The layout that most convolutions are fastest in, on processors and on GPUs.
+        # Most convolutions are fastest in this layout, on processors and on GPUs.
         images = images.to(memory_format=torch.channels_last)
         with torch.autocast(
             compute.device.type, compute.autocast, enabled=compute.autocast is not None
@@ -175,7 +177,7 @@ def _epoch(
 def _loss(
     outputs: Tensor | tuple[Tensor, ...], labels: Tensor, recipe: Recipe
 ) -> tuple[Tensor, Tensor]:
-    """The loss, that of auxiliary heads included, and the logits of the network itself."""
+    """Return the loss, including that of auxiliary heads, and the logits of the network itself."""
     logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
     smoothing = recipe.label_smoothing
     loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
@@ -199,13 +201,13 @@ def _step(loss: Tensor, state: State, gradient_clip: float | None) -> None:
 
 
 def freeze_except(network: nn.Module, names: Collection[str] | None) -> None:
-    """Let only the parameters *names* of *network* change; None: all of them."""
+    """Let only the parameters *names* of *network* change; None lets all of them."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad = names is None or name in names
 
 
 def _train_mode(network: nn.Module) -> None:
-    """Training mode, except for layers that are frozen: their statistics stay, too."""
+    """Set training mode, except for frozen layers: their statistics do not change either."""
     network.train()
     for module in network.modules():
         parameters = list(module.parameters())

@@ -1,4 +1,4 @@
-"""Public weights as they are: nothing is trained."""
+"""Export of public weights without training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def load(settings: ExportSettings, console: Console) -> Subject:
     Build the network and give it the weights that *settings* name.
 
     Raises:
-        WeightsError: If there are no such weights, or they are not those of the network.
+        WeightsError: If there are no such weights, or they do not fit the network.
         DataError: If the images to measure them on have other classes.
     """
     assert settings.weights is not None
@@ -43,8 +43,10 @@ def load(settings: ExportSettings, console: Console) -> Subject:
 
 def _images(name: str | None, labels: tuple[str, ...]) -> data.DataSet | None:
     """
-    The images to measure on. Their classes count in their order: a folder of ImageNet's is named
-    by WordNet's numbers, and those are in the order of the weights.
+    Load the images to measure on.
+
+    Their classes are compared by their order: the folders of ImageNet are named by WordNet's
+    numbers, whose order is that of the weights.
     """
     if name is None:
         return None

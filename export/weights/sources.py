@@ -1,4 +1,4 @@
-"""Finds the weights that a text names, and what must be known to use them."""
+"""Sources of public weights: torchvision, timm and files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IMAGENET_VALIDATION = "ImageNet-1K, validation part"
 IMAGENET_VALIDATION_IMAGES = 50_000
 
 _TORCHVISION_NAMES = {"alexnet_owt": "alexnet", "googlenet_tv": "googlenet"}
-"""Where torchvision's name is another one here."""
+"""Names of torchvision that differ from ours."""
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -44,13 +44,13 @@ class PublicWeights:
 
     Attributes:
         state: The state dict.
-        source: What they are and where they come from.
-        sha256: Of the file they were in; None of timm's, which its hub's client reads by itself.
+        source: Their name and origin.
+        sha256: Hash of their file; None for timm, whose hub's client reads the file by itself.
         labels: Names of the classes.
-        preprocessing: What they were evaluated with.
+        preprocessing: The preprocessing that they were evaluated with.
         mean: Per channel, of pixels in `[0, 1]`.
         std: Per channel, of pixels in `[0, 1]`.
-        evaluation: What was published of them.
+        evaluation: Their published accuracy.
     """
 
     state: Mapping[str, Tensor]
@@ -63,7 +63,7 @@ class PublicWeights:
     evaluation: Evaluation | None
 
     def record(self) -> Weights:
-        """What the manifest tells of them."""
+        """Return their entry in the manifest."""
         return Weights(source=self.source, sha256=self.sha256)
 
 
@@ -78,7 +78,7 @@ def find_weights(architecture: str, text: str, labels: Path | None) -> PublicWei
             ImageNet's.
 
     Raises:
-        WeightsError: If there are no such weights, or they cannot be had.
+        WeightsError: If there are no such weights, or they are not available.
         DataError: If *labels* cannot be read.
     """
     kind, _, entry = text.partition(":")
@@ -115,7 +115,7 @@ def _torchvision(architecture: str, entry: str) -> PublicWeights:
 
 
 def _downloaded(url: str) -> Path:
-    """Where PyTorch keeps what it downloaded from *url*."""
+    """Return the file in PyTorch's cache that was downloaded from *url*."""
     return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(urlsplit(url).path).name)
 
 
@@ -213,6 +213,7 @@ def _file(architecture: str, path: Path, labels: Path | None) -> PublicWeights:
 
 def _labels(classes: int, path: Path | None) -> tuple[str, ...]:
     names = imagenet_labels()
+    # Given labels win; 1,000 classes without labels are ImageNet's, all others are numbered.
     if path is not None:
         names = read_labels(path)
     elif classes != len(names):
@@ -223,7 +224,7 @@ def _labels(classes: int, path: Path | None) -> tuple[str, ...]:
 
 
 def imagenet_labels() -> tuple[str, ...]:
-    """ImageNet-1K's 1,000 classes, in the order of torchvision's and timm's weights."""
+    """Return ImageNet-1K's 1,000 classes, in the order of torchvision's and timm's weights."""
     return tuple(torchvision_models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 

@@ -1,4 +1,4 @@
-"""Puts a state dict into a network, strictly; or all of it but the head."""
+"""State dicts: strict loading into a network, with or without the head."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from convoy.export.errors import WeightsError
 from convoy.models import ARCHITECTURES
 
 NAMED = 3
-"""How many keys of a kind an error names before it counts the rest."""
+"""Number of keys of a kind that an error names before it counts the rest."""
 
 
 def head_names(architecture: str) -> frozenset[str]:
-    """Parameters whose shape depends on the number of classes."""
+    """Return the parameters whose shape depends on the number of classes."""
     build = ARCHITECTURES[architecture].build
     with torch.device("meta"):
         two, three = build(num_classes=2).state_dict(), build(num_classes=3).state_dict()
@@ -24,7 +24,7 @@ def head_names(architecture: str) -> frozenset[str]:
 
 def count_classes(architecture: str, state: Mapping[str, Tensor], source: str) -> int:
     """
-    How many classes the weights *state* tell apart.
+    Return the number of classes of the weights *state*.
 
     Raises:
         WeightsError: If the last layer is missing.
@@ -48,8 +48,8 @@ def load_into(
     Load *state* into *network*; each key must be there, and none other.
 
     Args:
-        source: Where the weights come from, for the error.
-        new: Names that keep what *network* has.
+        source: Origin of the weights, for the error.
+        new: Names that keep the values of *network*.
 
     Raises:
         WeightsError: If keys are missing or unknown, or shapes differ; names them.
