@@ -49,7 +49,7 @@ def test_comes_with_its_artifact(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{}", '{"model_sha256": "0", "description": {}}'])
 def test_damaged(tmp_path: Path, content: str) -> None:
     """
-    A file that is none is refused by its name.
+    A file that does not describe layers is refused, and the message names it.
     """
     (tmp_path / LAYERS_FILE).write_text(content)
     with pytest.raises(ArtifactError, match=r"layers\.json: damaged"):

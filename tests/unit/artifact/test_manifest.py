@@ -65,7 +65,7 @@ def test_parts_that_disagree(changes: dict[str, Any]) -> None:
 
 def test_unknown_field() -> None:
     """
-    A manifest of a later schema is never half understood.
+    Unknown fields are refused.
     """
     with pytest.raises(ValidationError, match="extra"):
         tiny.manifest(extra=1)

@@ -44,7 +44,7 @@ def test_other_formats_are_refused(file_format: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"x", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"])
 def test_not_an_image(data: bytes) -> None:
     """
-    Bytes that are no image are refused, none at all included.
+    Bytes that are not an image are refused, and so is an empty file.
     """
     with pytest.raises(ImageError):
         preprocess(data, WHOLE)
@@ -128,7 +128,7 @@ def test_run_length_encoded_bmp() -> None:
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "JPEG"])
 def test_unreadable_exif(file_format: str) -> None:
     """
-    EXIF data that is none does not spoil a sound image.
+    Damaged EXIF data does not affect a valid image.
     """
     exif = b"Exif\0\0" + b"garbage!" * 3
     data = encode(gradient(), file_format, exif=exif)

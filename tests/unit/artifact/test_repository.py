@@ -263,7 +263,7 @@ def test_without_permission(tmp_path: Path, path: str) -> None:
 
 def test_unreadable_repository(tmp_path: Path) -> None:
     """
-    A repository that is not there is an error that names it.
+    A missing repository is an error that names it.
     """
     with pytest.raises(RepositoryError, match="nowhere"):
         ModelRepository(tmp_path / "nowhere").names()

@@ -51,7 +51,7 @@ def test_comes_with_its_artifact(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 2}', '{"machine": {"gpu": 1}}'])
 def test_damaged(tmp_path: Path, content: str) -> None:
     """
-    A file that is none is refused by its name.
+    A file that is not a tuning is refused, and the message names it.
     """
     (tmp_path / TUNING_FILE).write_text(content)
     with pytest.raises(ArtifactError, match=r"tuning\.json: damaged"):
@@ -68,7 +68,7 @@ def test_runs_at_once() -> None:
 
 def test_holds_for_its_machine_and_model() -> None:
     """
-    On other machines, versions and graphs it says nothing.
+    A tuning is not used on another machine, version of ONNX Runtime or graph.
     """
     made = tuning("a" * 64)
     assert made.holds_for(MACHINE, "a" * 64)
