@@ -27,6 +27,7 @@ from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
 from convoy.service.http.server import HttpLimits, HttpServer
 from convoy.service.lifecycle import Lifecycle, Phase
+from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.resources import usable_cpus
 from convoy.service.rpc.limits import MAX_STREAMS, ConnectionLimits
@@ -36,7 +37,6 @@ from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.security.access import Access
 from convoy.service.security.credentials import Credentials
 from convoy.service.serving.control import ModelControl
-from convoy.service.serving.inference import Ran, Tensor
 from convoy.service.serving.loader import LoadedArtifact, Loader
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
@@ -109,7 +109,7 @@ class Server:
         self.decoder = self._make_decoder(cpus)
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
-        self.batcher: Batcher[Tensor, Ran] = Batcher(self.device_threads, cpus)
+        self.batcher = Batcher(self.device_threads, cpus)
         self.registry = ModelRegistry()
         self.watchdog = Watchdog(
             self.registry, self.device_threads, self.lifecycle, self._watchdog_changed
@@ -118,7 +118,7 @@ class Server:
         if settings.device != "cpu" and (nvml := open_nvml()):
             self.metrics.watch_gpus(lambda: gpus(nvml))
         self.control = self._make_control()
-        self._protocol = InferenceProtocol(self.registry, self.control, self.lifecycle)
+        self._log_settings = LogSettings()
         # With a port for model control, the public port refuses it.
         apart = settings.control_port is not None
         calls = self._make_calls(control=settings.control and not apart)
@@ -280,9 +280,9 @@ class Server:
         settings = self._settings
         return RpcServer(
             self.registry,
-            self._protocol,
+            self.control,
+            self._log_settings,
             calls,
-            self.metrics,
             transport=transport,
             tls=self.credentials.tls,
             limits=ConnectionLimits(
@@ -300,7 +300,7 @@ class Server:
         settings = self._settings
         read_body = BodyReader(settings.max_message_bytes, settings.http_request_timeout_s)
         rest = Rest(
-            self._protocol,
+            InferenceProtocol(self.registry, self.control, self.lifecycle, self._log_settings),
             calls,
             self.lifecycle,
             read_body=read_body,

@@ -1,8 +1,11 @@
-"""What every call has in common, over either transport: identifier, count, duration, log, error.
+"""The record of one request, from its arrival to its answer, and the bookkeeping that ends it.
 
-A servicer raises `ServiceError`; the client gets its status, its message and its reason. Whatever
-else it raises is logged with its traceback and told as an internal error, without a word of the
-inside.
+A transport opens a `Call` for each request. The call passes through admission, queue and run, and
+collects times and outputs on its way. `Call.finish` is the only place that puts it on the books:
+calls in flight, metrics, the model's statistics, the log.
+
+An error that a client may see is a `ServiceError`. Any other error is logged with its traceback,
+and the client learns only that it was internal.
 """
 
 from __future__ import annotations
@@ -11,110 +14,191 @@ import asyncio
 import logging
 import math
 import time
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
 
-from convoy.service.errors import RequestExpiredError, ServiceError
+import numpy.typing as npt
+
+from convoy.service.errors import (
+    InferenceError,
+    InternalError,
+    RequestExpiredError,
+    ServiceError,
+)
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.security.access import Access
-from convoy.service.serving.inference import Inference
-from convoy.service.serving.registry import ModelRegistry
-from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry import logs
-from convoy.service.telemetry.metrics import INFERENCE_METHODS, UNKNOWN_MODEL, Metrics
+from convoy.service.telemetry.metrics import (
+    INFERENCE_METHODS,
+    UNKNOWN_MODEL,
+    Metrics,
+    ModelMetrics,
+)
+from convoy.service.telemetry.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
-FAILURES_LOGGED_PER_S = 100
-"""Lines for calls that fail, in a second at most; those that fail by our fault are not counted.
+Outputs = dict[str, npt.NDArray[Any]]
+"""Output name -> array `[N, ...]`."""
 
-An overload fails thousands of calls a second, and a line costs more than to refuse one
+PRIORITIES = (1, 2, 3)
+"""First, normal, last."""
+
+DEFAULT_PRIORITY = 2
+
+FAILURES_LOGGED_PER_S = 100
+"""Most lines per second for failed calls; internal errors are always logged.
+
+Under overload thousands of calls fail each second, and a line costs more than a refusal
 (docs/benchmarks.md).
 """
 
 REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad"}
-"""Methods that a server that shuts down refuses."""
+"""Methods that a server refuses while it shuts down."""
 
-# A client's own clock ends a call a little before ours would: by a share of the time that it gave,
-# and by this at most.
+# The client's own clock ends a call slightly before ours would: by this share of the time that it
+# allowed, and by no more than this.
 _EXPIRY_TOLERANCE_SHARE = 0.1
 _EXPIRY_TOLERANCE_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class BatchTimes(NamedTuple):
     """
-    What a client is told of an error.
+    The parts of one run, in seconds, and the images that filled its batch up.
 
     Attributes:
-        status: Name of a `grpc.StatusCode`.
-        retry_after_s: When another try may succeed, in seconds; None if nobody knows.
+        input_s: Joining the tensors of its requests.
+        infer_s: Running the graph, and moving tensors to and from its device.
+        output_s: Cutting up the outputs.
+        padding: Images that were added and thrown away.
     """
 
-    status: str
-    reason: str
-    details: str
-    retry_after_s: float | None = None
+    input_s: float
+    infer_s: float
+    output_s: float
+    padding: int = 0
+
+
+class Request:
+    """
+    The part of the record that the queue and the device read and fill in.
+
+    Points in time are seconds on the event loop's clock, `time.monotonic()`.
+
+    Attributes:
+        images: Images in the request; they stay together. 0 until the request is submitted.
+        deadline: Time after which the client no longer waits; inf if there is none.
+        priority: One of `PRIORITIES`; within its model, lower numbers go first.
+        item: The model's input, `[images, ...]`, once it is decoded.
+        done: Whether it was answered, has failed, or nobody waits for it any more.
+        on_done: Called once, with the request, when it was answered or has failed.
+        error: The error that it failed with.
+        outputs: Its outputs, once it was answered.
+        enqueued_at: When it joined the queue.
+        order: Its rank in the queue; lower ones leave first.
+        expiry: The timer that fails it at its deadline.
+        answered_at: When its outputs were there.
+        decode_s: Decoding its images, in seconds; 0 for tensors.
+        queue_s: Waiting for the device, in seconds.
+        inference_s: Running its batch, in seconds.
+        batch_size: Images in that batch, other requests' included; 0 until it ran.
+        times: The parts of that run.
+    """
+
+    __slots__ = (
+        *("answered_at", "batch_size", "deadline", "decode_s", "done", "enqueued_at", "error"),
+        *("expiry", "images", "inference_s", "item", "on_done", "order", "outputs", "priority"),
+        *("queue_s", "times"),
+    )
+
+    def __init__(
+        self,
+        images: int = 0,
+        deadline: float = math.inf,
+        priority: int = DEFAULT_PRIORITY,
+        on_done: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.images = images
+        self.deadline = deadline
+        self.priority = priority
+        self.on_done = on_done
+        self.item: Any = None
+        self.done = False
+        self.error: Exception | None = None
+        self.outputs: Outputs = {}
+        self.order: tuple[int, float, int] = (0, 0.0, 0)
+        self.expiry: asyncio.TimerHandle | None = None
+        self.enqueued_at = self.answered_at = math.nan
+        self.decode_s = self.queue_s = self.inference_s = 0.0
+        self.batch_size = 0
+        self.times = BatchTimes(0.0, 0.0, 0.0)
+
+    def answer(
+        self, outputs: Outputs, started: float, ended: float, batch_size: int, times: BatchTimes
+    ) -> None:
+        """Take the outputs of the run that lasted from *started* to *ended*."""
+        self.outputs = outputs
+        self.queue_s = started - self.enqueued_at
+        self.inference_s = ended - started
+        self.batch_size = batch_size
+        self.times = times
+        self.answered_at = time.monotonic()
+        self._end()
+
+    def fail(self, error: Exception) -> None:
+        """End with *error*, unless the request has ended already."""
+        if not self.done:
+            self.error = error
+            self._end()
+
+    def withdraw(self) -> None:
+        """End without an answer: nobody waits for the request any more."""
+        self.on_done = None
+        self._end()
+
+    def _end(self) -> None:
+        self.done = True
+        if self.expiry:
+            self.expiry.cancel()
+            self.expiry = None
+        # Released first: it leads back to the request, and a cycle would wait for the garbage
+        # collector.
+        on_done, self.on_done = self.on_done, None
+        if on_done:
+            on_done(self)
+
+
+class Model(Protocol):
+    """The parts of a served model that a call puts on the books."""
+
+    metrics: ModelMetrics
+    statistics: Statistics
 
     @property
-    def refused(self) -> bool:
-        """Whether the server would not, rather than could not, answer."""
-        return self.status != "INTERNAL"
+    def name(self) -> str:
+        """Name of the model, its label in metrics and log lines."""
 
+    def hold(self) -> None:
+        """Keep the model open until `release`."""
 
-class CallFailed(Exception):  # noqa: N818 - the error is its cause
-    """Carries what the client is to be told, once the call is counted and logged."""
+    def release(self) -> None:
+        """Let the model be closed, once no other call holds it."""
 
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.details)
-        self.failure = failure
-
-
-def failure_of(error: Exception) -> Failure:
-    """Derive what a client is told; an error that nobody foresaw goes to the log instead."""
-    if isinstance(error, ServiceError):
-        return Failure(error.status, error.reason, str(error), _in_ms(error.retry_after_s))
-    logger.error("internal error", exc_info=error)
-    return Failure("INTERNAL", "INTERNAL", "internal error")
-
-
-def _in_ms(seconds: float | None) -> float | None:
-    """Whole milliseconds, in seconds: what a client can be told, and the same for many of them."""
-    return None if seconds is None else math.ceil(1000 * seconds) / 1000
-
-
-def find_model(registry: ModelRegistry, name: str, version: str = "") -> ServedModel:
-    """Find the model that the current call asks for and note it; raises as `ModelRegistry.get`."""
-    call = _current_call.get()
-    call.model = UNKNOWN_MODEL
-    model = registry.get(name, version)
-    call.model = model.name
-    return model
-
-
-def received(size: int) -> None:
-    """Count bytes of the current call's request; raises as `Call.hold`."""
-    _current_call.get().hold(size)
-
-
-def responded(model: ServedModel, inference: Inference) -> float:
-    """Count an answer of the current call, as `ServedModel.responded` does."""
-    respond_s = model.responded(inference)
-    _current_call.get().spent(inference, respond_s)
-    return respond_s
+    def suspect(self) -> None:
+        """Check whether the model, which failed on a request, can still run."""
 
 
 class Calls:
     """
-    What all calls share.
+    The state that all calls share.
 
     Attributes:
-        access: Refuses calls of those who may not.
-        lifecycle: Refuses calls, and counts those in flight.
-        metrics: Where calls are counted.
-        log_requests: Whether every call leaves a line in the log; else some of those that fail do.
-        failures: What lines are left for those, unless they fail by our fault.
+        access: Refuses calls that lack a right.
+        lifecycle: Counts calls in flight, and refuses them.
+        metrics: The server's metrics.
+        log_requests: Whether every call leaves a line in the log; otherwise only failed ones do.
+        failures: The ration of lines for failed calls.
     """
 
     def __init__(
@@ -126,60 +210,70 @@ class Calls:
         self.log_requests = log_requests
         self.failures = logs.Ration(FAILURES_LOGGED_PER_S)
 
-    def answering(self, method: str, origin: logs.Origin, deadline: float = math.inf) -> Call:
+    def open(self, method: str, origin: logs.Origin, deadline: float = math.inf) -> Call:
         """
-        Surround the work on one call. It is on the books before the client learns of its end.
+        Open the record of a call that has arrived.
 
         Args:
             method: Name of the rpc, whatever the transport.
-            origin: In every line that is logged meanwhile.
-            deadline: When the client stops waiting, on the event loop's clock; inf if it never
-                does.
-
-        Raises:
-            CallFailed: Whatever error ended the block.
+            origin: Written with every line that is logged about the call.
+            deadline: Time after which the client no longer waits; inf if there is none.
         """
         return Call(self, method, origin, deadline)
 
-    def missed(self, method: str, model: str) -> None:
+    def count_missed(self, method: str, model: str) -> None:
         """
-        Count a call for *model*, if that is known, to which the server came after its deadline.
+        Count a call for *model*, if that is known, whose deadline passed before it was read.
 
-        Its client knows by then, and may have asked again: such calls come in masses, so that no
-        more is done for one.
+        The transport has told its client already, which may have asked again. Such calls come in
+        masses, so nothing else is done for them.
         """
         self.metrics.requests.counts[model, method, RequestExpiredError.status] += 1
         self.metrics.refused(RequestExpiredError.reason, model)
 
 
-class Call:
+class Call(Request):
     """
-    One call, as its log line and its metrics name it; to be entered for the work on it.
+    The record of one request. As a context manager, it surrounds the work on the call.
 
     Attributes:
-        model: Label of the model it asks for; empty before that is known.
-        origin: Where the call comes from.
+        method: Name of the rpc.
+        origin: The client's identifiers.
+        model: Label of the model that it asks for; empty before that is known.
+        served: The model that answers it, held until `finish`.
+        received_at: When the call arrived.
+        respond_s: From the outputs to the finished response, in seconds; 0 before that.
     """
 
     __slots__ = (
-        *("_calls", "_deadline", "_method", "_phases", "_size", "_started"),
-        *("model", "origin"),
+        *("_calls", "_entered", "_held_bytes", "_whole"),
+        *("method", "model", "origin", "received_at", "respond_s", "served"),
     )
 
-    def __init__(self, calls: Calls, method: str, origin: logs.Origin, deadline: float) -> None:
-        self.model = ""
-        self._calls = calls
-        self._method = method
+    def __init__(
+        self,
+        calls: Calls,
+        method: str,
+        origin: logs.Origin,
+        deadline: float,
+        whole: Call | None = None,
+    ) -> None:
+        super().__init__(0, deadline)
+        self.method = method
         self.origin = origin
-        self._deadline = deadline
-        self._phases: dict[str, float] = {}
-        self._size = 0
-        self._started = time.monotonic()
+        self.model = ""
+        self.served: Model | None = None
+        self.received_at = time.monotonic()
+        self.respond_s = 0.0
+        self._calls = calls
+        self._whole = whole
+        self._entered = False
+        self._held_bytes = 0
 
-    def __enter__(self) -> None:
-        _current_call.set(self)
-        logs.origin.set(self.origin)
+    def __enter__(self) -> Self:
         self.begin()
+        logs.origin.set(self.origin)
+        return self
 
     def __exit__(
         self,
@@ -187,96 +281,183 @@ class Call:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if failed := self.end(error):
-            raise failed from error
+        failure = self.finish(error)
+        if failure is not None and failure is not error:
+            raise failure from error
 
-    def begin(self) -> None:
+    def begin(self, size: int = 0) -> None:
         """
-        Count the call as in flight: entering it without a task of its own.
+        Admit the call: count it, and the *size* of its request, as in flight until `finish`.
 
         Raises:
-            CallFailed: If the server takes no more calls, or none of this kind from this client.
+            ServiceError: If the client lacks the right, or the server takes no more calls. The
+                call is finished then.
         """
+        calls = self._calls
         try:
-            self._calls.access.check(self._method, self.origin.token_digest)
-            self._calls.lifecycle.enter(may_refuse=self._method in REFUSABLE_METHODS)
+            calls.access.check(self.method, self.origin.token_digest)
+            calls.lifecycle.enter(size, may_refuse=self.method in REFUSABLE_METHODS)
         except ServiceError as error:
-            raise self._failed(error) from error
+            self.finish(error)
+            raise
+        self._entered = True
+        self._held_bytes = size
 
     def hold(self, size: int) -> None:
         """
-        Count *size* more bytes of its request, until it ends.
+        Count *size* more bytes of the request as in flight until `finish`.
 
         Raises:
-            ServerBusyError: If those in flight are too many.
+            ServerBusyError: If the requests in flight have too many bytes.
         """
         self._calls.lifecycle.hold(size)
-        self._size += size
+        self._held_bytes += size
 
-    def end(self, error: BaseException | None = None) -> CallFailed | None:
-        """Put the call on the books; returns what the client is to be told of *error*."""
-        self._calls.lifecycle.leave(self._size)
-        if error is None:
-            self._record("OK")
-        elif isinstance(error, asyncio.CancelledError):
-            self._record(self._why_cancelled())
-        elif isinstance(error, Exception):
-            return self._failed(error)
-        return None
+    def ask_for_unknown(self) -> None:
+        """Note that the call asks for a model, which is not known yet."""
+        self.model = UNKNOWN_MODEL
 
-    def spent(self, inference: Inference, respond_s: float) -> None:
-        """Note for the log where the time of an answer went; that of several adds up."""
-        if not self._calls.log_requests:
-            return
-        spent = {
-            "decode_s": inference.decode_s,
-            "queue_s": inference.queue_s,
-            "inference_s": inference.inference_s,
-            "respond_s": respond_s,
+    def use(self, model: Model) -> None:
+        """Hold *model* until `finish`; the call is counted under its name."""
+        model.hold()
+        self.served = model
+        self.model = model.name
+
+    def part(self) -> Call:
+        """
+        Open the record of one of the images that the call brings along.
+
+        A part has times, outputs and an error of its own. It is on the books of its model, not of
+        the calls.
+        """
+        assert self.served is not None
+        part = Call(self._calls, self.method, self.origin, self.deadline, whole=self)
+        part.use(self.served)
+        return part
+
+    def responded(self) -> None:
+        """Note that the response is made."""
+        self.respond_s = time.monotonic() - self.answered_at
+
+    @property
+    def phases(self) -> Mapping[str, float]:
+        """The parts of its time, in seconds, by phase."""
+        return {
+            "decode": self.decode_s,
+            "queue": self.queue_s,
+            "inference": self.inference_s,
+            "respond": self.respond_s,
         }
-        for phase, seconds in spent.items():
-            self._phases[phase] = self._phases.get(phase, 0.0) + seconds
 
-    def _failed(self, error: Exception) -> CallFailed:
-        with logs.of_request(self.origin):
-            failure = failure_of(error)
-        if failure.refused:
+    def finish(self, error: BaseException | None = None) -> ServiceError | None:
+        """
+        Put the call on the books; called once, before the client learns of its end.
+
+        Args:
+            error: The error that ended it; None if it was answered.
+
+        Returns:
+            The error to send to the client; None if it was answered or cancelled.
+        """
+        self.done = True
+        now = time.monotonic()
+        failure = self._failure(error) if isinstance(error, Exception) else None
+        if self.served is not None:
+            if self.images:  # it was submitted itself; its parts are on the books already
+                self._count_inference(self.served, now, error)
+            self.served.release()
+            self.served = None
+        if self._whole is None:
+            self._count_call(now, error, failure)
+        else:
+            self._whole.add_times(self)
+        return failure
+
+    def add_times(self, part: Call) -> None:
+        """Add the times of *part* to those of the call, for its log line."""
+        self.decode_s += part.decode_s
+        self.queue_s += part.queue_s
+        self.inference_s += part.inference_s
+        self.respond_s += part.respond_s
+        self.batch_size = max(self.batch_size, part.batch_size)
+
+    def _failure(self, error: Exception) -> ServiceError:
+        """Derive the error that the client sees; one that nobody foresaw goes to the log."""
+        if isinstance(error, ServiceError):
+            failure = error
+        else:
+            failure = InternalError("internal error")
+            with logs.of_request(self.origin):
+                logger.error("internal error", exc_info=error)
+        # An internal error is a failure, not a refusal.
+        if failure.status != InternalError.status:
             self._calls.metrics.refused(failure.reason, self.model)
-        self._record(failure.status, failure.details)
-        return CallFailed(failure)
+        return failure
 
-    def _why_cancelled(self) -> str:
-        given = self._deadline - self._started
-        tolerance = min(_EXPIRY_TOLERANCE_SHARE * given, _EXPIRY_TOLERANCE_S)
-        if time.monotonic() < self._deadline - tolerance:
+    def _count_inference(self, model: Model, now: float, error: BaseException | None) -> None:
+        """Put the request on the books of its model, as far as it got."""
+        phase, statistics = model.metrics.phase, model.statistics
+        if self.decode_s:
+            phase["decode"].observe(self.decode_s)
+        if self.batch_size:
+            phase["queue"].observe(self.queue_s)
+            phase["inference"].observe(self.inference_s)
+        if error is None and self.batch_size:
+            if not self.respond_s:
+                self.respond_s = now - self.answered_at
+            phase["respond"].observe(self.respond_s)
+            statistics.add_answer(
+                self.images,
+                total_s=now - self.received_at,
+                queue_s=self.queue_s,
+                input_s=self.decode_s + self.times.input_s,
+                infer_s=self.times.infer_s,
+                output_s=self.times.output_s + self.respond_s,
+            )
+        elif isinstance(error, Exception):
+            statistics.fail.add(now - self.received_at)
+            if isinstance(error, InferenceError):
+                model.suspect()
+
+    def _count_call(
+        self, now: float, error: BaseException | None, failure: ServiceError | None
+    ) -> None:
+        """Put the call on the books of the server, and write its log line."""
+        calls, seconds = self._calls, now - self.received_at
+        if self._entered:
+            calls.lifecycle.leave(self._held_bytes)
+        if failure is not None:
+            status, details = failure.status, str(failure)
+        else:
+            status, details = "OK" if error is None else self._cancelled_status(now), ""
+        calls.metrics.requests.counts[self.model, self.method, status] += 1
+        if self.method in INFERENCE_METHODS:
+            calls.metrics.request_duration.labels(self.model).observe(seconds)
+        if calls.log_requests or status == InternalError.status:
+            self._log(status, seconds, details, left_out=0)
+        elif status != "OK" and (left_out := calls.failures.take(now)) is not None:
+            self._log(status, seconds, details, left_out)
+
+    def _cancelled_status(self, now: float) -> str:
+        """Tell whether a cancelled call was given up or had run out of time."""
+        allowed_s = self.deadline - self.received_at
+        tolerance_s = min(_EXPIRY_TOLERANCE_SHARE * allowed_s, _EXPIRY_TOLERANCE_S)
+        if now < self.deadline - tolerance_s:
             return "CANCELLED"
         # gRPC's own clock was faster than the queue's; the client sees no reason.
         self._calls.metrics.refused(RequestExpiredError.reason, self.model)
-        return "DEADLINE_EXCEEDED"
-
-    def _record(self, status: str, details: str = "") -> None:
-        calls, seconds = self._calls, time.monotonic() - self._started
-        calls.metrics.requests.counts[self.model, self._method, status] += 1
-        if self._method in INFERENCE_METHODS:
-            calls.metrics.request_duration.labels(self.model).observe(seconds)
-        left_out: int | None = 0
-        if not calls.log_requests and status != "INTERNAL":
-            left_out = None if status == "OK" else calls.failures.take(time.monotonic())
-        if left_out is not None:
-            self._log(status, seconds, details, left_out)
+        return RequestExpiredError.status
 
     def _log(self, status: str, seconds: float, details: str, left_out: int) -> None:
+        phases = self.phases if self.batch_size else {}
         values = {
-            "method": self._method,
+            "method": self.method,
             "model": self.model,
             "code": status,
             "seconds": round(seconds, 6),
-            **{phase: round(spent, 6) for phase, spent in self._phases.items()},
+            **{f"{phase}_s": round(spent_s, 6) for phase, spent_s in phases.items()},
             **({"details": details} if details else {}),
             **({"failures_left_out": left_out} if left_out else {}),
         }
         with logs.of_request(self.origin):
             logger.info("request", extra=values)
-
-
-_current_call: ContextVar[Call] = ContextVar("current_call")

@@ -53,15 +53,6 @@ class ServiceError(Exception):
         self.retry_after_s = retry_after_s
 
 
-def http_status(status: str, reason: str) -> HTTPStatus:
-    """Return the HTTP status of an error with this gRPC status and reason."""
-    if reason == RequestTooLargeError.reason:
-        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    if reason == RequestTooSlowError.reason:
-        return HTTPStatus.REQUEST_TIMEOUT
-    return HTTP_STATUS[status]
-
-
 class InvalidImageError(ServiceError):
     """The bytes are not an image that this server decodes; the client must send another."""
 

@@ -54,18 +54,20 @@ class Lifecycle:
         """Whether balancers should send requests here."""
         return self.phase is Phase.SERVING and not self.lost
 
-    def enter(self, *, may_refuse: bool) -> None:
+    def enter(self, size: int = 0, *, may_refuse: bool) -> None:
         """
-        Count one more call as in flight, until `leave`.
+        Count one more call, of *size* bytes, as in flight until `leave`.
 
         Raises:
             ShuttingDownError: If *may_refuse*, and the server takes no more calls.
-            ServerBusyError: If *may_refuse*, and there are too many.
+            ServerBusyError: If *may_refuse* and there are too many calls, or too many bytes.
         """
         if may_refuse and self.phase is Phase.REFUSING:
             raise ShuttingDownError("the server is shutting down")
         if may_refuse and self.in_flight >= self._max_calls:
             raise ServerBusyError(f"{self.in_flight} calls are in flight already", BUSY_RETRY_S)
+        if size:
+            self.hold(size)
         self.in_flight += 1
         self._idle.clear()
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from convoy.service.call import received
+from convoy.service.call import Call
 from convoy.service.errors import InvalidArgumentError, RequestTooLargeError, RequestTooSlowError
 
 IN_THREAD_BYTES = 1024
@@ -40,10 +40,10 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
 
-    async def __call__(self, request: Request, limit: int | None = None) -> bytes:
-        """Read the body of the current call's request; raises as `read_body`."""
+    async def __call__(self, request: Request, call: Call, limit: int | None = None) -> bytes:
+        """Read the body of the request of *call*; raises as `read_body`."""
         most = self._max_bytes if limit is None else limit
-        return await read_body(request, most, timeout_s=self._timeout_s, count=received)
+        return await read_body(request, most, timeout_s=self._timeout_s, count=call.hold)
 
 
 async def read_body(

@@ -7,27 +7,31 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from convoy.service.call import CallFailed, Calls
+from convoy.service.call import Call, Calls
+from convoy.service.errors import ServiceError
 from convoy.service.http.body import ClientDisconnectedError
 from convoy.service.http.responses import error_response
 from convoy.service.telemetry.logs import Origin
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Request, Call], Awaitable[Response]]
+"""Answers a request; gets the record of its call."""
 
 CLIENT_CLOSED_REQUEST = 499
 """Status of an answer whose client has disconnected; nginx's."""
 
 
-def counted(calls: Calls, method: str, endpoint: Endpoint) -> Endpoint:
+def counted(
+    calls: Calls, method: str, endpoint: Endpoint
+) -> Callable[[Request], Awaitable[Response]]:
     """Wrap *endpoint*, so that its requests are counted and logged as calls of *method*."""
 
     async def answer(request: Request) -> Response:
-        origin = origin_of(request)
+        origin = Origin.from_headers(request.headers)
         try:
-            with calls.answering(method, origin):
-                response = await endpoint(request)
-        except CallFailed as failed:
-            response = error_response(failed.failure)
+            with calls.open(method, origin) as call:
+                response = await endpoint(request, call)
+        except ServiceError as error:
+            response = error_response(error)
         # Already recorded as cancelled; the answer goes nowhere, and needs no headers.
         except ClientDisconnectedError:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -35,13 +39,6 @@ def counted(calls: Calls, method: str, endpoint: Endpoint) -> Endpoint:
         return response
 
     return answer
-
-
-def origin_of(request: Request) -> Origin:
-    """Read the request's identifier, trace and token from its headers."""
-    sent = request.headers
-    names = ("x-request-id", "traceparent", "authorization")
-    return Origin.from_headers(*(sent.get(name, "") for name in names))
 
 
 def named(request: Request) -> dict[str, str]:

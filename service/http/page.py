@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from convoy.service.call import Calls, find_model
+from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError, StartError, UnsupportedError
 from convoy.service.http.body import BodyReader
 from convoy.service.http.endpoints import Endpoint, counted, named
@@ -95,12 +95,12 @@ class Page:
         answer = counted(self._calls, call, endpoint)
         return Route(path, answer, methods=[method], middleware=middleware)
 
-    async def _models(self, request: Request) -> Response:
+    async def _models(self, request: Request, call: Call) -> Response:
         models = [_describe(model) for model in self._registry.models()]
         return _json(to_json({"grpc_port": self._grpc_port(), "models": models}))
 
-    async def _layers(self, request: Request) -> Response:
-        model = find_model(self._registry, **named(request))
+    async def _layers(self, request: Request, call: Call) -> Response:
+        model = self._registry.find(call, **named(request))
         if model.layers is None:
             raise UnsupportedError(
                 f"{model.name} version {model.version} was made before artifacts stated their "
@@ -108,18 +108,18 @@ class Page:
             )
         return _json(to_json(model.layers.as_dict()))
 
-    async def _preview(self, request: Request) -> Response:
-        image = await self._read_body(request)
-        with find_model(self._registry, **named(request)) as model:
-            return Response(await model.preview(image), media_type="image/png")
+    async def _preview(self, request: Request, call: Call) -> Response:
+        image = await self._read_body(request, call)
+        model = self._registry.find(call, **named(request))
+        return Response(await model.preview(image), media_type="image/png")
 
-    async def _samples(self, request: Request) -> Response:
+    async def _samples(self, request: Request, call: Call) -> Response:
         number = request.query_params.get("since", "0")
         if not (number.isascii() and number.isdecimal() and len(number) < 20):
             raise InvalidArgumentError(f"since is {number[:32]!r}: no number of a sample")
         return _json(self._history.since(int(number)))
 
-    async def _compared(self, request: Request) -> Response:
+    async def _compared(self, request: Request, call: Call) -> Response:
         return _json(self._comparison or b"null")
 
 

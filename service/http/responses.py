@@ -13,8 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from convoy.service.call import Failure
-from convoy.service.errors import http_status
+from convoy.service.errors import ServiceError
 from convoy.service.http.messages import as_json
 
 GZIP_LEAST_BYTES = 1024
@@ -41,16 +40,16 @@ def message_response(message: Message) -> Response:
     return JSONResponse(as_json(message))
 
 
-def error_response(failure: Failure) -> Response:
-    """Tell a failure as the protocol's REST form has it, with our reason and status beside."""
+def error_response(error: ServiceError) -> Response:
+    """Answer with an error in the protocol's REST form, and our reason and status beside it."""
     headers = {}
-    if failure.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, round(failure.retry_after_s)))
-    if failure.status == "UNAUTHENTICATED":
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if error.status == "UNAUTHENTICATED":
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(
-        {"error": failure.details, "reason": failure.reason, "status": failure.status},
-        status_code=http_status(failure.status, failure.reason),
+        {"error": str(error), "reason": error.reason, "status": error.status},
+        status_code=error.http_status,
         headers=headers,
     )
 

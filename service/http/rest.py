@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.call import Calls, Failure
+from convoy.service.call import Call, Calls
 from convoy.service.errors import ModelNotReadyError, UnsupportedError
 from convoy.service.http.body import BodyReader, while_connected
 from convoy.service.http.endpoints import Endpoint, counted, named
@@ -99,8 +99,8 @@ class Rest:
             for prefix in prefixes
         ]
 
-    async def _object(self, request: Request) -> dict[str, Any]:
-        return parse_object(await self._read_body(request, self._max_json_bytes))
+    async def _object(self, request: Request, call: Call) -> dict[str, Any]:
+        return parse_object(await self._read_body(request, call, self._max_json_bytes))
 
     async def _live(self, request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -109,69 +109,71 @@ class Rest:
         if self._lifecycle.ready:
             return JSONResponse({"ready": True})
         error = ModelNotReadyError(f"the server is {self._lifecycle.phase.value}")
-        return error_response(Failure(error.status, error.reason, str(error)))
+        return error_response(error)
 
-    async def _server_metadata(self, request: Request) -> Response:
-        return message_response(await self._protocol.server_metadata(pb.ServerMetadataRequest()))
-
-    async def _models(self, request: Request) -> Response:
-        index = await self._protocol.repository_index(pb.RepositoryIndexRequest(ready=True))
-        return JSONResponse({"models": sorted({model.name for model in index.models})})
-
-    async def _model_metadata(self, request: Request) -> Response:
+    async def _server_metadata(self, request: Request, call: Call) -> Response:
         return message_response(
-            await self._protocol.model_metadata(pb.ModelMetadataRequest(**named(request)))
+            await self._protocol.ServerMetadata(pb.ServerMetadataRequest(), call)
         )
 
-    async def _model_ready(self, request: Request) -> Response:
-        answer = await self._protocol.model_ready(pb.ModelReadyRequest(**named(request)))
+    async def _models(self, request: Request, call: Call) -> Response:
+        index = await self._protocol.RepositoryIndex(pb.RepositoryIndexRequest(ready=True), call)
+        return JSONResponse({"models": sorted({model.name for model in index.models})})
+
+    async def _model_metadata(self, request: Request, call: Call) -> Response:
+        return message_response(
+            await self._protocol.ModelMetadata(pb.ModelMetadataRequest(**named(request)), call)
+        )
+
+    async def _model_ready(self, request: Request, call: Call) -> Response:
+        answer = await self._protocol.ModelReady(pb.ModelReadyRequest(**named(request)), call)
         if not answer.ready:
             raise ModelNotReadyError(f"model {request.path_params['name'][:64]!r} is not ready")
         return JSONResponse({"name": request.path_params["name"], "ready": True})
 
-    async def _config(self, request: Request) -> Response:
-        answer = await self._protocol.model_config(pb.ModelConfigRequest(**named(request)))
+    async def _config(self, request: Request, call: Call) -> Response:
+        answer = await self._protocol.ModelConfig(pb.ModelConfigRequest(**named(request)), call)
         return message_response(answer.config)
 
-    async def _statistics(self, request: Request) -> Response:
+    async def _statistics(self, request: Request, call: Call) -> Response:
         asked = pb.ModelStatisticsRequest(**named(request))
-        return message_response(await self._protocol.model_statistics(asked))
+        return message_response(await self._protocol.ModelStatistics(asked, call))
 
-    async def _infer(self, request: Request) -> Response:
-        data = await self._read_body(request)
+    async def _infer(self, request: Request, call: Call) -> Response:
+        data = await self._read_body(request, call)
         header_length = request.headers.get(LENGTH_HEADER)
         body, binary = read_infer(data, header_length, self._max_json_bytes)
         model = named(request)
         asked = to_request(body, binary, model["name"], model.get("version", ""))
-        answer = await while_connected(request, self._protocol.model_infer(asked))
+        answer = await while_connected(request, self._protocol.ModelInfer(asked, call))
         text, tensors = from_response(answer, body)
         if not tensors:
             return Response(text, media_type="application/json")
         headers = {LENGTH_HEADER: str(len(text))}
         return Response(text + tensors, headers=headers, media_type="application/octet-stream")
 
-    async def _index(self, request: Request) -> Response:
-        ready = (await self._object(request)).get("ready", False) is True
-        answer = await self._protocol.repository_index(pb.RepositoryIndexRequest(ready=ready))
+    async def _index(self, request: Request, call: Call) -> Response:
+        ready = (await self._object(request, call)).get("ready", False) is True
+        answer = await self._protocol.RepositoryIndex(pb.RepositoryIndexRequest(ready=ready), call)
         return JSONResponse([as_json(model) for model in answer.models])
 
-    async def _load(self, request: Request) -> Response:
+    async def _load(self, request: Request, call: Call) -> Response:
         asked = pb.RepositoryModelLoadRequest(model_name=request.path_params["name"])
-        set_parameters(asked.parameters, await self._object(request))
-        answer = await self._protocol.repository_model_load(asked)
+        set_parameters(asked.parameters, await self._object(request, call))
+        answer = await self._protocol.RepositoryModelLoad(asked, call)
         return JSONResponse({"name": answer.model_name, "load": answer.is_loaded})
 
-    async def _unload(self, request: Request) -> Response:
+    async def _unload(self, request: Request, call: Call) -> Response:
         asked = pb.RepositoryModelUnloadRequest(model_name=request.path_params["name"])
-        set_parameters(asked.parameters, await self._object(request))
-        answer = await self._protocol.repository_model_unload(asked)
+        set_parameters(asked.parameters, await self._object(request, call))
+        answer = await self._protocol.RepositoryModelUnload(asked, call)
         return JSONResponse({"name": answer.model_name, "unload": answer.is_unloaded})
 
-    async def _log_settings(self, request: Request) -> Response:
+    async def _log_settings(self, request: Request, call: Call) -> Response:
         asked = pb.LogSettingsRequest()
-        for name, value in (await self._object(request)).items():
+        for name, value in (await self._object(request, call)).items():
             set_value(asked.settings[name], value, {bool: "bool", int: "uint32", str: "string"})
-        answer = await self._protocol.log_settings(asked)
+        answer = await self._protocol.LogSettings(asked, call)
         return JSONResponse(
             {
                 name: getattr(value, value.WhichOneof("parameter_choice") or "")
@@ -180,5 +182,5 @@ class Rest:
         )
 
 
-async def _unsupported(request: Request) -> Response:
+async def _unsupported(request: Request, call: Call) -> Response:
     raise UnsupportedError(f"this server has no {request.url.path[:64]}: see /v2's extensions")

@@ -9,13 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from convoy.service.call import failure_of
 from convoy.service.errors import ServiceError
-from convoy.service.http.endpoints import origin_of
 from convoy.service.http.page import Page, file_routes
 from convoy.service.http.responses import PACKED, error_response, no_route
 from convoy.service.http.rest import Rest
 from convoy.service.security.access import Access
+from convoy.service.telemetry.logs import Origin
 from convoy.service.telemetry.metrics import Metrics
 
 
@@ -24,9 +23,9 @@ def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Star
 
     async def expose(request: Request) -> Response:
         try:
-            access.check("Metrics", origin_of(request).token_digest)
+            access.check("Metrics", Origin.from_headers(request.headers).token_digest)
         except ServiceError as error:
-            return error_response(failure_of(error))
+            return error_response(error)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), headers={"content-type": content_type})
 

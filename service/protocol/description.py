@@ -5,7 +5,7 @@ from __future__ import annotations
 from convoy.artifact.files import MODEL_FILE
 from convoy.artifact.manifest import Manifest
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.batching.queue import DEFAULT_PRIORITY, PRIORITIES
+from convoy.service.call import DEFAULT_PRIORITY, PRIORITIES
 from convoy.service.protocol.tensors import DATATYPES
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.served_model import ServedModel

@@ -1,13 +1,12 @@
-"""Every rpc of the Open Inference Protocol, and where each is answered."""
+"""Every rpc of the Open Inference Protocol that has one request and one response."""
 
 from __future__ import annotations
 
-import math
 from importlib.metadata import version
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.call import find_model
-from convoy.service.errors import ModelNotReadyError
+from convoy.service.call import Call
+from convoy.service.errors import ModelNotReadyError, UnsupportedError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol import description, model_repository
 from convoy.service.protocol.infer import infer
@@ -19,90 +18,149 @@ from convoy.service.serving.registry import ModelRegistry
 
 class InferenceProtocol:
     """
-    Answers the rpcs, each in a method of its name; what has no method here is unsupported.
+    Answers the rpcs, each in the method of its name, over whatever transport.
 
-    Whatever fails raises a `ServiceError`. Each is to be called within `Calls.answering`.
+    Each method takes the message and the record of the call, and raises a `ServiceError` if it
+    fails.
     """
 
     def __init__(
-        self, registry: ModelRegistry, control: ModelControl, lifecycle: Lifecycle
+        self,
+        registry: ModelRegistry,
+        control: ModelControl,
+        lifecycle: Lifecycle,
+        log_settings: LogSettings,
     ) -> None:
         self._registry = registry
         self._control = control
         self._lifecycle = lifecycle
-        self._log_settings = LogSettings()
+        self._log_settings = log_settings
         self._version = version("convoy")  # read from the disk
 
-    async def server_live(self, request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
-        """Say that the process answers."""
+    async def ServerLive(self, request: pb.ServerLiveRequest, call: Call) -> pb.ServerLiveResponse:
+        """Tell that the process answers."""
         return pb.ServerLiveResponse(live=True)
 
-    async def server_ready(self, request: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
-        """Say whether requests should be sent here."""
+    async def ServerReady(
+        self, request: pb.ServerReadyRequest, call: Call
+    ) -> pb.ServerReadyResponse:
+        """Tell whether requests should be sent here."""
         return pb.ServerReadyResponse(ready=self._lifecycle.ready)
 
-    async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        """Say whether requests for a model should be sent here; NOT_FOUND if there is none."""
+    async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> pb.ModelReadyResponse:
+        """Tell whether requests for a model should be sent here; NOT_FOUND if there is none."""
         try:
-            find_model(self._registry, request.name, request.version)
+            self._registry.find(call, request.name, request.version)
         except ModelNotReadyError:
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=self._lifecycle.ready)
 
-    async def server_metadata(self, request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+    async def ServerMetadata(
+        self, request: pb.ServerMetadataRequest, call: Call
+    ) -> pb.ServerMetadataResponse:
         """Describe the server."""
         return pb.ServerMetadataResponse(
             name=description.SERVER_NAME, version=self._version, extensions=description.EXTENSIONS
         )
 
-    async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+    async def ModelMetadata(
+        self, request: pb.ModelMetadataRequest, call: Call
+    ) -> pb.ModelMetadataResponse:
         """Describe the tensors of a model."""
-        model = find_model(self._registry, request.name, request.version)
+        model = self._registry.find(call, request.name, request.version)
         return description.metadata(model, list(self._registry.versions(model.name)))
 
-    async def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+    async def ModelConfig(
+        self, request: pb.ModelConfigRequest, call: Call
+    ) -> pb.ModelConfigResponse:
         """Tell how a model is served."""
-        model = find_model(self._registry, request.name, request.version)
+        model = self._registry.find(call, request.name, request.version)
         policy = self._control.spec(model.name).policy
         return pb.ModelConfigResponse(config=description.config(model, policy))
 
-    async def model_infer(
-        self, request: pb.ModelInferRequest, deadline: float = math.inf
-    ) -> pb.ModelInferResponse:
-        """Run a model on a tensor, or on encoded images, before *deadline*."""
-        return await infer(self._registry, request, deadline)
+    async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
+        """Run a model on a tensor, or on encoded images."""
+        return await infer(self._registry, request, call)
 
-    async def model_statistics(
-        self, request: pb.ModelStatisticsRequest
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, call: Call
     ) -> pb.ModelStatisticsResponse:
         """Tell what a version, every version of a model, or every model has done."""
         if request.version:
-            models = [find_model(self._registry, request.name, request.version)]
+            models = [self._registry.find(call, request.name, request.version)]
         elif request.name:
-            name = find_model(self._registry, request.name).name
+            name = self._registry.find(call, request.name).name
             models = list(self._registry.versions(name).values())
         else:
             models = self._registry.models()
         return pb.ModelStatisticsResponse(model_stats=map(statistics, models))
 
-    async def repository_index(
-        self, request: pb.RepositoryIndexRequest
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, call: Call
     ) -> pb.RepositoryIndexResponse:
         """List the versions of the repository, and the state of each."""
         return await model_repository.index(self._control, request)
 
-    async def repository_model_load(
-        self, request: pb.RepositoryModelLoadRequest
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, call: Call
     ) -> pb.RepositoryModelLoadResponse:
         """Load a model, or load it anew."""
         return await model_repository.load(self._control, self._registry, request)
 
-    async def repository_model_unload(
-        self, request: pb.RepositoryModelUnloadRequest
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, call: Call
     ) -> pb.RepositoryModelUnloadResponse:
         """Unload a model; returns when its last request is answered."""
         return await model_repository.unload(self._control, request)
 
-    async def log_settings(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
+    async def LogSettings(
+        self, request: pb.LogSettingsRequest, call: Call
+    ) -> pb.LogSettingsResponse:
         """Read and change what is logged."""
         return self._log_settings.change(request)
+
+    async def SystemSharedMemoryStatus(
+        self, request: pb.SystemSharedMemoryStatusRequest, call: Call
+    ) -> pb.SystemSharedMemoryStatusResponse:
+        """Refuse: the server does not have this rpc."""
+        raise _unsupported("SystemSharedMemoryStatus")
+
+    async def SystemSharedMemoryRegister(
+        self, request: pb.SystemSharedMemoryRegisterRequest, call: Call
+    ) -> pb.SystemSharedMemoryRegisterResponse:
+        """Refuse: the server does not have this rpc."""
+        raise _unsupported("SystemSharedMemoryRegister")
+
+    async def SystemSharedMemoryUnregister(
+        self, request: pb.SystemSharedMemoryUnregisterRequest, call: Call
+    ) -> pb.SystemSharedMemoryUnregisterResponse:
+        """Refuse: the server does not have this rpc."""
+        raise _unsupported("SystemSharedMemoryUnregister")
+
+    async def CudaSharedMemoryStatus(
+        self, request: pb.CudaSharedMemoryStatusRequest, call: Call
+    ) -> pb.CudaSharedMemoryStatusResponse:
+        """Refuse: the server does not have this rpc."""
+        raise _unsupported("CudaSharedMemoryStatus")
+
+    async def CudaSharedMemoryRegister(
+        self, request: pb.CudaSharedMemoryRegisterRequest, call: Call
+    ) -> pb.CudaSharedMemoryRegisterResponse:
+        """Refuse: the server does not have this rpc."""
+        raise _unsupported("CudaSharedMemoryRegister")
+
+    async def CudaSharedMemoryUnregister(
+        self, request: pb.CudaSharedMemoryUnregisterRequest, call: Call
+    ) -> pb.CudaSharedMemoryUnregisterResponse:
+        """Refuse: the server does not have this rpc."""
+        raise _unsupported("CudaSharedMemoryUnregister")
+
+    async def TraceSetting(
+        self, request: pb.TraceSettingRequest, call: Call
+    ) -> pb.TraceSettingResponse:
+        """Refuse: the server does not have this rpc."""
+        raise _unsupported("TraceSetting")
+
+
+def _unsupported(rpc: str) -> UnsupportedError:
+    return UnsupportedError(f"this server has no {rpc}: see ServerMetadata's extensions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from convoy.artifact.manifest import Manifest
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.serving.served_model import ServedModel
-from convoy.service.serving.statistics import Duration
+from convoy.service.telemetry.statistics import Duration
 
 
 def statistics(model: ServedModel) -> pb.ModelStatistics:
@@ -30,12 +30,11 @@ def statistics(model: ServedModel) -> pb.ModelStatistics:
         batch_stats=[
             pb.InferBatchStatistics(
                 batch_size=size,
-                compute_input=_duration(batch.compute_input),
-                compute_infer=_duration(batch.compute_infer),
-                compute_output=_duration(batch.compute_output),
+                compute_input=_duration(Duration(batch.count, batch.input_s)),
+                compute_infer=_duration(Duration(batch.count, batch.infer_s)),
+                compute_output=_duration(Duration(batch.count, batch.output_s)),
             )
-            # A copy: the device's thread may be adding a size.
-            for size, batch in sorted(done.batches.copy().items())
+            for size, batch in sorted(done.batches.items())
         ],
         memory_usage=_memory(model.manifest, on_gpu=model.session.on_gpu),
     )

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from convoy.artifact.golden import as_scores
 from convoy.artifact.manifest import OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
+from convoy.service.call import Outputs
 from convoy.service.errors import InvalidArgumentError
 from convoy.service.protocol.parameters import integer, refuse_shared_memory
 from convoy.service.protocol.tensors import DATATYPES
-from convoy.service.runtime.runs import Outputs
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.top_k import largest
 

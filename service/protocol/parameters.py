@@ -6,24 +6,20 @@ import asyncio
 from collections.abc import Mapping
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.batching.queue import DEFAULT_PRIORITY, PRIORITIES
+from convoy.service.call import DEFAULT_PRIORITY, PRIORITIES, Call
 from convoy.service.errors import InvalidArgumentError, UnsupportedError
-from convoy.service.serving.inference import Terms
 
 Parameters = Mapping[str, pb.InferParameter]
 
 _INTEGERS = ("int64_param", "uint64_param")
 
 
-def terms(parameters: Parameters, deadline: float) -> Terms:
+def set_options(call: Call, parameters: Parameters) -> None:
     """
-    Read on what terms a request waits.
+    Read the request's options into its record.
 
-    A priority that is none of ours means the usual one, as in Triton; a `timeout` in microseconds
-    can only shorten the client's deadline.
-
-    Args:
-        deadline: When the client stops waiting, on the event loop's clock.
+    A priority that does not exist here means the default, as in Triton; a `timeout` in
+    microseconds can only shorten the client's deadline.
 
     Raises:
         InvalidArgumentError: If a value is no integer, or the timeout is negative.
@@ -33,8 +29,9 @@ def terms(parameters: Parameters, deadline: float) -> Terms:
     if timeout_us < 0:
         raise InvalidArgumentError(f"timeout is {timeout_us}; it must not be negative")
     if timeout_us:
-        deadline = min(deadline, asyncio.get_running_loop().time() + timeout_us / 1e6)
-    return Terms(deadline, priority if priority in PRIORITIES else DEFAULT_PRIORITY)
+        deadline = asyncio.get_running_loop().time() + timeout_us / 1e6
+        call.deadline = min(call.deadline, deadline)
+    call.priority = priority if priority in PRIORITIES else DEFAULT_PRIORITY
 
 
 def integer(parameters: Parameters, name: str) -> int | None:

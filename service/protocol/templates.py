@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convoy.pb.inference import grpc_service_pb2 as pb
+from convoy.service.call import Outputs
 from convoy.service.errors import ServiceError
-from convoy.service.runtime.runs import Outputs
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
 
@@ -61,23 +61,21 @@ class Template(NamedTuple):
     outputs: tuple[_Output, ...]
 
 
-class Request(NamedTuple):
+class Match(NamedTuple):
     """
-    A request that has a template.
+    A request that matches a template.
 
     Attributes:
+        model: The model that is to run.
+        template: The template.
         id: Field `id` with its tag; empty if there is none.
         batch: `[N, ...]` in the model's shape and dtype; a view of the message, not writable.
     """
 
+    model: ServedModel
     template: Template
     id: bytes
     batch: npt.NDArray[Any]
-
-    @property
-    def model(self) -> ServedModel:
-        """Model that is to run."""
-        return self.template.model
 
     def response(self, outputs: Outputs) -> bytes:
         """
@@ -104,21 +102,21 @@ class Templates:
         self._templates: dict[bytes, Template] = {}
         self._last: tuple[bytes, Template] | None = None  # that of the last one without identifier
 
-    def read(self, message: bytes) -> Request | None:
+    def read(self, message: bytes) -> Match | None:
         """Read a request; None if it has no template."""
         if self._generation != self._registry.generation:
             self._forget()
         if self._last:
             start, template = self._last
             if message.startswith(start) and len(message) == len(start) + template.size:
-                return _request(template, b"", message, len(start))
+                return _match(template, b"", message, len(start))
         head = _split(message)
         found = head and self._templates.get(head.names + head.raw_tag)
         if not head or not found or not head.id.isascii():
             return None
         if not head.id:
             self._last = message[: head.size], found
-        return _request(found, head.id, message, head.size)
+        return _match(found, head.id, message, head.size)
 
     def learn(self, message: bytes, response: pb.ModelInferResponse) -> None:
         """Make a template of a request and its *response*, if one can be made."""
@@ -152,9 +150,9 @@ class Templates:
         self._last = None
 
 
-def _request(template: Template, identifier: bytes, message: bytes, offset: int) -> Request:
+def _match(template: Template, identifier: bytes, message: bytes, offset: int) -> Match:
     batch = np.frombuffer(message, template.model.manifest.input.dtype, offset=offset)
-    return Request(template, identifier, batch.reshape(template.shape))
+    return Match(template.model, template, identifier, batch.reshape(template.shape))
 
 
 class _Head(NamedTuple):

@@ -1,150 +1,90 @@
 """The fast path of `ModelInfer`: without a parser or a message for each request.
 
-Takes the requests that have a template, from their bytes to the queue and from the batch to the
-bytes of the answer, all on the event loop. It counts, logs and fails as the usual way does.
+Takes the requests that match a template, from their bytes to the queue and from the batch to the
+bytes of the answer, all on the event loop. The call has the same life cycle as on the usual path:
+it begins, holds its bytes, uses its model, and finishes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.batching.batcher import Answer, Place
-from convoy.service.call import Call, CallFailed, Calls, Failure
-from convoy.service.protocol.templates import Request, Templates
-from convoy.service.serving.inference import Ran, Tensor, Terms
+from convoy.service.call import Call
+from convoy.service.errors import ServiceError
+from convoy.service.protocol.templates import Match, Templates
 from convoy.service.serving.registry import ModelRegistry
-from convoy.service.telemetry.logs import Origin
 
 logger = logging.getLogger(__name__)
 
 METHOD = "ModelInfer"
 INFER_PATH = f"/inference.GRPCInferenceService/{METHOD}"
 
-
-class Client(Protocol):
-    """Who waits for the answer to one call."""
-
-    def answer(self, response: bytes) -> None:
-        """Take the answer."""
-
-    def fail(self, failure: Failure) -> None:
-        """Learn why there is none."""
-
-    def leave(self) -> None:
-        """Wait no more: the call was cancelled."""
+Reply = Callable[[bytes, ServiceError | None], None]
+"""Called once with the response; or with no bytes and the error that ended the call."""
 
 
 class FastPath:
-    """Begins the calls whose requests have a template."""
+    """Answers the calls whose requests match a template."""
 
-    def __init__(self, registry: ModelRegistry, calls: Calls) -> None:
-        self._calls = calls
+    def __init__(self, registry: ModelRegistry) -> None:
         self._templates = Templates(registry)
 
-    def read(self, message: bytes) -> Request | None:
-        """Read a request; None if it is to go the usual way."""
+    def read(self, message: bytes) -> Match | None:
+        """Read a request; None if it has to go the usual way."""
         return self._templates.read(message)
 
     def learn(self, message: bytes, response: pb.ModelInferResponse) -> None:
-        """See what was answered in the usual way."""
+        """Make a template of a request that was answered in the usual way."""
         self._templates.learn(message, response)
 
-    def begin(
-        self, request: Request, size: int, origin: Origin, deadline: float, client: Client
-    ) -> FastCall | None:
+    def start(self, call: Call, match: Match, size: int, reply: Reply) -> bool:
         """
-        Begin a call; *client* learns how it ends.
+        Start to answer *call*.
 
         Args:
             size: Bytes of the message.
-            origin: Where it comes from.
-            deadline: When the client stops waiting, on the event loop's clock.
+            reply: Called when the call ends; before this returns, if it fails at once.
 
         Returns:
-            The call; None if it has failed already.
+            Whether it waits for its answer now.
         """
-        call = self._calls.answering(METHOD, origin, deadline)
-        call.model = request.model.name
+        call.model = match.model.name
         try:
-            call.begin()
-        except CallFailed as failed:
-            client.fail(failed.failure)
-            return None
-        fast = FastCall(call, request, client)
+            call.begin(size)
+        except ServiceError as error:
+            reply(b"", error)
+            return False
+        call.use(match.model)
+        call.on_done = partial(_finish, match, reply)
         try:
-            call.hold(size)
-            fast.place = request.model.offer(request.batch, fast, Terms(deadline))
+            match.model.offer(call, match.batch)
         except Exception as error:
-            fast.set_exception(error)
-            return None
-        return fast
+            call.fail(error)
+            return False
+        return True
+
+    def cancel(self, call: Call, match: Match) -> None:
+        """Forget a call whose client has disconnected; nothing happens if it has ended already."""
+        if not call.done:
+            match.model.withdraw(call)
+            call.finish(asyncio.CancelledError())
 
 
-class FastCall:
-    """
-    One call; to the queue, the place where its answer goes.
-
-    Attributes:
-        place: What it holds of the queue, set as soon as it does.
-    """
-
-    __slots__ = ("_call", "_client", "_done", "_model", "_request", "_started_at", "place")
-
-    def __init__(self, call: Call, request: Request, client: Client) -> None:
-        self._call = call
-        self._request = request
-        self._model = request.template.model
-        self._client = client
-        self._done = False
-        self._started_at = time.perf_counter()
-        self.place: Place[Tensor, Ran] | None = None
-        self._model.__enter__()  # so that it is not closed meanwhile
-
-    def done(self) -> bool:
-        """Whether the client waits no more."""
-        return self._done
-
-    def set_result(self, answer: Answer[Ran]) -> None:
-        """Answer the call."""
-        request, model, call = self._request, self._model, self._call
-        inference = model.ran(answer, len(request.batch), self._started_at)
+def _finish(match: Match, reply: Reply, call: Call) -> None:
+    """Finish a call that was answered or has failed, and reply to its client."""
+    response, error = b"", call.error
+    call.error = None  # its traceback leads back to the call: a cycle would wait for the collector
+    if error is None:
         try:
-            response = request.response(inference.outputs)
-        except Exception as error:
-            self.set_exception(error)
-            return
-        call.spent(inference, model.responded(inference))
-        self._leave()
-        call.end()
-        try:
-            self._client.answer(response)
-        except Exception:  # of one client; the others of its batch are answered
-            logger.exception("internal error")
-
-    def set_exception(self, error: Exception) -> None:
-        """Fail the call."""
-        self._model.failed(self._started_at, error)
-        self._leave()
-        if failed := self._call.end(error):
-            try:
-                self._client.fail(failed.failure)
-            except Exception:
-                logger.exception("internal error")
-
-    def cancel(self) -> None:
-        """Forget the call: its client has gone."""
-        if not self._done:
-            self._leave()
-            self._call.end(asyncio.CancelledError())
-            self._client.leave()
-
-    def _leave(self) -> None:
-        self._done = True
-        if self.place:
-            self.place.leave()
-            self.place = None  # it leads back here: a cycle would wait for the garbage collector
-        self._model.__exit__(None, None, None)
+            response = match.response(call.outputs)
+        except Exception as unforeseen:
+            error = unforeseen
+    failure = call.finish(error)
+    try:
+        reply(response, failure)
+    except Exception:  # of one client; the others of its batch are answered
+        logger.exception("internal error")

@@ -1,24 +1,26 @@
-"""The grpcio transport: gRPC's reference implementation, which speaks TLS and everything else."""
+"""The grpcio transport: gRPC's reference implementation, with TLS and every kind of stream."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import grpc
 
-from convoy.service.call import CallFailed, Calls, Failure
-from convoy.service.rpc.fast_path import INFER_PATH, FastPath
+from convoy.service.call import Calls
+from convoy.service.errors import ServiceError
+from convoy.service.rpc.fast_path import INFER_PATH, METHOD, FastPath
 from convoy.service.rpc.unary import (
     Context,
     Continuation,
     UnaryHandler,
     abort,
     deadline_of,
-    origin_of,
     unary_handler,
 )
 from convoy.service.security.tls import Tls
+from convoy.service.telemetry.logs import Origin
 
 
 class GrpcioTransport:
@@ -26,7 +28,7 @@ class GrpcioTransport:
     Lets *server* listen itself.
 
     Args:
-        tls: What TLS is spoken with; None is no TLS.
+        tls: TLS's files; None is no TLS.
     """
 
     def __init__(self, server: grpc.aio.Server, tls: Tls | None) -> None:
@@ -34,7 +36,7 @@ class GrpcioTransport:
         self._tls = tls
 
     def listen(self, target: str) -> int:
-        """Take the port; returns its number."""
+        """Bind the port; return its number."""
         if self._tls is None:
             return self._server.add_insecure_port(target)
         return self._server.add_secure_port(target, _credentials(self._tls))
@@ -53,7 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Surrounds every unary call of our services.
 
     Args:
-        infer: Takes calls of `ModelInfer` before their handler does.
+        infer: Answers calls of `ModelInfer` before their handler does.
     """
 
     def __init__(self, calls: Calls, infer: FastPath) -> None:
@@ -66,75 +68,78 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         continuation: Continuation,
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Return the surrounded handler of a method; that of others as it is."""
+        """Return the surrounded handler of a method; that of other services as it is."""
         path = handler_call_details.method
         if path not in self._surrounded:
             handler = await continuation(handler_call_details)
             unary = handler and unary_handler(self._calls, path, handler)
             if not unary:
                 return handler
-            if path == INFER_PATH:
-                unary = _on_the_fast_path(unary, self._infer)
+            answer = _infer_behavior(unary, self._infer) if path == INFER_PATH else _behavior(unary)
             self._surrounded[path] = grpc.unary_unary_rpc_method_handler(
-                unary.answer, request_deserializer=None, response_serializer=unary.serialize
+                answer, request_deserializer=None, response_serializer=None
             )
         return self._surrounded[path]
 
 
-def _on_the_fast_path(usual: UnaryHandler, infer: FastPath) -> UnaryHandler:
+def _behavior(handler: UnaryHandler) -> Any:
+    """Answer calls of *handler*, from bytes to bytes."""
+
+    async def answer(message: bytes, context: Context) -> bytes:
+        origin = Origin.from_headers(dict(context.invocation_metadata() or ()))
+        deadline = deadline_of(context.time_remaining())
+        try:
+            response = await handler.answer(message, origin, deadline)
+        except ServiceError as error:
+            await abort(context, error, origin)
+        context.set_trailing_metadata(origin.headers)
+        return handler.serialize(response)
+
+    return answer
+
+
+def _infer_behavior(handler: UnaryHandler, infer: FastPath) -> Any:
     """Answer calls of `ModelInfer`, from bytes to bytes: on the fast path, or else as usual."""
 
     async def answer(message: bytes, context: Context) -> bytes:
-        request = infer.read(message)
-        if request is None:
-            response = await usual.answer(message, context)
-            infer.learn(message, response)
-            return usual.serialize(response)
-        origin = origin_of(context.invocation_metadata())
-        client = _Client()
-        call = infer.begin(request, len(message), origin, deadline_of(context), client)
+        origin = Origin.from_headers(dict(context.invocation_metadata() or ()))
+        deadline = deadline_of(context.time_remaining())
+        match = infer.read(message)
         try:
-            payload = await client.answered
-        except CallFailed as failed:
-            await abort(context, failed.failure, origin)
-        except asyncio.CancelledError:
-            if call:
-                call.cancel()
-            raise
+            if match is None:
+                response = await handler.answer(message, origin, deadline)
+                infer.learn(message, response)
+                payload = handler.serialize(response)
+            else:
+                call = handler.calls.open(METHOD, origin, deadline)
+                replied: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+                infer.start(call, match, len(message), partial(_resolve, replied))
+                try:
+                    payload = await replied
+                except asyncio.CancelledError:
+                    infer.cancel(call, match)
+                    raise
+        except ServiceError as error:
+            await abort(context, error, origin)
         context.set_trailing_metadata(origin.headers)
         return payload
 
-    return UnaryHandler(answer, bytes, usual.missed)
+    return answer
 
 
-class _Client:
-    """
-    Who waits for a call on the fast path.
-
-    Attributes:
-        answered: The answer, or a `CallFailed`. It is cancelled with the task that waits for it,
-            which then learns of that a turn of the event loop later: an answer may come between.
-    """
-
-    __slots__ = ("answered",)
-
-    def __init__(self) -> None:
-        self.answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def answer(self, response: bytes) -> None:
-        if not self.answered.done():
-            self.answered.set_result(response)
-
-    def fail(self, failure: Failure) -> None:
-        if not self.answered.done():
-            self.answered.set_exception(CallFailed(failure))
-
-    def leave(self) -> None:
-        """Nothing: its task knows that it was cancelled."""
+def _resolve(replied: asyncio.Future[bytes], response: bytes, error: ServiceError | None) -> None:
+    # It is cancelled with the task that waits for it, which learns of that a turn of the event loop
+    # later: a reply may come between.
+    if replied.done():
+        return
+    if error is None:
+        replied.set_result(response)
+    else:
+        replied.set_exception(error)
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    """Credentials that follow *tls*; gRPC's own threads ask for them at each new connection."""
+    """Return credentials that follow *tls*; gRPC's threads ask for them at each new connection."""
 
     def configuration() -> grpc.ServerCertificateConfiguration:
         certificate, key, client_ca = tls.pem

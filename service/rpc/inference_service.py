@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 from google.protobuf.message import DecodeError
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
-from convoy.service.call import CallFailed, Calls, Failure, received
-from convoy.service.errors import InvalidArgumentError, UnsupportedError
+from convoy.service.call import Calls
+from convoy.service.errors import InvalidArgumentError, ServiceError
+from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
-from convoy.service.rpc.unary import Context, abort, deadline_of, metadata_of, origin_of
+from convoy.service.rpc.unary import Context, abort, deadline_of, metadata_of
+from convoy.service.serving.control import ModelControl
+from convoy.service.serving.registry import ModelRegistry
 from convoy.service.telemetry.logs import Origin
 
 STREAM_WINDOW = 32
-"""Most requests of one stream that are worked on at once; the next ones wait in the connection."""
+"""Most requests of one stream that are worked on at once; later ones wait in the connection."""
 
-_Answered = tuple[pb.ModelStreamInferResponse, Failure | None]
-
-_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+_Answered = tuple[pb.ModelStreamInferResponse, ServiceError | None]
 
 
-class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Hands every unary rpc to *protocol*; streams are unrolled here."""
+class InferenceServicer(InferenceProtocol, grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Adds the protocol's one stream to its unary rpcs."""
 
-    def __init__(self, protocol: InferenceProtocol, calls: Calls) -> None:
-        self._protocol = protocol
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        control: ModelControl,
+        log_settings: LogSettings,
+        calls: Calls,
+    ) -> None:
+        super().__init__(registry, control, calls.lifecycle, log_settings)
         self._calls = calls
-        for method in _SERVICE.methods:
-            if method.name not in ("ModelInfer", "ModelStreamInfer"):
-                setattr(self, method.name, _answer_by(protocol, method.name))
-
-    async def ModelInfer(
-        self, request: pb.ModelInferRequest, context: Context
-    ) -> pb.ModelInferResponse:
-        """Run a model on a tensor, or on encoded images."""
-        return await self._protocol.model_infer(request, deadline_of(context))
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
@@ -47,11 +43,12 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         """
         Run a model on each request; the answers keep the order of the requests.
 
-        A failure is told in its answer and harms no other; a client that asks for it by
-        `triton_grpc_error` in its metadata gets the first one as the status of the stream.
-        A message that is no request ends the stream.
+        A failure is told in its answer and harms no other. A client that sends
+        `triton_grpc_error: true` in its metadata gets the first failure as the status of the
+        stream. A message that is no request ends the stream.
         """
-        origin, deadline = origin_of(context.invocation_metadata()), deadline_of(context)
+        origin = Origin.from_headers(dict(context.invocation_metadata() or ()))
+        deadline = deadline_of(context.time_remaining())
         ends_on_error = metadata_of(context, "triton_grpc_error") == "true"
         places = asyncio.Semaphore(STREAM_WINDOW)
         started: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
@@ -69,9 +66,9 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         task = None
         try:
             while task := await started.get():
-                response, failure = await task
-                if failure and ends_on_error:
-                    await abort(context, failure, origin)
+                response, error = await task
+                if error and ends_on_error:
+                    await abort(context, error, origin)
                 yield response
                 places.release()
             await starting
@@ -83,41 +80,28 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
                 task.cancel()
                 task = None if started.empty() else started.get_nowait()
 
-    def _unreadable(self, error: DecodeError, origin: Origin) -> Failure:
+    def _unreadable(self, cause: DecodeError, origin: Origin) -> ServiceError:
         """Count a message of a stream that is none; those before it are answered."""
+        error = InvalidArgumentError("the message is not a ModelInferRequest")
+        error.__cause__ = cause
         try:
-            with self._calls.answering("ModelStreamInfer", origin):
-                raise InvalidArgumentError("the message is not a ModelInferRequest") from error
-        except CallFailed as failed:
-            return failed.failure
+            with self._calls.open("ModelStreamInfer", origin):
+                raise error
+        except ServiceError as failure:
+            return failure
 
     async def _answer_one(
         self, request: pb.ModelInferRequest, origin: Origin, deadline: float
     ) -> _Answered:
         try:
-            with self._calls.answering("ModelStreamInfer", origin, deadline):
-                received(request.ByteSize())
-                response = await self._protocol.model_infer(request, deadline)
-        except CallFailed as failed:
+            with self._calls.open("ModelStreamInfer", origin, deadline) as call:
+                call.hold(request.ByteSize())
+                response = await self.ModelInfer(request, call)
+        except ServiceError as error:
             response = pb.ModelInferResponse(id=request.id, model_name=request.model_name)
-            response.parameters["error_reason"].string_param = failed.failure.reason
-            told = pb.ModelStreamInferResponse(
-                error_message=failed.failure.details, infer_response=response
-            )
-            return told, failed.failure
+            response.parameters["error_reason"].string_param = error.reason
+            answer = pb.ModelStreamInferResponse(error_message=str(error), infer_response=response)
+            return answer, error
         # Every request has one answer, so each answer is the last one.
         response.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=response), None
-
-
-def _answer_by(protocol: InferenceProtocol, rpc: str) -> Callable[[Any, Context], Awaitable[Any]]:
-    """The handler of a unary rpc."""
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", rpc).lower()
-    handler = getattr(protocol, name, None)
-
-    async def answer(request: Any, context: Context) -> Any:
-        if handler is None:
-            raise UnsupportedError(f"this server has no {rpc}: see ServerMetadata's extensions")
-        return await handler(request)
-
-    return answer

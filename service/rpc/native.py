@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
+from convoy.service.call import Call
+from convoy.service.errors import ServiceError
 from convoy.service.lifecycle import Lifecycle
-from convoy.service.protocol.templates import Request
-from convoy.service.rpc.fast_path import INFER_PATH, FastPath
+from convoy.service.protocol.templates import Match
+from convoy.service.rpc.fast_path import INFER_PATH, METHOD, FastPath
 from convoy.service.rpc.limits import ConnectionLimits
-from convoy.service.rpc.native_call import Aborted, Client, Context
-from convoy.service.rpc.unary import Metadata, UnaryHandler, deadline_in, origin_of
+from convoy.service.rpc.unary import (
+    PUSHBACK,
+    Metadata,
+    UnaryHandler,
+    error_metadata,
+)
+from convoy.service.telemetry.logs import Origin
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +54,6 @@ _INTERNAL = grpc.StatusCode.INTERNAL.value[0]
 
 _Details = tuple[Metadata, str, float | None]
 _Event = tuple[int, int, int, bytes | None, Any, _Details | None]
-
-
-class _Running(Protocol):
-    """A call that is worked on."""
-
-    def cancel(self) -> object:
-        """Forget it."""
 
 
 class NativeTransport:
@@ -84,7 +86,7 @@ class NativeTransport:
         self._infer = infer
         self._lifecycle = lifecycle
         self._infer_handler = handlers.get(INFER_PATH)
-        self._calls: dict[int, _Running] = {}
+        self._calls: dict[int, Callable[[], object]] = {}  # what cancels each
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -126,8 +128,8 @@ class NativeTransport:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()
         except TimeoutError:
-            for call in list(self._calls.values()):
-                call.cancel()
+            for cancel in list(self._calls.values()):
+                cancel()
         if self._front is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._front.close)
 
@@ -172,51 +174,65 @@ class NativeTransport:
             loop.call_soon(self._take_next, front)
 
     def _take_one(self, front: NativeGrpcFront, event: _Event, received_at: float) -> bool:
-        """Begin or cancel a call; whether it was refused there and then."""
+        """Begin or cancel a call; return whether it was refused at once."""
         kind, call_id, method, message, _, details = event
+        # The client has disconnected.
         if kind == EVENT_CANCEL:
-            if call := self._calls.get(call_id):
-                call.cancel()
+            if cancel := self._calls.get(call_id):
+                cancel()
             return False
         assert message is not None
         assert details is not None
+        metadata, _, remaining_s = details
         handler = self._handlers[method]
         fits = len(message) <= self._limits.max_message_bytes
         is_infer = fits and handler is self._infer_handler
-        request = self._infer.read(message) if is_infer else None
-        deadline = deadline_in(details[2], received_at)
-        if deadline <= time.monotonic():  # the transport tells the client
-            handler.missed(request.model.name if request else "")
+        match = self._infer.read(message) if is_infer else None
+        deadline = math.inf if remaining_s is None else received_at + remaining_s
+        # The deadline has passed: the transport tells the client.
+        if deadline <= time.monotonic():
+            handler.calls.count_missed(handler.method, match.model.name if match else "")
             return False
-        if request:
-            return self._begin(front, call_id, request, len(message), details[0], deadline)
-        answering = self._answer(front, call_id, handler, message, Context(details[0], deadline))
-        self._calls[call_id] = task = asyncio.get_running_loop().create_task(answering)
+        origin = Origin.from_headers(dict(metadata))
+        # The request matches a template: answer it without a task.
+        if match:
+            call = handler.calls.open(METHOD, origin, deadline)
+            reply = partial(self._reply, front, call_id, origin)
+            if not self._infer.start(call, match, len(message), reply):
+                return True
+            self._calls[call_id] = partial(self._cancel, call_id, call, match)
+            return False
+        # Any other request.
+        answering = self._answer(front, call_id, handler, message, origin, deadline)
+        task = asyncio.get_running_loop().create_task(answering)
+        self._calls[call_id] = task.cancel
         # Not in the task itself: one that is cancelled before its turn comes never begins.
         task.add_done_callback(lambda _: self._ended(call_id))
         return False
 
-    def _begin(
-        self,
-        front: NativeGrpcFront,
-        call_id: int,
-        request: Request,
-        size: int,
-        metadata: Metadata,
-        deadline: float,
-    ) -> bool:
-        """Answer a call on the fast path, or refuse it; whether it was refused."""
-        origin = origin_of(metadata)
-        client = Client(front, call_id, origin, self._ended)
-        if call := self._infer.begin(request, size, origin, deadline, client):
-            self._calls[call_id] = call
-            return False
-        return True
+    def _cancel(self, call_id: int, call: Call, match: Match) -> None:
+        self._infer.cancel(call, match)
+        self._ended(call_id)
 
     def _ended(self, call_id: int) -> None:
         self._calls.pop(call_id, None)  # it may have failed before it was there
         if not self._calls:
             self._idle.set()
+
+    def _reply(
+        self,
+        front: NativeGrpcFront,
+        call_id: int,
+        origin: Origin,
+        response: bytes,
+        error: ServiceError | None,
+    ) -> None:
+        """Send the end of a call of the fast path."""
+        if error is None:
+            front.respond(call_id, response, trailing_metadata=origin.headers)
+        else:
+            _fail(front, call_id, origin, error)
+        self._ended(call_id)
 
     async def _answer(
         self,
@@ -224,19 +240,28 @@ class NativeTransport:
         call_id: int,
         handler: UnaryHandler,
         message: bytes,
-        context: Context,
+        origin: Origin,
+        deadline: float,
     ) -> None:
         try:
-            response = await handler.answer(message, context)
+            response = await handler.answer(message, origin, deadline)
             payload = handler.serialize(response)
-            front.respond(call_id, payload, trailing_metadata=context.trailing)
+            front.respond(call_id, payload, trailing_metadata=origin.headers)
             if handler is self._infer_handler:
                 self._infer.learn(message, response)
-        except Aborted as aborted:
-            front.fail(call_id, aborted.code, aborted.details, aborted.trailing)
+        except ServiceError as error:
+            _fail(front, call_id, origin, error)
         except Exception:
             logger.exception("internal error")
             front.fail(call_id, _INTERNAL, "internal error")
+
+
+def _fail(front: NativeGrpcFront, call_id: int, origin: Origin, error: ServiceError) -> None:
+    """Tell a client why its call failed."""
+    code: int = grpc.StatusCode[error.status].value[0]
+    # The transport does not send pushback; `RetryInfo` in the status says the same.
+    metadata = [pair for pair in error_metadata(error, origin) if pair[0] != PUSHBACK]
+    front.fail(call_id, code, str(error), metadata)
 
 
 def _pause_s(refused: int, taken: int, seconds: float) -> float:

@@ -14,7 +14,7 @@ from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2, grpc_service_pb2_grpc
 from convoy.service.call import Calls
 from convoy.service.errors import StartError
-from convoy.service.protocol.methods import InferenceProtocol
+from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.rpc.classifier_service import ClassifierServicer
 from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor
@@ -23,9 +23,9 @@ from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.streams import StreamInterceptor
 from convoy.service.rpc.transport import UnaryMethods, make_transport
 from convoy.service.security.tls import Tls
+from convoy.service.serving.control import ModelControl
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.sockets import listen
-from convoy.service.telemetry.metrics import Metrics
 
 LINGER_S = 0.1
 """Time for the last answers to leave the socket before connections are closed."""
@@ -56,9 +56,9 @@ class RpcServer:
     def __init__(
         self,
         registry: ModelRegistry,
-        protocol: InferenceProtocol,
+        control: ModelControl,
+        log_settings: LogSettings,
         calls: Calls,
-        metrics: Metrics,
         *,
         transport: Literal["grpcio", "native"],
         tls: Tls | None,
@@ -67,7 +67,7 @@ class RpcServer:
     ) -> None:
         self._streams = StreamInterceptor()
         self._health = health.aio.HealthServicer()
-        infer = FastPath(registry, calls)
+        infer = FastPath(registry)
         server = grpc.aio.server(
             interceptors=(
                 CallInterceptor(calls, infer),
@@ -79,8 +79,8 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
             ),
         )
-        classifier = ClassifierServicer(registry, metrics, max_images_per_call=max_images_per_call)
-        inference = InferenceServicer(protocol, calls)
+        classifier = ClassifierServicer(registry, max_images_per_call=max_images_per_call)
+        inference = InferenceServicer(registry, control, log_settings, calls)
         methods = UnaryMethods(calls, limits.max_message_bytes)
         for taker in (server, methods):
             classifier_pb2_grpc.add_ClassifierServiceServicer_to_server(classifier, taker)
@@ -117,7 +117,7 @@ class RpcServer:
         except (OSError, RuntimeError) as error:
             raise StartError(f"cannot listen for gRPC on {target}: {error}") from error
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-        logging.getLogger("grpc._cython.cygrpc").addFilter(_says_more_than_that_a_client_left)
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_unexpected)
         await self._transport.start()
         return bound
 
@@ -142,7 +142,7 @@ class RpcServer:
         await self._transport.stop(STOP_TIMEOUT_S)
 
 
-def _says_more_than_that_a_client_left(record: logging.LogRecord) -> bool:
-    """Leave out the traceback that grpc writes for each answer that its client is gone for."""
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Drop the tracebacks that grpc writes for clients that disconnected and calls we aborted."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, grpc.aio.InternalError)
+    return not isinstance(error, grpc.aio.InternalError | grpc.aio.AbortError)

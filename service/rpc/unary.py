@@ -1,46 +1,47 @@
-"""Surrounds every unary call of our services, and tells its failure as gRPC has it."""
+"""The frame of every unary call of our services, over either transport, and gRPC's errors."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any, NoReturn, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from convoy.service.call import CallFailed, Calls, Failure, received
-from convoy.service.errors import InvalidArgumentError, RequestTooLargeError
+from convoy.service.call import Calls
+from convoy.service.errors import InvalidArgumentError, RequestTooLargeError, ServiceError
 from convoy.service.telemetry.logs import Origin
 
 SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
 """Services whose calls are counted; health and reflection are not ours."""
 
 ERROR_DOMAIN = "convoy"
-"""Whose reasons these are (`google.rpc.ErrorInfo.domain`)."""
+"""The domain of our reasons (`google.rpc.ErrorInfo.domain`)."""
 
 PUSHBACK = "grpc-retry-pushback-ms"
-"""Metadata that says when to try again, in milliseconds."""
+"""Metadata that says when to try again, in milliseconds; gRPC's own retry policies read it."""
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+
 
 class Context(Protocol):
-    """What our handlers use of a `grpc.aio.ServicerContext`."""
+    """The parts of a `grpc.aio.ServicerContext` that are used here."""
 
     def invocation_metadata(self) -> Metadata | None:
-        """What the client sent beside its request."""
+        """The metadata that the client sent."""
 
     def time_remaining(self) -> float | None:
-        """Seconds until the client stops waiting; None if it never does."""
+        """Seconds until the client's deadline; None if there is none."""
 
     def set_trailing_metadata(self, trailing_metadata: Metadata, /) -> None:
-        """Send this with the status."""
+        """Send this metadata with the status."""
 
     async def abort(
         self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata, /
@@ -48,24 +49,22 @@ class Context(Protocol):
         """End the call."""
 
 
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class UnaryHandler:
+class UnaryHandler(NamedTuple):
     """
-    Answers the calls of one method, whatever the transport.
+    The handler of one method, whatever the transport.
 
     Attributes:
-        answer: From the bytes of a request to its response; ends the context where it fails.
+        calls: The state that its calls share.
+        method: Name of the rpc.
+        answer: From the bytes, the client's identifiers and the deadline of a request to its
+            response; raises a `ServiceError` if it fails.
         serialize: From a response to its bytes.
-        missed: Counts a call for a model, if that is known, whose deadline had passed when the
-            server came to it.
     """
 
-    answer: Callable[[bytes, Context], Awaitable[Any]]
+    calls: Calls
+    method: str
+    answer: Callable[[bytes, Origin, float], Awaitable[Any]]
     serialize: Callable[[Any], bytes]
-    missed: Callable[[str], None]
 
 
 def unary_handler(
@@ -77,6 +76,8 @@ def unary_handler(
     """
     Surround a servicer's method; None if it is not a unary one of our services.
 
+    The servicer gets the record of the call in place of gRPC's context.
+
     Args:
         max_message_bytes: Largest request, where the transport lets larger ones through.
     """
@@ -84,73 +85,69 @@ def unary_handler(
         return None
     method = path.rsplit("/", 1)[1]
     respond: Any = handler.unary_unary
-    # The bytes are parsed within the call: grpc would tell the client of a message that is none
-    # by UNKNOWN and write a traceback.
+    # The bytes are parsed within the call: grpc would answer a message that is none with UNKNOWN,
+    # and write a traceback.
     parse: Any = handler.request_deserializer
-    serialize: Any = handler.response_serializer
 
-    async def answer(message: bytes, context: Context) -> Any:
-        origin = origin_of(context.invocation_metadata())
-        try:
-            with calls.answering(method, origin, deadline_of(context)):
-                _check_size(message, max_message_bytes)
-                received(len(message))
-                response = await respond(parsed(message, parse), context)
-        except CallFailed as failed:
-            await abort(context, failed.failure, origin)
-        context.set_trailing_metadata(origin.headers)
-        return response
+    async def answer(message: bytes, origin: Origin, deadline: float) -> Any:
+        with calls.open(method, origin, deadline) as call:
+            if len(message) > max_message_bytes:
+                raise RequestTooLargeError(
+                    f"the message has {len(message)} bytes; at most {max_message_bytes}"
+                )
+            call.hold(len(message))
+            try:
+                request = parse(message)
+            except DecodeError as error:
+                raise InvalidArgumentError(
+                    "the message is not the request of this method"
+                ) from error
+            return await respond(request, call)
 
-    return UnaryHandler(answer, serialize, partial(calls.missed, method))
-
-
-def _check_size(message: bytes, most: float) -> None:
-    if len(message) > most:
-        raise RequestTooLargeError(f"the message has {len(message)} bytes; at most {most}")
+    return UnaryHandler(calls, method, answer, handler.response_serializer)  # type: ignore[arg-type]
 
 
-def failure_metadata(failure: Failure, origin: Origin) -> Metadata:
-    """What a failed call tells beside status and message: the reason and the time to wait."""
+def error_metadata(error: ServiceError, origin: Origin) -> Metadata:
+    """Return the metadata of a failed call: its reason, and the time to wait."""
+    retry_ms = None if error.retry_after_s is None else math.ceil(1000 * error.retry_after_s)
     # Only an overload says when to come again, and in words of ours; others may quote a client.
-    told = _told if failure.retry_after_s is None else _told_by_overload
-    return *origin.headers, *told(failure)
+    details = _details if retry_ms is None else _details_of_overload
+    return *origin.headers, *details(error.status, error.reason, str(error), retry_ms)
 
 
-def _told(failure: Failure) -> Metadata:
-    """What every call that fails like this is told."""
-    metadata: list[tuple[str, str | bytes]] = [("error-reason", failure.reason)]
-    if failure.retry_after_s is not None:
-        # What gRPC's own retry policies look at.
-        metadata.append((PUSHBACK, str(round(failure.retry_after_s * 1000))))
-    metadata.append(("grpc-status-details-bin", _details(failure)))
+async def abort(context: Context, error: ServiceError, origin: Origin) -> NoReturn:
+    """End a call that failed."""
+    await context.abort(grpc.StatusCode[error.status], str(error), error_metadata(error, origin))
+
+
+def _details(status: str, reason: str, message: str, retry_ms: int | None) -> Metadata:
+    """Return the metadata that every call that fails like this gets."""
+    metadata: list[tuple[str, str | bytes]] = [("error-reason", reason)]
+    if retry_ms is not None:
+        metadata.append((PUSHBACK, str(retry_ms)))
+    metadata.append(("grpc-status-details-bin", _status(status, reason, message, retry_ms)))
     return tuple(metadata)
 
 
-_told_by_overload = lru_cache(maxsize=4096)(_told)
+_details_of_overload = lru_cache(maxsize=4096)(_details)
 """
 The same, kept: an overload refuses thousands of calls a second in the same words, and protobuf
-gives memory back to the system after every 10,000 blocks, which can take longer than to refuse as
+gives memory back to the system after every 10,000 blocks, which can take longer than refusing as
 many calls.
 """
 
 
-async def abort(context: Context, failure: Failure, origin: Origin) -> NoReturn:
-    """End a call that failed."""
-    code = grpc.StatusCode[failure.status]
-    await context.abort(code, failure.details, failure_metadata(failure, origin))
-
-
-def _details(failure: Failure) -> bytes:
-    """The failure as `google.rpc.Status`, as the richer error model of gRPC has it."""
-    info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=ERROR_DOMAIN)
-    code = grpc.StatusCode[failure.status].value[0]
-    status = status_pb2.Status(code=code, message=failure.details, details=[_any(info)])
-    if failure.retry_after_s is not None:
+def _status(status: str, reason: str, message: str, retry_ms: int | None) -> bytes:
+    """Return the error as `google.rpc.Status`, of gRPC's richer error model."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
+    code = grpc.StatusCode[status].value[0]
+    encoded = status_pb2.Status(code=code, message=message, details=[_any(info)])
+    if retry_ms is not None:
         delay = duration_pb2.Duration()
-        delay.FromMicroseconds(round(failure.retry_after_s * 1e6))
-        status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
-    encoded: bytes = status.SerializeToString()
-    return encoded
+        delay.FromMilliseconds(retry_ms)
+        encoded.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
+    data: bytes = encoded.SerializeToString()
+    return data
 
 
 def _any(message: Any) -> any_pb2.Any:
@@ -160,44 +157,13 @@ def _any(message: Any) -> any_pb2.Any:
 
 
 def metadata_of(context: Context, key: str) -> str:
-    """A text of the client's metadata; empty if there is none of that key."""
+    """Return a text of the client's metadata; empty if there is none of that key."""
     for name, value in context.invocation_metadata() or ():
         if name == key and isinstance(value, str):
             return value
     return ""
 
 
-def origin_of(metadata: Metadata | None) -> Origin:
-    """Where a call with the client's *metadata* comes from."""
-    request_id = traceparent = authorization = ""
-    for name, value in metadata or ():
-        if name == "x-request-id" and isinstance(value, str):
-            request_id = value
-        elif name == "traceparent" and isinstance(value, str):
-            traceparent = value
-        elif name == "authorization" and isinstance(value, str):
-            authorization = value
-    return Origin.from_headers(request_id, traceparent, authorization)
-
-
-def parsed(message: bytes, parse: Callable[[bytes], Any]) -> Any:
-    """
-    Parse a request.
-
-    Raises:
-        InvalidArgumentError: If the bytes are none.
-    """
-    try:
-        return parse(message)
-    except DecodeError as error:
-        raise InvalidArgumentError("the message is not the request of this method") from error
-
-
-def deadline_of(context: Context) -> float:
-    """When the client stops waiting, on the event loop's clock; inf if it never does."""
-    return deadline_in(context.time_remaining(), time.monotonic())
-
-
-def deadline_in(remaining: float | None, now: float) -> float:
-    """When the *remaining* seconds are over that there were at *now*; inf if there is no end."""
-    return math.inf if remaining is None else now + remaining
+def deadline_of(remaining_s: float | None) -> float:
+    """Return the deadline, on the event loop's clock, *remaining_s* from now; inf for None."""
+    return math.inf if remaining_s is None else time.monotonic() + remaining_s

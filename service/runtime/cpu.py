@@ -13,11 +13,12 @@ import numpy.typing as npt
 import onnxruntime
 
 from convoy.artifact.files import Artifact
+from convoy.service.call import BatchTimes, Outputs
 from convoy.service.errors import ModelLoadError
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.runtime.proof import prove
-from convoy.service.runtime.runs import CPU, BatchTimes, Outputs, cut, open_session, session_options
+from convoy.service.runtime.runs import CPU, cut, open_session, session_options
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +58,6 @@ class CpuRunner:
     @property
     def device_bytes(self) -> int:
         """None: it is the process's memory."""
-        return 0
-
-    def padding(self, size: int) -> int:
-        """None: every size is as good as another."""
         return 0
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ from onnxruntime import OrtValue
 
 from convoy.artifact.files import Artifact
 from convoy.artifact.golden import TOLERANCES
+from convoy.service.call import BatchTimes, Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.proof import prove
@@ -42,8 +43,6 @@ from convoy.service.runtime.runs import (
     CUDA,
     GPU_PROVIDERS,
     TENSORRT,
-    BatchTimes,
-    Outputs,
     Provider,
     batch_sizes,
     cut,
@@ -109,23 +108,22 @@ class CudaRunner:
         """Run arrays `[n, ...]` as one batch; return the outputs of each. Thread-safe."""
         started = time.perf_counter()
         lengths = [len(item) for item in items]
-        bucket = self._bucket(self._size_for(sum(lengths)))
+        count = sum(lengths)
+        size = self._size_for(count)
+        bucket = self._bucket(size)
         with bucket.images() as images:
-            np.concatenate(items, out=images[: sum(lengths)])
+            np.concatenate(items, out=images[:count])
             joined = time.perf_counter()
             outputs, infer_s = self._thread.submit(bucket.run, images).result()
         ran = time.perf_counter()
         parts = cut(outputs, lengths)
-        return parts, BatchTimes(joined - started, infer_s, time.perf_counter() - ran)
+        output_s = time.perf_counter() - ran
+        return parts, BatchTimes(joined - started, infer_s, output_s, padding=size - count)
 
     @property
     def device_bytes(self) -> int:
         """GPU memory that is in use now and was free before the graph was opened."""
         return max(0, gpu_used_bytes() - self._used_bytes)
-
-    def padding(self, size: int) -> int:
-        """Images that fill a batch of *size* up."""
-        return self._size_for(size) - size
 
     def close(self) -> None:
         """Free the graph's memory."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy.typing as npt
 import onnxruntime
 
+from convoy.service.call import BatchTimes, Outputs
 from convoy.service.errors import ModelLoadError
 
 CPU = "CPUExecutionProvider"
@@ -20,24 +21,6 @@ GPU_PROVIDERS = (CUDA, TENSORRT)
 
 Provider = tuple[str, dict[str, str]]
 """Name of an execution provider, and its options."""
-
-Outputs = dict[str, npt.NDArray[Any]]
-"""Output name -> array `[N, ...]`."""
-
-
-class BatchTimes(NamedTuple):
-    """
-    What one run took, in seconds.
-
-    Attributes:
-        input_s: Joining the tensors of its requests.
-        infer_s: Running the graph, and moving tensors to and from its device.
-        output_s: Cutting up the outputs.
-    """
-
-    input_s: float
-    infer_s: float
-    output_s: float
 
 
 class Runner(Protocol):
@@ -56,9 +39,6 @@ class Runner(Protocol):
 
     def run(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
         """Run arrays `[n, ...]` as one batch; return the outputs of each. Blocks."""
-
-    def padding(self, size: int) -> int:
-        """Images that are added to a batch of *size*, and thrown away."""
 
     def close(self) -> None:
         """Free the graph's memory; it cannot run after that."""

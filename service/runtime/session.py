@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convoy.artifact.files import Artifact
+from convoy.service.call import Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.runtime.cpu import open_on_cpu
 from convoy.service.runtime.cuda import AHEAD_S, open_on_gpu
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
-from convoy.service.runtime.runs import CPU, BatchTimes, Outputs, Runner, batch_sizes
+from convoy.service.runtime.runs import CPU, Runner, batch_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class Session:
     One loaded graph, proven against the artifact's golden answers.
 
     Attributes:
+        runner: Runs it on its device.
         provider: Execution provider that runs it, or most of it.
         on_gpu: Whether it runs on a GPU.
         fallback_reason: Reason for another provider than the preferred one; empty without fallback.
@@ -68,8 +69,8 @@ class Session:
         """
         self._input = artifact.manifest.input
         wanted = max_batch_size or artifact.manifest.max_batch_size
-        self._runner, self.fallback_reason = _open(artifact, device, cache, wanted)
-        session = self._runner.session
+        self.runner, self.fallback_reason = _open(artifact, device, cache, wanted)
+        session = self.runner.session
         self.one_by_one = session.get_inputs()[0].shape[0] == 1
         self.max_batch_size = 1 if self.one_by_one else wanted
         self.provider = session.get_providers()[0]
@@ -86,16 +87,8 @@ class Session:
 
     def run(self, batch: npt.NDArray[Any]) -> Outputs:
         """Run the graph on *batch*, `[N, ...]` in its input's shape and dtype; blocks."""
-        (outputs,), _ = self._runner.run([batch])
+        (outputs,), _ = self.runner.run([batch])
         return outputs
-
-    def run_each(self, items: Sequence[npt.NDArray[Any]]) -> tuple[list[Outputs], BatchTimes]:
-        """Run arrays `[n, ...]` as one batch; the outputs are cut up again by their lengths."""
-        return self._runner.run(items)
-
-    def padding(self, size: int) -> int:
-        """Images that are added to a batch of *size*, and thrown away."""
-        return self._runner.padding(size)
 
     def can_run(self) -> bool:
         """Return whether it runs a black image, as in the warm-up; blocks."""
@@ -107,7 +100,7 @@ class Session:
 
     def close(self) -> None:
         """Free the graph's memory; it cannot run after that."""
-        self._runner.close()
+        self.runner.close()
 
     def warm(self) -> dict[int, float]:
         """
@@ -130,7 +123,7 @@ class Session:
             except Exception as error:  # ONNX Runtime's errors share no base class
                 raise ModelLoadError(f"a batch of {size} images fails: {error}") from error
             took[size] = time.perf_counter() - started
-        self.device_bytes = self._runner.device_bytes
+        self.device_bytes = self.runner.device_bytes
         return took
 
     def _black(self, count: int) -> npt.NDArray[Any]:

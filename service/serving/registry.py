@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from convoy.service.call import Call
 from convoy.service.errors import ModelLoadError, ModelNotFoundError, ModelNotReadyError
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.served_model import ServedModel
@@ -172,6 +173,13 @@ class ModelRegistry:
             entry.holders -= 1
             if not entry.holders and not entry.versions:
                 del self._entries[name]
+
+    def find(self, call: Call, name: str, version: str = "") -> ServedModel:
+        """Find the model that *call* asks for, and let the call hold it; raises as `get`."""
+        call.ask_for_unknown()
+        model = self.get(name, version)
+        call.use(model)
+        return model
 
     def switch(self, version: VersionEntry, model: ServedModel | None) -> ServedModel | None:
         """

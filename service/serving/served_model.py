@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
 
 from convoy.artifact.layers import Description
 from convoy.artifact.manifest import Manifest
-from convoy.service.batching.batcher import Answer, Batcher, Place
-from convoy.service.batching.queue import BatchPolicy, Reply
+from convoy.service.batching.batcher import Batcher
+from convoy.service.batching.queue import BatchPolicy
+from convoy.service.call import BatchTimes, Request
 from convoy.service.decoding.decoder import Decoder
-from convoy.service.errors import InferenceError
 from convoy.service.runtime.session import Session
-from convoy.service.serving.inference import Inference, Ran, Tensor, Terms
-from convoy.service.serving.statistics import Statistics
 from convoy.service.telemetry.metrics import ModelMetrics
+from convoy.service.telemetry.statistics import Statistics
+
+Tensor = npt.NDArray[Any]
+"""The images of one request, `[N, ...]` in the shape and dtype of the model's input."""
 
 
 class ServedModel:
     """
     One version of a model that answers.
 
-    A context: while one is entered, by any number of calls, the model is not closed.
-
     Attributes:
-        manifest: What the artifact says of itself.
+        name: Name of the model.
+        manifest: The artifact's description.
         session: The loaded graph.
-        policy: When its batches leave.
+        policy: The rules by which its batches leave.
         max_batch_size: Most images in one request.
         load_s: Time that loading took, in seconds.
-        layers: Those of the graph, if the artifact tells them.
-        statistics: What it has done so far.
+        layers: The layers of the graph, if the artifact has them.
+        metrics: Its metrics.
+        statistics: Its statistics since it was loaded.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class ServedModel:
         *,
         policy: BatchPolicy,
         max_batch_size: int,
-        batcher: Batcher[Tensor, Ran],
+        batcher: Batcher,
         decoder: Decoder,
         metrics: ModelMetrics,
         run_s: Mapping[int, float],
@@ -58,26 +61,22 @@ class ServedModel:
             run_s: Seconds that runs took so far, by their images.
             on_failure: Called when the model failed on a request.
         """
+        self.name = manifest.name
         self.manifest = manifest
         self.session = session
         self.policy = policy
         self.max_batch_size = max_batch_size
         self.load_s = load_s
         self.layers = layers
+        self.metrics = metrics
         self.statistics = Statistics()
         self._batcher = batcher
-        self._queue = batcher.open(self._run, policy, run_s)
+        self._queue = batcher.open(session.runner, policy, run_s, self._count_batch)
         self._decoder = decoder
-        self._metrics = metrics
         self._on_failure = on_failure
-        self._users = 0
+        self._holders = 0
         self._unused = asyncio.Event()
         self._unused.set()
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self.manifest.name
 
     @property
     def version(self) -> int:
@@ -89,161 +88,98 @@ class ServedModel:
         """Images admitted and not yet running."""
         return self._queue.admitted_size
 
-    def __enter__(self) -> Self:
-        self._users += 1
+    def hold(self) -> None:
+        """Keep the model open until `release`; any number of calls may hold it."""
+        self._holders += 1
         self._unused.clear()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._users -= 1
-        if not self._users:
+    def release(self) -> None:
+        """Let the model be closed, once nobody else holds it."""
+        self._holders -= 1
+        if not self._holders:
             self._unused.set()
 
     async def close(self) -> None:
         """
-        Wait until nobody uses the model and nothing of it runs, then give up its queue.
+        Wait until nobody holds the model and nothing of it runs, then give up its queue.
 
         Its session is still open.
         """
         await self._unused.wait()
         await self._batcher.close(self._queue)
 
+    def suspect(self) -> None:
+        """Have it checked whether the model, which failed on a request, can still run."""
+        self._on_failure(self)
+
     def check_room(self, images: int) -> None:
         """Raise `QueueFullError` if *images* more would be too many."""
         self._queue.check_room(images)
 
-    async def infer(self, batch: Tensor, terms: Terms) -> Inference:
+    async def infer(self, request: Request, batch: Tensor) -> None:
         """
         Run a tensor, `[N, ...]` in the input's shape and dtype, N at most `max_batch_size`.
 
+        The outputs and times are in *request* afterwards.
+
         Raises:
-            QueueFullError, RequestExpiredError, ShuttingDownError, InferenceError: As
-                `Batcher.submit`.
+            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError,
+                InferenceError: As `Batcher.submit`.
         """
+        request.item, request.images = batch, len(batch)
+        await self._batcher.submit(self._queue, request)
 
-        async def prepared() -> Tensor:
-            return batch
-
-        return await self._submit(prepared, len(batch), terms)
-
-    async def infer_images(self, images: Sequence[bytes], terms: Terms) -> Inference:
+    async def infer_images(self, request: Request, images: Sequence[bytes]) -> None:
         """
         Decode images, at most `max_batch_size`, and run them together.
 
+        The outputs and times are in *request* afterwards.
+
         Raises:
             InvalidImageError, ImageTooLargeError: If one of them cannot be decoded.
-            QueueFullError, RequestExpiredError, ShuttingDownError, InferenceError: As
-                `Batcher.submit`.
+            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError,
+                InferenceError: As `Batcher.submit`.
         """
-        decode_s = 0.0
 
-        async def decoded() -> Tensor:
-            nonlocal decode_s
-            started = time.perf_counter()
+        async def decode() -> Tensor:
+            started = time.monotonic()
             batch = await self._decoder.decode(images, self.manifest)
-            decode_s = time.perf_counter() - started
-            self._metrics.phase["decode"].observe(decode_s)
+            request.decode_s = time.monotonic() - started
             return batch
 
-        inference = await self._submit(decoded, len(images), terms)
-        return inference._replace(decode_s=decode_s)
+        request.images = len(images)
+        await self._batcher.submit(self._queue, request, decode)
+
+    def offer(self, request: Request, batch: Tensor) -> None:
+        """
+        Run a tensor as `infer` does, and do not wait.
+
+        `Request.on_done` is called when it was answered or has failed; never before this returns.
+
+        Raises:
+            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError: As
+                `Batcher.offer`.
+        """
+        request.item, request.images = batch, len(batch)
+        self._batcher.offer(self._queue, request)
+
+    def withdraw(self, request: Request) -> None:
+        """Give back the place of a request that was offered and for which nobody waits now."""
+        self._batcher.withdraw(self._queue, request)
 
     async def preview(self, image: bytes) -> bytes:
         """
-        Show what the network sees of *image*: the preprocessed pixels, as PNG.
+        Return the pixels of *image* that the network sees, after preprocessing, as PNG.
 
         Raises:
             InvalidImageError, ImageTooLargeError: If it cannot be decoded.
         """
         return await self._decoder.preview(image, self.manifest.preprocessing)
 
-    def offer(self, batch: Tensor, reply: Reply[Answer[Ran]], terms: Terms) -> Place[Tensor, Ran]:
-        """
-        Run a tensor as `infer` does, and do not wait.
-
-        The model is to be held until *reply* has an answer, of which `ran` makes what `infer`
-        returns, or an error, which `failed` is to be told.
-
-        Raises:
-            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError: As
-                `Batcher.offer`.
-        """
-        return self._batcher.offer(
-            self._queue,
-            batch,
-            reply,
-            size=len(batch),
-            deadline=terms.deadline,
-            priority=terms.priority,
+    def _count_batch(self, images: int, times: BatchTimes) -> None:
+        self.metrics.batch_size.observe(images)
+        if times.padding:
+            self.metrics.padding.inc(times.padding)
+        self.statistics.add_batch(
+            images, input_s=times.input_s, infer_s=times.infer_s, output_s=times.output_s
         )
-
-    def responded(self, inference: Inference) -> float:
-        """Count an answer; returns the time that it took to make it of the outputs, in seconds."""
-        now = time.perf_counter()
-        respond_s = now - inference.answered_at
-        self._metrics.phase["respond"].observe(respond_s)
-        self.statistics.answered(
-            inference.images,
-            total_s=now - inference.started_at,
-            decode_s=inference.decode_s,
-            queue_s=inference.queue_s,
-            respond_s=respond_s,
-            times=inference.times,
-        )
-        return respond_s
-
-    def failed(self, started_at: float, error: Exception) -> None:
-        """Count a request that failed after it was accepted."""
-        self.statistics.fail.add(time.perf_counter() - started_at)
-        if isinstance(error, InferenceError):
-            self._on_failure(self)
-
-    def ran(self, answer: Answer[Ran], images: int, started_at: float) -> Inference:
-        """Count what a request of *images* waited and ran, and tell it with its outputs."""
-        self._metrics.phase["queue"].observe(answer.queue_s)
-        self._metrics.phase["inference"].observe(answer.inference_s)
-        return Inference(
-            outputs=answer.result.outputs,
-            images=images,
-            decode_s=0.0,
-            queue_s=answer.queue_s,
-            inference_s=answer.inference_s,
-            batch_size=answer.batch_size,
-            times=answer.result.times,
-            started_at=started_at,
-            answered_at=time.perf_counter(),
-        )
-
-    async def _submit(
-        self, prepare: Callable[[], Awaitable[Tensor]], images: int, terms: Terms
-    ) -> Inference:
-        started = time.perf_counter()
-        try:
-            answer = await self._batcher.submit(
-                self._queue,
-                prepare,
-                size=images,
-                deadline=terms.deadline,
-                priority=terms.priority,
-            )
-        except Exception as error:
-            self.failed(started, error)
-            raise
-        return self.ran(answer, images, started)
-
-    def _run(self, items: Sequence[Tensor]) -> Sequence[Ran]:
-        """Run one batch; called in one of the device's threads."""
-        results, times = self.session.run_each(items)
-        size = sum(len(item) for item in items)
-        padding = self.session.padding(size)
-        with self._metrics.batches:
-            self._metrics.batch_size.observe(size)
-            if padding:
-                self._metrics.padding.inc(padding)
-            self.statistics.ran(size, times)
-        return [Ran(outputs, times) for outputs in results]

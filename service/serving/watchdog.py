@@ -82,6 +82,9 @@ class Watchdog:
         return self._registry.versions(model.name).get(model.version) is model
 
     async def _runs(self, model: ServedModel) -> bool:
-        with model:  # prevents its session from being closed during the run
+        model.hold()  # prevents its session from being closed during the run
+        try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, model.session.can_run)
+        finally:
+            model.release()

@@ -13,11 +13,11 @@ import math
 import random
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from convoy.service.security.tokens import bearer
 
@@ -48,12 +48,15 @@ class Origin(NamedTuple):
     token_digest: bytes = b""
 
     @classmethod
-    def from_headers(cls, request_id: str, traceparent: str, authorization: str = "") -> Origin:
+    def from_headers(cls, headers: Mapping[str, Any]) -> Origin:
         """
-        Read the values of three headers; empty ones are absent, and malformed ones are ignored.
+        Read a client's headers, or gRPC's metadata; malformed values are ignored.
 
         A request without an identifier gets one.
         """
+        request_id = headers.get("x-request-id", "")
+        traceparent = headers.get("traceparent", "")
+        authorization = headers.get("authorization", "")
         if not request_id or not _REQUEST_ID.fullmatch(request_id):
             # uuid4 would make a system call of 7 us; a request of a small network takes 30 us.
             request_id = f"{_PROCESS}{next(_NUMBERS):016x}"

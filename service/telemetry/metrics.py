@@ -6,7 +6,6 @@ from a request: no client can add a series.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -51,15 +50,12 @@ class ModelMetrics:
         phase: Histogram in seconds, by phase of `PHASES`.
         batch_size: Histogram of images per run.
         padding: Counter of images that fill batches up to a size that a GPU runs.
-        batches: Lock to hold while counting these two: several threads run batches, and two
-            versions of a model count under one name.
     """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.phase = {phase: metrics.phase_duration.labels(model, phase) for phase in PHASES}
         self.batch_size = metrics.batch_size.labels(model)
         self.padding = metrics.batch_padding.labels(model)
-        self.batches = metrics.batches
 
 
 class Metrics:
@@ -74,7 +70,6 @@ class Metrics:
         # Otherwise each series has a second one with the time of its creation.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
-        self.batches = threading.Lock()
         self.requests = counting.Counter(
             "convoy_requests",
             "Calls answered, refused or failed.",

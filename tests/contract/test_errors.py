@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from convoy.pb.convoy.v1 import classifier_pb2
-from convoy.service.call import FAILURES_LOGGED_PER_S, CallFailed, Calls
+from convoy.service.call import FAILURES_LOGGED_PER_S, Calls
 from convoy.service.errors import InferenceError, InvalidArgumentError, ServiceError
 from convoy.service.http.responses import error_response
 from convoy.service.http.server import HttpLimits, HttpServer
@@ -47,7 +47,7 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
 
     metrics = Metrics(CollectorRegistry())
     calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
-    infer = FastPath(ModelRegistry(), calls)
+    infer = FastPath(ModelRegistry())
     server = grpc.aio.server(interceptors=(CallInterceptor(calls, infer),))
     methods = UnaryMethods(calls, max_message_bytes=1000)
     handler = grpc.unary_unary_rpc_method_handler(
@@ -125,10 +125,10 @@ async def test_http(error: type[ServiceError]) -> None:
 
     async def fail(request: Any) -> Any:
         try:
-            with calls.answering("ModelInfer", Origin("r-1")):
+            with calls.open("ModelInfer", Origin("r-1")):
                 raise error("what went wrong")
-        except CallFailed as failed:
-            return error_response(failed.failure)
+        except ServiceError as failure:
+            return error_response(failure)
 
     limits = HttpLimits(max_connections=9, max_header_bytes=8192, request_timeout_s=9)
     app = Starlette(routes=[Route("/fail", fail)])
@@ -187,11 +187,11 @@ async def test_many_refusals_are_counted_and_few_logged(
     calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
     with caplog.at_level(logging.INFO):
         for _ in range(1000):
-            with pytest.raises(CallFailed), calls.answering("Classify", Origin("one")):
+            with pytest.raises(InvalidArgumentError), calls.open("Classify", Origin("one")):
                 raise InvalidArgumentError("wrong")
         assert FAILURES_LOGGED_PER_S <= len(caplog.records) < 1000
         caplog.clear()
-        with pytest.raises(CallFailed), calls.answering("Classify", Origin("two")):
+        with pytest.raises(InferenceError), calls.open("Classify", Origin("two")):
             raise InferenceError("broken")
     (line,) = caplog.records
     assert vars(line)["code"] == "INTERNAL"

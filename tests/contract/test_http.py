@@ -312,7 +312,7 @@ async def test_unforeseen_error_is_not_exposed(
     async def fail(*arguments: Any) -> Any:
         raise RuntimeError("secret path")
 
-    monkeypatch.setattr(InferenceProtocol, "model_infer", fail)
+    monkeypatch.setattr(InferenceProtocol, "ModelInfer", fail)
     answer = await ask("POST", running.url + INFER, infer_body(0), {"x-request-id": "r-1"})
     assert check_error(answer, 500, "INTERNAL") == "internal error"
     assert answer.headers["x-request-id"] == "r-1"

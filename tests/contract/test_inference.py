@@ -303,7 +303,7 @@ async def test_priority(running: Running, field: str, monkeypatch: pytest.Monkey
     A request of the first priority overtakes those that wait.
     """
     ran: list[int] = []  # answers may overtake each other on the wire
-    runner = running.server.registry.get("tiny").session._runner
+    runner = running.server.registry.get("tiny").session.runner
     run = runner.run
 
     def noted(items: Sequence[np.ndarray]) -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
+from convoy.service.batching.queue import Batch
 from tests.harness import tiny
 from tests.harness.calls import infer_request, logits
 from tests.harness.images import png
@@ -23,7 +24,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise AssertionError("a batch went to a thread")
 
-    monkeypatch.setattr("convoy.service.batching.batcher._tell", refuse)
+    monkeypatch.setattr("convoy.service.batching.batcher._run_and_tell", refuse)
 
 
 async def classes(running: Running, firsts: list[int]) -> list[int]:
@@ -69,13 +70,13 @@ async def test_more_than_the_loop_may_run(serve: Serve, monkeypatch: pytest.Monk
     monkeypatch.setattr("convoy.service.runtime.device.INLINE_MACS", 4)
     sizes: list[int] = []
     async with serve(inline=True) as running:
-        run = running.server.batcher._run
+        run = running.server.batcher._run_in_thread
 
-        def noted(queue: Any, batches: Any) -> None:
-            sizes.extend(pending.size for pending in batches[0])
-            run(queue, batches)
+        def noted(batch: Batch, rest: Any) -> None:
+            sizes.append(batch.images)
+            run(batch, rest)
 
-        monkeypatch.setattr(running.server.batcher, "_run", noted)
+        monkeypatch.setattr(running.server.batcher, "_run_in_thread", noted)
         for images in (1, 4, 5, 8):
             await running.inference.ModelInfer(infer_request(*[3] * images))
     assert sizes == [5, 8]

@@ -20,7 +20,7 @@ class Device:
     """A switch that breaks and repairs the session of a model, as a lost device does."""
 
     def __init__(self, running: Running, patch: pytest.MonkeyPatch, model: str = "tiny") -> None:
-        self._runner = running.server.registry.get(model).session._runner
+        self._runner = running.server.registry.get(model).session.runner
         self._patch = patch
         running.server.watchdog.retry_s = 0.01
 

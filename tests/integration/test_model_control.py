@@ -254,7 +254,7 @@ async def test_unload_answers_what_is_in_flight(serve: Serve) -> None:
         await unloading
         assert (await index(running))["tiny", "1"] == ("UNAVAILABLE", "unloaded")
         assert running.sample("convoy_model_ready", model="tiny", version="1") is None
-        assert running.server.batcher._infer == {}
+        assert running.server.batcher._models == {}
         await load(running)
         assert await answering_version(running) == "1"
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
+from convoy.service.call import Call
 from convoy.service.lifecycle import Phase
 from convoy.service.protocol.templates import Templates
-from convoy.service.rpc import grpcio, native_call
-from convoy.service.rpc.fast_path import FastCall
+from convoy.service.rpc import grpcio, native
 from tests.harness import tiny
 from tests.harness.calls import infer_request, logits
 from tests.harness.server import Running, Serve
@@ -185,16 +185,18 @@ async def test_an_answer_that_cannot_be_given(
     """
     A failure to answer one call is logged; the others of its batch are answered.
     """
-    client = native_call.Client if transport == "native" else grpcio._Client
-    answer, broken = client.answer, ["once"]
+    module, name = (
+        (native.NativeTransport, "_reply") if transport == "native" else (grpcio, "_resolve")
+    )
+    reply, broken = getattr(module, name), ["once"]
 
-    def answer_but_one(self: Any, response: bytes) -> None:
+    def reply_but_once(*arguments: Any) -> None:
         if broken:
             broken.pop()
             raise RuntimeError("broken")
-        answer(self, response)
+        reply(*arguments)
 
-    monkeypatch.setattr(client, "answer", answer_but_one)
+    monkeypatch.setattr(module, name, reply_but_once)
     with asked.device_held():
         calls = [asyncio.ensure_future(repeat(asked, timeout_s=2)) for _ in range(5)]
         await asked.until(lambda: asked.server.lifecycle.in_flight == 5)
@@ -237,6 +239,6 @@ async def test_no_reference_cycles(asked: Running) -> None:
             await repeat(asked)
         await asked.until(lambda: not asked.server.lifecycle.in_flight)
         await asyncio.sleep(0)
-        assert not [one for one in gc.get_objects() if type(one) is FastCall]
+        assert not [one for one in gc.get_objects() if type(one) is Call]
     finally:
         gc.enable()

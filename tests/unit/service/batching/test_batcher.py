@@ -6,10 +6,12 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
-from convoy.service.batching.batcher import Answer, Batcher
-from convoy.service.batching.queue import BatchPolicy, ModelQueue
+from convoy.service.batching.batcher import Batcher, Runner
+from convoy.service.batching.queue import BatchPolicy
+from convoy.service.call import BatchTimes, Outputs, Request
 from convoy.service.errors import (
     DeadlineUnmeetableError,
     InferenceError,
@@ -19,6 +21,19 @@ from convoy.service.errors import (
 )
 
 EAGER = BatchPolicy(max_batch_size=8, max_queue_size=100)
+
+
+Ran = tuple[Sequence[Outputs], BatchTimes]
+
+
+def outputs(values: Sequence[int]) -> Ran:
+    """Return *values* as a run of a model does."""
+    return [{"value": np.array(value)} for value in values], BatchTimes(0.0, 0.0, 0.0)
+
+
+def value(request: Request) -> int:
+    """Return the value that *request* was answered with."""
+    return int(request.outputs["value"])
 
 
 class Model:
@@ -33,13 +48,13 @@ class Model:
         self.gate.set()
         self.started = threading.Event()
 
-    def __call__(self, items: Sequence[int]) -> Sequence[int]:
+    def run(self, items: Sequence[int]) -> Ran:
         self.started.set()
         assert self.gate.wait(10)
         self.batches.append(list(items))
         if self.fail_on & set(items):
             raise RuntimeError("secret path /models/x.onnx")
-        return [item * 10 for item in items]
+        return outputs([item * 10 for item in items])
 
     async def busy(self) -> None:
         """Wait until the model runs a batch."""
@@ -49,20 +64,20 @@ class Model:
 class Bench:
     """One batcher and one model."""
 
-    def __init__(
-        self,
-        batcher: Batcher[int, int],
-        model: Callable[[Sequence[int]], Sequence[int]],
-        policy: BatchPolicy,
-    ) -> None:
+    def __init__(self, batcher: Batcher, model: Runner, policy: BatchPolicy) -> None:
         self.batcher = batcher
-        self.queue: ModelQueue[int, Answer[int]] = batcher.open(model, policy)
+        self.queue = batcher.open(model, policy)
+
+    async def answer(
+        self, item: int, prepare: Callable[[], Awaitable[int]] | None = None, **options: Any
+    ) -> Request:
+        request = Request(1, **options)
+        request.item = item
+        await self.batcher.submit(self.queue, request, prepare)
+        return request
 
     async def submit(self, item: int, **options: Any) -> int:
-        async def prepare() -> int:
-            return item
-
-        return (await self.batcher.submit(self.queue, prepare, **options)).result
+        return value(await self.answer(item, **options))
 
     def start(self, item: int, **options: Any) -> asyncio.Task[int]:
         return asyncio.create_task(self.submit(item, **options))
@@ -85,7 +100,7 @@ async def test_right_answer_to_right_caller(executor: ThreadPoolExecutor) -> Non
     Each caller gets its own answer, and batches hold no more than they may.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, EAGER)
         answers = await asyncio.gather(*(bench.submit(item) for item in range(50)))
     assert answers == [item * 10 for item in range(50)]
@@ -97,16 +112,13 @@ async def test_answer_states_its_times(executor: ThreadPoolExecutor) -> None:
     The answer carries the size of its batch and the time of each phase.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, EAGER)
         model.gate.clear()
         first = bench.start(0)
         await model.busy()
 
-        async def prepare() -> int:
-            return 1
-
-        calls = [asyncio.create_task(batcher.submit(bench.queue, prepare)) for _ in range(3)]
+        calls = [asyncio.create_task(bench.answer(1)) for _ in range(3)]
         await turns()
         model.gate.set()
         await first
@@ -120,7 +132,7 @@ async def test_zero_delay_batches_while_busy(executor: ThreadPoolExecutor) -> No
     The first request runs alone; requests that come meanwhile run together.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, EAGER)
         model.gate.clear()
         first = bench.start(0)
@@ -138,7 +150,7 @@ async def test_several_runs_at_once() -> None:
     """
     model = Model()
     with ThreadPoolExecutor(2) as executor:
-        async with Batcher[int, int](executor, cores=2) as batcher:
+        async with Batcher(executor, cores=2) as batcher:
             bench = Bench(batcher, model, EAGER)
             model.gate.clear()
             first = bench.start(0)
@@ -160,7 +172,7 @@ async def test_run_of_all_cores_waits_for_them() -> None:
     """
     wide, narrow = Model(), Model()
     with ThreadPoolExecutor(2) as executor:
-        async with Batcher[int, int](executor, cores=2) as batcher:
+        async with Batcher(executor, cores=2) as batcher:
             on_one = Bench(batcher, narrow, EAGER)
             on_both = Bench(batcher, wide, replace(EAGER, cores=2))
             narrow.gate.clear()
@@ -185,7 +197,7 @@ async def test_delay_waits_for_company(executor: ThreadPoolExecutor) -> None:
     With a delay, requests that come one by one share a batch.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, BatchPolicy(max_batch_size=3, max_queue_delay_s=60))
         calls = []
         for item in range(3):
@@ -200,7 +212,7 @@ async def test_delay_ends(executor: ThreadPoolExecutor) -> None:
     Company that does not come is not waited for.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, BatchPolicy(max_batch_size=3, max_queue_delay_s=0.001))
         assert await bench.submit(1) == 10
 
@@ -210,7 +222,7 @@ async def test_cancelled_while_preparing(executor: ThreadPoolExecutor) -> None:
     A caller who disconnects while its image is decoded frees its place and runs nothing.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, BatchPolicy(max_batch_size=1, max_queue_size=1))
         never = asyncio.Event()
 
@@ -218,7 +230,7 @@ async def test_cancelled_while_preparing(executor: ThreadPoolExecutor) -> None:
             await never.wait()
             return 0
 
-        call = asyncio.create_task(batcher.submit(bench.queue, prepare))
+        call = asyncio.create_task(bench.answer(0, prepare))
         await turns()
         with pytest.raises(QueueFullError):
             await bench.submit(1)
@@ -234,7 +246,7 @@ async def test_cancelled_while_waiting(executor: ThreadPoolExecutor) -> None:
     A caller who disconnects in the queue frees its place at once and is not computed.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, EAGER)
         model.gate.clear()
         first = bench.start(0)
@@ -255,7 +267,7 @@ async def test_cancelled_while_running(executor: ThreadPoolExecutor) -> None:
     One caller disconnects while its batch runs; the other three are answered.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, BatchPolicy(max_batch_size=4, max_queue_delay_s=60))
         model.gate.clear()
         calls = [bench.start(item) for item in range(1, 5)]
@@ -275,7 +287,7 @@ async def test_poisoned_item_fails_alone(
     Seven of 8 items beside a poisoned one are answered; the cause is only logged.
     """
     model = Model(fail_on=frozenset({5}))
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, EAGER)
         model.gate.clear()
         first = bench.start(0)
@@ -299,7 +311,7 @@ async def test_every_item_poisoned(executor: ThreadPoolExecutor) -> None:
     A model that always fails fails every caller, and nothing hangs.
     """
     model = Model(fail_on=frozenset(range(8)))
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, EAGER)
         calls = (bench.submit(item) for item in range(8))
         results = await asyncio.gather(*calls, return_exceptions=True)
@@ -311,7 +323,7 @@ async def test_disconnected_callers_are_not_run_again(executor: ThreadPoolExecut
     Callers who have disconnected are left out when a failed batch is run in halves.
     """
     model = Model(fail_on=frozenset({1}))
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, EAGER)
         model.gate.clear()
         calls = [bench.start(item) for item in range(1, 5)]
@@ -326,12 +338,19 @@ async def test_disconnected_callers_are_not_run_again(executor: ThreadPoolExecut
     assert model.batches == [[1, 2, 3, 4], [1, 2], [1], [2]]
 
 
+class Loser:
+    """A model that loses the first result of each batch."""
+
+    def run(self, items: Sequence[int]) -> Ran:
+        return outputs(items[1:])
+
+
 async def test_wrong_number_of_results(executor: ThreadPoolExecutor) -> None:
     """
     A model that returns too few results fails its batch; no answer goes to another request.
     """
-    async with Batcher[int, int](executor) as batcher:
-        bench = Bench(batcher, lambda items: items[1:], EAGER)
+    async with Batcher(executor) as batcher:
+        bench = Bench(batcher, Loser(), EAGER)
         results = await asyncio.gather(bench.submit(1), bench.submit(2), return_exceptions=True)
     assert all(isinstance(result, InferenceError) for result in results)
 
@@ -341,7 +360,7 @@ async def test_full_queue_refuses_at_once(executor: ThreadPoolExecutor) -> None:
     A full queue refuses before any image is decoded.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, BatchPolicy(max_batch_size=1, max_queue_size=2))
         model.gate.clear()
         calls = [bench.start(0)]
@@ -353,7 +372,7 @@ async def test_full_queue_refuses_at_once(executor: ThreadPoolExecutor) -> None:
             raise AssertionError("prepared although the queue is full")
 
         with pytest.raises(QueueFullError):
-            await batcher.submit(bench.queue, prepare)
+            await bench.answer(0, prepare)
         model.gate.set()
         assert await asyncio.gather(*calls) == [0, 10, 20]
 
@@ -363,7 +382,7 @@ async def test_expired_request_is_not_computed(executor: ThreadPoolExecutor) -> 
     A request whose deadline passes while the model is busy is not run.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, EAGER)
         model.gate.clear()
         first = bench.start(0)
@@ -381,7 +400,7 @@ async def test_failed_preparation_gives_the_place_back(executor: ThreadPoolExecu
     """
     An error of decoding reaches the caller, and its place is free.
     """
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, Model(), BatchPolicy(max_batch_size=1, max_queue_size=1))
 
         async def prepare() -> int:
@@ -389,7 +408,7 @@ async def test_failed_preparation_gives_the_place_back(executor: ThreadPoolExecu
 
         for _ in range(3):
             with pytest.raises(ValueError, match="not an image"):
-                await batcher.submit(bench.queue, prepare)
+                await bench.answer(0, prepare)
         assert await bench.submit(1) == 10
 
 
@@ -397,7 +416,7 @@ async def test_idle_uses_no_cpu(executor: ThreadPoolExecutor) -> None:
     """
     An idle batcher waits for an event only: no timer, no callback is left on the loop.
     """
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         await Bench(batcher, Model(), EAGER).submit(1)
         await turns()
         loop: Any = asyncio.get_running_loop()
@@ -410,7 +429,7 @@ async def test_closing_answers_what_is_admitted(executor: ThreadPoolExecutor) ->
     Leaving the context answers what waits and what is still being decoded; then it refuses.
     """
     decoded = asyncio.Event()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         policy = BatchPolicy(max_batch_size=2, max_queue_delay_s=60)
         bench = Bench(batcher, Model(), policy)
 
@@ -418,12 +437,12 @@ async def test_closing_answers_what_is_admitted(executor: ThreadPoolExecutor) ->
             await decoded.wait()
             return 9
 
-        decoding = asyncio.create_task(batcher.submit(bench.queue, prepare))
+        decoding = asyncio.create_task(bench.answer(0, prepare))
         calls = [bench.start(item) for item in range(5)]
         await turns()
         asyncio.get_running_loop().call_later(0.01, decoded.set)
     assert await asyncio.gather(*calls) == [0, 10, 20, 30, 40]
-    assert (await decoding).result == 90
+    assert value(await decoding) == 90
     with pytest.raises(ShuttingDownError):
         await bench.submit(1)
 
@@ -432,14 +451,14 @@ async def test_closing_does_not_wait_for_disconnected_callers(executor: ThreadPo
     """
     A caller who disconnects while the batcher closes does not keep it open.
     """
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, Model(), EAGER)
 
         async def prepare() -> int:
             await asyncio.Event().wait()
             return 0
 
-        call = asyncio.create_task(batcher.submit(bench.queue, prepare))
+        call = asyncio.create_task(bench.answer(0, prepare))
         await turns()
         asyncio.get_running_loop().call_later(0.01, call.cancel)
     assert call.cancelled()
@@ -450,7 +469,7 @@ async def test_closed_model_runs_nothing_any_more(executor: ThreadPoolExecutor) 
     A model is closed once its last batch has ended, also if its callers have left before.
     """
     model = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         bench = Bench(batcher, model, EAGER)
         model.gate.clear()
         calls = [bench.start(item) for item in range(2)]
@@ -476,7 +495,7 @@ async def test_nothing_hangs_after_the_executor_is_shut_down() -> None:
     """
     executor = ThreadPoolExecutor(1)
     executor.shutdown()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         with pytest.raises(InferenceError):
             await Bench(batcher, Model(), EAGER).submit(1)
 
@@ -487,22 +506,23 @@ async def test_two_models_share_one_device(executor: ThreadPoolExecutor) -> None
     """
     order: list[str] = []
 
-    def model(name: str) -> Callable[[Sequence[int]], Sequence[int]]:
-        def infer(items: Sequence[int]) -> Sequence[int]:
-            order.append(name)
-            return items
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name = name
 
-        return infer
+        def run(self, items: Sequence[int]) -> Ran:
+            order.append(self.name)
+            return outputs(items)
 
     policy = BatchPolicy(max_batch_size=1, max_queue_size=100)
     gate = Model()
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         gate.gate.clear()
         holder = Bench(batcher, gate, policy).start(0)
         await gate.busy()
         crowded, quiet = (
-            Bench(batcher, model("crowded"), policy),
-            Bench(batcher, model("quiet"), policy),
+            Bench(batcher, Named("crowded"), policy),
+            Bench(batcher, Named("quiet"), policy),
         )
         calls: list[Awaitable[int]] = [crowded.start(item) for item in range(40)]
         calls.append(quiet.start(0))
@@ -526,7 +546,7 @@ async def test_nothing_ever_hangs(executor: ThreadPoolExecutor, seed: int) -> No
     poisoned = frozenset(random.sample(range(100), 5))
     loop = asyncio.get_running_loop()
     outcomes: dict[int, int | BaseException] = {}
-    async with Batcher[int, int](executor) as batcher:
+    async with Batcher(executor) as batcher:
         benches = [Bench(batcher, Model(fail_on=poisoned), policy) for _ in range(2)]
 
         async def one(item: int) -> None:
@@ -535,10 +555,9 @@ async def test_nothing_ever_hangs(executor: ThreadPoolExecutor, seed: int) -> No
                 return item
 
             deadline = loop.time() + random.choice([-1, 0.001, 60, 60, 60])
-            queue = random.choice(benches).queue
+            bench = random.choice(benches)
             try:
-                answer = await batcher.submit(queue, prepare, deadline=deadline)
-                outcomes[item] = answer.result
+                outcomes[item] = value(await bench.answer(item, prepare, deadline=deadline))
             except BaseException as error:
                 outcomes[item] = error
 

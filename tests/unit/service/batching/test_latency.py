@@ -1,6 +1,6 @@
 import pytest
 
-from convoy.service.batching.latency import LatencyTable
+from convoy.service.batching.queue import LatencyTable
 
 
 def test_nothing_is_known() -> None:

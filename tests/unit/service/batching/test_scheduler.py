@@ -1,20 +1,12 @@
-import asyncio
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from convoy.service.batching.queue import (
-    DEFAULT_PRIORITY,
-    LEAST_RETRY_S,
-    PATIENCE_S,
-    BatchPolicy,
-    ModelQueue,
-    Pending,
-)
+from convoy.service.batching.queue import LEAST_RETRY_S, PATIENCE_S, BatchPolicy, ModelQueue
 from convoy.service.batching.scheduler import Scheduler
+from convoy.service.call import Request
 from convoy.service.errors import (
     DeadlineUnmeetableError,
     QueueFullError,
@@ -26,77 +18,46 @@ POLICY = BatchPolicy(max_batch_size=4, max_queue_delay_s=0.01, max_queue_size=8)
 EAGER = BatchPolicy(max_batch_size=4, max_queue_size=100)
 
 
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop that makes futures and never runs."""
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
-
-
-def future(pending: Pending[int, Any]) -> asyncio.Future[Any]:
-    """Return a future for the answer."""
-    assert isinstance(pending.reply, asyncio.Future)
-    return pending.reply
-
-
 class Requests:
     """Makes requests whose item is their number."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, scheduler: Scheduler[int, Any]) -> None:
-        self._loop, self._scheduler = loop, scheduler
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
 
     def admit(
-        self,
-        queue: ModelQueue[int, Any],
-        *,
-        size: int = 1,
-        at: float = 0.0,
-        deadline: float = math.inf,
-        priority: int = DEFAULT_PRIORITY,
-    ) -> Pending[int, Any]:
-        pending: Pending[int, Any] = Pending(size, self._loop.create_future(), deadline, priority)
-        self._scheduler.admit(queue, pending, at)
-        return pending
+        self, queue: ModelQueue, *, size: int = 1, at: float = 0.0, **options: Any
+    ) -> Request:
+        request = Request(size, **options)
+        self._scheduler.admit(queue, request, at)
+        return request
 
-    def add(
-        self,
-        queue: ModelQueue[int, Any],
-        item: int,
-        *,
-        at: float = 0.0,
-        size: int = 1,
-        deadline: float = math.inf,
-        priority: int = DEFAULT_PRIORITY,
-    ) -> Pending[int, Any]:
-        pending = self.admit(queue, size=size, at=at, deadline=deadline, priority=priority)
-        self._scheduler.enqueue(queue, pending, item, at)
-        return pending
+    def add(self, queue: ModelQueue, item: int, *, at: float = 0.0, **options: Any) -> Request:
+        request = self.admit(queue, at=at, **options)
+        request.item = item
+        self._scheduler.enqueue(queue, request, at)
+        return request
 
 
 @pytest.fixture
-def scheduler() -> Scheduler[int, Any]:
+def scheduler() -> Scheduler:
     return Scheduler()
 
 
 @pytest.fixture
-def requests(loop: asyncio.AbstractEventLoop, scheduler: Scheduler[int, Any]) -> Requests:
-    return Requests(loop, scheduler)
+def requests(scheduler: Scheduler) -> Requests:
+    return Requests(scheduler)
 
 
-def run(
-    scheduler: Scheduler[int, Any], now: float = 0.0, seconds: float = 0.0, **options: Any
-) -> list[int | None]:
-    """Let the next batch run, alone, for *seconds*; returns its items."""
-    due = scheduler.pop_batch(now, **options)
-    assert due is not None
-    queue, batch = due
-    scheduler.release(queue)
-    queue.charge(seconds)
-    return [pending.item for pending in batch]
+def run(scheduler: Scheduler, now: float = 0.0, seconds: float = 0.0, **options: Any) -> list[int]:
+    """Let the next batch run, alone, for *seconds*; return its items."""
+    batch = scheduler.next_batch(now, **options)
+    assert batch is not None
+    scheduler.cores.release(batch.queue.policy)
+    batch.queue.charge(seconds)
+    return [request.item for request in batch.requests]
 
 
-def test_due(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_due(scheduler: Scheduler, requests: Requests) -> None:
     """
     Empty: never. Full: now. Otherwise: when the oldest has waited long enough.
     """
@@ -104,7 +65,7 @@ def test_due(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     assert scheduler.due_in(0.0) == math.inf
     requests.add(queue, 0, at=1.0)
     assert scheduler.due_in(1.0) == pytest.approx(0.01)
-    assert scheduler.pop_batch(1.0) is None
+    assert scheduler.next_batch(1.0) is None
     assert scheduler.due_in(5.0) == 0.0
     for item in range(1, 4):
         requests.add(queue, item, at=1.0)
@@ -113,7 +74,7 @@ def test_due(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     assert scheduler.due_in(1.0) == math.inf
 
 
-def test_delay_is_ignored_at_the_end(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_delay_is_ignored_at_the_end(scheduler: Scheduler, requests: Requests) -> None:
     """
     A server that closes waits for no company.
     """
@@ -121,7 +82,7 @@ def test_delay_is_ignored_at_the_end(scheduler: Scheduler[int, Any], requests: R
     assert run(scheduler, 1.0, ignore_delay=True) == [0]
 
 
-def test_zero_delay_takes_what_is_there(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_zero_delay_takes_what_is_there(scheduler: Scheduler, requests: Requests) -> None:
     """
     Without a delay a free device takes what waits, at once, up to a full batch.
     """
@@ -132,7 +93,7 @@ def test_zero_delay_takes_what_is_there(scheduler: Scheduler[int, Any], requests
     assert run(scheduler, 0.0) == [4, 5]
 
 
-def test_full_queue_refuses(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_full_queue_refuses(scheduler: Scheduler, requests: Requests) -> None:
     """
     The ninth image is refused, be the eight decoding or waiting; a place given back is free.
     """
@@ -149,9 +110,7 @@ def test_full_queue_refuses(scheduler: Scheduler[int, Any], requests: Requests) 
         requests.admit(queue)
 
 
-def test_popped_requests_free_their_places(
-    scheduler: Scheduler[int, Any], requests: Requests
-) -> None:
+def test_popped_requests_free_their_places(scheduler: Scheduler, requests: Requests) -> None:
     """
     Requests that run do not count as waiting.
     """
@@ -164,9 +123,7 @@ def test_popped_requests_free_their_places(
         requests.add(queue, item)
 
 
-def test_cancelled_and_expired_take_no_place(
-    scheduler: Scheduler[int, Any], requests: Requests
-) -> None:
+def test_cancelled_and_expired_take_no_place(scheduler: Scheduler, requests: Requests) -> None:
     """
     Cancelled and expired requests take no place in the batch.
     """
@@ -175,14 +132,14 @@ def test_cancelled_and_expired_take_no_place(
     expired = requests.add(queue, 1, deadline=5.0)
     for item in range(2, 6):
         requests.add(queue, item)
-    future(gone).cancel()
+    gone.withdraw()
     assert run(scheduler, 5.0) == [2, 3, 4, 5]
-    assert isinstance(future(expired).exception(), RequestExpiredError)
-    assert scheduler.pop_batch(5.0) is None
+    assert isinstance(expired.error, RequestExpiredError)
+    assert scheduler.next_batch(5.0) is None
     assert scheduler.empty
 
 
-def test_only_expired(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_only_expired(scheduler: Scheduler, requests: Requests) -> None:
     """
     A queue of nothing but expired requests gives no batch, and the next queue its turn.
     """
@@ -190,12 +147,10 @@ def test_only_expired(scheduler: Scheduler[int, Any], requests: Requests) -> Non
     expired = requests.add(first, 0, deadline=1.0)
     requests.add(second, 1)
     assert run(scheduler, 2.0) == [1]
-    assert isinstance(future(expired).exception(), RequestExpiredError)
+    assert isinstance(expired.error, RequestExpiredError)
 
 
-def test_requests_of_many_images_stay_whole(
-    scheduler: Scheduler[int, Any], requests: Requests
-) -> None:
+def test_requests_of_many_images_stay_whole(scheduler: Scheduler, requests: Requests) -> None:
     """
     A batch counts images; a request that does not fit any more opens the next one.
     """
@@ -207,7 +162,7 @@ def test_requests_of_many_images_stay_whole(
     assert run(scheduler, 0.0) == [3]
 
 
-def test_priorities(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_priorities(scheduler: Scheduler, requests: Requests) -> None:
     """
     Within a model the first priority leaves first, each in its own order.
     """
@@ -218,9 +173,7 @@ def test_priorities(scheduler: Scheduler[int, Any], requests: Requests) -> None:
     assert run(scheduler, 0.0) == [0, 5]
 
 
-def test_oldest_request_of_any_priority_counts(
-    scheduler: Scheduler[int, Any], requests: Requests
-) -> None:
+def test_oldest_request_of_any_priority_counts(scheduler: Scheduler, requests: Requests) -> None:
     """
     The delay of a batch is that of the request that waits longest.
     """
@@ -230,7 +183,7 @@ def test_oldest_request_of_any_priority_counts(
     assert queue.due_at() == pytest.approx(1.01)
 
 
-def test_closed_queue_is_removed(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_closed_queue_is_removed(scheduler: Scheduler, requests: Requests) -> None:
     """
     The queue of a model that is unloaded takes no further part.
     """
@@ -241,7 +194,7 @@ def test_closed_queue_is_removed(scheduler: Scheduler[int, Any], requests: Reque
     assert scheduler.due_in(0.0) == math.inf
 
 
-def test_refusal_states_a_time_to_retry(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_refusal_states_a_time_to_retry(scheduler: Scheduler, requests: Requests) -> None:
     """
     The hint is the time that what waits will take, by what the latest batches took.
     """
@@ -260,7 +213,7 @@ def test_refusal_states_a_time_to_retry(scheduler: Scheduler[int, Any], requests
 
 @pytest.mark.parametrize("weight", [1.0, 3.0])
 def test_models_share_the_device_fairly(
-    scheduler: Scheduler[int, Any], requests: Requests, weight: float
+    scheduler: Scheduler, requests: Requests, weight: float
 ) -> None:
     """
     Two models under full load share device time by their weights, with batches of any duration.
@@ -273,16 +226,16 @@ def test_models_share_the_device_fairly(
             if not queue.ready_size:
                 for item in range(8):
                     requests.add(queue, item)
-        due = scheduler.pop_batch(0.0)
-        assert due is not None
-        scheduler.release(due[0])
-        due[0].charge(seconds[due[0]])
-        used[due[0]] += seconds[due[0]]
+        batch = scheduler.next_batch(0.0)
+        assert batch is not None
+        scheduler.cores.release(batch.queue.policy)
+        batch.queue.charge(seconds[batch.queue])
+        used[batch.queue] += seconds[batch.queue]
     slow, fast = used.values()
     assert slow == pytest.approx(weight * fast, abs=1.0)
 
 
-def test_idle_model_saves_up_nothing(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_idle_model_saves_up_nothing(scheduler: Scheduler, requests: Requests) -> None:
     """
     A model that was idle is served soon, but does not keep the device for its idle time.
     """
@@ -299,25 +252,26 @@ def test_idle_model_saves_up_nothing(scheduler: Scheduler[int, Any], requests: R
     assert 3 <= of_idle.count(True) <= 5
 
 
-def test_free_cores_share_what_waits(loop: asyncio.AbstractEventLoop) -> None:
+def test_free_cores_share_what_waits() -> None:
     """
     A run takes no more than its share if several may start at once.
     """
-    scheduler: Scheduler[int, Any] = Scheduler(cores=2)
-    requests = Requests(loop, scheduler)
+    scheduler = Scheduler(cores=2)
+    requests = Requests(scheduler)
     queue = scheduler.open(EAGER)
     for item in range(3):
         requests.add(queue, item)
-    batches = [scheduler.pop_batch(0.0) for _ in range(3)]
-    assert [due and [pending.item for pending in due[1]] for due in batches] == [[0, 1], [2], None]
+    batches = [scheduler.next_batch(0.0) for _ in range(3)]
+    items = [batch and [request.item for request in batch.requests] for batch in batches]
+    assert items == [[0, 1], [2], None]
 
 
-def test_small_batch_for_the_event_loop(loop: asyncio.AbstractEventLoop) -> None:
+def test_small_batch_for_the_event_loop() -> None:
     """
     A batch small enough for the event loop is not shared among cores; a larger one is.
     """
-    scheduler: Scheduler[int, Any] = Scheduler(cores=2)
-    requests = Requests(loop, scheduler)
+    scheduler = Scheduler(cores=2)
+    requests = Requests(scheduler)
     queue = scheduler.open(replace(EAGER, inline_size=3))
     for item in range(3):
         requests.add(queue, item)
@@ -327,26 +281,26 @@ def test_small_batch_for_the_event_loop(loop: asyncio.AbstractEventLoop) -> None
     assert run(scheduler, 0.0) == [0, 1]
 
 
-def test_runs_of_several_cores(loop: asyncio.AbstractEventLoop) -> None:
+def test_runs_of_several_cores() -> None:
     """
     A model whose run takes more cores than are free waits, and holds back those behind it.
     """
-    scheduler: Scheduler[int, Any] = Scheduler(cores=2)
-    requests = Requests(loop, scheduler)
+    scheduler = Scheduler(cores=2)
+    requests = Requests(scheduler)
     wide, narrow = scheduler.open(replace(EAGER, cores=2)), scheduler.open(EAGER)
     requests.add(narrow, 0)
-    assert scheduler.pop_batch(0.0) is not None
+    assert scheduler.next_batch(0.0) is not None
     narrow.charge(1.0)
     requests.add(wide, 1, at=1.0)
     requests.add(narrow, 2, at=1.0)
-    assert scheduler.pop_batch(2.0) is None
-    scheduler.release(narrow)
+    assert scheduler.next_batch(2.0) is None
+    scheduler.cores.release(narrow.policy)
     assert run(scheduler, 2.0, seconds=0.25) == [1]
     assert wide.device_s == 0.5
     assert run(scheduler, 2.0) == [2]
 
 
-def test_earliest_deadline_first(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_earliest_deadline_first(scheduler: Scheduler, requests: Requests) -> None:
     """
     Within a priority the earliest deadline leaves first; equal ones, in their order.
     """
@@ -358,7 +312,7 @@ def test_earliest_deadline_first(scheduler: Scheduler[int, Any], requests: Reque
     assert run(scheduler) == [4]
 
 
-def test_patience_ends(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_patience_ends(scheduler: Scheduler, requests: Requests) -> None:
     """
     A request that could wait for ever is not kept waiting by more urgent ones without end.
     """
@@ -371,7 +325,7 @@ def test_patience_ends(scheduler: Scheduler[int, Any], requests: Requests) -> No
 
 
 def test_batch_that_its_most_urgent_request_survives(
-    scheduler: Scheduler[int, Any], requests: Requests
+    scheduler: Scheduler, requests: Requests
 ) -> None:
     """
     A batch grows no larger than can be run before the earliest deadline in it.
@@ -385,7 +339,7 @@ def test_batch_that_its_most_urgent_request_survives(
     assert run(scheduler, 0.2) == [3]
 
 
-def test_too_late_for_a_run(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_too_late_for_a_run(scheduler: Scheduler, requests: Requests) -> None:
     """
     A request that a run cannot answer in time takes no place in it.
     """
@@ -395,10 +349,10 @@ def test_too_late_for_a_run(scheduler: Scheduler[int, Any], requests: Requests) 
     queue.learn(0.3, 1)
     queue.learn(0.4, 2)
     assert run(scheduler, 0.1) == [1]
-    assert isinstance(future(late).exception(), RequestExpiredError)
+    assert isinstance(late.error, RequestExpiredError)
 
 
-def test_hopeless_request_is_refused(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_hopeless_request_is_refused(scheduler: Scheduler, requests: Requests) -> None:
     """
     A request that could not be answered in time is refused before any work is spent on it, and
     gets a time to retry; one that is urgent enough to go first is not refused.
@@ -414,14 +368,14 @@ def test_hopeless_request_is_refused(scheduler: Scheduler[int, Any], requests: R
     requests.admit(queue)
 
 
-def test_wait_for_the_run_that_is_on(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_wait_for_the_run_that_is_on(scheduler: Scheduler, requests: Requests) -> None:
     """
     The rest of the present run and the turns of other models count.
     """
     queue, other = scheduler.open(EAGER), scheduler.open(EAGER)
     queue.learn(0.4, 1)
     requests.add(queue, 0)
-    assert scheduler.pop_batch(0.0) is not None
+    assert scheduler.next_batch(0.0) is not None
     with pytest.raises(DeadlineUnmeetableError, match="200 ms after"):
         requests.admit(queue, at=0.1, deadline=0.7)
     requests.add(queue, 1, at=0.1)
@@ -431,7 +385,7 @@ def test_wait_for_the_run_that_is_on(scheduler: Scheduler[int, Any], requests: R
     requests.admit(queue, at=0.1, deadline=1.8, priority=3)
 
 
-def test_run_that_was_over_sooner(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_run_that_was_over_sooner(scheduler: Scheduler, requests: Requests) -> None:
     """
     A run that ended sooner than expected keeps no request out.
     """
@@ -442,13 +396,11 @@ def test_run_that_was_over_sooner(scheduler: Scheduler[int, Any], requests: Requ
     for _ in range(20):
         queue.learn(0.1, 1)
     requests.add(queue, 1, at=0.1)
-    assert scheduler.pop_batch(0.1) is not None
+    assert scheduler.next_batch(0.1) is not None
     requests.admit(queue, at=0.1, deadline=0.5)
 
 
-def test_idle_device_does_not_refuse_for_ever(
-    scheduler: Scheduler[int, Any], requests: Requests
-) -> None:
+def test_idle_device_does_not_refuse_for_ever(scheduler: Scheduler, requests: Requests) -> None:
     """
     One slow run, such as a first one, does not turn away every request that comes after it.
     """
@@ -465,14 +417,14 @@ def test_idle_device_does_not_refuse_for_ever(
     assert 10 < refused < 50
 
 
-def test_fail_all(scheduler: Scheduler[int, Any], requests: Requests) -> None:
+def test_fail_all(scheduler: Scheduler, requests: Requests) -> None:
     """
     At the end of everything each request learns it, be it decoding or waiting.
     """
     queue = scheduler.open(EAGER)
     gone = requests.add(queue, 0)
-    future(gone).cancel()
+    gone.withdraw()
     left = [requests.add(queue, 1), requests.admit(queue)]
     scheduler.fail_all(ShuttingDownError("bye"))
-    assert all(isinstance(future(p).exception(), ShuttingDownError) for p in left)
+    assert all(isinstance(p.error, ShuttingDownError) for p in left)
     assert scheduler.empty

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from convoy.service.batching.queue import PRIORITIES, BatchPolicy, ModelQueue, Pending
+from convoy.service.batching.queue import Batch, BatchPolicy, ModelQueue
 from convoy.service.batching.scheduler import Scheduler
+from convoy.service.call import PRIORITIES, BatchTimes, Request
 from convoy.service.errors import QueueFullError, ServiceError
 
 CORES = 3
@@ -24,28 +24,19 @@ POLICIES = (
 )
 
 
-class Reply:
-    """A future for an answer; a second answer is an error."""
+class Waiting(Request):
+    """A request that knows how often it ended, and whether its client left."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int, deadline: float = math.inf, priority: int = 2) -> None:
+        super().__init__(size, deadline, priority, self._count)
         self.left = False
-        self.ends: list[object] = []
+        self.ends = 0
 
-    def done(self) -> bool:
-        return self.left or bool(self.ends)
-
-    def set_result(self, result: object) -> None:
-        assert not self.done()
-        self.ends.append(result)
-
-    def set_exception(self, error: Exception) -> None:
-        assert not self.done()
-        self.ends.append(error)
+    def _count(self, _: Request) -> None:
+        self.ends += 1
 
 
-Waiting = Pending[int, Any]
-Queue = ModelQueue[int, Any]
-Batch = tuple[Queue, Sequence[Waiting], float]
+Running = tuple[Batch, float]
 
 
 class Machine(RuleBasedStateMachine):
@@ -62,10 +53,10 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.scheduler: Scheduler[int, Any] = Scheduler(CORES)
+        self.scheduler = Scheduler(CORES)
         self.queues = [self.scheduler.open(policy) for policy in POLICIES]
-        self.all: list[tuple[Queue, Waiting]] = []
-        self.running: list[Batch] = []
+        self.all: list[tuple[ModelQueue, Waiting]] = []
+        self.running: list[Running] = []
 
     @rule(seconds=st.floats(0, 0.3))
     def wait(self, seconds: float) -> None:
@@ -84,7 +75,7 @@ class Machine(RuleBasedStateMachine):
     def admit(self, which: int, size: int, deadline_s: float, priority: int) -> Any:
         queue = self.queues[which]
         assume(size <= queue.policy.max_batch_size)
-        pending: Waiting = Pending(size, Reply(), self.now + deadline_s, priority)
+        pending = Waiting(size, self.now + deadline_s, priority)
         room = queue.policy.max_queue_size - queue.admitted_size
         try:
             self.scheduler.admit(queue, pending, self.now)
@@ -99,20 +90,21 @@ class Machine(RuleBasedStateMachine):
         return queue, pending
 
     @rule(place=decoding)
-    def decoded(self, place: tuple[Queue, Waiting | None]) -> None:
+    def decoded(self, place: tuple[ModelQueue, Waiting | None]) -> None:
         queue, pending = place
         assume(pending is not None)
         assert pending is not None
         assume(pending in queue.admitted and pending not in queue.ready)
-        self.scheduler.enqueue(queue, pending, id(pending), self.now)
+        pending.item = id(pending)
+        self.scheduler.enqueue(queue, pending, self.now)
 
     @rule(place=decoding)
-    def leave(self, place: tuple[Queue, Waiting | None]) -> None:
+    def leave(self, place: tuple[ModelQueue, Waiting | None]) -> None:
         queue, pending = place
         assume(pending is not None)
         assert pending is not None
-        assert isinstance(pending.reply, Reply)
-        pending.reply.left = True
+        pending.left = True
+        pending.withdraw()
         queue.remove(pending)
 
     @rule(ignore_delay=st.booleans())
@@ -126,64 +118,63 @@ class Machine(RuleBasedStateMachine):
 
     def _finish(self, which: int) -> None:
         """Answer a batch that runs, and let its cores go."""
-        queue, batch, began = self.running.pop(which)
-        queue.charge(self.now - began)
-        queue.learn(self.now - began, sum(pending.size for pending in batch))
-        self.scheduler.release(queue)
-        for pending in batch:
-            if not pending.reply.done():
-                pending.reply.set_result(pending.item)
+        batch, began = self.running.pop(which)
+        batch.queue.charge(self.now - began, batch.images)
+        self.scheduler.cores.release(batch.queue.policy)
+        for request in batch.requests:
+            if not request.done:
+                request.answer({}, began, self.now, batch.images, BatchTimes(0.0, 0.0, 0.0))
 
     def _start(self, ignore_delay: bool) -> bool:
         """Start a batch if one is due, and see that it is one that may start."""
         due_in = self.scheduler.due_in(self.now)
-        popped = self.scheduler.pop_batch(self.now, ignore_delay=ignore_delay)
-        if popped is None:
+        batch = self.scheduler.next_batch(self.now, ignore_delay=ignore_delay)
+        if batch is None:
             return False
-        queue, batch = popped
         assert ignore_delay or due_in == 0
-        assert sum(pending.size for pending in batch) <= queue.policy.max_batch_size
-        for pending in batch:
-            assert not pending.reply.done()
-            assert pending.deadline > self.now
-            assert pending.item == id(pending)
-            assert pending not in queue.admitted
-        self.running.append((queue, batch, self.now))
+        assert batch.images == sum(request.images for request in batch.requests)
+        assert batch.images <= batch.queue.policy.max_batch_size
+        for request in batch.requests:
+            assert not request.done
+            assert request.deadline > self.now
+            assert request.item == id(request)
+            assert request not in batch.queue.admitted
+        self.running.append((batch, self.now))
         return True
 
     @invariant()
     def no_core_runs_twice(self) -> None:
         """No core runs two batches, except one batch that is prepared in advance."""
-        policies = [queue.policy for queue, _, _ in self.running]
+        policies = [batch.queue.policy for batch, _ in self.running]
         ahead = max((policy.cores for policy in policies if policy.ahead_s), default=0)
         assert sum(policy.cores for policy in policies) <= CORES + ahead
 
     @invariant()
     def nobody_runs_twice(self) -> None:
-        running = [id(pending) for _, batch, _ in self.running for pending in batch]
+        running = [id(request) for batch, _ in self.running for request in batch.requests]
         assert len(running) == len(set(running))
 
     @invariant()
     def places_add_up(self) -> None:
         for queue in self.queues:
-            assert queue.admitted_size == sum(pending.size for pending in queue.admitted)
-            assert queue.ready_size == sum(pending.size for pending in queue.ready)
+            assert queue.admitted_size == sum(pending.images for pending in queue.admitted)
+            assert queue.ready_size == sum(pending.images for pending in queue.ready)
             assert queue.ready.keys() <= queue.admitted
             assert queue.admitted_size <= queue.policy.max_queue_size
-            assert not any(pending.reply.done() for pending in queue.admitted)
+            assert not any(pending.done for pending in queue.admitted)
 
     def teardown(self) -> None:
         """Nothing hangs: what waits is run as soon as there are cores, and all have one end."""
         for queue, pending in self.all:
             if pending in queue.admitted and pending not in queue.ready:
-                self.scheduler.enqueue(queue, pending, id(pending), self.now)
+                pending.item = id(pending)
+                self.scheduler.enqueue(queue, pending, self.now)
         while self._start(ignore_delay=True) or self.running:
             self.now += 0.01
             self._finish(0)
         assert self.scheduler.empty
         for _, pending in self.all:
-            assert isinstance(pending.reply, Reply)
-            assert pending.reply.left or len(pending.reply.ends) == 1
+            assert pending.left or pending.ends == 1
 
 
 TestScheduler = Machine.TestCase
@@ -198,21 +189,21 @@ def test_fair(weights: tuple[float, float], runs_s: list[float]) -> None:
     Two models that always have work get the device by their weights: at no time is one ahead of the
     other by more than one run, however long the runs are.
     """
-    scheduler: Scheduler[int, Any] = Scheduler()
+    scheduler = Scheduler()
     queues = [
         scheduler.open(BatchPolicy(max_batch_size=1, max_queue_size=200, weight=weight))
         for weight in weights
     ]
     for queue in queues:
         for item in range(len(runs_s) + 1):
-            pending: Waiting = Pending(1, Reply())
+            pending = Waiting(1)
             scheduler.admit(queue, pending, 0.0)
-            scheduler.enqueue(queue, pending, item, 0.0)
+            pending.item = item
+            scheduler.enqueue(queue, pending, 0.0)
     for run_s in runs_s:
-        popped = scheduler.pop_batch(0.0)
-        assert popped is not None
-        queue, _ = popped
-        queue.charge(run_s)
-        scheduler.release(queue)
+        batch = scheduler.next_batch(0.0)
+        assert batch is not None
+        batch.queue.charge(run_s)
+        scheduler.cores.release(batch.queue.policy)
         ahead = abs(queues[0].device_s - queues[1].device_s)
         assert ahead <= max(runs_s) / min(weights) + 1e-9

@@ -2,26 +2,23 @@ import asyncio
 
 import pytest
 
-from convoy.service.call import Failure
-from convoy.service.rpc.grpcio import _Client
+from convoy.service.errors import ShuttingDownError
+from convoy.service.rpc.grpcio import _resolve
 
 
-@pytest.mark.parametrize("fails", [False, True])
-async def test_an_answer_to_a_client_that_just_left(fails: bool) -> None:
+@pytest.mark.parametrize("error", [None, ShuttingDownError("the server is shutting down")])
+async def test_reply_to_a_client_that_just_disconnected(error: ShuttingDownError | None) -> None:
     """
-    A call that is cancelled right before its answer comes is cancelled; the answer is let go.
+    A call that is cancelled right before its reply comes is cancelled; the reply is dropped.
     """
 
     async def call() -> bytes:
-        return await client.answered
+        return await replied
 
-    client = _Client()
+    replied: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     waiting = asyncio.create_task(call())
     await asyncio.sleep(0)
     waiting.cancel()
-    if fails:
-        client.fail(Failure("UNAVAILABLE", "SHUTTING_DOWN", "the server is shutting down"))
-    else:
-        client.answer(b"too late")
+    _resolve(replied, b"too late", error)
     with pytest.raises(asyncio.CancelledError):
         await waiting

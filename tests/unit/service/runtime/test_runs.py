@@ -33,11 +33,11 @@ def test_run_each_cuts_the_batch_up_again(tmp_path: Path) -> None:
     """
     session = load(tmp_path)
     items = [tiny.pixels(3), np.concatenate([tiny.pixels(1), tiny.pixels(2)]), tiny.pixels(9)]
-    results, _ = session.run_each(items)
+    results, _ = session.runner.run(items)
     answers = [result["logits"].argmax(1).tolist() for result in results]
     assert answers == [[3], [1, 2], [4]]
     assert all(set(result) == {"logits", "probabilities"} for result in results)
-    assert session.run_each([items[1]])[0][0]["logits"].argmax(1).tolist() == [1, 2]
+    assert session.runner.run([items[1]])[0][0]["logits"].argmax(1).tolist() == [1, 2]
 
 
 def test_provider_and_nodes(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from convoy.service.telemetry import counting
-from convoy.service.telemetry.metrics import Metrics, ModelMetrics
 
 BUCKETS = (0.001, 0.25, 1, 2.5)
 VALUES = (0.0, 0.001, 0.0010001, 0.25, 0.5, 2.5, 2.6, 1000.0)
@@ -39,13 +38,3 @@ def test_histogram() -> None:
         histogram.labels("x", "z").observe(0.5)
 
     assert lines(ours) == lines(theirs)
-
-
-def test_versions_of_a_model_count_under_one_lock() -> None:
-    """
-    Versions of a model count under one lock: their batches may run at once.
-    """
-    metrics = Metrics(CollectorRegistry())
-    first, second = (ModelMetrics(metrics, "m") for _ in range(2))
-    assert first.batch_size is second.batch_size
-    assert first.batches is second.batches

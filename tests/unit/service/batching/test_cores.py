@@ -5,13 +5,14 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import Mock
 
 import pytest
 
-from convoy.service.batching.batcher import Answer, Batcher
-from convoy.service.batching.queue import BatchPolicy, ModelQueue, Pending
+from convoy.service.batching.batcher import Batcher
+from convoy.service.batching.queue import BatchPolicy
 from convoy.service.batching.scheduler import Scheduler
+from convoy.service.call import BatchTimes, Outputs, Request
+from convoy.service.errors import RequestExpiredError
 
 AHEAD = BatchPolicy(max_batch_size=4, ahead_s=0.25)
 
@@ -20,20 +21,20 @@ class Waiting:
     """A scheduler with one model whose runs take a second."""
 
     def __init__(self, policy: BatchPolicy = AHEAD) -> None:
-        self.scheduler: Scheduler[int, int] = Scheduler()
-        self.queue: ModelQueue[int, int] = self.scheduler.open(policy)
+        self.scheduler = Scheduler()
+        self.queue = self.scheduler.open(policy)
         self.queue.learn(1.0, 1)
 
-    def add(self, item: int, at: float, deadline: float = math.inf) -> Mock:
-        reply = Mock(done=Mock(return_value=False))
-        pending: Pending[int, int] = Pending(1, reply, deadline)
-        self.scheduler.admit(self.queue, pending, at)
-        self.scheduler.enqueue(self.queue, pending, item, at)
-        return reply
+    def add(self, item: int, at: float, deadline: float = math.inf) -> Request:
+        request = Request(1, deadline)
+        request.item = item
+        self.scheduler.admit(self.queue, request, at)
+        self.scheduler.enqueue(self.queue, request, at)
+        return request
 
-    def pop(self, at: float) -> list[int | None] | None:
-        due = self.scheduler.pop_batch(at)
-        return [pending.item for pending in due[1]] if due else None
+    def pop(self, at: float) -> list[int] | None:
+        batch = self.scheduler.next_batch(at)
+        return [request.item for request in batch.requests] if batch else None
 
 
 def test_taken_shortly_before_the_end() -> None:
@@ -51,7 +52,7 @@ def test_taken_shortly_before_the_end() -> None:
     waiting.add(3, at=0.8)
     assert waiting.pop(0.9) is None
     assert waiting.scheduler.due_in(0.9) == math.inf
-    waiting.scheduler.release(waiting.queue)
+    waiting.scheduler.cores.release(waiting.queue.policy)
     # The second run takes two seconds from the end of the first.
     assert waiting.scheduler.due_in(1.0) == 1.75
     assert waiting.pop(2.75) == [3]
@@ -93,8 +94,8 @@ def test_deadline_counts_from_the_end_of_the_run_that_is_on() -> None:
     in_time = waiting.add(2, at=0.1, deadline=9)
     waiting.queue.learn(5.0, 1)  # slower than it was when they were admitted
     assert waiting.pop(0.9) == [2]
-    late.set_exception.assert_called_once()
-    in_time.set_exception.assert_not_called()
+    assert isinstance(late.error, RequestExpiredError)
+    assert in_time.error is None
 
 
 class TwoRuns:
@@ -104,11 +105,11 @@ class TwoRuns:
         self.started = [threading.Event(), threading.Event()]
         self.gates = [threading.Event(), threading.Event()]
 
-    def __call__(self, items: Sequence[int]) -> Sequence[int]:
+    def run(self, items: Sequence[int]) -> tuple[Sequence[Outputs], BatchTimes]:
         number = items[0]
         self.started[number].set()
         assert self.gates[number].wait(10)
-        return items
+        return [{} for _ in items], BatchTimes(0.0, 0.0, 0.0)
 
 
 async def test_time_of_a_prepared_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,14 +120,14 @@ async def test_time_of_a_prepared_batch(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
     model = TwoRuns()
     with ThreadPoolExecutor(2) as executor:
-        async with Batcher[int, int](executor) as batcher:
-            queue: ModelQueue[int, Answer[int]] = batcher.open(model, AHEAD)
+        async with Batcher(executor) as batcher:
+            queue = batcher.open(model, AHEAD)
 
-            async def submit(item: int) -> Answer[int]:
-                async def prepare() -> int:
-                    return item
-
-                return await batcher.submit(queue, prepare)
+            async def submit(item: int) -> Request:
+                request = Request(1)
+                request.item = item
+                await batcher.submit(queue, request)
+                return request
 
             calls = []
             for number in (0, 1):
