@@ -96,6 +96,7 @@ def write(
     )
     logits = [logits_of(session, split, subject.preprocessing) for _, split in subject.tests]
     # float32: the graph is what PyTorch computes, so published accuracies hold for it.
+    # PyTorch is the reference of a float32 graph; weights as published keep published accuracies.
     if settings.precision == "float32":
         golden = _golden(pixels, graph.torch_logits(servable, pixels))
         measured = (*subject.published, *_evaluations(subject, logits))
@@ -146,6 +147,7 @@ def _reduce(
         )
     # A half graph must answer as PyTorch does. An int8 graph is another function than the network,
     # so its reference is the graph itself, without ONNX Runtime's optimisations.
+    # Half precision is near PyTorch. 8 bits are not: their reference is the graph itself.
     if chosen == "float16":
         expected = graph.torch_logits(servable, pixels)
     else:
@@ -221,6 +223,7 @@ def _sample(subject: Subject) -> npt.NDArray[np.uint8]:
     """
     count = max(graph.PROOF_BATCH_SIZES)
     shape = (count, *input_tensor(subject.preprocessing).item_shape)
+    # Public weights without data to measure on: no image is known.
     if not subject.tests:
         return noise(shape)
     _, split = subject.tests[0]

@@ -86,6 +86,7 @@ class ExportSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        # Each option that needs another one, and each that contradicts one.
         if self.head_epochs and not self.fine_tunes:
             raise ValueError("--head-epochs is for fine-tuning: --weights with --data")
         if self.evaluation_data and not self.only_weights:

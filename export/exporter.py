@@ -34,6 +34,7 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
             f"unknown architecture {settings.architecture!r}: known are {', '.join(ARCHITECTURES)}"
         )
     name, repository = settings.model_name, ModelRepository(settings.model_repository)
+    # Fail before the training if the artifact cannot be written after it.
     if not settings.validate_only:
         repository.check_writable(name)
     subject = (
@@ -41,11 +42,13 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
         if settings.only_weights
         else fit(prepare(settings, console), console)
     )
+    # A training to choose a recipe by, or a process beside the first.
     if subject is None:
         return None
     with repository.writing(name) as (folder, number):
         manifest = write(subject, settings, number, folder, console)
     path = repository.root / name / str(number)
+    # The artifact has the weights now; the checkpoint is no longer needed.
     if subject.run is not None:
         subject.run.finish()
     _print_summary(manifest, path, console)

@@ -36,6 +36,7 @@ def load(name: str) -> DataSet:
         DataError: If there is no such data set, it is not available, or it lacks images.
     """
     kind, colon, path = name.partition(":")
+    # Sets that come with a package; then folders; then torchvision's, with or without a folder.
     if name in _EMBEDDED:
         return _EMBEDDED[name]()
     if kind == "folder" and path:

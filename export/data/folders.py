@@ -39,6 +39,7 @@ def load_folder(root: Path) -> DataSet:
             they have different classes.
     """
     names = {folder.name for folder in _folders_in(root)}
+    # Parts, if every sub-folder has the name of one: a class may be called `test`, too.
     in_parts = bool(names) and names <= _PARTS
     classes, train, validation, test = _load_parts(root, names) if in_parts else _divide(root)
     name = f"folder:{root.resolve().name}"  # the rest of the path is the exporting machine's
@@ -59,6 +60,7 @@ def _load_parts(root: Path, names: set[str]) -> Parts:
 
     The last part is the test. If it is the only one beside `train`, a share of `train` validates.
     """
+    # Needed: one part to train on, at most one to validate on, and one to test on.
     if TRAIN_FOLDER not in names:
         raise DataError(f"{root} holds parts, not classes, and none named {TRAIN_FOLDER}")
     validating = [name for name in VALIDATION_FOLDERS if name in names]
@@ -70,6 +72,7 @@ def _load_parts(root: Path, names: set[str]) -> Parts:
     classes, train = _read(root / TRAIN_FOLDER, MIN_IMAGES if len(held_out) == 1 else 1)
     # `val` alone is the test: a part that recipes are chosen on is taken from `train` then.
     *validations, test = [_read_like(root / name, classes) for name in held_out]
+    # All three parts are there; else a share of the training images validates.
     if validations:
         return classes, train, validations[0], test
     validation, train = divide(train, _hash_order(train), VALIDATION_SHARE)
@@ -126,6 +129,7 @@ def _is_image(path: Path) -> bool:
 
 def _hash_order(images: Split) -> npt.NDArray[np.int64]:
     """Return the indices of *images*, ordered by the hashes of their class and file names."""
+    # Hashes, not a seed: an image keeps its part when others are added.
     hashes = [_hash_of_name(path) for path in images.sources]
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
 

@@ -26,6 +26,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise DataError(f"cannot read the labels {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"the labels {path} are not UTF-8: {error.reason}") from error
+    # The ending decides: a file of lines may begin with a bracket.
     labels = _from_json(path, text) if path.suffix.lower() == ".json" else _from_lines(text)
     if not labels:
         raise DataError(f"{path}: holds no labels")
@@ -44,6 +45,7 @@ def _from_json(path: Path, text: str) -> list[Any]:
         labels = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no JSON: {error}") from error
+    # A map is put in order; of a pair such as [identifier, label] the last part is the label.
     if isinstance(labels, dict):
         labels = _by_index(path, labels)
     if not isinstance(labels, list):

@@ -59,6 +59,7 @@ class Split:
             DataError: If its file cannot be read.
         """
         source = self.sources[index]
+        # Small sets are in memory, large ones on disk.
         if isinstance(source, bytes):
             return source
         try:
@@ -142,6 +143,7 @@ def divide(images: Split, order: npt.NDArray[np.int64], *shares: float) -> list[
     """
     labels = images.labels[order]
     parts: list[list[npt.NDArray[np.int64]]] = [[] for _ in range(len(shares) + 1)]
+    # Class by class, so that every part has the same mix.
     for index in np.unique(labels):
         members = order[labels == index]
         ends = np.cumsum([round(len(members) * share) for share in shares])

@@ -58,6 +58,7 @@ def load_torchvision_set(name: str, root: Path) -> DataSet:
         advice = known.advice.format(root=root)
         raise DataError(f"cannot load {name} ({_first_line(error)}): {advice}") from error
     labels = _labels_of(given)
+    # Indices of one part would mean other classes in the other part.
     if _labels_of(tested) != labels:
         raise DataError(f"the parts of {name} in {root} have different classes")
     order = np.random.default_rng(SPLIT_SEED).permutation(len(train))

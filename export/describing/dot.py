@@ -41,6 +41,7 @@ def save_graph(description: Description, path: Path) -> None:
         ExportError: If the name ends otherwise, `dot` is missing or fails, or *path* cannot be
             written.
     """
+    # Before anything is drawn: the format follows from the name.
     if path.suffix not in (TEXT_SUFFIX, *DRAWN_SUFFIXES):
         known = f"{TEXT_SUFFIX}, *{', *'.join(DRAWN_SUFFIXES)}"
         raise ExportError(f"{path}: cannot draw such a file; choose one of *{known}")

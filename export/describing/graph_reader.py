@@ -160,10 +160,12 @@ class _Reader:
         shape = self._output(node)[1:]
         before = self.layers[inputs[0]].output_shape
         kind = entry.kind or node.op_type.lower()
+        # One input: the other operand is a constant.
         if len(inputs) == 1:
             kind = WITH_CONSTANT.get(kind, kind)
         layer = Layer(name=self._name(node), kind=kind, inputs=inputs, output_shape=shape)
         match entry.role:
+            # Layers with weights.
             case "convolution":
                 layer = self._convolution(layer, node, entry)
                 kernel = self._values[node.input[entry.weights]].shape[2:]
@@ -172,6 +174,7 @@ class _Reader:
                 return self._transposed_convolution(layer, node, entry)
             case "matrix product":
                 return self._product(layer, node, entry)
+            # Poolings: with a window of their own, or over a map, whose sizes give the window.
             case "window pooling":
                 kernel = tuple(_attributes(node)["kernel_shape"])
                 return replace(layer, window=_window(node, kernel, before, shape))
@@ -180,6 +183,7 @@ class _Reader:
             # A mean over channels or features is no pooling.
             case "mean" if len(before) == 3 and math.prod(shape) == before[0]:
                 return pooling(layer, "avg pool", before)
+            # A shortcut without weights skips pixels.
             case "slice":
                 return replace(layer, window=self._every_nth(node))
         return self._with_parameters(layer, node, entry)

@@ -81,6 +81,7 @@ def of_function(plain: Layer, node: fx.Node, before: _Shape) -> Layer | None:
     """
     function = node.target if isinstance(node.target, str) else node.target.__name__
     kind = _kind(function)
+    # One input: the other operand is a constant.
     if len(plain.inputs) == 1:
         kind = WITH_CONSTANT.get(kind, kind)
     name = f"{plain.name}.{kind}".lstrip(".").replace(" ", "_")

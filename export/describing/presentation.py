@@ -49,6 +49,7 @@ def _fit(table: Table, console: Console) -> None:
         return Measurement.get(console, options, table).maximum - console.width
 
     names, kinds, *_ = table.columns
+    # First the columns move together and kinds break; only then do names.
     if excess() > 0:
         table.padding = (0, 1, 0, 0)
         kinds.max_width = len("conv+bn+relu")
@@ -75,6 +76,7 @@ def _in_millions(count: int) -> str:
 
 def _totals(description: Description) -> dict[str, str]:
     parameters, trained = description.parameters, description.trained_parameters
+    # Folded batch norms make the difference.
     note = "" if trained in (None, parameters) else f" ({trained:,} as it was trained)"
     return {
         "network": description.name,

@@ -35,6 +35,7 @@ def _fold(operations: Sequence[Layer]) -> list[Layer]:
     row_of: list[int] = []
     for operation in operations:
         inputs = tuple(row_of[place] for place in operation.inputs)
+        # A second reader gets the layer without this operation.
         if len(inputs) == 1 and readers[operation.inputs[0]] == 1:
             (row,) = inputs
             if _belongs_to(operation, rows[row]):
@@ -90,6 +91,7 @@ def _receptive_fields(rows: Sequence[Layer]) -> Iterator[Extent | None]:
         elif len(known) < len(before) or _sees_all(row, rows):
             seen.append(None)
         else:
+            # Branches that meet: the largest of their fields.
             field = tuple(map(max, *(view[0] for view in known), (1, 1)))
             jump = tuple(map(max, *(view[1] for view in known), (1, 1)))
             seen.append(_widen(field, jump, row.window) if row.window else (field, jump))

@@ -100,7 +100,7 @@ def _understand(facts: Facts, model: Path) -> Choice:
 def _prove(facts: Facts, choice: Choice, model: Path, console: Console) -> npt.NDArray[np.int64]:
     """Prove that a server's session answers as the reference; returns the golden images."""
     largest, tolerance = facts.signature.max_batch_size, facts.tolerance
-    # A server replays them in one batch, but one by one where the graph takes no more.
+    # A server replays them in one batch, but one by one if the graph takes no more.
     count = GOLDEN_COUNT if facts.signature.is_batch_fixed else largest
     golden = reference.choose_golden(
         choice.scores, facts.given, min(count, GOLDEN_COUNT), tolerance
@@ -157,10 +157,12 @@ def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
     yield from _notes_on_outputs(facts, choice)
     if facts.signature.is_batch_fixed:
         yield f"batch: the graph takes one image at a time ({VARIABLE_BATCH})"
+    # The hash of the graph is no longer that of the user's file.
     if facts.source.is_changed:
         yield "graph: written anew, as weights in other files or open dimensions were filled in"
     if facts.source.objection:
         yield f"onnx.checker: {facts.source.objection}; ONNX Runtime takes the graph all the same"
+    # A graph of unknown operators, or one that only pools, is worth a remark.
     for name, count in (("parameters", manifest.parameter_count), ("MACs", manifest.macs)):
         if not count:
             yield f"{name}: none found"

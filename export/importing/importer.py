@@ -33,7 +33,7 @@ def import_model(settings: ImportSettings, console: Console) -> Path:
     """
     name = settings.name or _name(settings.file)
     repository = ModelRepository(settings.model_repository)
-    repository.check_writable(name)
+    repository.check_writable(name)  # before the work, not after it
     try:
         facts = _gather(settings)
         with repository.writing(name) as (folder, number):
@@ -54,6 +54,7 @@ def _first(error: ValidationError) -> str:
 
 def _name(file: Path) -> str:
     """Return a model's name made of the file's; `ResNet 50 (v2).onnx` gives `resnet-50-v2`."""
+    # At most 64 characters, which is a name's limit.
     name = re.sub(r"[^a-z0-9_.]+", "-", file.stem.lower()).strip("-_.")[:64]
     if not re.fullmatch(MODEL_NAME, name):
         raise GraphError(f"the name of {file} makes no name of a model: give --name")

@@ -81,7 +81,8 @@ def fix_size(source: Source, tensor: InputTensor) -> None:
 
 
 def _only_input(source: Source) -> onnx.ValueInfoProto:
-    """The one input that is no weight: old graphs list their weights among the inputs."""
+    """Return the one input that is no weight."""
+    # Graphs before version 4 of ONNX's format list their weights among the inputs.
     graph = source.model.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
@@ -95,13 +96,14 @@ def _only_input(source: Source) -> onnx.ValueInfoProto:
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
-    """The four dimensions of the input, None where the graph leaves one open."""
+    """Return the four dimensions of the input, None where the graph leaves one open."""
     dims = value.type.tensor_type.shape.dim
     if len(dims) != 4:
         shape = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
         raise GraphError(
             f"input {value.name} has shape [{shape}]; a batch of images has four dimensions"
         )
+    # An open dimension has a name, such as N, or -1, or nothing.
     return [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
 
 
@@ -115,6 +117,7 @@ def _input_tensor(
         raise GraphError(f"input {value.name} is {found}, not uint8, float32 or float16")
     layout = settings.layout or _layout(value.name, dims)
     channels, height, width = (dims[axis] for axis in _AXES[layout])
+    # The crop closes what the graph leaves open; `_preprocessing` compares the two otherwise.
     if settings.crop:
         height = height or settings.crop[0] + 2 * settings.pad
         width = width or settings.crop[1] + 2 * settings.pad
@@ -131,7 +134,8 @@ def _input_tensor(
 
 
 def _layout(name: str, dims: list[int | None]) -> Layout:
-    """The layout in which the channels are 1 or 3."""
+    """Return the layout in which the channels are 1 or 3."""
+    # None fits if the channels are open, both if the height is 1 or 3 as well.
     fitting: list[Layout] = [layout for layout, axes in _AXES.items() if dims[axes[0]] in (1, 3)]
     if len(fitting) != 1:
         shape = ", ".join("?" if dim is None else str(dim) for dim in dims)
@@ -140,6 +144,7 @@ def _layout(name: str, dims: list[int | None]) -> Layout:
 
 
 def _channels(name: str, found: int | None, settings: ImportSettings) -> Literal[1, 3]:
+    # The graph decides, then the option; both must agree where both are given.
     wanted = {None: None, "L": 1, "RGB": 3, "BGR": 3}[settings.color]
     channels = found or wanted
     if channels is None:
@@ -153,6 +158,7 @@ def _channels(name: str, found: int | None, settings: ImportSettings) -> Literal
 
 def _preprocessing(tensor: InputTensor, settings: ImportSettings) -> Preprocessing:
     border = 2 * settings.pad
+    # Without a crop, it is the input less the padding.
     height, width = settings.crop or (tensor.height - border, tensor.width - border)
     if (height + border, width + border) != (tensor.height, tensor.width) or min(height, width) < 1:
         raise GraphError(
@@ -175,6 +181,7 @@ def _preprocessing(tensor: InputTensor, settings: ImportSettings) -> Preprocessi
 
 
 def _normalization(tensor: InputTensor, settings: ImportSettings) -> Normalization:
+    # Normalised pixels are fractions, which uint8 cannot hold.
     if tensor.dtype == "uint8" and settings.normalization == "server":
         raise GraphError(
             f"input {tensor.name} is uint8, so it cannot be normalised before: "
@@ -193,18 +200,22 @@ def _per_channel(flag: str, values: tuple[float, ...], tensor: InputTensor) -> t
         raise GraphError(
             f"{flag} has {len(values)} numbers, input {tensor.name} has {tensor.channels} channels"
         )
+    # One number holds for every channel.
     return values if len(values) == tensor.channels else values * tensor.channels
 
 
 def _max_batch_size(fixed: int | None, settings: ImportSettings) -> int:
+    # Any batch: the user or the default limits it.
     if fixed is None:
         default: int = Manifest.model_fields["max_batch_size"].default
         return settings.max_batch_size or default
+    # Always the same number of images: a server would have to pad every request.
     if fixed > 1:
         raise GraphError(
             f"the graph takes batches of exactly {fixed} images, but requests come one by one: "
             f"export it again with a variable batch dimension ({VARIABLE_BATCH})"
         )
+    # One image at a time.
     if settings.max_batch_size not in (None, 1):
         raise GraphError(
             f"--max-batch-size {settings.max_batch_size}: the graph takes batches of 1 only "

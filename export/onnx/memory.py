@@ -31,6 +31,7 @@ def measure_memory(model: Path, images: npt.NDArray[Any]) -> Memory:
         session.run(None, {session.get_inputs()[0].name: images})
         events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
     nodes = [event["args"] for event in events if "mem_in_use_peak" in event["args"]]
+    # The weights are in the arena before the first node runs.
     before = int(nodes[0]["mem_bytes_in_use"]) - int(nodes[0]["mem_in_use_delta"])
     return Memory(
         batch_size=len(images),

@@ -27,6 +27,7 @@ class Lrn(nn.Module):
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
+        # In use and in the proof, PyTorch's own operator runs.
         if not torch.onnx.is_in_onnx_export():
             return self.module(x)  # type: ignore[no-any-return]
         return torch.onnx.ops.symbolic(

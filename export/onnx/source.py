@@ -40,6 +40,7 @@ class Source:
 
     def write(self, target: Path) -> None:
         """Write one file; a graph that needed no change keeps its bytes, and so its hash."""
+        # Writing a parsed file anew would change its bytes even if nothing else changes.
         if self.is_changed:
             onnx.save(self.model, target)
         else:
@@ -48,6 +49,7 @@ class Source:
     @property
     def opset(self) -> int:
         """Version of the standard operators."""
+        # A graph that imports no standard operators has version 1, by ONNX's specification.
         standard = (o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
         return next(standard, 1)
 
@@ -56,8 +58,11 @@ class Source:
         """Return the type that most of it is computed in."""
         operators = {node.op_type for node in self.model.graph.node}
         quantized = ("QuantizeLinear", "DequantizeLinear", "Integer")
+        # Quantised, in any of ONNX's three forms: operators on bytes, pairs around float operators,
+        # and integer products.
         if any(name.startswith("QLinear") or name.endswith(quantized) for name in operators):
             return "int8"
+        # The larger part of the weights decides: some layers stay float32 in a float16 graph.
         weights: dict[int, int] = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
         for tensor in tensors(self.model.graph):
             if tensor.data_type in weights:
@@ -80,6 +85,7 @@ def read(path: Path) -> Source:
         GraphError: If a file is missing, damaged, or too large for one protobuf message.
     """
     model = _load(path)
+    # Their sizes are checked before they are read: they may be larger than the memory.
     external = [tensor for tensor in tensors(model.graph) if uses_external_data(tensor)]
     try:
         size = path.stat().st_size + sum(map(tensor_bytes, external))
@@ -116,6 +122,7 @@ def _load(path: Path) -> onnx.ModelProto:
         raise GraphError(f"cannot read {path}: {error.strerror}") from error
     except DecodeError as error:
         raise GraphError(f"{path}: is no ONNX file, or damaged") from error
+    # Protobuf parses many other files without an error, as messages of unknown fields.
     if not model.graph.node:
         raise GraphError(f"{path}: is no ONNX file, or its graph is empty")
     return model

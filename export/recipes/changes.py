@@ -20,9 +20,11 @@ def at_size(recipe: Recipe, input_px: int) -> Recipe:
     made = recipe.preprocessing
     if input_px == made.height:
         return recipe
+    # LeNet-5: its padding is part of the paper's design.
     if made.pad_px:
         raise ExportError(f"the input of this network has {made.height} x {made.width} pixels")
     augmentation = recipe.augmentation
+    # Crops by area follow the input by themselves; crops from a resized image do not.
     if isinstance(augmentation, PhotoCrop) and augmentation.short_side_px is not None:
         low, high = augmentation.short_side_px
         sides = (_scaled(low, input_px, made), _scaled(high, input_px, made))

@@ -34,10 +34,13 @@ def distort(images: Tensor, affine: Affine, random: torch.Generator) -> Tensor:
 def photo_transform(crop: PhotoCrop, size_px: int) -> Callable[[Image.Image], Tensor]:
     """Make the function from a decoded photograph to uint8 `[H, W, C]`; H and W are *size_px*."""
     steps: list[nn.Module] = []
+    # Inception's crops: a part of the image, of any size and nearly any shape.
     if crop.area is not None:
         steps.append(v2.RandomResizedCrop(size_px, crop.area, antialias=True))
+    # VGG's and ResNet's: a square of the input's size, from an image of a random scale.
     elif crop.short_side_px is not None:
         steps += [ScaleJitter(*crop.short_side_px), v2.RandomCrop(size_px)]
+    # CIFAR's: the whole image, shifted.
     else:
         steps += [v2.Resize((size_px, size_px)), v2.RandomCrop(size_px, padding=crop.pad_px)]
     steps.append(v2.RandomHorizontalFlip())

@@ -46,6 +46,7 @@ def make_batches(
     Raises:
         DataError: If an image that is kept cannot be decoded.
     """
+    # Photographs do not fit into memory, and each epoch crops them anew.
     if isinstance(recipe.augmentation, PhotoCrop):
         return StreamedBatches(split, recipe, seed, compute, workers)
     pixels = torch.from_numpy(split.pixels(recipe.preprocessing))
@@ -140,6 +141,7 @@ class Photos(Dataset[tuple[Tensor, int]]):
 
 def derive(seed: int, *numbers: int) -> int:
     """Return a seed of its own for each combination of *numbers*."""
+    # 63 bits: PyTorch's seeds are signed.
     return int(np.random.SeedSequence([seed, *numbers]).generate_state(1, np.uint64)[0] >> 1)
 
 

@@ -110,6 +110,7 @@ def _decay_groups(
 def make_schedule(optimizer: Optimizer, recipe: Recipe, steps_per_epoch: int) -> LRScheduler:
     """Make the schedule of the learning rate; it is stepped once after each batch."""
     total, chosen = steps_per_epoch * recipe.epochs, recipe.schedule
+    # By steps over the whole training, by shares of it, or by epochs.
     if isinstance(chosen, OneCycle):
         return OneCycleLR(optimizer, recipe.optimizer.learning_rate, total_steps=total)
     if isinstance(chosen, Steps):

@@ -17,6 +17,7 @@ LINES = 6
 @contextmanager
 def shown(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
     """Yield the function to call after each training step."""
+    # A bar that moves would fill a log file.
     if not console.is_terminal:
         yield _line_printer(console, epochs)
         return

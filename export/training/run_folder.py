@@ -82,6 +82,7 @@ class Run:
     def _load(self, path: Path) -> None:
         try:
             saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            # Other settings or data: begin anew, and overwrite the checkpoint.
             if saved["identity"] == self._identity:
                 self.epochs = [Epoch(**row) for row in saved["epochs"]]
                 self.state = saved["state"]
@@ -95,7 +96,7 @@ class Run:
         path = self.folder / CHECKPOINT_FILE
         half = path.with_suffix(".half")
         torch.save({"identity": self._identity, "epochs": rows, "state": dict(state)}, half)
-        os.replace(half, path)
+        os.replace(half, path)  # a killed process leaves the checkpoint before, or this one
         write_metrics(self.epochs, self.folder / METRICS_FILE)
 
     def draw(self, title: str) -> Path | None:

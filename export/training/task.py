@@ -60,6 +60,7 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         recipe=recipe,
         data_set=data_set,
         weights=weights,
+        # Once a recipe is fixed, the validation images are trained on, too.
         split=data_set.train if validates else data_set.train + data_set.validation,
         watched=data_set.validation if validates else None,
     )
@@ -72,6 +73,7 @@ def _recipe(settings: ExportSettings, data_name: str, weights: PublicWeights | N
     Raises:
         ExportError: If the network does not take images of the requested size.
     """
+    # The network's and the data's recipe, then fine-tuning, then the user's numbers.
     recipe = recipe_for(settings.architecture, data_name)
     if weights is not None:
         recipe = fine_tuning(recipe, weights.preprocessing, weights.mean, weights.std)

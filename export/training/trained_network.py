@@ -73,6 +73,7 @@ def _network(task: Task, console: Console) -> nn.Module:
     name, seed = task.settings.architecture, task.settings.seed
     torch.manual_seed(seed)
     network = ARCHITECTURES[name].build(num_classes=len(task.data_set.labels))
+    # The recipe's first weights, then public ones over them.
     if initialize := INITIALIZATIONS.get(task.recipe.initialization):
         initialize(network)
     if task.weights is not None:

@@ -110,6 +110,7 @@ def train(
     model = compute.wrap(network)
     for number in range(len(run.epochs) + 1, recipe.epochs + 1):
         started = time.perf_counter()
+        # A seed per epoch, so that a resumed training draws the same numbers.
         torch.manual_seed(derive(seed, number, compute.rank))
         _train_mode(network)
         loss, accuracy = _epoch(number, model, state, batches, recipe, compute, report)
@@ -161,6 +162,7 @@ def _epoch(
         ):
             loss, logits = _loss(model(images), labels, recipe)
         value = loss.item()
+        # Before the step: it would write such numbers into every weight.
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss became {value} in epoch {number}")
         _step(loss, state, recipe.gradient_clip)
@@ -190,6 +192,7 @@ def _loss(
 def _step(loss: Tensor, state: State, gradient_clip: float | None) -> None:
     state.optimizer.zero_grad()
     state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    # The norm is that of the true gradients, not of the scaled ones.
     if gradient_clip is not None:
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)

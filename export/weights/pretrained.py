@@ -51,6 +51,8 @@ def _images(name: str | None, labels: tuple[str, ...]) -> data.DataSet | None:
     if name is None:
         return None
     images = data.load(name)
+    # Names may be worded differently, so that their number decides. The same names in another order
+    # would give wrong accuracies.
     if len(images.labels) != len(labels):
         raise DataError(
             f"{images.name} has {len(images.labels)} classes, and the weights {len(labels)}"

@@ -81,6 +81,7 @@ def find_weights(architecture: str, text: str, labels: Path | None) -> PublicWei
         WeightsError: If there are no such weights, or they are not available.
         DataError: If *labels* cannot be read.
     """
+    # A source by its name; anything else is a file.
     kind, _, entry = text.partition(":")
     if kind == "torchvision":
         return _torchvision(architecture, entry or "DEFAULT")
@@ -122,10 +123,12 @@ def _downloaded(url: str) -> Path:
 def _torchvision_entry(architecture: str, entry: str) -> TorchvisionEntry:
     name = _TORCHVISION_NAMES.get(architecture, architecture)
     renamed = {theirs: ours for ours, theirs in _TORCHVISION_NAMES.items()}
+    # The same name stands for another network there: refuse before the shapes do.
     if architecture in renamed:
         raise WeightsError(
             f"torchvision's {architecture} is another network: export {renamed[architecture]}"
         )
+    # Their weights would load, as shapes agree, and answer worse.
     if architecture.endswith("_v1"):
         raise WeightsError(
             f"torchvision's weights are for the stride on the 3x3: export {architecture[:-3]}"
@@ -146,6 +149,7 @@ def _torchvision_entry(architecture: str, entry: str) -> TorchvisionEntry:
 def _torchvision_evaluation(weights: TorchvisionEntry) -> Evaluation | None:
     metrics = weights.meta["_metrics"].get("ImageNet-1K", {})
     top1, top5 = metrics.get("acc@1", math.nan), metrics.get("acc@5", math.nan)
+    # Some entries were published without an accuracy.
     if math.isnan(top1) or math.isnan(top5):
         return None
     return _published(top1 / 100, top5 / 100, "torchvision", weights.meta["recipe"])

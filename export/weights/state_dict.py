@@ -57,6 +57,7 @@ def load_into(
     own = network.state_dict()
     # torch makes this counter where an old file has none.
     counters = {name for name in own if name.endswith(".num_batches_tracked")}
+    # Three kinds of misfit: too few names, too many, other shapes.
     known = state.keys() & own.keys()
     differing = [
         f"{name} {list(state[name].shape)}, wanted {list(own[name].shape)}"
