@@ -1,7 +1,7 @@
 """Folders of images: one sub-folder per class, named after it.
 
-Hidden files and folders are passed over. Where a folder does not come in parts, or a part to
-validate on is missing, images are chosen for it by a hash of their names, so that images that
+Hidden files and folders are skipped. If a folder does not come in parts, or has no part to
+validate on, images are chosen for it by a hash of their names, so that images that
 are added later leave nearly all others in the part that they were in.
 """
 

@@ -65,7 +65,7 @@ class Facts:
 
 def write(facts: Facts, name: str, number: int, folder: Path, console: Console) -> Manifest:
     """
-    Write the files into *folder*; tell *console* what was found out.
+    Write the files into *folder*; report findings to *console*.
 
     Raises:
         GraphError: If ONNX Runtime cannot run the graph, or its outputs are no classifier's.

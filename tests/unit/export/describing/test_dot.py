@@ -86,7 +86,7 @@ def test_png_and_pdf(tmp_path: Path) -> None:
 
 def test_without_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Where the command is missing, the message says what to install, and the way without it.
+    Without the command, the message says what to install, and the way without it.
     """
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ExportError, match=r"install the package graphviz, or write .*net\.dot"):
