@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     name = arguments[0] if arguments else ""
     if name not in COMMANDS:
+        # Help that was asked for goes to stdout, with 0; help after a mistake to stderr, with 2.
         _print_usage(sys.stdout if name in ("-h", "--help") else sys.stderr, name)
         return 0 if name in ("-h", "--help") else 2
     try:
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
                 file=sys.stderr,
             )
             return 1
+        # A package of an extra: name the extra that installs it.
         extra = _EXTRAS.get(name, "cli")
         print(
             f"convoy {name} needs the package {error.name}: "

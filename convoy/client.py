@@ -119,10 +119,12 @@ class Client:
             ConvoyError: If the server refuses the call or cannot be reached.
             OSError: If the file cannot be read.
         """
+        # Outside the try: an OSError of the file is the caller's, not the server's.
         request = _request(image, model, version, top_k)
         try:
             return to_classification(self._stub.Classify(request, **self._options))
         except grpc.RpcError as error:
+            # Without grpc's error as the cause: it would repeat the message on many lines.
             raise to_error(error) from None
 
     def classify_batch(
@@ -231,6 +233,7 @@ def token_metadata(token: str) -> list[tuple[str, str]]:
 
 
 def _options(balance: bool) -> list[tuple[str, int | str]]:
+    # gRPC reads retries and balancing from a service config, which a name server could also send.
     config = {"methodConfig": [_RETRY], **(_BALANCED if balance else {})}
     return [
         # Answers to many images may exceed gRPC's 4 MB; the server limits the size of requests.

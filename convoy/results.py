@@ -120,7 +120,7 @@ def to_outcomes(message: pb.ClassifyBatchResponse) -> list[Classification | Conv
     codes = {code.value[0]: code.name for code in grpc.StatusCode}
     return [
         to_classification(outcome.response)
-        if outcome.HasField("response")
+        if outcome.HasField("response")  # else this image failed alone
         else ConvoyError(codes[outcome.error.code], outcome.error.reason, outcome.error.message)
         for outcome in message.outcomes
     ]
@@ -148,6 +148,7 @@ def to_models(message: pb.ListModelsResponse) -> list[Model]:
 def to_error(error: grpc.RpcError) -> ConvoyError:
     """Convert an error of grpc, of either kind of channel, to a `ConvoyError`."""
     assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
+    # The server's own errors carry a reason; those that gRPC itself raises do not.
     trailers = dict(error.trailing_metadata() or ())
     reason = trailers.get("error-reason", "")
     assert isinstance(reason, str)

@@ -96,12 +96,13 @@ async def _classify_all(chosen: ClassifySettings) -> list[Row]:
                         image, model=model, version=chosen.model_version, top_k=chosen.top_k
                     )
                     return Row(path, answer)
-                except OSError as error:
+                except OSError as error:  # one unreadable file must not end the others
                     return Row(path, None, error.strerror or str(error))
-                except ConvoyError as error:
+                except ConvoyError as error:  # nor must one image that the server refuses
                     return Row(path, None, str(error))
 
         tasks = [asyncio.create_task(one(path)) for path in paths]
+        # The bar goes to stderr, as stdout may be a file of JSON or CSV.
         shown = Console(stderr=True)
         return [
             await task
@@ -110,6 +111,7 @@ async def _classify_all(chosen: ClassifySettings) -> list[Row]:
 
 
 async def _only_model(client: AsyncClient) -> str:
+    # Several versions of one model are still one choice.
     names = {model.name for model in await client.models()}
     if len(names) != 1:
         known = ", ".join(sorted(names)) or "none is loaded"
@@ -127,7 +129,7 @@ def _print_csv(rows: list[Row]) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(["file", "rank", "class_index", "label", "probability", "error"])
     for row in rows:
-        if row.answer is None:
+        if row.answer is None:  # a failed file has one line, without a rank
             writer.writerow([row.path, "", "", "", "", row.error])
             continue
         for rank, found in enumerate(row.answer.predictions, 1):

@@ -24,10 +24,12 @@ def read(settings: type[S], arguments: list[str]) -> S:
             for an unknown flag.
     """
     try:
+        # Unknown flags and --help end the program inside this call, with exit codes 2 and 0.
         return CliApp.run(settings, cli_args=arguments)
     except ValidationError as error:
         command = settings.model_config.get("cli_prog_name")
         for problem in error.errors(include_url=False):
+            # A problem of several settings together has no location: its message names them.
             name = str(problem["loc"][0]) if problem["loc"] else ""
             where = f"--{name.replace('_', '-')} or CONVOY_{name.upper()}: " if name else ""
             print(f"{command}: {where}{problem['msg']}", file=sys.stderr)

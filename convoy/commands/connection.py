@@ -46,6 +46,7 @@ class ConnectionSettings(BaseSettings):
         Raises:
             OSError: If a file cannot be read.
         """
+        # A file of either kind implies TLS; --tls alone trusts gRPC's own authorities.
         if not (self.tls or self.tls_ca or self.client_certificate):
             return None
         files = (self.tls_ca, self.client_key, self.client_certificate)

@@ -19,9 +19,10 @@ def find_images(paths: Iterable[Path]) -> Iterator[Path]:
         UsageError: If a folder holds no image.
     """
     for path in paths:
-        if not path.is_dir():
+        if not path.is_dir():  # a file that was named is read, whatever its suffix
             yield path
             continue
+        # In a folder, only the suffix tells images from labels and archives.
         found = sorted(p for p in path.rglob("*") if _is_image(p))
         if not found:
             raise UsageError(f"no images in {path}")

@@ -89,6 +89,7 @@ class BenchSettings(ConnectionSettings):
     def _one_kind_of_load(self) -> Self:
         if self.concurrency and self.rate:
             raise ValueError("--concurrency and --rate exclude each other")
+        # Both scenarios of MLPerf test one expected rate, and write their own files.
         if self.mlperf and len(self.rate) != 1:
             raise ValueError("--mlperf needs one --rate")
         if self.mlperf and (self.json_file or self.plot):

@@ -57,6 +57,7 @@ def _draw_against_throughput(axes: Axes, report: Report) -> None:
 
 def _draw_distribution(axes: Axes, report: Report) -> None:
     """Draw the percentiles of each load, with equal distances between 90, 99 and 99.9 %."""
+    # At 1 / (1 - p), on a logarithmic axis, each further nine is one equal step.
     for step in report.steps:
         if step.latency_ms:
             latencies = [step.latency(p) for p in _TAIL]

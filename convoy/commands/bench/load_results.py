@@ -114,8 +114,10 @@ def summarize(
     rate_per_s: float | None = None,
 ) -> Step:
     """Summarize the requests that were due from *start_s* (included) to *end_s* (excluded)."""
+    # Latency and failures: of the requests due in the window, whenever they were answered.
     due = [answer for answer in answers if start_s <= answer.due_s < end_s]
     well = [answer for answer in due if answer.code == OK]
+    # Throughput: of the answers received in the window, whenever their requests were due.
     done = sum(answer.code == OK and start_s <= answer.done_s < end_s for answer in answers)
     return Step(
         concurrency=concurrency,

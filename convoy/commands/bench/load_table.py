@@ -44,6 +44,7 @@ def _notes(report: Report) -> list[str]:
         f"a request is {of}, {report.input}, {report.request_bytes:,} bytes; "
         f"{report.connections} connections",
         *(f"{code}: {details}" for code, details in sorted(report.failures.items())),
+        # Such a step measured the generator rather than the server.
         *(
             f"{step.name}: requests left up to {step.lag_p99_ms:.1f} ms late (p99); latency counts "
             "that, and more load than this needs another generator"

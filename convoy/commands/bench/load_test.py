@@ -46,6 +46,7 @@ def bench(settings: BenchSettings, images: Sequence[Path]) -> int:
         draw(report, settings.plot)
     if report.interrupted:
         return 130
+    # Failures under load are a result, not an error; no answer at all is one.
     return 0 if any(step.latency_ms for step in report.steps) else 1
 
 
@@ -92,6 +93,7 @@ async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
 async def _put_on_all(
     send: Sender, settings: BenchSettings, steps: list[Step], show: Progress
 ) -> None:
+    # --rate replaces the closed loops, also the default ones.
     closed: Sequence[int] = () if settings.rate else settings.concurrency or DEFAULT_CONCURRENCY
     total = len(closed) + len(settings.rate)
     for in_flight in closed:

@@ -22,7 +22,7 @@ async def closed_loop(ask: Ask, in_flight: int, seconds: float) -> list[Answer]:
     async def client() -> None:
         while (sent := now()) < end:
             code = await ask()
-            answers.append(Answer(sent, sent, now(), code))
+            answers.append(Answer(sent, sent, now(), code))  # a closed loop is never late
 
     await asyncio.gather(*(client() for _ in range(in_flight)))
     return answers
@@ -36,6 +36,7 @@ async def open_loop(ask: Ask, due_s: Iterable[float]) -> list[Answer]:
 
     async def one(due: float) -> None:
         sent = now()
+        # Counted from *due*: the time that the generator itself is late is latency, too.
         code = await ask()
         answers.append(Answer(due, sent, now(), code))
 

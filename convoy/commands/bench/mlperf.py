@@ -79,13 +79,14 @@ class _System:
 
     def issue(self, samples: Sequence[Any]) -> None:
         """Start samples; called in MLPerf's thread."""
+        # Copied, as the event loop reads them after this call has returned.
         pairs = [(sample.id, sample.index) for sample in samples]
         self._loop.call_soon_threadsafe(self._start, pairs)
 
     def _start(self, pairs: Sequence[tuple[int, int]]) -> None:
         for identifier, index in pairs:
             task = asyncio.create_task(self._answer(identifier, self._requests[index]))
-            self._tasks.add(task)
+            self._tasks.add(task)  # the event loop alone would not keep it alive
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, identifier: int, request: bytes) -> None:

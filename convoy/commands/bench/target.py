@@ -26,6 +26,7 @@ RANDOM_REQUESTS = 16
 """The number of different random requests, which are sent in turn."""
 
 _OPTIONS = (
+    # Otherwise all channels of the process would share one TCP connection.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -129,6 +130,7 @@ def _of_tensors(
     request.CopyFrom(empty)
     for tensor in metadata.inputs:
         shape = [batch_size, *tensor.shape[1:]]
+        # BYTES has no random values that are images; a dynamic size beside the batch is unknown.
         if tensor.datatype not in _DTYPES or min(shape, default=0) < 1:
             raise BenchError(
                 f"no random tensor fits input {tensor.name!r}, {tensor.datatype} "
@@ -144,6 +146,7 @@ def _random(dtype: str, count: int, random: np.random.Generator) -> npt.NDArray[
     """Return random pixel values: integers, or floats scaled to `[0, 1)`."""
     if dtype.startswith("float"):
         return random.random(count).astype(dtype)
+    # int8 holds half of the pixel values.
     return random.integers(0, 128 if dtype == "int8" else 256, count).astype(dtype)
 
 
@@ -189,6 +192,7 @@ class Sender:
             await next(self._methods)(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             code = error.code().name
+            # Under overload there are thousands: the first message of each status stands for all.
             self.failures.setdefault(code, error.details() or "")
             return code
         return OK

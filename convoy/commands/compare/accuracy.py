@@ -70,6 +70,7 @@ def measured(comparison: Comparison) -> list[Series]:
         names = {score.name for score in scores}
         missing = (network.name for network in comparison.networks if network.name not in names)
         series.append(Series(title, tuple(scores), tuple(missing)))
+    # Most models first: figures with room for one series show that one.
     return sorted(series, key=lambda one: -len(one.scores))
 
 
@@ -79,6 +80,7 @@ def published(comparison: Comparison) -> Series:
     found = [score for score in by_model.values() if score]
     own = [score for score in found if score.of_these_weights]
     others = {score.architecture: score for score in found if not score.of_these_weights}
+    # A figure of the very weights replaces that of other weights of its architecture.
     for score in own:
         others.pop(score.architecture, None)
     missing = tuple(name for name, score in by_model.items() if not score)
@@ -96,7 +98,7 @@ def published_of(network: Network) -> Score | None:
         if evaluation.origin == "published" and evaluation.data.startswith("ImageNet"):
             by = evaluation.attribution.removeprefix("published by ")
             return _score(network, evaluation, f"{by} (these weights)")
-    if network.published is None:
+    if network.published is None:  # nobody published one for this architecture
         return None
     return Score(
         name=network.architecture,

@@ -22,6 +22,7 @@ def top1_per_network(kinds: Sequence[Series]) -> Figure:
     for axes, series in zip(panels, kinds, strict=True):
         scores = sorted(series.scores, key=lambda score: score.top1)
         for place, score in enumerate(scores):
+            # The interval of the images alone; the seed of a training adds to it.
             ends = wilson(round(score.top1 * score.images), score.images)
             percents = [100 * end for end in ends]
             axes.plot(percents, [place, place], color=theme.color(score.architecture))
@@ -62,6 +63,7 @@ def accuracy_density(series: Series) -> Figure:
     scores = sorted(series.scores, key=lambda score: score.density)
     for place, score in enumerate(scores):
         _add_mark(axes, score, score.density, place)
+        # Densities span four decades: no decimals above 100, three digits below.
         value = f"{score.density:,.0f}" if score.density >= 100 else f"{score.density:#.3g}"
         _add_value(axes, value, score.density, place)
     _names_as_ticks(axes, scores, _names(series))

@@ -28,6 +28,7 @@ def compare(settings: CompareSettings) -> int:
         KeyboardInterrupt: If the measurement was interrupted before the first result.
     """
     _make_folders(settings)
+    # --from shows earlier results; nothing is measured, and no repository is read.
     if settings.from_file:
         comparison, exit_code = comparison_data.read(settings.from_file), 0
     else:

@@ -82,6 +82,7 @@ def _measured(comparison: Comparison) -> dict[_Key, Score]:
     found: dict[_Key, Score] = {}
     for series in accuracy.measured(comparison):
         for score in series.scores:
+            # The series of most models comes first, and keeps the cell.
             found.setdefault((_MEASURED, score.name), score)
     return found
 
@@ -95,6 +96,7 @@ def _published(comparison: Comparison) -> dict[_Key, Score]:
 
 
 def _ms(batch: Batch) -> str:
+    # LeNet-5 takes microseconds and VGG-19 a second: three digits for both.
     return f"{batch.ms_per_image:.2f}" if batch.ms_per_image >= 1 else f"{batch.ms_per_image:.3f}"
 
 

@@ -112,6 +112,7 @@ def _lines(
     ends, families = [], Counter[str]()
     for network in comparison.networks:
         family = theme.family(network.architecture)
+        # Networks of one family share a colour, so that line styles tell them apart.
         style = _STYLES[families[family] % len(_STYLES)]
         families[family] += 1
         sizes = [batch.batch_size for batch in network.batches]

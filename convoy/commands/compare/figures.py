@@ -48,6 +48,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     If accuracy was measured on several data sets, operations and density show the first only.
     """
     measured, published = accuracy.measured(comparison), accuracy.published(comparison)
+    # A figure without data is not drawn, rather than drawn empty.
     kinds = {"measured": measured[:1], "published": [published] if published.scores else []}
     found = {}
     if any(kinds.values()):

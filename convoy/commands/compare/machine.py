@@ -33,8 +33,9 @@ def free_bytes() -> float:
     """Return the memory that the process can still allocate; inf if the system does not say."""
     try:
         lines = MEMORY_INFO.read_text().splitlines()
-    except OSError:
+    except OSError:  # not Linux: let the allocation itself fail
         return math.inf
     (found,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
     memory = memory_bytes()
+    # In a container, the cgroup's limit counts, and this process is in it already.
     return min(int(found) * 1024, memory.get("cgroup_limit", math.inf) - memory["resident"])

@@ -98,10 +98,12 @@ def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> 
         high: The upper bound of the result.
     """
     last = len(values) - 1
+    # Too many for the space: all get the same smaller gap.
     gap = min(gap, (high - low) / max(1, last))
     blocks: list[tuple[float, int]] = []  # centre and count
     for value in values:
         centre, count = value, 1
+        # Merge with blocks before, as long as the new block overlaps the last of them.
         while blocks and centre - blocks[-1][0] < gap * (count + blocks[-1][1]) / 2:
             before, others = blocks.pop()
             centre = (centre * count + before * others) / (count + others)
@@ -133,7 +135,9 @@ def _best_place(
             _HEIGHT,
         )
         covered = sum(_overlap(box, other) for other in taken)
+        # The part outside the frame counts as covered, too.
         covered += width * _HEIGHT - _overlap(box, frame)
+        # Only a clearly better place replaces an earlier, nearer one.
         if covered < least - 1e-6:
             best, least = (box, distance), covered
     return best

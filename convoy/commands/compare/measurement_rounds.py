@@ -41,7 +41,7 @@ def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Prog
         for done, (number, model) in enumerate(turns):
             turn = f"{model.name}, round {number} of {ROUNDS}"
             show(turn, done, len(turns))
-            if number == 1:
+            if number == 1:  # memory does not vary from round to round
                 model.measure_memory()
             model.measure_times(device, settings.seconds / ROUNDS)
         show("done", len(turns), len(turns))
@@ -87,11 +87,11 @@ class _Model:
 
     def measure_times(self, device: Device, seconds: float) -> None:
         """Run each batch size for *seconds*, and at least once."""
-        if not self._sizes:
+        if not self._sizes:  # every size has failed
             return
         try:
             session = Session(self._artifact, device)
-        except ModelLoadError as error:
+        except ModelLoadError as error:  # no session, so no size can run
             for size in list(self._sizes):
                 self._drop(size, str(error))
             return

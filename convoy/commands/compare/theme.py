@@ -117,6 +117,7 @@ def set_logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
     """Scale axes that have their data by powers of ten, with ticks in plain figures."""
     for wanted, axis, name in ((x, axes.xaxis, "x"), (y, axes.yaxis, "y")):
         if wanted:
+            # Four decades or more leave no room for ticks between powers of ten.
             low, high = axis.get_data_interval()
             axes.set(**{f"{name}scale": "log"})
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e4 else (1,)))

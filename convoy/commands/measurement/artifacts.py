@@ -29,6 +29,7 @@ def read_newest(root: Path, names: Sequence[str]) -> list[Artifact]:
     for name in names:
         if name not in known:
             raise RepositoryError(f"no model {name!r} in {root}: there are {', '.join(known)}")
+    # Versions are integers: max() is the newest one, as for the server.
     return [repository.read(name, max(repository.versions(name))) for name in names or known]
 
 

@@ -67,6 +67,7 @@ def measure(
     Returns:
         The machine, and the measurement of each way.
     """
+    # An earlier tuning would choose the threads of every session.
     artifact = dataclasses.replace(artifact, tuning=None)
     sessions = _sessions(artifact, device)
     machine = device.machine(on_gpu=sessions[1].on_gpu)
@@ -79,7 +80,7 @@ def measure(
             done,
             len(turns),
         )
-        if not _too_slow(way, ways, p99_ms):
+        if not _too_slow(way, ways, p99_ms):  # else larger batches only waste time
             callers = CALLERS_OF_A_GPU if machine.gpu else machine.runs_at_once(way.threads)
             _run(sessions[way.threads], artifact, way, callers, seconds / ROUNDS)
     return machine, [way.choice() for way in ways if way.rates]
@@ -110,8 +111,9 @@ def thread_counts(cores: int) -> list[int]:
 def _sessions(artifact: Artifact, device: Device) -> dict[int, Session]:
     """Open a session for each number of threads; on a GPU, one."""
     first = Session(artifact, dataclasses.replace(device, intra_op_threads=1))
-    if first.on_gpu:
+    if first.on_gpu:  # threads of the CPU make no difference there
         return {1: first}
+    # auto has settled on the CPU: the other sessions must not look for a GPU again.
     on_cpu = dataclasses.replace(device, policy="cpu")
     others = {
         threads: Session(artifact, dataclasses.replace(on_cpu, intra_op_threads=threads))

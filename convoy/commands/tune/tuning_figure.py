@@ -27,7 +27,7 @@ def draw(title: str, tuning: Tuning, path: Path) -> None:
         line = [choice for choice in tuning.measured if choice.threads == threads]
         runs = tuning.machine.runs_at_once(threads)
         label = f"{_many(runs, 'run')} of {_many(threads, 'thread')}"
-        if tuning.machine.gpu:
+        if tuning.machine.gpu:  # the number of threads has no meaning there
             label = "one run at a time"
         x, y = [request_p99_ms(c) for c in line], [c.images_per_s for c in line]
         axes.plot(x, y, "o-", color=color, label=label, ms=4)
