@@ -31,8 +31,8 @@ from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.resources import usable_cpus
 from convoy.service.rpc.limits import MAX_STREAMS, ConnectionLimits
-from convoy.service.rpc.server import RpcServer
-from convoy.service.runtime.device import Device, Gpu
+from convoy.service.rpc.server import LINGER_S, RpcServer
+from convoy.service.runtime.device import INLINE_MACS, Device, Gpu
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.security.access import Access
 from convoy.service.security.credentials import Credentials
@@ -66,6 +66,9 @@ class Server:
     `serve` runs it until `request_stop`. A test, or a program with an event loop of its own, calls
     `startup`, `load`, `drain` and `stop` instead.
 
+    Args:
+        inline_macs: Most multiply-accumulates of a run that the event loop does itself, on a CPU.
+
     Attributes:
         lifecycle: Phase of the server, and calls in flight.
         registry: Models that are served.
@@ -85,7 +88,7 @@ class Server:
         failed: Whether the server stops because a model can no longer run.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, inline_macs: int = INLINE_MACS) -> None:
         self._settings = settings
         self._stop_requested = asyncio.Event()
         self._grace_s = 0.0
@@ -95,7 +98,7 @@ class Server:
         self.control_port: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
         cpus = usable_cpus()
-        self._device = self._make_device(cpus)
+        self._device = self._make_device(cpus, inline_macs)
         self.lifecycle = Lifecycle(
             max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
         )
@@ -173,13 +176,13 @@ class Server:
         self._tasks.append(asyncio.create_task(self.credentials.watch(), name="credentials"))
         self._tasks.append(asyncio.create_task(self.history.keep(), name="history"))
 
-    async def stop(self) -> None:
-        """Send the answers in flight, and close everything."""
+    async def stop(self, linger_s: float = LINGER_S) -> None:
+        """Give the answers in flight *linger_s* seconds to reach their clients, and close."""
         for task in self._tasks:
             task.cancel()
         self.watchdog.close()
         for rpc in self._rpcs:
-            await rpc.stop()
+            await rpc.stop(linger_s)
         await self.http.stop()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -356,12 +359,13 @@ class Server:
             },
         )
 
-    def _make_device(self, cores: int) -> Device:
+    def _make_device(self, cores: int, inline_macs: int) -> Device:
         settings = self._settings
         cache = _folder(settings.graph_cache)
         return Device(
             policy=settings.device,
             cores=cores,
+            inline_macs=inline_macs,
             intra_op_threads=settings.intra_op_threads,
             gpu=Gpu(
                 memory_limit_bytes=settings.gpu_memory_limit,

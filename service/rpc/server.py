@@ -135,10 +135,10 @@ class RpcServer:
         """Tell health checks that nothing should be sent here any more, for good."""
         await self._health.enter_graceful_shutdown()
 
-    async def stop(self) -> None:
+    async def stop(self, linger_s: float = LINGER_S) -> None:
         """End open streams, let the last answers leave, close."""
         self._streams.end()
-        await asyncio.sleep(LINGER_S)
+        await asyncio.sleep(linger_s)
         await self._transport.stop(STOP_TIMEOUT_S)
 
 

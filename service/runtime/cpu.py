@@ -57,7 +57,7 @@ class CpuRunner:
 
     @property
     def device_bytes(self) -> int:
-        """None: it is the process's memory."""
+        """Return 0: the graph uses the process's memory."""
         return 0
 
     def close(self) -> None:

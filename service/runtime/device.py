@@ -73,6 +73,7 @@ class Device:
     Attributes:
         policy: `cuda` (an error if it is not available), `cpu`, or `auto`: CUDA if available.
         cores: Number of cores that the process may use.
+        inline_macs: Most multiply-accumulates of a run on a CPU that is not worth a thread.
         intra_op_threads: Threads inside one run on a CPU; 0 uses the tuned number, or one that
             depends on the network's size.
         gpu: Options for the use of a GPU.
@@ -80,6 +81,7 @@ class Device:
 
     policy: Literal["auto", "cuda", "cpu"]
     cores: int
+    inline_macs: int = INLINE_MACS
     intra_op_threads: int = 0
     gpu: Gpu = field(default_factory=Gpu)
 
@@ -104,7 +106,7 @@ class Device:
 
     def inline_size(self, artifact: Artifact) -> int:
         """Return the most images in a run on a CPU that is not worth a thread; 0 if no run is."""
-        return INLINE_MACS // max(1, artifact.manifest.macs)
+        return self.inline_macs // max(1, artifact.manifest.macs)
 
     def threads(self, artifact: Artifact) -> int:
         """Return the threads inside one run on a CPU: as set, as tuned, or by network size."""

@@ -1,4 +1,4 @@
-"""Which versions of a model are served: `latest:N`, `all`, `specific:N:N...`."""
+"""The versions of a model to serve: `latest:N`, `all`, `specific:N:N...`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _TEXT = re.compile(r"all|latest(:[1-9][0-9]{0,8})?|specific(:[1-9][0-9]{0,17})+"
 @dataclass(frozen=True, slots=True)
 class VersionPolicy:
     """
-    Which versions of a model are served.
+    The versions of a model to serve: all of them if both attributes are None.
 
     Attributes:
-        latest: How many of the newest ones that can be loaded; None unless the policy is that.
-        specific: Which ones; None unless the policy is that. With both None all are served.
+        latest: Number of the newest versions that can be loaded, for `latest:N`; else None.
+        specific: The versions of `specific:N:N...`; else None.
     """
 
     latest: int | None = None
@@ -28,7 +28,7 @@ class VersionPolicy:
         Read a policy.
 
         Raises:
-            ValueError: If *text* is none.
+            ValueError: If *text* is not a policy.
         """
         if not _TEXT.fullmatch(text):
             raise ValueError(f"{text!r} is none of all, latest, latest:N, specific:N:N...")
@@ -38,12 +38,12 @@ class VersionPolicy:
         return cls(specific=tuple(map(int, numbers))) if kind == "specific" else cls()
 
     def candidates(self, versions: list[int]) -> list[int]:
-        """Versions to try, of those in the repository: newest first."""
+        """Return the versions to try of those in the repository, the newest first."""
         wanted = versions if self.specific is None else set(versions) & set(self.specific)
         return sorted(wanted, reverse=True)
 
     def enough(self, loaded: int) -> bool:
-        """Whether no more than *loaded* versions are to be served."""
+        """Return whether the policy serves no more than *loaded* versions."""
         return self.latest is not None and loaded >= self.latest
 
     def __str__(self) -> str:

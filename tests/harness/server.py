@@ -78,20 +78,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Serve:
+def serve(tmp_path: Path, transport: str) -> Serve:
     """
     Start a server with settings other than the usual.
 
-    `load=False` leaves it loading; `inline=True` lets the event loop run small batches.
+    `load=False` leaves it loading; `inline_macs` lets the event loop run small batches,
+    which otherwise go to a thread, so that a test can hold the device.
     """
     tiny.write(tmp_path)
 
     @asynccontextmanager
     async def start(
-        *, load: bool = True, inline: bool = False, **changes: Any
+        *, load: bool = True, inline_macs: int = 0, **changes: Any
     ) -> AsyncIterator[Running]:
-        if not inline:  # so that a test can hold the device
-            monkeypatch.setattr("convoy.service.runtime.device.INLINE_MACS", 0)
         usual: dict[str, Any] = {
             "model_repository": tmp_path,
             "host": "127.0.0.1",
@@ -102,7 +101,7 @@ def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Se
             # One run at a time, so that a test knows what runs and what waits.
             "intra_op_threads": usable_cpus(),
         }
-        server = Server(Settings(**(usual | changes)))
+        server = Server(Settings(**(usual | changes)), inline_macs=inline_macs)
         await server.startup()
         # Connects when it is used: tests of other hosts bring their own.
         address = f"127.0.0.1:{server.grpc_port}"
@@ -113,8 +112,7 @@ def serve(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> Se
                 yield Running(server, channel)
         finally:
             # Nobody waits for an answer any more; tests that look at the stop make it themselves.
-            monkeypatch.setattr("convoy.service.rpc.server.LINGER_S", 0.0)
-            await server.stop()
+            await server.stop(linger_s=0.0)
 
     return start
 

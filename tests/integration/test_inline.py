@@ -9,6 +9,7 @@ import pytest
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.batching.queue import Batch
+from convoy.service.runtime.device import INLINE_MACS
 from tests.harness import tiny
 from tests.harness.calls import infer_request, logits
 from tests.harness.images import png
@@ -38,7 +39,7 @@ async def test_right_answers(serve: Serve) -> None:
     """
     Many calls at once, of both kinds, each get their own answer.
     """
-    async with serve(inline=True) as running:
+    async with serve(inline_macs=INLINE_MACS) as running:
         firsts = [number % tiny.POISON for number in range(300)]
         for _ in range(2):  # the second time they have templates
             assert await classes(running, firsts) == [tiny.answer(first) for first in firsts]
@@ -52,7 +53,7 @@ async def test_poison(serve: Serve) -> None:
     """
     One that fails its batch fails alone; the halves of such a batch are run by threads.
     """
-    async with serve(inline=True) as running:
+    async with serve(inline_macs=INLINE_MACS) as running:
         assert await classes(running, [1]) == [1]
         calls = [running.inference.ModelInfer(infer_request(first)) for first in (1, 2, 200, 3, 4)]
         ends = await asyncio.gather(*calls, return_exceptions=True)
@@ -67,9 +68,8 @@ async def test_more_than_the_loop_may_run(serve: Serve, monkeypatch: pytest.Monk
     """
     A larger batch goes to a thread.
     """
-    monkeypatch.setattr("convoy.service.runtime.device.INLINE_MACS", 4)
     sizes: list[int] = []
-    async with serve(inline=True) as running:
+    async with serve(inline_macs=4) as running:
         run = running.server.batcher._run_in_thread
 
         def noted(batch: Batch, rest: Any) -> None:
