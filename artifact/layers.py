@@ -156,6 +156,7 @@ def read_layers(folder: Path, model_sha256: str) -> Description | None:
         return None
     except (OSError, ValidationError) as error:
         raise ArtifactError(f"{path}: damaged: {error}") from error
+    # The graph was replaced: its layers would be those of another network.
     if saved.model_sha256 != model_sha256:
         raise ArtifactError(f"{path}: describes another graph, of SHA-256 {saved.model_sha256}")
     return saved.description
@@ -164,6 +165,7 @@ def read_layers(folder: Path, model_sha256: str) -> Description | None:
 def write_layers(folder: Path, description: Description, model_sha256: str) -> None:
     """Write the layers of the artifact in *folder*, atomically."""
     saved = SavedLayers(model_sha256=model_sha256, description=description)
+    # Written outside of the version's folder, which may hold no other file, then renamed into it.
     hidden = folder.parent / f".{folder.name}-{LAYERS_FILE}"
     hidden.write_text(saved.model_dump_json() + "\n", encoding="utf-8")
     hidden.replace(folder / LAYERS_FILE)

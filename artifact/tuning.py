@@ -140,6 +140,7 @@ def read_tuning(folder: Path) -> Tuning | None:
 
 def write_tuning(folder: Path, tuning: Tuning) -> None:
     """Write the tuning of the artifact in *folder*, atomically."""
+    # Written outside of the version's folder, which may hold no other file, then renamed into it.
     hidden = folder.parent / f".{folder.name}-{TUNING_FILE}"
     hidden.write_text(tuning.model_dump_json(indent=2) + "\n")
     hidden.replace(folder / TUNING_FILE)
