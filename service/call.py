@@ -15,6 +15,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -80,6 +81,10 @@ class BatchTimes(NamedTuple):
     padding: int = 0
 
 
+NO_TIMES = BatchTimes(0.0, 0.0, 0.0)
+
+
+@dataclass(slots=True, eq=False)
 class Request:
     """
     The part of the record that the queue and the device read and fill in.
@@ -90,9 +95,9 @@ class Request:
         images: Images in the request; they stay together. 0 until the request is submitted.
         deadline: Time after which the client no longer waits; inf if there is none.
         priority: One of `PRIORITIES`; within its model, lower numbers go first.
+        on_done: Called once, with the request, when it was answered or has failed.
         item: The model's input, `[images, ...]`, once it is decoded.
         done: Whether it was answered, has failed, or nobody waits for it any more.
-        on_done: Called once, with the request, when it was answered or has failed.
         error: The error that it failed with.
         outputs: Its outputs, once it was answered.
         enqueued_at: When it joined the queue.
@@ -106,33 +111,23 @@ class Request:
         times: The parts of that run.
     """
 
-    __slots__ = (
-        *("answered_at", "batch_size", "deadline", "decode_s", "done", "enqueued_at", "error"),
-        *("expiry", "images", "inference_s", "item", "on_done", "order", "outputs", "priority"),
-        *("queue_s", "times"),
-    )
-
-    def __init__(
-        self,
-        images: int = 0,
-        deadline: float = math.inf,
-        priority: int = DEFAULT_PRIORITY,
-        on_done: Callable[[Any], None] | None = None,
-    ) -> None:
-        self.images = images
-        self.deadline = deadline
-        self.priority = priority
-        self.on_done = on_done
-        self.item: Any = None
-        self.done = False
-        self.error: Exception | None = None
-        self.outputs: Outputs = {}
-        self.order: tuple[int, float, int] = (0, 0.0, 0)
-        self.expiry: asyncio.TimerHandle | None = None
-        self.enqueued_at = self.answered_at = math.nan
-        self.decode_s = self.queue_s = self.inference_s = 0.0
-        self.batch_size = 0
-        self.times = BatchTimes(0.0, 0.0, 0.0)
+    images: int = 0
+    deadline: float = math.inf
+    priority: int = DEFAULT_PRIORITY
+    on_done: Callable[[Any], None] | None = None
+    item: Any = None
+    done: bool = False
+    error: Exception | None = None
+    outputs: Outputs = field(default_factory=dict)
+    enqueued_at: float = math.nan
+    order: tuple[int, float, int] = (0, 0.0, 0)
+    expiry: asyncio.TimerHandle | None = None
+    answered_at: float = math.nan
+    decode_s: float = 0.0
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+    batch_size: int = 0
+    times: BatchTimes = NO_TIMES
 
     def answer(
         self, outputs: Outputs, started: float, ended: float, batch_size: int, times: BatchTimes
@@ -258,7 +253,7 @@ class Call(Request):
         deadline: float,
         whole: Call | None = None,
     ) -> None:
-        super().__init__(0, deadline)
+        super().__init__(deadline=deadline)
         self.method = method
         self.origin = origin
         self.model = ""

@@ -13,7 +13,7 @@ from convoy.service.errors import ServerBusyError, ShuttingDownError
 
 
 class Phase(enum.Enum):
-    """Where the server is in its life; only ever moves down this list."""
+    """The phase of the server's life; it only moves down this list."""
 
     LOADING = "loading"
     SERVING = "serving"
@@ -51,7 +51,7 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """Whether balancers should send requests here."""
+        """True if balancers should send requests here."""
         return self.phase is Phase.SERVING and not self.lost
 
     def enter(self, size: int = 0, *, may_refuse: bool) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from convoy.service.batching.queue import Batch, BatchPolicy, ModelQueue
 from convoy.service.batching.scheduler import Scheduler
-from convoy.service.call import BatchTimes, Outputs, Request
+from convoy.service.call import NO_TIMES, BatchTimes, Outputs, Request
 from convoy.service.errors import InferenceError, ShuttingDownError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class _Done(NamedTuple):
     started: float
     ended: float
     outputs: Sequence[Outputs] = ()
-    times: BatchTimes = BatchTimes(0.0, 0.0, 0.0)
+    times: BatchTimes = NO_TIMES
     error: Exception | None = None
 
 

@@ -46,7 +46,7 @@ class Scheduler:
 
     @property
     def empty(self) -> bool:
-        """Whether no request holds a place in any queue."""
+        """True if no request holds a place in any queue."""
         return not any(queue.admitted for queue in self._queues)
 
     def admit(self, queue: ModelQueue, request: Request, now: float) -> None:

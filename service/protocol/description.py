@@ -1,4 +1,4 @@
-"""What the server, and each model, says of itself: metadata and configuration."""
+"""The metadata of the server, and the metadata and configuration of each model."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class _Output(NamedTuple):
 
 class Template(NamedTuple):
     """
-    What the head of a request means.
+    The meaning of the head of a request.
 
     Attributes:
         model: Model that it names.
@@ -204,7 +204,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def _is_plain(request: pb.ModelInferRequest) -> bool:
-    """Whether nothing of the request's meaning is in its values, as a priority or a class count."""
+    """Return whether the request's meaning is in its names and shape alone: it has no options."""
     if len(request.inputs) != 1 or any(output.parameters for output in request.outputs):
         return False
     tensor = request.inputs[0]

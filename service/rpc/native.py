@@ -265,5 +265,5 @@ def _fail(front: NativeGrpcFront, call_id: int, origin: Origin, error: ServiceEr
 
 
 def _pause_s(refused: int, taken: int, seconds: float) -> float:
-    """How long to take no calls, in seconds, if *refused* of *taken* were refused in *seconds*."""
+    """Return the seconds to take no calls after *refused* of *taken* were refused in *seconds*."""
     return seconds * (1 / REFUSING_SHARE - 1) if 2 * refused > taken else 0.0
