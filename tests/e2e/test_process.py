@@ -247,7 +247,7 @@ def test_second_server_on_the_same_ports(lenet_repository: Path) -> None:
     [
         ("model.onnx", b"half", "SHA-256"),
         ("manifest.json", b"{}", "Field required"),
-        ("golden.npz", b"", "damaged"),
+        ("golden.npz", b"", "golden_sha256"),
         ("model.onnx.data", b"", "does not belong here"),
     ],
 )
