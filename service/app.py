@@ -117,7 +117,9 @@ class Server:
         self.watchdog = Watchdog(
             self.registry, self.device_threads, self.lifecycle, self._watchdog_changed
         )
+        # Gauges are read from the registry at each scrape; nothing needs to keep them up to date.
         self.metrics.watch(self.registry.facts, self.registry.not_ready)
+        # Without a GPU to use, none is reported.
         if settings.device != "cpu" and (nvml := open_nvml()):
             self.metrics.watch_gpus(lambda: gpus(nvml))
         self.control = self._make_control()

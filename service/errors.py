@@ -45,6 +45,7 @@ class ServiceError(Exception):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        # Not `hasattr`: a subclass with another gRPC status must not inherit its parent's.
         if "http_status" not in vars(cls):
             cls.http_status = HTTP_STATUS[cls.status]
 

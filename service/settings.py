@@ -252,12 +252,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 "max_queue_size must be at least max_batch_size and max_images_per_call"
             )
+        # Otherwise the transport refuses images that the decoder accepts.
         if self.max_message_bytes < self.max_image_bytes:
             raise ValueError("max_message_bytes must be at least max_image_bytes")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key need each other")
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("tls_client_ca needs tls_certificate")
+        # pygrpc-native has no TLS.
         if self.tls_certificate and self.transport == "native":
             raise ValueError("transport native speaks no TLS: take grpcio, or a proxy before it")
         return self

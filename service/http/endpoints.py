@@ -41,7 +41,7 @@ def counted(
     return answer
 
 
-def named(request: Request) -> dict[str, str]:
+def target(request: Request) -> dict[str, str]:
     """Return the name and the version of the model in the path, as far as it has them."""
     return {
         key: request.path_params[key] for key in ("name", "version") if key in request.path_params

@@ -28,6 +28,7 @@ def as_json(message: Message) -> dict[str, Any]:
 
 
 def _value(field: Any, value: Any) -> Any:
+    # A map is a repeated message of keys and values; JSON has an object for it.
     if field.message_type and field.message_type.GetOptions().map_entry:
         entry = field.message_type.fields_by_name["value"]
         return {key: _single(entry, item) for key, item in value.items()}
@@ -49,6 +50,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     Raises:
         InvalidArgumentError: If the body is not a JSON object.
     """
+    # Clients of Triton send no body where every field is optional.
     if not body.strip():
         return {}
     try:
@@ -71,6 +73,7 @@ def set_parameters(target: Any, body: dict[str, Any]) -> None:
     if not isinstance(parameters, dict):
         raise InvalidArgumentError("parameters is not a JSON object")
     for name, value in parameters.items():
+        # Only files are bytes, which JSON does not have.
         if name.startswith("file:") and isinstance(value, str):
             target[name].bytes_param = _decoded(name, value)
         else:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError, StartError, UnsupportedError
 from convoy.service.http.body import BodyReader
-from convoy.service.http.endpoints import Endpoint, counted, named
+from convoy.service.http.endpoints import Endpoint, counted, target
 from convoy.service.http.responses import PACKED
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
@@ -100,7 +100,8 @@ class Page:
         return _json(to_json({"grpc_port": self._grpc_port(), "models": models}))
 
     async def _layers(self, request: Request, call: Call) -> Response:
-        model = self._registry.find(call, **named(request))
+        model = self._registry.find(call, **target(request))
+        # Older artifacts have no layer table.
         if model.layers is None:
             raise UnsupportedError(
                 f"{model.name} version {model.version} was made before artifacts stated their "
@@ -110,7 +111,7 @@ class Page:
 
     async def _preview(self, request: Request, call: Call) -> Response:
         image = await self._read_body(request, call)
-        model = self._registry.find(call, **named(request))
+        model = self._registry.find(call, **target(request))
         return Response(await model.preview(image), media_type="image/png")
 
     async def _samples(self, request: Request, call: Call) -> Response:
@@ -130,7 +131,7 @@ def read_comparison(path: str) -> bytes:
     Raises:
         StartError: If the file cannot be read, is not JSON, or is of another version of convoy.
     """
-    if not path:
+    if not path:  # the page then shows this server's own times
         return b""
     try:
         content = Path(path).read_bytes()

@@ -14,7 +14,7 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Call, Calls
 from convoy.service.errors import ModelNotReadyError, UnsupportedError
 from convoy.service.http.body import BodyReader, while_connected
-from convoy.service.http.endpoints import Endpoint, counted, named
+from convoy.service.http.endpoints import Endpoint, counted, target
 from convoy.service.http.infer_body import LENGTH_HEADER, from_response, read_infer, to_request
 from convoy.service.http.messages import as_json, parse_object, set_parameters, set_value
 from convoy.service.http.responses import PACKED, error_response, message_response
@@ -102,6 +102,7 @@ class Rest:
     async def _object(self, request: Request, call: Call) -> dict[str, Any]:
         return parse_object(await self._read_body(request, call, self._max_json_bytes))
 
+    # Probes of health are not calls: they would outnumber them in the metrics.
     async def _live(self, request: Request) -> Response:
         return JSONResponse({"live": True})
 
@@ -118,35 +119,38 @@ class Rest:
 
     async def _models(self, request: Request, call: Call) -> Response:
         index = await self._protocol.RepositoryIndex(pb.RepositoryIndexRequest(ready=True), call)
+        # The index has a line per version; this route lists names.
         return JSONResponse({"models": sorted({model.name for model in index.models})})
 
     async def _model_metadata(self, request: Request, call: Call) -> Response:
         return message_response(
-            await self._protocol.ModelMetadata(pb.ModelMetadataRequest(**named(request)), call)
+            await self._protocol.ModelMetadata(pb.ModelMetadataRequest(**target(request)), call)
         )
 
     async def _model_ready(self, request: Request, call: Call) -> Response:
-        answer = await self._protocol.ModelReady(pb.ModelReadyRequest(**named(request)), call)
+        answer = await self._protocol.ModelReady(pb.ModelReadyRequest(**target(request)), call)
+        # Over HTTP the status states readiness: 503, not 200 with false.
         if not answer.ready:
             raise ModelNotReadyError(f"model {request.path_params['name'][:64]!r} is not ready")
         return JSONResponse({"name": request.path_params["name"], "ready": True})
 
     async def _config(self, request: Request, call: Call) -> Response:
-        answer = await self._protocol.ModelConfig(pb.ModelConfigRequest(**named(request)), call)
+        answer = await self._protocol.ModelConfig(pb.ModelConfigRequest(**target(request)), call)
         return message_response(answer.config)
 
     async def _statistics(self, request: Request, call: Call) -> Response:
-        asked = pb.ModelStatisticsRequest(**named(request))
+        asked = pb.ModelStatisticsRequest(**target(request))
         return message_response(await self._protocol.ModelStatistics(asked, call))
 
     async def _infer(self, request: Request, call: Call) -> Response:
         data = await self._read_body(request, call)
         header_length = request.headers.get(LENGTH_HEADER)
         body, binary = read_infer(data, header_length, self._max_json_bytes)
-        model = named(request)
+        model = target(request)
         asked = to_request(body, binary, model["name"], model.get("version", ""))
         answer = await while_connected(request, self._protocol.ModelInfer(asked, call))
         text, tensors = from_response(answer, body)
+        # All outputs are in the JSON: clients without the extension expect its media type.
         if not tensors:
             return Response(text, media_type="application/json")
         headers = {LENGTH_HEADER: str(len(text))}

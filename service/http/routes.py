@@ -22,6 +22,7 @@ def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Star
     """Make the application of all routes."""
 
     async def expose(request: Request) -> Response:
+        # A scrape is no call: it is neither counted nor logged.
         try:
             access.check("Metrics", Origin.from_headers(request.headers).token_digest)
         except ServiceError as error:

@@ -91,6 +91,7 @@ class Histogram(Collector):
 
     def labels(self, *values: str) -> Observations:
         """Return the observations under these labels, the same object each time."""
+        # Not `setdefault`, which would make an object for every call.
         child = self._children.get(values)
         if child is None:
             child = self._children[values] = Observations(self._bounds)
@@ -108,6 +109,7 @@ class Histogram(Collector):
         """Yield the family with its current values."""
         family = self._family()
         bounds = [*map(str, self._bounds), "+Inf"]
+        # Prometheus' buckets are cumulative; counting adds to one of them only.
         for values, child in list(self._children.items()):
             counts = accumulate(child.counts)
             family.add_metric(

@@ -34,9 +34,9 @@ def open_nvml() -> Any:
         import pynvml  # an extra
 
         pynvml.nvmlInit()
-    except ImportError:
+    except ImportError:  # the extra gpu is not installed
         return None
-    except pynvml.NVMLError as error:
+    except pynvml.NVMLError as error:  # there is no driver, or no GPU
         logger.info("no GPU to watch", extra={"reason": str(error)})
         return None
     return pynvml

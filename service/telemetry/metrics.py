@@ -116,6 +116,7 @@ class Metrics:
             registry=registry,
         )
         registry.register(_Memory())
+        # Processor time and open files, under the client library's own names.
         ProcessCollector(registry=registry)
 
     def refused(self, reason: str, model: str = "") -> None:
@@ -232,6 +233,7 @@ def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
             memory.add_metric([*labels, "weights"], manifest.memory.weights_bytes)
             peak = manifest.memory.arena_peak_bytes
             memory.add_metric([*labels, "arena_peak_at_load"], peak)
+        # On a CPU all memory is the process's.
         if facts.device_bytes:
             memory.add_metric([*labels, "device_at_load"], facts.device_bytes)
     yield from (info, memory)
@@ -259,6 +261,7 @@ def _per_name(newest: Mapping[str, ModelFacts]) -> Iterator[GaugeMetricFamily]:
 
 def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
     depths, limits = Counts[str](), Counts[str]()
+    # While a version replaces another one, both have a queue.
     for facts in models:
         depths[facts.manifest.name] += facts.queue_depth
         limits[facts.manifest.name] += facts.queue_limit
