@@ -64,7 +64,7 @@ def test_bad_line(tmp_path: Path, line: str) -> None:
     """
     with pytest.raises(StartError, match=r"tokens:2 is not NAME RIGHTS SHA256") as failed:
         Tokens(write(tmp_path, "# who may", line))
-    assert "secret" not in str(failed.value)
+    assert "secret" not in str(failed.value).replace(str(tmp_path), "")
 
 
 def test_no_file(tmp_path: Path) -> None:
