@@ -275,7 +275,10 @@ class Manifest(Part):
 
     def output(self, kind: Literal["logits", "probabilities"]) -> OutputTensor | None:
         """Return the first output of this *kind*, if there is one."""
-        return next((output for output in self.outputs if output.kind == kind), None)
+        for output in self.outputs:
+            if output.kind == kind:
+                return output
+        return None
 
     @property
     def scores(self) -> OutputTensor:

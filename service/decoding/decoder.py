@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
@@ -16,6 +17,7 @@ from convoy.artifact.errors import ImageError
 from convoy.artifact.errors import ImageTooLargeError as TooLarge
 from convoy.artifact.manifest import Manifest, Preprocessing
 from convoy.artifact.preprocess import ImageLimits, image_to_input, preprocess
+from convoy.service.call import Request
 from convoy.service.errors import ImageTooLargeError, InvalidImageError, StartError
 
 T = TypeVar("T")
@@ -81,27 +83,31 @@ class Decoder:
         self._pool = pool
         self._limits = limits
 
-    async def decode(self, images: Sequence[bytes], manifest: Manifest) -> npt.NDArray[Any]:
+    async def decode(
+        self, request: Request, images: Sequence[bytes], manifest: Manifest
+    ) -> npt.NDArray[Any]:
         """
         Decode images to a batch of the model's input, `[N, ...]` in its dtype.
+
+        The time that it took is in *request* afterwards.
 
         Raises:
             InvalidImageError: If one of them is not an image; the message gives its position where
                 there are several.
             ImageTooLargeError: If one of them exceeds a limit.
         """
-        calls = [
-            asyncio.wrap_future(self._pool.submit(image_to_input, data, manifest, self._limits))
-            for data in images
-        ]
+        started, several, items, decoding = time.monotonic(), len(images) > 1, [], []
+        for data in images:
+            future = self._pool.submit(image_to_input, data, manifest, self._limits)
+            decoding.append(asyncio.wrap_future(future))
         # All results are awaited, so that no worker is left with an image of a call that ended.
-        done = await asyncio.gather(*calls, return_exceptions=True)
-        for index, result in enumerate(done):
-            if isinstance(result, BaseException):
-                raise _named(result, index if len(images) > 1 else None)
-        # One image needs no copy.
-        items = [result for result in done if not isinstance(result, BaseException)]
-        return items[0][np.newaxis] if len(items) == 1 else np.stack(items)
+        for index, item in enumerate(await asyncio.gather(*decoding, return_exceptions=True)):
+            if isinstance(item, BaseException):
+                raise _named(item, index if several else None)
+            items.append(item)
+        batch = np.stack(items) if several else items[0][np.newaxis]  # one image needs no copy
+        request.decode_s = time.monotonic() - started
+        return batch
 
     async def preview(self, data: bytes, spec: Preprocessing) -> bytes:
         """

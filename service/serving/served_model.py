@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
@@ -116,7 +116,7 @@ class ServedModel:
         """Raise `QueueFullError` if *images* more would be too many."""
         self._queue.check_room(images)
 
-    async def infer(self, request: Request, batch: Tensor) -> None:
+    def infer(self, request: Request, batch: Tensor) -> Awaitable[None]:
         """
         Run a tensor, `[N, ...]` in the input's shape and dtype, N at most `max_batch_size`.
 
@@ -127,9 +127,9 @@ class ServedModel:
                 InferenceError: As `Batcher.submit`.
         """
         request.item, request.images = batch, len(batch)
-        await self._batcher.submit(self._queue, request)
+        return self._batcher.submit(self._queue, request)
 
-    async def infer_images(self, request: Request, images: Sequence[bytes]) -> None:
+    def infer_images(self, request: Request, images: Sequence[bytes]) -> Awaitable[None]:
         """
         Decode images, at most `max_batch_size`, and run them together.
 
@@ -140,15 +140,9 @@ class ServedModel:
             QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError,
                 InferenceError: As `Batcher.submit`.
         """
-
-        async def decode() -> Tensor:
-            started = time.monotonic()
-            batch = await self._decoder.decode(images, self.manifest)
-            request.decode_s = time.monotonic() - started
-            return batch
-
         request.images = len(images)
-        await self._batcher.submit(self._queue, request, decode)
+        decode = partial(self._decoder.decode, request, images, self.manifest)
+        return self._batcher.submit(self._queue, request, decode)
 
     def offer(self, request: Request, batch: Tensor) -> None:
         """

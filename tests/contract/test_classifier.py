@@ -7,6 +7,7 @@ import pytest
 
 from convoy.artifact.manifest import Manifest
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
+from convoy.service.call import Request
 from tests.harness import tiny
 from tests.harness.images import encode, gradient, png
 from tests.harness.server import Running, Serve
@@ -197,10 +198,10 @@ async def test_unforeseen_error_of_one_image(
     """
     decode = running.server.decoder.decode
 
-    async def fail_for_one(images: list[bytes], manifest: Manifest) -> np.ndarray:
+    async def fail_for_one(request: Request, images: list[bytes], manifest: Manifest) -> np.ndarray:
         if images == [b"memory"]:
             raise MemoryError("secret")
-        return await decode(images, manifest)
+        return await decode(request, images, manifest)
 
     monkeypatch.setattr(running.server.decoder, "decode", fail_for_one)
     request = pb.ClassifyBatchRequest(model="tiny", images=[b"memory", png(1), png(2)])
