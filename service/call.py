@@ -193,7 +193,7 @@ class Calls:
         lifecycle: Counts calls in flight, and refuses them.
         metrics: The server's metrics.
         log_requests: Whether every call leaves a line in the log; otherwise only failed ones do.
-        failures: The ration of lines for failed calls.
+        failures: The rate limit of lines for failed calls.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Calls:
         self.lifecycle = lifecycle
         self.metrics = metrics
         self.log_requests = log_requests
-        self.failures = logs.Ration(FAILURES_LOGGED_PER_S)
+        self.failures = logs.RateLimit(FAILURES_LOGGED_PER_S)
 
     def open(self, method: str, origin: logs.Origin, deadline: float = math.inf) -> Call:
         """
@@ -382,7 +382,7 @@ class Call(Request):
             failure = error
         else:
             failure = InternalError("internal error")
-            with logs.of_request(self.origin):
+            with logs.request_origin(self.origin):
                 logger.error("internal error", exc_info=error)
         # An internal error is a failure, not a refusal.
         if failure.status != InternalError.status:
@@ -454,5 +454,5 @@ class Call(Request):
             **({"details": details} if details else {}),
             **({"failures_left_out": left_out} if left_out else {}),
         }
-        with logs.of_request(self.origin):
+        with logs.request_origin(self.origin):
             logger.info("request", extra=values)

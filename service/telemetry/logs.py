@@ -75,7 +75,7 @@ origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
 """Origin of the request that the current task answers."""
 
 
-class Ration:
+class RateLimit:
     """
     A limit on the rate of log lines; it counts those that are left out.
 
@@ -125,9 +125,9 @@ def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
 
 
 @contextmanager
-def of_request(whose: Origin) -> Iterator[None]:
+def request_origin(request: Origin) -> Iterator[None]:
     """Add an origin to the lines that the block logs."""
-    token = origin.set(whose)
+    token = origin.set(request)
     try:
         yield
     finally:
@@ -137,10 +137,10 @@ def of_request(whose: Origin) -> Iterator[None]:
 def fields(record: logging.LogRecord) -> dict[str, object]:
     """Return the values of `extra=`, and the origin of the request if there is one."""
     values = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-    if whose := origin.get():
-        values["request_id"] = whose.request_id
-        if whose.traceparent:
-            values["traceparent"] = whose.traceparent
+    if request := origin.get():
+        values["request_id"] = request.request_id
+        if request.traceparent:
+            values["traceparent"] = request.traceparent
     return values
 
 

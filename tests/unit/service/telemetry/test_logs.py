@@ -18,7 +18,7 @@ def test_json_line_holds_values_and_identifier() -> None:
     """
     A line is one JSON object with the values, and the identifier of its request.
     """
-    with logs.of_request(logs.Origin("abc")):
+    with logs.request_origin(logs.Origin("abc")):
         line = json.loads(logs.JsonFormatter().format(record(model="lenet5", text="a\nb")))
     assert line["message"] == "model loaded"
     assert (line["level"], line["logger"]) == ("info", "convoy.service.x")
@@ -45,7 +45,7 @@ def test_trace(traceparent: str, is_sane: bool) -> None:
     A sane trace is in the lines of its request and goes back; another one is dropped.
     """
     origin = logs.Origin.from_headers({"x-request-id": "abc", "traceparent": traceparent})
-    with logs.of_request(origin):
+    with logs.request_origin(origin):
         line = json.loads(logs.JsonFormatter().format(record()))
     assert line.get("traceparent") == (traceparent if is_sane else None)
     assert dict(origin.headers).get("traceparent") == (traceparent if is_sane else None)
@@ -87,6 +87,6 @@ def test_rationed_lines() -> None:
     """
     A limited number of lines is written a second; the next one says how many were left out.
     """
-    lines = logs.Ration(2)
+    lines = logs.RateLimit(2)
     told = [lines.take(now) for now in (5.0, 5.1, 5.2, 5.9, 6.1, 6.2, 9.0)]
     assert told == [0, 0, None, None, 2, 0, 0]
