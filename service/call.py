@@ -1,11 +1,11 @@
 """The record of one request, from its arrival to its answer, and the bookkeeping that ends it.
 
 A transport opens a `Call` for each request. The call passes through admission, queue and run, and
-collects times and outputs on its way. `Call.finish` is the only place that puts it on the books:
+collects times and outputs on its way. `Call.finish` is the only place that does the bookkeeping:
 calls in flight, metrics, the model's statistics, the log.
 
 An error that a client may see is a `ServiceError`. Any other error is logged with its traceback,
-and the client learns only that it was internal.
+and the client receives "internal error".
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ Under overload thousands of calls fail each second, and a line costs more than a
 REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad"}
 """Methods that a server refuses while it shuts down."""
 
-# The client's own clock ends a call slightly before ours would: by this share of the time that it
-# allowed, and by no more than this.
+# A client's own clock may cancel a call before our deadline: by at most this share of the time that
+# the client allowed, and by at most this many seconds.
 _EXPIRY_TOLERANCE_SHARE = 0.1
 _EXPIRY_TOLERANCE_S = 0.05
 
 
 class BatchTimes(NamedTuple):
     """
-    The parts of one run, in seconds, and the images that filled its batch up.
+    The parts of one run, in seconds, and the padding of its batch.
 
     Attributes:
         input_s: Joining the tensors of its requests.
         infer_s: Running the graph, and moving tensors to and from its device.
-        output_s: Cutting up the outputs.
-        padding: Images that were added and thrown away.
+        output_s: Splitting the outputs.
+        padding: Images that were added to reach a batch size that the device runs.
     """
 
     input_s: float
@@ -97,17 +97,17 @@ class Request:
         priority: One of `PRIORITIES`; within its model, lower numbers go first.
         on_done: Called once, with the request, when it was answered or has failed.
         item: The model's input, `[images, ...]`, once it is decoded.
-        done: Whether it was answered, has failed, or nobody waits for it any more.
+        done: Whether it was answered, has failed or was withdrawn.
         error: The error that it failed with.
         outputs: Its outputs, once it was answered.
-        enqueued_at: When it joined the queue.
-        order: Its rank in the queue; lower ones leave first.
+        enqueued_at: Time at which it joined the queue.
+        order: Its rank in the queue; lower ranks are taken first.
         expiry: The timer that fails it at its deadline.
-        answered_at: When its outputs were there.
-        decode_s: Decoding its images, in seconds; 0 for tensors.
-        queue_s: Waiting for the device, in seconds.
-        inference_s: Running its batch, in seconds.
-        batch_size: Images in that batch, other requests' included; 0 until it ran.
+        answered_at: Time at which its outputs were ready.
+        decode_s: Time spent decoding its images, in seconds; 0 for tensors.
+        queue_s: Time spent waiting for the device, in seconds.
+        inference_s: Time that its batch ran, in seconds.
+        batch_size: Images in that batch, other requests' included; 0 before the run.
         times: The parts of that run.
     """
 
@@ -132,7 +132,7 @@ class Request:
     def answer(
         self, outputs: Outputs, started: float, ended: float, batch_size: int, times: BatchTimes
     ) -> None:
-        """Take the outputs of the run that lasted from *started* to *ended*."""
+        """End with the outputs of the run that lasted from *started* to *ended*."""
         self.outputs = outputs
         self.queue_s = started - self.enqueued_at
         self.inference_s = ended - started
@@ -142,13 +142,13 @@ class Request:
         self._end()
 
     def fail(self, error: Exception) -> None:
-        """End with *error*, unless the request has ended already."""
+        """End with *error*; do nothing if the request has ended."""
         if not self.done:
             self.error = error
             self._end()
 
     def withdraw(self) -> None:
-        """End without an answer: nobody waits for the request any more."""
+        """End without an answer, since the client has disconnected."""
         self.on_done = None
         self._end()
 
@@ -157,15 +157,15 @@ class Request:
         if self.expiry:
             self.expiry.cancel()
             self.expiry = None
-        # Released first: it leads back to the request, and a cycle would wait for the garbage
-        # collector.
+        # Release the callback first: it refers to the request, and only the garbage collector would
+        # free such a cycle.
         on_done, self.on_done = self.on_done, None
         if on_done:
             on_done(self)
 
 
 class Model(Protocol):
-    """The parts of a served model that a call puts on the books."""
+    """The parts of a served model that a call uses for its bookkeeping."""
 
     metrics: ModelMetrics
     statistics: Statistics
@@ -178,32 +178,32 @@ class Model(Protocol):
         """Keep the model open until `release`."""
 
     def release(self) -> None:
-        """Let the model be closed, once no other call holds it."""
+        """Allow the model to close, once no other call holds it."""
 
     def suspect(self) -> None:
         """Check whether the model, which failed on a request, can still run."""
 
 
+@dataclass(slots=True, eq=False)
 class Calls:
     """
     The state that all calls share.
 
     Attributes:
         access: Refuses calls that lack a right.
-        lifecycle: Counts calls in flight, and refuses them.
+        lifecycle: Counts calls in flight, and refuses calls above its limits.
         metrics: The server's metrics.
-        log_requests: Whether every call leaves a line in the log; otherwise only failed ones do.
+        log_requests: Whether every call is logged; otherwise only failed calls are.
         failures: The rate limit of lines for failed calls.
     """
 
-    def __init__(
-        self, access: Access, lifecycle: Lifecycle, metrics: Metrics, *, log_requests: bool
-    ) -> None:
-        self.access = access
-        self.lifecycle = lifecycle
-        self.metrics = metrics
-        self.log_requests = log_requests
-        self.failures = logs.RateLimit(FAILURES_LOGGED_PER_S)
+    access: Access
+    lifecycle: Lifecycle
+    metrics: Metrics
+    log_requests: bool = field(kw_only=True)
+    failures: logs.RateLimit = field(
+        init=False, default_factory=lambda: logs.RateLimit(FAILURES_LOGGED_PER_S)
+    )
 
     def open(self, method: str, origin: logs.Origin, deadline: float = math.inf) -> Call:
         """
@@ -218,10 +218,10 @@ class Calls:
 
     def count_missed(self, method: str, model: str) -> None:
         """
-        Count a call for *model*, if that is known, whose deadline passed before it was read.
+        Count a call whose deadline passed before it was read; *model* is empty if it is not known.
 
-        The transport has told its client already, which may have asked again. Such calls come in
-        masses, so nothing else is done for them.
+        The transport has answered its client, which may have retried already. Such calls arrive in
+        great numbers, so nothing else is done for them.
         """
         self.metrics.requests.counts[model, method, RequestExpiredError.status] += 1
         self.metrics.refused(RequestExpiredError.reason, model)
@@ -234,10 +234,10 @@ class Call(Request):
     Attributes:
         method: Name of the rpc.
         origin: The client's identifiers.
-        model: Label of the model that it asks for; empty before that is known.
+        model: Label of the requested model; empty while it is not known.
         served: The model that answers it, held until `finish`.
-        received_at: When the call arrived.
-        respond_s: From the outputs to the finished response, in seconds; 0 before that.
+        received_at: Time at which the call arrived.
+        respond_s: Time from the outputs to the finished response, in seconds; 0 before that.
     """
 
     __slots__ = (
@@ -285,11 +285,12 @@ class Call(Request):
         Admit the call: count it, and the *size* of its request, as in flight until `finish`.
 
         Raises:
-            ServiceError: If the client lacks the right, or the server takes no more calls. The
+            ServiceError: If the client lacks the right, or the server accepts no more calls. The
                 call is finished then.
         """
         calls = self._calls
         try:
+            # Check rights before capacity: only an authorized client learns how busy the server is.
             calls.access.check(self.method, self.origin.token_digest)
             calls.lifecycle.enter(size, may_refuse=self.method in REFUSABLE_METHODS)
         except ServiceError as error:
@@ -309,7 +310,7 @@ class Call(Request):
         self._held_bytes += size
 
     def ask_for_unknown(self) -> None:
-        """Note that the call asks for a model, which is not known yet."""
+        """Label the call as one for an unknown model, until `use` names a served one."""
         self.model = UNKNOWN_MODEL
 
     def use(self, model: Model) -> None:
@@ -320,10 +321,10 @@ class Call(Request):
 
     def part(self) -> Call:
         """
-        Open the record of one of the images that the call brings along.
+        Open the record of one image of the call.
 
-        A part has times, outputs and an error of its own. It is on the books of its model, not of
-        the calls.
+        A part has times, outputs and an error of its own. It is counted for its model, but not as a
+        call.
         """
         assert self.served is not None
         part = Call(self._calls, self.method, self.origin, self.deadline, whole=self)
@@ -331,12 +332,12 @@ class Call(Request):
         return part
 
     def responded(self) -> None:
-        """Note that the response is made."""
+        """Measure the time from the outputs to the response, which is ready now."""
         self.respond_s = time.monotonic() - self.answered_at
 
     @property
     def phases(self) -> Mapping[str, float]:
-        """The parts of its time, in seconds, by phase."""
+        """The time spent in each phase, in seconds."""
         return {
             "decode": self.decode_s,
             "queue": self.queue_s,
@@ -346,7 +347,7 @@ class Call(Request):
 
     def finish(self, error: BaseException | None = None) -> ServiceError | None:
         """
-        Put the call on the books; called once, before the client learns of its end.
+        Do the bookkeeping of the call. To be called once, before the client is answered.
 
         Args:
             error: The error that ended it; None if it was answered.
@@ -358,10 +359,12 @@ class Call(Request):
         now = time.monotonic()
         failure = self._failure(error) if isinstance(error, Exception) else None
         if self.served is not None:
-            if self.images:  # it was submitted itself; its parts are on the books already
+            # A call that was not submitted itself has no images; its parts have been counted.
+            if self.images:
                 self._count_inference(self.served, now, error)
             self.served.release()
             self.served = None
+        # Only the whole call is counted and logged; a part adds its times to that line.
         if self._whole is None:
             self._count_call(now, error, failure)
         else:
@@ -377,10 +380,10 @@ class Call(Request):
         self.batch_size = max(self.batch_size, part.batch_size)
 
     def _failure(self, error: Exception) -> ServiceError:
-        """Derive the error that the client sees; one that nobody foresaw goes to the log."""
+        """Return the error that the client receives; log an unexpected one."""
         if isinstance(error, ServiceError):
             failure = error
-        else:
+        else:  # it may reveal internals: the client learns nothing about it
             failure = InternalError("internal error")
             with logs.request_origin(self.origin):
                 logger.error("internal error", exc_info=error)
@@ -390,13 +393,14 @@ class Call(Request):
         return failure
 
     def _count_inference(self, model: Model, now: float, error: BaseException | None) -> None:
-        """Put the request on the books of its model, as far as it got."""
+        """Count the phases that the request reached, and its answer or failure."""
         phase, statistics = model.metrics.phase, model.statistics
         if self.decode_s:
             phase["decode"].observe(self.decode_s)
         if self.batch_size:
             phase["queue"].observe(self.queue_s)
             phase["inference"].observe(self.inference_s)
+        # It was answered. The fast path does not measure the response itself.
         if error is None and self.batch_size:
             if not self.respond_s:
                 self.respond_s = now - self.answered_at
@@ -409,16 +413,19 @@ class Call(Request):
                 infer_s=self.times.infer_s,
                 output_s=self.times.output_s + self.respond_s,
             )
+        # It failed; a call that was cancelled is neither an answer nor a failure.
         elif isinstance(error, Exception):
             statistics.fail.add(now - self.received_at)
+            # The model may have lost its device: only a run of its own can tell.
             if isinstance(error, InferenceError):
                 model.suspect()
 
     def _count_call(
         self, now: float, error: BaseException | None, failure: ServiceError | None
     ) -> None:
-        """Put the call on the books of the server, and write its log line."""
+        """Count the call in the server's metrics, and write its log line."""
         calls, seconds = self._calls, now - self.received_at
+        # A call that was refused by `begin` is not in flight.
         if self._entered:
             calls.lifecycle.leave(self._held_bytes)
         if failure is not None:
@@ -428,18 +435,19 @@ class Call(Request):
         calls.metrics.requests.counts[self.model, self.method, status] += 1
         if self.method in INFERENCE_METHODS:
             calls.metrics.request_duration.labels(self.model).observe(seconds)
+        # An internal error is always logged; other failures only as far as the rate limit allows.
         if calls.log_requests or status == InternalError.status:
             self._log(status, seconds, details, left_out=0)
         elif status != "OK" and (left_out := calls.failures.take(now)) is not None:
             self._log(status, seconds, details, left_out)
 
     def _cancelled_status(self, now: float) -> str:
-        """Tell whether a cancelled call was given up or had run out of time."""
+        """Return the status of a cancelled call: the client disconnected, or its time was up."""
         allowed_s = self.deadline - self.received_at
         tolerance_s = min(_EXPIRY_TOLERANCE_SHARE * allowed_s, _EXPIRY_TOLERANCE_S)
         if now < self.deadline - tolerance_s:
             return "CANCELLED"
-        # gRPC's own clock was faster than the queue's; the client sees no reason.
+        # gRPC's timer fired before the queue's; count the refusal that the queue would have made.
         self._calls.metrics.refused(RequestExpiredError.reason, self.model)
         return RequestExpiredError.status
 

@@ -1,7 +1,8 @@
-"""The life of the server: loading, serving, leaving, refusing; and the calls in flight.
+"""The phases of the server, from loading to refusing, and the calls in flight.
 
-SIGTERM moves it from serving to leaving: it says that it is not ready, so that balancers look
-elsewhere, and answers as before. Then it refuses new inference calls and finishes those it has.
+SIGTERM moves the server from serving to leaving: it reports that it is not ready, so that balancers
+choose other servers, and answers as before. Then it refuses new inference calls and finishes those
+in flight.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Phase(enum.Enum):
 
 
 BUSY_RETRY_S = 0.1
-"""When a client may try again that found too many calls in flight, in seconds: batches later."""
+"""Seconds after which a client that was refused as one too many may retry: a few batches later."""
 
 
 class Lifecycle:
@@ -34,9 +35,9 @@ class Lifecycle:
         max_bytes: Most bytes of their requests together.
 
     Attributes:
-        in_flight: Calls.
-        bytes_in_flight: Of their requests.
-        lost: Models that answer nothing any more, whatever is sent.
+        in_flight: Number of calls.
+        bytes_in_flight: Bytes of their requests.
+        lost: Models that fail on every request.
     """
 
     def __init__(self, *, max_calls: int = 4096, max_bytes: int = 2**30) -> None:
@@ -51,7 +52,7 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """True if balancers should send requests here."""
+        """Whether balancers should send requests here."""
         return self.phase is Phase.SERVING and not self.lost
 
     def enter(self, size: int = 0, *, may_refuse: bool) -> None:
@@ -59,9 +60,10 @@ class Lifecycle:
         Count one more call, of *size* bytes, as in flight until `leave`.
 
         Raises:
-            ShuttingDownError: If *may_refuse*, and the server takes no more calls.
-            ServerBusyError: If *may_refuse* and there are too many calls, or too many bytes.
+            ShuttingDownError: If *may_refuse*, and the server shuts down.
+            ServerBusyError: If *may_refuse* and there are too many calls; or too many bytes.
         """
+        # Calls that do no work, such as health and statistics, are answered until the end.
         if may_refuse and self.phase is Phase.REFUSING:
             raise ShuttingDownError("the server is shutting down")
         if may_refuse and self.in_flight >= self._max_calls:
@@ -73,10 +75,10 @@ class Lifecycle:
 
     def hold(self, size: int) -> None:
         """
-        Count *size* bytes of a request, until its call leaves.
+        Count *size* bytes of a request as in flight until `leave`.
 
         Raises:
-            ServerBusyError: If there are too many.
+            ServerBusyError: If the requests in flight would have too many bytes.
         """
         if self.bytes_in_flight + size > self._max_bytes:
             raise ServerBusyError(
@@ -85,7 +87,7 @@ class Lifecycle:
         self.bytes_in_flight += size
 
     def leave(self, size: int = 0) -> None:
-        """Count one call less, of *size* bytes."""
+        """Count one call, of *size* bytes, as no longer in flight."""
         self.bytes_in_flight -= size
         self.in_flight -= 1
         if not self.in_flight:

@@ -9,7 +9,7 @@ from convoy.service.errors import StartError
 
 def resolve(host: str) -> str:
     """
-    Return the one address of *host*; if it has several, the system's first.
+    Return the address of *host*; the system's first if it has several.
 
     Raises:
         StartError: If the name has no address.
@@ -32,7 +32,7 @@ def listen(address: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, port), family=family, dualstack_ipv6=address == "::")
-    # Connections inherit this. asyncio does not set it for sockets that were made elsewhere, and
-    # without it an answer in two parts waits 40 ms for the client's acknowledgement.
+    # Connections inherit this. asyncio does not set it on sockets that it did not create, and
+    # without it the second part of an answer waits 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

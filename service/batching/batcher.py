@@ -1,9 +1,8 @@
-"""The asyncio shell around the scheduler: waits for requests, runs batches, hands out answers.
+"""The asyncio shell around the scheduler: waits for requests, runs batches, delivers answers.
 
-One `Batcher` per device. The blocking call that runs a batch happens in an executor, a few at a
-time; the event loop only decides and delivers. A failure reaches a caller as an exception, never
-as a cancellation: grpcio leaves a client hanging whose handler raises `CancelledError` of its own
-accord.
+Each device has one `Batcher`. Batches run in an executor, as the call blocks; the event loop only
+decides and delivers. A failure reaches a caller as an exception, never as a cancellation: when a
+handler raises `CancelledError` itself, grpcio never answers its client.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ class Runner(Protocol):
 
 
 OnBatch = Callable[[int, BatchTimes], None]
-"""Called on the event loop for each batch that ran, with its images."""
+"""Called on the event loop after each successful run, with the number of images of the batch."""
 
 
-class _Done(NamedTuple):
+class _Run(NamedTuple):
     """A run that has ended, in event-loop time: outputs and times, or the error that it raised."""
 
     started: float
@@ -48,11 +47,11 @@ class _Done(NamedTuple):
 
 class _Model:
     """
-    A model that is open.
+    An open model.
 
     Attributes:
-        running: Batches of it that run now.
-        idle: Set as soon as nothing of it runs, once somebody waits for that.
+        running: Number of its batches that run now.
+        idle: Resolved when none runs any more; None until `Batcher.close` waits for that.
     """
 
     __slots__ = ("idle", "on_batch", "runner", "running")
@@ -68,7 +67,7 @@ class Batcher:
     """
     Runs the batches of all models of one device.
 
-    Use as an async context manager: leaving it answers what was admitted, then stops.
+    Use as an async context manager; its exit answers the admitted requests, then stops.
 
     Args:
         executor: Runs batches; has a thread for each core.
@@ -116,8 +115,9 @@ class Batcher:
         Args:
             runner: If it raises, the batch is run again in halves until only the requests that
                 fail alone have failed.
-            policy: The rules by which its batches leave; needs no more cores than there are.
-            run_s: Seconds that runs took so far, by their images.
+            policy: The rules by which its batches are formed. Needs no more cores than the device
+                has.
+            run_s: Measured seconds of a run, by number of images.
         """
         queue = self._scheduler.open(policy)
         for images, seconds in run_s.items():
@@ -129,8 +129,7 @@ class Batcher:
         """
         Remove a model whose requests are all answered or withdrawn.
 
-        Returns when nothing of it runs any more: a batch may run on for clients that have
-        disconnected.
+        Returns when none of its batches runs: one may go on after its clients have disconnected.
         """
         model = self._models[queue]
         if model.running:
@@ -146,10 +145,10 @@ class Batcher:
         prepare: Callable[[], Awaitable[Any]] | None = None,
     ) -> None:
         """
-        Offer *request* and wait until it was answered.
+        Offer *request* and wait until it is answered.
 
-        Cancelling the call withdraws the request, at whatever stage it is. An error that
-        *prepare* raises is raised here.
+        Cancellation withdraws the request at any stage. An error that *prepare* raises is raised
+        here.
 
         Args:
             prepare: Makes the item, such as by decoding an image, once the request has a place;
@@ -168,6 +167,7 @@ class Batcher:
         try:
             if prepare is not None:
                 request.item = await prepare()
+            # It fails during the preparation if its deadline passes.
             if not request.done:
                 self._enqueue(queue, request)
             await answered
@@ -178,15 +178,14 @@ class Batcher:
             try:
                 raise request.error
             finally:
-                # Its traceback leads back to the request: a cycle would wait for the garbage
-                # collector.
+                # The error's traceback refers to the request: break the cycle.
                 request.error = None
 
     def offer(self, queue: ModelQueue, request: Request) -> None:
         """
-        Admit a request that has its item, and do not wait.
+        Admit a request that has its item, without waiting.
 
-        `Request.on_done` is called when it was answered or has failed; never before this returns.
+        `Request.on_done` is called when it is answered or fails, never before this returns.
 
         Raises:
             QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError: As
@@ -196,7 +195,7 @@ class Batcher:
         self._enqueue(queue, request)
 
     def withdraw(self, queue: ModelQueue, request: Request) -> None:
-        """Give back the place of a request for which nobody waits any more."""
+        """Free the place of a request whose client has disconnected."""
         request.withdraw()
         queue.remove(request)
         self._wake_if_closing()
@@ -206,8 +205,8 @@ class Batcher:
             raise ShuttingDownError("the server is shutting down")
         self._scheduler.admit(queue, request, self._loop.time())
         if request.deadline < math.inf:
-            # The scheduler looks only when the device is free, which may be too late for the
-            # client to learn why.
+            # The scheduler checks deadlines only when the device is free. That may be so late that
+            # the client has given up before it receives the error.
             request.expiry = self._loop.call_at(request.deadline, self._expire, queue, request)
 
     def _enqueue(self, queue: ModelQueue, request: Request) -> None:
@@ -219,29 +218,31 @@ class Batcher:
         self._wake_if_closing()
 
     def _wake_if_closing(self) -> None:
-        if self._closing:  # and the queues may be empty now
+        if self._closing:  # the request may have been the last
             self._wake()
 
     def _wake(self) -> None:
-        """Look for batches that are due, after everything else that the event loop has to do."""
+        """Check for due batches, after the callbacks that the event loop has scheduled already."""
         if not self._woken:
             self._woken = True
             self._loop.call_soon(self._start_due)
 
     def _start_due(self) -> None:
-        """Start every batch that is due, and arrange for the next one."""
+        """Start every batch that is due, and schedule the next check."""
         self._woken = False
         if self._timer:
             self._timer.cancel()
             self._timer = None
         now, ran_inline = self._loop.time(), False
+        # At most one inline run: other callbacks of the event loop must not wait for several.
         while not ran_inline and (
             batch := self._scheduler.next_batch(now, ignore_delay=self._closing)
         ):
-            self._models[batch.queue].running += 1
+            model = self._models[batch.queue]
+            model.running += 1
             self._running += 1
             if batch.images <= batch.queue.policy.inline_size:
-                self._run_inline(batch)
+                self._finish(batch, (), _run(model.runner, batch, self._loop), inline=True)
                 ran_inline = True
             else:
                 self._run_in_thread(batch, ())
@@ -249,48 +250,47 @@ class Batcher:
         # The next batch is due at a later time.
         if 0 < due_in < math.inf:
             self._timer = self._loop.call_later(due_in, self._start_due)
-        # It is due now: take it after whatever else the event loop has to do. Without an inline
-        # run before it, it waits for cores, and the end of a run starts it.
+        # It is due now: take it after other callbacks of the event loop. Without an inline run
+        # before it, it waits for cores, and the end of a run starts it.
         elif ran_inline and due_in == 0:
             self._wake()
         if self._closing and not self._running and self._scheduler.empty:
             self._ended.set()
 
-    def _run_inline(self, batch: Batch) -> None:
-        """Run *batch* here and now."""
-        self._ran(batch, (), _run(self._models[batch.queue].runner, batch, self._loop), inline=True)
-
     def _run_in_thread(self, batch: Batch, rest: Sequence[Batch]) -> None:
-        """Run *batch*, then *rest*, on the cores that it was given."""
+        """Run *batch*, then *rest*, on the cores that the scheduler gave it."""
         runner, loop = self._models[batch.queue].runner, self._loop
         try:
-            ran = partial(self._ran, batch, rest)
-            self._executor.submit(_run_and_tell, runner, batch, loop, ran)
+            finish = partial(self._finish, batch, rest)
+            self._executor.submit(_run_and_report, runner, batch, loop, finish)
         except RuntimeError as error:  # the executor is closed
             now = loop.time()
-            loop.call_soon(self._ran, batch, rest, _Done(now, now, error=error))
+            loop.call_soon(self._finish, batch, rest, _Run(now, now, error=error))
 
-    def _ran(
-        self, batch: Batch, rest: Sequence[Batch], done: _Done, *, inline: bool = False
+    def _finish(
+        self, batch: Batch, rest: Sequence[Batch], run: _Run, *, inline: bool = False
     ) -> None:
-        """Let the device go on, then answer every request of *batch*."""
+        """Start the next run, then answer the requests of *batch*."""
         queue = batch.queue
-        started = self._scheduler.cores.start_of(queue.policy, done.started, done.ended)
-        if done.error:
-            queue.charge(done.ended - started)
-            rest = [*_isolated(batch, done.error), *rest]
+        started = self._scheduler.cores.start_of(queue.policy, run.started, run.ended)
+        if run.error:
+            queue.charge(run.ended - started)
+            rest = [*_isolated(batch, run.error), *rest]
         else:
-            queue.charge(done.ended - started, batch.images)
-            self._models[queue].on_batch(batch.images, done.times)
+            queue.charge(run.ended - started, batch.images)
+            self._models[queue].on_batch(batch.images, run.times)
+        # Parts of a failed batch keep its cores until the last one has run.
         if rest:
             self._run_in_thread(rest[0], rest[1:])
         else:
             self._release(queue)
-            if not inline:  # or it is called from there
+            # After an inline run, `_start_due` itself goes on.
+            if not inline:
                 self._start_due()
-        for request, outputs in zip(batch.requests, done.outputs, strict=not done.error):
+        for request, outputs in zip(batch.requests, run.outputs, strict=not run.error):
+            # A client may have disconnected during the run.
             if not request.done:
-                request.answer(outputs, started, done.ended, batch.images, done.times)
+                request.answer(outputs, started, run.ended, batch.images, run.times)
 
     def _release(self, queue: ModelQueue) -> None:
         """Free the cores of a batch of *queue*."""
@@ -308,8 +308,9 @@ def _wake_up(answered: asyncio.Future[None], request: Request) -> None:
 
 
 def _isolated(batch: Batch, error: Exception) -> list[Batch]:
-    """Cut a batch that failed into halves; fail a request that failed alone."""
+    """Split a batch that failed into halves; fail a request that failed alone."""
     requests = batch.requests
+    # Any of several requests may be the cause.
     if len(requests) > 1:
         logger.warning("batch failed, running its halves", extra={"requests": len(requests)})
         middle = len(requests) // 2
@@ -325,14 +326,14 @@ def _isolated(batch: Batch, error: Exception) -> list[Batch]:
     return []
 
 
-def _run_and_tell(
-    runner: Runner, batch: Batch, loop: asyncio.AbstractEventLoop, ran: Callable[[_Done], None]
+def _run_and_report(
+    runner: Runner, batch: Batch, loop: asyncio.AbstractEventLoop, finish: Callable[[_Run], None]
 ) -> None:
     """Run *batch* in a thread, and pass the result to the event loop."""
-    loop.call_soon_threadsafe(ran, _run(runner, batch, loop))
+    loop.call_soon_threadsafe(finish, _run(runner, batch, loop))
 
 
-def _run(runner: Runner, batch: Batch, loop: asyncio.AbstractEventLoop) -> _Done:
+def _run(runner: Runner, batch: Batch, loop: asyncio.AbstractEventLoop) -> _Run:
     """Run *batch* and measure it."""
     items = [request.item for request in batch.requests]
     started = loop.time()
@@ -340,6 +341,6 @@ def _run(runner: Runner, batch: Batch, loop: asyncio.AbstractEventLoop) -> _Done
         outputs, times = runner.run(items)
         if len(outputs) != len(items):
             raise RuntimeError(f"{len(items)} items gave {len(outputs)} results")
-    except Exception as error:  # of the model's own, whatever it is
-        return _Done(started, loop.time(), error=error)
-    return _Done(started, loop.time(), outputs, times)
+    except Exception as error:  # a runtime may raise any
+        return _Run(started, loop.time(), error=error)
+    return _Run(started, loop.time(), outputs, times)

@@ -1,8 +1,8 @@
 """The cores of one device: which are free, and which batch is prefetched while they are busy.
 
 On a GPU a run takes all cores. The next batch is taken shortly before the current run should end
-(`BatchPolicy.ahead_s`) and made ready meanwhile, so that the GPU does not wait for the host. At
-most one batch is prefetched, and the cores that it needs are promised to it.
+(`BatchPolicy.ahead_s`) and prepared meanwhile, so that the GPU does not wait for the host. At most
+one batch is prefetched, and the cores that it needs are reserved for it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Cores:
     The cores of one device.
 
     Attributes:
-        count: All of them.
-        free: Those that no run has, and that are not promised to the prefetched batch.
+        count: Number of cores.
+        free: Cores that no run uses and that are not reserved for the prefetched batch.
     """
 
     def __init__(self, count: int) -> None:
@@ -30,23 +30,25 @@ class Cores:
 
     @property
     def idle(self) -> bool:
-        """True if nothing runs."""
+        """Whether no batch runs."""
         return self.free == self.count
 
     def available_at(self, policy: BatchPolicy) -> float:
         """Return the time at which a batch may be taken: -inf is now, inf when a run ends."""
-        # A prefetched batch waits for cores: nobody overtakes it.
+        # A prefetched batch waits for cores: none may overtake it.
         if self._prefetched:
             return math.inf
+        # Enough cores are free.
         if policy.cores <= self.free:
             return -math.inf
-        # Others run: a batch may be taken ahead of their end, if the model's device allows it.
+        # The cores are in use: a batch may be prefetched if the device allows it.
         return self._ends_at - policy.ahead_s if policy.ahead_s else math.inf
 
     def start_at(self, policy: BatchPolicy, now: float) -> float | None:
         """Return the time at which a batch that is taken *now* would run; None if none may be."""
         if policy.cores <= self.free and not self._prefetched:
             return now
+        # A prefetched batch runs when the current run ends; the estimate may have passed already.
         return max(now, self._ends_at) if self.available_at(policy) <= now else None
 
     def busy_s(self, policy: BatchPolicy, now: float) -> float:
@@ -56,15 +58,15 @@ class Cores:
         return max(0.0, self._ends_at - now)
 
     def take(self, policy: BatchPolicy, ends_at: float) -> None:
-        """Give cores to a batch that is expected to end at *ends_at*, now or as it gets them."""
+        """Give cores to a batch that is expected to end at *ends_at*, or reserve them for it."""
         self._ends_at = ends_at
         if policy.cores <= self.free:
             self.free -= policy.cores
-        else:
+        else:  # it is prefetched
             self._prefetched = policy.cores
 
     def release(self, policy: BatchPolicy) -> None:
-        """Take back the cores of a batch; the prefetched one gets them if they suffice."""
+        """Free the cores of a batch; the prefetched batch takes them if they suffice."""
         self.free += policy.cores
         if self._prefetched and self._prefetched <= self.free:
             self.free -= self._prefetched
@@ -74,6 +76,6 @@ class Cores:
         """Return the time from which a run that was handed over at *started* had the device."""
         if not policy.ahead_s:
             return started
-        # A prefetched batch waited for the end of the run before it.
+        # A prefetched batch was handed over early: it began at the end of the run before it.
         started, self._ended_at = max(started, self._ended_at), ended
         return started

@@ -1,7 +1,7 @@
-"""The requests of one model that hold a place, and the order in which they leave.
+"""The requests of one model that hold a place, and the order in which they are taken.
 
 A `ModelQueue` owns its state: places, order, device time and the latency of its model's runs. The
-scheduler asks it and tells it, and writes nothing into it. Time is an argument everywhere.
+scheduler calls its methods and never changes its attributes. Time is an argument everywhere.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from convoy.service.call import Request
 from convoy.service.errors import QueueFullError, RequestExpiredError
 
 PATIENCE_S = 1.0
-"""A request that may wait longer than this, in seconds, is ranked as if it were due then.
+"""A later deadline than this many seconds from now is ranked as if it were this early.
 
-Requests with earlier deadlines therefore do not keep it waiting without end.
+Requests with earlier deadlines therefore cannot delay such a request forever.
 """
 
 LEAST_RETRY_S = 0.01
@@ -27,13 +27,13 @@ LEAST_RETRY_S = 0.01
 SLACK = 1.25
 """Safety factor on the expected run time in deadline checks.
 
-Under overload everything that leaves the queue is at the edge of its deadline. Offered three times
-its capacity for ResNet-18, the server answered 0.84 of its capacity in time without slack, and 0.98
-with this factor (`python -m bench.race.overload`).
+Under overload every request is taken shortly before its deadline. Offered three times its capacity
+for ResNet-18, the server answered 0.84 of its capacity in time without slack, and 0.98 with this
+factor (`python -m bench.race.overload`).
 """
 
 # Weights of the latest run in running averages. A run that was faster than expected counts more
-# than a slower one: requests are refused by this table, so one hiccup must not refuse many.
+# than a slower one: these averages decide refusals, so one slow run must not refuse many requests.
 _NEW_WEIGHT = 0.2
 _FASTER_WEIGHT = 0.5
 _SLOWER_WEIGHT = 0.1
@@ -44,19 +44,19 @@ _RELAXED = 0.9
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPolicy:
     """
-    The rules by which batches leave the queue of a model. Sizes count images.
+    The rules by which batches of a model are formed. Sizes count images.
 
     Attributes:
         max_batch_size: Most images in one batch.
         max_queue_delay_s: Longest time that the oldest request waits for others, in seconds. 0
-            sends whatever is there as soon as the device is free.
+            runs whatever waits as soon as the device is free.
         max_queue_size: Most images admitted and not yet running; more are refused.
         cores: Cores of the device that a run takes.
         weight: Share of the device against other models when all have work.
-        inline_size: The event loop itself runs batches of up to this many images, as handing them
-            to a thread would cost more. 0 hands over every batch.
-        ahead_s: The next batch is taken this long before the current run should end, in seconds,
-            and made ready meanwhile; 0 waits for the end.
+        inline_size: Largest batch that the event loop itself runs, since handing it to a thread
+            would cost more. 0 hands over every batch.
+        ahead_s: Seconds before the expected end of a run at which the next batch is prefetched; 0
+            waits for the end.
     """
 
     max_batch_size: int
@@ -77,29 +77,31 @@ class LatencyTable:
 
     def add(self, size: int, seconds: float) -> None:
         """Take a run of *size* images into account."""
-        known = self._seconds.get(size)
-        if known is None:
+        expected = self._seconds.get(size)
+        if expected is None:
             insort(self._sizes, size)
             self._seconds[size] = seconds
             return
-        weight = _FASTER_WEIGHT if seconds < known else _SLOWER_WEIGHT
-        self._seconds[size] = known + weight * (seconds - known)
+        weight = _FASTER_WEIGHT if seconds < expected else _SLOWER_WEIGHT
+        self._seconds[size] = expected + weight * (seconds - expected)
 
     def run_s(self, size: int) -> float:
         """
         Return the expected seconds of a run of *size* images; 0 if nothing is known.
 
-        Between known sizes the value is interpolated; beyond the largest it is in proportion.
+        Values between known sizes are interpolated.
         """
         if (known := self._seconds.get(size)) is not None:
             return known
         if not self._sizes:
             return 0.0
         place = bisect_left(self._sizes, size)
+        # Larger than any known run: assume the time per image of the largest.
         if place == len(self._sizes):
             largest = self._sizes[-1]
             return self._seconds[largest] * size / largest
         upper = self._sizes[place]
+        # Smaller than any known run: assume no less, as a run has costs that do not shrink.
         if place == 0:
             return self._seconds[upper]
         lower = self._sizes[place - 1]
@@ -108,9 +110,9 @@ class LatencyTable:
 
     def relax(self) -> None:
         """
-        Lower every expectation a little.
+        Lower every expected time a little.
 
-        A device that refuses requests and has nothing else to do would learn no better otherwise.
+        A device that refuses every request measures no run that would correct its expectations.
         """
         for size in self._sizes:
             self._seconds[size] *= _RELAXED
@@ -122,8 +124,8 @@ class Batch:
     Requests that run together.
 
     Attributes:
-        queue: The queue that they come from.
-        images: The images of all of them.
+        queue: The queue of their model.
+        images: Number of images of all of them.
     """
 
     queue: ModelQueue
@@ -136,12 +138,12 @@ class ModelQueue:
     The requests of one model: by priority, then by deadline, then first in, first out.
 
     Attributes:
-        policy: The rules by which batches leave.
+        policy: The rules by which batches are formed.
         admitted: Requests that hold a place: their images are being decoded, or they wait.
-        ready: Those of them that wait for the device, oldest first.
+        ready: The admitted requests that wait for the device, oldest first.
         admitted_size: Images of `admitted`.
         ready_size: Images of `ready`.
-        device_s: Core-seconds used by its weight, as far as fairness counts them.
+        device_s: Core-seconds used, divided by the model's weight.
         image_s: Time per image of a run, in seconds, averaged over the latest batches.
         latency: The expected time of its runs.
     """
@@ -165,10 +167,10 @@ class ModelQueue:
 
     def check_room(self, images: int) -> None:
         """
-        Check that *images* more fit in.
+        Check that *images* more would not exceed `max_queue_size`.
 
         Raises:
-            QueueFullError: If they would exceed `max_queue_size`.
+            QueueFullError: If they would.
         """
         if self.admitted_size + images > self.policy.max_queue_size:
             raise QueueFullError(
@@ -182,7 +184,7 @@ class ModelQueue:
         Give *request* a place before any work is spent on it.
 
         Raises:
-            QueueFullError: If there is none left.
+            QueueFullError: If none is free.
         """
         self.check_room(request.images)
         self.admitted.add(request)
@@ -190,11 +192,12 @@ class ModelQueue:
 
     def enqueue(self, request: Request, now: float, floor_s: float = 0.0) -> None:
         """
-        Let the admitted *request*, whose item is there, wait for the device.
+        Let the admitted *request*, which has its item, wait for the device.
 
         Args:
-            floor_s: Device time to start from if nothing waits: an idle model saves up none.
+            floor_s: Least device time of a model of which no request waits.
         """
+        # An idle model does not save up device time: others would wait until it is used up.
         if not self.ready_size:
             self.device_s = max(self.device_s, floor_s)
         request.enqueued_at = now
@@ -202,16 +205,17 @@ class ModelQueue:
         self._joined += 1
         if self._order and request.order < self._order[-1][0]:
             insort(self._order, (request.order, request))
-        else:  # the common case: the last to come is the last to leave
+        else:  # the common case: the request that joins last is taken last
             self._order.append((request.order, request))
         self.ready[request] = None
         self.ready_size += request.images
 
     def remove(self, request: Request) -> None:
-        """Give back the place of *request*; nothing happens if it holds none."""
+        """Free the place of *request*; do nothing if it holds none."""
         if request in self.admitted:
             self.admitted.remove(request)
             self.admitted_size -= request.images
+        # It may leave before it waits, if its client disconnects while its images are decoded.
         if request in self.ready:
             del self.ready[request]
             first = self._order[0][1] is request
@@ -219,15 +223,16 @@ class ModelQueue:
             self.ready_size -= request.images
 
     def expire(self, request: Request) -> None:
-        """Fail *request* if it still holds a place; one that is being run may finish."""
+        """Fail *request* if it still holds a place; a request that is being run may finish."""
         if request in self.admitted:
             self.remove(request)
             request.fail(RequestExpiredError("the deadline passed in the queue"))
 
     def due_at(self) -> float:
-        """Return the time at which the next batch may leave: inf if no request waits."""
+        """Return the time at which the next batch may be taken: inf if no request waits."""
         if not self.ready:
             return math.inf
+        # A full batch waits for no further requests.
         if self.ready_size >= self.policy.max_batch_size:
             return -math.inf
         return self.oldest_at + self.policy.max_queue_delay_s
@@ -237,17 +242,23 @@ class ModelQueue:
         """The time at which the request that waits longest joined; inf if none waits."""
         return next(iter(self.ready)).enqueued_at if self.ready else math.inf
 
+    @property
+    def turn(self) -> tuple[float, float]:
+        """The queue's rank among those that are due: the lowest is served first."""
+        return self.device_s, self.oldest_at
+
     def images_ahead_of(self, request: Request, now: float) -> float:
-        """Estimate the images that leave before *request* if it joins now."""
+        """Estimate the images that would be taken before *request* if it joined now."""
         if not self._order:
             return 0.0
         order = (request.priority, min(request.deadline, now + PATIENCE_S), self._joined)
         place = bisect_left(self._order, (order,))
+        # Assume that all requests have equally many images: counting them would take too long.
         return self.ready_size * place / len(self._order)
 
     def take(self, start_at: float, limit: int) -> Batch | None:
         """
-        Take the requests that leave next and can be answered in time; None if there are none.
+        Take the next requests that can be answered in time; return None if there are none.
 
         Args:
             start_at: The time at which their run starts.
@@ -257,7 +268,7 @@ class ModelQueue:
         images, tightest = 0, math.inf
         while self._order:
             request = self._order[0][1]
-            # Nobody waits for it any more: it takes no place in the batch.
+            # Its client has disconnected: it takes no place in the batch.
             if request.done:
                 self.remove(request)
                 continue
@@ -275,19 +286,20 @@ class ModelQueue:
         return Batch(self, requests, images) if requests else None
 
     def charge(self, seconds: float, images: int = 0) -> None:
-        """Count the *seconds* that a batch ran, and learn from them if it answered *images*."""
+        """Count the *seconds* of a run, and learn from them if it answered *images*."""
         self.device_s += seconds * self.policy.cores / self.policy.weight
         if images:
             self.learn(seconds, images)
 
     def learn(self, seconds: float, images: int) -> None:
-        """Predict later runs from one of *images* that took *seconds*."""
+        """Update the expected times with a run of *images* that took *seconds*."""
         self.latency.add(images, seconds)
         weight = _NEW_WEIGHT if self.image_s else 1.0
         self.image_s += weight * (seconds / images - self.image_s)
 
     def _is_late(self, start_at: float, images: int, deadline: float) -> bool:
-        """Return whether a run could not be counted on to end by *deadline*."""
+        """Return whether a run of *images* is expected to end after *deadline*."""
         if deadline == math.inf:
             return False
+        # A run that starts at the deadline is late even while nothing is known about run times.
         return deadline <= start_at or deadline < start_at + SLACK * self.latency.run_s(images)

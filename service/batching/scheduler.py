@@ -1,14 +1,13 @@
-"""The choice of the next batch: which model, which requests, when. Decides; never waits or runs.
+"""The choice of the next batch: its model, its requests, its time. Decides; never waits or runs.
 
-Time is an argument and nothing here knows an event loop, so its tests pass in no time. The
-asyncio shell around it is the batcher. Not thread-safe: the event loop owns it.
+Time is an argument and nothing here uses an event loop, so tests need not wait. The batcher is the
+asyncio shell around it. Not thread-safe: the event loop owns it.
 
-A batch grows only because the device is busy: a free device takes what is there (unless
-`max_queue_delay_s` says otherwise). Among models that have work, the one that used the device
-least goes first (start-time fair queueing: Goyal, Vin, Cheng, 1997), so that a model under heavy
-load delays another one by one batch at most. Within a model the earliest deadline goes first.
-A request that cannot be answered in time takes no place: it is refused when it arrives, or fails
-when its turn would be too late.
+Batches grow only while the device is busy: a free device takes whatever waits (unless
+`max_queue_delay_s` delays it). Among models that have work, the one that used the device least goes
+first (start-time fair queueing: Goyal, Vin, Cheng, 1997), so that a model under heavy load delays
+another model by one batch at most. Within a model the earliest deadline goes first. A request that
+cannot be answered in time takes no place: it is refused on arrival, or fails when its turn comes.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ class Scheduler:
         self._device_s = 0.0  # device time of the model that was chosen last
 
     def open(self, policy: BatchPolicy) -> ModelQueue:
-        """Add the queue of one more model, whose runs take no more cores than there are."""
+        """Add the queue of a model, whose runs take no more cores than the device has."""
         queue = ModelQueue(policy)
         self._queues.append(queue)
         return queue
 
     def close(self, queue: ModelQueue) -> None:
-        """Remove the queue of a model; no request holds a place in it any more."""
+        """Remove the queue of a model, in which no request holds a place."""
         self._queues.remove(queue)
 
     @property
@@ -54,10 +53,11 @@ class Scheduler:
         Give *request* a place before any work is spent on it.
 
         Raises:
-            QueueFullError: If there is none left.
+            QueueFullError: If none is free.
             DeadlineUnmeetableError: If it cannot be answered in time.
             RequestExpiredError: If its deadline has passed.
         """
+        # A full queue is reported first: its client may retry, whatever the deadline.
         if request.deadline < math.inf:
             queue.check_room(request.images)
             self._check_deadline(queue, request, now)
@@ -68,7 +68,7 @@ class Scheduler:
         queue.enqueue(request, now, self._device_s)
 
     def due_in(self, now: float) -> float:
-        """Return the seconds until a batch may start: 0 is now, inf when a run ends."""
+        """Return the seconds until a batch may be taken: 0 is now, inf when a run ends."""
         soonest = math.inf
         for queue in self._queues:
             if queue.ready:
@@ -78,20 +78,20 @@ class Scheduler:
 
     def next_batch(self, now: float, *, ignore_delay: bool = False) -> Batch | None:
         """
-        Take the next batch; None if none may start.
+        Take the next batch; return None if none may be taken.
 
-        The batch holds its cores until `release`.
+        The batch holds its cores until `Cores.release`.
 
         Args:
-            ignore_delay: Take what waits even where it might still wait for other requests.
+            ignore_delay: Take requests that might still wait for others, too.
         """
         while queue := self._next_queue(now, ignore_delay):
             start_at = self.cores.start_at(queue.policy, now)
-            # The model whose turn it is needs more cores than are free. Nobody else takes them
-            # meanwhile, or it would wait for ever.
+            # The model whose turn it is needs more cores than are free. No other model takes them
+            # meanwhile, or this model would wait forever.
             if start_at is None:
                 return None
-            # Without a batch, every request of the queue had left or was late: try the next queue.
+            # Without a batch, every request of the queue was withdrawn or late: try the next queue.
             if batch := queue.take(start_at, self._limit(queue)):
                 self._device_s = queue.device_s
                 self.cores.take(queue.policy, start_at + queue.latency.run_s(batch.images))
@@ -99,38 +99,35 @@ class Scheduler:
         return None
 
     def fail_all(self, error: Exception) -> None:
-        """Empty every queue, failing every request in it with *error*."""
+        """Empty every queue and fail its requests with *error*."""
         for queue in self._queues:
             for request in list(queue.admitted):
                 queue.remove(request)
                 request.fail(error)
 
     def _next_queue(self, now: float, ignore_delay: bool) -> ModelQueue | None:
-        """Choose the queue that is due and used the device least, by its weight."""
+        """Choose the due queue that used the device least; of equals, the longest waiting one."""
         chosen = None
         for queue in self._queues:
+            # Empty, or it still waits for a fuller batch.
             if not queue.ready or not (ignore_delay or queue.due_at() <= now):
                 continue
-            # Equal shares: the model whose request waits longest.
-            if chosen is None or (queue.device_s, queue.oldest_at) < (
-                chosen.device_s,
-                chosen.oldest_at,
-            ):
+            if chosen is None or queue.turn < chosen.turn:
                 chosen = queue
         return chosen
 
     def _limit(self, queue: ModelQueue) -> int:
         """Return the most images in the next batch of *queue*."""
         policy, waiting = queue.policy, queue.ready_size
-        # Little enough for the event loop: sharing it out would cost more than it saves.
+        # The event loop itself can run them: spreading them would cost more than it saves.
         if waiting <= policy.inline_size:
             return min(policy.max_batch_size, waiting)
-        # Several runs may start now: each gets its share of the images that wait.
+        # Several runs may start now: spread the images over them.
         runs = max(1, self.cores.free // policy.cores)
         return min(policy.max_batch_size, math.ceil(waiting / runs))
 
     def _check_deadline(self, queue: ModelQueue, request: Request, now: float) -> None:
-        # The deadline is over: the client does not wait any more.
+        # The deadline has passed: the client no longer waits.
         if request.deadline <= now:
             raise RequestExpiredError("the deadline passed before the request came")
         run_s = SLACK * queue.latency.run_s(request.images)
@@ -138,7 +135,7 @@ class Scheduler:
         # It can be answered in time.
         if late_s <= 0:
             return
-        # An idle device refuses: its expectations may be too high, and no run would correct them.
+        # An idle device refuses: its expected times may be too high, and no run would correct them.
         if self.cores.idle and not queue.ready_size:
             queue.latency.relax()
         raise DeadlineUnmeetableError(
@@ -152,7 +149,7 @@ class Scheduler:
         images = queue.images_ahead_of(request, now)
         if not images:
             return busy_s
-        # Models that have work take turns, by their weights.
+        # Models that have work share the device by their weights.
         weights = sum(other.policy.weight for other in self._queues if other.ready_size)
         share = queue.policy.weight / weights
         return busy_s + images * queue.image_s / (self.cores.count // queue.policy.cores) / share

@@ -25,7 +25,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise AssertionError("a batch went to a thread")
 
-    monkeypatch.setattr("convoy.service.batching.batcher._run_and_tell", refuse)
+    monkeypatch.setattr("convoy.service.batching.batcher._run_and_report", refuse)
 
 
 async def classes(running: Running, firsts: list[int]) -> list[int]:
