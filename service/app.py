@@ -30,7 +30,7 @@ from convoy.service.lifecycle import Lifecycle, Phase
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.resources import usable_cpus
-from convoy.service.rpc.limits import MAX_STREAMS, ConnectionLimits
+from convoy.service.rpc.limits import KEEPALIVE_TIMEOUT_S, MAX_STREAMS, ConnectionLimits
 from convoy.service.rpc.server import LINGER_S, RpcServer
 from convoy.service.runtime.device import INLINE_MACS, Device, Gpu
 from convoy.service.runtime.graph_cache import GraphCache
@@ -68,6 +68,7 @@ class Server:
 
     Args:
         inline_macs: Most multiply-accumulates of a run that the event loop does itself, on a CPU.
+        keepalive_timeout_s: Time that a gRPC client has to answer a ping.
 
     Attributes:
         lifecycle: Phase of the server, and calls in flight.
@@ -88,8 +89,15 @@ class Server:
         failed: Whether the server stops because a model can no longer run.
     """
 
-    def __init__(self, settings: Settings, *, inline_macs: int = INLINE_MACS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        inline_macs: int = INLINE_MACS,
+        keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
+    ) -> None:
         self._settings = settings
+        self._keepalive_timeout_s = keepalive_timeout_s
         self._stop_requested = asyncio.Event()
         self._grace_s = 0.0
         self.failed = False
@@ -297,6 +305,7 @@ class Server:
                 max_age_s=settings.max_connection_age_s,
                 max_idle_s=settings.max_connection_idle_s,
                 keepalive_s=settings.keepalive_s,
+                keepalive_timeout_s=self._keepalive_timeout_s,
             ),
             max_images_per_call=settings.max_images_per_call,
         )

@@ -32,6 +32,7 @@ class ConnectionLimits:
         max_age_s: Time after which a client is sent to a new connection; 0 disables it.
         max_idle_s: Time after which a connection without calls is closed; 0 disables it.
         keepalive_s: Time after which a silent client is pinged; 0 disables it.
+        keepalive_timeout_s: Time that a client has to answer a ping.
     """
 
     max_message_bytes: int
@@ -40,6 +41,7 @@ class ConnectionLimits:
     max_age_s: float
     max_idle_s: float
     keepalive_s: float
+    keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S
 
     @property
     def keepalive_ms(self) -> int:
@@ -48,8 +50,8 @@ class ConnectionLimits:
 
     @property
     def keepalive_timeout_ms(self) -> int:
-        """`KEEPALIVE_TIMEOUT_S` in milliseconds."""
-        return _milliseconds(KEEPALIVE_TIMEOUT_S)
+        """`keepalive_timeout_s` in milliseconds."""
+        return _milliseconds(self.keepalive_timeout_s)
 
     @property
     def options(self) -> tuple[tuple[str, int], ...]:

@@ -16,6 +16,7 @@ from convoy.pb.convoy.v1 import classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2_grpc
 from convoy.service.app import Server
 from convoy.service.resources import usable_cpus
+from convoy.service.rpc.limits import KEEPALIVE_TIMEOUT_S
 from convoy.service.settings import Settings
 from tests.harness import tiny
 from tests.harness.transports import TRANSPORTS
@@ -89,7 +90,11 @@ def serve(tmp_path: Path, transport: str) -> Serve:
 
     @asynccontextmanager
     async def start(
-        *, load: bool = True, inline_macs: int = 0, **changes: Any
+        *,
+        load: bool = True,
+        inline_macs: int = 0,
+        keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
+        **changes: Any,
     ) -> AsyncIterator[Running]:
         usual: dict[str, Any] = {
             "model_repository": tmp_path,
@@ -101,7 +106,11 @@ def serve(tmp_path: Path, transport: str) -> Serve:
             # One run at a time, so that a test knows what runs and what waits.
             "intra_op_threads": usable_cpus(),
         }
-        server = Server(Settings(**(usual | changes)), inline_macs=inline_macs)
+        server = Server(
+            Settings(**(usual | changes)),
+            inline_macs=inline_macs,
+            keepalive_timeout_s=keepalive_timeout_s,
+        )
         await server.startup()
         # Connects when it is used: tests of other hosts bring their own.
         address = f"127.0.0.1:{server.grpc_port}"

@@ -188,15 +188,14 @@ async def test_connection_age_and_idle_time(serve: Serve, transport: str, limit:
         await running.inference.ServerLive(pb.ServerLiveRequest())
 
 
-async def test_keepalive(serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_keepalive(serve: Serve, tmp_path: Path) -> None:
     """
     The call of a client that vanished without closing its connection is ended.
     """
-    monkeypatch.setattr("convoy.service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
     image = tmp_path / "3.png"
     image.write_bytes(png(3))
     classify = (sys.executable, "-m", "convoy", "classify", "--model", "tiny", str(image))
-    async with serve(keepalive_s=0.2) as running:
+    async with serve(keepalive_s=0.2, keepalive_timeout_s=0.2) as running:
         with running.device_held():
             client = await asyncio.create_subprocess_exec(*classify, "--address", running.address)
             await running.until(lambda: running.server.lifecycle.in_flight > 0)
@@ -208,14 +207,11 @@ async def test_keepalive(serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path
         await running.inference.ServerLive(pb.ServerLiveRequest(), wait_for_ready=True)
 
 
-async def test_keepalive_of_an_idle_connection(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_keepalive_of_an_idle_connection(serve: Serve) -> None:
     """
     The idle connection of a client that vanished is closed.
     """
-    monkeypatch.setattr("convoy.service.rpc.limits.KEEPALIVE_TIMEOUT_S", 0.2)
-    async with serve(keepalive_s=0.2) as running, asyncio.timeout(10):
+    async with serve(keepalive_s=0.2, keepalive_timeout_s=0.2) as running, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(*running.address.split(":"))
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS)
         await reader.read()  # until the server closes: nothing here answers its pings
