@@ -13,7 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 from convoy.__main__ import main
 from convoy.artifact.errors import RepositoryError
 from convoy.export.errors import DataError, GraphError, ProofError
-from convoy.export.onnx import source
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from tests.harness import foreign
@@ -218,7 +217,7 @@ def test_bytes_that_are_no_graph(tmp_path: Path) -> None:
         run(tmp_path / "none.onnx", tmp_path)
 
 
-def test_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_for_one_file(tmp_path: Path) -> None:
     """
     Weights beside the graph count, as they have to go into it; they are not read first.
     """
@@ -226,8 +225,10 @@ def test_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     onnx.save(
         foreign.classifier(), file, save_as_external_data=True, location="weights", size_threshold=0
     )
-    monkeypatch.setattr(source, "MAX_BYTES", file.stat().st_size + 100)
     (tmp_path / "weights").unlink()
+    model = onnx.load(file, load_external_data=False)
+    model.graph.initializer[0].dims[:] = [1 << 20, 1 << 9]  # 2 GiB of float32
+    file.write_bytes(model.SerializeToString())
     with pytest.raises(GraphError, match="bytes with its weights, but one ONNX file holds"):
         run(file, tmp_path)
 
