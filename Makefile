@@ -129,10 +129,10 @@ zoo: setup  ## Train the brief's networks small, serve and measure them; ALL=1: 
 
 LOCK := build/lock
 observe: setup  ## Start a server, a Prometheus and some load, until Ctrl-C
-	$(BIN)/python -m tools.observe
+	$(BIN)/python -m tools.observation
 
 dashboards: setup  ## Generate Grafana's dashboards anew
-	$(BIN)/python -m tools.grafana.generate
+	$(BIN)/python -m tools.grafana.generator
 
 tools:  ## Install Debian's packages that some tests need (as root); they are skipped without
 	apt-get update -qq

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from rich.progress import track
 
 from tests.harness.server_process import ServerProcess
-from tools.observe import Load
+from tools.observation import Load
 
 ROUNDS = 9
 WATCH_S = 60.0

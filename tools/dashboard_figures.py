@@ -25,7 +25,7 @@ from rich.progress import track
 from tests.harness.server_process import ServerProcess
 from tools.grafana.board import Board, Panel, Query
 from tools.grafana.boards import BOARDS
-from tools.observe import Load, Prometheus
+from tools.observation import Load, Prometheus
 
 DOCS = Path("docs/images/operations")
 STEP_S = 2

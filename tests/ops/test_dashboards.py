@@ -7,7 +7,7 @@ import pytest
 from tools.grafana.board import Board
 from tools.grafana.boards import BOARDS
 
-generate = pytest.importorskip("tools.grafana.generate")
+generate = pytest.importorskip("tools.grafana.generator")
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)

@@ -28,7 +28,7 @@ from tests.harness.lenet import LENET_REPOSITORY
 from tests.harness.server_process import ServerProcess
 from tools.grafana.board import Board, Panel, Query
 from tools.grafana.boards import BOARDS
-from tools.observe import Load, Prometheus
+from tools.observation import Load, Prometheus
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/prometheus"
@@ -92,7 +92,7 @@ def test_observe() -> None:
     """
     `make observe` prints the addresses, shows calls, and leaves no process running.
     """
-    command = [sys.executable, "-m", "tools.observe", "--seconds", "12"]
+    command = [sys.executable, "-m", "tools.observation", "--seconds", "12"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as observed:
         assert observed.stdout is not None
         lines = [observed.stdout.readline() for _ in range(3)]

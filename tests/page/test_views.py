@@ -13,7 +13,7 @@ from convoy.__main__ import main
 from tests.harness.comparisons import fifteen
 from tests.harness.server_process import ServerProcess
 from tests.page.conftest import OpenPage, url_of
-from tools.observe import Load
+from tools.observation import Load
 
 KIB = 1024
 

@@ -1,1 +1,1 @@
-"""Grafana's dashboards, as code: `python -m tools.grafana.generate` writes them as JSON."""
+"""Grafana's dashboards, as code: `python -m tools.grafana.generator` writes them as JSON."""

@@ -1,4 +1,4 @@
-"""The content of a dashboard: rows of panels and their queries. `generate.py` gives them form.
+"""The content of a dashboard: rows of panels and their queries. `generator.py` writes them as JSON.
 
 `$model` is the model that a viewer chose. An expression that several panels or alerts share is a
 recording rule in `deploy/prometheus/rules.yml`.

@@ -165,7 +165,7 @@ class Load:
 
 def main() -> int:
     """Start all, print the addresses, and stop all of it at the end."""
-    parser = argparse.ArgumentParser(prog="python -m tools.observe", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.observation", description=__doc__)
     usual = next((folder for folder in REPOSITORIES if folder.is_dir()), REPOSITORIES[0])
     parser.add_argument("--model-repository", type=Path, default=usual)
     parser.add_argument("--seconds", type=float, help="default: until Ctrl-C")

@@ -1,4 +1,4 @@
-"""Writes the dashboards as Grafana's JSON: `python -m tools.grafana.generate`."""
+"""Writes the dashboards as Grafana's JSON: `python -m tools.grafana.generator`."""
 
 from __future__ import annotations
 
