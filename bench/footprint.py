@@ -93,7 +93,7 @@ def _measure_process() -> tuple[float, float, float]:
             for start in range(0, len(images), 100):
                 client.classify_batch(images[start : start + 100], model="lenet5")
         loaded_resident = process.memory_info().rss
-        time.sleep(1)
+        time.sleep(1)  # the last calls end
         before = sum(process.cpu_times()[:2])
         time.sleep(IDLE_S)
         idle = (sum(process.cpu_times()[:2]) - before) / IDLE_S
@@ -102,6 +102,7 @@ def _measure_process() -> tuple[float, float, float]:
 
 def _measure_large() -> tuple[list[float], list[float]]:
     """Return the resident MB of servers and of plain programs, warm at batches of 8."""
+    # In alternation, so that a disturbance of the machine meets both.
     write_networks(LARGE.parent.parent.parent, Console(stderr=True))
     served, alone = [], []
     for _ in range(LARGE_ROUNDS):

@@ -55,6 +55,7 @@ def main() -> None:
 def _same_network(name: str, theirs: str) -> tuple[nn.Module, nn.Module]:
     """Return our network and torchvision's, with the same random weights."""
     torch.manual_seed(0)
+    # torchvision's GoogLeNet warns about its initialisation unless this is given.
     options = {"init_weights": False} if theirs == "googlenet" else {}
     reference = torchvision_models.get_model(theirs, weights=None, **options)
     network = ARCHITECTURES[name].build()
@@ -72,6 +73,7 @@ def _compare(first: nn.Module, second: nn.Module) -> dict[str, object]:
         ]
         rates: tuple[list[float], list[float]] = ([], [])
         for pair in range(PAIRS):
+            # Each side begins every other pair, in case the order matters.
             for index in (0, 1) if pair % 2 == 0 else (1, 0):
                 rates[index].append(_rate(sessions[index], images))
     ratios = [one / other for one, other in zip(*rates, strict=True)]

@@ -110,6 +110,7 @@ class ClosedLoop:
             started = time.perf_counter()
             try:
                 version = await inference.infer("steady")
+            # A failure is a result, and must not end the load.
             except grpc.aio.AioRpcError as error:
                 self.failures.append(f"{error.code().name}: {error.details()}")
                 continue
@@ -207,6 +208,7 @@ class OpenLoop:
         await asyncio.gather(*self._calls)
         ended = time.perf_counter()
         self.phases.append((phase, started, ended))
+        # A request that was due in this phase counts here, even if its answer came later.
         latencies = [latency for _, latency in self.dots[first:]]
         return {
             "seconds": round(ended - started, 2),

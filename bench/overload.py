@@ -77,6 +77,7 @@ def main() -> int:
         parser.error("--apart needs two cores")
     if given.repository == ROOT:
         write_networks(ROOT, Console(stderr=True))
+    # Apart, neither side can take processor time from the other.
     server_cores, load_cores = (cores[:1], cores[1:2]) if given.apart else (cores, cores)
     options = ("--model-control-mode", "explicit", "--load-model", given.model)
     os.sched_setaffinity(0, server_cores)  # the server inherits it
@@ -169,6 +170,7 @@ async def by_client(
         found = await closed_loop(send, CAPACITY.in_flight, capacity_s)
         capacity = sum(answer.code == OK for answer in found) / capacity_s
         due = arrivals("poisson", times * capacity, seconds, settings.seed)
+        # The load does not wait for answers: otherwise a slow server would be offered less.
         answers = await open_loop(send, due)
         recovered_s = await _recovery(send, AS_BEFORE * float(np.median(quiet_s)))
     return {
@@ -192,6 +194,7 @@ async def _recovery(send: Sender, normal_s: float) -> float | None:
     started = time.perf_counter()
     while (passed := time.perf_counter() - started) < RECOVERY_TIMEOUT_S:
         sent = time.perf_counter()
+        # A refusal counts as not recovered, however quick it is.
         if await send() == OK and time.perf_counter() - sent <= normal_s:
             return round(passed, 2)
     return None

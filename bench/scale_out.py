@@ -50,6 +50,7 @@ def main() -> int:
         with progress_bar(console) as progress:
             for number in range(PAIRS):
                 progress("one replica, two", number, PAIRS)
+                # In pairs, so that a disturbance of the machine meets both.
                 one.append(_images_per_s(addresses[:1]))
                 two.append(_images_per_s(addresses))
     ratios = np.divide(two, one).tolist()
@@ -69,7 +70,7 @@ def _images_per_s(addresses: Sequence[str]) -> float:
     counts = [0] * CALLERS
     image = photo()
     with Client("ipv4:" + ",".join(addresses), balance=True) as client:
-        client.classify(image, model=MODEL)
+        client.classify(image, model=MODEL)  # connects before the clock runs
         ends = time.perf_counter() + SECONDS
 
         def call(place: int) -> None:

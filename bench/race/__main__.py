@@ -59,7 +59,7 @@ def _race(rows: Sequence[Row], chosen: argparse.Namespace, console: Console) -> 
     for row in rows:
         try:
             found = _run(row, chosen.pairs or row.pairs, chosen.seconds or row.seconds, console)
-        except RuntimeError as error:
+        except RuntimeError as error:  # one server that does not start costs only its rows
             console.print(f"{row.name}: {error}")
             failed = True
         else:

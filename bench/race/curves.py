@@ -70,11 +70,13 @@ def _measure(network: str, console: Console) -> dict[str, Curves]:
 
 def _loads(network: str) -> Iterator[tuple[int, int, Load]]:
     for count in IN_FLIGHT[network]:
+        # Up to 4 requests in flight have a connection each; more of them share connections.
         connections = min(CONNECTIONS, count)
         yield count, 1, Load(connections, count // connections)
 
 
 def _requests(network: str) -> Iterator[tuple[int, int, Load]]:
+    # Enough in flight to fill the device; more would only wait, for seconds with a large network.
     streams = 4 if network == "lenet5" else 1
     for images in IMAGES[network]:
         yield images, images, Load(CONNECTIONS, streams)

@@ -37,6 +37,7 @@ def _measure(model: str) -> dict[str, dict[str, float]]:
         name: {what: [] for what in ("latency_ms", *(f"batch_{b}" for b in BATCHES))}
         for name in loops
     }
+    # Round by round, not design by design: a disturbance meets all of them.
     for _ in range(ROUNDS):
         for name, loop in loops.items():
             seen[name]["latency_ms"].append(loop.measure(1, SECONDS, runs=1).p50_ms)

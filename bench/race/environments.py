@@ -21,6 +21,7 @@ def interpreter(kind: type[Contender], root: Path, console: Console) -> Path:
     folder = root / owner.__name__.lower()
     python = folder / "bin" / "python"
     wanted = hashlib.sha256("\n".join(kind.requirements).encode()).hexdigest()
+    # The mark is written last: an installation that is interrupted, or outdated, is done again.
     mark = folder / "installed"
     if not mark.exists() or mark.read_text() != wanted:
         console.print(f"{kind.name}: installing {', '.join(kind.requirements)}")

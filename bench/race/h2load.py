@@ -48,6 +48,7 @@ def measure(request: Request, load: Load, seconds: float) -> Measured:
         body.write_bytes(request.body)
         log.touch()
         connections, streams = load.connections, load.streams
+        # HTTP/1.1 has one request in flight per connection: connections take the place of streams.
         if request.http1:
             connections, streams = load.in_flight, 1
         command = [
@@ -67,6 +68,7 @@ def measure(request: Request, load: Load, seconds: float) -> Measured:
         counts = re.search(
             r"requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored", done.stdout
         )
+        # The rates of two servers compare only if both have answered every request.
         if not counts or int(counts[1]) == 0 or int(counts[2]) or int(counts[3]):
             raise RuntimeError(f"{request.url}: {done.stdout}{done.stderr}")
         latencies = [int(line.split("\t")[2]) / 1000 for line in log.read_text().splitlines()]

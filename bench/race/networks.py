@@ -39,6 +39,7 @@ def _write(name: str, root: Path, console: Console) -> None:
     from convoy.models import ARCHITECTURES, drop_auxiliary
 
     torch.manual_seed(0)
+    # The same weights each time, so that an artifact from another day is the same network.
     network = ARCHITECTURES[name].build()
     drop_auxiliary(network)
     servable = graph.Servable(network, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).eval()

@@ -30,6 +30,7 @@ def found(row: Row, sides: list[Side]) -> Found:
         "ratio": round(middle, 3),
         "interval_95": [round(low, 3), round(high, 3)],
         "bound": row.bound,
+        # A bound is missed only if the whole interval lies beyond it.
         "met": row.bound is None or (low <= row.bound if row.at_most else high >= row.bound),
         "sides": [_side(side) for side in sides],
     }

@@ -67,6 +67,7 @@ class Server(Contender):
     def _start(self, log: Path) -> Process: ...
 
     def _answers(self) -> bool:
+        # A port that listens does not mean that the model answers: only its answer does.
         try:
             return bool(self.logits())
         except (OSError, grpc.RpcError):
@@ -94,11 +95,12 @@ class OverGrpc(Server):
         return self.model.message()
 
     def logits(self) -> list[float]:
-        """Ask once; raises grpc.RpcError as long as it does not answer."""
+        """Return the logits of the model's image; raise grpc.RpcError if it does not answer."""
         return self._ask(self.model.message())
 
     def measure(self, load: Load | Arrivals, seconds: float) -> Measured:
-        """Let h2load ask; in an open loop `convoy.commands.bench`, which h2load does not know."""
+        """Measure with h2load, or, in an open loop, with convoy's own client."""
+        # h2load has no Poisson arrivals, and no latency from the time when a request was due.
         if isinstance(load, Load):
             return super().measure(load, seconds)
         return open_loop.measure(self.address, self.model.name, load, seconds)
@@ -113,7 +115,7 @@ class OverGrpc(Server):
 
 
 class OverHttp(Server):
-    """A server of a model of one's own over HTTP: bytes in, JSON out."""
+    """A server whose model is the user's code, over HTTP: bytes in, JSON out."""
 
     path: ClassVar[str] = "/predict"
 
@@ -128,7 +130,7 @@ class OverHttp(Server):
         )
 
     def logits(self) -> list[float]:
-        """Ask once; raises OSError as long as it does not answer."""
+        """Return the logits of the model's image; raise OSError if it does not answer."""
         request = self.request
         asked = urllib.request.Request(request.url, request.body, dict(request.headers))
         with urllib.request.urlopen(asked, timeout=10) as answer:
@@ -158,6 +160,7 @@ class OverHttp(Server):
 
 def _logits(answer: pb.ModelInferResponse) -> list[float]:
     place = [output.name for output in answer.outputs].index("logits")
+    # The protocol allows raw and typed contents.
     if answer.raw_output_contents:
         return list(np.frombuffer(answer.raw_output_contents[place], np.float32))
     return list(answer.outputs[place].contents.fp32_contents)

@@ -78,6 +78,7 @@ def train(zoo: Zoo, names: Sequence[str], jobs: int) -> list[str]:
                 if zoo.manifest(name) is None:
                     failed.append(name)
         finally:
+            # After Ctrl-C the running trainings end, and no further one begins.
             pool.shutdown(cancel_futures=True)
     return failed
 

@@ -76,6 +76,7 @@ def _correct(address: str, name: str, split: data.Split) -> int:
             images = [part.image(index) for index in range(len(part))]
             answers = client.classify_batch(images, model=name, top_k=1)
             for answer, label in zip(answers, part.labels, strict=True):
+                # An image that was refused is a fault of the measurement, not a wrong answer.
                 if isinstance(answer, ConvoyError):
                     raise answer
                 correct += answer.label == str(label)

@@ -60,6 +60,7 @@ def row(zoo: Zoo, name: str, measured: Measured) -> Row:
 def add(rows: Sequence[Row], path: Path) -> None:
     """Keep *rows* in the file at *path*, in place of those of the same networks and seeds."""
     before: list[Row] = json.loads(path.read_text()) if path.exists() else []
+    # New rows replace those of the same network and seed; the order of the table stays.
     known = {(row["name"], row["seed"]): row for row in [*before, *rows]}
     order = [*dict.fromkeys(row["name"] for row in [*before, *rows])]
     kept = sorted(known.values(), key=lambda row: (row["seed"], order.index(row["name"])))
@@ -100,6 +101,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         "best": lambda row: _rate(row["throughput_best"]),
         "memory": lambda row: f"{row['memory_bytes'] / 1e6:,.0f} MB",
     }
+    # Rows are sorted by seed, so the last to be written here is the lowest seed.
     first = {row["name"]: row for row in reversed(rows)}
     lines = [list(columns), ["---"] * len(columns)]
     lines += [
