@@ -96,10 +96,10 @@ def _draw_number(axes: Axes, panel: Panel, prometheus: Prometheus) -> None:
     results = prometheus.query(_expression(panel.queries[0]))
     if panel.kind == "table":
         labels = ("version", "architecture", "precision", "provider")
-        told = "\n".join(", ".join(one["metric"][label] for label in labels) for one in results)
+        text = "\n".join(", ".join(one["metric"][label] for label in labels) for one in results)
     else:
-        told = _with_unit(float(results[0]["value"][1]), panel.unit)
-    axes.text(0.5, 0.35, told, ha="center", fontsize=12 if panel.kind == "table" else 20)
+        text = _with_unit(float(results[0]["value"][1]), panel.unit)
+    axes.text(0.5, 0.35, text, ha="center", fontsize=12 if panel.kind == "table" else 20)
     axes.set_title(panel.title, fontsize=10)
 
 

@@ -80,8 +80,8 @@ def _table(races: Mapping[str, Found]) -> list[str]:
     for race in races.values():
         first, second = race["sides"]
         low, high = race["interval_95"]
-        told = f"{race['ratio']:.2f} ({low:.2f}-{high:.2f}) of {_FIGURES[race['figure']]}"
-        lines.append([f"`{race['network']}`", race["load"], *_cells(first), told])
+        cell = f"{race['ratio']:.2f} ({low:.2f}-{high:.2f}) of {_FIGURES[race['figure']]}"
+        lines.append([f"`{race['network']}`", race["load"], *_cells(first), cell])
         lines.append(["", "", *_cells(second), _verdict(race)])
     return [f"| {' | '.join(line)} |" for line in lines]
 

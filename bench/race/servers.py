@@ -1,4 +1,4 @@
-"""The servers of the race: how each is installed, given a model, and asked.
+"""The servers of the race: start, request and load, over gRPC and over HTTP.
 
 Each makes batches wherever it can, runs ONNX Runtime with as many threads as the others, and gets
 the same image as uint8: in a request of the Open Inference Protocol over gRPC where it speaks that,

@@ -1,4 +1,4 @@
-"""A server that is not ours: a process, its children, and what they cost."""
+"""A server that is not convoy: a process with its children, their CPU time and their memory."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class Process:
             if answers():
                 return
             time.sleep(0.1)
-        told = self._log.read_text()[-2000:]
+        output = self._log.read_text()[-2000:]
         self.stop()
-        raise RuntimeError(f"{self._process.args!r} does not answer: {told}")
+        raise RuntimeError(f"{self._process.args!r} does not answer: {output}")
 
     def stop(self) -> None:
-        """End the group: asked first, killed then."""
+        """End the group with SIGTERM, and with SIGKILL if it does not end in time."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self._process.pid, number)
