@@ -52,7 +52,7 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """Whether balancers should send requests here."""
+        """True if balancers should send requests here."""
         return self.phase is Phase.SERVING and not self.lost
 
     def enter(self, size: int = 0, *, may_refuse: bool) -> None:

@@ -297,7 +297,7 @@ class Batcher:
         model = self._models[queue]
         model.running -= 1
         self._running -= 1
-        if not model.running and model.idle:
+        if not model.running and model.idle and not model.idle.done():
             model.idle.set_result(None)
         self._scheduler.cores.release(queue.policy)
 

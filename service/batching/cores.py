@@ -30,7 +30,7 @@ class Cores:
 
     @property
     def idle(self) -> bool:
-        """Whether no batch runs."""
+        """True if no batch runs."""
         return self.free == self.count
 
     def available_at(self, policy: BatchPolicy) -> float:
