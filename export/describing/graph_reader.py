@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,17 +33,6 @@ _WEIGHT_TYPES = {
 """Types of trained numbers. Shapes, axes and indices are int64, or int32 in places."""
 
 
-class _Value(NamedTuple):
-    """A value of the graph: its shape for one image, the batch included, and its ONNX type."""
-
-    shape: _Shape
-    type: int
-
-    @property
-    def may_be_learned(self) -> bool:
-        return self.type in _WEIGHT_TYPES and math.prod(self.shape) > 1
-
-
 def read_graph(model: onnx.ModelProto, tensor: InputTensor) -> list[Layer]:
     """
     Read the operations of a graph on images, in an order in which they can run.
@@ -57,18 +46,18 @@ def read_graph(model: onnx.ModelProto, tensor: InputTensor) -> list[Layer]:
     """
     if model.functions:  # operators that the file itself defines, as some exporters write them
         model = inline_local_functions(model)
-    reader = _Reader(model.graph, tensor, _values(model, tensor))
+    reader = _Reader(model.graph, tensor, _shapes(model, tensor))
     for node in _in_order(model.graph.node):
         reader.read(node)
     return reader.layers
 
 
-def _values(model: onnx.ModelProto, tensor: InputTensor) -> dict[str, _Value]:
+def _shapes(model: onnx.ModelProto, tensor: InputTensor) -> dict[str, _Shape]:
     """
-    Return every value of the graph by its name, as one image makes it.
+    Return the shape of every value of the graph for one image, the batch included.
 
-    They come from a run that returns all of them: shape inference stops at the first shape that
-    the graph computes.
+    They come from a run that returns all values: shape inference stops at the first shape that the
+    graph computes.
     """
     graph = model.graph
     known = {value.name for value in graph.output}
@@ -81,22 +70,11 @@ def _values(model: onnx.ModelProto, tensor: InputTensor) -> dict[str, _Value]:
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise GraphError(f"the graph does not run: {one_line(error)}") from error
     names = [output.name for output in session.get_outputs()]
-    found = zip((tensor.name, *names), (image, *results), strict=True)
     return {
-        **{constant.name: _constant(constant) for constant in graph.initializer},
-        **{name: _value(result) for name, result in found},
+        tensor.name: image.shape,
+        **{constant.name: tuple(constant.dims) for constant in graph.initializer},
+        **{name: np.shape(result) for name, result in zip(names, results, strict=True)},
     }
-
-
-def _constant(tensor: TensorProto) -> _Value:
-    return _Value(tuple(tensor.dims), tensor.data_type)
-
-
-def _value(result: Any) -> _Value:
-    # A sequence has no type of its own; its shape is that of equal parts stacked.
-    if not isinstance(result, np.ndarray):
-        return _Value(np.shape(result), TensorProto.UNDEFINED)
-    return _Value(result.shape, helper.np_dtype_to_tensor_dtype(result.dtype))
 
 
 def _in_order(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
@@ -128,13 +106,14 @@ class _Reader:
     """Records each operation on values that depend on the image as a layer."""
 
     def __init__(
-        self, graph: onnx.GraphProto, tensor: InputTensor, values: dict[str, _Value]
+        self, graph: onnx.GraphProto, tensor: InputTensor, shapes: dict[str, _Shape]
     ) -> None:
         image = (tensor.channels, tensor.height, tensor.width)
         self.layers = [Layer(name=tensor.name, kind="input", inputs=(), output_shape=image)]
         self._places = {tensor.name: 0}  # of what depends on the image
-        self._values = values
+        self._shapes = shapes
         self._constants = {constant.name: constant for constant in graph.initializer}
+        self._origins: dict[str, tuple[str, ...]] = {}  # of what is computed from constants
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self._constants[node.output[0]] = node.attribute[0].t
@@ -143,8 +122,12 @@ class _Reader:
         """Record *node*."""
         entry = operator(node.op_type)
         read = [self._places[name] for name in _names_read(node) if name in self._places]
+        # A constant: the sizes of an image do not depend on its pixels.
         if not read or entry.role == "shape":
-            return  # a constant: the sizes of an image do not depend on its pixels
+            origins = dict.fromkeys(o for name in node.input for o in self._origins_of(name))
+            if node.op_type != "Constant":
+                self._origins.update(dict.fromkeys(node.output, tuple(origins)))
+            return
         # A copy stands for the layer that it copies.
         layer = None
         if entry.role != "copy":
@@ -168,7 +151,7 @@ class _Reader:
             # Layers with weights.
             case "convolution":
                 layer = self._convolution(layer, node, entry)
-                kernel = self._values[node.input[entry.weights]].shape[2:]
+                kernel = self._shapes[node.input[entry.weights]][2:]
                 return replace(layer, window=_window(node, kernel, before, shape))
             case "transposed convolution":
                 return self._transposed_convolution(layer, node, entry)
@@ -190,7 +173,7 @@ class _Reader:
 
     def _output(self, node: NodeProto) -> _Shape:
         """Return the shape of the first output of *node*, the batch included."""
-        return self._values[next(filter(None, node.output))].shape
+        return self._shapes[next(filter(None, node.output))]
 
     def _name(self, node: NodeProto) -> str:
         """Return the module whose weights *node* reads, or the node's own name; empty if none."""
@@ -200,7 +183,7 @@ class _Reader:
         return "" if node.name.startswith("node_") else node.name  # by dynamo: its operator
 
     def _convolution(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
-        outputs, channels, *kernel = self._values[node.input[entry.weights]].shape
+        outputs, channels, *kernel = self._shapes[node.input[entry.weights]]
         groups = _attributes(node).get("group", 1)
         return with_weights(
             replace(layer, kind=CONVOLUTION),
@@ -213,7 +196,7 @@ class _Reader:
         )
 
     def _transposed_convolution(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
-        channels, outputs, *kernel = self._values[node.input[entry.weights]].shape
+        channels, outputs, *kernel = self._shapes[node.input[entry.weights]]
         groups = _attributes(node).get("group", 1)
         return with_weights(
             layer,
@@ -223,12 +206,12 @@ class _Reader:
             groups=groups,
             has_bias=_is_given(node, entry.bias),
             # The kernel is applied to each pixel of the input.
-            positions=math.prod(self._values[node.input[0]].shape) // channels,
+            positions=math.prod(self._shapes[node.input[0]]) // channels,
         )
 
     def _product(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
         name, output = node.input[entry.weights], self._output(node)
-        weights = self._values[name].shape
+        weights = self._shapes[name]
         # A vector of weights has one axis only.
         features = weights[-1] if _attributes(node).get("transB") else weights[-2:][0]
         # Not a linear layer: the second factor depends on the image, as in attention, or is a stack
@@ -248,12 +231,18 @@ class _Reader:
 
     def _with_parameters(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
         """Return *layer* with what else training may have fitted: single numbers are left out."""
-        names = [name for name in node.input if name and name not in self._places]
-        values = [self._values[name] for name in names[: entry.learned]]
-        values += [_constant(inner) for body in _bodies(node) for inner in tensors(body)]
-        shapes = [value.shape for value in values if value.may_be_learned]
+        names = [name for name in node.input if name not in self._places][: entry.learned]
+        stored = dict.fromkeys(origin for name in names for origin in self._origins_of(name))
+        constants = [self._constants[name] for name in stored]
+        constants += [inner for body in _bodies(node) for inner in tensors(body)]
+        shapes = [tuple(c.dims) for c in constants if c.data_type in _WEIGHT_TYPES]
+        shapes = [shape for shape in shapes if math.prod(shape) > 1]
         parameters, arithmetic = sum(map(math.prod, shapes)), shapes_arithmetic(shapes)
         return replace(layer, parameters=parameters, arithmetic=arithmetic)
+
+    def _origins_of(self, name: str) -> tuple[str, ...]:
+        """Return the constants of the file that the value *name* is computed from."""
+        return self._origins.get(name, (name,) if name in self._constants else ())
 
     def _every_nth(self, node: NodeProto) -> Window | None:
         """Return the stride of `x[:, :, ::2, ::2]`; None if nothing is skipped."""

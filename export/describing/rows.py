@@ -64,13 +64,14 @@ def _belongs_to(operation: Layer, row: Layer) -> bool:
 
 def _merge(row: Layer, operation: Layer) -> Layer:
     then = (*row.then, operation.kind)
-    if not operation.parameters or row.kind not in WEIGHTED:  # normalisation of the image
+    # Constants that normalise the image are no parameters.
+    if row.kind == "input":
         return dataclasses.replace(row, then=then)
     return dataclasses.replace(
         row,
         then=then,
         parameters=row.parameters + operation.parameters,
-        arithmetic=f"{row.arithmetic} + {operation.arithmetic}",
+        arithmetic=" + ".join(filter(None, (row.arithmetic, operation.arithmetic))),
     )
 
 

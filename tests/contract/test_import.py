@@ -101,6 +101,11 @@ def test_manifest_describes_the_graph(tmp_path: Path) -> None:
     assert manifest.labels == tuple(f"class {index}" for index in range(CLASSES))
     assert manifest.parameter_count == FEATURES * 3 * 9 + CLASSES * FEATURES + CLASSES
     assert manifest.macs == SIDE * SIDE * FEATURES * 3 * 9 + FEATURES * CLASSES
+    assert artifact.layers is not None
+    assert (artifact.layers.parameters, artifact.layers.macs) == (
+        manifest.parameter_count,
+        manifest.macs,
+    )
     assert (manifest.precision, manifest.opset, manifest.golden_tolerance) == ("float32", 17, 1e-4)
     assert (manifest.training, manifest.evaluations) == (None, ())
     assert manifest.memory is not None

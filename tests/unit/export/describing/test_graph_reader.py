@@ -188,6 +188,23 @@ def test_costs_by_hand(
     assert macs is None or sum(row.macs for row in rows) == macs
 
 
+def test_constants_that_are_computed() -> None:
+    """
+    A computed constant has the parameters that it is made of, as the biases of Swin have.
+    """
+    rows = rows_of(
+        [
+            helper.make_node("Gather", ["table", "places"], ["bias"]),
+            helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 1, 3, 2]),
+            helper.make_node("MatMul", ["x", "turned"], ["product"]),
+            helper.make_node("Add", ["product", "bias"], ["y"]),
+        ],
+        {"table": zeros(7, 16), "places": np.zeros(16, np.int64)},
+    )
+    assert rows[-1].then == ("shift",)
+    assert (rows[-1].parameters, rows[-1].arithmetic) == (7 * 16, "7*16")
+
+
 def test_branches_of_a_condition() -> None:
     """
     A network goes on after an `If`, whose branches read the image's values by name only.
