@@ -148,8 +148,9 @@ def to_models(message: pb.ListModelsResponse) -> list[Model]:
 def to_error(error: grpc.RpcError) -> ConvoyError:
     """Convert an error of grpc, of either kind of channel, to a `ConvoyError`."""
     assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
-    # The server's own errors carry a reason; those that gRPC itself raises do not.
-    trailers = dict(error.trailing_metadata() or ())
+    # The server's own errors carry a reason; those that gRPC itself raises do not. Metadata is read
+    # as pairs, since that of asyncio is a mapping, whose keys are wrong before grpcio 1.80.
+    trailers = dict(iter(error.trailing_metadata() or ()))
     reason = trailers.get("error-reason", "")
     assert isinstance(reason, str)
     if error.code() is grpc.StatusCode.CANCELLED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,20 @@ from tests.harness.server_process import ServerProcess
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 CLIENT_EXAMPLE, TRITON_EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ASYNC_EXAMPLE = """
+import asyncio
+from convoy import AsyncClient, ConvoyError
+
+async def main():
+    async with AsyncClient("localhost:8001") as client:
+        print(await client.classify("digit.png", model="lenet5"), await client.models())
+        try:
+            await client.classify(b"not an image", model="lenet5")
+        except ConvoyError as error:
+            print(error)
+
+asyncio.run(main())
+"""
 PAGE_FILES = {
     "index.html",
     "samples/seven.png",
@@ -34,8 +49,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command that succeeds, and return its output."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=250)
+    """Run a command that succeeds, without the repository on its path, and return its output."""
+    environment = {**os.environ, "PYTHONPATH": ""}  # noqa: TID251 - pip needs its own settings
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=250
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
@@ -150,15 +168,17 @@ def test_client_runs_with(
     tmp_path: Path,
 ) -> None:
     """
-    README's client runs with the lowest versions that the wheel allows, and with the newest ones.
+    Both clients run with the lowest versions that the wheel allows, and with the newest ones.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     bounds = [bound.split(",")[0].replace(">=", "==") for bound in project["dependencies"]]
     environment = Environment(tmp_path / "environment")
     environment.install(wheel, *(bounds if versions == "lowest" else ()))
-    assert "(INVALID_IMAGE)" in query(environment, CLIENT_EXAMPLE)
-    strict = f"import warnings; warnings.simplefilter('error')\n{CLIENT_EXAMPLE}"
-    assert "Classification(" in query(environment, strict)
+    for program in (CLIENT_EXAMPLE, ASYNC_EXAMPLE):
+        strict = f"import warnings; warnings.simplefilter('error')\n{program}"
+        answers = query(environment, strict)
+        assert "Classification(" in answers
+        assert "(INVALID_IMAGE)" in answers
 
 
 def test_client_runs_beside_tritonclient(
