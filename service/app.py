@@ -420,16 +420,11 @@ class Server:
     def _serve(self, loaded: LoadedArtifact) -> ServedModel:
         """Make the served model of a loaded artifact, with a queue of its own."""
         return ServedModel(
-            loaded.manifest,
-            loaded.session,
+            loaded,
             policy=self._batch_policy(loaded),
-            max_batch_size=loaded.session.max_batch_size,
             batcher=self.batcher,
             decoder=self.decoder,
             metrics=ModelMetrics(self.metrics, loaded.manifest.name),
-            run_s=loaded.run_s,
-            load_s=loaded.load_s,
-            layers=loaded.layers,
             on_failure=self.watchdog.check,
         )
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy.typing as npt
 
-from convoy.artifact.layers import Description
-from convoy.artifact.manifest import Manifest
 from convoy.service.batching.batcher import Batcher
 from convoy.service.batching.queue import BatchPolicy
 from convoy.service.call import BatchTimes, Request
 from convoy.service.decoding.decoder import Decoder
-from convoy.service.runtime.session import Session
+from convoy.service.serving.loader import LoadedArtifact
 from convoy.service.telemetry.metrics import ModelMetrics
 from convoy.service.telemetry.statistics import Statistics
 
@@ -41,37 +39,31 @@ class ServedModel:
 
     def __init__(
         self,
-        manifest: Manifest,
-        session: Session,
+        loaded: LoadedArtifact,
         *,
         policy: BatchPolicy,
-        max_batch_size: int,
         batcher: Batcher,
         decoder: Decoder,
         metrics: ModelMetrics,
-        run_s: Mapping[int, float],
-        load_s: float,
-        layers: Description | None,
         on_failure: Callable[[ServedModel], None],
     ) -> None:
         """
         Open a queue for the model.
 
         Args:
-            run_s: Seconds that runs took so far, by their images.
             on_failure: Called when the model failed on a request.
         """
-        self.name = manifest.name
-        self.manifest = manifest
-        self.session = session
+        self.name = loaded.manifest.name
+        self.manifest = loaded.manifest
+        self.session = loaded.session
         self.policy = policy
-        self.max_batch_size = max_batch_size
-        self.load_s = load_s
-        self.layers = layers
+        self.max_batch_size = loaded.session.max_batch_size
+        self.load_s = loaded.load_s
+        self.layers = loaded.layers
         self.metrics = metrics
         self.statistics = Statistics()
         self._batcher = batcher
-        self._queue = batcher.open(session.runner, policy, run_s, self._count_batch)
+        self._queue = batcher.open(loaded.session.runner, policy, loaded.run_s, self._count_batch)
         self._decoder = decoder
         self._on_failure = on_failure
         self._holders = 0
