@@ -1,5 +1,5 @@
-"""The Open Inference Protocol on its messages: what each rpc means, for either transport.
+"""The Open Inference Protocol for either transport: `convoy.pb.inference` messages in and out.
 
-`convoy.pb.inference` messages in, messages out. Nothing here knows grpc or starlette: gRPC hands
-its messages over as they are, HTTP makes them from JSON and binary tensors.
+Nothing here imports grpc or starlette: gRPC passes its messages on as they are, and HTTP makes them
+from JSON and binary tensors.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from convoy.artifact.files import MODEL_FILE
-from convoy.artifact.manifest import Manifest
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import DEFAULT_PRIORITY, PRIORITIES
 from convoy.service.protocol.tensors import DATATYPES
@@ -23,7 +22,7 @@ EXTENSIONS = (
     "statistics",
     "logging",
 )
-"""Triton's names of the extensions that are spoken here."""
+"""Triton's names of the extensions that the server supports."""
 
 PLATFORM = "onnx_onnxv1"
 """The protocol's name for ONNX models."""
@@ -36,9 +35,10 @@ _FORMATS = {"NHWC": pb.ModelInput.FORMAT_NHWC, "NCHW": pb.ModelInput.FORMAT_NCHW
 
 
 def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataResponse:
-    """Describe the tensors of *model*; *versions* are those that answer."""
+    """Describe the tensors of *model*, of which *versions* are ready."""
     manifest = model.manifest
     tensor = pb.ModelMetadataResponse.TensorMetadata
+    # -1 is the protocol's value for a dimension of any size.
     batch = 1 if model.session.one_by_one else -1
     return pb.ModelMetadataResponse(
         name=manifest.name,
@@ -64,7 +64,7 @@ def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataRespons
 
 
 def config(model: ServedModel, policy: VersionPolicy) -> pb.ModelConfig:
-    """Tell how *model* is served, in Triton's words."""
+    """Return Triton's configuration of *model*."""
     manifest = model.manifest
     return pb.ModelConfig(
         name=manifest.name,
@@ -80,7 +80,14 @@ def config(model: ServedModel, policy: VersionPolicy) -> pb.ModelConfig:
                 dims=manifest.input.item_shape,
             )
         ],
-        output=_outputs(manifest),
+        output=[
+            pb.ModelOutput(
+                name=output.name,
+                data_type=_data_type(output.dtype),
+                dims=manifest.item_shape(output),
+            )
+            for output in manifest.outputs
+        ],
         instance_group=[_instances(model)],
         default_model_filename=MODEL_FILE,
         dynamic_batching=_batching(model),
@@ -92,7 +99,7 @@ def config(model: ServedModel, policy: VersionPolicy) -> pb.ModelConfig:
 
 
 def version_policy(policy: VersionPolicy) -> pb.ModelVersionPolicy:
-    """A version policy as the protocol has it."""
+    """Convert a version policy to the protocol's message."""
     kinds = pb.ModelVersionPolicy
     if policy.latest is not None:
         return kinds(latest=kinds.Latest(num_versions=policy.latest))
@@ -113,17 +120,6 @@ def _facts(model: ServedModel) -> dict[str, str]:
 
 def _data_type(dtype: str) -> str:
     return f"TYPE_{DATATYPES[dtype]}"
-
-
-def _outputs(manifest: Manifest) -> list[pb.ModelOutput]:
-    return [
-        pb.ModelOutput(
-            name=output.name,
-            data_type=_data_type(output.dtype),
-            dims=manifest.item_shape(output),
-        )
-        for output in manifest.outputs
-    ]
 
 
 def _instances(model: ServedModel) -> pb.ModelInstanceGroup:

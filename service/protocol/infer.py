@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Call
-from convoy.service.protocol.outputs import Wanted, add_output, wanted_outputs
+from convoy.service.protocol.outputs import RequestedOutput, add_output, requested_outputs
 from convoy.service.protocol.parameters import flag, refuse_shared_memory, set_options
 from convoy.service.protocol.tensors import read_input
 from convoy.service.serving.registry import ModelRegistry
@@ -18,19 +18,20 @@ async def infer(
     Run a model.
 
     Raises:
-        ServiceError: If that fails; the class says why.
+        ServiceError: If that fails; its class is the reason.
     """
+    # Check everything before the request takes a place in the queue.
     model = registry.find(call, request.model_name, request.model_version)
     for tensor in request.inputs:
         refuse_shared_memory(tensor.parameters)
-    outputs = wanted_outputs(request, model)
+    outputs = requested_outputs(request, model)
     set_options(call, request.parameters)
     timing = flag(request.parameters, "timing")
-    given = read_input(request, model.manifest, model.max_batch_size)
-    if isinstance(given, list):
-        await model.infer_images(call, given)
+    items = read_input(request, model.manifest, model.max_batch_size)
+    if isinstance(items, list):  # encoded images
+        await model.infer_images(call, items)
     else:
-        await model.infer(call, given)
+        await model.infer(call, items)
     response = _response(request, model, call, outputs)
     call.responded()
     if timing:
@@ -39,7 +40,7 @@ async def infer(
 
 
 def _response(
-    request: pb.ModelInferRequest, model: ServedModel, call: Call, outputs: list[Wanted]
+    request: pb.ModelInferRequest, model: ServedModel, call: Call, outputs: list[RequestedOutput]
 ) -> pb.ModelInferResponse:
     response = pb.ModelInferResponse(
         model_name=model.name, model_version=str(model.version), id=request.id

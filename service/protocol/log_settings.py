@@ -9,7 +9,7 @@ from convoy.service.errors import InvalidArgumentError
 
 Value = pb.LogSettingsRequest.SettingValue
 
-# From the most talkative to the quietest; the first one that is on decides.
+# From the most verbose to the quietest: the first setting that is on decides the level.
 _LEVELS = {
     "log_verbose_level": logging.DEBUG,
     "log_info": logging.INFO,
@@ -19,20 +19,21 @@ _LEVELS = {
 
 
 class LogSettings:
-    """The settings of the process's log; `log_verbose_level` is told back as it was given."""
+    """The settings of the process's log; `log_verbose_level` keeps the number that was set."""
 
     def __init__(self) -> None:
         self._verbose_level = 1
 
     def change(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
         """
-        Change what the request names, then tell every setting.
+        Change the settings that the request names, and return all settings.
 
         Raises:
             InvalidArgumentError: If a setting is unknown or of the wrong type; nothing changes
                 then.
         """
         values = _current()
+        # Read all before any changes: a request is applied completely or not at all.
         values |= {name: _read(name, value) for name, value in request.settings.items()}
         if request.settings:
             if "log_verbose_level" in request.settings:
@@ -49,7 +50,7 @@ class LogSettings:
 
 
 def _current() -> dict[str, int]:
-    """1 for what is on, 0 for what is off."""
+    """Return 1 for each setting that is on, and 0 for the others."""
     level = logging.getLogger().level
     return {name: int(level <= least) for name, least in _LEVELS.items()}
 
@@ -57,7 +58,7 @@ def _current() -> dict[str, int]:
 def _read(name: str, value: Value) -> int:
     if name not in _LEVELS:
         raise InvalidArgumentError(f"{name[:64]!r} is none of {', '.join(_LEVELS)}")
-    wanted = "uint32_param" if name == "log_verbose_level" else "bool_param"
-    if value.WhichOneof("parameter_choice") != wanted:
-        raise InvalidArgumentError(f"{name} must be given as {wanted}")
-    return int(getattr(value, wanted))
+    field = "uint32_param" if name == "log_verbose_level" else "bool_param"
+    if value.WhichOneof("parameter_choice") != field:
+        raise InvalidArgumentError(f"{name} must be given as {field}")
+    return int(getattr(value, field))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import NoReturn
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Call
@@ -18,7 +19,7 @@ from convoy.service.serving.registry import ModelRegistry
 
 class InferenceProtocol:
     """
-    Answers the rpcs, each in the method of its name, over whatever transport.
+    The unary rpcs of the protocol, for either transport.
 
     Each method takes the message and the record of the call, and raises a `ServiceError` if it
     fails.
@@ -38,17 +39,15 @@ class InferenceProtocol:
         self._version = version("convoy")  # read from the disk
 
     async def ServerLive(self, request: pb.ServerLiveRequest, call: Call) -> pb.ServerLiveResponse:
-        """Tell that the process answers."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(
         self, request: pb.ServerReadyRequest, call: Call
     ) -> pb.ServerReadyResponse:
-        """Tell whether requests should be sent here."""
         return pb.ServerReadyResponse(ready=self._lifecycle.ready)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> pb.ModelReadyResponse:
-        """Tell whether requests for a model should be sent here; NOT_FOUND if there is none."""
+        """Return whether requests for a model should be sent here; NOT_FOUND if it is unknown."""
         try:
             self._registry.find(call, request.name, request.version)
         except ModelNotReadyError:
@@ -58,7 +57,6 @@ class InferenceProtocol:
     async def ServerMetadata(
         self, request: pb.ServerMetadataRequest, call: Call
     ) -> pb.ServerMetadataResponse:
-        """Describe the server."""
         return pb.ServerMetadataResponse(
             name=description.SERVER_NAME, version=self._version, extensions=description.EXTENSIONS
         )
@@ -66,26 +64,23 @@ class InferenceProtocol:
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, call: Call
     ) -> pb.ModelMetadataResponse:
-        """Describe the tensors of a model."""
         model = self._registry.find(call, request.name, request.version)
         return description.metadata(model, list(self._registry.versions(model.name)))
 
     async def ModelConfig(
         self, request: pb.ModelConfigRequest, call: Call
     ) -> pb.ModelConfigResponse:
-        """Tell how a model is served."""
         model = self._registry.find(call, request.name, request.version)
         policy = self._control.spec(model.name).policy
         return pb.ModelConfigResponse(config=description.config(model, policy))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
-        """Run a model on a tensor, or on encoded images."""
         return await infer(self._registry, request, call)
 
     async def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, call: Call
     ) -> pb.ModelStatisticsResponse:
-        """Tell what a version, every version of a model, or every model has done."""
+        """Return the statistics of a version, of all versions of a model, or of all models."""
         if request.version:
             models = [self._registry.find(call, request.name, request.version)]
         elif request.name:
@@ -98,67 +93,47 @@ class InferenceProtocol:
     async def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, call: Call
     ) -> pb.RepositoryIndexResponse:
-        """List the versions of the repository, and the state of each."""
         return await model_repository.index(self._control, request)
 
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, call: Call
     ) -> pb.RepositoryModelLoadResponse:
-        """Load a model, or load it anew."""
+        """Load a model, or load it again."""
         return await model_repository.load(self._control, self._registry, request)
 
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, call: Call
     ) -> pb.RepositoryModelUnloadResponse:
-        """Unload a model; returns when its last request is answered."""
+        """Unload a model; return when its last request is answered."""
         return await model_repository.unload(self._control, request)
 
     async def LogSettings(
         self, request: pb.LogSettingsRequest, call: Call
     ) -> pb.LogSettingsResponse:
-        """Read and change what is logged."""
+        """Change the settings of the log that the request names, and return all of them."""
         return self._log_settings.change(request)
 
-    async def SystemSharedMemoryStatus(
-        self, request: pb.SystemSharedMemoryStatusRequest, call: Call
-    ) -> pb.SystemSharedMemoryStatusResponse:
-        """Refuse: the server does not have this rpc."""
+    # The rpcs of extensions that `ServerMetadata` does not list.
+
+    async def SystemSharedMemoryStatus(self, request: object, call: Call) -> NoReturn:
         raise _unsupported("SystemSharedMemoryStatus")
 
-    async def SystemSharedMemoryRegister(
-        self, request: pb.SystemSharedMemoryRegisterRequest, call: Call
-    ) -> pb.SystemSharedMemoryRegisterResponse:
-        """Refuse: the server does not have this rpc."""
+    async def SystemSharedMemoryRegister(self, request: object, call: Call) -> NoReturn:
         raise _unsupported("SystemSharedMemoryRegister")
 
-    async def SystemSharedMemoryUnregister(
-        self, request: pb.SystemSharedMemoryUnregisterRequest, call: Call
-    ) -> pb.SystemSharedMemoryUnregisterResponse:
-        """Refuse: the server does not have this rpc."""
+    async def SystemSharedMemoryUnregister(self, request: object, call: Call) -> NoReturn:
         raise _unsupported("SystemSharedMemoryUnregister")
 
-    async def CudaSharedMemoryStatus(
-        self, request: pb.CudaSharedMemoryStatusRequest, call: Call
-    ) -> pb.CudaSharedMemoryStatusResponse:
-        """Refuse: the server does not have this rpc."""
+    async def CudaSharedMemoryStatus(self, request: object, call: Call) -> NoReturn:
         raise _unsupported("CudaSharedMemoryStatus")
 
-    async def CudaSharedMemoryRegister(
-        self, request: pb.CudaSharedMemoryRegisterRequest, call: Call
-    ) -> pb.CudaSharedMemoryRegisterResponse:
-        """Refuse: the server does not have this rpc."""
+    async def CudaSharedMemoryRegister(self, request: object, call: Call) -> NoReturn:
         raise _unsupported("CudaSharedMemoryRegister")
 
-    async def CudaSharedMemoryUnregister(
-        self, request: pb.CudaSharedMemoryUnregisterRequest, call: Call
-    ) -> pb.CudaSharedMemoryUnregisterResponse:
-        """Refuse: the server does not have this rpc."""
+    async def CudaSharedMemoryUnregister(self, request: object, call: Call) -> NoReturn:
         raise _unsupported("CudaSharedMemoryUnregister")
 
-    async def TraceSetting(
-        self, request: pb.TraceSettingRequest, call: Call
-    ) -> pb.TraceSettingResponse:
-        """Refuse: the server does not have this rpc."""
+    async def TraceSetting(self, request: object, call: Call) -> NoReturn:
         raise _unsupported("TraceSetting")
 
 

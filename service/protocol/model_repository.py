@@ -20,12 +20,7 @@ _CHANGEABLE = frozenset({"version_policy", "max_batch_size"})
 async def index(
     control: ModelControl, request: pb.RepositoryIndexRequest
 ) -> pb.RepositoryIndexResponse:
-    """
-    List the versions of the repository, and the state of each.
-
-    Raises:
-        ServiceError: As `ModelControl.index`.
-    """
+    """List the versions of the repository, and the state of each."""
     return pb.RepositoryIndexResponse(
         models=[
             pb.RepositoryIndexResponse.ModelIndex(
@@ -66,12 +61,7 @@ async def load(
 async def unload(
     control: ModelControl, request: pb.RepositoryModelUnloadRequest
 ) -> pb.RepositoryModelUnloadResponse:
-    """
-    Unload a model; return when its last request is answered.
-
-    Raises:
-        ServiceError: As `ModelControl.unload`.
-    """
+    """Unload a model; return when its last request is answered."""
     name = request.model_name or request.repository_name
     await control.unload(name)
     return pb.RepositoryModelUnloadResponse(model_name=name, is_unloaded=True)
@@ -84,40 +74,41 @@ def _reason(version: VersionEntry) -> str:
 
 def _spec(text: str, name: str, control: ModelControl, registry: ModelRegistry) -> ServingSpec:
     """Read a configuration; fields that cannot be changed must have their current values."""
-    asked = pb.ModelConfig()
-    if not text.lstrip().startswith("{"):  # protobuf takes an empty list for an empty object
+    config = pb.ModelConfig()
+    if not text.lstrip().startswith("{"):  # protobuf accepts an empty list as an empty object
         raise InvalidArgumentError("config is no ModelConfig in JSON: it is no object")
     try:
-        json_format.Parse(text, asked)
+        json_format.Parse(text, config)
     except json_format.ParseError as error:
         raise InvalidArgumentError(f"config is no ModelConfig in JSON: {error}") from error
-    _check_unchanged(asked, name, control, registry)
-    if not 0 <= asked.max_batch_size <= MAX_BATCH_SIZE:
+    _check_unchanged(config, name, control, registry)
+    if not 0 <= config.max_batch_size <= MAX_BATCH_SIZE:
         raise InvalidArgumentError(f"max_batch_size must be in [1, {MAX_BATCH_SIZE}]")
-    policy = _policy(asked.version_policy, control.spec(name).policy)
-    return ServingSpec(policy, asked.max_batch_size)
+    policy = _policy(config.version_policy, control.spec(name).policy)
+    return ServingSpec(policy, config.max_batch_size)
 
 
 def _check_unchanged(
-    asked: pb.ModelConfig, name: str, control: ModelControl, registry: ModelRegistry
+    config: pb.ModelConfig, name: str, control: ModelControl, registry: ModelRegistry
 ) -> None:
     try:
         current = description.config(registry.get(name), control.spec(name).policy)
-    except ServiceError:  # a model that is not loaded has no configuration beside its name
+    except ServiceError:  # a model that is not loaded has no configuration except its name
         current = pb.ModelConfig(name=name)
-    for field, value in asked.ListFields():
+    # Clients send back the whole configuration that they read: equal fields are accepted.
+    for field, value in config.ListFields():
         if field.name not in _CHANGEABLE and value != getattr(current, field.name):
             raise InvalidArgumentError(
                 f"config changes {field.name}: only {', '.join(sorted(_CHANGEABLE))} can be changed"
             )
 
 
-def _policy(asked: pb.ModelVersionPolicy, default: VersionPolicy) -> VersionPolicy:
-    kind = asked.WhichOneof("policy_choice")
+def _policy(message: pb.ModelVersionPolicy, default: VersionPolicy) -> VersionPolicy:
+    kind = message.WhichOneof("policy_choice")
     if kind == "latest":  # Triton's default is one, protobuf's is none
-        return VersionPolicy(latest=max(1, asked.latest.num_versions))
+        return VersionPolicy(latest=max(1, message.latest.num_versions))
     if kind == "specific":
-        return VersionPolicy(specific=tuple(asked.specific.versions))
+        return VersionPolicy(specific=tuple(message.specific.versions))
     if kind == "all":
         return VersionPolicy()
     return default  # a configuration without a policy changes something else

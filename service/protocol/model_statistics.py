@@ -1,4 +1,4 @@
-"""`ModelStatistics`: what each version has done, as Triton splits it."""
+"""`ModelStatistics`: counts and durations of each version, in Triton's parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convoy.service.telemetry.statistics import Duration
 
 
 def statistics(model: ServedModel) -> pb.ModelStatistics:
-    """Tell what *model* has done since it was loaded."""
+    """Return the statistics of *model* since it was loaded."""
     done = model.statistics
     return pb.ModelStatistics(
         name=model.name,

@@ -1,4 +1,4 @@
-"""Outputs of a model as the Open Inference Protocol has them: raw values, or the best classes."""
+"""Outputs of a model in the form of the Open Inference Protocol: raw values or the best classes."""
 
 from __future__ import annotations
 
@@ -13,68 +13,69 @@ from convoy.artifact.manifest import OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Outputs
 from convoy.service.errors import InvalidArgumentError
-from convoy.service.protocol.parameters import integer, refuse_shared_memory
+from convoy.service.protocol.parameters import Parameters, integer, refuse_shared_memory
 from convoy.service.protocol.tensors import DATATYPES
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.top_k import largest
 
 
-class Wanted(NamedTuple):
+class RequestedOutput(NamedTuple):
     """
-    One output that a client wants.
+    One output that a client requests.
 
     Attributes:
-        classes: How many of the best classes to return in place of the values; None for the
-            values.
+        classes: Number of the best classes to return in place of the values; None for the values.
     """
 
     output: OutputTensor
     classes: int | None = None
 
 
-def wanted_outputs(request: pb.ModelInferRequest, model: ServedModel) -> list[Wanted]:
+def requested_outputs(request: pb.ModelInferRequest, model: ServedModel) -> list[RequestedOutput]:
     """
-    Read which outputs the client wants, in its order; all if it names none.
+    Return the outputs that the client requests, in its order; all if it names none.
 
     Raises:
-        InvalidArgumentError: If the model has no such output, or it cannot be classified so.
-        UnsupportedError: If one is to be put into shared memory.
+        InvalidArgumentError: If the model has no such output, or its classes cannot be returned.
+        UnsupportedError: If an output is to be put into shared memory.
     """
     known = {output.name: output for output in model.manifest.outputs}
     if len(request.outputs) > len(known):
-        # Also bounds the answer: each name would add a copy of the output to it.
+        # This also limits the answer: each name would add a copy of the output to it.
         raise InvalidArgumentError(f"model {model.name} has no more than {len(known)} outputs")
-    wanted = []
-    for asked in request.outputs:
-        refuse_shared_memory(asked.parameters)
-        if asked.name not in known:
+    requested = []
+    for tensor in request.outputs:
+        refuse_shared_memory(tensor.parameters)
+        if tensor.name not in known:
             raise InvalidArgumentError(
-                f"model {model.name} has outputs {', '.join(known)}, not {asked.name[:64]!r}"
+                f"model {model.name} has outputs {', '.join(known)}, not {tensor.name[:64]!r}"
             )
-        wanted.append(Wanted(known[asked.name], _class_count(asked, known[asked.name])))
-    return wanted or [Wanted(output) for output in known.values()]
+        output = known[tensor.name]
+        requested.append(RequestedOutput(output, _class_count(tensor.parameters, output)))
+    return requested or [RequestedOutput(output) for output in known.values()]
 
 
 def add_output(
-    response: pb.ModelInferResponse, wanted: Wanted, outputs: Outputs, labels: tuple[str, ...]
+    response: pb.ModelInferResponse,
+    requested: RequestedOutput,
+    outputs: Outputs,
+    labels: tuple[str, ...],
 ) -> None:
     """Add one output to *response*, raw."""
-    output, values = wanted.output, outputs[wanted.output.name]
+    output, values = requested.output, outputs[requested.output.name]
     datatype, shape = DATATYPES[output.dtype], list(values.shape)
-    if wanted.classes is None:
+    if requested.classes is None:
         raw = np.ascontiguousarray(values).tobytes()
-    else:
-        texts = _best_classes(as_scores(values), wanted.classes, labels)
+    else:  # the classification extension: texts in place of the values
+        texts = _best_classes(as_scores(values), requested.classes, labels)
         datatype, shape = "BYTES", [len(texts), len(texts[0])]
         raw = b"".join(_element(text) for row in texts for text in row)
     response.outputs.add(name=output.name, datatype=datatype, shape=shape)
     response.raw_output_contents.append(raw)
 
 
-def _class_count(
-    asked: pb.ModelInferRequest.InferRequestedOutputTensor, output: OutputTensor
-) -> int | None:
-    count = integer(asked.parameters, "classification")
+def _class_count(parameters: Parameters, output: OutputTensor) -> int | None:
+    count = integer(parameters, "classification")
     if count is None:
         return None
     if count < 1:
@@ -85,7 +86,7 @@ def _class_count(
 
 
 def _best_classes(scores: npt.NDArray[Any], count: int, labels: tuple[str, ...]) -> list[list[str]]:
-    """`value:index:label` of the best classes of each image, best first; as Triton writes them."""
+    """Return Triton's `value:index:label` of the best classes of each image, best first."""
     best = largest(scores, min(count, scores.shape[1]))
     return [
         [f"{row[index]:.6f}:{index}:{labels[index]}" for index in indices]
@@ -94,6 +95,6 @@ def _best_classes(scores: npt.NDArray[Any], count: int, labels: tuple[str, ...])
 
 
 def _element(text: str) -> bytes:
-    """An element of BYTES: its length in 4 bytes, little-endian, then its bytes."""
+    """Encode an element of BYTES: its length in 4 bytes, little-endian, then its bytes."""
     data = text.encode()
     return struct.pack("<I", len(data)) + data

@@ -1,4 +1,4 @@
-"""Parameters of requests, in whichever of their types a client sends them."""
+"""Parameters of requests, in each type in which clients send them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def set_options(call: Call, parameters: Parameters) -> None:
     """
     Read the request's options into its record.
 
-    A priority that does not exist here means the default, as in Triton; a `timeout` in
-    microseconds can only shorten the client's deadline.
+    An unknown priority is treated as the default, as in Triton; a `timeout`, in microseconds, can
+    only shorten the client's deadline.
 
     Raises:
         InvalidArgumentError: If a value is no integer, or the timeout is negative.
@@ -36,7 +36,7 @@ def set_options(call: Call, parameters: Parameters) -> None:
 
 def integer(parameters: Parameters, name: str) -> int | None:
     """
-    An integer parameter, signed or not; None if it is not given.
+    Return an integer parameter, signed or not; None if it is not sent.
 
     Raises:
         InvalidArgumentError: If it is of another type.
@@ -51,7 +51,7 @@ def integer(parameters: Parameters, name: str) -> int | None:
 
 def flag(parameters: Parameters, name: str) -> bool:
     """
-    A boolean parameter; false if it is not given.
+    Return a boolean parameter; false if it is not sent.
 
     Raises:
         InvalidArgumentError: If it is of another type.
@@ -64,11 +64,6 @@ def flag(parameters: Parameters, name: str) -> bool:
 
 
 def refuse_shared_memory(parameters: Parameters) -> None:
-    """
-    Refuse a tensor that lies in shared memory.
-
-    Raises:
-        UnsupportedError: If it does.
-    """
+    """Raise `UnsupportedError` if a tensor lies in shared memory."""
     if "shared_memory_region" in parameters:
         raise UnsupportedError("this server shares no memory with its clients")

@@ -1,10 +1,10 @@
-"""Requests that differ from an earlier one in their identifier and their pixels only.
+"""Templates of requests: later ones differ from an earlier one only in identifier and raw bytes.
 
-Clients send the same names and the same shape over and over, with other raw bytes behind them.
-Reading them and building the answer message by message takes several times as long as a small
-network does. So the head of a request that was answered in the usual way is kept as a template,
-by its bytes: the next request with this head needs no parser, and its answer is put together from
-parts. Whatever has no template goes the usual way, so nothing is checked less.
+Clients send the same names and the same shape again and again, followed by different raw bytes.
+Parsing them and building the response as messages takes several times as long as a small network.
+Therefore the head of a request that was answered on the usual path is kept as a template: the next
+request with the same head needs no parser, and its response is assembled from parts. A request
+without a template takes the usual path, so no check is lost.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
 
 MAX_TEMPLATES = 256
-"""When there are more, all are forgotten."""
+"""One more discards all."""
 
 MAX_HEAD_BYTES = 4096
-"""No template is made of a longer head."""
+"""Longest head of which a template is made."""
 
 # Tags of a request's fields, each of which has a length. A request with parameters has no template.
 _ID, _RAW_INPUT = 0x1A, 0x3A
@@ -35,7 +35,7 @@ _RAW_OUTPUT = b"\x32"  # tag of a response's field; that of `id` is the request'
 
 
 class _Output(NamedTuple):
-    """One output of an answer: its name, its size, and what stands before its bytes."""
+    """One output of a response: its name, its size in bytes, and the tag and length before it."""
 
     name: str
     size: int
@@ -47,11 +47,11 @@ class Template(NamedTuple):
     The meaning of the head of a request.
 
     Attributes:
-        model: Model that it names.
-        shape: Of the tensor behind it, `[N, ...]`.
-        size: Its bytes.
-        response: The answer, without its identifier and its raw bytes.
-        outputs: The raw bytes, in their order.
+        model: The model that it names.
+        shape: Shape of the tensor that follows it, `[N, ...]`.
+        size: Size of that tensor in bytes.
+        response: The encoded response, without identifier and raw bytes.
+        outputs: Its raw outputs, in order.
     """
 
     model: ServedModel
@@ -66,8 +66,7 @@ class Match(NamedTuple):
     A request that matches a template.
 
     Attributes:
-        model: The model that is to run.
-        template: The template.
+        model: The model to run.
         id: Field `id` with its tag; empty if there is none.
         batch: `[N, ...]` in the model's shape and dtype; a view of the message, not writable.
     """
@@ -79,64 +78,71 @@ class Match(NamedTuple):
 
     def response(self, outputs: Outputs) -> bytes:
         """
-        The answer, as bytes of a `ModelInferResponse`.
+        Encode the answer as a `ModelInferResponse`.
 
         Raises:
-            ValueError: If an output has not the size that it had the first time.
+            ValueError: If the size of an output differs from the template's.
         """
         parts: list[Any] = [self.template.response, self.id]
         for name, size, tag in self.template.outputs:
             values = outputs[name]
             if values.nbytes != size:
                 raise ValueError(f"output {name} has {values.nbytes} bytes, not {size}")
-            parts += (tag, values)  # as they lie in memory: rows of the batch's output
+            parts += (tag, values)  # not copied: the rows are contiguous in the batch's output
         return b"".join(parts)
 
 
 class Templates:
-    """The templates of the models in *registry*, for as long as these stay the same."""
+    """The templates of the models in *registry*, discarded when any of these changes."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
         self._generation = registry.generation
         self._templates: dict[bytes, Template] = {}
-        self._last: tuple[bytes, Template] | None = None  # that of the last one without identifier
+        self._last: tuple[bytes, Template] | None = None  # the latest head without identifier
 
     def read(self, message: bytes) -> Match | None:
-        """Read a request; None if it has no template."""
+        """Match a request to its template; return None if it has none."""
+        # A model was loaded or unloaded: a template may refer to a model that is gone.
         if self._generation != self._registry.generation:
-            self._forget()
+            self._discard()
+        # The same head as the last time, byte for byte: it need not even be split.
         if self._last:
             start, template = self._last
             if message.startswith(start) and len(message) == len(start) + template.size:
                 return _match(template, b"", message, len(start))
         head = _split(message)
         found = head and self._templates.get(head.names + head.raw_tag)
+        # No template, or an identifier whose UTF-8 only the parser checks.
         if not head or not found or not head.id.isascii():
             return None
+        # An identifier changes with each request: such a head would not come again.
         if not head.id:
             self._last = message[: head.size], found
         return _match(found, head.id, message, head.size)
 
     def learn(self, message: bytes, response: pb.ModelInferResponse) -> None:
-        """Make a template of a request and its *response*, if one can be made."""
+        """Make a template of a request and its *response*, if that is possible."""
         head = _split(message)
+        # Not of the form that a template describes, or too long to be kept.
         if not head or head.size > MAX_HEAD_BYTES:
             return
         request = pb.ModelInferRequest.FromString(head.names)
+        # Its options would have to be read for each request.
         if not _is_plain(request):
             return
         model = self._answered_by(request, response)
+        # The model was replaced while it answered.
         if model is None:
             return
         if self._generation != self._registry.generation or len(self._templates) >= MAX_TEMPLATES:
-            self._forget()
+            self._discard()
         self._templates[head.names + head.raw_tag] = _template(model, request, response)
 
     def _answered_by(
         self, request: pb.ModelInferRequest, response: pb.ModelInferResponse
     ) -> ServedModel | None:
-        """The model that answered; None if the same request would reach another one by now."""
+        """Return the model that answered; None if the request would reach another model now."""
         try:
             model = self._registry.get(request.model_name, request.model_version)
         except ServiceError:
@@ -144,7 +150,7 @@ class Templates:
         answered = (response.model_version, response.parameters["model_sha256"].string_param)
         return model if answered == (str(model.version), model.manifest.model_sha256) else None
 
-    def _forget(self) -> None:
+    def _discard(self) -> None:
         self._generation = self._registry.generation
         self._templates.clear()
         self._last = None
@@ -157,13 +163,13 @@ def _match(template: Template, identifier: bytes, message: bytes, offset: int) -
 
 class _Head(NamedTuple):
     """
-    A request up to its raw bytes.
+    The part of a request before its raw bytes.
 
     Attributes:
-        names: All fields before them, without the identifier.
+        names: All fields except the identifier.
         id: The identifier with its tag; empty if there is none.
         raw_tag: Tag and length of the raw bytes.
-        size: Bytes of all three.
+        size: Size of all three, in bytes.
     """
 
     names: bytes
@@ -173,20 +179,23 @@ class _Head(NamedTuple):
 
 
 def _split(message: bytes) -> _Head | None:
-    """Split a request that ends with its one raw input; None if it is not so."""
+    """Split a request that ends with its only raw input; return None for any other."""
     at, id_start, id_end, size = 0, 0, 0, len(message)
     while at + 1 < size:
         tag, length, start = message[at], message[at + 1], at + 2
         if length > 0x7F:
             length, start = _varint(message, at + 1)
         end = start + length
+        # The raw bytes: they must be the last field.
         if tag == _RAW_INPUT:
             if end != size:
                 return None
             names = message[:id_start] + message[id_end:at]
             return _Head(names, message[id_start:id_end], message[at:start], start)
+        # Of several identifiers the last one would count: the parser decides.
         if tag == _ID and not id_end:
             id_start, id_end = at, end
+        # Parameters, or a field that is unknown here.
         elif tag not in _OTHERS:
             return None
         at = end
@@ -194,7 +203,7 @@ def _split(message: bytes) -> _Head | None:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """The number that begins *at*, and where it ends; one that is too long is no length."""
+    """Return the length that begins *at*, and its end; past the message if it is not a length."""
     value = 0
     for place, byte in enumerate(message[at : at + 5]):
         value |= (byte & 0x7F) << 7 * place
@@ -228,7 +237,7 @@ def _template(
 
 
 def _encoded(length: int) -> bytes:
-    """A length as a varint."""
+    """Encode a length as a varint."""
     encoded = bytearray()
     while length > 0x7F:
         encoded.append(length & 0x7F | 0x80)

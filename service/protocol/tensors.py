@@ -1,6 +1,6 @@
 """Tensors of the Open Inference Protocol: from a request to an array.
 
-Nothing is trusted: every number that the client gives is checked before memory is taken for it.
+Every number that a client sends is checked before memory is allocated for it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ DATATYPES = {
     "int64": "INT64",
     "uint8": "UINT8",
 }
-"""Protocol's name of each dtype that a model's input or output may have."""
+"""The protocol's name of each dtype that an input or output of a model may have."""
 
 _CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}
-"""Typed field of each data type; FP16 has none and travels raw."""
+"""Typed field of each data type; FP16 has none and is sent raw."""
 
 
 def read_input(
@@ -58,6 +58,7 @@ def read_input(
     raw = _raw(request, tensor)
     if raw is None:
         _check_typed_fields(tensor)
+    # Encoded images: the shape is [N], or [N, 1] as some clients of Triton send it.
     if tensor.datatype == "BYTES":
         count = _batch_size(tensor, [[], [1]], max_batch_size)
         images = list(tensor.contents.bytes_contents) if raw is None else split_elements(raw, count)
@@ -72,9 +73,10 @@ def read_input(
 def _raw(
     request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInputTensor
 ) -> bytes | None:
-    """The raw bytes of the input; None if its elements are typed."""
+    """Return the raw bytes of the input; None if its elements are typed."""
     if not request.raw_input_contents:
         return None
+    # Both were sent, and may disagree.
     if tensor.HasField("contents"):
         raise InvalidArgumentError("contents must not be given beside raw_input_contents")
     _check_count(len(request.raw_input_contents), 1, "raw contents")
@@ -82,16 +84,16 @@ def _raw(
 
 
 def _check_typed_fields(tensor: pb.ModelInferRequest.InferInputTensor) -> None:
-    """Refuse elements in a field that is not the data type's: which are meant, nobody knows."""
+    """Refuse elements in the field of another data type, since the intended one is unknown."""
     field = _CONTENTS.get(tensor.datatype)
-    if field and any(given.name != field for given, _ in tensor.contents.ListFields()):
+    if field and any(found.name != field for found, _ in tensor.contents.ListFields()):
         raise InvalidArgumentError(f"{tensor.datatype} elements must be in {field} only")
 
 
 def _batch_size(
     tensor: pb.ModelInferRequest.InferInputTensor, item_shapes: list[list[int]], limit: int
 ) -> int:
-    """First dimension of the shape, once the others are right."""
+    """Check the shape, and return its first dimension."""
     shape = list(tensor.shape)
     if not shape or shape[1:] not in item_shapes:
         expected = ", ".join(map(str, ["N", *item_shapes[0]]))
@@ -121,6 +123,7 @@ def _typed(
     values = getattr(tensor.contents, field)
     _check_count(len(values), size, f"elements in {field}")
     array = np.asarray(values)
+    # The protocol has no smaller field than 32 bits: the cast would wrap larger values.
     if spec.dtype == "uint8" and array.max() > 255:
         raise InvalidArgumentError("a UINT8 element must be at most 255")
     return array.astype(spec.dtype)
@@ -128,13 +131,14 @@ def _typed(
 
 def split_elements(raw: bytes, count: int) -> list[bytes]:
     """
-    Cut raw BYTES: each element is its length in 4 bytes, little-endian, then its bytes.
+    Split raw BYTES: each element is its length in 4 bytes, little-endian, then its bytes.
 
     Raises:
         InvalidArgumentError: If they end in the middle of an element.
     """
     elements: list[bytes] = []
     offset = 0
+    # One element too many is enough to refuse the request: a client must not make millions.
     while offset < len(raw) and len(elements) <= count:
         end = offset + 4
         if end <= len(raw):
