@@ -119,7 +119,6 @@ class _Reader:
                 self._constants[node.output[0]] = node.attribute[0].t
 
     def read(self, node: NodeProto) -> None:
-        """Record *node*."""
         entry = operator(node.op_type)
         read = [self._places[name] for name in _names_read(node) if name in self._places]
         # A constant: the sizes of an image do not depend on its pixels.

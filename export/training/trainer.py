@@ -68,11 +68,9 @@ class State:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def save(self) -> dict[str, Any]:
-        """Return the states of all parts."""
         return {name: part.state_dict() for name, part in self.parts().items()}
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Restore the states that `save` returned."""
         for name, part in self.parts().items():
             part.load_state_dict(saved[name])
 
