@@ -11,12 +11,12 @@ from convoy.service.call import Call
 from convoy.service.errors import InvalidArgumentError
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
-from convoy.service.serving.top_k import Prediction, check_top_k
+from convoy.service.serving.top_k import check_top_k
 from convoy.service.serving.top_k import top_k as best_classes
 
 
 class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
-    """Answers from *registry*; at most *max_images_per_call* in one batch call."""
+    """The rpcs of the service, for the models in *registry*."""
 
     def __init__(self, registry: ModelRegistry, *, max_images_per_call: int) -> None:
         self._registry = registry
@@ -25,19 +25,19 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
     async def Classify(
         self, request: classifier_pb2.ClassifyRequest, call: Call
     ) -> classifier_pb2.ClassifyResponse:
-        """Classify one image."""
         model = self._find(call, request)
         return await _classify(call, model, request.image, request.top_k)
 
     async def ClassifyBatch(
         self, request: classifier_pb2.ClassifyBatchRequest, call: Call
     ) -> classifier_pb2.ClassifyBatchResponse:
-        """Classify many images, each by itself: one that fails leaves the others alone."""
+        """Classify several images; the failure of one does not affect the others."""
         model, count = self._find(call, request), len(request.images)
         if not 1 <= count <= self._max_images_per_call:
             raise InvalidArgumentError(
                 f"the call holds {count} images; it must hold 1 to {self._max_images_per_call}"
             )
+        # All or none: otherwise a full queue would answer some images and refuse the rest.
         model.check_room(count)
         outcomes = await asyncio.gather(
             *(_outcome(call, model, image, request.top_k) for image in request.images)
@@ -47,7 +47,6 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
     async def ListModels(
         self, request: classifier_pb2.ListModelsRequest, call: Call
     ) -> classifier_pb2.ListModelsResponse:
-        """List the models."""
         return classifier_pb2.ListModelsResponse(
             models=[_describe(model) for model in self._registry.models()]
         )
@@ -66,13 +65,13 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
 async def _outcome(
     call: Call, model: ServedModel, image: bytes, top_k: int
 ) -> classifier_pb2.Outcome:
-    """Classify one image of several; its failure is its outcome."""
+    """Classify one image of several; return its response or its error."""
     part = call.part()
     try:
         response = await _classify(part, model, image, top_k)
     except BaseException as error:
         failure = part.finish(error)
-        if failure is None:  # the client has disconnected
+        if failure is None:  # cancelled, as the client has disconnected
             raise
     else:
         part.finish()
@@ -91,16 +90,7 @@ async def _classify(
 ) -> classifier_pb2.ClassifyResponse:
     await model.infer_images(call, [image])
     (predictions,) = best_classes(call.outputs, model.manifest, top_k)
-    response = _response(model, call, predictions)
-    call.responded()
-    response.timing.respond_us = round(call.respond_s * 1e6)
-    return response
-
-
-def _response(
-    model: ServedModel, call: Call, predictions: list[Prediction]
-) -> classifier_pb2.ClassifyResponse:
-    return classifier_pb2.ClassifyResponse(
+    response = classifier_pb2.ClassifyResponse(
         predictions=[
             classifier_pb2.Prediction(
                 class_index=prediction.class_index,
@@ -119,6 +109,9 @@ def _response(
             batch_size=call.batch_size,
         ),
     )
+    call.responded()
+    response.timing.respond_us = round(call.respond_s * 1e6)
+    return response
 
 
 def _describe(model: ServedModel) -> classifier_pb2.Model:

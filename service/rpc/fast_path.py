@@ -1,8 +1,8 @@
-"""The fast path of `ModelInfer`: without a parser or a message for each request.
+"""The fast path of `ModelInfer`: no parser, message or task for each request.
 
-Takes the requests that match a template, from their bytes to the queue and from the batch to the
-bytes of the answer, all on the event loop. The call has the same life cycle as on the usual path:
-it begins, holds its bytes, uses its model, and finishes.
+A request that matches a template goes from its bytes to the queue, and from the batch to the bytes
+of its response, on the event loop. Its call has the same life cycle as on the usual path: it
+begins, holds its bytes, uses its model, and finishes.
 """
 
 from __future__ import annotations
@@ -28,33 +28,34 @@ Reply = Callable[[bytes, ServiceError | None], None]
 
 
 class FastPath:
-    """Answers the calls whose requests match a template."""
+    """Answers calls whose requests match a template."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._templates = Templates(registry)
 
     def read(self, message: bytes) -> Match | None:
-        """Read a request; None if it has to go the usual way."""
+        """Match a request to a template; return None if it has to take the usual path."""
         return self._templates.read(message)
 
     def learn(self, message: bytes, response: pb.ModelInferResponse) -> None:
-        """Make a template of a request that was answered in the usual way."""
+        """Make a template of a request that was answered on the usual path."""
         self._templates.learn(message, response)
 
     def start(self, call: Call, match: Match, size: int, reply: Reply) -> bool:
         """
-        Start to answer *call*.
+        Begin *call*, and offer its batch to the model.
 
         Args:
             size: Bytes of the message.
             reply: Called when the call ends; before this returns, if it fails at once.
 
         Returns:
-            Whether it waits for its answer now.
+            Whether the call waits for its answer now.
         """
         call.model = match.model.name
         try:
             call.begin(size)
+        # Refused by rights or limits: `begin` has finished the call.
         except ServiceError as error:
             reply(b"", error)
             return False
@@ -62,13 +63,14 @@ class FastPath:
         call.on_done = partial(_finish, match, reply)
         try:
             match.model.offer(call, match.batch)
+        # Refused by the queue: `on_done` finishes the call and replies.
         except Exception as error:
             call.fail(error)
             return False
         return True
 
     def cancel(self, call: Call, match: Match) -> None:
-        """Forget a call whose client has disconnected; nothing happens if it has ended already."""
+        """Withdraw a call whose client has disconnected; do nothing if it has ended."""
         if not call.done:
             match.model.withdraw(call)
             call.finish(asyncio.CancelledError())
@@ -77,14 +79,14 @@ class FastPath:
 def _finish(match: Match, reply: Reply, call: Call) -> None:
     """Finish a call that was answered or has failed, and reply to its client."""
     response, error = b"", call.error
-    call.error = None  # its traceback leads back to the call: a cycle would wait for the collector
+    call.error = None  # its traceback refers to the call: break the cycle
     if error is None:
         try:
             response = match.response(call.outputs)
-        except Exception as unforeseen:
-            error = unforeseen
+        except Exception as unexpected:
+            error = unexpected
     failure = call.finish(error)
     try:
         reply(response, failure)
-    except Exception:  # of one client; the others of its batch are answered
+    except Exception:  # the other clients of the batch must be answered
         logger.exception("internal error")

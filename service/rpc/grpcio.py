@@ -16,78 +16,62 @@ from convoy.service.rpc.unary import (
     Continuation,
     UnaryHandler,
     abort,
-    deadline_of,
+    arrival,
     unary_handler,
 )
 from convoy.service.security.tls import Tls
-from convoy.service.telemetry.logs import Origin
 
 
 class GrpcioTransport:
-    """
-    Lets *server* listen itself.
-
-    Args:
-        tls: TLS's files; None is no TLS.
-    """
+    """A transport in which *server* itself listens, with *tls* unless that is None."""
 
     def __init__(self, server: grpc.aio.Server, tls: Tls | None) -> None:
         self._server = server
         self._tls = tls
 
     def listen(self, target: str) -> int:
-        """Bind the port; return its number."""
         if self._tls is None:
             return self._server.add_insecure_port(target)
         return self._server.add_secure_port(target, _credentials(self._tls))
 
     async def start(self) -> None:
-        """Answer calls from now on."""
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Let calls go on for *grace_s* seconds at most, then close."""
         await self._server.stop(grace_s)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """
-    Surrounds every unary call of our services.
-
-    Args:
-        infer: Answers calls of `ModelInfer` before their handler does.
-    """
+    """Wraps every unary call of our services; *infer* is tried before the handler of its rpc."""
 
     def __init__(self, calls: Calls, infer: FastPath) -> None:
         self._calls = calls
         self._infer = infer
-        self._surrounded: dict[str, Any] = {}
+        self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
-        """Return the surrounded handler of a method; that of other services as it is."""
+        """Return the wrapped handler of a method, or the handler itself if it is not ours."""
         path = handler_call_details.method
-        if path not in self._surrounded:
+        if path not in self._wrapped:
             handler = await continuation(handler_call_details)
             unary = handler and unary_handler(self._calls, path, handler)
+            # A stream, health, reflection, or a method that does not exist.
             if not unary:
                 return handler
             answer = _infer_behavior(unary, self._infer) if path == INFER_PATH else _behavior(unary)
-            self._surrounded[path] = grpc.unary_unary_rpc_method_handler(
+            self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
                 answer, request_deserializer=None, response_serializer=None
             )
-        return self._surrounded[path]
+        return self._wrapped[path]
 
 
 def _behavior(handler: UnaryHandler) -> Any:
-    """Answer calls of *handler*, from bytes to bytes."""
+    """Return the behavior of *handler*, from bytes to bytes."""
 
     async def answer(message: bytes, context: Context) -> bytes:
-        origin = Origin.from_headers(dict(context.invocation_metadata() or ()))
-        deadline = deadline_of(context.time_remaining())
+        origin, deadline = arrival(context)
         try:
             response = await handler.answer(message, origin, deadline)
         except ServiceError as error:
@@ -99,13 +83,13 @@ def _behavior(handler: UnaryHandler) -> Any:
 
 
 def _infer_behavior(handler: UnaryHandler, infer: FastPath) -> Any:
-    """Answer calls of `ModelInfer`, from bytes to bytes: on the fast path, or else as usual."""
+    """Return the behavior of `ModelInfer`, from bytes to bytes: on the fast path if possible."""
 
     async def answer(message: bytes, context: Context) -> bytes:
-        origin = Origin.from_headers(dict(context.invocation_metadata() or ()))
-        deadline = deadline_of(context.time_remaining())
+        origin, deadline = arrival(context)
         match = infer.read(message)
         try:
+            # The usual path; the next request like this one may take the fast path.
             if match is None:
                 response = await handler.answer(message, origin, deadline)
                 infer.learn(message, response)
@@ -128,8 +112,8 @@ def _infer_behavior(handler: UnaryHandler, infer: FastPath) -> Any:
 
 
 def _resolve(replied: asyncio.Future[bytes], response: bytes, error: ServiceError | None) -> None:
-    # It is cancelled with the task that waits for it, which learns of that a turn of the event loop
-    # later: a reply may come between.
+    # A disconnect cancels the future one turn of the event loop before its task can withdraw the
+    # call: the reply may come in between.
     if replied.done():
         return
     if error is None:
@@ -139,7 +123,7 @@ def _resolve(replied: asyncio.Future[bytes], response: bytes, error: ServiceErro
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    """Return credentials that follow *tls*; gRPC's threads ask for them at each new connection."""
+    """Return credentials that gRPC reads again from *tls* at each new connection."""
 
     def configuration() -> grpc.ServerCertificateConfiguration:
         certificate, key, client_ca = tls.pem

@@ -13,19 +13,19 @@ from convoy.service.call import Calls
 from convoy.service.errors import InvalidArgumentError, ServiceError
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
-from convoy.service.rpc.unary import Context, abort, deadline_of, metadata_of
+from convoy.service.rpc.unary import Context, abort, arrival
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.telemetry.logs import Origin
 
 STREAM_WINDOW = 32
-"""Most requests of one stream that are worked on at once; later ones wait in the connection."""
+"""Most requests of one stream in progress at once; later requests wait in the connection."""
 
 _Answered = tuple[pb.ModelStreamInferResponse, ServiceError | None]
 
 
 class InferenceServicer(InferenceProtocol, grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Adds the protocol's one stream to its unary rpcs."""
+    """The rpcs of the service: the protocol's unary rpcs, and its stream."""
 
     def __init__(
         self,
@@ -41,15 +41,14 @@ class InferenceServicer(InferenceProtocol, grpc_service_pb2_grpc.GRPCInferenceSe
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """
-        Run a model on each request; the answers keep the order of the requests.
+        Run a model on each request, and answer in the order of the requests.
 
-        A failure is told in its answer and harms no other. A client that sends
-        `triton_grpc_error: true` in its metadata gets the first failure as the status of the
-        stream. A message that is no request ends the stream.
+        A failure is reported in its answer and does not affect others. If the client sends
+        `triton_grpc_error: true` in its metadata, the first failure ends the stream with its
+        status. A message that cannot be parsed ends the stream.
         """
-        origin = Origin.from_headers(dict(context.invocation_metadata() or ()))
-        deadline = deadline_of(context.time_remaining())
-        ends_on_error = metadata_of(context, "triton_grpc_error") == "true"
+        origin, deadline = arrival(context)
+        ends_on_error = ("triton_grpc_error", "true") in (context.invocation_metadata() or ())
         places = asyncio.Semaphore(STREAM_WINDOW)
         started: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
 
@@ -67,6 +66,7 @@ class InferenceServicer(InferenceProtocol, grpc_service_pb2_grpc.GRPCInferenceSe
         try:
             while task := await started.get():
                 response, error = await task
+                # Triton's clients choose: an error as the status of the stream, or as an answer.
                 if error and ends_on_error:
                     await abort(context, error, origin)
                 yield response
@@ -74,14 +74,14 @@ class InferenceServicer(InferenceProtocol, grpc_service_pb2_grpc.GRPCInferenceSe
             await starting
         except DecodeError as error:
             await abort(context, self._unreadable(error, origin), origin)
-        finally:
+        finally:  # the client may have disconnected with requests in progress
             starting.cancel()
             while task:
                 task.cancel()
                 task = None if started.empty() else started.get_nowait()
 
     def _unreadable(self, cause: DecodeError, origin: Origin) -> ServiceError:
-        """Count a message of a stream that is none; those before it are answered."""
+        """Count a message that cannot be parsed as a call; return its error."""
         error = InvalidArgumentError("the message is not a ModelInferRequest")
         error.__cause__ = cause
         try:

@@ -1,7 +1,7 @@
-"""The native transport: HTTP/2 and gRPC outside the GIL, and whole bursts of calls across it.
+"""The native transport: HTTP/2 and gRPC outside the GIL; calls take the GIL in bursts.
 
-Unary calls of our services come this way. Everything else (streams, health, reflection) goes on
-to the grpcio server behind it, over a Unix socket: clients see one port.
+It answers the unary calls of our services. Everything else (streams, health, reflection) is passed
+on to the grpcio server behind it, over a Unix socket: clients use one port.
 """
 
 from __future__ import annotations
@@ -25,29 +25,24 @@ from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol.templates import Match
 from convoy.service.rpc.fast_path import INFER_PATH, METHOD, FastPath
 from convoy.service.rpc.limits import ConnectionLimits
-from convoy.service.rpc.unary import (
-    PUSHBACK,
-    Metadata,
-    UnaryHandler,
-    error_metadata,
-)
+from convoy.service.rpc.unary import PUSHBACK, Metadata, UnaryHandler, error_metadata
 from convoy.service.telemetry.logs import Origin
 
 logger = logging.getLogger(__name__)
 
 FOLLOWS_MS = 1
-"""Longest time in which the event loop itself waits for a burst that follows another one."""
+"""Longest time that the event loop itself waits for the next burst, in milliseconds."""
 
 BURST = 256
-"""Most calls that cross the GIL at once."""
+"""Most calls in one burst."""
 
 REFUSING_SHARE = 0.25
 """
-Most of the event loop's time that goes into bursts that are mostly refused.
+Largest share of the event loop's time that bursts may take of which most calls are refused.
 
-To refuse a call costs about as much as to answer it with a small network, and a client that is
-refused may ask again at once. While nothing is read here, calls wait in HTTP/2 and then, by its
-limit on streams, in the clients; and the cores answer those that were admitted.
+Refusing a call costs about as much as answering it with a small network, and the client may retry
+at once. While no burst is read, calls wait in HTTP/2 and then, by its limit on streams, in the
+clients, and the cores run the admitted ones.
 """
 
 _INTERNAL = grpc.StatusCode.INTERNAL.value[0]
@@ -58,14 +53,14 @@ _Event = tuple[int, int, int, bytes | None, Any, _Details | None]
 
 class NativeTransport:
     """
-    Listens for *server*, and answers unary calls itself.
+    A transport that listens for *server*, and answers unary calls itself.
 
     Args:
-        server: Has every service; not started yet, and listening nowhere.
+        server: Has every service; neither started nor listening.
         handlers: Handlers of the calls to answer here, by path.
-        infer: Takes calls of `ModelInfer` before their handler does.
-        lifecycle: Knows whether anybody waits for an answer.
-        limits: Of each connection, and of messages; age and idle time are not to be had here.
+        infer: Tried before the handler of `ModelInfer`.
+        lifecycle: Counts the calls in flight.
+        limits: Limits of each connection, and of messages; age and idle time have no effect here.
     """
 
     def __init__(
@@ -82,21 +77,15 @@ class NativeTransport:
         self._handlers = list(handlers.values())
         self._limits = limits
         self._front: NativeGrpcFront | None = None
-        self._taken = threading.Semaphore(0)
+        self._all_taken = threading.Semaphore(0)  # released when the thread is to wait again
         self._infer = infer
         self._lifecycle = lifecycle
         self._infer_handler = handlers.get(INFER_PATH)
-        self._calls: dict[int, Callable[[], object]] = {}  # what cancels each
+        self._calls: dict[int, Callable[[], object]] = {}  # a function that cancels it, by id
         self._idle = asyncio.Event()
         self._idle.set()
 
     def listen(self, target: str) -> int:
-        """
-        Take the port; returns its number.
-
-        Raises:
-            OSError: If it cannot be had.
-        """
         self._front = NativeGrpcFront(
             target,
             [(path, False) for path in self._paths],
@@ -110,19 +99,17 @@ class NativeTransport:
         return self._front.bound_port
 
     async def start(self) -> None:
-        """Answer calls from now on."""
         assert self._front is not None
-        # An abstract one (Linux): needs no folder, and is gone with the process.
+        # An abstract socket (Linux): it needs no folder, and ends with the process.
         socket = f"convoy-{uuid.uuid4().hex}"
         self._server.add_insecure_port(f"unix-abstract:{socket}")
         await self._server.start()
         self._front.set_fallback(f"\0{socket}")
         self._front.start()
-        to = (self._front, asyncio.get_running_loop())
-        threading.Thread(target=self._receive, args=to, name="native", daemon=True).start()
+        args = (self._front, asyncio.get_running_loop())
+        threading.Thread(target=self._receive, args=args, name="native", daemon=True).start()
 
     async def stop(self, grace_s: float) -> None:
-        """Let calls go on for *grace_s* seconds at most, then close."""
         await self._server.stop(grace_s)
         try:
             async with asyncio.timeout(grace_s):
@@ -135,42 +122,40 @@ class NativeTransport:
 
     def _receive(self, front: NativeGrpcFront, loop: asyncio.AbstractEventLoop) -> None:
         """
-        Wait for a burst and hand it to the event loop; runs in a thread of its own.
+        Wait for a burst and hand it to the event loop. Runs in a thread of its own.
 
-        The event loop takes the ones that follow by itself, until there are none.
+        The event loop itself takes the bursts that follow, until there are none.
         """
         while (events := front.recv_batch_details(BURST)) is not None:
             loop.call_soon_threadsafe(self._take, front, events, loop.time())
-            self._taken.acquire()
+            self._all_taken.acquire()
 
     def _take_next(self, front: NativeGrpcFront) -> None:
-        """
-        Take the burst that follows, or leave it to the thread to wait for one.
-
-        Clients that wait for an answer before they ask again do so at once. So where nobody else
-        waits for anything, it is waited for here a moment, which saves the way over the thread.
-        """
+        """Take the next burst; if none arrives, let the thread wait for one."""
+        # A client that waits for each answer sends its next request at once. If no call is in
+        # flight, the event loop has nothing else to do: waiting here avoids a change of threads.
         events = front.recv_batch_details(BURST, 0 if self._lifecycle.in_flight else FOLLOWS_MS)
         if events:
             self._take(front, events, asyncio.get_running_loop().time())
         else:
-            self._taken.release()
+            self._all_taken.release()
 
     def _take(self, front: NativeGrpcFront, events: Sequence[_Event], received_at: float) -> None:
-        """Begin the calls of one burst, and cancel those whose clients have gone."""
+        """Begin the calls of one burst, and cancel those whose clients have disconnected."""
         loop, refused = asyncio.get_running_loop(), 0
         started = loop.time()
         for event in events:
             try:
                 refused += self._take_one(front, event, received_at)
-            except Exception:  # of one call; those that come with it and after it go on
+            except Exception:  # the other calls must go on
                 logger.exception("internal error")
                 front.fail(event[1], _INTERNAL, "internal error")
         if self._calls:
             self._idle.clear()
+        # Most were refused: spend the time on the admitted calls.
         if pause_s := _pause_s(refused, len(events), loop.time() - started):
             loop.call_later(pause_s, self._take_next, front)
-        else:  # after these were run, where the loop runs them
+        else:  # scheduled after the inline runs of this burst
             loop.call_soon(self._take_next, front)
 
     def _take_one(self, front: NativeGrpcFront, event: _Event, received_at: float) -> bool:
@@ -185,11 +170,12 @@ class NativeTransport:
         assert details is not None
         metadata, _, remaining_s = details
         handler = self._handlers[method]
+        # The handler refuses a message that is too large.
         fits = len(message) <= self._limits.max_message_bytes
         is_infer = fits and handler is self._infer_handler
         match = self._infer.read(message) if is_infer else None
         deadline = math.inf if remaining_s is None else received_at + remaining_s
-        # The deadline has passed: the transport tells the client.
+        # The deadline has passed: the transport itself answers the client.
         if deadline <= time.monotonic():
             handler.calls.count_missed(handler.method, match.model.name if match else "")
             return False
@@ -206,7 +192,7 @@ class NativeTransport:
         answering = self._answer(front, call_id, handler, message, origin, deadline)
         task = asyncio.get_running_loop().create_task(answering)
         self._calls[call_id] = task.cancel
-        # Not in the task itself: one that is cancelled before its turn comes never begins.
+        # Not in the coroutine itself, which never begins if it is cancelled before its turn.
         task.add_done_callback(lambda _: self._ended(call_id))
         return False
 
@@ -215,7 +201,7 @@ class NativeTransport:
         self._ended(call_id)
 
     def _ended(self, call_id: int) -> None:
-        self._calls.pop(call_id, None)  # it may have failed before it was there
+        self._calls.pop(call_id, None)  # a call that fails at once was never added
         if not self._calls:
             self._idle.set()
 
@@ -227,7 +213,7 @@ class NativeTransport:
         response: bytes,
         error: ServiceError | None,
     ) -> None:
-        """Send the end of a call of the fast path."""
+        """Answer a client of the fast path."""
         if error is None:
             front.respond(call_id, response, trailing_metadata=origin.headers)
         else:
@@ -257,13 +243,13 @@ class NativeTransport:
 
 
 def _fail(front: NativeGrpcFront, call_id: int, origin: Origin, error: ServiceError) -> None:
-    """Tell a client why its call failed."""
+    """Answer a client with an error."""
     code: int = grpc.StatusCode[error.status].value[0]
-    # The transport does not send pushback; `RetryInfo` in the status says the same.
+    # The transport does not send pushback; `RetryInfo` in the status states the same time.
     metadata = [pair for pair in error_metadata(error, origin) if pair[0] != PUSHBACK]
     front.fail(call_id, code, str(error), metadata)
 
 
 def _pause_s(refused: int, taken: int, seconds: float) -> float:
-    """Return the seconds to take no calls after *refused* of *taken* were refused in *seconds*."""
+    """Return the seconds to pause after *refused* of *taken* calls were refused in *seconds*."""
     return seconds * (1 / REFUSING_SHARE - 1) if 2 * refused > taken else 0.0

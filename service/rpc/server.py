@@ -28,11 +28,10 @@ from convoy.service.serving.registry import ModelRegistry
 from convoy.service.sockets import listen
 
 LINGER_S = 0.1
-"""Time for the last answers to leave the socket before connections are closed."""
+"""Time in seconds for the last answers to leave the socket before connections are closed."""
 
 STOP_TIMEOUT_S = 0.5
-"""Most time that closing may take after that: a connection that never said a word would use all
-of it."""
+"""Longest time for closing after that, in seconds; a connection that never sent a byte takes it."""
 
 SERVICE_NAMES = (
     classifier_pb2.DESCRIPTOR.services_by_name["ClassifierService"].full_name,
@@ -45,8 +44,8 @@ class RpcServer:
     The gRPC side of the server.
 
     Args:
-        tls: What TLS is spoken with; None is no TLS.
-        limits: Of each connection, and of messages.
+        tls: Certificate and key; None disables TLS.
+        limits: Limits of each connection, and of messages.
         max_images_per_call: Most images in one ClassifyBatch.
 
     Raises:
@@ -69,49 +68,34 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         infer = FastPath(registry)
         server = grpc.aio.server(
-            interceptors=(
-                CallInterceptor(calls, infer),
-                self._streams,
-            ),
-            options=(
-                *limits.options,
-                # Otherwise a second server on the same port starts and takes half of the calls.
-                ("grpc.so_reuseport", 0),
-            ),
+            interceptors=(CallInterceptor(calls, infer), self._streams),
+            # Otherwise a second server could start on the same port and take half of the calls.
+            options=(*limits.options, ("grpc.so_reuseport", 0)),
         )
         classifier = ClassifierServicer(registry, max_images_per_call=max_images_per_call)
         inference = InferenceServicer(registry, control, log_settings, calls)
         methods = UnaryMethods(calls, limits.max_message_bytes)
-        for taker in (server, methods):
-            classifier_pb2_grpc.add_ClassifierServiceServicer_to_server(classifier, taker)
-            grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, taker)
+        for target in (server, methods):
+            classifier_pb2_grpc.add_ClassifierServiceServicer_to_server(classifier, target)
+            grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, target)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
         self._transport = make_transport(
-            transport,
-            server,
-            methods,
-            infer,
-            calls.lifecycle,
-            tls=tls,
-            limits=limits,
+            transport, server, methods, infer, calls.lifecycle, tls=tls, limits=limits
         )
 
     async def start(self, address: str, port: int) -> int:
         """
-        Listen, not ready yet.
-
-        Returns:
-            The port; a free one if *port* is 0.
+        Listen, not ready yet; return the port, which is a free one if *port* is 0.
 
         Raises:
-            StartError: If the port cannot be had.
+            StartError: If the port is not available.
         """
         target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:
-            # gRPC would say no more than that it failed, and write lines of its own to the log.
+            # Try the port first: gRPC gives no reason for a failure, and writes its own log lines.
             listen(address, port).close()
             bound = self._transport.listen(target)
         except (OSError, RuntimeError) as error:
@@ -122,27 +106,27 @@ class RpcServer:
         return bound
 
     async def set_ready(self, ready: bool = True) -> None:
-        """Tell health checks whether the server answers."""
+        """Set the health of the server and of its services."""
         for name in ("", *SERVICE_NAMES):
             await self.set_model_ready(name, ready)
 
     async def set_model_ready(self, name: str, ready: bool) -> None:
-        """Tell health checks whether a model answers."""
+        """Set the health of a model, or of a service."""
         status = health_pb2.HealthCheckResponse
         await self._health.set(name, status.SERVING if ready else status.NOT_SERVING)
 
     async def set_not_ready(self) -> None:
-        """Tell health checks that nothing should be sent here any more, for good."""
+        """Set the health of everything to not serving, permanently."""
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, linger_s: float = LINGER_S) -> None:
-        """End open streams, let the last answers leave, close."""
+        """End open streams, let the last answers leave for *linger_s* seconds, and close."""
         self._streams.end()
         await asyncio.sleep(linger_s)
         await self._transport.stop(STOP_TIMEOUT_S)
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Drop the tracebacks that grpc writes for clients that disconnected and calls we aborted."""
+    """Filter out grpc's tracebacks for clients that disconnected and for calls that we aborted."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, grpc.aio.InternalError | grpc.aio.AbortError)

@@ -1,7 +1,7 @@
 """An interceptor that ends open streams when the server stops.
 
-Clients keep a health `Watch` or a reflection stream open for as long as they like. Each would delay
-the server's stop until its grace period has passed.
+Clients keep a health `Watch` or a reflection stream open without limit. Each would delay the
+server's stop until its grace period has passed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
         self._ending.set()
 
     async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
         """Wrap the handlers of streams; return the others unchanged."""
         handler = await continuation(handler_call_details)

@@ -1,4 +1,4 @@
-"""The two ways to gRPC's wire, behind one interface."""
+"""The interface of the two gRPC transports, and the choice between them."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ class Transport(Protocol):
 
     def listen(self, target: str) -> int:
         """
-        Take the port; returns its number.
+        Bind the port of *target*, `HOST:PORT`; return its number.
 
         Raises:
-            OSError, RuntimeError: If it cannot be had.
+            OSError, RuntimeError: If the port is not available.
         """
 
     async def start(self) -> None:
         """Answer calls from now on."""
 
     async def stop(self, grace_s: float) -> None:
-        """Let calls go on for *grace_s* seconds at most, then close."""
+        """Let calls continue for at most *grace_s* seconds, then close."""
 
 
 class UnaryMethods:
     """
-    Takes a server's place in generated code, and keeps the unary methods.
+    A stand-in for a server in generated code, which collects the unary methods.
 
     Args:
-        max_message_bytes: Largest request of each.
+        max_message_bytes: Largest request of each method.
 
     Attributes:
-        handlers: Their handlers, by path.
+        handlers: The handlers of the methods, by path.
     """
 
     def __init__(self, calls: Calls, max_message_bytes: int) -> None:
@@ -54,22 +54,22 @@ class UnaryMethods:
         self.handlers: dict[str, UnaryHandler] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Keep the unary methods of services, whose names their descriptors give."""
+        """Collect the unary methods of services, as listed in their descriptors."""
         for service in handlers:
             assert isinstance(service, grpc.ServiceRpcHandler)
             name = service.service_name()
             for method in descriptor_pool.Default().FindServiceByName(name).methods:
                 path = f"/{name}/{method.name}"
-                handler = service.service(_Call(path))
-                if handler is None:
+                # A service need not implement every method.
+                if (handler := service.service(_CallDetails(path))) is None:
                     continue
                 if unary := unary_handler(self._calls, path, handler, self._max_message_bytes):
                     self.handlers[path] = unary
 
 
 @dataclass
-class _Call:
-    """The part of a call by which a service finds its handler."""
+class _CallDetails:
+    """The details of a call by which a service finds its handler."""
 
     method: str
     invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
@@ -86,17 +86,17 @@ def make_transport(
     limits: ConnectionLimits,
 ) -> Transport:
     """
-    Make the transport of that name, `grpcio` or `native`, for *server*.
+    Make the transport *name*, `grpcio` or `native`, for *server*.
 
     Args:
         methods: The unary methods of the server.
-        infer: The fast path of one of them.
-        lifecycle: Knows whether anybody waits for an answer.
-        tls: What TLS is spoken with; None is no TLS. Only `grpcio` has it.
-        limits: Of each connection; *server* has been told the same.
+        infer: The fast path of `ModelInfer`.
+        lifecycle: Counts the calls in flight.
+        tls: Certificate and key; None disables TLS. Only `grpcio` supports it.
+        limits: Limits of each connection, which the options of *server* state, too.
 
     Raises:
-        StartError: If it is not installed.
+        StartError: If the transport is not installed.
     """
     if name == "grpcio":
         return GrpcioTransport(server, tls)

@@ -1,4 +1,4 @@
-"""The frame of every unary call of our services, over either transport, and gRPC's errors."""
+"""The handling of every unary call of our services, for either transport, and gRPC's errors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from convoy.service.errors import InvalidArgumentError, RequestTooLargeError, Se
 from convoy.service.telemetry.logs import Origin
 
 SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
-"""Services whose calls are counted; health and reflection are not ours."""
+"""Services whose calls are counted, unlike those of health and reflection."""
 
 ERROR_DOMAIN = "convoy"
 """The domain of our reasons (`google.rpc.ErrorInfo.domain`)."""
 
 PUSHBACK = "grpc-retry-pushback-ms"
-"""Metadata that says when to try again, in milliseconds; gRPC's own retry policies read it."""
+"""Metadata with the time after which to retry, in milliseconds; gRPC's retry policies read it."""
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -32,13 +32,13 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
 class Context(Protocol):
-    """The parts of a `grpc.aio.ServicerContext` that are used here."""
+    """The parts of `grpc.aio.ServicerContext` that are used here."""
 
     def invocation_metadata(self) -> Metadata | None:
-        """The metadata that the client sent."""
+        """Return the metadata that the client sent."""
 
     def time_remaining(self) -> float | None:
-        """Seconds until the client's deadline; None if there is none."""
+        """Return the seconds until the client's deadline; None if there is none."""
 
     def set_trailing_metadata(self, trailing_metadata: Metadata, /) -> None:
         """Send this metadata with the status."""
@@ -46,19 +46,19 @@ class Context(Protocol):
     async def abort(
         self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata, /
     ) -> NoReturn:
-        """End the call."""
+        """End the call with a status."""
 
 
 class UnaryHandler(NamedTuple):
     """
-    The handler of one method, whatever the transport.
+    The handler of one method, for either transport.
 
     Attributes:
         calls: The state that its calls share.
         method: Name of the rpc.
-        answer: From the bytes, the client's identifiers and the deadline of a request to its
-            response; raises a `ServiceError` if it fails.
-        serialize: From a response to its bytes.
+        answer: Takes the bytes, the client's identifiers and the deadline of a request; returns
+            its response or raises a `ServiceError`.
+        serialize: Encodes a response.
     """
 
     calls: Calls
@@ -74,19 +74,19 @@ def unary_handler(
     max_message_bytes: float = math.inf,
 ) -> UnaryHandler | None:
     """
-    Surround a servicer's method; None if it is not a unary one of our services.
+    Wrap a servicer's method; return None if it is not a unary method of our services.
 
-    The servicer gets the record of the call in place of gRPC's context.
+    The servicer receives the record of the call in place of gRPC's context.
 
     Args:
-        max_message_bytes: Largest request, where the transport lets larger ones through.
+        max_message_bytes: Largest request, for a transport that does not limit requests itself.
     """
     if not path.startswith(SERVICES) or handler.unary_unary is None:
         return None
     method = path.rsplit("/", 1)[1]
     respond: Any = handler.unary_unary
-    # The bytes are parsed within the call: grpc would answer a message that is none with UNKNOWN,
-    # and write a traceback.
+    # The bytes are parsed within the call: grpc itself would answer one that cannot be parsed with
+    # UNKNOWN, and log a traceback.
     parse: Any = handler.request_deserializer
 
     async def answer(message: bytes, origin: Origin, deadline: float) -> Any:
@@ -110,18 +110,18 @@ def unary_handler(
 def error_metadata(error: ServiceError, origin: Origin) -> Metadata:
     """Return the metadata of a failed call: its reason, and the time to wait."""
     retry_ms = None if error.retry_after_s is None else math.ceil(1000 * error.retry_after_s)
-    # Only an overload says when to come again, and in words of ours; others may quote a client.
+    # Only errors of overload state a time, and their messages never quote a client. Other messages
+    # may: clients could fill the cache with them.
     details = _details if retry_ms is None else _details_of_overload
     return *origin.headers, *details(error.status, error.reason, str(error), retry_ms)
 
 
 async def abort(context: Context, error: ServiceError, origin: Origin) -> NoReturn:
-    """End a call that failed."""
     await context.abort(grpc.StatusCode[error.status], str(error), error_metadata(error, origin))
 
 
 def _details(status: str, reason: str, message: str, retry_ms: int | None) -> Metadata:
-    """Return the metadata that every call that fails like this gets."""
+    """Return the metadata of an error, which is the same for every call."""
     metadata: list[tuple[str, str | bytes]] = [("error-reason", reason)]
     if retry_ms is not None:
         metadata.append((PUSHBACK, str(retry_ms)))
@@ -131,9 +131,9 @@ def _details(status: str, reason: str, message: str, retry_ms: int | None) -> Me
 
 _details_of_overload = lru_cache(maxsize=4096)(_details)
 """
-The same, kept: an overload refuses thousands of calls a second in the same words, and protobuf
-gives memory back to the system after every 10,000 blocks, which can take longer than refusing as
-many calls.
+`_details` with a cache: an overload refuses thousands of calls a second with the same message, and
+protobuf returns memory to the system after every 10,000 blocks, which can take longer than refusing
+as many calls.
 """
 
 
@@ -156,14 +156,8 @@ def _any(message: Any) -> any_pb2.Any:
     return packed
 
 
-def metadata_of(context: Context, key: str) -> str:
-    """Return a text of the client's metadata; empty if there is none of that key."""
-    for name, value in context.invocation_metadata() or ():
-        if name == key and isinstance(value, str):
-            return value
-    return ""
-
-
-def deadline_of(remaining_s: float | None) -> float:
-    """Return the deadline, on the event loop's clock, *remaining_s* from now; inf for None."""
-    return math.inf if remaining_s is None else time.monotonic() + remaining_s
+def arrival(context: Context) -> tuple[Origin, float]:
+    """Return the client's identifiers, and its deadline on the event loop's clock, or inf."""
+    remaining_s = context.time_remaining()
+    deadline = math.inf if remaining_s is None else time.monotonic() + remaining_s
+    return Origin.from_headers(dict(context.invocation_metadata() or ())), deadline
