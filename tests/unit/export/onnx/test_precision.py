@@ -14,6 +14,7 @@ from convoy.artifact.files import read_artifact
 from convoy.artifact.golden import TOLERANCES
 from convoy.export import data
 from convoy.export.data import Split
+from convoy.export.describing.layer_table import describe_graph
 from convoy.export.errors import PrecisionError
 from convoy.export.onnx.precision import ReducedPrecision, compare, convert
 
@@ -124,6 +125,18 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_costs_stay_the_same(
+    graphs: dict[ReducedPrecision, Path], precision: ReducedPrecision
+) -> None:
+    """
+    The layer table of a converted graph has the costs of the float32 one.
+    """
+    manifest = ARTIFACT.manifest
+    table = describe_graph(graphs[precision], manifest.input, "converted")
+    assert (table.parameters, table.macs) == (manifest.parameter_count, manifest.macs)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
