@@ -39,8 +39,8 @@ class VersionPolicy:
 
     def candidates(self, versions: list[int]) -> list[int]:
         """Return the versions to try of those in the repository, the newest first."""
-        wanted = versions if self.specific is None else set(versions) & set(self.specific)
-        return sorted(wanted, reverse=True)
+        chosen = versions if self.specific is None else set(versions) & set(self.specific)
+        return sorted(chosen, reverse=True)
 
     def enough(self, loaded: int) -> bool:
         """Return whether the policy serves no more than *loaded* versions."""

@@ -1,4 +1,4 @@
-"""One served model: from images or tensors, through the queue and the device, to outputs."""
+"""One served model: images or tensors pass through queue and device to become outputs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Tensor = npt.NDArray[Any]
 
 class ServedModel:
     """
-    One version of a model that answers.
+    A loaded version of a model, with a queue.
 
     Attributes:
         name: Name of the model.
         manifest: The artifact's description.
         session: The loaded graph.
-        policy: The rules by which its batches leave.
+        policy: The rules by which its batches are formed.
         max_batch_size: Most images in one request.
         load_s: Time that loading took, in seconds.
-        layers: The layers of the graph, if the artifact has them.
-        metrics: Its metrics.
-        statistics: Its statistics since it was loaded.
+        layers: The layers of the graph, if the artifact states them.
+        metrics: Metrics of the model.
+        statistics: Statistics of the version since it was loaded.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ServedModel:
         Open a queue for the model.
 
         Args:
-            on_failure: Called when the model failed on a request.
+            on_failure: Called with the model after it failed on a request.
         """
         self.name = loaded.manifest.name
         self.manifest = loaded.manifest
@@ -72,7 +72,6 @@ class ServedModel:
 
     @property
     def version(self) -> int:
-        """Number of the version."""
         return self.manifest.version
 
     @property
@@ -86,37 +85,29 @@ class ServedModel:
         self._unused.clear()
 
     def release(self) -> None:
-        """Let the model be closed, once nobody else holds it."""
+        """Allow the model to close, once no other call holds it."""
         self._holders -= 1
         if not self._holders:
             self._unused.set()
 
     async def close(self) -> None:
-        """
-        Wait until nobody holds the model and nothing of it runs, then give up its queue.
-
-        Its session is still open.
-        """
+        """Wait until no call holds the model, then remove its queue. The session stays open."""
         await self._unused.wait()
         await self._batcher.close(self._queue)
 
     def suspect(self) -> None:
-        """Have it checked whether the model, which failed on a request, can still run."""
+        """Request a check of whether the model, which failed on a request, can still run."""
         self._on_failure(self)
 
     def check_room(self, images: int) -> None:
-        """Raise `QueueFullError` if *images* more would be too many."""
+        """Raise `QueueFullError` if the queue has no room for *images* more."""
         self._queue.check_room(images)
 
     def infer(self, request: Request, batch: Tensor) -> Awaitable[None]:
         """
         Run a tensor, `[N, ...]` in the input's shape and dtype, N at most `max_batch_size`.
 
-        The outputs and times are in *request* afterwards.
-
-        Raises:
-            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError,
-                InferenceError: As `Batcher.submit`.
+        The outputs and times are in *request* afterwards. Errors are those of `Batcher.submit`.
         """
         request.item, request.images = batch, len(batch)
         return self._batcher.submit(self._queue, request)
@@ -125,37 +116,28 @@ class ServedModel:
         """
         Decode images, at most `max_batch_size`, and run them together.
 
-        The outputs and times are in *request* afterwards.
+        The outputs and times are in *request* afterwards. Other errors are those of
+        `Batcher.submit`.
 
         Raises:
-            InvalidImageError, ImageTooLargeError: If one of them cannot be decoded.
-            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError,
-                InferenceError: As `Batcher.submit`.
+            InvalidImageError, ImageTooLargeError: If an image cannot be decoded.
         """
         request.images = len(images)
         decode = partial(self._decoder.decode, request, images, self.manifest)
         return self._batcher.submit(self._queue, request, decode)
 
     def offer(self, request: Request, batch: Tensor) -> None:
-        """
-        Run a tensor as `infer` does, and do not wait.
-
-        `Request.on_done` is called when it was answered or has failed; never before this returns.
-
-        Raises:
-            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError: As
-                `Batcher.offer`.
-        """
+        """Run a tensor as `infer` does, without waiting; see `Batcher.offer`."""
         request.item, request.images = batch, len(batch)
         self._batcher.offer(self._queue, request)
 
     def withdraw(self, request: Request) -> None:
-        """Give back the place of a request that was offered and for which nobody waits now."""
+        """Free the place of a request whose client has disconnected."""
         self._batcher.withdraw(self._queue, request)
 
     async def preview(self, image: bytes) -> bytes:
         """
-        Return the pixels of *image* that the network sees, after preprocessing, as PNG.
+        Return the pixels that the network receives for *image*, after preprocessing, as PNG.
 
         Raises:
             InvalidImageError, ImageTooLargeError: If it cannot be decoded.

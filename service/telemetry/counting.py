@@ -1,7 +1,7 @@
 """A counter and a histogram for the hot path.
 
-Only one thread at a time may count, as there is no lock. The lock is most of the cost of
-`prometheus_client`'s own (0.8 us against 0.2 us, six times per request).
+There is no lock: only one thread may count at a time. The lock is most of the cost of
+`prometheus_client`'s own classes (0.8 us against 0.2 us, six times per request).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -43,9 +44,7 @@ class Counter(Collector):
     def __init__(
         self, name: str, documentation: str, labels: Sequence[str], *, registry: CollectorRegistry
     ) -> None:
-        self._name = name
-        self._documentation = documentation
-        self._labels = labels
+        self._family = partial(CounterMetricFamily, name, documentation, labels=labels)
         self.counts: Counts[tuple[str, ...]] = Counts()
         registry.register(self)
 
@@ -60,9 +59,6 @@ class Counter(Collector):
         for values, count in list(self.counts.items()):
             family.add_metric(values, count)
         yield family
-
-    def _family(self) -> CounterMetricFamily:
-        return CounterMetricFamily(self._name, self._documentation, labels=self._labels)
 
 
 class Histogram(Collector):
@@ -82,9 +78,7 @@ class Histogram(Collector):
         buckets: Sequence[float],
         registry: CollectorRegistry,
     ) -> None:
-        self._name = name
-        self._documentation = documentation
-        self._labels = labels
+        self._family = partial(HistogramMetricFamily, name, documentation, labels=labels)
         self._bounds = [float(bound) for bound in buckets]
         self._children: dict[tuple[str, ...], Observations] = {}
         registry.register(self)
@@ -116,6 +110,3 @@ class Histogram(Collector):
                 values, buckets=list(zip(bounds, counts, strict=True)), sum_value=child.sum
             )
         yield family
-
-    def _family(self) -> HistogramMetricFamily:
-        return HistogramMetricFamily(self._name, self._documentation, labels=self._labels)

@@ -36,7 +36,7 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 PHASES = ("decode", "queue", "inference", "respond")
 
 INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"})
-"""Methods with a measured duration."""
+"""Methods whose duration is measured."""
 
 UNKNOWN_MODEL = "unknown"
 """Label of calls for a model that is not served; calls that name no model have an empty one."""
@@ -47,9 +47,9 @@ class ModelMetrics:
     The metrics of one model, looked up once.
 
     Attributes:
-        phase: Histogram in seconds, by phase of `PHASES`.
+        phase: Histogram of seconds, by phase of `PHASES`.
         batch_size: Histogram of images per run.
-        padding: Counter of images that fill batches up to a size that a GPU runs.
+        padding: Counter of images that pad batches to a size that a GPU runs.
     """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
@@ -67,7 +67,7 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        # Otherwise each series has a second one with the time of its creation.
+        # Otherwise each series has a second one, with the time of its creation.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
         self.requests = counting.Counter(
@@ -115,7 +115,7 @@ class Metrics:
             ["model", "outcome"],
             registry=registry,
         )
-        registry.register(_Memory())
+        registry.register(_Gauges(_memory))
         # Processor time and open files, under the client library's own names.
         ProcessCollector(registry=registry)
 
@@ -133,13 +133,13 @@ class Metrics:
 
         Args:
             models: Returns the facts of the loaded models.
-            not_ready: Returns name and version of those that should be ready and are not.
+            not_ready: Returns name and version of models that should be ready and are not.
         """
-        self.registry.register(_Models(models, not_ready))
+        self.registry.register(_Gauges(lambda: _models(models(), not_ready())))
 
     def watch_gpus(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
         """Publish the facts that *gpus* returns whenever metrics are collected."""
-        self.registry.register(_Gpus(gpus))
+        self.registry.register(_Gauges(lambda: _gpus(gpus())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,47 +168,50 @@ class ModelFacts:
     queue_limit: int
 
 
-class _Models(Collector):
-    """
-    The gauges of the models, made at each scrape, so that an unloaded version leaves no series.
+class _Gauges(Collector):
+    """Gauges that *make* returns at each scrape, so that an unloaded version leaves no series."""
 
-    Where a name has several versions, a gauge without a label for the version has the newest one's
-    value; depth and limit of the queue are sums.
-    """
-
-    def __init__(
-        self,
-        models: Callable[[], Iterable[ModelFacts]],
-        not_ready: Callable[[], Iterable[tuple[str, int]]],
-    ) -> None:
-        self._models = models
-        self._not_ready = not_ready
+    def __init__(self, make: Callable[[], Iterable[GaugeMetricFamily]]) -> None:
+        self._make = make
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Return nothing: there are no models when this is registered."""
+        """Return nothing, so that registration reads neither models nor GPUs."""
         return iter(())
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        models = sorted(self._models(), key=lambda facts: facts.manifest.version)
-        # In ascending order of versions, the newest one overwrites the others.
-        newest = {facts.manifest.name: facts for facts in models}
-        yield self._ready(models)
-        yield from _per_version(models)
-        yield from _per_name(newest)
-        yield from _queues(models)
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        return self._make()
 
-    def _ready(self, models: Iterable[ModelFacts]) -> GaugeMetricFamily:
-        ready = _family(
-            "convoy_model_ready",
-            "1 if the version answers, 0 if it should and does not.",
-            *("model", "version"),
-        )
-        for facts in models:
-            ready.add_metric([facts.manifest.name, str(facts.manifest.version)], facts.ready)
-        # A version that failed to load has no facts; its gauge is what alerts watch.
-        for name, version in self._not_ready():
-            ready.add_metric([name, str(version)], 0)
-        return ready
+
+def _models(
+    models: Iterable[ModelFacts], not_ready: Iterable[tuple[str, int]]
+) -> Iterator[GaugeMetricFamily]:
+    """
+    Make the gauges of the models.
+
+    If a name has several versions, a gauge without a label for the version has the value of the
+    newest; depth and limit of the queue are sums.
+    """
+    models = sorted(models, key=lambda facts: facts.manifest.version)
+    # In ascending order of versions, the newest overwrites the others.
+    newest = {facts.manifest.name: facts for facts in models}
+    yield _ready(models, not_ready)
+    yield from _per_version(models)
+    yield from _per_name(newest)
+    yield from _queues(models)
+
+
+def _ready(models: Iterable[ModelFacts], not_ready: Iterable[tuple[str, int]]) -> GaugeMetricFamily:
+    ready = _family(
+        "convoy_model_ready",
+        "1 if the version answers, 0 if it should and does not.",
+        *("model", "version"),
+    )
+    for facts in models:
+        ready.add_metric([facts.manifest.name, str(facts.manifest.version)], facts.ready)
+    # A version that failed to load has no facts; alerts watch its gauge.
+    for name, version in not_ready:
+        ready.add_metric([name, str(version)], 0)
+    return ready
 
 
 def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
@@ -273,41 +276,25 @@ def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
     yield from (depth, limit)
 
 
-class _Gpus(Collector):
-    """The gauges `convoy_gpu_*`, read at each scrape."""
-
-    def __init__(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
-        self._gpus = gpus
-
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Return nothing, so that registration does not read the GPUs."""
-        return iter(())
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        used = _family("convoy_gpu_memory_used_bytes", "Memory that all processes hold.", "gpu")
-        total = _family("convoy_gpu_memory_total_bytes", "Memory of the GPU.", "gpu")
-        busy = _family(
-            "convoy_gpu_utilization_ratio", "Share of the time in which a kernel ran.", "gpu"
-        )
-        for gpu in self._gpus():
-            used.add_metric([gpu.uuid], gpu.used_bytes)
-            total.add_metric([gpu.uuid], gpu.total_bytes)
-            busy.add_metric([gpu.uuid], gpu.utilization)
-        yield from (used, total, busy)
+def _gpus(gpus: Iterable[GpuFacts]) -> Iterator[GaugeMetricFamily]:
+    used = _family("convoy_gpu_memory_used_bytes", "Memory that all processes hold.", "gpu")
+    total = _family("convoy_gpu_memory_total_bytes", "Memory of the GPU.", "gpu")
+    busy = _family(
+        "convoy_gpu_utilization_ratio", "Share of the time in which a kernel ran.", "gpu"
+    )
+    for gpu in gpus:
+        used.add_metric([gpu.uuid], gpu.used_bytes)
+        total.add_metric([gpu.uuid], gpu.total_bytes)
+        busy.add_metric([gpu.uuid], gpu.utilization)
+    yield from (used, total, busy)
 
 
-class _Memory(Collector):
-    """The gauge `convoy_memory_bytes`, read at each scrape."""
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
-            "convoy_memory_bytes",
-            "Memory of the process and of its control group, now.",
-            labels=["kind"],
-        )
-        for kind, value in memory_bytes().items():
-            family.add_metric([kind], value)
-        yield family
+def _memory() -> Iterator[GaugeMetricFamily]:
+    text = "Memory of the process and of its control group, now."
+    family = _family("convoy_memory_bytes", text, "kind")
+    for kind, value in memory_bytes().items():
+        family.add_metric([kind], value)
+    yield family
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
