@@ -21,21 +21,11 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy.typing as npt
 
-from convoy.service.errors import (
-    InferenceError,
-    InternalError,
-    RequestExpiredError,
-    ServiceError,
-)
+from convoy.service.errors import InferenceError, InternalError, RequestExpiredError, ServiceError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.security.access import Access
 from convoy.service.telemetry import logs
-from convoy.service.telemetry.metrics import (
-    INFERENCE_METHODS,
-    UNKNOWN_MODEL,
-    Metrics,
-    ModelMetrics,
-)
+from convoy.service.telemetry.metrics import INFERENCE_METHODS, UNKNOWN_MODEL, Metrics, ModelMetrics
 from convoy.service.telemetry.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -143,6 +133,7 @@ class Request:
 
     def fail(self, error: Exception) -> None:
         """End with *error*; do nothing if the request has ended."""
+        # Its deadline may have passed, or its client disconnected, while its batch failed.
         if not self.done:
             self.error = error
             self._end()
@@ -210,7 +201,7 @@ class Calls:
         Open the record of a call that has arrived.
 
         Args:
-            method: Name of the rpc, whatever the transport.
+            method: Name of the rpc, for either transport.
             origin: Written with every line that is logged about the call.
             deadline: Time after which the client no longer waits; inf if there is none.
         """
@@ -277,6 +268,7 @@ class Call(Request):
         traceback: TracebackType | None,
     ) -> None:
         failure = self.finish(error)
+        # A ServiceError is raised on as it is; any other error is hidden behind the failure.
         if failure is not None and failure is not error:
             raise failure from error
 
@@ -309,7 +301,7 @@ class Call(Request):
         self._calls.lifecycle.hold(size)
         self._held_bytes += size
 
-    def ask_for_unknown(self) -> None:
+    def label_unknown(self) -> None:
         """Label the call as one for an unknown model, until `use` names a served one."""
         self.model = UNKNOWN_MODEL
 
@@ -416,7 +408,7 @@ class Call(Request):
         # It failed; a call that was cancelled is neither an answer nor a failure.
         elif isinstance(error, Exception):
             statistics.fail.add(now - self.received_at)
-            # The model may have lost its device: only a run of its own can tell.
+            # The model may have lost its device: only a separate run can find out.
             if isinstance(error, InferenceError):
                 model.suspect()
 
@@ -445,13 +437,15 @@ class Call(Request):
         """Return the status of a cancelled call: the client disconnected, or its time was up."""
         allowed_s = self.deadline - self.received_at
         tolerance_s = min(_EXPIRY_TOLERANCE_SHARE * allowed_s, _EXPIRY_TOLERANCE_S)
+        # The client disconnected, or cancelled the call.
         if now < self.deadline - tolerance_s:
             return "CANCELLED"
-        # gRPC's timer fired before the queue's; count the refusal that the queue would have made.
+        # Its time was up; gRPC's timer fired before the queue's. Count the refusal for the queue.
         self._calls.metrics.refused(RequestExpiredError.reason, self.model)
         return RequestExpiredError.status
 
     def _log(self, status: str, seconds: float, details: str, left_out: int) -> None:
+        # Without a run there are no phases to report.
         phases = self.phases if self.batch_size else {}
         values = {
             "method": self.method,

@@ -23,7 +23,7 @@ class Phase(enum.Enum):
 
 
 BUSY_RETRY_S = 0.1
-"""Seconds after which a client that was refused as one too many may retry: a few batches later."""
+"""Seconds after which a client refused for too many calls may retry: a few batches later."""
 
 
 class Lifecycle:
@@ -61,13 +61,14 @@ class Lifecycle:
 
         Raises:
             ShuttingDownError: If *may_refuse*, and the server shuts down.
-            ServerBusyError: If *may_refuse* and there are too many calls; or too many bytes.
+            ServerBusyError: If there are too many bytes; or too many calls, and *may_refuse*.
         """
         # Calls that do no work, such as health and statistics, are answered until the end.
         if may_refuse and self.phase is Phase.REFUSING:
             raise ShuttingDownError("the server is shutting down")
         if may_refuse and self.in_flight >= self._max_calls:
             raise ServerBusyError(f"{self.in_flight} calls are in flight already", BUSY_RETRY_S)
+        # The count changes last: a call that is refused is never in flight.
         if size:
             self.hold(size)
         self.in_flight += 1
@@ -80,6 +81,7 @@ class Lifecycle:
         Raises:
             ServerBusyError: If the requests in flight would have too many bytes.
         """
+        # Requests are in memory until they are answered: many large ones could exhaust it.
         if self.bytes_in_flight + size > self._max_bytes:
             raise ServerBusyError(
                 f"{self.bytes_in_flight} bytes of requests are in flight already", BUSY_RETRY_S

@@ -198,10 +198,7 @@ class Settings(BaseSettings):
         "may want it; 0 is never.",
     )
     max_connection_idle_s: float = Field(
-        3600.0,
-        ge=0,
-        le=86_400,
-        description="A gRPC connection without calls is closed; 0: never.",
+        3600.0, ge=0, le=86_400, description="A gRPC connection without calls is closed; 0: never."
     )
     keepalive_s: float = Field(
         60.0, ge=0, le=86_400, description="A silent gRPC client is pinged; 0: never."
@@ -241,6 +238,7 @@ class Settings(BaseSettings):
     @field_validator("version_policy")
     @classmethod
     def _policies_can_be_read(cls, policies: dict[str, str]) -> dict[str, str]:
+        # Parsed again where they are used; here an error names the setting at startup.
         for text in policies.values():
             VersionPolicy.parse(text)
         return policies
@@ -255,6 +253,7 @@ class Settings(BaseSettings):
         # Otherwise the transport refuses images that the decoder accepts.
         if self.max_message_bytes < self.max_image_bytes:
             raise ValueError("max_message_bytes must be at least max_image_bytes")
+        # One without the other is a mistake: do not start without the intended TLS.
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key need each other")
         if self.tls_client_ca and not self.tls_certificate:

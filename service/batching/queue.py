@@ -215,7 +215,7 @@ class ModelQueue:
         if request in self.admitted:
             self.admitted.remove(request)
             self.admitted_size -= request.images
-        # It may leave before it waits, if its client disconnects while its images are decoded.
+        # It does not wait yet if its client disconnects while its images are decoded.
         if request in self.ready:
             del self.ready[request]
             first = self._order[0][1] is request

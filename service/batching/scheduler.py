@@ -149,7 +149,7 @@ class Scheduler:
         images = queue.images_ahead_of(request, now)
         if not images:
             return busy_s
-        # Models that have work share the device by their weights.
+        # Models that have work, this one included, share the device by their weights.
         weights = sum(other.policy.weight for other in self._queues if other.ready_size)
         share = queue.policy.weight / weights
         return busy_s + images * queue.image_s / (self.cores.count // queue.policy.cores) / share

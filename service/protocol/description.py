@@ -130,6 +130,7 @@ def _instances(model: ServedModel) -> pb.ModelInstanceGroup:
 
 
 def _batching(model: ServedModel) -> pb.ModelDynamicBatching:
+    # Refusal is the only action that the queue takes at its limit or at a deadline.
     return pb.ModelDynamicBatching(
         max_queue_delay_microseconds=round(model.policy.max_queue_delay_s * 1e6),
         priority_levels=len(PRIORITIES),

@@ -1,4 +1,4 @@
-"""`LogSettings`: the level of the log, at run time, in Triton's words."""
+"""`LogSettings`: the level of the log, at run time, with Triton's names."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ class InferenceProtocol:
             self._registry.find(call, request.name, request.version)
         except ModelNotReadyError:
             return pb.ModelReadyResponse(ready=False)
+        # A server that starts or stops answers this, too, but should get no requests.
         return pb.ModelReadyResponse(ready=self._lifecycle.ready)
 
     async def ServerMetadata(

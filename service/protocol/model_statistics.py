@@ -24,9 +24,11 @@ def statistics(model: ServedModel) -> pb.ModelStatistics:
             compute_input=_duration(Duration(done.answers, done.input_s)),
             compute_infer=_duration(Duration(done.answers, done.infer_s)),
             compute_output=_duration(Duration(done.answers, done.output_s)),
+            # There is no cache of responses.
             cache_hit=_duration(Duration()),
             cache_miss=_duration(Duration()),
         ),
+        # These count runs; the statistics above count requests.
         batch_stats=[
             pb.InferBatchStatistics(
                 batch_size=size,
@@ -45,6 +47,7 @@ def _duration(duration: Duration) -> pb.StatisticDuration:
 
 
 def _memory(manifest: Manifest, *, on_gpu: bool) -> list[pb.MemoryUsage]:
+    # Not every artifact states its memory.
     if manifest.memory is None:
         return []
     bytes_used = manifest.memory.weights_bytes + manifest.memory.arena_peak_bytes

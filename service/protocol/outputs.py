@@ -52,6 +52,7 @@ def requested_outputs(request: pb.ModelInferRequest, model: ServedModel) -> list
             )
         output = known[tensor.name]
         requested.append(RequestedOutput(output, _class_count(tensor.parameters, output)))
+    # A client that names no output requests them all.
     return requested or [RequestedOutput(output) for output in known.values()]
 
 
@@ -80,6 +81,7 @@ def _class_count(parameters: Parameters, output: OutputTensor) -> int | None:
         return None
     if count < 1:
         raise InvalidArgumentError(f"classification is {count}; it must be at least 1")
+    # Only an output with one value for each class can be classified.
     if output.kind == "other":
         raise InvalidArgumentError(f"output {output.name!r} holds no scores of the classes")
     return count

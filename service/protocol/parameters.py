@@ -28,6 +28,7 @@ def set_options(call: Call, parameters: Parameters) -> None:
     timeout_us = integer(parameters, "timeout") or 0
     if timeout_us < 0:
         raise InvalidArgumentError(f"timeout is {timeout_us}; it must not be negative")
+    # 0 is no timeout, as in Triton.
     if timeout_us:
         deadline = asyncio.get_running_loop().time() + timeout_us / 1e6
         call.deadline = min(call.deadline, deadline)
@@ -44,6 +45,7 @@ def integer(parameters: Parameters, name: str) -> int | None:
     if name not in parameters:
         return None
     kind = parameters[name].WhichOneof("parameter_choice")
+    # A text or a float is refused, not converted: it may be a client's mistake.
     if kind not in _INTEGERS:
         raise InvalidArgumentError(f"parameter {name!r} must be an integer")
     return int(getattr(parameters[name], kind))

@@ -1,4 +1,4 @@
-"""Templates of requests: later ones differ from an earlier one only in identifier and raw bytes.
+"""Templates of requests that differ only in their identifiers and raw bytes.
 
 Clients send the same names and the same shape again and again, followed by different raw bytes.
 Parsing them and building the response as messages takes several times as long as a small network.
@@ -103,7 +103,7 @@ class Templates:
 
     def read(self, message: bytes) -> Match | None:
         """Match a request to its template; return None if it has none."""
-        # A model was loaded or unloaded: a template may refer to a model that is gone.
+        # A model was loaded or unloaded: a template may refer to an unloaded model.
         if self._generation != self._registry.generation:
             self._discard()
         # The same head as the last time, byte for byte: it need not even be split.

@@ -55,6 +55,7 @@ def read_input(
             f"input {spec.name!r} takes {datatype}, or BYTES for encoded images, "
             f"not {tensor.datatype[:16]!r}"
         )
+    # A request has either raw bytes or typed elements.
     raw = _raw(request, tensor)
     if raw is None:
         _check_typed_fields(tensor)
@@ -118,6 +119,7 @@ def _typed(
     tensor: pb.ModelInferRequest.InferInputTensor, spec: InputTensor, size: int
 ) -> npt.NDArray[Any]:
     field = _CONTENTS.get(tensor.datatype)
+    # FP16, for which the protocol has no typed field.
     if field is None:
         raise InvalidArgumentError(f"{tensor.datatype} elements must be raw")
     values = getattr(tensor.contents, field)

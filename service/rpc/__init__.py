@@ -1,1 +1,1 @@
-"""The gRPC transport: everything that knows grpc is in here."""
+"""The gRPC transport: nothing outside this package imports grpc."""

@@ -39,6 +39,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
             )
         # All or none: otherwise a full queue would answer some images and refuse the rest.
         model.check_room(count)
+        # Each image is a request of its own, so that free cores share them.
         outcomes = await asyncio.gather(
             *(_outcome(call, model, image, request.top_k) for image in request.images)
         )
@@ -56,6 +57,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         call: Call,
         request: classifier_pb2.ClassifyRequest | classifier_pb2.ClassifyBatchRequest,
     ) -> ServedModel:
+        # 0, which is protobuf's value for an unset field, requests the newest version.
         version = str(request.model_version) if request.model_version else ""
         model = self._registry.find(call, request.model, version)
         check_top_k(request.top_k)
@@ -78,9 +80,7 @@ async def _outcome(
         return classifier_pb2.Outcome(response=response)
     return classifier_pb2.Outcome(
         error=classifier_pb2.Error(
-            code=code_pb2.Code.Value(failure.status),
-            reason=failure.reason,
-            message=str(failure),
+            code=code_pb2.Code.Value(failure.status), reason=failure.reason, message=str(failure)
         )
     )
 

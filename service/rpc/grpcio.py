@@ -130,7 +130,5 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
         return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
 
     return grpc.dynamic_ssl_server_credentials(
-        configuration(),
-        configuration,
-        require_client_authentication=tls.pem.client_ca is not None,
+        configuration(), configuration, require_client_authentication=tls.pem.client_ca is not None
     )

@@ -55,6 +55,7 @@ class InferenceServicer(InferenceProtocol, grpc_service_pb2_grpc.GRPCInferenceSe
         async def start_all() -> None:
             try:
                 async for request in requests:
+                    # While the window is full, flow control makes the client wait.
                     await places.acquire()
                     answering = self._answer_one(request, origin, deadline)
                     started.put_nowait(asyncio.create_task(answering))

@@ -58,6 +58,7 @@ class ConnectionLimits:
         """The options of a grpcio server."""
         return (
             ("grpc.max_receive_message_length", self.max_message_bytes),
+            # Responses are the server's own: their size needs no limit.
             ("grpc.max_send_message_length", -1),
             # gRPC refuses some calls above the first limit and all above the second.
             ("grpc.max_metadata_size", self.max_metadata_bytes),

@@ -78,6 +78,7 @@ class RpcServer:
         for target in (server, methods):
             classifier_pb2_grpc.add_ClassifierServiceServicer_to_server(classifier, target)
             grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, target)
+        # Only grpcio serves health and reflection; the native transport passes calls on to it.
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server

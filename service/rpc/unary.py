@@ -85,8 +85,8 @@ def unary_handler(
         return None
     method = path.rsplit("/", 1)[1]
     respond: Any = handler.unary_unary
-    # The bytes are parsed within the call: grpc itself would answer one that cannot be parsed with
-    # UNKNOWN, and log a traceback.
+    # The bytes are parsed within the call: grpc itself would answer a message that cannot be parsed
+    # with UNKNOWN, and log a traceback.
     parse: Any = handler.request_deserializer
 
     async def answer(message: bytes, origin: Origin, deadline: float) -> Any:
@@ -95,6 +95,7 @@ def unary_handler(
                 raise RequestTooLargeError(
                     f"the message has {len(message)} bytes; at most {max_message_bytes}"
                 )
+            # Counted before it is parsed, as parsing takes as much memory again.
             call.hold(len(message))
             try:
                 request = parse(message)

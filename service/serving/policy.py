@@ -39,6 +39,7 @@ class VersionPolicy:
 
     def candidates(self, versions: list[int]) -> list[int]:
         """Return the versions to try of those in the repository, the newest first."""
+        # The newest first: `latest:N` stops after N, and a version that fails does not count.
         chosen = versions if self.specific is None else set(versions) & set(self.specific)
         return sorted(chosen, reverse=True)
 

@@ -176,7 +176,7 @@ class ModelRegistry:
 
     def find(self, call: Call, name: str, version: str = "") -> ServedModel:
         """Find the model that *call* asks for, and let the call hold it; raises as `get`."""
-        call.ask_for_unknown()
+        call.label_unknown()
         model = self.get(name, version)
         call.use(model)
         return model

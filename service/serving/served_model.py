@@ -92,6 +92,7 @@ class ServedModel:
 
     async def close(self) -> None:
         """Wait until no call holds the model, then remove its queue. The session stays open."""
+        # A run may outlast its calls: the batcher waits for it.
         await self._unused.wait()
         await self._batcher.close(self._queue)
 
@@ -146,6 +147,7 @@ class ServedModel:
 
     def _count_batch(self, images: int, times: BatchTimes) -> None:
         self.metrics.batch_size.observe(images)
+        # Only a GPU pads batches.
         if times.padding:
             self.metrics.padding.inc(times.padding)
         self.statistics.add_batch(
