@@ -39,16 +39,7 @@ def tune(settings: TuneSettings) -> int:
 
 
 def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
-    gpu = Gpu(tf32=settings.tf32, cuda_graphs=settings.cuda_graphs, tensorrt=settings.tensorrt)
-    device = Device(policy=settings.device, cores=usable_cpus(), gpu=gpu)
-    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
-        machine, measured = measure(
-            artifact,
-            device,
-            p99_ms=settings.p99_ms,
-            seconds=settings.seconds,
-            show=show,
-        )
+    machine, measured = _measure(artifact, settings)
     manifest = artifact.manifest
     chosen = choose(measured, settings.p99_ms)
     console.print(
@@ -69,6 +60,21 @@ def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
         measured=tuple(measured),
         made_at=datetime.now(UTC).replace(microsecond=0),
     )
+    _write(artifact, tuning, settings, console)
+    return 0
+
+
+def _measure(artifact: Artifact, settings: TuneSettings) -> tuple[Machine, list[Choice]]:
+    gpu = Gpu(tf32=settings.tf32, cuda_graphs=settings.cuda_graphs, tensorrt=settings.tensorrt)
+    device = Device(policy=settings.device, cores=usable_cpus(), gpu=gpu)
+    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+        return measure(
+            artifact, device, p99_ms=settings.p99_ms, seconds=settings.seconds, show=show
+        )
+
+
+def _write(artifact: Artifact, tuning: Tuning, settings: TuneSettings, console: Console) -> None:
+    manifest = artifact.manifest
     if settings.plot:
         from convoy.commands.tune.tuning_figure import draw  # matplotlib takes a second to import
 
@@ -79,7 +85,6 @@ def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
         write_tuning(artifact.model_path.parent, tuning)
         console.print(f"written beside {artifact.model_path}; the server uses it when it loads it")
     console.print()
-    return 0
 
 
 def _print(
