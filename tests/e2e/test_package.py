@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from convoy import Client
 from tests.harness.images import encode, gradient
 from tests.harness.lenet import LENET_REPOSITORY
 from tests.harness.server_process import ServerProcess
@@ -37,6 +38,7 @@ async def main():
 
 asyncio.run(main())
 """
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGE_FILES = {
     "index.html",
     "samples/seven.png",
@@ -56,6 +58,11 @@ def run(*command: str | Path, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
+
+
+def lowest(requirements: list[str]) -> list[str]:
+    """Return those of *requirements* that have a lower bound, at that version."""
+    return [bound.split(",")[0].replace(">=", "==") for bound in requirements if ">=" in bound]
 
 
 class Environment:
@@ -170,10 +177,8 @@ def test_client_runs_with(
     """
     Both clients run with the lowest versions that the wheel allows, and with the newest ones.
     """
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    bounds = [bound.split(",")[0].replace(">=", "==") for bound in project["dependencies"]]
     environment = Environment(tmp_path / "environment")
-    environment.install(wheel, *(bounds if versions == "lowest" else ()))
+    environment.install(wheel, *(lowest(PROJECT["dependencies"]) if versions == "lowest" else ()))
     for program in (CLIENT_EXAMPLE, ASYNC_EXAMPLE):
         strict = f"import warnings; warnings.simplefilter('error')\n{program}"
         answers = query(environment, strict)
@@ -194,3 +199,22 @@ def test_client_runs_beside_tritonclient(
         answers = query(environment, program)
         assert "(INVALID_IMAGE)" in answers
         assert "[[" in answers
+
+
+def test_server_runs_with_lowest(wheel: Path, tmp_path: Path) -> None:
+    """
+    The server runs with the lowest versions of its own packages that the wheel allows.
+    """
+    extras = PROJECT["optional-dependencies"]
+    environment = Environment(tmp_path / "environment")
+    environment.install(
+        f"{wheel}[cpu]", *lowest([*extras["cli"], *extras["server"], *extras["cpu"]])
+    )
+    program, python = ("-I", "-m", "convoy"), environment.python
+    with (
+        ServerProcess(LENET_REPOSITORY, program=program, python=python) as server,
+        Client(server.address) as client,
+    ):
+        answer = client.classify(encode(gradient("L", (28, 28))), model="lenet5")
+        assert answer.label in map(str, range(10))
+        assert '"lenet5"' in server.get("/v2/models/lenet5")

@@ -26,6 +26,7 @@ class ServerProcess:
         options: Further flags.
         environment: Its variables; those of this process if they are not given.
         program: What Python is to run, other than convoy itself.
+        python: The interpreter; the one of this process if it is not given.
 
     Attributes:
         log: Lines of the server's log, as objects.
@@ -38,8 +39,9 @@ class ServerProcess:
         *options: str,
         environment: Mapping[str, str] | None = None,
         program: Sequence[str] = ("-m", "convoy"),
+        python: Path | str = sys.executable,
     ) -> None:
-        command = [sys.executable, *program, "serve", "--host", "127.0.0.1"]
+        command = [str(python), *program, "serve", "--host", "127.0.0.1"]
         ports = ["--grpc-port", "0", "--http-port", "0"]
         quiet = ["--log-format", "json", "--graph-cache", ""]
         self.log: list[dict[str, object]] = []
