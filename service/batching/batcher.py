@@ -99,7 +99,7 @@ class Batcher:
         self._start_due()
         try:
             await self._ended.wait()
-        finally:
+        finally:  # requests are left if the wait was cancelled
             self._scheduler.fail_all(ShuttingDownError("the server is shutting down"))
 
     def open(

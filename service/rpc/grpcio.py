@@ -100,7 +100,7 @@ def _infer_behavior(handler: UnaryHandler, infer: FastPath) -> Any:
                 infer.start(call, match, len(message), partial(_resolve, replied))
                 try:
                     payload = await replied
-                except asyncio.CancelledError:
+                except asyncio.CancelledError:  # the client has disconnected
                     infer.cancel(call, match)
                     raise
         except ServiceError as error:

@@ -114,7 +114,7 @@ class NativeTransport:
         try:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()
-        except TimeoutError:
+        except TimeoutError:  # the grace period has passed
             for cancel in list(self._calls.values()):
                 cancel()
         if self._front is not None:
@@ -233,11 +233,12 @@ class NativeTransport:
             response = await handler.answer(message, origin, deadline)
             payload = handler.serialize(response)
             front.respond(call_id, payload, trailing_metadata=origin.headers)
+            # After the response, so that its client need not wait for the template.
             if handler is self._infer_handler:
                 self._infer.learn(message, response)
         except ServiceError as error:
             _fail(front, call_id, origin, error)
-        except Exception:
+        except Exception:  # of encoding or learning; errors of the call are ServiceErrors
             logger.exception("internal error")
             front.fail(call_id, _INTERNAL, "internal error")
 
@@ -252,4 +253,5 @@ def _fail(front: NativeGrpcFront, call_id: int, origin: Origin, error: ServiceEr
 
 def _pause_s(refused: int, taken: int, seconds: float) -> float:
     """Return the seconds to pause after *refused* of *taken* calls were refused in *seconds*."""
+    # The burst is to take REFUSING_SHARE of the time until the next one.
     return seconds * (1 / REFUSING_SHARE - 1) if 2 * refused > taken else 0.0

@@ -67,7 +67,7 @@ class ServedModel:
         self._decoder = decoder
         self._on_failure = on_failure
         self._holders = 0
-        self._unused = asyncio.Event()
+        self._unused = asyncio.Event()  # set while no call holds the model
         self._unused.set()
 
     @property

@@ -65,6 +65,7 @@ class Metrics:
         # Otherwise each series has a second one, with the time of its creation.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
+        # Our own classes where requests are counted; the library's elsewhere.
         self.requests = counting.Counter(
             "convoy_requests",
             "Calls answered, refused or failed.",
