@@ -38,7 +38,8 @@ async def main():
 
 asyncio.run(main())
 """
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, BUILD_REQUIREMENTS = PYPROJECT["project"], PYPROJECT["build-system"]["requires"]
 PAGE_FILES = {
     "index.html",
     "samples/seven.png",
@@ -106,11 +107,30 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def distributions(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds a source distribution and the wheel that was made from it."""
     builder = Environment(tmp_path_factory.mktemp("builder"))
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    builder.install("build", *setuptools)
+    builder.install("build", *BUILD_REQUIREMENTS)
     dist = tmp_path_factory.mktemp("dist")
     run(builder.python, "-m", "build", "--no-isolation", "--outdir", dist, context, cwd=dist)
     return dist
+
+
+def test_build_begins_with_an_empty_folder(
+    context: Path, distributions: Path, tmp_path: Path
+) -> None:
+    """
+    Modules of an earlier checkout, which setuptools keeps in build/lib, get into no wheel.
+    """
+    checkout = tmp_path / "checkout"
+    shutil.copytree(context, checkout, symlinks=True)
+    for stale in ("service/app.py", "convoy/connection.py"):
+        (checkout / "build/lib" / stale).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / "build/lib" / stale).touch()
+    builder = Environment(tmp_path / "builder")
+    builder.install("build", *BUILD_REQUIREMENTS)
+    options = ("--wheel", "--no-isolation", "--outdir", tmp_path)
+    run(builder.python, "-m", "build", *options, checkout, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    (released,) = distributions.glob("*.whl")
+    assert zipfile.ZipFile(wheel).namelist() == zipfile.ZipFile(released).namelist()
 
 
 @pytest.fixture(scope="module")
