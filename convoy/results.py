@@ -25,6 +25,10 @@ class ConvoyError(Exception):
         self.reason = reason
         self.message = message
 
+    def __reduce__(self) -> tuple[type[ConvoyError], tuple[str, str, str]]:
+        # By default an exception is made again of its text alone, which fails in another process.
+        return type(self), (self.code, self.reason, self.message)
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:

@@ -1,4 +1,6 @@
 import asyncio
+import copy
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -146,3 +148,17 @@ def test_needs_grpcio_and_protobuf_only() -> None:
         "sys.exit(', '.join(heavy & sys.modules.keys()) or None)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_error_reaches_another_process() -> None:
+    """
+    An error can be pickled and copied, as process pools do with it.
+    """
+    error = ConvoyError("NOT_FOUND", "MODEL_NOT_FOUND", "no model is named 'x'")
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (other.code, other.reason, other.message) == (
+            error.code,
+            error.reason,
+            error.message,
+        )
+        assert str(other) == str(error)
