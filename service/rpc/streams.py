@@ -67,17 +67,20 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
 
         async def requests(incoming: AsyncIterator[Any]) -> AsyncIterator[Any]:
             ending = asyncio.ensure_future(self._ending.wait())
+            coming: asyncio.Future[Any] | None = None
             try:
                 while True:
                     coming = asyncio.ensure_future(anext(incoming, None))
                     await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
                     # The server stops, or the client has sent its last request.
                     if not coming.done() or (request := coming.result()) is None:
-                        coming.cancel()
                         return
                     yield request
             finally:
                 ending.cancel()
+                # The handler may end the stream while a request is awaited.
+                if coming is not None:
+                    coming.cancel()
 
         async def behavior(incoming: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             # Closed as soon as the client disconnects, so that no work continues for it.

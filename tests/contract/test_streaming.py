@@ -1,6 +1,7 @@
 """ModelStreamInfer: many requests on one stream, each with its own answer."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -88,6 +89,30 @@ async def test_failure_as_status(running: Running) -> None:
         await call.read()
     assert failed.value.code() is grpc.StatusCode.NOT_FOUND
     assert dict(failed.value.trailing_metadata() or ())["error-reason"] == "MODEL_NOT_FOUND"
+
+
+async def test_failure_as_status_while_requests_arrive(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A stream that the server ends while it waits for the next request leaves no task behind.
+    """
+    wrong = infer_request(3)
+    wrong.raw_input_contents[0] = b"12"
+
+    async def one_stream() -> None:
+        requests = [*[infer_request(3)] * 10, wrong, *[infer_request(3)] * 10]
+        call = running.inference.ModelStreamInfer(
+            stream_of(requests), metadata=(("triton_grpc_error", "true"),)
+        )
+        with pytest.raises(grpc.aio.AioRpcError):
+            async for _ in call:
+                pass
+
+    await asyncio.gather(*(one_stream() for _ in range(20)))
+    gc.collect()
+    await asyncio.sleep(0)
+    assert "never retrieved" not in caplog.text
 
 
 async def test_bytes_that_are_no_message(
