@@ -95,10 +95,11 @@ class Reconciler:
             # If every candidate failed, keep what serves: an old version is better than none.
             if serving:
                 await self._unload(entry, keep=serving)
+                # This is what serves now, even if one of several versions failed.
+                entry.spec = spec
             _forget(entry, stored)
             if errors and again:
                 raise errors[0]
-            entry.spec = spec
 
     async def unload(self, name: str, *, forget: bool = False) -> None:
         """

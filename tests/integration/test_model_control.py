@@ -213,6 +213,18 @@ async def test_spec_of_a_failed_load_is_dropped(serve: Serve, tmp_path: Path) ->
         assert config.config.version_policy.latest.num_versions == 1
 
 
+async def test_spec_of_a_load_that_failed_in_part(serve: Serve, tmp_path: Path) -> None:
+    """
+    A load request that fails for one of several versions serves the others, and says so.
+    """
+    async with explicit(serve) as running:
+        write_bad_version(tmp_path, "drifted")
+        await failing(load(running, version_policy={"all": {}}))
+        assert await answering_version(running) == "1"
+        config = await running.inference.ModelConfig(pb.ModelConfigRequest(name="tiny"))
+        assert config.config.version_policy.WhichOneof("policy_choice") == "all"
+
+
 async def test_changed_files_of_the_same_version(serve: Serve, tmp_path: Path) -> None:
     """
     A load request reloads a version whose files have changed, and no other version.
