@@ -52,7 +52,6 @@ class FastPath:
         Returns:
             Whether the call waits for its answer now.
         """
-        call.model = match.model.name
         try:
             call.begin(size)
         # Refused by rights or limits: `begin` has finished the call.

@@ -114,6 +114,20 @@ async def test_rpcs(guarded: Running, holders: Holders, method: str) -> None:
         assert await outcome(rpc(message, metadata=tuple(header.items()))) == expected, right
 
 
+async def test_call_without_a_right_counts_for_no_model(guarded: Running, holders: Holders) -> None:
+    """
+    A client without a right moves the figures of no model, on the fast path as elsewhere.
+    """
+    for _ in range(2):  # the second request has a template
+        await guarded.inference.ModelInfer(
+            infer_request(3), metadata=tuple(holders.header("infer").items())
+        )
+    assert await outcome(guarded.inference.ModelInfer(infer_request(3))) == UNAUTHENTICATED
+    labels = {"method": "ModelInfer", "code": "UNAUTHENTICATED"}
+    assert guarded.sample("convoy_requests_total", model="", **labels) == 1
+    assert guarded.sample("convoy_requests_total", model="tiny", **labels) is None
+
+
 @pytest.mark.parametrize(("verb", "path", "needed"), ROUTES)
 async def test_routes(
     guarded: Running, holders: Holders, verb: str, path: str, needed: set[Right]
