@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -42,27 +43,37 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if name in ("-h", "--help") else 2
     try:
         command = import_module(f"convoy.commands.{_module(name)}")
-        return int(command.main(arguments[1:]))
+        code = int(command.main(arguments[1:]))
+        sys.stdout.flush()  # here, where an error is caught
+        return code
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("convoy."):
-            # On Windows, git may check out the links in convoy/ as text files.
-            print(
-                f"convoy {name}: {error.name} is missing; if this is a checkout by git, run "
-                "git config core.symlinks true, then git checkout -- convoy",
-                file=sys.stderr,
-            )
-            return 1
-        # A package of an extra: name the extra that installs it.
-        extra = _EXTRAS.get(name, "cli")
-        print(
-            f"convoy {name} needs the package {error.name}: "
-            f"in convoy's folder, pip install '.[{extra}]'",
-            file=sys.stderr,
-        )
+        _print_missing(name, error.name or "")
         return 1
+    except BrokenPipeError:
+        # The reader of the output has ended, such as `head`. Python would flush it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE, as a shell reports it
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _print_missing(name: str, module: str) -> None:
+    """Print the remedy for a command that lacks a module."""
+    if module.startswith("convoy."):
+        # On Windows, git may check out the links in convoy/ as text files.
+        remedy = (
+            f"convoy {name}: {module} is missing; if this is a checkout by git, run "
+            "git config core.symlinks true, then git checkout -- convoy"
+        )
+    else:
+        # A package of an extra: name the extra that installs it.
+        extra = _EXTRAS.get(name, "cli")
+        remedy = (
+            f"convoy {name} needs the package {module}: "
+            f"in convoy's folder, pip install '.[{extra}]'"
+        )
+    print(remedy, file=sys.stderr)
 
 
 def _module(name: str) -> str:

@@ -3,6 +3,8 @@
 import asyncio
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,19 @@ async def test_no_server(command: tuple[str, ...], capsys: pytest.CaptureFixture
     error = capsys.readouterr().err
     assert error.startswith(f"convoy {command[0]}: ")
     assert error.count("\n") == 1
+
+
+async def test_reader_that_ends_first(running: Running) -> None:
+    """
+    A command whose output nobody reads any more ends without a traceback.
+    """
+    command = f"{sys.executable} -m convoy models --json --address {running.address} | true"
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-c", f"set -o pipefail; {command}"), stderr=subprocess.PIPE
+    )
+    _, errors = await shell.communicate()
+    assert errors == b""
+    assert shell.returncode == 141
 
 
 async def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
