@@ -9,7 +9,7 @@ EXTRAS ?= cpu,export,timm,dev
 comma := ,
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
-# The conformance kit: NVIDIA's client wants another protobuf than convoy has.
+# The conformance kit has an environment of its own: it checks any server and knows nothing of convoy.
 CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed

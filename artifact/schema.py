@@ -63,5 +63,5 @@ def upgrade(document: Any, steps: Sequence[Step]) -> Any:
         try:
             document = step(document) | {"schema_version": older + 1}
         except (AttributeError, LookupError, TypeError) as error:
-            raise ValueError(f"damaged: it has not the fields of schema_version {older}") from error
+            raise ValueError(f"damaged: it lacks fields of schema_version {older}") from error
     return document | {"schema_version": newest}

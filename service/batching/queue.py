@@ -29,7 +29,7 @@ SLACK = 1.25
 
 Under overload every request is taken shortly before its deadline. Offered three times its capacity
 for ResNet-18, the server answered 0.84 of its capacity in time without slack, and 0.98 with this
-factor (`python -m bench.race.overload`).
+factor (`python -m bench.overload`).
 """
 
 # Weights of the latest run in running averages. A run that was faster than expected counts more

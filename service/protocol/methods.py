@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import NoReturn
 
+import convoy
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Call
 from convoy.service.errors import ModelNotReadyError, UnsupportedError
@@ -36,7 +36,7 @@ class InferenceProtocol:
         self._control = control
         self._lifecycle = lifecycle
         self._log_settings = log_settings
-        self._version = version("convoy")  # read from the disk
+        self._version = convoy.__version__  # read from the disk
 
     async def ServerLive(self, request: pb.ServerLiveRequest, call: Call) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)

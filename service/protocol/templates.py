@@ -67,6 +67,7 @@ class Match(NamedTuple):
 
     Attributes:
         model: The model to run.
+        template: The template that it matches.
         id: Field `id` with its tag; empty if there is none.
         batch: `[N, ...]` in the model's shape and dtype; a view of the message, not writable.
     """

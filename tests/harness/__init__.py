@@ -1,1 +1,1 @@
-"""The test harness: tiny artifacts, foreign graphs, HTTP client and images."""
+"""The test harness: servers and processes, tiny artifacts, foreign graphs, images, HTTP."""
