@@ -62,7 +62,7 @@ def test_older_version_is_read(tmp_path: Path) -> None:
     [
         ("nothing", "invalid JSON: "),
         ('{"schema_version": 3}', "schema_version 3 is newer than 2"),
-        ('{"networks": 1}', "damaged: it has not the fields of schema_version 1"),
+        ('{"networks": 1}', "damaged: it lacks fields of schema_version 1"),
         ("{}", "machine: Field required"),
     ],
 )
