@@ -15,7 +15,9 @@ from convoy.models import ARCHITECTURES, drop_auxiliary
 from tests.harness.counts import count_macs
 
 
-@pytest.mark.parametrize("name", ["nin", "resnet20", "googlenet_tv"])
+@pytest.mark.parametrize(
+    "name", ["nin", "resnet20", pytest.param("googlenet_tv", marks=pytest.mark.slow)]
+)
 def test_multiply_accumulates_of_an_export(name: str, tmp_path: Path) -> None:
     """
     The graph's table has the multiply-accumulates that hooks count in the network.
