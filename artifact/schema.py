@@ -32,7 +32,7 @@ def load(data: bytes, steps: Sequence[Step]) -> Any:
         steps: The document's chain: the first step leads from version 1 to 2.
 
     Returns:
-        What is to be validated: the document may lack fields, or be something else altogether.
+        The document to validate: it may lack fields, or be something else altogether.
 
     Raises:
         NewerSchemaError: If its version is newer than the chain leads to.

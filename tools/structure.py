@@ -109,13 +109,13 @@ def sources(folder: str) -> list[Path]:
 
 
 def docstrings(folder: str) -> Iterator[Docstring]:
-    """Yield every docstring of a folder."""
+    """Yield every docstring of a folder, those of constants included."""
     for file in sources(folder):
         for node in ast.walk(ast.parse(file.read_text())):
-            documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-            if isinstance(node, documented) and (text := ast.get_docstring(node)):
-                line = getattr(node, "lineno", 1)
-                yield Docstring(f"{file.relative_to(ROOT)}:{line}", text)
+            # A text that stands alone documents its module, class, function, or the line before.
+            match node:
+                case ast.Expr(ast.Constant(str(text))) if text.strip():
+                    yield Docstring(f"{file.relative_to(ROOT)}:{node.lineno}", text)
 
 
 def figures(folder: str) -> Figures:

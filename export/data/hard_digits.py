@@ -28,7 +28,7 @@ MIN_CONTRAST = 65
 """Distance of the digit's colour from both colours of its ground; of white from black: 255."""
 
 CLUTTER_OPACITY = (0.3, 0.7)
-"""Of strokes and strangers, on the ground."""
+"""Opacity of the strokes and of parts of other digits over the ground, from and to."""
 
 # At level 1; in proportion at the others.
 MAX_SHRINKING = 0.5

@@ -17,11 +17,11 @@ from convoy.export.recipes.recipe import Exponential, PhotoCrop, Recipe, RmsProp
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of ImageNet's training pixels, R, G, B, as torchvision's weights have them."""
+"""Mean and deviation of ImageNet's training pixels, R, G, B, as in torchvision's weights."""
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
-"""Of CIFAR-10's 50,000 training images."""
+"""Mean and deviation of the pixels of CIFAR-10's 50,000 training images."""
 
 
 def centre_crop(resize_px: int, crop_px: int) -> Preprocessing:

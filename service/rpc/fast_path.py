@@ -50,7 +50,7 @@ class FastPath:
             reply: Called when the call ends; before this returns, if it fails at once.
 
         Returns:
-            Whether the call waits for its answer now.
+            True if the call waits for its answer now.
         """
         try:
             call.begin(size)

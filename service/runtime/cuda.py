@@ -59,8 +59,10 @@ DEVICE = "cuda"
 """ONNX Runtime's name for the memory of a GPU."""
 
 AHEAD_S = 0.002
-"""How long before the expected end of a run the next batch is taken, in seconds. To join 32 images
-of 224 pixels and to wake a thread takes 0.6 ms (docs/benchmarks.md)."""
+"""Time before the expected end of a run at which the next batch is taken, in seconds.
+
+Joining 32 images of 224 pixels and waking a thread take 0.6 ms (docs/benchmarks.md).
+"""
 
 JOINED_AT_ONCE = 2
 """Batches of one size in memory at once: the one that runs, and the next."""

@@ -20,7 +20,7 @@ binary = pytest.mark.extension("binary_tensor_data")
 Body = dict[str, Any]
 
 PATIENCE_S = 2.0
-"""How long to wait for the refusal of a body before it is sent."""
+"""Time to wait for the refusal of a body before it is sent."""
 
 BEYOND_BYTES = 2**33
 """Size of a body that no server takes."""

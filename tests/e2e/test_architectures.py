@@ -35,7 +35,7 @@ from tests.unit.models.test_architectures import TOTALS
 pytestmark = pytest.mark.slow
 
 USUAL = {"Transpose", "Cast", "Mul", "Add", "Conv", "Relu", "MaxPool", "Gemm", "Softmax", "Reshape"}
-"""What nearly every graph is made of; the rest is named for each."""
+"""Operators of nearly every graph; further ones are listed for each."""
 
 INCEPTION = {"Concat", "AveragePool", "ReduceMean"}
 RARER = {
@@ -58,16 +58,16 @@ NATIVE = (
     *("lenet5", "alexnet", "vgg16", "nin", "googlenet"),
     *("resnet20", "resnet50", "inception_v4"),
 )
-"""Of each family one, whose graph is counted at the size of its paper, too."""
+"""One network of each family, whose graph is also counted at the size of its paper."""
 
 # Network in Network ends with ReLU: of two classes it may find both impossible, for good.
 CLASSES = ("cat", "dog", "fox", "owl", "yak")
 
 DEEP = ("resnet101", "resnet101_v1", "resnet152", "resnet152_v1", "plain56")
 """
-Where one step is not enough: after it, the statistics of batch norm are still nearly those of its
-first state, and through so many layers signals explode, or vanish where there are no shortcuts.
-These take twenty, of fewer images each.
+Networks for which one step is not enough: after it, the statistics of batch norm are still nearly
+those of its first state, and through so many layers signals explode, or vanish without shortcuts.
+These networks take twenty steps, of fewer images each.
 """
 
 

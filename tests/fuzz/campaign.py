@@ -37,13 +37,13 @@ TIMEOUT_S = 30.0
 """A call that takes longer hangs."""
 
 REFUSALS = {"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "FAILED_PRECONDITION"}
-"""What a client may be told of a request that it should not have sent."""
+"""Codes that a request may get that should not have been sent."""
 
 BY_ITS_OWN_TERMS = {"DEADLINE_EXCEEDED REQUEST_EXPIRED", "RESOURCE_EXHAUSTED DEADLINE_UNMEETABLE"}
-"""What it may be told of one that gave the server a microsecond."""
+"""Codes that a request may get that allows the server a microsecond."""
 
 LISTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF")
-"""How files of the formats begin that are opened."""
+"""First bytes of files in the formats that are opened."""
 
 MUTANTS = Path("build/mutants")
 

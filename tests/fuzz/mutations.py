@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 NUMBERS = (0, 1, 2, 4, 127, 128, 255, 256, 32_767, 65_535, 2**31 - 1, 2**31, 2**32 - 1)
-"""What lengths, sizes and counts go wrong at."""
+"""Values at which lengths, sizes and counts go wrong."""
 
 MAX_BYTES = 100_000
 """Longer mutants are cut: the suites are after strange ones, not after large ones."""

@@ -24,7 +24,7 @@ USER = 10001
 TOOLS = ("buildah", "debootstrap", "npm")
 
 MAX_BYTES = 260_000_000
-"""That the image may add to its base, unpacked."""
+"""Bytes that the image may add to its base, unpacked."""
 
 MAX_START_S = 60.0
 

@@ -25,7 +25,7 @@ FOLDER = ROOT / "deploy/kubernetes"
 SCHEMAS = Path(__file__).parent / "kubernetes"
 
 VERSION = "1.31"
-"""Of Kubernetes, whose schemas are taken."""
+"""Version of Kubernetes whose schemas are used."""
 
 CUSTOM = {"GRPCRoute", "ScaledObject", "ServiceMonitor"}
 NAME = {"app.kubernetes.io/name": "convoy"}

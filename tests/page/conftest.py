@@ -21,7 +21,7 @@ CHROMIUM = shutil.which("chromium")
 AXE = Path(__file__).parents[2] / "build/axe"
 
 NETWORK_ERROR = "Failed to load resource"
-"""How Chromium's console begins to tell of an answer that is an error, or that never came."""
+"""First words of Chromium's console about an answer that is an error or never arrived."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

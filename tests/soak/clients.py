@@ -38,7 +38,7 @@ BURST = 300
 """Requests of a stream, and of a burst: more than the queue takes."""
 
 REST_S = 0.02
-"""How long strange clients rest, so that most requests are sound ones."""
+"""Time that strange clients rest, so that most requests are sound ones."""
 
 HTTP_INFER = f"/v2/models/{MODEL}/infer"
 

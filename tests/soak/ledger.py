@@ -43,7 +43,7 @@ SEEN_SO = {
     "DEADLINE_EXCEEDED": Outcome.EXPIRED,
     "CANCELLED": Outcome.CANCELLED,
 }
-"""What the client of a call saw that the server counts under this code."""
+"""Outcome that the client of a call saw, by the code under which the server counts it."""
 
 
 class Ledger:

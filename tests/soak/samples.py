@@ -12,7 +12,7 @@ import psutil
 INTERVAL_S = 1.0
 
 MOST_GROWTH = 0.05
-"""Of memory, from the second tenth of the time to the last one."""
+"""Growth of memory from the second tenth of the time to the last one."""
 
 LEAST_SAMPLES = 100
 """Fewer say nothing of memory: buffers and pools are still growing to their size."""
