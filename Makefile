@@ -45,7 +45,7 @@ $(CHARTS): service/web/package-lock.json
 demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
 	@$(BIN)/python -m tools.demo
 
-test: setup  ## Run the tests (below 6 minutes)
+test: setup  ## Run the tests (6 to 12 minutes on two cores)
 	$(BIN)/pytest -m 'not slow'
 
 # Each network's way from training to an answer: two at a time, of one thread each, as little of it
