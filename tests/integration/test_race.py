@@ -53,7 +53,7 @@ def test_contenders(kind: type[Contender], model: Model, tmp_path: Path) -> None
         measured = contender.measure(LOAD, 2.0)  # its processes for decoding may still be starting
         assert contender.memory_bytes() > 10e6
         assert contender.cpu_s() > 0
-    assert measured.per_s > 0
+    assert measured.per_s > 10
     assert 0 < measured.p50_ms <= measured.p99_ms
 
 
