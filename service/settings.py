@@ -8,6 +8,7 @@ reads the environment. Properties of a model (labels, input size) are in its man
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
@@ -74,7 +75,14 @@ class Settings(BaseSettings):
         ByteSize(4 * 1024 * MIB), ge=0, description="Most that the folder may hold."
     )
     transport: Literal["grpcio", "native"] = Field(
-        "grpcio", description="What speaks gRPC; native is faster and needs the extra fast."
+        "grpcio",
+        description="What speaks gRPC; native is faster, limits no message before it is whole in "
+        "memory, and needs the extra fast.",
+    )
+    allow_unbounded_messages: CliImplicitFlag[bool] = Field(
+        False,
+        description="Let transport native serve strangers, as with --token-file or on a public "
+        "address: one compressed megabyte from any of them can fill a gigabyte of memory.",
     )
     host: str = Field("0.0.0.0", min_length=1, description="Address to listen on.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 picks a free one.")
@@ -261,4 +269,22 @@ class Settings(BaseSettings):
         # pygrpc-native has no TLS.
         if self.tls_certificate and self.transport == "native":
             raise ValueError("transport native speaks no TLS: take grpcio, or a proxy before it")
+        # pygrpc-native has no limit either. An address that others reach, or a need for tokens,
+        # says that strangers may connect.
+        exposed = bool(self.token_file) or not _is_loopback(self.host)
+        if self.transport == "native" and exposed and not self.allow_unbounded_messages:
+            raise ValueError(
+                "transport native inflates and keeps messages of any size before it checks "
+                "max_message_bytes or a token: take --transport grpcio; or listen on --host "
+                "127.0.0.1, without --token-file, behind a proxy that limits requests; or, if all "
+                "who can reach the port are trusted, add --allow-unbounded-messages"
+            )
         return self
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches *host*; other names than localhost may be public."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

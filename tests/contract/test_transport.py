@@ -35,7 +35,7 @@ async def test_native_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delitem(sys.modules, "convoy.service.rpc.native", raising=False)
     monkeypatch.setitem(sys.modules, "pygrpc_native", None)
     with pytest.raises(StartError, match="extra fast"):
-        Server(Settings(transport="native"))
+        Server(Settings(transport="native", host="127.0.0.1"))
 
 
 async def test_clients_that_left_are_not_in_the_log(

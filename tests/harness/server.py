@@ -103,6 +103,8 @@ def serve(tmp_path: Path, transport: str) -> Serve:
             "http_port": 0,
             "graph_cache": "",
             "transport": transport,
+            # Tests of tokens run over the native transport, too.
+            "allow_unbounded_messages": transport == "native",
             # One run at a time, so that a test knows what runs and what waits.
             "intra_op_threads": usable_cpus(),
         }

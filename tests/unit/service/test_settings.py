@@ -26,6 +26,13 @@ def test_flag_over_variable_over_default(monkeypatch: pytest.MonkeyPatch) -> Non
         (["--shutdown-grace-s", "nan"], "--shutdown-grace-s"),
         (["--max-batch-size", "16", "--max-queue-size", "8"], "max_queue_size must be at least"),
         (["--max-message-bytes", "1"], "max_message_bytes must be at least"),
+        (["--transport", "native"], "--allow-unbounded-messages"),
+        (["--transport", "native", "--host", "::"], "--allow-unbounded-messages"),
+        (["--transport", "native", "--host", "server.example"], "--allow-unbounded-messages"),
+        (
+            ["--transport", "native", "--host", "127.0.0.1", "--token-file", "tokens"],
+            "--allow-unbounded-messages",
+        ),
         (["--nonsense"], "--nonsense"),
     ],
 )
@@ -37,6 +44,23 @@ def test_bad_value(arguments: list[str], message: str, capsys: pytest.CaptureFix
         reader.read(Settings, arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--host", "127.0.0.1"],
+        ["--host", "::1"],
+        ["--host", "localhost"],
+        ["--allow-unbounded-messages"],
+        ["--allow-unbounded-messages", "--host", "127.0.0.1", "--token-file", "tokens"],
+    ],
+)
+def test_native_among_trusted_clients(arguments: list[str]) -> None:
+    """
+    The native transport, which limits no message, starts where only trusted clients reach it.
+    """
+    assert reader.read(Settings, ["--transport", "native", *arguments]).transport == "native"
 
 
 def test_frozen() -> None:
