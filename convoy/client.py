@@ -25,7 +25,8 @@ from convoy.results import (
 DEFAULT_ADDRESS = "localhost:8001"
 DEFAULT_TIMEOUT_S = 30.0
 
-# A server may stop between two calls. Classifying twice changes nothing, so try another time.
+# A server may stop, or close a connection because of another call on it. Classifying twice changes
+# nothing, so try another time.
 _RETRY = {
     "name": [{}],
     "retryPolicy": {
@@ -36,6 +37,15 @@ _RETRY = {
         "retryableStatusCodes": ["UNAVAILABLE"],
     },
 }
+_KEPT_FOR_RETRY_BYTES = 2**31 - 1
+"""
+Bytes of a call that gRPC keeps for a retry.
+
+gRPC's default is 256 KiB: it would never repeat a call with a larger photograph. The caller holds
+the image in any case.
+"""
+
+
 _BALANCED = {
     "loadBalancingConfig": [{"round_robin": {}}],
     # Send no calls to a server whose health service reports that it is not ready.
@@ -56,7 +66,8 @@ class Client:
     """
     A blocking client of a convoy server. Use it as a context manager, or call `close`.
 
-    A call that finds no server is repeated up to three times within about a second.
+    A call that finds no server, or whose connection is lost, is repeated up to three times, after
+    pauses of about a second together.
 
     Args:
         address: `host:port` of the server's gRPC port.
@@ -239,6 +250,7 @@ def _options(balance: bool) -> list[tuple[str, int | str]]:
         # Answers to many images may exceed gRPC's 4 MB; the server limits the size of requests.
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
+        ("grpc.per_rpc_retry_buffer_size", _KEPT_FOR_RETRY_BYTES),
         ("grpc.service_config", json.dumps(config)),
     ]
 
