@@ -93,7 +93,7 @@ class Page:
         middleware: Sequence[Middleware] = PACKED,
     ) -> Route:
         answer = counted(self._calls, call, endpoint)
-        return Route(path, answer, methods=[method], middleware=middleware)
+        return Route(path, answer, methods=[method], name=call, middleware=middleware)
 
     async def _models(self, request: Request, call: Call) -> Response:
         models = [_describe(model) for model in self._registry.models()]
@@ -180,8 +180,8 @@ def file_routes() -> list[BaseRoute]:
         return await files.get_response("index.html", request.scope)
 
     return [
-        Route("/", index, middleware=middleware),
-        Mount("/web", files, middleware=middleware),
+        Route("/", index, name="PageFiles", middleware=middleware),
+        Mount("/web", files, name="PageFiles", middleware=middleware),
     ]
 
 

@@ -64,8 +64,8 @@ class Rest:
         """Return every route, in the forms that clients of Triton and of KServe use."""
         at = self._routes
         return [
-            Route("/v2/health/live", self._live),
-            Route("/v2/health/ready", self._ready),
+            Route("/v2/health/live", self._live, name="ServerLive"),
+            Route("/v2/health/ready", self._ready, name="ServerReady"),
             *at(["/v2"], "", "ServerMetadata", self._server_metadata),
             *at(["/v2/models"], "", "ServerMetadata", self._models),
             *at(["/v2/models"], "/stats", "ModelStatistics", self._statistics),
@@ -95,7 +95,7 @@ class Rest:
         answer = counted(self._calls, rpc, endpoint)
         allowed = list(methods or ("GET",))
         return [
-            Route(prefix + suffix, answer, methods=allowed, middleware=middleware)
+            Route(prefix + suffix, answer, methods=allowed, name=rpc, middleware=middleware)
             for prefix in prefixes
         ]
 

@@ -19,7 +19,7 @@ from convoy.service.telemetry.metrics import Metrics
 
 
 def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Starlette:
-    """Make the application of all routes."""
+    """Make the application of all routes; each is named by the method whose right it needs."""
 
     async def expose(request: Request) -> Response:
         # A scrape is no call: it is neither counted nor logged.
@@ -32,7 +32,7 @@ def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Star
 
     return Starlette(
         routes=[
-            Route("/metrics", expose, middleware=PACKED),
+            Route("/metrics", expose, name="Metrics", middleware=PACKED),
             *rest.routes(),
             *page.routes(),
             *file_routes(),

@@ -1,27 +1,44 @@
-"""The right that each method needs, and the check that a call has it."""
+"""The right that each method needs, and the check that a call has it.
+
+A method without an entry in the table is refused: whoever adds one has to decide who may use it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from convoy.service.errors import PermissionDeniedError, UnauthenticatedError
 from convoy.service.security.tokens import Right, Tokens
 
-CONTROL_METHODS = frozenset({"RepositoryModelLoad", "RepositoryModelUnload", "LogSettings"})
+Needed = Right | Literal["none", "any"]
+"""A right; `any` known token; or `none`, for methods that strangers may use."""
 
-OPEN_METHODS = frozenset({"ServerLive", "ServerReady", "ModelReady"})
-"""Probes and balancers have no tokens, and these methods reveal one bit. gRPC's health service and
-reflection, which reveals only what is public, are open, too."""
-
-_NEEDED: Mapping[str, Right] = {
+NEEDED: Mapping[str, Needed] = {
+    # Probes and balancers have no tokens, and these methods reveal one bit.
+    **dict.fromkeys(["ServerLive", "ServerReady", "ModelReady", "Check", "Watch"], "none"),
+    # They reveal only what is public: the API, and the page without a fact of the server.
+    **dict.fromkeys(["ServerReflectionInfo", "PageFiles"], "none"),
+    # Clients that infer and people who observe both call these.
+    **dict.fromkeys(["ServerMetadata", "ModelMetadata", "ModelConfig", "ListModels"], "any"),
+    **dict.fromkeys(["PageModels", "List"], "any"),
+    # These answer UNIMPLEMENTED.
+    **{
+        f"{kind}SharedMemory{verb}": "any"
+        for kind in ("System", "Cuda")
+        for verb in ("Status", "Register", "Unregister")
+    },
+    **dict.fromkeys(["TraceSetting", "Unsupported"], "any"),
     **dict.fromkeys(["Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"], "infer"),
-    **dict.fromkeys(["Metrics", "ModelStatistics", "RepositoryIndex"], "observe"),
     "PagePreview": "infer",
+    **dict.fromkeys(["Metrics", "ModelStatistics", "RepositoryIndex"], "observe"),
     **dict.fromkeys(["PageComparison", "PageHistory", "PageLayers"], "observe"),
-    **dict.fromkeys(CONTROL_METHODS, "control"),
+    **dict.fromkeys(["RepositoryModelLoad", "RepositoryModelUnload", "LogSettings"], "control"),
 }
-"""Rights that methods need. Any token suffices for the other methods, such as `ModelMetadata` and
-`PageModels`: clients that infer and people who observe both call them."""
+"""
+The right that each method needs: rpcs by their names, HTTP's routes by the rpc that they stand for,
+or by a name of their own.
+"""
 
 
 class Access:
@@ -46,18 +63,19 @@ class Access:
 
         Raises:
             UnauthenticatedError: If the method needs a token, and this one is unknown.
-            PermissionDeniedError: If the token lacks the right, or this port offers no control.
+            PermissionDeniedError: If the token lacks the right, or this port offers no control, or
+                the table does not list the method.
         """
-        # Case 1: the port offers no control, whatever the token.
-        if method in CONTROL_METHODS and not self._control:
+        needed = NEEDED.get(method)
+        # Case 1: nobody decided who may use it, or the port offers no control; whatever the token.
+        if needed is None or (needed == "control" and not self._control):
             raise PermissionDeniedError(f"{method} is not offered here")
         # Case 2: the server has no tokens, or the method needs none.
-        if self._tokens is None or method in OPEN_METHODS:
+        if self._tokens is None or needed == "none":
             return
         # Case 3: any known token suffices, unless the method needs a right.
         token = self._tokens.find(token_digest)
         if token is None:
             raise UnauthenticatedError(f"{method} needs a token: authorization: Bearer TOKEN")
-        needed = _NEEDED.get(method)
-        if needed and needed not in token.rights:
+        if needed != "any" and needed not in token.rights:
             raise PermissionDeniedError(f"{method} needs a token with the right {needed}")
