@@ -14,7 +14,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup page demo test test-slow test-page conformance check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate soak fuzz clean
+.PHONY: help setup page demo test test-slow test-page conformance security check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate soak fuzz clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -70,6 +70,10 @@ $(KIT_INSTALLED): tests/conformance/requirements.txt
 	@test -x $(CONFORMANCE_VENV)/bin/python || $(PYTHON) -m venv $(CONFORMANCE_VENV)
 	@$(CONFORMANCE_VENV)/bin/python -m pip install --disable-pip-version-check --requirement $<
 	@touch $@
+
+# Tokens for a server that runs: CONVOY_TOKEN_INFER, CONVOY_TOKEN_OBSERVE, CONVOY_TOKEN_CONTROL.
+security: setup  ## Attack our server over both transports, or GRPC=host:port HTTP=host:port CONTROL=host:port
+	$(BIN)/pytest tests/security $(if $(GRPC),--grpc=$(GRPC) --http=$(HTTP) --control=$(CONTROL))
 
 COUNT := 100000
 mutate: setup  ## Send COUNT mutated images, and as many messages, to a server of each transport

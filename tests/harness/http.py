@@ -60,20 +60,20 @@ class Connection:
     ) -> Answer:
         """Send a request and wait for its answer."""
         await self.send(request(method, path, body, headers))
-        return await self.receive()
+        return await self.receive(bodiless=method == "HEAD")
 
     async def send(self, data: bytes) -> None:
         """Send bytes without any check."""
         self._writer.write(data)
         await self._writer.drain()
 
-    async def receive(self) -> Answer:
-        """Wait for the next answer."""
+    async def receive(self, *, bodiless: bool = False) -> Answer:
+        """Wait for the next answer; that to HEAD has no body, though it states a length."""
         async with asyncio.timeout(TIMEOUT_S):
             status, headers = await self.receive_head()
             while status == 100:
                 status, headers = await self.receive_head()
-            size = int(headers.get("content-length", "0"))
+            size = 0 if bodiless else int(headers.get("content-length", "0"))
             return Answer(status, headers, await self._reader.readexactly(size))
 
     async def receive_head(self) -> tuple[int, dict[str, str]]:

@@ -1,0 +1,1 @@
+"""The security suite: what strangers, and holders of each right, can do to a server that runs."""
