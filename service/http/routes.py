@@ -30,7 +30,7 @@ def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Star
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), headers={"content-type": content_type})
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/metrics", expose, name="Metrics", middleware=PACKED),
             *rest.routes(),
@@ -39,3 +39,6 @@ def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Star
         ],
         exception_handlers={HTTPException: no_route},
     )
+    # A path with a slash too many is unknown: a redirect would lead to the host that the client named.
+    app.router.redirect_slashes = False
+    return app

@@ -257,15 +257,27 @@ NO_ROUTES = [
     ("GET", "/v2/repository/models/tiny/load", 405),
     ("POST", "/metrics", 405),
     ("BREW", "/v2", 405),
+    ("GET", "/metrics/", 404),
+    ("GET", "/v2/", 404),
+    ("GET", "/v2/health/live/", 404),
+    ("GET", "/v2/models/tiny/", 404),
+    ("POST", f"{INFER}/", 404),
+    ("GET", "/page/models/", 404),
+    ("GET", "/web", 404),
+    ("GET", "/web/", 404),
+    ("GET", "/web/samples", 404),
+    ("GET", "//evil.example/v2", 404),
 ]
 
 
 async def test_no_such_route(running: Running) -> None:
     """
-    An unknown path or method gives a short error in JSON; 405 names the right methods.
+    An unknown path or method gives a short error in JSON, and never a redirect; 405 names the right
+    methods.
     """
     for method, path, status in NO_ROUTES:
         answer = await ask(method, running.url + path)
+        assert "location" not in answer.headers
         assert answer.status == status, (method, path)
         assert len(answer.json()["error"]) < 200
         assert ("allow" in answer.headers) is (status == 405)
