@@ -39,6 +39,7 @@ def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Star
         ],
         exception_handlers={HTTPException: no_route},
     )
-    # A path with a slash too many is unknown: a redirect would lead to the host that the client named.
+    # A path with a slash too many is unknown: a redirect would lead to the host that the client
+    # named.
     app.router.redirect_slashes = False
     return app

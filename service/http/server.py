@@ -6,12 +6,19 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from convoy.service.errors import RequestTooSlowError, StartError, TooManyConnectionsError
+from convoy.service.errors import (
+    InvalidArgumentError,
+    RequestTooSlowError,
+    StartError,
+    TooManyConnectionsError,
+)
 from convoy.service.security.tls import Tls
 from convoy.service.sockets import listen
 
@@ -73,8 +80,11 @@ class HttpServer:
             ws="none",
             h11_max_incomplete_event_size=limits.max_header_bytes,
             log_config=None,
-            log_level="warning",
+            # Its warnings are about requests, one line for each: they are counted instead.
+            log_level="error",
             access_log=False,
+            # Nothing here uses the client's address or scheme.
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             # A client that does not read its answers must not delay the stop.
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
@@ -110,6 +120,20 @@ class HttpServer:
             await self._task
 
 
+class _StrictParser(h11.Connection):
+    """A parser that also refuses a request which states the length of its body in two ways."""
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            # A proxy that believes the other length would take the rest of the body for a request,
+            # or a request for the rest of the body (RFC 9112, section 6.1).
+            if {b"content-length", b"transfer-encoding"} <= names:
+                raise h11.RemoteProtocolError("content-length beside transfer-encoding")
+        return event
+
+
 def _limited(limits: HttpLimits, refused: Callable[[str], None]) -> type[H11Protocol]:
     """
     Make the class of connections with *limits*.
@@ -127,6 +151,10 @@ def _limited(limits: HttpLimits, refused: Callable[[str], None]) -> type[H11Prot
         """
 
         _clock: asyncio.TimerHandle | None = None
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.conn = _StrictParser(h11.SERVER, limits.max_header_bytes)
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -148,6 +176,19 @@ def _limited(limits: HttpLimits, refused: Callable[[str], None]) -> type[H11Prot
             # A part of the headers of a later request has arrived.
             elif self._clock is None and not self.transport.is_closing():
                 self._start_clock()
+
+        def send_400_response(self, msg: str) -> None:
+            """Refuse what is not HTTP, and close: nobody knows where the next request begins."""
+            refused(InvalidArgumentError.reason)
+            # The request before it is still being answered: end that call like a disconnect.
+            if self.cycle and not self.cycle.response_complete:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            # An answer that has begun, or ended, leaves no room for another one.
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                super().send_400_response(msg)
+            else:
+                self.transport.close()
 
         def _start_clock(self) -> None:
             late = RequestTooSlowError.reason

@@ -1,0 +1,91 @@
+"""Requests whose end is not certain: nothing behind them is read as another request."""
+
+import logging
+
+import pytest
+
+from tests.harness.calls import INFER, classes, infer_body
+from tests.harness.http import Connection, ask, request
+from tests.harness.server import Running
+
+CHUNKED = "transfer-encoding: chunked"
+BEHIND = b"0\r\n\r\n" + request("GET", "/v2")
+
+UNCERTAIN = [
+    [CHUNKED, "content-length: 5"],
+    ["content-length: 5", CHUNKED],
+    ["Content-Length:\t0", "Transfer-Encoding:\tChunked"],
+    [CHUNKED, CHUNKED],
+    ["transfer-encoding: gzip, chunked"],
+    ["transfer-encoding: identity", "content-length: 5"],
+    ["content-length: 5", "content-length: 6"],
+    ["content-length: 5, 6"],
+    ["content-length: +5"],
+    ["content-length : 5"],
+    [CHUNKED, "", "zz"],
+    [CHUNKED, "", "1", "too long"],
+    ["host: other"],
+]
+
+
+@pytest.mark.parametrize("lines", UNCERTAIN, ids=" | ".join)
+async def test_uncertain_end(running: Running, lines: list[str]) -> None:
+    """
+    A request whose end or host is uncertain gets 400 and ends its connection.
+    """
+    head = "\r\n".join([f"POST {INFER} HTTP/1.1", "host: test", *lines, "", ""])
+    async with Connection(running.url) as connection:
+        await connection.send(head.encode() + BEHIND)
+        answers = await connection.rest()
+    assert answers.startswith(b"HTTP/1.1 400 ")
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert running.sample("convoy_rejected_total", model="", reason="INVALID_ARGUMENT") == 1
+    assert classes(await ask("POST", running.url + INFER, infer_body(3))) == [3]
+
+
+async def test_error_within_a_body(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A body that stops being HTTP ends its call and its connection, without a traceback.
+    """
+    with caplog.at_level(logging.WARNING):
+        async with Connection(running.url) as connection:
+            await connection.send(request("POST", INFER, headers={"transfer-encoding": "chunked"}))
+            await running.until(lambda: running.server.lifecycle.in_flight == 1)
+            await connection.send(b"zz\r\n")
+            assert (await connection.rest()).startswith(b"HTTP/1.1 400 ")
+        await running.until(lambda: running.server.lifecycle.in_flight == 0)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["together", "later"])
+async def test_error_within_a_body_that_nobody_reads(
+    running: Running, caplog: pytest.LogCaptureFixture, before: bool
+) -> None:
+    """
+    The same where the request is answered without its body, before the error or beside it.
+    """
+    sent = request("GET", "/v2/health/live", headers={"transfer-encoding": "chunked"})
+    with caplog.at_level(logging.WARNING):
+        async with Connection(running.url) as connection:
+            if before:
+                await connection.send(sent)
+                assert (await connection.receive()).status == 200
+                await connection.send(b"zz\r\n")
+                assert await connection.rest() == b""
+            else:
+                await connection.send(sent + b"zz\r\n")
+                assert (await connection.rest()).startswith(b"HTTP/1.1 400 ")
+    assert caplog.messages == []
+
+
+async def test_requests_for_other_protocols(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A request that offers another protocol is answered in this one, without a line in the log.
+    """
+    for protocol in ("websocket", "h2c"):
+        headers = {"connection": "Upgrade", "upgrade": protocol}
+        with caplog.at_level(logging.WARNING):
+            assert (await ask("GET", f"{running.url}/v2", headers=headers)).status == 200
+    assert caplog.messages == []
