@@ -128,6 +128,11 @@ class RpcServer:
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Filter out grpc's tracebacks for clients that disconnected and for calls that we aborted."""
+    """Filter out grpc's tracebacks for what clients do, and the contents of their metadata."""
     error = record.exc_info[1] if record.exc_info else None
+    # Case 1: metadata that is no UTF-8. grpc quotes it, and it may hold a token.
+    if isinstance(error, UnicodeDecodeError):
+        record.msg, record.args, record.exc_info = "metadata is not text", (), None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    # Case 2: a client disconnected, or we aborted its call.
     return not isinstance(error, grpc.aio.InternalError | grpc.aio.AbortError)

@@ -13,13 +13,14 @@ import math
 import random
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from convoy.service.security.tokens import bearer
+from convoy.service.security.tokens import PREFIX, bearer
 
 # Identifiers of requests that have none: a random number for the process, and a counter within it.
 _PROCESS = f"{random.getrandbits(64):016x}"
@@ -31,6 +32,12 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
+
+LIBRARY_LINES_PER_S = 10
+"""Most lines per second of a library's logger that clients can cause to write."""
+
+# Also a part of a token that `convoy token` made: messages quote the beginning of a value.
+_TOKEN = re.compile(rf"((?i:bearer) +)[\w.~+/-]{{16,}}|\b{PREFIX}[\w-]{{8,}}")
 
 
 class Origin(NamedTuple):
@@ -109,6 +116,25 @@ class RateLimit:
         return left_out
 
 
+class RateLimited:
+    """
+    A filter for the logger of a library, some of whose lines any client can cause.
+
+    Args:
+        per_s: Most lines in a second.
+    """
+
+    def __init__(self, per_s: int) -> None:
+        self._limit = RateLimit(per_s)
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        """Return whether to write a record; state the number of those that were left out."""
+        left_out = self._limit.take(time.monotonic())
+        if left_out:
+            record.lines_left_out = left_out
+        return left_out is not None
+
+
 # Attributes of every record; all others come from `extra=`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -122,6 +148,21 @@ def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("grpc").setLevel(logging.INFO)  # at level debug it logs each call
+    for library in ("grpc._cython.cygrpc", "uvicorn.error"):
+        logging.getLogger(library).addFilter(RateLimited(LIBRARY_LINES_PER_S))
+
+
+def redact(text: str) -> str:
+    """
+    Replace tokens in *text*.
+
+    No line is meant to hold one. This is for those of libraries, and for clients that send a token
+    where their request's identifier or a model's name belongs.
+    """
+    # Almost no line needs the pattern, which takes as long as the rest of the line.
+    if PREFIX not in text and "bearer " not in text.lower():
+        return text
+    return _TOKEN.sub(r"\1[token]", text)
 
 
 @contextmanager
@@ -157,7 +198,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return redact(json.dumps(line, default=str, ensure_ascii=False))
 
 
 class TextFormatter(logging.Formatter):
@@ -166,7 +207,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         values = " ".join(f"{key}={value}" for key, value in fields(record).items())
         line = f"{_timestamp(record)} {record.levelname:7} {record.getMessage()}  {values}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return redact(line)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -88,6 +88,10 @@ class Connection:
         async with asyncio.timeout(TIMEOUT_S):
             return await self._reader.read()
 
+    def close_sending(self) -> None:
+        """Say that nothing more will be sent."""
+        self._writer.write_eof()
+
     def hang_up(self) -> None:
         """Close the connection at once."""
         self._writer.transport.abort()

@@ -90,8 +90,8 @@ def _started(folder: Path, transport: str, *options: str) -> Iterator[Target]:
     tiny.write(folder / "repository")
     control = ("--model-control-mode", "explicit", "--load-model", "*")
     risk = ("--allow-unbounded-messages",) if transport == "native" else ()
-    flags = ("--transport", transport, "--token-file", str(file), *control, *risk, *options)
-    with ServerProcess(folder / "repository", *flags) as process:
+    flags = ("--transport", transport, "--token-file", str(file), "--log-requests", *control, *risk)
+    with ServerProcess(folder / "repository", *flags, *options) as process:
         yield Target(
             grpc=process.address,
             http=process.url.removeprefix("http://"),

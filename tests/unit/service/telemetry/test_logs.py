@@ -1,8 +1,10 @@
 import json
 import logging
+import sys
 
 import pytest
 
+from convoy.service.security.tokens import Token
 from convoy.service.telemetry import logs
 
 
@@ -90,3 +92,37 @@ def test_rationed_lines() -> None:
     lines = logs.RateLimit(2)
     told = [lines.take(now) for now in (5.0, 5.1, 5.2, 5.9, 6.1, 6.2, 9.0)]
     assert told == [0, 0, None, None, 2, 0, 0]
+
+
+@pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter()])
+def test_tokens_are_redacted(formatter: logging.Formatter) -> None:
+    """
+    No line holds a token, nor the beginning of one; the rest of the line stays.
+    """
+    _, text = Token.make("web", ["infer"])
+    old = text.removeprefix("cvy_")
+    for secret in (text, text[:20], f"Bearer {text}", f"bearer  {old}", f"b'Bearer {old}\\xa0'"):
+        try:
+            raise ValueError(f"quotes {secret} and more")
+        except ValueError:
+            made = record(details=f"quotes {secret} and more")
+            made.exc_info = sys.exc_info()
+        line = formatter.format(made)
+        assert text[4:20] not in line
+        assert line.count("[token]") == 2
+        assert line.count("and more") >= 2
+        if isinstance(formatter, logs.JsonFormatter):
+            json.loads(line)
+    harmless = "needs a token: authorization: Bearer TOKEN, in convoy_requests_total"
+    assert harmless in formatter.format(record(details=harmless))
+
+
+def test_lines_of_a_library_are_limited(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Of the lines that clients can cause, some are written each second; the next says how many more.
+    """
+    logger = logging.getLogger("a library")
+    logger.addFilter(logs.RateLimited(2))
+    for _ in range(50):
+        logger.warning("nonsense")
+    assert 2 <= len(caplog.records) < 50
