@@ -26,7 +26,7 @@ def counted(
     """Wrap *endpoint*, so that its requests are counted and logged as calls of *method*."""
 
     async def answer(request: Request) -> Response:
-        origin = Origin.from_headers(request.headers)
+        origin = Origin.from_headers(request.headers.items())
         try:
             with calls.open(method, origin) as call:
                 response = await endpoint(request, call)

@@ -24,7 +24,7 @@ def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Star
     async def expose(request: Request) -> Response:
         # A scrape is no call: it is neither counted nor logged.
         try:
-            access.check("Metrics", Origin.from_headers(request.headers).token_digest)
+            access.check("Metrics", Origin.from_headers(request.headers.items()).token_digest)
         except ServiceError as error:
             return error_response(error)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

@@ -74,7 +74,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # It opens a `Call` for each request, which is refused by itself.
         if method == "ModelStreamInfer":
             return handler
-        origin = Origin.from_headers(dict(details.invocation_metadata))
+        origin = Origin.from_headers(details.invocation_metadata or ())
         try:
             self._calls.access.check(method, origin.token_digest)
         except ServiceError as error:

@@ -179,7 +179,7 @@ class NativeTransport:
         if deadline <= time.monotonic():
             handler.calls.count_missed(handler.method, match.model.name if match else "")
             return False
-        origin = Origin.from_headers(dict(metadata))
+        origin = Origin.from_headers(metadata)
         # The request matches a template: answer it without a task.
         if match:
             call = handler.calls.open(METHOD, origin, deadline)

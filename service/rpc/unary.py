@@ -161,4 +161,4 @@ def arrival(context: Context) -> tuple[Origin, float]:
     """Return the client's identifiers, and its deadline on the event loop's clock, or inf."""
     remaining_s = context.time_remaining()
     deadline = math.inf if remaining_s is None else time.monotonic() + remaining_s
-    return Origin.from_headers(dict(context.invocation_metadata() or ())), deadline
+    return Origin.from_headers(context.invocation_metadata() or ()), deadline

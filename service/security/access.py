@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from convoy.service.errors import PermissionDeniedError, UnauthenticatedError
-from convoy.service.security.tokens import Right, Tokens
+from convoy.service.security.tokens import SEVERAL, Right, Tokens
 
 Needed = Right | Literal["none", "any"]
 """A right; `any` known token; or `none`, for methods that strangers may use."""
@@ -59,7 +59,8 @@ class Access:
         Raise unless a call of *method* is allowed.
 
         Args:
-            token_digest: SHA-256 of its token; empty if it has none.
+            token_digest: SHA-256 of its token; empty if it has none; `SEVERAL` if it has several
+                Authorization headers.
 
         Raises:
             UnauthenticatedError: If the method needs a token, and this one is unknown.
@@ -75,6 +76,8 @@ class Access:
             return
         # Case 3: any known token suffices, unless the method needs a right.
         token = self._tokens.find(token_digest)
+        if token is None and token_digest == SEVERAL:
+            raise UnauthenticatedError("the call has several Authorization headers; send one")
         if token is None:
             raise UnauthenticatedError(f"{method} needs a token: authorization: Bearer TOKEN")
         if needed != "any" and needed not in token.rights:

@@ -27,6 +27,9 @@ TOKEN_BYTES = 32
 PREFIX = "cvy_"
 """Begins every token that is made, so that the log and scanners of source code recognise it."""
 
+SEVERAL = b"several"
+"""Takes the place of a digest where a call has several Authorization headers; no token has it."""
+
 _HEADER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _LINE = re.compile(r"(?P<name>\S+) +(?P<rights>[a-z,]+) +(?P<digest>[0-9a-f]{64})")
 

@@ -14,13 +14,13 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from convoy.service.security.tokens import PREFIX, bearer
+from convoy.service.security.tokens import PREFIX, SEVERAL, bearer
 
 # Identifiers of requests that have none: a random number for the process, and a counter within it.
 _PROCESS = f"{random.getrandbits(64):016x}"
@@ -47,7 +47,8 @@ class Origin(NamedTuple):
     Attributes:
         request_id: Identifier of the request.
         traceparent: The client's span in the form of W3C's Trace Context; empty if it sent none.
-        token_digest: SHA-256 of its token; empty if it has none. Never logged.
+        token_digest: SHA-256 of its token; empty if it has none; `SEVERAL` if it has several
+            Authorization headers. Never logged.
     """
 
     request_id: str
@@ -55,12 +56,16 @@ class Origin(NamedTuple):
     token_digest: bytes = b""
 
     @classmethod
-    def from_headers(cls, headers: Mapping[str, Any]) -> Origin:
+    def from_headers(cls, pairs: Collection[tuple[str, Any]]) -> Origin:
         """
         Read a client's headers, or gRPC's metadata; malformed values are ignored.
 
         A request without an identifier gets one.
+
+        Args:
+            pairs: Names in lower case, and values; a name may occur several times.
         """
+        headers = dict(pairs)
         request_id = headers.get("x-request-id", "")
         traceparent = headers.get("traceparent", "")
         authorization = headers.get("authorization", "")
@@ -69,7 +74,11 @@ class Origin(NamedTuple):
             request_id = f"{_PROCESS}{next(_NUMBERS):016x}"
         if traceparent and not _TRACEPARENT.fullmatch(traceparent):
             traceparent = ""
-        return cls(request_id, traceparent, bearer(authorization) if authorization else b"")
+        digest = bearer(authorization) if authorization else b""
+        # Proxies and servers differ in which of several they read: none of them counts.
+        if len(headers) != len(pairs) and [name for name, _ in pairs].count("authorization") > 1:
+            digest = SEVERAL
+        return cls(request_id, traceparent, digest)
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:

@@ -46,7 +46,7 @@ def test_trace(traceparent: str, is_sane: bool) -> None:
     """
     A sane trace is in the lines of its request and goes back; another one is dropped.
     """
-    origin = logs.Origin.from_headers({"x-request-id": "abc", "traceparent": traceparent})
+    origin = logs.Origin.from_headers([("x-request-id", "abc"), ("traceparent", traceparent)])
     with logs.request_origin(origin):
         line = json.loads(logs.JsonFormatter().format(record()))
     assert line.get("traceparent") == (traceparent if is_sane else None)
@@ -59,7 +59,7 @@ def test_missing_identifier_is_generated(given: str) -> None:
     """
     Each request without a sane identifier gets one of its own.
     """
-    made = {logs.Origin.from_headers({"x-request-id": given}).request_id for _ in range(10)}
+    made = {logs.Origin.from_headers([("x-request-id", given)]).request_id for _ in range(10)}
     assert len(made) == 10
     assert all(len(identifier) == 32 for identifier in made)
 
