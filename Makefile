@@ -87,9 +87,9 @@ fuzz: setup  ## Fuzz images, messages and HTTP bodies by coverage, for SECONDS e
 	    $(BIN)/python -m tests.fuzz.guided $$target -max_total_time=$(SECONDS) -timeout=10 || exit 1; \
 	done
 
-MINUTES := 10
-soak: setup  ## Put a mixed load on a server for MINUTES; account for every request, look for leaks
-	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(TRANSPORT),--transport $(TRANSPORT))
+soak: setup  ## Put a mixed load on a server for MINUTES or REQUESTS, and account for every call
+	@$(BIN)/python -m tests.soak $(if $(TRANSPORT),--transport $(TRANSPORT)) \
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REQUESTS),--requests $(REQUESTS))
 
 check: setup  ## Lint, types, import contracts, API, generated code
 	$(BIN)/ruff format --check .

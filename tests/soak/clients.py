@@ -1,89 +1,103 @@
-"""The kinds of client that a soak mixes: correct ones, faulty ones, and some that disconnect.
+"""The kinds of client that a soak mixes with its bulk: odd ones, faulty ones, and some that leave.
 
 A client does one thing and returns; the soak calls it again. What it sent, and how that ended, is
-in the ledger when it returns.
+in the ledger when it returns. Each rests, so that most calls are the bulk's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import grpc
 import numpy as np
 from PIL import Image
 
-from convoy.artifact.files import read_artifact
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
+from convoy.service.errors import ServiceError
 from tests.fuzz.campaign import Case, image_cases, request_cases
-from tests.fuzz.seeds import MODEL
 from tests.harness.http import Connection, request
 from tests.harness.images import encode
-from tests.harness.lenet import LENET
-from tests.soak.ledger import OF_HTTP, Ledger, Outcome
-
-OTHER = "other"
-"""A second model, which comes and goes."""
+from tests.soak.checksums import CLASSES, IMAGES, Checksums
+from tests.soak.ledger import CANCELLED, EXPIRED, OK, Entry, Ledger
+from tests.soak.wire import LOST
 
 STREAM = 20
 BURST = 300
 """Requests of a stream, and of a burst: more than the queue takes."""
 
-REST_S = 0.02
-"""Time that strange clients rest, so that most requests are sound ones."""
+TOP_K = 3
+LONGEST_CANCEL_S = 0.05
+PAUSE_S = 0.1
 
-HTTP_INFER = f"/v2/models/{MODEL}/infer"
+STATUSES = {error.reason: error.status for error in ServiceError.__subclasses__()}
+"""The code that the server counts, by the reason in an answer of a stream."""
 
 MUTATED = ("/Classify", "/ClassifyBatch", "/ModelInfer")
 """Methods whose messages are mutated: the others would change what the server serves."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Soak:
     """
     The state that all clients share.
 
     Attributes:
+        pid: The server's process.
+        channel: gRPC's connection.
+        hasty: Another one, for those who leave: a server may close it when too many did.
+        may_lose: Whether this server does.
         dice: Decides what they do.
-        images: Pixels `[1, H, W, C]` that are asked for.
-        classes: What the model answers to each.
+        reloaded: A model of two versions that take turns.
+        other: A model that comes and goes.
     """
 
     ledger: Ledger
+    pid: int
     address: str
     url: str
     channel: grpc.aio.Channel
+    hasty: grpc.aio.Channel
+    may_lose: bool
     dice: random.Random
-    images: list[np.ndarray] = field(default_factory=list)
-    classes: list[int] = field(default_factory=list)
+    reloaded: Checksums
+    other: Checksums
     mutants: Iterator[Case] = field(init=False)
 
     def __post_init__(self) -> None:
-        golden = read_artifact(LENET).golden
-        self.images = [image[np.newaxis] for image in golden.images]
-        self.classes = golden.logits.argmax(axis=1).tolist()
         self.mutants = self._mutants()
 
-    @property
+    @cached_property
     def classifier(self) -> Any:
         """Stub of our own service."""
         return classifier_pb2_grpc.ClassifierServiceStub(self.channel)
 
-    @property
+    @cached_property
     def inference(self) -> Any:
         """Stub of the Open Inference Protocol."""
         return grpc_service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
 
+    def some(self, count: int = 1) -> list[int]:
+        """Return so many images."""
+        return self.dice.choices(range(len(IMAGES)), k=count)
+
+    def leaving(self, *codes: str) -> frozenset[str]:
+        """Return the codes with which the call of one who leaves may end."""
+        return frozenset({*codes, *([LOST] if self.may_lose else [])})
+
     def _mutants(self) -> Iterator[Case]:
-        kinds = image_cases(1), request_cases(1)
+        seed = self.dice.randrange(2**32)
+        kinds = image_cases(seed), request_cases(seed)
         while True:
             case = next(self.dice.choice(kinds))
             if case.path.endswith(MUTATED):
@@ -94,251 +108,281 @@ Client = Callable[[Soak], Awaitable[None]]
 
 
 async def infer(soak: Soak) -> None:
-    """Send raw pixels."""
-    which = soak.dice.randrange(len(soak.images))
-    with soak.ledger.request("infer", "ModelInfer"):
-        check(soak, which, await soak.inference.ModelInfer(infer_request(soak, which)))
+    """Send raw pixels, for any version or for one that may not be there."""
+    await _infer(soak, "infer", soak.reloaded)
+
+
+async def ask_other(soak: Soak) -> None:
+    """Send raw pixels to the model that comes and goes."""
+    await _infer(soak, "other model", soak.other)
+
+
+async def _infer(soak: Soak, kind: str, model: Checksums) -> None:
+    images = soak.some(soak.dice.choice((1, 1, 3)))
+    version = soak.dice.choice((0, *range(1, len(model.sha256) + 1)))
+    with soak.ledger.call(Entry(kind, "ModelInfer", model.name, len(images))):
+        answer = await soak.inference.ModelInfer(model.request(images, version))
+        model.check(images, version, answer)
 
 
 async def classify(soak: Soak) -> None:
     """Send an encoded image."""
-    with soak.ledger.request("classify", "Classify"):
-        answer = await soak.classifier.Classify(classify_request(soak))
-        if len(answer.predictions) != 3:
-            raise ValueError(f"{len(answer.predictions)} predictions")
+    (image,) = soak.some()
+    with soak.ledger.call(Entry("classify", "Classify", soak.reloaded.name, 1)):
+        _check_classes(soak, image, await soak.classifier.Classify(_classify_request(soak, image)))
 
 
 async def classify_batch(soak: Soak) -> None:
     """Send several images at once, one of them invalid."""
-    images = [classify_request(soak).image, b"no image", classify_request(soak).image]
-    batch = classifier_pb2.ClassifyBatchRequest(model=MODEL, images=images)
-    with soak.ledger.request("batch", "ClassifyBatch"):
-        outcomes = (await soak.classifier.ClassifyBatch(batch)).outcomes
-        reasons = [outcome.error.reason for outcome in outcomes]
-        expected = ("", "INVALID_IMAGE", "")
-        if not all(
-            one in (right, "QUEUE_FULL") for one, right in zip(reasons, expected, strict=True)
-        ):
-            raise ValueError(f"outcomes {reasons}")
+    images = soak.some(2)
+    first, second = (_encoded(image) for image in images)
+    asked = [first, b"no image", second]
+    batch = classifier_pb2.ClassifyBatchRequest(model=soak.reloaded.name, images=asked, top_k=TOP_K)
+    with soak.ledger.call(Entry("batch", "ClassifyBatch", soak.reloaded.name, 2)) as answered:
+        first, bad, second = (await soak.classifier.ClassifyBatch(batch)).outcomes
+        # All places may have been taken between the check for room and the image's turn.
+        if bad.error.reason not in ("INVALID_IMAGE", "QUEUE_FULL"):
+            raise ValueError(f"an image that is none: {bad}")
+        for image, outcome in zip(images, (first, second), strict=True):
+            if outcome.error.reason not in ("", "QUEUE_FULL"):
+                raise ValueError(f"{outcome.error}")
+            answered.append(not outcome.error.reason)
+            if not outcome.error.reason:
+                _check_classes(soak, image, outcome.response)
 
 
 async def stream(soak: Soak) -> None:
     """Send some requests in a stream; now and then disconnect in its middle."""
-    asked = [soak.dice.randrange(len(soak.images)) for _ in range(STREAM)]
-    leaves_after = soak.dice.choice((STREAM, STREAM, STREAM, soak.dice.randrange(STREAM)))
-    soak.ledger.sent["stream", "ModelStreamInfer"] += STREAM
-    left = STREAM
+    model, images = soak.reloaded, soak.some(STREAM)
+    entry = Entry("stream", "ModelStreamInfer", model.name, 1, frozenset({CANCELLED}))
+    read = soak.dice.choice((STREAM, STREAM, STREAM, soak.dice.randrange(STREAM)))
+    soak.ledger.begin(entry, STREAM)
+    call = soak.inference.ModelStreamInfer(model.request([image]) for image in images)
+    for image in images[:read]:
+        _end_of_stream(soak, entry, image, await call.read())
+    call.cancel()
+    soak.ledger.end(entry, CANCELLED, local=True, count=STREAM - read)
+
+
+def _end_of_stream(
+    soak: Soak, entry: Entry, image: int, answer: pb.ModelStreamInferResponse
+) -> None:
+    """Put the end of one request of a stream into the ledger."""
+    response, fault = answer.infer_response, ""
+    if answer.error_message:
+        code = STATUSES[response.parameters["error_reason"].string_param]
+        soak.ledger.end(entry, code, has_reason=True, fault=answer.error_message)
+        return
     try:
-        call = soak.inference.ModelStreamInfer(infer_request(soak, which) for which in asked)
-        for which in asked[:leaves_after]:
-            answer = await call.read()
-            if answer.error_message:
-                soak.ledger.end("stream", "ModelStreamInfer", Outcome.REFUSED)
-            else:
-                check(soak, which, answer.infer_response)
-                soak.ledger.end("stream", "ModelStreamInfer", Outcome.ANSWERED)
-            left -= 1
-        call.cancel()
-    except (grpc.aio.AioRpcError, ValueError) as error:
-        soak.ledger.end("stream", "ModelStreamInfer", Outcome.FAILED, repr(error))
-        left -= 1
-    finally:
-        soak.ledger.end("stream", "ModelStreamInfer", Outcome.CANCELLED, count=left)
+        del response.parameters["triton_final_response"]
+        soak.reloaded.check([image], 0, response)
+    except ValueError as error:
+        fault = str(error)
+    soak.ledger.end(entry, OK, fault=fault)
 
 
 async def http(soak: Soak) -> None:
     """Send JSON over a connection of its own, a few times; now and then hang up."""
+    entry = Entry("http", "ModelInfer", soak.reloaded.name, 1, frozenset({CANCELLED}))
     async with Connection(soak.url) as connection:
-        for _ in range(20):
-            which = soak.dice.randrange(len(soak.images))
-            await http_ask(soak, connection, "http", json_body(soak, which), soak.classes[which])
-        soak.ledger.sent["http", "ModelInfer"] += 1
-        await connection.send(request("POST", HTTP_INFER, json_body(soak, 0)))
-        soak.ledger.end("http", "ModelInfer", Outcome.CANCELLED)
+        for image in soak.some(5):
+            await _ask(soak, entry, connection, _json(image), image)
+        soak.ledger.begin(entry)
+        await connection.send(request("POST", _infer_route(soak), _json(0)))
+        soak.ledger.end(entry, CANCELLED, local=True)
 
 
 async def bad_http(soak: Soak) -> None:
     """Send JSON that is cut somewhere."""
-    body = json_body(soak, 0)
+    body = _json(0)
     async with Connection(soak.url) as connection:
-        for _ in range(20):
-            await http_ask(soak, connection, "bad http", body[: soak.dice.randrange(len(body))])
-            await asyncio.sleep(REST_S)
+        for _ in range(5):
+            cut = body[: soak.dice.randrange(len(body))]
+            await _ask(soak, Entry("bad http", "ModelInfer"), connection, cut)
 
 
 async def bad(soak: Soak) -> None:
     """Send a mutated image or message."""
     case = next(soak.mutants)
     method: Callable[..., Awaitable[bytes]] = soak.channel.unary_unary(case.path)
-    with soak.ledger.request("bad", case.path.rpartition("/")[2]):
+    # A mutant may state a deadline of its own in its parameters.
+    may_end = frozenset({EXPIRED})
+    with soak.ledger.call(Entry("bad", case.path.rpartition("/")[2], may_end=may_end)):
         await method(case.message)
 
 
 async def leave(soak: Soak) -> None:
     """Cancel a call some milliseconds after it began."""
-    with soak.ledger.request("leave", "Classify"):
-        call = soak.classifier.Classify(classify_request(soak))
-        asyncio.get_running_loop().call_later(soak.dice.uniform(0, 0.05), call.cancel)
+    (image,) = soak.some()
+    stub = classifier_pb2_grpc.ClassifierServiceStub(soak.hasty)
+    may_end = soak.leaving(CANCELLED)
+    with soak.ledger.call(Entry("leave", "Classify", soak.reloaded.name, 1, may_end)):
+        call = stub.Classify(_classify_request(soak, image))
+        left_after_s = soak.dice.uniform(0, LONGEST_CANCEL_S)
+        asyncio.get_running_loop().call_later(left_after_s, call.cancel)
         try:
-            await call
+            _check_classes(soak, image, await call)
         except asyncio.CancelledError:
-            # It is the call's: told as every other outcome is.
+            # It is the call's: told as every other end is.
             raise grpc.aio.AioRpcError(
                 grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), grpc.aio.Metadata()
             ) from None
-    await asyncio.sleep(REST_S)
 
 
 async def hurry(soak: Soak) -> None:
-    """Give the server a few milliseconds only."""
-    which = soak.dice.randrange(len(soak.images))
-    with soak.ledger.request("hurry", "ModelInfer"):
-        timeout = soak.dice.uniform(0.0005, 0.1)
-        answer = await soak.inference.ModelInfer(infer_request(soak, which), timeout=timeout)
-        check(soak, which, answer)
-    await asyncio.sleep(REST_S)
+    """Give the server 0.3 to 20 ms only."""
+    (image,) = soak.some()
+    stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(soak.hasty)
+    may_end = soak.leaving(EXPIRED)
+    with soak.ledger.call(Entry("hurry", "ModelInfer", soak.reloaded.name, 1, may_end)):
+        timeout_s = soak.dice.uniform(0.0003, 0.02)
+        answer = await stub.ModelInfer(soak.reloaded.request([image]), timeout=timeout_s)
+        soak.reloaded.check([image], 0, answer)
 
 
 async def burst(soak: Soak) -> None:
-    """Send more at once than the queue takes, then rest."""
+    """Send more at once than the queue takes."""
+    entry = Entry("burst", "ModelInfer", soak.reloaded.name, 1)
 
-    async def one(which: int) -> None:
-        with soak.ledger.request("burst", "ModelInfer"):
-            check(soak, which, await soak.inference.ModelInfer(infer_request(soak, which)))
+    async def one(image: int) -> None:
+        with soak.ledger.call(entry):
+            answer = await soak.inference.ModelInfer(soak.reloaded.request([image]))
+            soak.reloaded.check([image], 0, answer)
 
-    await asyncio.gather(*(one(number % len(soak.images)) for number in range(BURST)))
-    await asyncio.sleep(0.5)
+    await asyncio.gather(*(one(image) for image in soak.some(BURST)))
 
 
 async def reload(soak: Soak) -> None:
-    """Load another version of the model that is asked; unload the other model and load it again."""
-    for version in (1, 2):
-        asked = pb.RepositoryModelLoadRequest(model_name=MODEL)
-        policy = {"version_policy": {"specific": {"versions": [version]}}}
+    """Load other versions of the model that is asked; unload the other model and load it again."""
+    load, unload = Entry("reload", "RepositoryModelLoad"), Entry("reload", "RepositoryModelUnload")
+    for versions in ([1], [1, 2], [2], [1, 2]):
+        asked = pb.RepositoryModelLoadRequest(model_name=soak.reloaded.name)
+        policy = {"version_policy": {"specific": {"versions": versions}}}
         asked.parameters["config"].string_param = json.dumps(policy)
-        with soak.ledger.request("reload", "RepositoryModelLoad"):
+        with soak.ledger.call(load):
             await soak.inference.RepositoryModelLoad(asked)
-        with soak.ledger.request("reload", "RepositoryModelUnload"):
-            await soak.inference.RepositoryModelUnload(
-                pb.RepositoryModelUnloadRequest(model_name=OTHER)
-            )
-        with soak.ledger.request("reload", "RepositoryModelLoad"):
-            await soak.inference.RepositoryModelLoad(
-                pb.RepositoryModelLoadRequest(model_name=OTHER)
-            )
-        await asyncio.sleep(0.5)
-
-
-async def ask_other(soak: Soak) -> None:
-    """Ask the model that comes and goes."""
-    which = soak.dice.randrange(len(soak.images))
-    asked = infer_request(soak, which)
-    asked.model_name = OTHER
-    with soak.ledger.request("other model", "ModelInfer"):
-        check(soak, which, await soak.inference.ModelInfer(asked))
-    await asyncio.sleep(0.01)
+        name = soak.other.name
+        with soak.ledger.call(unload):
+            gone = pb.RepositoryModelUnloadRequest(model_name=name)
+            await soak.inference.RepositoryModelUnload(gone)
+        with soak.ledger.call(load):
+            back = pb.RepositoryModelLoadRequest(model_name=name)
+            await soak.inference.RepositoryModelLoad(back)
 
 
 async def look(soak: Soak) -> None:
-    """Read the server's metadata, statistics and metrics."""
-    with soak.ledger.request("look", "RepositoryIndex"):
+    """Read the server's metadata and statistics."""
+    with soak.ledger.call(Entry("look", "RepositoryIndex")):
         await soak.inference.RepositoryIndex(pb.RepositoryIndexRequest())
-    with soak.ledger.request("look", "ModelStatistics"):
+    with soak.ledger.call(Entry("look", "ModelStatistics")):
         await soak.inference.ModelStatistics(pb.ModelStatisticsRequest())
-    await asyncio.sleep(0.2)
 
 
 async def die(soak: Soak) -> None:
     """Let a process ask for a while, then kill it."""
+    entry = Entry("die", "ModelInfer", may_end=frozenset({CANCELLED}))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.soak.victim", soak.address),
         stdout=asyncio.subprocess.PIPE,
         process_group=0,
     )
     try:
-        await asyncio.sleep(soak.dice.uniform(2, 6))
+        await asyncio.sleep(soak.dice.uniform(1, 3))
     finally:
         process.send_signal(signal.SIGKILL)
         told, _ = await process.communicate()
-        ended = {Outcome.ANSWERED: b"a", Outcome.REFUSED: b"r", Outcome.FAILED: b"f"}
-        counts = {outcome: told.count(letter) for outcome, letter in ended.items()}
+        counts = {code: told.count(letter) for code, letter in OF_VICTIM.items()}
         sent = told.count(b"s")
-        counts[Outcome.CANCELLED] = sent - sum(counts.values())
-        soak.ledger.sent["die", "ModelInfer"] += sent
-        for outcome, count in counts.items():
-            soak.ledger.end("die", "ModelInfer", outcome, "in the process", count)
-    await asyncio.sleep(2)
+        soak.ledger.begin(entry, sent)
+        for code, count in counts.items():
+            soak.ledger.end(entry, code, has_reason=True, count=count)
+        killed = sent - sum(counts.values())
+        soak.ledger.end(entry, CANCELLED, local=True, count=killed)
 
 
-CLIENTS: dict[Client, int] = {
-    infer: 8,
-    classify: 4,
-    classify_batch: 1,
-    stream: 2,
-    http: 1,
-    bad_http: 1,
-    bad: 4,
-    leave: 2,
-    hurry: 2,
-    burst: 1,
-    reload: 1,
-    ask_other: 1,
-    look: 1,
-    die: 1,
+OF_VICTIM = {OK: b"a", "RESOURCE_EXHAUSTED": b"r", "UNKNOWN": b"f"}
+"""The letter that a process writes for each end of a call."""
+
+
+async def pause(soak: Soak) -> None:
+    """Stop the server's process for a moment, as a debugger or a throttled container does."""
+    os.kill(soak.pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(PAUSE_S)
+    finally:
+        os.kill(soak.pid, signal.SIGCONT)
+
+
+CLIENTS: dict[Client, tuple[int, float]] = {
+    infer: (2, 0.02),
+    classify: (2, 0.03),
+    classify_batch: (1, 0.05),
+    stream: (1, 0.1),
+    http: (1, 0.1),
+    bad_http: (1, 0.1),
+    bad: (2, 0.03),
+    leave: (1, 0.05),
+    hurry: (2, 0.05),
+    burst: (1, 2.0),
+    reload: (1, 0.3),
+    ask_other: (1, 0.02),
+    look: (1, 0.2),
+    die: (1, 2.0),
+    pause: (1, 2.0),
 }
-"""Each kind, and how many of it are at work at once."""
+"""Each kind: how many of it are at work at once, and how many seconds each rests."""
 
 
-def infer_request(soak: Soak, which: int) -> pb.ModelInferRequest:
-    """A request of raw pixels."""
-    image = soak.images[which]
-    asked = pb.ModelInferRequest(model_name=MODEL)
-    asked.inputs.add(name="image", datatype="UINT8", shape=image.shape)
-    asked.raw_input_contents.append(image.tobytes())
-    return asked
+def _encoded(image: int) -> bytes:
+    return encode(Image.fromarray(IMAGES[image, :, :, 0]))
 
 
-def classify_request(soak: Soak) -> classifier_pb2.ClassifyRequest:
+def _classify_request(soak: Soak, image: int) -> classifier_pb2.ClassifyRequest:
     """A request of an encoded image."""
-    image = encode(Image.fromarray(soak.dice.choice(soak.images)[0, :, :, 0]))
-    return classifier_pb2.ClassifyRequest(model=MODEL, image=image, top_k=3)
+    return classifier_pb2.ClassifyRequest(
+        model=soak.reloaded.name, image=_encoded(image), top_k=TOP_K
+    )
 
 
-def json_body(soak: Soak, which: int) -> bytes:
-    """A request of raw pixels as JSON."""
-    image = soak.images[which]
-    tensor = {"name": "image", "datatype": "UINT8", "shape": image.shape, "data": image.tolist()}
-    return json.dumps({"inputs": [tensor], "outputs": [{"name": "logits"}]}).encode()
-
-
-def check(soak: Soak, which: int, answer: pb.ModelInferResponse) -> None:
+def _check_classes(soak: Soak, image: int, answer: classifier_pb2.ClassifyResponse) -> None:
     """
-    See that an answer is the one to this image.
+    See that an answer holds the best classes of the version that gave it.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If it does not.
     """
-    logits = np.frombuffer(answer.raw_output_contents[0], np.float32)
-    if logits.argmax() != soak.classes[which]:
-        raise ValueError(f"class {logits.argmax()}, not {soak.classes[which]}")
+    right = soak.reloaded.scores[int(answer.model_version) - 1][image]
+    best = np.argsort(-right, kind="stable")[:TOP_K]
+    expected = [(int(index), float(right[index])) for index in best]
+    if expected != [(one.class_index, one.probability) for one in answer.predictions]:
+        raise ValueError(f"image {image}: {answer}")
 
 
-async def http_ask(
-    soak: Soak, connection: Connection, kind: str, body: bytes, expected: int | None = None
+def _infer_route(soak: Soak) -> str:
+    return f"/v2/models/{soak.reloaded.name}/infer"
+
+
+def _json(image: int) -> bytes:
+    """A request of raw pixels as JSON."""
+    pixels = IMAGES[[image]]
+    tensor = {"name": "image", "datatype": "UINT8", "shape": pixels.shape, "data": pixels.tolist()}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+async def _ask(
+    soak: Soak, entry: Entry, connection: Connection, body: bytes, image: int = -1
 ) -> None:
-    """Send one request over HTTP and put its outcome into the ledger."""
-    soak.ledger.sent[kind, "ModelInfer"] += 1
-    outcome, why = Outcome.CANCELLED, ""
+    """Send one request over HTTP and put its end into the ledger."""
+    soak.ledger.begin(entry)
     try:
-        answer = await connection.ask("POST", HTTP_INFER, body)
-        outcome = OF_HTTP.get(answer.status, Outcome.FAILED)
-        why = f"{answer.status} {answer.body[:100]!r}"
-        if outcome is Outcome.ANSWERED:
-            logits = answer.json()["outputs"][0]["data"]
-            if expected != int(np.argmax(logits)):
-                outcome, why = Outcome.FAILED, f"class {np.argmax(logits)}, not {expected}"
+        answer = await connection.ask("POST", _infer_route(soak), body)
     except (OSError, EOFError, TimeoutError) as error:
-        outcome, why = Outcome.FAILED, repr(error)
+        soak.ledger.end(entry, LOST, fault=repr(error))
         raise
-    finally:
-        soak.ledger.end(kind, "ModelInfer", outcome, why)
+    told = answer.json()
+    if answer.status != 200:
+        soak.ledger.end(entry, told["status"], has_reason="reason" in told, fault=told["error"])
+        return
+    found = np.array(told["outputs"][0]["data"], np.float32).reshape(-1, CLASSES)
+    right = any(np.array_equal(scores[[image]], found) for scores in soak.reloaded.scores)
+    soak.ledger.end(entry, OK, fault="" if right and image >= 0 else f"image {image}: {told}")

@@ -1,49 +1,53 @@
-"""The outcome of every request, compared with the server's counts.
+"""The end of every call, as its client saw it, compared with the server's own counts.
 
-Each request that is sent ends once: answered, refused, expired, cancelled, or failed with a reason.
-A client that leaves does not learn whether its request was answered, so the server's counts of a
-method may differ from the client's by as many as left or expired.
+Each call that is sent ends once, with the name of a gRPC status or with `LOST`. A client that
+cancels, lets its time run out or loses its connection does not learn what became of its call: the
+server may count such a call, and its images, under any code. All other counts must be equal.
 """
 
 from __future__ import annotations
 
-import enum
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import grpc
-from prometheus_client.parser import text_string_to_metric_families
 
+from tests.soak.server_counts import ServerCounts
+from tests.soak.wire import LOST
 
-class Outcome(enum.StrEnum):
-    """The end of a request, as its client saw it."""
+OK, CANCELLED, EXPIRED = "OK", "CANCELLED", "DEADLINE_EXCEEDED"
 
-    ANSWERED = "answered"
-    REFUSED = "refused"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-
+UNSURE = frozenset({CANCELLED, EXPIRED, LOST})
+"""Ends that leave a client unsure of what the server did."""
 
 REFUSALS = {
     *("INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "UNIMPLEMENTED"),
     "FAILED_PRECONDITION",
 }
-"""Codes that refuse a request, if the server gave a reason."""
+"""Codes that refuse a call, if the server gave a reason."""
 
-OF_HTTP = {
-    200: Outcome.ANSWERED,
-    **dict.fromkeys((400, 404, 413, 429, 501, 503), Outcome.REFUSED),
-    504: Outcome.EXPIRED,
-}
 
-SEEN_SO = {
-    "OK": Outcome.ANSWERED,
-    "DEADLINE_EXCEEDED": Outcome.EXPIRED,
-    "CANCELLED": Outcome.CANCELLED,
-}
-"""Outcome that the client of a call saw, by the code under which the server counts it."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    What calls are counted as.
+
+    Attributes:
+        kind: The kind of client.
+        method: Name of the rpc.
+        model: The model whose images are counted; empty if they are not.
+        images: Images that an answer accounts for.
+        may_end: Codes other than an answer or a refusal with which such calls may end.
+    """
+
+    kind: str
+    method: str
+    model: str = ""
+    images: int = 0
+    may_end: frozenset[str] = frozenset()
 
 
 class Ledger:
@@ -51,98 +55,170 @@ class Ledger:
     The account.
 
     Attributes:
-        sent: Requests by kind of client and method.
-        ended: Those of them that ended, by kind, method and outcome.
-        reasons: Why requests failed, by kind.
+        sent: Calls by kind of client and method.
+        ended: Those of them that ended, by kind, method and code.
+        images: Images by model and the code of their call.
+        local: Calls by method that their client ended, perhaps before they were sent.
+        faults: Ends that should not be, with their number.
     """
 
     def __init__(self) -> None:
         self.sent: Counter[tuple[str, str]] = Counter()
-        self.ended: Counter[tuple[str, str, Outcome]] = Counter()
-        self.reasons: Counter[str] = Counter()
+        self.ended: Counter[tuple[str, str, str]] = Counter()
+        self.images: Counter[tuple[str, str]] = Counter()
+        self.local: Counter[tuple[str]] = Counter()
+        self.faults: Counter[tuple[str]] = Counter()
 
-    def end(self, kind: str, method: str, outcome: Outcome, why: str = "", count: int = 1) -> None:
-        """Note how *count* requests ended."""
-        self.ended[kind, method, outcome] += count
-        if outcome is Outcome.FAILED and count:
-            self.reasons[f"{kind}: {why[:200]}"] += count
+    def begin(self, entry: Entry, count: int = 1) -> None:
+        """Note that *count* calls are sent."""
+        self.sent[entry.kind, entry.method] += count
+
+    def end(
+        self,
+        entry: Entry,
+        code: str,
+        *,
+        has_reason: bool = False,
+        fault: str = "",
+        local: bool = False,
+        count: int = 1,
+    ) -> None:
+        """
+        Note that *count* calls ended.
+
+        Args:
+            has_reason: Whether the server gave a reason.
+            fault: What is wrong with the answer; the details of any other end.
+            local: Whether the client may have ended the call before it was sent.
+        """
+        self.ended[entry.kind, entry.method, code] += count
+        if entry.images:
+            self.images[entry.model, code] += entry.images * count
+        if local:
+            self.local[(entry.method,)] += count
+        sound = code in entry.may_end or (code in REFUSALS and has_reason)
+        # An answer is at fault if there is something to say about it, another end if it is no
+        # refusal and was not to be expected.
+        if (fault if code == OK else not sound) and count:
+            self.faults[(f"{entry.kind}: {code} {fault[:300]}",)] += count
 
     @contextmanager
-    def request(self, kind: str, method: str) -> Iterator[None]:
-        """Surround one request; an error that ends it is its outcome, and goes no further."""
-        self.sent[kind, method] += 1
-        try:
-            yield
-        except grpc.aio.AioRpcError as error:
-            self.end(kind, method, *outcome_of(error))
-        except Exception as error:
-            self.end(kind, method, Outcome.FAILED, repr(error))
-        except BaseException:  # the soak ends
-            self.end(kind, method, Outcome.CANCELLED)
-            raise
-        else:
-            self.end(kind, method, Outcome.ANSWERED)
+    def call(self, entry: Entry) -> Iterator[list[int]]:
+        """
+        Surround one call of gRPC's client; an error that ends it goes no further.
 
-    def by_kind(self) -> dict[str, dict[str, int]]:
-        """Requests sent, and each outcome of theirs, by kind."""
-        table: dict[str, dict[str, int]] = {}
+        Yields:
+            A list to which the images of an answer may be added, if they are not the entry's.
+        """
+        self.begin(entry)
+        images: list[int] = []
+        try:
+            yield images
+        except grpc.aio.AioRpcError as error:
+            code, has_reason = (
+                error.code().name,
+                "error-reason" in (error.trailing_metadata() or ()),
+            )
+            ended_here = code in (CANCELLED, EXPIRED)
+            code = LOST if code == "UNAVAILABLE" and not has_reason else code
+            told = error.details() or ""
+            self.end(entry, code, has_reason=has_reason, fault=told, local=ended_here)
+        except Exception as error:
+            self.end(entry, OK, fault=repr(error))
+        else:
+            self.end(replace(entry, images=sum(images)) if images else entry, OK)
+
+    @property
+    def unsure(self) -> int:
+        """The calls of which the client does not know what the server did."""
+        return sum(count for (_, _, code), count in self.ended.items() if code in UNSURE)
+
+    def add(self, other: Ledger) -> None:
+        """Add the counts of another account."""
+        for name, counts in vars(self).items():
+            counts.update(getattr(other, name))
+
+    def dump(self) -> str:
+        """Return the account as one line of JSON, which `load` reads."""
+        return json.dumps(
+            {
+                name: [[*key, count] for key, count in kept.items()]
+                for name, kept in vars(self).items()
+            }
+        )
+
+    @classmethod
+    def load(cls, line: str | bytes) -> Ledger:
+        """Return the account that `dump` wrote."""
+        ledger = cls()
+        for name, rows in json.loads(line).items():
+            getattr(ledger, name).update({tuple(key): count for *key, count in rows})
+        return ledger
+
+    def by_kind(self) -> dict[str, Counter[str]]:
+        """Return the calls that were sent, and those that ended with each code, by kind."""
+        table: dict[str, Counter[str]] = {}
         for (kind, _), count in self.sent.items():
-            row = table.setdefault(kind, {"sent": 0} | {one.value: 0 for one in Outcome})
-            row["sent"] += count
-        for (kind, _, outcome), count in self.ended.items():
-            table[kind][outcome.value] += count
+            table.setdefault(kind, Counter())["sent"] += count
+        for (kind, _, code), count in self.ended.items():
+            table.setdefault(kind, Counter())[code] += count
         return table
 
     def of_method(self, method: str) -> Counter[str]:
-        """Requests of a method, sent and by outcome."""
+        """Return how many calls of a method ended with each code."""
         counts: Counter[str] = Counter()
-        for (_, name), count in self.sent.items():
-            counts["sent"] += count if name == method else 0
-        for (_, name, outcome), count in self.ended.items():
-            counts[outcome.value] += count if name == method else 0
+        for (_, name, code), count in self.ended.items():
+            if name == method:
+                counts[code] += count
         return counts
 
-    def problems(self, metrics: str) -> list[str]:
-        """Return the counts that do not add up, here or against the server's *metrics*."""
-        found = [f"failed: {count} x {reason}" for reason, count in self.reasons.items()]
+    def problems(self, server: ServerCounts) -> list[str]:
+        """Return the counts that do not add up, here or against the server's."""
+        found = [f"{count} x {fault}" for (fault,), count in self.faults.items()]
         for kind, row in self.by_kind().items():
-            if row["sent"] != sum(row.values()) - row["sent"]:
-                found.append(f"{kind}: not every request ended once: {row}")
-        server = counted(metrics)
-        for method in sorted({name for _, name in self.sent} | server.keys()):
-            found += _compared(method, self.of_method(method), server.get(method, Counter()))
+            if row["sent"] != row.total() - row["sent"]:
+                found.append(f"{kind}: not every call ended once: {dict(row)}")
+        methods = sorted({name for _, name in self.sent} | server.calls.keys())
+        for method in methods:
+            found += self._calls_of(method, server)
+        found += self._not_counted(methods, server)
+        for model in sorted({model for model, _ in self.images}):
+            found += self._images_of(model, server)
         return found
 
+    def _calls_of(self, method: str, server: ServerCounts) -> list[str]:
+        """Compare the calls of one method by their codes."""
+        client, counted = self.of_method(method), server.calls.get(method, Counter[str]())
+        unsure = _total(client, UNSURE)
+        sound = client.total() - unsure <= counted.total() <= client.total() and all(
+            client[code] <= counted[code] <= client[code] + unsure
+            for code in (client.keys() | counted.keys()) - UNSURE
+        )
+        told = f"{method}: clients {dict(client)}, the server {dict(counted)}"
+        return [] if sound else [told]
 
-def outcome_of(error: grpc.aio.AioRpcError) -> tuple[Outcome, str]:
-    """Return the outcome of a failed call, and its message."""
-    code = error.code().name
-    if code in ("DEADLINE_EXCEEDED", "CANCELLED"):
-        return SEEN_SO[code], ""
-    reason = dict(error.trailing_metadata() or ()).get("error-reason")
-    refused = code in REFUSALS and reason is not None
-    return (Outcome.REFUSED if refused else Outcome.FAILED), f"{code} {reason} {error.details()}"
+    def _not_counted(self, methods: Sequence[str], server: ServerCounts) -> list[str]:
+        """Compare the calls that the server did not count by a code with those that it dropped."""
+        sent = sum(self.of_method(method).total() for method in methods)
+        missing = sent - sum(counted.total() for counted in server.calls.values())
+        found = [f"{server.in_flight} calls are in flight after the last one"]
+        found = found if server.in_flight else []
+        # Those that their clients ended themselves may never have been sent.
+        sure = missing - self.local.total()
+        if server.dropped is not None and not sure <= server.dropped <= missing:
+            found.append(
+                f"{sure} to {missing} calls are not counted; {server.dropped} were dropped"
+            )
+        return found
+
+    def _images_of(self, model: str, server: ServerCounts) -> list[str]:
+        """Compare the images that a model ran with those that were answered."""
+        client = Counter({code: n for (name, code), n in self.images.items() if name == model})
+        ran, answered = server.images[model], client[OK]
+        sound = answered <= ran <= answered + _total(client, UNSURE)
+        told = f"images of {model}: clients {dict(client)}, the server ran {ran}"
+        return [] if sound else [told]
 
 
-def counted(metrics: str) -> dict[str, Counter[str]]:
-    """Return the server's counts, by method and outcome."""
-    counts: dict[str, Counter[str]] = {}
-    for family in text_string_to_metric_families(metrics):
-        for sample in family.samples if family.name == "convoy_requests" else ():
-            code = sample.labels["code"]
-            refused = Outcome.REFUSED if code in REFUSALS else Outcome.FAILED
-            seen = SEEN_SO.get(code, refused)
-            counts.setdefault(sample.labels["method"], Counter())[seen.value] += int(sample.value)
-    return counts
-
-
-def _compared(method: str, client: Counter[str], server: Counter[str]) -> list[str]:
-    unknown = client["cancelled"] + client["expired"]
-    told = f"{method}: clients {dict(client)}, the server {dict(server)}"
-    sound = (
-        client["sent"] - unknown <= server.total() <= client["sent"]
-        and client["answered"] <= server["answered"] <= client["answered"] + unknown
-        and client["refused"] <= server["refused"] <= client["refused"] + unknown
-        and server["failed"] == client["failed"]
-    )
-    return [] if sound else [told]
+def _total(counts: Counter[str], codes: Iterable[str]) -> int:
+    return sum(counts[code] for code in codes)

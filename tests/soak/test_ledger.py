@@ -1,0 +1,155 @@
+from collections import Counter
+
+import grpc
+import pytest
+
+from tests.soak.ledger import CANCELLED, EXPIRED, OK, Entry, Ledger
+from tests.soak.server_counts import ServerCounts
+from tests.soak.wire import LOST
+
+METHOD = "ModelInfer"
+ENTRY = Entry("kind", METHOD, "m", 1, frozenset({CANCELLED, EXPIRED, LOST}))
+
+
+def ledger(local: bool = False, **ended: int) -> Ledger:
+    """Calls of one image that ended so."""
+    made = Ledger()
+    for code, count in ended.items():
+        made.begin(ENTRY, count)
+        made.end(ENTRY, code, has_reason=True, local=local, count=count)
+    return made
+
+
+def server(
+    images: int = 5, dropped: int | None = None, in_flight: int = 0, **codes: int
+) -> ServerCounts:
+    """The counts of a server that ran so many images, and counted so many calls."""
+    return ServerCounts(
+        calls={METHOD: Counter(codes)},
+        images=Counter(m=images),
+        dropped=dropped,
+        in_flight=in_flight,
+    )
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        server(OK=5, NOT_FOUND=2),
+        server(images=9, OK=6, NOT_FOUND=2, CANCELLED=2, DEADLINE_EXCEEDED=1),
+        server(OK=5, NOT_FOUND=2, CANCELLED=1, dropped=4),
+    ],
+)
+def test_balanced(counted: ServerCounts) -> None:
+    """
+    Counts agree; those whose client left may be under any code, or not be counted.
+    """
+    account = ledger(OK=5, NOT_FOUND=2, DEADLINE_EXCEEDED=1, CANCELLED=3, LOST=1)
+    assert account.problems(counted) == []
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        server(),
+        server(OK=4, NOT_FOUND=2),
+        server(OK=6, NOT_FOUND=2),
+        server(OK=5, NOT_FOUND=1),
+        server(OK=5, INVALID_ARGUMENT=2),
+        server(OK=5, NOT_FOUND=2, INTERNAL=1),
+        server(OK=5, NOT_FOUND=2, CANCELLED=1),
+        server(images=4, OK=5, NOT_FOUND=2),
+        server(images=6, OK=5, NOT_FOUND=2),
+        server(OK=5, NOT_FOUND=2, dropped=1),
+        server(OK=5, NOT_FOUND=2, in_flight=1),
+    ],
+)
+def test_server_counted_otherwise(counted: ServerCounts) -> None:
+    """
+    A call or an image that one side has and the other has not is a problem.
+    """
+    assert len(ledger(OK=5, NOT_FOUND=2).problems(counted)) == 1
+
+
+@pytest.mark.parametrize(("local", "least"), [(False, 3), (True, 0)])
+def test_dropped_calls(local: bool, least: int) -> None:
+    """
+    Calls that reached the server and are not counted were dropped; others may not have reached it.
+    """
+    account = ledger(local, CANCELLED=3)
+    for dropped in range(5):
+        problems = account.problems(server(images=0, dropped=dropped))
+        assert bool(problems) is not (least <= dropped <= 3)
+
+
+def test_lost_call() -> None:
+    """
+    A call that never ended is a problem.
+    """
+    account = ledger(OK=1, CANCELLED=1)
+    account.begin(ENTRY)
+    (told,) = account.problems(server(images=1, OK=2))
+    assert "not every call ended once" in told
+
+
+@pytest.mark.parametrize(
+    ("code", "has_reason", "is_fault"),
+    [
+        (CANCELLED, False, True),
+        (EXPIRED, False, True),
+        (LOST, False, True),
+        ("RESOURCE_EXHAUSTED", True, False),
+        ("UNAVAILABLE", False, True),
+        ("INTERNAL", True, True),
+    ],
+)
+def test_ends_that_are_faults(code: str, has_reason: bool, is_fault: bool) -> None:
+    """
+    A call that nobody cancels or hurries may only be answered, or refused for a reason.
+    """
+    account, entry = Ledger(), Entry("kind", METHOD)
+    account.begin(entry)
+    account.end(entry, code, has_reason=has_reason)
+    assert bool(account.faults) is is_fault
+
+
+def error(code: grpc.StatusCode, **trailing: str) -> grpc.aio.AioRpcError:
+    """The error of a call that ended with a status."""
+    metadata = grpc.aio.Metadata(*((name.replace("_", "-"), v) for name, v in trailing.items()))
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), metadata)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "faults", "local"),
+    [
+        (error(grpc.StatusCode.DEADLINE_EXCEEDED), EXPIRED, 0, 1),
+        (error(grpc.StatusCode.NOT_FOUND, error_reason="MODEL_NOT_FOUND"), "NOT_FOUND", 0, 0),
+        (error(grpc.StatusCode.UNAVAILABLE), LOST, 0, 0),
+        (error(grpc.StatusCode.INTERNAL, error_reason="INTERNAL"), "INTERNAL", 1, 0),
+        (ValueError("image 3 by version 2"), OK, 1, 0),
+        (None, OK, 0, 0),
+    ],
+)
+def test_call(raised: Exception | None, code: str, faults: int, local: int) -> None:
+    """
+    A call ends as gRPC's client says; a wrong answer is a fault, and goes no further.
+    """
+    account = Ledger()
+    with account.call(ENTRY):
+        if raised:
+            raise raised
+    assert account.ended == {("kind", METHOD, code): 1}
+    assert account.images == {("m", code): 1}
+    assert (account.faults.total(), account.local.total()) == (faults, local)
+
+
+def test_accounts_are_added() -> None:
+    """
+    The account of another process is read from a line, and added.
+    """
+    account = ledger(OK=2, CANCELLED=1)
+    account.add(Ledger.load(ledger(local=True, OK=1, INTERNAL=1).dump()))
+    assert account.of_method(METHOD) == {OK: 3, CANCELLED: 1, "INTERNAL": 1}
+    assert account.sent.total() == 5
+    assert account.local.total() == 2
+    assert account.faults.total() == 1
