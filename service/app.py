@@ -36,6 +36,7 @@ from convoy.service.runtime.device import INLINE_MACS, Device, Gpu
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.security.access import Access
 from convoy.service.security.credentials import Credentials
+from convoy.service.security.sites import SiteCheck
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.loader import LoadedArtifact, Loader
 from convoy.service.serving.policy import VersionPolicy
@@ -283,10 +284,18 @@ class Server:
 
     def _make_calls(self, *, control: bool) -> Calls:
         return Calls(
-            Access(self.credentials.tokens, control=control),
+            Access(self.credentials.tokens, control=control, sites=self._make_sites()),
             self.lifecycle,
             self.metrics,
             log_requests=self._settings.log_requests,
+        )
+
+    def _make_sites(self) -> SiteCheck:
+        settings = self._settings
+        # A page that pretends to be this server has no token, and no certificate for its name.
+        protected = settings.token_file or settings.tls_certificate
+        return SiteCheck(
+            None if protected and not settings.allowed_hosts else settings.allowed_hosts
         )
 
     def _make_rpc(self, calls: Calls, transport: Literal["grpcio", "native"]) -> RpcServer:

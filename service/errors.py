@@ -119,6 +119,20 @@ class PermissionDeniedError(ServiceError):
     status = "PERMISSION_DENIED"
 
 
+class HostNotAllowedError(ServiceError):
+    """The request names a host that this server is not to be called. Only HTTP has such names."""
+
+    reason = "HOST_NOT_ALLOWED"
+    status = "PERMISSION_DENIED"
+
+
+class OriginNotAllowedError(ServiceError):
+    """A browser sent the request for a web page of another site. Only HTTP has such requests."""
+
+    reason = "ORIGIN_NOT_ALLOWED"
+    status = "PERMISSION_DENIED"
+
+
 class ModelNotFoundError(ServiceError):
     """No model of that name and version is served."""
 

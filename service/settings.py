@@ -9,15 +9,22 @@ reads the environment. Properties of a model (labels, input size) are in its man
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsConfigDict
 
 from convoy.artifact.manifest import ModelName
 from convoy.service.serving.policy import VersionPolicy
 
 MIB = 1024 * 1024
+
+
+def _parts(value: Any) -> Any:
+    """Split text at its commas, and return any other value as it is, for pydantic to judge."""
+    if not isinstance(value, str):
+        return value
+    return [part for part in value.replace(" ", "").split(",") if part]
 
 
 class Settings(BaseSettings):
@@ -107,6 +114,13 @@ class Settings(BaseSettings):
     tls_key: str = Field("", description="PEM of its key.")
     tls_client_ca: str = Field(
         "", description="PEM of the authorities of the clients that alone may connect (mTLS)."
+    )
+
+    allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_parts)] = Field(
+        [],
+        description="Names by which HTTP clients may address the server, such as "
+        "models.example.com,*.lab.example; addresses, localhost and names of private networks "
+        "always may; * allows any. With --token-file or TLS any may, unless names are given.",
     )
 
     device: Literal["auto", "cuda", "cpu"] = Field(

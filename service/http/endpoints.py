@@ -29,6 +29,7 @@ def counted(
         origin = Origin.from_headers(request.headers.items())
         try:
             with calls.open(method, origin) as call:
+                calls.access.sites.check(request.method, request.headers)
                 response = await endpoint(request, call)
         except ServiceError as error:
             response = error_response(error)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from convoy.service.errors import PermissionDeniedError, UnauthenticatedError
+from convoy.service.security.sites import SiteCheck
 from convoy.service.security.tokens import SEVERAL, Right, Tokens
 
 Needed = Right | Literal["none", "any"]
@@ -48,11 +49,22 @@ class Access:
     Args:
         tokens: Tokens with their rights; None lets every client do everything.
         control: Whether this port offers model control and changes of the log's level.
+        sites: Refuses requests of other sites' web pages, over HTTP; None allows any host.
+
+    Attributes:
+        sites: As given.
     """
 
-    def __init__(self, tokens: Tokens | None = None, *, control: bool = True) -> None:
+    def __init__(
+        self,
+        tokens: Tokens | None = None,
+        *,
+        control: bool = True,
+        sites: SiteCheck | None = None,
+    ) -> None:
         self._tokens = tokens
         self._control = control
+        self.sites = sites or SiteCheck()
 
     def check(self, method: str, token_digest: bytes) -> None:
         """

@@ -15,6 +15,8 @@ const TITLES = {
   SHUTTING_DOWN: "The server is shutting down",
   UNAUTHENTICATED: "The server wants a token",
   PERMISSION_DENIED: "Your token does not allow this",
+  HOST_NOT_ALLOWED: "The server is not to be called by this name",
+  ORIGIN_NOT_ALLOWED: "The server takes this page for another site's",
   UNSUPPORTED: "Not here",
 };
 

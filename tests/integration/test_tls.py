@@ -111,6 +111,18 @@ async def test_both_ports(serve: Serve, certificates: Certificates) -> None:
             await asyncio.to_thread(urllib.request.urlopen, running.url)
 
 
+async def test_any_host(serve: Serve, certificates: Certificates) -> None:
+    """
+    With TLS any name will do: the certificate proves to the browser which one is meant.
+    """
+    async with serve(**certificates.settings) as running:
+        url = running.url.replace("http:", "https:") + "/v2"
+        request = urllib.request.Request(url, headers={"host": "models.example"})
+        context = certificates.context()
+        answer = await asyncio.to_thread(urllib.request.urlopen, request, context=context)
+        assert answer.status == 200
+
+
 async def test_versions(serve: Serve, certificates: Certificates) -> None:
     """
     TLS 1.2 and 1.3 are spoken; 1.1 is refused.

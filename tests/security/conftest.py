@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy.service.security.tokens import RIGHTS, Right, Token
+from convoy.service.security.tokens import RIGHTS, Token
 from tests.harness import tiny
 from tests.harness.server_process import ServerProcess
 from tests.harness.transports import TRANSPORTS
@@ -63,6 +63,20 @@ def apart(
             yield started
 
 
+@pytest.fixture(scope="session")
+def public(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, transport: str
+) -> Iterator[Target]:
+    """A server without tokens, which everybody may use."""
+    if transport == "given":
+        if any(_given(pytestconfig).tokens.values()):
+            pytest.skip("the server that is given has tokens")
+        yield _given(pytestconfig)
+    else:
+        with _started(tmp_path_factory.mktemp("public"), transport, tokens=False) as started:
+            yield started
+
+
 @pytest.fixture
 def own(target: Target) -> ServerProcess:
     """The process of the server, whose log is read; skips a server that is given."""
@@ -80,23 +94,23 @@ def _given(config: pytest.Config) -> Target:
 
 
 @contextmanager
-def _started(folder: Path, transport: str, *options: str) -> Iterator[Target]:
-    """Start a server with a model and a token for each right."""
-    made = {right: Token.make(right, [right]) for right in sorted(RIGHTS)}
-    tokens: dict[Right, str] = {right: text for right, (_, text) in made.items()}
+def _started(folder: Path, transport: str, *options: str, tokens: bool = True) -> Iterator[Target]:
+    """Start a server with a model, and with a token for each right unless it needs none."""
+    made = {right: Token.make(right, [right]) for right in sorted(RIGHTS) if tokens}
     file = folder / "tokens"
     file.touch(mode=0o600)
     file.write_text("\n".join(token.line for token, _ in made.values()))
     tiny.write(folder / "repository")
     control = ("--model-control-mode", "explicit", "--load-model", "*")
     risk = ("--allow-unbounded-messages",) if transport == "native" else ()
-    flags = ("--transport", transport, "--token-file", str(file), "--log-requests", *control, *risk)
+    known = ("--token-file", str(file)) if tokens else ()
+    flags = ("--transport", transport, *known, "--log-requests", *control, *risk)
     with ServerProcess(folder / "repository", *flags, *options) as process:
         yield Target(
             grpc=process.address,
             http=process.url.removeprefix("http://"),
             control=_control_address(process),
-            tokens=tokens,
+            tokens={right: text for right, (_, text) in made.items()},
             process=process,
         )
 
