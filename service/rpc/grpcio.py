@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -12,6 +11,7 @@ import grpc
 from convoy.service.call import Calls
 from convoy.service.errors import ServiceError
 from convoy.service.rpc.fast_path import INFER_PATH, METHOD, FastPath
+from convoy.service.rpc.guard import guarded
 from convoy.service.rpc.unary import (
     Context,
     Continuation,
@@ -21,7 +21,6 @@ from convoy.service.rpc.unary import (
     unary_handler,
 )
 from convoy.service.security.tls import Tls
-from convoy.service.telemetry.logs import Origin
 
 
 class GrpcioTransport:
@@ -61,34 +60,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             unary = handler and unary_handler(self._calls, path, handler)
             # A stream, health, reflection, or a method that does not exist.
             if not unary:
-                return handler and self._checked(handler, handler_call_details)
+                return handler and guarded(self._calls.access, handler, handler_call_details)
             answer = _infer_behavior(unary, self._infer) if path == INFER_PATH else _behavior(unary)
             self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
                 answer, request_deserializer=None, response_serializer=None
             )
         return self._wrapped[path]
-
-    def _checked(self, handler: Any, details: grpc.HandlerCallDetails) -> Any:
-        """Return *handler*, which opens no `Call`, or a refusal if the client lacks the right."""
-        method = details.method.rsplit("/", 1)[1]
-        # It opens a `Call` for each request, which is refused by itself.
-        if method == "ModelStreamInfer":
-            return handler
-        origin = Origin.from_headers(details.invocation_metadata or ())
-        try:
-            self._calls.access.check(method, origin.token_digest)
-        except ServiceError as error:
-            return _refusal(error, origin)
-        return handler
-
-
-def _refusal(error: ServiceError, origin: Origin) -> Any:
-    """Return a handler of any method that answers with *error*."""
-
-    async def answer(requests: AsyncIterator[bytes], context: Context) -> None:
-        await abort(context, error, origin)
-
-    return grpc.stream_stream_rpc_method_handler(answer)
 
 
 def _behavior(handler: UnaryHandler) -> Any:

@@ -18,6 +18,7 @@ from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.rpc.classifier_service import ClassifierServicer
 from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor
+from convoy.service.rpc.health import HealthServicer
 from convoy.service.rpc.inference_service import InferenceServicer
 from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.streams import StreamInterceptor
@@ -65,7 +66,7 @@ class RpcServer:
         max_images_per_call: int,
     ) -> None:
         self._streams = StreamInterceptor()
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer(calls.access, public=("", *SERVICE_NAMES))
         infer = FastPath(registry)
         server = grpc.aio.server(
             interceptors=(CallInterceptor(calls, infer), self._streams),

@@ -66,6 +66,10 @@ class Access:
         self._control = control
         self.sites = sites or SiteCheck()
 
+    def knows(self, token_digest: bytes) -> bool:
+        """Return whether a client may learn of models: its token is known, or none is needed."""
+        return self._tokens is None or self._tokens.find(token_digest) is not None
+
     def check(self, method: str, token_digest: bytes) -> None:
         """
         Raise unless a call of *method* is allowed.

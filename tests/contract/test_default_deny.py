@@ -41,7 +41,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Echo": grpc.unary_unary_rpc_method_handler(echo),
         "EchoAll": grpc.stream_stream_rpc_method_handler(echo_all),
-        "Check": grpc.unary_unary_rpc_method_handler(echo),
+        "Check": grpc.unary_unary_rpc_method_handler(echo, request_deserializer=bytes),
     }
     server.add_generic_rpc_handlers(
         (

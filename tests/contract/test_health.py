@@ -1,4 +1,6 @@
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -6,11 +8,15 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.harness.calls import NOT_SERVING, SERVING, health
+from convoy.service.rpc.health import MAX_LISTED
+from convoy.service.security.tokens import Token
+from tests.harness.calls import NOT_SERVING, SERVING, health, outcome
 from tests.harness.http import get
 from tests.harness.server import Running, Serve
 
 pytestmark = pytest.mark.both_transports
+
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 NAMES = ["", "tiny", "convoy.v1.ClassifierService", "inference.GRPCInferenceService"]
 
@@ -102,3 +108,69 @@ async def test_reflection_stream_that_the_client_ends(running: Running) -> None:
     await stream.done_writing()
     assert await stream.read() is grpc.aio.EOF
     assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_list(running: Running) -> None:
+    """
+    `List` has the status of the server, of its services and of every model.
+    """
+    stub = health_pb2_grpc.HealthStub(running.channel)
+    listed = await stub.List(health_pb2.HealthListRequest())
+    assert {name: one.status for name, one in listed.statuses.items()} == dict.fromkeys(
+        NAMES, SERVING
+    )
+    await running.server.rpc.set_model_ready("tiny", False)
+    listed = await stub.List(health_pb2.HealthListRequest())
+    assert listed.statuses["tiny"].status == NOT_SERVING
+
+
+async def test_list_is_bounded(running: Running) -> None:
+    """
+    More names than fit into an answer are RESOURCE_EXHAUSTED, and each can still be asked for.
+    """
+    for number in range(MAX_LISTED):
+        await running.server.rpc.set_model_ready(f"model {number}", True)
+    stub = health_pb2_grpc.HealthStub(running.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await stub.List(health_pb2.HealthListRequest())
+    assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await health(running.channel, "model 7") == SERVING
+
+
+async def test_unloaded_model_is_unknown_to_strangers(serve: Serve, tmp_path: Path) -> None:
+    """
+    A client without a token cannot tell a model that does not serve from one that does not exist.
+    """
+    token, text = Token.make("any", ["infer"])
+    file = tmp_path / "tokens"
+    file.write_text(token.line)
+    status = health_pb2.HealthCheckResponse
+    async with serve(token_file=str(file)) as running:
+        stub = health_pb2_grpc.HealthStub(running.channel)
+        request = health_pb2.HealthCheckRequest(service="tiny")
+        known = (("authorization", f"Bearer {text}"),)
+        watches = [stub.Watch(request), stub.Watch(request, metadata=known)]
+        assert [(await watch.read()).status for watch in watches] == [SERVING, SERVING]
+        await running.server.rpc.set_model_ready("tiny", False)
+        assert [(await watch.read()).status for watch in watches] == [
+            status.SERVICE_UNKNOWN,
+            NOT_SERVING,
+        ]
+        assert (await stub.Check(request, metadata=known)).status == NOT_SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stub.Check(request)
+        assert failed.value.code() is grpc.StatusCode.NOT_FOUND
+        await running.server.rpc.set_ready(False)
+        assert await health(running.channel, "") == NOT_SERVING
+
+
+async def test_unreadable_message(running: Running) -> None:
+    """
+    A message that cannot be parsed is the client's error, for health and reflection as elsewhere.
+    """
+    for path in ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", REFLECTION):
+        call: Any = running.channel.stream_stream(path)
+        assert await outcome(call(iter([b"\xff" * 8])).read()) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_ARGUMENT",
+        )

@@ -13,6 +13,7 @@ from convoy.service.security.tokens import RIGHTS, Token
 from tests.harness import tiny
 from tests.harness.server_process import ServerProcess
 from tests.harness.transports import TRANSPORTS
+from tests.security.log import Log
 from tests.security.target import Target
 
 OPTIONS = {
@@ -83,6 +84,12 @@ def own(target: Target) -> ServerProcess:
     if target.process is None:
         pytest.skip("the log of a server that is given cannot be read")
     return target.process
+
+
+@pytest.fixture
+def log(target: Target, own: ServerProcess) -> Log:
+    """The log from here on."""
+    return Log(target, own)
 
 
 def _given(config: pytest.Config) -> Target:
