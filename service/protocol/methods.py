@@ -7,7 +7,7 @@ from typing import NoReturn
 import convoy
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Call
-from convoy.service.errors import ModelNotReadyError, UnsupportedError
+from convoy.service.errors import ModelNotFoundError, ModelNotReadyError, UnsupportedError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol import description, model_repository
 from convoy.service.protocol.infer import infer
@@ -47,10 +47,19 @@ class InferenceProtocol:
         return pb.ServerReadyResponse(ready=self._lifecycle.ready)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> pb.ModelReadyResponse:
-        """Return whether requests for a model should be sent here; NOT_FOUND if it is unknown."""
+        """
+        Return whether requests for a model should be sent here.
+
+        An unknown one is NOT_FOUND, but not ready for clients without a known token: these could
+        find out names and versions otherwise.
+        """
         try:
             self._registry.find(call, request.name, request.version)
         except ModelNotReadyError:
+            return pb.ModelReadyResponse(ready=False)
+        except ModelNotFoundError:
+            if call.identified:
+                raise
             return pb.ModelReadyResponse(ready=False)
         # A server that starts or stops answers this, too, but should get no requests.
         return pb.ModelReadyResponse(ready=self._lifecycle.ready)
