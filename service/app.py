@@ -128,6 +128,8 @@ class Server:
         )
         # Gauges are read from the registry at each scrape; nothing needs to keep them up to date.
         self.metrics.watch(self.registry.facts, self.registry.not_ready)
+        lifecycle = self.lifecycle
+        self.metrics.watch_calls(lambda: lifecycle.in_flight, lambda: lifecycle.waiting)
         # Without a GPU to use, none is reported.
         if settings.device != "cpu" and (nvml := open_nvml()):
             self.metrics.watch_gpus(lambda: gpus(nvml))

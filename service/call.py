@@ -196,7 +196,13 @@ class Calls:
         init=False, default_factory=lambda: logs.RateLimit(FAILURES_LOGGED_PER_S)
     )
 
-    def open(self, method: str, origin: logs.Origin, deadline: float = math.inf) -> Call:
+    def open(
+        self,
+        method: str,
+        origin: logs.Origin,
+        deadline: float = math.inf,
+        received_at: float | None = None,
+    ) -> Call:
         """
         Open the record of a call that has arrived.
 
@@ -204,18 +210,9 @@ class Calls:
             method: Name of the rpc, for either transport.
             origin: Written with every line that is logged about the call.
             deadline: Time after which the client no longer waits; inf if there is none.
+            received_at: Time at which the call arrived; now if the transport does not tell.
         """
-        return Call(self, method, origin, deadline)
-
-    def count_missed(self, method: str, model: str) -> None:
-        """
-        Count a call whose deadline passed before it was read; *model* is empty if it is not known.
-
-        The transport has answered its client, which may have retried already. Such calls arrive in
-        great numbers, so nothing else is done for them.
-        """
-        self.metrics.requests.counts[model, method, RequestExpiredError.status] += 1
-        self.metrics.refused(RequestExpiredError.reason, model)
+        return Call(self, method, origin, deadline, received_at)
 
 
 class Call(Request):
@@ -242,6 +239,7 @@ class Call(Request):
         method: str,
         origin: logs.Origin,
         deadline: float,
+        received_at: float | None,
         whole: Call | None = None,
     ) -> None:
         super().__init__(deadline=deadline)
@@ -249,7 +247,7 @@ class Call(Request):
         self.origin = origin
         self.model = ""
         self.served: Model | None = None
-        self.received_at = time.monotonic()
+        self.received_at = time.monotonic() if received_at is None else received_at
         self.respond_s = 0.0
         self._calls = calls
         self._whole = whole
@@ -319,7 +317,7 @@ class Call(Request):
         call.
         """
         assert self.served is not None
-        part = Call(self._calls, self.method, self.origin, self.deadline, whole=self)
+        part = Call(self._calls, self.method, self.origin, self.deadline, self.received_at, self)
         part.use(self.served)
         return part
 
@@ -410,12 +408,12 @@ class Call(Request):
                 infer_s=self.times.infer_s,
                 output_s=self.times.output_s + self.respond_s,
             )
-        # It failed; a call that was cancelled is neither an answer nor a failure.
-        elif isinstance(error, Exception):
+        # It failed, its time was up, or its client has disconnected.
+        else:
             statistics.fail.add(now - self.received_at)
-            # The model may have lost its device: only a separate run can find out.
-            if isinstance(error, InferenceError):
-                model.suspect()
+        # The model may have lost its device: only a separate run can find out.
+        if isinstance(error, InferenceError):
+            model.suspect()
 
     def _count_call(
         self, now: float, error: BaseException | None, failure: ServiceError | None

@@ -31,12 +31,13 @@ class Lifecycle:
     Phase, and calls in flight; owned by the event loop.
 
     Args:
-        max_calls: Most calls in flight that do work.
+        max_calls: Most calls in flight that do work, and that wait in the gRPC transports.
         max_bytes: Most bytes of their requests together.
 
     Attributes:
         in_flight: Number of calls.
         bytes_in_flight: Bytes of their requests.
+        waiting: Number of calls that wait in the gRPC transports, as of their last samples.
         lost: Models that fail on every request.
     """
 
@@ -46,6 +47,7 @@ class Lifecycle:
         self.phase = Phase.LOADING
         self.in_flight = 0
         self.bytes_in_flight = 0
+        self.waiting = 0
         self.lost: set[object] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -66,8 +68,10 @@ class Lifecycle:
         # Calls that do no work, such as health and statistics, are answered until the end.
         if may_refuse and self.phase is Phase.REFUSING:
             raise ShuttingDownError("the server is shutting down")
-        if may_refuse and self.in_flight >= self._max_calls:
-            raise ServerBusyError(f"{self.in_flight} calls are in flight already", BUSY_RETRY_S)
+        # Most calls of an overload wait in the transport, where no handler can refuse them.
+        calls = self.in_flight + self.waiting
+        if may_refuse and calls >= self._max_calls:
+            raise ServerBusyError(f"{calls} calls are in flight already", BUSY_RETRY_S)
         # The count changes last: a call that is refused is never in flight.
         if size:
             self.hold(size)

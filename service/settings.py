@@ -199,7 +199,9 @@ class Settings(BaseSettings):
         4 * MIB, ge=1, description="Size of the JSON in one HTTP request; tensors may be binary."
     )
 
-    max_calls_in_flight: int = Field(4096, ge=1, description="Calls that are worked on at once.")
+    max_calls_in_flight: int = Field(
+        4096, ge=1, description="Calls in handlers, and calls that wait in the gRPC transport."
+    )
     max_bytes_in_flight: ByteSize = Field(
         ByteSize(1024 * MIB), ge=1, description="Bytes of their requests together."
     )

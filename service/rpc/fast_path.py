@@ -20,8 +20,7 @@ from convoy.service.serving.registry import ModelRegistry
 
 logger = logging.getLogger(__name__)
 
-METHOD = "ModelInfer"
-INFER_PATH = f"/inference.GRPCInferenceService/{METHOD}"
+INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
 
 Reply = Callable[[bytes, ServiceError | None], None]
 """Called once with the response; or with no bytes and the error that ended the call."""

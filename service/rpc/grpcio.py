@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import grpc
 
-from convoy.service.call import Calls
+from convoy.service.call import Call, Calls
 from convoy.service.errors import ServiceError
-from convoy.service.rpc.fast_path import INFER_PATH, METHOD, FastPath
+from convoy.service.protocol.templates import Match
+from convoy.service.rpc.backlog import Backlog, CallCounts
+from convoy.service.rpc.fast_path import INFER_PATH, FastPath
 from convoy.service.rpc.guard import guarded
 from convoy.service.rpc.unary import (
     Context,
@@ -24,11 +27,20 @@ from convoy.service.security.tls import Tls
 
 
 class GrpcioTransport:
-    """A transport in which *server* itself listens, with *tls* unless that is None."""
+    """
+    A transport in which *server* itself listens.
 
-    def __init__(self, server: grpc.aio.Server, tls: Tls | None) -> None:
+    Args:
+        counts: Returns the counts of *server*.
+        tls: Certificate and key; None disables TLS.
+    """
+
+    def __init__(
+        self, server: grpc.aio.Server, counts: Callable[[], CallCounts], tls: Tls | None
+    ) -> None:
         self._server = server
         self._tls = tls
+        self.counts = counts
 
     def listen(self, target: str) -> int:
         if self._tls is None:
@@ -43,11 +55,18 @@ class GrpcioTransport:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every unary call of our services; *infer* is tried before the handler of its rpc."""
+    """
+    Wraps every unary call of our services.
 
-    def __init__(self, calls: Calls, infer: FastPath) -> None:
+    Args:
+        infer: Tried before the handler of its rpc.
+        backlog: Counts the calls.
+    """
+
+    def __init__(self, calls: Calls, infer: FastPath, backlog: Backlog) -> None:
         self._calls = calls
         self._infer = infer
+        self._backlog = backlog
         self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
@@ -60,56 +79,69 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             unary = handler and unary_handler(self._calls, path, handler)
             # A stream, health, reflection, or a method that does not exist.
             if not unary:
-                return handler and guarded(self._calls.access, handler, handler_call_details)
-            answer = _infer_behavior(unary, self._infer) if path == INFER_PATH else _behavior(unary)
+                handler = handler and guarded(
+                    self._calls.access, self._backlog, handler, handler_call_details
+                )
+                # Streams count themselves. The others end at once.
+                if handler is None or not handler.response_streaming:
+                    self._backlog.count()
+                return handler
+            infer = path == INFER_PATH
+            answer = self._infer_behavior(unary) if infer else self._behavior(unary)
             self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
                 answer, request_deserializer=None, response_serializer=None
             )
         return self._wrapped[path]
 
+    def _behavior(self, handler: UnaryHandler) -> Any:
+        """Return the behavior of *handler*, from bytes to bytes."""
+        backlog = self._backlog
 
-def _behavior(handler: UnaryHandler) -> Any:
-    """Return the behavior of *handler*, from bytes to bytes."""
-
-    async def answer(message: bytes, context: Context) -> bytes:
-        origin, deadline = arrival(context)
-        try:
-            response = await handler.answer(message, origin, deadline)
-        except ServiceError as error:
-            await abort(context, error, origin)
-        context.set_trailing_metadata(origin.headers)
-        return handler.serialize(response)
-
-    return answer
-
-
-def _infer_behavior(handler: UnaryHandler, infer: FastPath) -> Any:
-    """Return the behavior of `ModelInfer`, from bytes to bytes: on the fast path if possible."""
-
-    async def answer(message: bytes, context: Context) -> bytes:
-        origin, deadline = arrival(context)
-        match = infer.read(message)
-        try:
-            # The usual path; the next request like this one may take the fast path.
-            if match is None:
-                response = await handler.answer(message, origin, deadline)
-                infer.learn(message, response)
-                payload = handler.serialize(response)
-            else:
-                call = handler.calls.open(METHOD, origin, deadline)
-                replied: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-                infer.start(call, match, len(message), partial(_resolve, replied))
+        async def answer(message: bytes, context: Context) -> bytes:
+            with backlog:
+                call = handler.open(*arrival(context))
                 try:
-                    payload = await replied
-                except asyncio.CancelledError:  # the client has disconnected
-                    infer.cancel(call, match)
-                    raise
-        except ServiceError as error:
-            await abort(context, error, origin)
-        context.set_trailing_metadata(origin.headers)
-        return payload
+                    response = await handler.answer(message, call)
+                except ServiceError as error:
+                    await abort(context, error, call.origin)
+                context.set_trailing_metadata(call.origin.headers)
+                return handler.serialize(response)
 
-    return answer
+        return answer
+
+    def _infer_behavior(self, handler: UnaryHandler) -> Any:
+        """Return the behavior of `ModelInfer`: on the fast path if possible."""
+        backlog, infer = self._backlog, self._infer
+
+        async def answer(message: bytes, context: Context) -> bytes:
+            with backlog:
+                match = infer.read(message)
+                call = handler.open(*arrival(context))
+                try:
+                    # The usual path; the next request like this one may take the fast path.
+                    if match is None:
+                        response = await handler.answer(message, call)
+                        infer.learn(message, response)
+                        payload = handler.serialize(response)
+                    else:
+                        payload = await _fast(infer, call, match, message)
+                except ServiceError as error:
+                    await abort(context, error, call.origin)
+                context.set_trailing_metadata(call.origin.headers)
+                return payload
+
+        return answer
+
+
+async def _fast(infer: FastPath, call: Call, match: Match, message: bytes) -> bytes:
+    """Answer a call on the fast path."""
+    replied: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    infer.start(call, match, len(message), partial(_resolve, replied))
+    try:
+        return await replied
+    except asyncio.CancelledError:  # the client has disconnected
+        infer.cancel(call, match)
+        raise
 
 
 def _resolve(replied: asyncio.Future[bytes], response: bytes, error: ServiceError | None) -> None:

@@ -14,13 +14,21 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from convoy.service.errors import InvalidArgumentError, ServiceError
+from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.unary import Context, abort
 from convoy.service.security.access import Access
 from convoy.service.telemetry.logs import Origin
 
 
-def guarded(access: Access, handler: Any, details: grpc.HandlerCallDetails) -> Any:
-    """Return *handler* behind the guard, or a refusal if the client lacks the right."""
+def guarded(
+    access: Access, backlog: Backlog, handler: Any, details: grpc.HandlerCallDetails
+) -> Any:
+    """
+    Return *handler* behind the guard, or a refusal if the client lacks the right.
+
+    Args:
+        backlog: Counts calls that are refused.
+    """
     method = details.method.rsplit("/", 1)[1]
     # It opens a `Call` for each request, which is refused by itself.
     if method == "ModelStreamInfer":
@@ -29,15 +37,16 @@ def guarded(access: Access, handler: Any, details: grpc.HandlerCallDetails) -> A
     try:
         access.check(method, origin.token_digest)
     except ServiceError as error:
-        return _refusal(error, origin)
+        return _refusal(error, backlog, origin)
     return _with_streams(handler, origin) if handler.stream_stream else _unary(handler, origin)
 
 
-def _refusal(error: ServiceError, origin: Origin) -> Any:
+def _refusal(error: ServiceError, backlog: Backlog, origin: Origin) -> Any:
     """Return a handler of any method that answers with *error*."""
 
     async def answer(requests: AsyncIterator[bytes], context: Context) -> None:
-        await abort(context, error, origin)
+        with backlog:
+            await abort(context, error, origin)
 
     return grpc.stream_stream_rpc_method_handler(answer)
 

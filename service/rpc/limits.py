@@ -16,8 +16,8 @@ these calls at the moment when another one ends, so that they fail with UNAVAILA
 limit is one that few clients reach.
 """
 
-_FOREVER_MS = 2**31 - 1
-"""The value that means never to gRPC: INT_MAX."""
+_UNLIMITED = 2**31 - 1
+"""INT_MAX: no limit to gRPC, and never as a time in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,10 @@ class ConnectionLimits:
             ("grpc.max_metadata_size", self.max_metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
             ("grpc.max_concurrent_streams", self.max_streams),
+            # Above 1,000 calls that wait for a handler, gRPC would end some without a reason. Our
+            # own limit on calls counts them, too (`Lifecycle.enter`).
+            ("grpc.server.max_pending_requests", _UNLIMITED),
+            ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
             ("grpc.max_connection_age_ms", _milliseconds(self.max_age_s)),
             ("grpc.max_connection_idle_ms", _milliseconds(self.max_idle_s)),
             ("grpc.keepalive_time_ms", self.keepalive_ms),
@@ -75,4 +79,4 @@ class ConnectionLimits:
 
 
 def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000) if seconds else _FOREVER_MS
+    return round(seconds * 1000) if seconds else _UNLIMITED

@@ -20,12 +20,14 @@ import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
 from convoy.service.call import Call
-from convoy.service.errors import ServiceError
+from convoy.service.errors import RequestExpiredError, ServiceError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol.templates import Match
-from convoy.service.rpc.fast_path import INFER_PATH, METHOD, FastPath
+from convoy.service.rpc.backlog import Backlog, CallCounts
+from convoy.service.rpc.fast_path import INFER_PATH, FastPath
 from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.unary import PUSHBACK, Metadata, UnaryHandler, error_metadata
+from convoy.service.serving.registry import ModelRegistry
 from convoy.service.telemetry.logs import Origin
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,10 @@ class NativeTransport:
         server: Has every service; neither started nor listening.
         handlers: Handlers of the calls to answer here, by path.
         infer: Tried before the handler of `ModelInfer`.
+        registry: The models, whose names label calls that are not read whole.
         lifecycle: Counts the calls in flight.
+        backlog: Counts the calls of this transport and of *server*.
+        server_counts: Returns the counts of *server*.
         limits: Limits of each connection, and of messages; age and idle time have no effect here.
     """
 
@@ -68,11 +73,17 @@ class NativeTransport:
         server: grpc.aio.Server,
         handlers: Mapping[str, UnaryHandler],
         infer: FastPath,
+        registry: ModelRegistry,
         lifecycle: Lifecycle,
         *,
+        backlog: Backlog,
+        server_counts: Callable[[], CallCounts],
         limits: ConnectionLimits,
     ) -> None:
         self._server = server
+        self._server_counts = server_counts
+        self._backlog = backlog
+        self._registry = registry
         self._paths = list(handlers)
         self._handlers = list(handlers.values())
         self._limits = limits
@@ -90,6 +101,7 @@ class NativeTransport:
             target,
             [(path, False) for path in self._paths],
             call_details=True,
+            metrics=True,
             keepalive_permit_without_calls=True,
             keepalive_time_ms=self._limits.keepalive_ms,
             keepalive_timeout_ms=self._limits.keepalive_timeout_ms,
@@ -108,6 +120,15 @@ class NativeTransport:
         self._front.start()
         args = (self._front, asyncio.get_running_loop())
         threading.Thread(target=self._receive, args=args, name="native", daemon=True).start()
+
+    def counts(self) -> CallCounts:
+        started, ended = self._server_counts()
+        front = self._front.metrics() if self._front else None
+        for method in front["methods"].values() if front else ():
+            started += method["started"]
+            ended += sum(status["count"] for status in method["status"].values())
+        # Calls that have ended are handed to us nevertheless: they wait until then.
+        return CallCounts(started, min(ended, self._backlog.left))
 
     async def stop(self, grace_s: float) -> None:
         await self._server.stop(grace_s)
@@ -142,14 +163,24 @@ class NativeTransport:
 
     def _take(self, front: NativeGrpcFront, events: Sequence[_Event], received_at: float) -> None:
         """Begin the calls of one burst, and cancel those whose clients have disconnected."""
+        # While the event loop stood still, all of them have waited.
+        self._backlog.refresh(self.counts)
         loop, refused = asyncio.get_running_loop(), 0
         started = loop.time()
         for event in events:
+            kind, call_id, *_ = event
+            # The client has disconnected.
+            if kind == EVENT_CANCEL:
+                if cancel := self._calls.get(call_id):
+                    cancel()
+                continue
+            self._backlog.entered += 1
             try:
                 refused += self._take_one(front, event, received_at)
             except Exception:  # the other calls must go on
                 logger.exception("internal error")
-                front.fail(event[1], _INTERNAL, "internal error")
+                front.fail(call_id, _INTERNAL, "internal error")
+                self._ended(call_id)
         if self._calls:
             self._idle.clear()
         # Most were refused: spend the time on the admitted calls.
@@ -159,13 +190,8 @@ class NativeTransport:
             loop.call_soon(self._take_next, front)
 
     def _take_one(self, front: NativeGrpcFront, event: _Event, received_at: float) -> bool:
-        """Begin or cancel a call; return whether it was refused at once."""
-        kind, call_id, method, message, _, details = event
-        # The client has disconnected.
-        if kind == EVENT_CANCEL:
-            if cancel := self._calls.get(call_id):
-                cancel()
-            return False
+        """Begin a call; return whether it was refused at once."""
+        _, call_id, method, message, _, details = event
         assert message is not None
         assert details is not None
         metadata, _, remaining_s = details
@@ -175,32 +201,67 @@ class NativeTransport:
         is_infer = fits and handler is self._infer_handler
         match = self._infer.read(message) if is_infer else None
         deadline = math.inf if remaining_s is None else received_at + remaining_s
-        # The deadline has passed: the transport itself answers the client.
-        if deadline <= time.monotonic():
-            handler.calls.count_missed(handler.method, match.model.name if match else "")
-            return False
         origin = Origin.from_headers(metadata)
+        call = handler.open(origin, deadline, received_at)
+        # The deadline has passed, and the transport itself has answered the client: only count.
+        if deadline <= time.monotonic():
+            error = RequestExpiredError("the deadline passed before the call was read")
+            self._finish_unread(handler, message, call, error)
+            self._ended(call_id)
+            return False
         # The request matches a template: answer it without a task.
         if match:
-            call = handler.calls.open(METHOD, origin, deadline)
-            reply = partial(self._reply, front, call_id, origin)
-            if not self._infer.start(call, match, len(message), reply):
-                return True
-            self._calls[call_id] = partial(self._cancel, call_id, call, match)
-            return False
+            return self._start_fast(front, call_id, call, match, len(message))
         # Any other request.
-        answering = self._answer(front, call_id, handler, message, origin, deadline)
-        task = asyncio.get_running_loop().create_task(answering)
-        self._calls[call_id] = task.cancel
-        # Not in the coroutine itself, which never begins if it is cancelled before its turn.
-        task.add_done_callback(lambda _: self._ended(call_id))
+        self._start_task(front, call_id, handler, message, call)
         return False
+
+    def _start_fast(
+        self, front: NativeGrpcFront, call_id: int, call: Call, match: Match, size: int
+    ) -> bool:
+        """Start a call on the fast path; return whether it was refused at once."""
+        reply = partial(self._reply, front, call_id, call.origin)
+        if not self._infer.start(call, match, size, reply):
+            return True
+        self._calls[call_id] = partial(self._cancel, call_id, call, match)
+        return False
+
+    def _start_task(
+        self,
+        front: NativeGrpcFront,
+        call_id: int,
+        handler: UnaryHandler,
+        message: bytes,
+        call: Call,
+    ) -> None:
+        """Start a task that answers a call."""
+        answering = self._answer(front, call_id, handler, message, call)
+        task = asyncio.get_running_loop().create_task(answering)
+
+        # Not in the coroutine itself, which never begins if it is cancelled before its turn.
+        def ended(_: object) -> None:
+            if not call.done:
+                self._finish_unread(handler, message, call, asyncio.CancelledError())
+            self._ended(call_id)
+
+        self._calls[call_id] = task.cancel
+        task.add_done_callback(ended)
+
+    def _finish_unread(
+        self, handler: UnaryHandler, message: bytes, call: Call, error: BaseException
+    ) -> None:
+        """Count a call that ended before its handler began."""
+        # A message that is too large is not parsed, not even for the model's name.
+        if len(message) <= self._limits.max_message_bytes:
+            call.model = self._registry.label(handler.model_name(message))
+        call.finish(error)
 
     def _cancel(self, call_id: int, call: Call, match: Match) -> None:
         self._infer.cancel(call, match)
         self._ended(call_id)
 
     def _ended(self, call_id: int) -> None:
+        self._backlog.left += 1
         self._calls.pop(call_id, None)  # a call that fails at once was never added
         if not self._calls:
             self._idle.set()
@@ -226,18 +287,17 @@ class NativeTransport:
         call_id: int,
         handler: UnaryHandler,
         message: bytes,
-        origin: Origin,
-        deadline: float,
+        call: Call,
     ) -> None:
         try:
-            response = await handler.answer(message, origin, deadline)
+            response = await handler.answer(message, call)
             payload = handler.serialize(response)
-            front.respond(call_id, payload, trailing_metadata=origin.headers)
+            front.respond(call_id, payload, trailing_metadata=call.origin.headers)
             # After the response, so that its client need not wait for the template.
             if handler is self._infer_handler:
                 self._infer.learn(message, response)
         except ServiceError as error:
-            _fail(front, call_id, origin, error)
+            _fail(front, call_id, call.origin, error)
         except Exception:  # of encoding or learning; errors of the call are ServiceErrors
             logger.exception("internal error")
             front.fail(call_id, _INTERNAL, "internal error")

@@ -15,6 +15,7 @@ from convoy.pb.inference import grpc_service_pb2, grpc_service_pb2_grpc
 from convoy.service.call import Calls
 from convoy.service.errors import StartError
 from convoy.service.protocol.log_settings import LogSettings
+from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.classifier_service import ClassifierServicer
 from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor
@@ -65,11 +66,12 @@ class RpcServer:
         limits: ConnectionLimits,
         max_images_per_call: int,
     ) -> None:
-        self._streams = StreamInterceptor()
+        self._backlog = Backlog(calls.lifecycle, calls.metrics)
+        self._streams = StreamInterceptor(self._backlog)
         self._health = HealthServicer(calls.access, public=("", *SERVICE_NAMES))
         infer = FastPath(registry)
         server = grpc.aio.server(
-            interceptors=(CallInterceptor(calls, infer), self._streams),
+            interceptors=(CallInterceptor(calls, infer, self._backlog), self._streams),
             # Otherwise a second server could start on the same port and take half of the calls.
             options=(*limits.options, ("grpc.so_reuseport", 0)),
         )
@@ -85,8 +87,17 @@ class RpcServer:
             (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
         self._transport = make_transport(
-            transport, server, methods, infer, calls.lifecycle, tls=tls, limits=limits
+            transport,
+            server,
+            methods,
+            infer,
+            registry,
+            calls.lifecycle,
+            backlog=self._backlog,
+            tls=tls,
+            limits=limits,
         )
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self, address: str, port: int) -> int:
         """
@@ -105,6 +116,8 @@ class RpcServer:
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_unexpected)
         await self._transport.start()
+        watching = self._backlog.watch(self._transport.counts)
+        self._watching = asyncio.create_task(watching, name="backlog")
         return bound
 
     async def set_ready(self, ready: bool = True) -> None:
@@ -123,6 +136,8 @@ class RpcServer:
 
     async def stop(self, linger_s: float = LINGER_S) -> None:
         """End open streams, let the last answers leave for *linger_s* seconds, and close."""
+        if self._watching is not None:
+            self._watching.cancel()
         self._streams.end()
         await asyncio.sleep(linger_s)
         await self._transport.stop(STOP_TIMEOUT_S)

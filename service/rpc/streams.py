@@ -13,14 +13,16 @@ from typing import Any
 
 import grpc
 
+from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.unary import Context, Continuation
 
 
 class StreamInterceptor(grpc.aio.ServerInterceptor):
-    """Ends the streams that are open when `end` is called, with status OK."""
+    """Ends the streams that are open when `end` is called, with status OK; counts in *backlog*."""
 
-    def __init__(self) -> None:
+    def __init__(self, backlog: Backlog) -> None:
         self._ending = asyncio.Event()
+        self._backlog = backlog
 
     def end(self) -> None:
         self._ending.set()
@@ -50,13 +52,14 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
         async def behavior(request: Any, context: Context) -> None:
             writing = asyncio.ensure_future(write_all(request, context))
             ending = asyncio.ensure_future(self._ending.wait())
-            try:
-                await asyncio.wait({writing, ending}, return_when=asyncio.FIRST_COMPLETED)
-                if writing.done():
-                    writing.result()  # raises the handler's error
-            finally:
-                writing.cancel()
-                ending.cancel()
+            with self._backlog:
+                try:
+                    await asyncio.wait({writing, ending}, return_when=asyncio.FIRST_COMPLETED)
+                    if writing.done():
+                        writing.result()  # raises the handler's error
+                finally:
+                    writing.cancel()
+                    ending.cancel()
 
         return behavior
 
@@ -84,8 +87,9 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
 
         async def behavior(incoming: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             # Closed as soon as the client disconnects, so that no work continues for it.
-            async with aclosing(converse(requests(incoming), context)) as responses:
-                async for response in responses:
-                    yield response
+            with self._backlog:
+                async with aclosing(converse(requests(incoming), context)) as responses:
+                    async for response in responses:
+                        yield response
 
         return behavior

@@ -12,11 +12,13 @@ from google.protobuf import descriptor_pool
 from convoy.service.call import Calls
 from convoy.service.errors import StartError
 from convoy.service.lifecycle import Lifecycle
+from convoy.service.rpc.backlog import Backlog, CallCounts, newest_server_counts
 from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import GrpcioTransport
 from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.unary import UnaryHandler, unary_handler
 from convoy.service.security.tls import Tls
+from convoy.service.serving.registry import ModelRegistry
 
 
 class Transport(Protocol):
@@ -32,6 +34,9 @@ class Transport(Protocol):
 
     async def start(self) -> None:
         """Answer calls from now on."""
+
+    def counts(self) -> CallCounts:
+        """Return the calls of this port that the transport has received, and that have ended."""
 
     async def stop(self, grace_s: float) -> None:
         """Let calls continue for at most *grace_s* seconds, then close."""
@@ -80,30 +85,44 @@ def make_transport(
     server: grpc.aio.Server,
     methods: UnaryMethods,
     infer: FastPath,
+    registry: ModelRegistry,
     lifecycle: Lifecycle,
     *,
+    backlog: Backlog,
     tls: Tls | None,
     limits: ConnectionLimits,
 ) -> Transport:
     """
-    Make the transport *name*, `grpcio` or `native`, for *server*.
+    Make the transport *name*, `grpcio` or `native`, for *server*, which was created just now.
 
     Args:
         methods: The unary methods of the server.
         infer: The fast path of `ModelInfer`.
+        registry: The models, whose names label calls.
         lifecycle: Counts the calls in flight.
+        backlog: Counts the calls that handlers have taken.
         tls: Certificate and key; None disables TLS. Only `grpcio` supports it.
         limits: Limits of each connection, which the options of *server* state, too.
 
     Raises:
         StartError: If the transport is not installed.
     """
+    server_counts = newest_server_counts()
     if name == "grpcio":
-        return GrpcioTransport(server, tls)
+        return GrpcioTransport(server, server_counts, tls)
     try:
         from convoy.service.rpc.native import NativeTransport  # an extra
     except ImportError as error:
         raise StartError(
             "the native transport is not installed: add the extra fast, or take grpcio"
         ) from error
-    return NativeTransport(server, methods.handlers, infer, lifecycle, limits=limits)
+    return NativeTransport(
+        server,
+        methods.handlers,
+        infer,
+        registry,
+        lifecycle,
+        backlog=backlog,
+        server_counts=server_counts,
+        limits=limits,
+    )

@@ -13,7 +13,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from convoy.service.call import Calls
+from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError, RequestTooLargeError, ServiceError
 from convoy.service.telemetry.logs import Origin
 
@@ -56,15 +56,22 @@ class UnaryHandler(NamedTuple):
     Attributes:
         calls: The state that its calls share.
         method: Name of the rpc.
-        answer: Takes the bytes, the client's identifiers and the deadline of a request; returns
-            its response or raises a `ServiceError`.
+        answer: Takes the bytes of a request, and its record, which it finishes; returns its
+            response or raises a `ServiceError`.
+        model_name: Returns the name of the model that the bytes of a request ask for; empty if
+            they name none.
         serialize: Encodes a response.
     """
 
     calls: Calls
     method: str
-    answer: Callable[[bytes, Origin, float], Awaitable[Any]]
+    answer: Callable[[bytes, Call], Awaitable[Any]]
+    model_name: Callable[[bytes], str]
     serialize: Callable[[Any], bytes]
+
+    def open(self, origin: Origin, deadline: float, received_at: float | None = None) -> Call:
+        """Open the record of a call of this method; see `Calls.open`."""
+        return self.calls.open(self.method, origin, deadline, received_at)
 
 
 def unary_handler(
@@ -89,8 +96,8 @@ def unary_handler(
     # with UNKNOWN, and log a traceback.
     parse: Any = handler.request_deserializer
 
-    async def answer(message: bytes, origin: Origin, deadline: float) -> Any:
-        with calls.open(method, origin, deadline) as call:
+    async def answer(message: bytes, call: Call) -> Any:
+        with call:
             if len(message) > max_message_bytes:
                 raise RequestTooLargeError(
                     f"the message has {len(message)} bytes; at most {max_message_bytes}"
@@ -105,7 +112,15 @@ def unary_handler(
                 ) from error
             return await respond(request, call)
 
-    return UnaryHandler(calls, method, answer, handler.response_serializer)  # type: ignore[arg-type]
+    def model_name(message: bytes) -> str:
+        try:
+            request = parse(message)
+        except DecodeError:
+            return ""
+        # Requests of the Open Inference Protocol and ours name the field differently.
+        return getattr(request, "model_name", "") or getattr(request, "model", "")
+
+    return UnaryHandler(calls, method, answer, model_name, handler.response_serializer)  # type: ignore[arg-type]
 
 
 def error_metadata(error: ServiceError, origin: Origin) -> Metadata:

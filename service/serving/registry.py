@@ -16,7 +16,7 @@ from convoy.service.call import Call
 from convoy.service.errors import ModelLoadError, ModelNotFoundError, ModelNotReadyError
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.served_model import ServedModel
-from convoy.service.telemetry.metrics import ModelFacts
+from convoy.service.telemetry.metrics import UNKNOWN_MODEL, ModelFacts
 
 UNLOADED = "unloaded"
 """Reason of a version that was unloaded by a request or in favour of another version."""
@@ -180,6 +180,10 @@ class ModelRegistry:
         model = self.get(name, version)
         call.use(model)
         return model
+
+    def label(self, name: str) -> str:
+        """Return the label of calls for *name* in metrics: itself only if it serves."""
+        return name if not name or self.versions(name) else UNKNOWN_MODEL
 
     def switch(self, version: VersionEntry, model: ServedModel | None) -> ServedModel | None:
         """

@@ -74,7 +74,7 @@ class Metrics:
         )
         self.request_duration = Histogram(
             "convoy_request_duration_seconds",
-            "From the arrival of an inference call to its answer.",
+            "From the start of an inference call's handler to its answer.",
             ["model"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
@@ -111,6 +111,23 @@ class Metrics:
             ["model", "outcome"],
             registry=registry,
         )
+        self.transport_calls = Counter(
+            "convoy_transport_calls",
+            "Calls that the gRPC transport received; streams, health and reflection, too.",
+            registry=registry,
+        )
+        self.transport_dropped = Counter(
+            "convoy_transport_dropped_calls",
+            "Calls that ended while they waited in the gRPC transport; no handler saw them.",
+            registry=registry,
+        )
+        self.transport_wait = Histogram(
+            "convoy_transport_wait_seconds",
+            "Time of a call in the gRPC transport, before its handler and after it.",
+            [],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        ).labels()
         registry.register(_Gauges(_memory))
         # Processor time and open files, under the client library's own names.
         ProcessCollector(registry=registry)
@@ -132,6 +149,16 @@ class Metrics:
             not_ready: Returns name and version of models that should be ready and are not.
         """
         self.registry.register(_Gauges(lambda: _models(models(), not_ready())))
+
+    def watch_calls(self, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """
+        Publish the calls of the moment whenever metrics are collected.
+
+        Args:
+            in_flight: Returns the calls that handlers work on.
+            waiting: Returns the calls that wait in the gRPC transport.
+        """
+        self.registry.register(_Gauges(lambda: _calls(in_flight(), waiting())))
 
     def watch_gpus(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
         """Publish the facts that *gpus* returns whenever metrics are collected."""
@@ -270,6 +297,17 @@ def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
         depth.add_metric([name], depths[name])
         limit.add_metric([name], limits[name])
     yield from (depth, limit)
+
+
+def _calls(in_flight: int, waiting: int) -> Iterator[GaugeMetricFamily]:
+    handled = _family("convoy_calls_in_flight", "Calls that handlers work on.")
+    handled.add_metric([], in_flight)
+    held = _family(
+        "convoy_transport_waiting_calls",
+        "Calls that wait in the gRPC transport, and answers that it has yet to send.",
+    )
+    held.add_metric([], waiting)
+    yield from (handled, held)
 
 
 def _gpus(gpus: Iterable[GpuFacts]) -> Iterator[GaugeMetricFamily]:

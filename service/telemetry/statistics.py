@@ -49,7 +49,7 @@ class Statistics:
         input_s: Decoding images and joining tensors.
         infer_s: Running the graph.
         output_s: From the outputs to the finished response.
-        fail: Requests that failed after they were accepted.
+        fail: Requests that were accepted and not answered: they failed, expired or were cancelled.
         inference_count: Images that were answered.
         execution_count: Batches that were run.
         last_inference_ms: Time of the last answer, in milliseconds since 1970; 0 if there is none.

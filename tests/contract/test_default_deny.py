@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from convoy.service.call import Calls
 from convoy.service.lifecycle import Lifecycle
+from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor
 from convoy.service.security.access import Access
@@ -37,7 +38,10 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     """A connection to a server with a service of its own, of which no table knows."""
     metrics = Metrics(CollectorRegistry())
     calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
-    server = grpc.aio.server(interceptors=(CallInterceptor(calls, FastPath(ModelRegistry())),))
+    interceptor = CallInterceptor(
+        calls, FastPath(ModelRegistry()), Backlog(calls.lifecycle, metrics)
+    )
+    server = grpc.aio.server(interceptors=(interceptor,))
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Echo": grpc.unary_unary_rpc_method_handler(echo),
         "EchoAll": grpc.stream_stream_rpc_method_handler(echo_all),

@@ -17,6 +17,7 @@ from convoy.service.errors import InferenceError, InvalidArgumentError, ServiceE
 from convoy.service.http.responses import error_response
 from convoy.service.http.server import HttpLimits, HttpServer
 from convoy.service.lifecycle import Lifecycle
+from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor
 from convoy.service.rpc.limits import ConnectionLimits
@@ -47,8 +48,10 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
 
     metrics = Metrics(CollectorRegistry())
     calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
-    infer = FastPath(ModelRegistry())
-    server = grpc.aio.server(interceptors=(CallInterceptor(calls, infer),))
+    registry = ModelRegistry()
+    infer = FastPath(registry)
+    backlog = Backlog(calls.lifecycle, metrics)
+    server = grpc.aio.server(interceptors=(CallInterceptor(calls, infer, backlog),))
     methods = UnaryMethods(calls, max_message_bytes=1000)
     handler = grpc.unary_unary_rpc_method_handler(
         fail,
@@ -68,7 +71,9 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
         server,
         methods,
         infer,
+        registry,
         calls.lifecycle,
+        backlog=backlog,
         tls=None,
         limits=ConnectionLimits(
             max_message_bytes=1000,

@@ -18,6 +18,7 @@ from tests.harness.server import Running, Serve
 NAMES_AND_LABELS = {
     "convoy_batch_padding_images": {"model"},
     "convoy_batch_size": {"model"},
+    "convoy_calls_in_flight": set(),
     "convoy_memory_bytes": {"kind"},
     "convoy_model_info": {"model", "version", "architecture", "precision", "provider", "sha256"},
     "convoy_model_load_seconds": {"model"},
@@ -32,6 +33,10 @@ NAMES_AND_LABELS = {
     "convoy_rejected": {"model", "reason"},
     "convoy_request_duration_seconds": {"model"},
     "convoy_requests": {"model", "method", "code"},
+    "convoy_transport_calls": set(),
+    "convoy_transport_dropped_calls": set(),
+    "convoy_transport_wait_seconds": set(),
+    "convoy_transport_waiting_calls": set(),
 }
 
 GPU_METRICS = ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")
@@ -93,8 +98,8 @@ def test_documented() -> None:
     The table of the documentation has every metric, with its labels, and no other.
     """
     text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
-    rows = re.findall(r"^\| `(convoy_\w+)` \| ([\w, ]+) \|", text, re.MULTILINE)
-    documented = {name.removesuffix("_total"): set(labels.split(", ")) for name, labels in rows}
+    rows = re.findall(r"^\| `(convoy_\w+)` \| ([\w, ]*)\|", text, re.MULTILINE)
+    documented = {name.removesuffix("_total"): set(re.findall(r"\w+", s)) for name, s in rows}
     assert f"`{UNKNOWN_MODEL}`" in text
     of_gpus = {f"convoy_gpu_{what}" for what in GPU_METRICS}
     assert documented == NAMES_AND_LABELS | {name: {"gpu"} for name in of_gpus}

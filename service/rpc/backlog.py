@@ -1,0 +1,146 @@
+"""The calls that a gRPC transport holds: those that wait for a handler, and answers on their way.
+
+Under load most of a call's time passes before its handler starts, and no gRPC library tells when a
+call arrived. The libraries count their calls, though. Whatever they have received, not ended, and
+not handed to a handler is the backlog; Little's law gives the time that a call spends in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+# The public face of channelz, the package grpcio-channelz, calls these functions for a client's
+# sake; it would be two more packages for the same JSON.
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+from convoy.service.lifecycle import Lifecycle
+from convoy.service.telemetry.metrics import Metrics
+
+INTERVAL_S = 0.05
+"""Time between two samples under load, in seconds; a sample takes 0.2 ms over grpcio."""
+
+IDLE_INTERVAL_S = 1.0
+"""Time between two samples while no call is handled, in seconds."""
+
+
+class CallCounts(NamedTuple):
+    """The calls that a transport has received since its start, and those that have ended."""
+
+    started: int
+    ended: int
+
+
+class _Sample(NamedTuple):
+    """The counts at one time, and what followed from them."""
+
+    at: float
+    started: int
+    entered: int
+    waiting: int
+    dropped: int
+
+
+class Backlog:
+    """
+    Compares a transport's counts with the calls in handlers.
+
+    As a context manager, it surrounds the handling of one call; many may be open at once.
+
+    Args:
+        lifecycle: Told how many calls wait, for its limit.
+        metrics: Receives the calls that started and those that were dropped, and the wait.
+
+    Attributes:
+        entered: Calls whose handler has started.
+        left: Calls whose handler has ended.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, metrics: Metrics) -> None:
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self.entered = 0
+        self.left = 0
+        self._last = _Sample(time.monotonic(), started=0, entered=0, waiting=0, dropped=0)
+        self._waited_s = 0.0  # by all calls together, since a handler last started
+
+    def __enter__(self) -> None:
+        self.entered += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.left += 1
+
+    def count(self) -> None:
+        """Count a call that its handler answers at once."""
+        self.entered += 1
+        self.left += 1
+
+    async def watch(self, read: Callable[[], CallCounts]) -> None:
+        """Compare with the counts that *read* returns, again and again until cancelled."""
+        read_at = -math.inf
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            last, now = self._last, time.monotonic()
+            # Under load, and now and then without, as calls may end before they reach a handler.
+            if last.waiting or last.entered != self.entered or now >= read_at + IDLE_INTERVAL_S:
+                self.sample(read(), now)
+                read_at = now
+            # Idle: nothing waited until now.
+            else:
+                self._last = last._replace(at=now)
+
+    def refresh(self, read: Callable[[], CallCounts]) -> None:
+        """Take a sample, unless the last one is recent; for a transport that takes many at once."""
+        now = time.monotonic()
+        if now >= self._last.at + INTERVAL_S:
+            self.sample(read(), now)
+
+    def sample(self, counts: CallCounts, now: float) -> None:
+        """Measure, from the transport's *counts* at *now*, what happened since the last sample."""
+        last = self._last
+        # Transports count while they are read: the difference may be off by a few.
+        waiting = max(0, counts.started - counts.ended - (self.entered - self.left))
+        # A call in its handler may have ended in the transport already, as its client disconnected.
+        # What has ended beyond all that ever entered, no handler has seen.
+        dropped = max(last.dropped, counts.ended - self.entered)
+        self._last = _Sample(now, counts.started, self.entered, waiting, dropped)
+        self._lifecycle.waiting += waiting - last.waiting
+        self._metrics.transport_calls.inc(counts.started - last.started)
+        self._metrics.transport_dropped.inc(dropped - last.dropped)
+        self._measure_wait(last, self._last)
+
+    def _measure_wait(self, last: _Sample, sample: _Sample) -> None:
+        """Divide the time that calls have spent waiting among those that have entered since."""
+        self._waited_s += (last.waiting + sample.waiting) / 2 * (sample.at - last.at)
+        if entered := sample.entered - last.entered:
+            self._metrics.transport_wait.observe(self._waited_s / entered, entered)
+            self._waited_s = 0.0
+
+
+def newest_server_counts() -> Callable[[], CallCounts]:
+    """Return a function that reads the counts of the grpcio server that was created last."""
+    number = _newest_server()
+
+    def read() -> CallCounts:
+        # Protobuf's JSON has 64-bit numbers as text.
+        data = json.loads(cygrpc.channelz_get_server(number))["server"]["data"]
+        return CallCounts(
+            int(data["callsStarted"]), int(data["callsSucceeded"]) + int(data["callsFailed"])
+        )
+
+    return read
+
+
+def _newest_server() -> int:
+    """Return channelz's number of the server that was created last; numbers ascend."""
+    number = 0
+    while True:
+        page = json.loads(cygrpc.channelz_get_servers(number + 1))
+        if page.get("server"):
+            number = int(page["server"][-1]["ref"]["serverId"])
+        if page.get("end"):
+            return number
