@@ -186,6 +186,7 @@ class Server:
         except BaseException:  # release the ports that are already open, and the threads
             await self.stop()
             raise
+        self.credentials.warn_of_files()
         self._tasks.append(asyncio.create_task(self.credentials.watch(), name="credentials"))
         self._tasks.append(asyncio.create_task(self.history.keep(), name="history"))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
+from convoy.service.security.file_access import warn_of_access
 from convoy.service.security.tls import Tls, TlsFiles
 from convoy.service.security.tokens import Tokens
 from convoy.service.security.watched_files import WatchedFiles
@@ -44,16 +46,25 @@ class Credentials:
         tls_key: str = "",
         tls_client_ca: str = "",
     ) -> None:
-        self.tokens = Tokens(Path(token_file)) if token_file else None
+        self.tokens = None
         self.tls = None
+        self._watched: list[tuple[WatchedFiles, Callable[[], None]]] = []
+        # Watched before they are read, so that no change in between is missed.
+        if token_file:
+            watched = WatchedFiles([Path(token_file)])
+            self.tokens = Tokens(Path(token_file))
+            self._watched.append((watched, self.tokens.load))
         if tls_certificate:
             client_ca = Path(tls_client_ca) if tls_client_ca else None
-            self.tls = Tls(TlsFiles(Path(tls_certificate), Path(tls_key), client_ca))
-        self._watched = []
-        if self.tokens:
-            self._watched.append(WatchedFiles([self.tokens.file], self.tokens.load))
-        if self.tls:
-            self._watched.append(WatchedFiles(self.tls.files, self.tls.load))
+            files = TlsFiles(Path(tls_certificate), Path(tls_key), client_ca)
+            watched = WatchedFiles(files)
+            self.tls = Tls(files)
+            self._watched.append((watched, self.tls.load))
+
+    def warn_of_files(self) -> None:
+        """Warn of tokens and keys that other users of this machine may change or read."""
+        secrets = [self.tokens.file] if self.tokens else []
+        warn_of_access([*secrets, self.tls.files.key] if self.tls else secrets)
 
     def warn(self, address: str) -> None:
         """Warn of what clients that reach *address* can do, unless it is a loopback address."""
@@ -71,8 +82,8 @@ class Credentials:
 
     def reload_changed(self) -> None:
         """Load the files that have changed since they were last loaded."""
-        for files in self._watched:
-            files.reload_if_changed()
+        for files, load in self._watched:
+            files.reload_if_changed(load)
 
     async def watch(self, interval_s: float = CHECK_INTERVAL_S) -> None:
         """Reload changed files every *interval_s* seconds, until cancelled."""

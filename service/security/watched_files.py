@@ -17,19 +17,21 @@ class WatchedFiles:
     """
     Files that are loaded again when one of them changes.
 
-    Links are followed: Kubernetes replaces the files of a secret by redirecting a link.
-
-    Args:
-        load: Loads the files; raises `StartError` if their contents cannot be used.
+    Make it before the files are loaded for the first time: a change after that is noticed. Links
+    are followed: Kubernetes replaces the files of a secret by redirecting a link.
     """
 
-    def __init__(self, files: Iterable[Path], load: Callable[[], None]) -> None:
+    def __init__(self, files: Iterable[Path]) -> None:
         self._files = list(files)
-        self._load = load
         self._seen = self._stamps()
 
-    def reload_if_changed(self) -> None:
-        """Load the files if they have changed; if that fails, the old contents stay in use."""
+    def reload_if_changed(self, load: Callable[[], None]) -> None:
+        """
+        Load the files if they have changed; if that fails, the old contents stay in use.
+
+        Args:
+            load: Loads the files; raises `StartError` if their contents cannot be used.
+        """
         stamps = self._stamps()
         if stamps == self._seen:
             return
@@ -37,7 +39,7 @@ class WatchedFiles:
         self._seen = stamps
         files = {"files": [str(file) for file in self._files]}
         try:
-            self._load()
+            load()
         except StartError as error:
             logger.error("changed files cannot be used", extra={**files, "error": str(error)})
         else:

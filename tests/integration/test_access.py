@@ -262,3 +262,16 @@ def test_every_rpc_is_looked_at() -> None:
     assert all("SharedMemory" in name or name == "TraceSetting" for name in left)
     service = classifier_pb2.DESCRIPTOR.services_by_name["ClassifierService"]
     assert {m.name for m in service.methods} == {"Classify", "ClassifyBatch", "ListModels"}
+
+
+async def test_token_file_that_others_may_change(
+    serve: Serve, holders: Holders, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A server says at its start that others could give themselves rights, on loopback, too.
+    """
+    holders.file.chmod(0o622)
+    async with serve(token_file=str(holders.file), load=False):
+        pass
+    warned = [record for record in caplog.records if "others may change" in record.getMessage()]
+    assert [vars(record)["file"] for record in warned] == [str(holders.file)]

@@ -81,18 +81,18 @@ def test_changed_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     """
     (first, _), (second, _) = Token.make("web", ["infer"]), Token.make("web", ["observe"])
     tokens = Tokens(write(tmp_path, first.line))
-    watched = WatchedFiles([tokens.file], tokens.load)
-    watched.reload_if_changed()
+    watched = WatchedFiles([tokens.file])
+    watched.reload_if_changed(tokens.load)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     write(tmp_path, "rubbish")
-    watched.reload_if_changed()
+    watched.reload_if_changed(tokens.load)
     assert tokens.find(first.digest) == first
     assert "is not NAME RIGHTS SHA256" in str(vars(caplog.records[-1])["error"])
     tokens.file.unlink()
-    watched.reload_if_changed()
+    watched.reload_if_changed(tokens.load)
     assert tokens.find(first.digest) == first
     (tmp_path / "new").write_text(second.line)
     tokens.file.symlink_to("new")
-    watched.reload_if_changed()
+    watched.reload_if_changed(tokens.load)
     assert tokens.find(first.digest) is None
     assert tokens.find(second.digest) == second
