@@ -25,14 +25,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from bench.race.h2load import Request, measure
+from bench.race.h2load import Request, grpc_request, measure
 from bench.race.loads import Load
 from bench.race.networks import write_networks
-from bench.race.raced_model import INFER_PATH, Model, framed
+from bench.race.raced_model import INFER_PATH, Model
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_results import OK, Answer
 from convoy.commands.bench.loops import arrivals, closed_loop, open_loop
@@ -92,8 +93,9 @@ def main() -> int:
 def by_h2load(server: ServerProcess, given: argparse.Namespace) -> dict[str, Any]:
     """Overload *server* with h2load and read its metrics."""
     model = Model.read(given.repository, given.model, threads=usable_cpus())
-    body = framed(model.message().SerializeToString())
-    request = Request(f"http://{server.address}{INFER_PATH}", body)
+    message = model.message().SerializeToString()
+    with grpc.insecure_channel(server.address) as channel:
+        request = grpc_request(channel, f"http://{server.address}", INFER_PATH, message)
     capacity = measure(request, CAPACITY, CAPACITY_S).per_s
     before, quick_before = _metrics(server, given.model)
     _run_h2load(request, given.times * capacity, given)

@@ -20,10 +20,10 @@ import grpc
 import psutil
 from rich.console import Console
 
-from bench.race.h2load import Request, measure
+from bench.race.h2load import Request, grpc_request, measure
 from bench.race.loads import Load
 from bench.race.networks import write_networks
-from bench.race.raced_model import INFER_PATH, Model, framed
+from bench.race.raced_model import INFER_PATH, Model
 from convoy.pb.inference.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from convoy.service.resources import usable_cpus
 from tests.harness.server_process import ServerProcess
@@ -83,17 +83,18 @@ def main() -> int:
     model = Model.read(ROOT, NAME, threads=usable_cpus())
     options = ("--model-control-mode", "explicit", "--load-model", NAME)
     with ServerProcess(ROOT, *options, "--transport", given.transport) as server:
-        url, body = (
-            f"http://{server.address}{INFER_PATH}",
-            framed(model.message().SerializeToString()),
-        )
+        with grpc.insecure_channel(server.address) as channel:
+            message = model.message().SerializeToString()
+            request = grpc_request(channel, f"http://{server.address}", INFER_PATH, message)
         # The first answer makes a template, so that the whole flood takes the fast path.
-        measure(Request(url, body), LOAD, 1.0)
+        measure(request, LOAD, 1.0)
         process = psutil.Process(server.process.pid)
         before = process.memory_info().rss
-        headers = {**Request(url, body).headers, "grpc-timeout": f"{given.deadline_ms}m"}
+        headers = {**request.headers, "grpc-timeout": f"{given.deadline_ms}m"}
+        # Its calls are to fail.
+        hurried = Request(request.url, request.body, headers)
         with Beside(server.address, model) as beside:
-            flood = measure(Request(url, body, headers), LOAD, given.seconds)
+            flood = measure(hurried, LOAD, given.seconds)
         after = process.memory_info().rss
     figures = {
         "transport": given.transport,

@@ -21,7 +21,7 @@ from bench.race import h2load, open_loop
 from bench.race.contender import Contender
 from bench.race.h2load import Request
 from bench.race.loads import Arrivals, Load, Measured
-from bench.race.raced_model import INFER_PATH, Model, framed
+from bench.race.raced_model import INFER_PATH, Model
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from tests.harness.process import Process, free_ports
@@ -41,15 +41,14 @@ class Server(Contender):
         self.process = self._start(folder / "log")
         self.process.wait_until(self._answers)
 
-    @property
     @abstractmethod
     def request(self) -> Request:
-        """The request that h2load sends."""
+        """Return the request that h2load sends."""
 
     def measure(self, load: Load | Arrivals, seconds: float) -> Measured:
         """Measure with h2load, which knows closed loops only."""
         assert isinstance(load, Load)
-        return h2load.measure(self.request, load, seconds)
+        return h2load.measure(self.request(), load, seconds)
 
     def cpu_s(self) -> float:
         """Return the CPU time of it and its children, in seconds."""
@@ -79,11 +78,11 @@ class OverGrpc(Server):
 
     scheme: ClassVar[str] = "http"
 
-    @property
     def request(self) -> Request:
-        """The request that h2load sends."""
-        url = f"{self.scheme}://{self.address}{INFER_PATH}"
-        return Request(url, framed(self.message().SerializeToString()))
+        """Return the request that h2load sends."""
+        url, message = f"{self.scheme}://{self.address}", self.message().SerializeToString()
+        with self._channel() as channel:
+            return h2load.grpc_request(channel, url, INFER_PATH, message)
 
     @property
     def address(self) -> str:
@@ -119,9 +118,8 @@ class OverHttp(Server):
 
     path: ClassVar[str] = "/predict"
 
-    @property
     def request(self) -> Request:
-        """The request that h2load sends."""
+        """Return the request that h2load sends."""
         return Request(
             f"http://127.0.0.1:{self.http_port}{self.path}",
             self._body(),
@@ -131,7 +129,7 @@ class OverHttp(Server):
 
     def logits(self) -> list[float]:
         """Return the logits of the model's image; raise OSError if it does not answer."""
-        request = self.request
+        request = self.request()
         asked = urllib.request.Request(request.url, request.body, dict(request.headers))
         with urllib.request.urlopen(asked, timeout=10) as answer:
             return self._read(json.load(answer))

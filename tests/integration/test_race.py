@@ -1,6 +1,7 @@
 """Races on this machine: the server against itself, and each contender alone."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ from rich.console import Console
 
 from bench.race.contender import Contender
 from bench.race.convoy_servers import Convoy, ConvoyIsolated, ConvoyTen, ConvoyTls, UnmeteredNative
+from bench.race.h2load import Request
 from bench.race.loads import Arrivals, Load, Measured, Poisson
 from bench.race.onnxruntime_loop import Alone, Bare
 from bench.race.pairs import BAD_PAIRS, race, ratio, running
 from bench.race.race_rows import per_s
-from bench.race.raced_model import Model
+from bench.race.raced_model import Model, framed
+from convoy.pb.inference import grpc_service_pb2 as pb
 
 pytestmark = pytest.mark.skipif(not shutil.which("h2load"), reason="h2load is not installed")
 
@@ -65,6 +68,26 @@ def test_arrivals(model: Model, tmp_path: Path) -> None:
         measured = server.measure(Arrivals(per_s=50), 1.0)
     assert 25 < measured.per_s < 80
     assert Poisson(0.7).settled(lambda: 100.0) == Arrivals(70.0)
+
+
+class Refusing(Convoy):
+    """A server that refuses all that it is asked, once it has answered."""
+
+    def request(self) -> Request:
+        """Return a request for a model that it does not have."""
+        nothing = pb.ModelInferRequest(model_name="nothing").SerializeToString()
+        return replace(super().request(), body=framed(nothing))
+
+
+def test_refused_calls_are_no_figure(model: Model, tmp_path: Path) -> None:
+    """
+    Calls that fail, which h2load takes for answered, make the measurement an error.
+    """
+    with (
+        running(Refusing, model, tmp_path, QUIET) as server,
+        pytest.raises(RuntimeError, match=r"(\d+) of \1 calls failed"),
+    ):
+        server.measure(LOAD, 0.3)
 
 
 class Moody(Convoy):
