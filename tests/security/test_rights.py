@@ -96,6 +96,35 @@ async def test_control_only_on_its_port(apart: Target, credential: Credential) -
     }
 
 
+TWISTED = ("{}?x", "{}#x", "{}/", "/{}", "{}%20", "{};x", "/x/..{}", "http://host{}")
+"""Forms of a path that some servers and proxies take for the path itself."""
+
+
+@pytest.mark.parametrize("form", TWISTED)
+def test_twisted_paths(target: Target, form: str) -> None:
+    """No form of an rpc's path admits a stranger whom the path itself does not admit."""
+    for rpc in rpcs():
+        if NEEDED[rpc.method] != "none":
+            code, _ = target.call(form.format(rpc.path), target.metadata("nothing"))
+            # INTERNAL is what a client makes of a stream that the transport resets.
+            assert code in ("UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL")
+
+
+async def test_twisted_routes(target: Target) -> None:
+    """No form of a route's path admits a stranger whom the path itself does not admit."""
+    forms = ("{}?x=1", "{}/", "/{}", "/x/..{}", "/.{}", "{}%00", "{}/.", "{};x", "{}%3Fx", "{}//")
+    for route in http_routes():
+        if NEEDED[route.method] != "none":
+            for path in (*(form.format(route.path) for form in forms), _quoted(route.path)):
+                answer = await target.ask(route.verb, path, headers=target.headers("nothing"))
+                assert answer.status in (400, 401, 403, 404, 405), (route, path, answer.body)
+
+
+def _quoted(path: str) -> str:
+    """Return a path with every letter as its percent-encoded byte."""
+    return "".join(f"%{ord(letter):02x}" if letter.isalnum() else letter for letter in path)
+
+
 def reflected(address: str) -> set[str]:
     """Return the path of every rpc that the server's reflection tells."""
     with grpc.insecure_channel(address) as channel:
