@@ -33,6 +33,9 @@ Labels = tuple[str, ...]
 
 _Counts = dict[Labels, float]
 
+_BY_MODEL = ("requests", "rejected", "phases", "duration", "batch_size")
+"""Parts of a sample whose first label is the model."""
+
 
 class History:
     """
@@ -71,10 +74,13 @@ class History:
             sample = models.setdefault(facts.manifest.name, {"queue_depth": 0})
             sample["queue_depth"] += facts.queue_depth
         # `_before` holds the new totals by now, `before` those of the last sample.
-        for part, after in self._before.items():
+        for part in _BY_MODEL:
+            after = self._before[part]
             for labels, change in _changes(before[part], after):
                 _put(models.setdefault(labels[0], {}), (part, *labels[1:]), change)
-        self._samples.append(to_json({"models": models, "memory_bytes": memory_bytes()}))
+        wait = dict(_changes(before["wait"], self._before["wait"])).get((), {})
+        sample = {"models": models, "transport_wait": wait, "memory_bytes": memory_bytes()}
+        self._samples.append(to_json(sample))
         self._taken += 1
 
     def since(self, number: int) -> bytes:
@@ -84,7 +90,8 @@ class History:
         `first` is the number of the first sample in the answer, and `instance` changes when the
         server restarts. For each model, a sample holds `queue_depth` and the changes since the
         sample before: `requests` by gRPC code, `rejected` by reason, and `phases`, `duration` (the
-        whole) and `batch_size` as observations by the index of their bucket.
+        handler) and `batch_size` as observations by the index of their bucket. `transport_wait` has
+        the same form, and is of all models together.
         """
         oldest = self._taken - len(self._samples)
         # A number that is too old, or that this instance has not reached, gets all samples.
@@ -110,6 +117,7 @@ class History:
             if method in INFERENCE_METHODS:
                 requests[model, code] = requests.get((model, code), 0) + count
         return {
+            "wait": {(): metrics.transport_wait.counts.copy()},
             "requests": requests,
             "rejected": dict(metrics.rejected.counts),
             "phases": metrics.phase_duration.counts(),

@@ -94,6 +94,17 @@ export class History {
     );
   }
 
+  /** The latency that clients see, in seconds: the wait in the gRPC transport and the handler. */
+  latency(model, share) {
+    const waits = this.samples.map((_, index) => {
+      const window = this.#window(index).map((sample) => sample.transport_wait);
+      return quantile(add(window), this.latencyBuckets, share) ?? 0;
+    });
+    return this.quantile(model, "duration", share).map(
+      (handler, index) => handler && handler + waits[index],
+    );
+  }
+
   /** Runs of a model by batch size, over everything that is kept: `{size, count}`. */
   batches(model) {
     const counts = add(this.samples.map(({ models }) => models[model]?.batch_size ?? {}));

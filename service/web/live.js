@@ -107,8 +107,8 @@ class Live {
     return {
       requests: [{ name: "requests", values: history.requests(this.model) }],
       latency: [
-        { name: "p50", values: of("duration", 0.5) },
-        { name: "p99", values: of("duration", 0.99) },
+        { name: "p50", values: ms(history.latency(this.model, 0.5)) },
+        { name: "p99", values: ms(history.latency(this.model, 0.99)) },
       ],
       median: PHASES.map((phase) => ({ name: phase, values: of(phase, 0.5), phase })),
       slowest: PHASES.map((phase) => ({ name: phase, values: of(phase, 0.99), phase })),

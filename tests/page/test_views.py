@@ -55,6 +55,23 @@ def test_quantiles(open_page: OpenPage, url: str) -> None:
         assert page.evaluate(script, [{}, bounds, 0.5]) is None
 
 
+def test_latency_has_the_wait_in_the_transport(open_page: OpenPage, url: str) -> None:
+    """
+    The latency is the wait in the gRPC transport and the time of the handler; without calls it is
+    unknown, and without calls over gRPC it is the handler's alone.
+    """
+    script = """(samples) => import('./web/history.js').then(({History}) =>
+        Object.assign(new History(), {samples, latencyBuckets: [1, 2, 4]}).latency("m", 1))"""
+    busy = {"m": {"duration": {"0": 2}}}
+    samples = [
+        {"models": {}, "transport_wait": {}},
+        {"models": busy, "transport_wait": {}},
+        {"models": busy, "transport_wait": {"1": 3}},
+    ]
+    with open_page(url) as page:
+        assert page.evaluate(script, samples) == [None, 1, 3]
+
+
 def test_live_without_its_library(open_page: OpenPage, url: str) -> None:
     """
     Without the chart library the page says so and shows the present figures.

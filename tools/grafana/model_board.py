@@ -31,13 +31,20 @@ MODEL = Board(
             ),
             Panel(
                 "Latency",
-                "From arrival to answer.",
-                tuple(
+                "As clients see it: the wait in the gRPC transport, which all models share, and "
+                "the handler.",
+                (
+                    *(
+                        Query(
+                            f'model:convoy_latency_seconds:{quantile}_1m{{model="$model"}}',
+                            quantile,
+                        )
+                        for quantile in ("p50", "p95", "p99")
+                    ),
                     Query(
-                        f'model:convoy_request_duration_seconds:{quantile}_1m{{model="$model"}}',
-                        quantile,
-                    )
-                    for quantile in ("p50", "p95", "p99")
+                        'model:convoy_request_duration_seconds:p99_1m{model="$model"}',
+                        "p99 of the handler",
+                    ),
                 ),
                 unit="s",
             ),

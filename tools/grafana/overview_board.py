@@ -26,8 +26,8 @@ OVERVIEW = Board(
             ),
             Panel(
                 "p99",
-                "Of the slowest model: 99 of 100 answers took less.",
-                (Query("max(model:convoy_request_duration_seconds:p99_1m)"),),
+                "Of the slowest model: 99 of 100 clients waited less.",
+                (Query("max(model:convoy_latency_seconds:p99_1m)"),),
                 unit="s",
                 kind="number",
                 width=6,
@@ -86,8 +86,8 @@ OVERVIEW = Board(
         ),
         "Latency": (
             Panel(
-                "Latency of all models",
-                "Inference calls of each minute, by the time from arrival to answer.",
+                "Time in handlers",
+                "Inference calls of each minute, by the time from the handler's start to the end.",
                 (
                     Query(
                         "sum by (le) (increase(convoy_request_duration_seconds_bucket[1m]))",
@@ -99,9 +99,10 @@ OVERVIEW = Board(
             ),
             Panel(
                 "p99 by model",
-                "99 of 100 answers took less; the line is the objective.",
+                "99 of 100 clients waited less, in the gRPC transport and in the handler; the line "
+                "is the objective.",
                 (
-                    Query("model:convoy_request_duration_seconds:p99_1m", "{{model}}"),
+                    Query("model:convoy_latency_seconds:p99_1m", "{{model}}"),
                     Query("convoy:latency_seconds:objective", "objective"),
                 ),
                 unit="s",
@@ -118,6 +119,28 @@ OVERVIEW = Board(
                 "Waiting",
                 "Requests that wait for the device, on average.",
                 (Query("model:convoy_queue_seconds:rate1m", "{{model}}"),),
+            ),
+            Panel(
+                "Waiting in the transport",
+                "Calls that wait for their handler, on each server. Many, while processors are not "
+                "busy, mean that one process cannot take more calls.",
+                (Query("convoy_transport_waiting_calls", "{{instance}}"),),
+            ),
+            Panel(
+                "Calls in flight",
+                "Calls in handlers, on each server.",
+                (Query("convoy_calls_in_flight", "{{instance}}"),),
+            ),
+            Panel(
+                "Dropped calls",
+                "Calls a second that were cancelled, or expired, before their handler started.",
+                (
+                    Query(
+                        "sum by (instance) (rate(convoy_transport_dropped_calls_total[1m]))",
+                        "{{instance}}",
+                    ),
+                ),
+                unit="reqps",
             ),
             Panel(
                 "Images per run",

@@ -49,6 +49,7 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
     metrics.phase_duration.labels("tiny", "queue").observe(0.0004)
     metrics.request_duration.labels("tiny").observe(99)
     metrics.batch_size.labels("tiny").observe(2)
+    metrics.transport_wait.observe(0.0004, times=3)
     kept.take()
     kept.take()
     first, second = told(kept)["samples"]
@@ -63,6 +64,7 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
         }
     }
     assert second["models"] == {"tiny": {"queue_depth": 5}}
+    assert (first["transport_wait"], second["transport_wait"]) == ({"1": 3}, {})
     assert first["memory_bytes"]["resident"] > 0
 
 
