@@ -43,7 +43,7 @@ class Golden:
     Attributes:
         images: A batch of the graph's input: `[N, ...]`.
         logits: The reference's answers in the manifest's `scores`: float32 `[N, classes]`;
-            probabilities if the graph has no logits.
+            probabilities, independent or not, if the graph has no logits.
     """
 
     images: npt.NDArray[Any]
@@ -105,7 +105,7 @@ def expected_answers(
     Return what each output must answer if the reference answers *scores*.
 
     Args:
-        kinds: By output: `logits` or `probabilities`.
+        kinds: By output: `logits`, `probabilities` or `independent`.
         scores: Logits if there is an output of these, else probabilities: `[N, classes]`.
     """
     # Probabilities beside logits are their softmax; probabilities alone are the scores themselves.

@@ -110,13 +110,15 @@ class OutputTensor(Part):
     One output of the graph; its first dimension is the batch.
 
     Attributes:
-        kind: The scores of the classes that it holds, or `other` if it holds none.
+        kind: The scores of the classes that it holds, or `other` if it holds none. `probabilities`
+            are shares of one whole: an image is of one class. `independent` ones are probabilities
+            of each class by itself: an image may be of several classes, or of none.
         shape: Shape of one item, -1 for a dimension that varies; None is `[classes]`. Scores have
             one value per class and may have dimensions of 1: `[1000, 1, 1]` is 1000 classes.
     """
 
     name: str
-    kind: Literal["logits", "probabilities", "other"]
+    kind: Literal["logits", "probabilities", "independent", "other"]
     dtype: Literal["float32", "float16", "float64", "int64", "int32", "uint8", "bool"] = "float32"
     shape: tuple[Annotated[int, Field(ge=-1)], ...] | None = None
 
@@ -218,7 +220,7 @@ class Manifest(Part):
         tools: Versions of the programs that made the artifact.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: ModelName
     version: int = Field(ge=1)
     architecture: str
@@ -266,6 +268,9 @@ class Manifest(Part):
         scores = [output for output in self.outputs if output.kind != "other"]
         if not scores:
             raise ValueError("one output must be logits or probabilities")
+        # Golden answers are kept for one output; softmax of logits does not give these.
+        if len(scores) > 1 and any(output.kind == "independent" for output in scores):
+            raise ValueError("independent probabilities must be the only scores")
         for output in scores:
             if not output.dtype.startswith("float"):
                 raise ValueError(f"output {output.name} holds scores, so it must be of floats")
@@ -273,7 +278,9 @@ class Manifest(Part):
                 raise ValueError(f"output {output.name} must have one value for each label")
         return self
 
-    def output(self, kind: Literal["logits", "probabilities"]) -> OutputTensor | None:
+    def output(
+        self, kind: Literal["logits", "probabilities", "independent"]
+    ) -> OutputTensor | None:
         """Return the first output of this *kind*, if there is one."""
         for output in self.outputs:
             if output.kind == kind:
@@ -281,9 +288,14 @@ class Manifest(Part):
         return None
 
     @property
+    def probabilities(self) -> OutputTensor | None:
+        """The output of probabilities, independent or not; None if the graph has logits only."""
+        return self.output("probabilities") or self.output("independent")
+
+    @property
     def scores(self) -> OutputTensor:
         """The output that golden answers are kept for: logits, or probabilities without them."""
-        scores = self.output("logits") or self.output("probabilities")
+        scores = self.output("logits") or self.probabilities
         assert scores is not None  # `_outputs_have_scores` has refused every other manifest
         return scores
 
@@ -311,5 +323,10 @@ def _from_version_1(fields: dict[str, Any]) -> dict[str, Any]:
     return {"golden_tolerance": 1e-4} | fields | {"evaluations": evaluations}
 
 
-MANIFEST_STEPS = (_from_version_1,)
+def _from_version_2(fields: dict[str, Any]) -> dict[str, Any]:
+    """Change nothing: version 3 adds a kind of output, `independent`."""
+    return fields
+
+
+MANIFEST_STEPS = (_from_version_1, _from_version_2)
 """Upgrade a manifest's fields from version 1 on; see `artifact/schema.py`."""

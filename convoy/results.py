@@ -32,7 +32,11 @@ class ConvoyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One class: its index in the model's output, its name, and its probability in `[0, 1]`."""
+    """
+    One class: its index in the model's output, its name, and its probability in `[0, 1]`.
+
+    The probabilities of a multi-label model are independent of each other.
+    """
 
     class_index: int
     label: str

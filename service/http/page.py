@@ -154,7 +154,7 @@ def _json(text: bytes) -> Response:
 def _describe(model: ServedModel) -> dict[str, Any]:
     """Describe a model by its manifest, without labels, and by the way it is served."""
     manifest, session = model.manifest, model.session
-    scores = manifest.output("probabilities") or manifest.scores
+    scores = manifest.probabilities or manifest.scores
     return {
         "manifest": manifest.model_dump(mode="json", exclude={"labels"}),
         "class_count": len(manifest.labels),

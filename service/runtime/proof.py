@@ -30,7 +30,7 @@ def prove(runner: Runner, artifact: Artifact, tolerance: float) -> None:
     """
     manifest, golden = artifact.manifest, artifact.golden
     _check_signature(runner.session, artifact)
-    proven = filter(None, (manifest.scores, manifest.output("probabilities")))
+    proven = filter(None, (manifest.scores, manifest.probabilities))
     expected = expected_answers({output.name: output.kind for output in proven}, golden.logits)
     everything = np.arange(len(golden.images))
     # A graph with a fixed batch of 1 was proven with one image at a time; it takes no more.

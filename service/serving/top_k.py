@@ -56,7 +56,7 @@ def largest(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
 
 
 def _probabilities(outputs: Outputs, manifest: Manifest) -> npt.NDArray[Any]:
-    # A model with its own softmax has an output of probabilities; others give logits.
-    if output := manifest.output("probabilities"):
+    # A model with its own softmax or sigmoid has an output of probabilities; others give logits.
+    if output := manifest.probabilities:
         return as_scores(outputs[output.name])
     return softmax(as_scores(outputs[manifest.scores.name]))

@@ -5,6 +5,8 @@ import { bars, copyButton, el } from "./dom.js";
 import { explain } from "./errors.js";
 import { duration, percent, provider } from "./format.js";
 
+const MULTI_LABEL = "Several labels may apply: each probability stands by itself.";
+
 const PHASES = ["decode", "queue", "inference", "respond"];
 
 /** An empty card; `ask` fills it for an image. */
@@ -49,6 +51,7 @@ async function ask(model, image, card, content, signal) {
 function shown(model, { classes, parameters, version }, seen) {
   return [
     el("div", { class: "answer-top" }, saw(seen), best(classes, model.title)),
+    ...(model.scores.kind === "independent" ? [el("p", { class: "muted" }, MULTI_LABEL)] : []),
     timing(parameters),
     el(
       "dl",

@@ -8,6 +8,13 @@ import { layerTable } from "./layers.js";
 import { attribution } from "./networks.js";
 import { served } from "./served.js";
 
+/** What a model tells of an image, by the kind of its scores. */
+const SCORES = {
+  logits: "one class",
+  probabilities: "one class",
+  independent: "any number of classes (multi-label)",
+};
+
 /** Open the view. */
 export async function open(root) {
   const [index, { models }] = await Promise.all([
@@ -55,6 +62,7 @@ function facts(model) {
     provider: provider(model.provider),
     input: `${input.height} × ${input.width} × ${input.channels}`,
     classes: whole(model.class_count),
+    tells: SCORES[model.scores.kind],
     parameters: `${rounded(manifest.parameter_count / 1e6)} M`,
     operations: `${rounded((2 * manifest.macs) / 1e6)} M`,
     ...accuracy(manifest),

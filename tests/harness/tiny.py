@@ -53,6 +53,7 @@ def graph(
     nothing: float = 0,
     softmax_axis: int = 1,
     probabilities: int = CLASSES,
+    is_multi_label: bool = False,
 ) -> onnx.ModelProto:
     """
     Return a graph that looks up its logits by the first pixel.
@@ -63,6 +64,7 @@ def graph(
         nothing: Factor of an error in the logits; 0 leaves them correct.
         softmax_axis: 1 is right.
         probabilities: Width of that output.
+        is_multi_label: End in a sigmoid in place of a softmax.
     """
     table = np.zeros((poison, CLASSES), np.float32)
     table[np.arange(poison), np.arange(poison) % CLASSES] = 10
@@ -84,7 +86,9 @@ def graph(
         helper.make_node("ReduceSum", [f"product{repeats}"], ["total"], keepdims=0),
         helper.make_node("Mul", ["total", "nothing"], ["naught"]),
         helper.make_node("Add", ["looked_up", "naught"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["soft"], axis=softmax_axis),
+        helper.make_node("Sigmoid", ["logits"], ["soft"])
+        if is_multi_label
+        else helper.make_node("Softmax", ["logits"], ["soft"], axis=softmax_axis),
         helper.make_node("Gather", ["soft", "columns"], ["probabilities"], axis=1),
     ]
     constants: dict[str, np.ndarray] = {

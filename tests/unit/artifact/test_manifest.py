@@ -53,6 +53,7 @@ def test_names_that_are_no_folder_and_label(name: str) -> None:
         {"outputs": (OutputTensor(name="logits", kind="logits", shape=(6,)),)},
         {"outputs": (OutputTensor(name="logits", kind="logits", shape=(5, -1)),)},
         {"outputs": (OutputTensor(name="logits", kind="logits", dtype="int64"),)},
+        {"outputs": tuple(OutputTensor(name=k, kind=k) for k in ("logits", "independent"))},
     ],
 )
 def test_parts_that_disagree(changes: dict[str, Any]) -> None:
