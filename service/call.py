@@ -326,11 +326,6 @@ class Call(Request):
         self.respond_s = time.monotonic() - self.answered_at
 
     @property
-    def identified(self) -> bool:
-        """Whether the client may learn of models: its token is known, or the server needs none."""
-        return self._calls.access.knows(self.origin.token_digest)
-
-    @property
     def phases(self) -> Mapping[str, float]:
         """The time spent in each phase, in seconds."""
         return {

@@ -6,6 +6,7 @@ In JSON numbers are numbers, and enums are names. The body of an inference is in
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Collection
 from typing import Any
 
 from google.protobuf.message import Message
@@ -43,12 +44,15 @@ def _single(field: Any, value: Any) -> Any:
     return field.enum_type.values_by_number[value].name if field.enum_type else value
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes, members: Collection[str] | None = None) -> dict[str, Any]:
     """
     Parse a JSON object; an empty body is an empty object.
 
+    Args:
+        members: Names of the members that it may have; None allows any.
+
     Raises:
-        InvalidArgumentError: If the body is not a JSON object.
+        InvalidArgumentError: If the body is not a JSON object, or has an unknown member.
     """
     # Clients of Triton send no body where every field is optional.
     if not body.strip():
@@ -59,6 +63,11 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise InvalidArgumentError(f"the body is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise InvalidArgumentError("the body is not a JSON object")
+    # A request that is answered with 200 must have done all that its client asked for.
+    if members is not None and (unknown := sorted(values.keys() - set(members))):
+        raise InvalidArgumentError(
+            f"unknown member {unknown[0][:64]!r} in the body: expected {', '.join(members)}"
+        )
     return values
 
 

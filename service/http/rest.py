@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Call, Calls
-from convoy.service.errors import ModelNotReadyError, UnsupportedError
+from convoy.service.errors import InvalidArgumentError, ModelNotReadyError, UnsupportedError
 from convoy.service.http.body import BodyReader, while_connected
 from convoy.service.http.endpoints import Endpoint, counted, target
 from convoy.service.http.infer_body import LENGTH_HEADER, from_response, read_infer, to_request
@@ -99,8 +99,10 @@ class Rest:
             for prefix in prefixes
         ]
 
-    async def _object(self, request: Request, call: Call) -> dict[str, Any]:
-        return parse_object(await self._read_body(request, call, self._max_json_bytes))
+    async def _object(
+        self, request: Request, call: Call, members: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        return parse_object(await self._read_body(request, call, self._max_json_bytes), members)
 
     # Probes of health are not calls: they would outnumber them in the metrics.
     async def _live(self, request: Request) -> Response:
@@ -129,10 +131,12 @@ class Rest:
 
     async def _model_ready(self, request: Request, call: Call) -> Response:
         answer = await self._protocol.ModelReady(pb.ModelReadyRequest(**target(request)), call)
-        # Over HTTP the status states readiness: 503, not 200 with false.
+        name = request.path_params["name"]
+        # Over HTTP the status states readiness: 503, not 200 with false. It is an answer, as over
+        # gRPC, and no failure of the call.
         if not answer.ready:
-            raise ModelNotReadyError(f"model {request.path_params['name'][:64]!r} is not ready")
-        return JSONResponse({"name": request.path_params["name"], "ready": True})
+            return error_response(ModelNotReadyError(f"model {name[:64]!r} is not ready"))
+        return JSONResponse({"name": name, "ready": True})
 
     async def _config(self, request: Request, call: Call) -> Response:
         answer = await self._protocol.ModelConfig(pb.ModelConfigRequest(**target(request)), call)
@@ -157,19 +161,21 @@ class Rest:
         return Response(text + tensors, headers=headers, media_type="application/octet-stream")
 
     async def _index(self, request: Request, call: Call) -> Response:
-        ready = (await self._object(request, call)).get("ready", False) is True
+        ready = (await self._object(request, call, ["ready"])).get("ready", False)
+        if not isinstance(ready, bool):
+            raise InvalidArgumentError("ready must be true or false")
         answer = await self._protocol.RepositoryIndex(pb.RepositoryIndexRequest(ready=ready), call)
         return JSONResponse([as_json(model) for model in answer.models])
 
     async def _load(self, request: Request, call: Call) -> Response:
         asked = pb.RepositoryModelLoadRequest(model_name=request.path_params["name"])
-        set_parameters(asked.parameters, await self._object(request, call))
+        set_parameters(asked.parameters, await self._object(request, call, ["parameters"]))
         answer = await self._protocol.RepositoryModelLoad(asked, call)
         return JSONResponse({"name": answer.model_name, "load": answer.is_loaded})
 
     async def _unload(self, request: Request, call: Call) -> Response:
         asked = pb.RepositoryModelUnloadRequest(model_name=request.path_params["name"])
-        set_parameters(asked.parameters, await self._object(request, call))
+        set_parameters(asked.parameters, await self._object(request, call, ["parameters"]))
         answer = await self._protocol.RepositoryModelUnload(asked, call)
         return JSONResponse({"name": answer.model_name, "unload": answer.is_unloaded})
 

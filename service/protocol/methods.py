@@ -50,16 +50,12 @@ class InferenceProtocol:
         """
         Return whether requests for a model should be sent here.
 
-        An unknown one is NOT_FOUND, but not ready for clients without a known token: these could
-        find out names and versions otherwise.
+        An unknown one is not ready, as in Triton: clients ask before they load a model. Nor could
+        strangers, who may call this, find out names and versions.
         """
         try:
             self._registry.find(call, request.name, request.version)
-        except ModelNotReadyError:
-            return pb.ModelReadyResponse(ready=False)
-        except ModelNotFoundError:
-            if call.identified:
-                raise
+        except (ModelNotFoundError, ModelNotReadyError):
             return pb.ModelReadyResponse(ready=False)
         # A server that starts or stops answers this, too, but should get no requests.
         return pb.ModelReadyResponse(ready=self._lifecycle.ready)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from google.protobuf import json_format
 
 from convoy.pb.inference import grpc_service_pb2 as pb
@@ -15,6 +17,11 @@ MAX_BATCH_SIZE = 1024
 """Largest `max_batch_size` that a load request may set; the same as in the server's settings."""
 
 _CHANGEABLE = frozenset({"version_policy", "max_batch_size"})
+
+_EXAMPLE = json.dumps(
+    {"parameters": {"config": json.dumps({"version_policy": {"specific": {"versions": [1]}}})}}
+)
+"""The form of a load request with a configuration, for messages."""
 
 
 async def index(
@@ -52,7 +59,11 @@ async def load(
         if key.startswith("file:"):
             raise UnsupportedError("files of a model come from the repository, not from requests")
         if key != "config":
-            raise InvalidArgumentError(f"unknown parameter {key[:64]!r}")
+            raise InvalidArgumentError(
+                f"unknown parameter {key[:64]!r}: a load request may have config"
+            )
+        if value.WhichOneof("parameter_choice") != "string_param":
+            raise InvalidArgumentError(f"config must be text: {_EXAMPLE}")
         spec = _spec(value.string_param, name, control, registry)
     await control.load(name, spec)
     return pb.RepositoryModelLoadResponse(model_name=name, is_loaded=True)
@@ -61,7 +72,18 @@ async def load(
 async def unload(
     control: ModelControl, request: pb.RepositoryModelUnloadRequest
 ) -> pb.RepositoryModelUnloadResponse:
-    """Unload a model; return when its last request is answered."""
+    """
+    Unload a model; return when its last request is answered.
+
+    Raises:
+        InvalidArgumentError: If a parameter is unknown.
+        ServiceError: As `ModelControl.unload`.
+    """
+    # No model depends on another: whether to unload dependents makes no difference.
+    if unknown := sorted(request.parameters.keys() - {"unload_dependents"}):
+        raise InvalidArgumentError(
+            f"unknown parameter {unknown[0][:64]!r}: an unload request may have unload_dependents"
+        )
     name = request.model_name or request.repository_name
     await control.unload(name)
     return pb.RepositoryModelUnloadResponse(model_name=name, is_unloaded=True)
@@ -76,11 +98,11 @@ def _spec(text: str, name: str, control: ModelControl, registry: ModelRegistry) 
     """Read a configuration; fields that cannot be changed must have their current values."""
     config = pb.ModelConfig()
     if not text.lstrip().startswith("{"):  # protobuf accepts an empty list as an empty object
-        raise InvalidArgumentError("config is no ModelConfig in JSON: it is no object")
+        raise InvalidArgumentError(f"config must be a JSON object (ModelConfig): {_EXAMPLE}")
     try:
         json_format.Parse(text, config)
     except json_format.ParseError as error:
-        raise InvalidArgumentError(f"config is no ModelConfig in JSON: {error}") from error
+        raise InvalidArgumentError(f"config is not a ModelConfig: {error}") from error
     _check_unchanged(config, name, control, registry)
     if not 0 <= config.max_batch_size <= MAX_BATCH_SIZE:
         raise InvalidArgumentError(f"max_batch_size must be in [1, {MAX_BATCH_SIZE}]")

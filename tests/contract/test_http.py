@@ -76,12 +76,13 @@ async def test_model(running: Running) -> None:
 
 async def test_no_such_model(running: Running) -> None:
     """
-    Each request for a model or version that does not exist is 404.
+    Each request for a model or version that does not exist is 404; asked for, it is not ready.
     """
     for path in ("/v2/models/huge", "/v2/models/tiny/versions/2", "/v2/models/huge/versions/1"):
-        for what in ("", "/ready", "/config", "/stats"):
+        for what in ("", "/config", "/stats"):
             answer = await ask("GET", f"{running.url}{path}{what}")
             check_error(answer, 404, "MODEL_NOT_FOUND")
+        check_error(await ask("GET", f"{running.url}{path}/ready"), 503, "MODEL_NOT_READY")
         answer = await ask("POST", f"{running.url}{path}/infer", infer_body(0))
         check_error(answer, 404, "MODEL_NOT_FOUND")
 
@@ -129,7 +130,7 @@ async def test_model_control(serve: Serve) -> None:
             assert (await ask("POST", f"{url}/index")).json() == [gone]
             assert (await ask("POST", f"{url}/index", b'{"ready": true}')).json() == []
             ready = await ask("GET", f"{running.url}/v2/models/tiny/ready")
-            check_error(ready, 404, "MODEL_NOT_FOUND")
+            check_error(ready, 503, "MODEL_NOT_READY")
             answer = await ask("POST", f"{url}/models/tiny/load", json.dumps(smaller).encode())
             assert (answer.status, answer.json()) == (200, {"name": "tiny", "load": True})
             config = (await ask("GET", f"{running.url}/v2/models/tiny/config")).json()
@@ -164,6 +165,8 @@ WRONG_LOADS = [
     (b'{"parameters": {"a": "b"}}', 400, "INVALID_ARGUMENT"),
     (b'{"parameters": {"config": "{"}}', 400, "INVALID_ARGUMENT"),
     (b'{"parameters": {"config": 5}}', 400, "INVALID_ARGUMENT"),
+    (b'{"config": {"max_batch_size": 2}}', 400, "INVALID_ARGUMENT"),
+    (b'{"parameters": {}, "foo": 1}', 400, "INVALID_ARGUMENT"),
     (b'{"parameters": {"file:1/model.onnx": "abc"}}', 400, "INVALID_ARGUMENT"),
     (b'{"parameters": {"file:1/model.onnx": "\xc3\xa9"}}', 400, "INVALID_ARGUMENT"),
     (b'{"parameters": {"file:1/model.onnx": "AAAA"}}', 501, "UNSUPPORTED"),
@@ -178,7 +181,27 @@ async def test_wrong_parameters_of_a_load(serve: Serve) -> None:
         for body, status, reason in WRONG_LOADS:
             answer = await ask("POST", f"{running.url}/v2/repository/models/tiny/load", body)
             check_error(answer, status, reason)
+        for body in (b'{"foo": 1}', b'{"parameters": {"config": "{}"}}'):
+            answer = await ask("POST", f"{running.url}/v2/repository/models/tiny/unload", body)
+            check_error(answer, 400, "INVALID_ARGUMENT")
+        for body in (b'{"foo": 1}', b'{"ready": "yes"}'):
+            answer = await ask("POST", f"{running.url}/v2/repository/index", body)
+            check_error(answer, 400, "INVALID_ARGUMENT")
         assert classes(await ask("POST", running.url + INFER, infer_body(3))) == [3]
+
+
+async def test_the_example_in_the_message_works(serve: Serve) -> None:
+    """
+    The message about a configuration in the wrong place shows a form that loads the model.
+    """
+    async with serve(model_control_mode="explicit", load_model=["tiny"]) as running:
+        url = f"{running.url}/v2/repository/models/tiny/load"
+        wrong = await ask("POST", url, b'{"parameters": {"config": 5}}')
+        message = check_error(wrong, 400, "INVALID_ARGUMENT")
+        example = message[message.index("{") :]
+        assert (await ask("POST", url, example.encode())).status == 200
+        config = (await ask("GET", f"{running.url}/v2/models/tiny/config")).json()
+        assert config["version_policy"]["specific"]["versions"] == [1]
 
 
 async def test_log_settings(running: Running, kept_level: None) -> None:

@@ -195,12 +195,11 @@ async def test_model_rpcs(running: Running) -> None:
         ("logits", "FP32", [-1, 5]),
         ("probabilities", "FP32", [-1, 5]),
     ]
-    for rpc, request in (
-        (inference.ModelReady, pb.ModelReadyRequest(name="huge")),
-        (inference.ModelMetadata, pb.ModelMetadataRequest(name="huge")),
-    ):
+    for name, version in (("huge", ""), ("tiny", "7"), ("tiny", "x"), ("", "")):
+        ready = await inference.ModelReady(pb.ModelReadyRequest(name=name, version=version))
+        assert not ready.ready
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await rpc(request)
+            await inference.ModelMetadata(pb.ModelMetadataRequest(name=name, version=version))
         assert failed.value.code() is grpc.StatusCode.NOT_FOUND
 
 

@@ -415,8 +415,8 @@ async def test_invalid_names(serve: Serve, name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "code", "message"),
     [
-        ("config", "{", "INVALID_ARGUMENT", "no ModelConfig"),
-        ("config", '{"no_such_field": 1}', "INVALID_ARGUMENT", "no ModelConfig"),
+        ("config", "{", "INVALID_ARGUMENT", "not a ModelConfig"),
+        ("config", '{"no_such_field": 1}', "INVALID_ARGUMENT", "not a ModelConfig"),
         ("config", '{"backend": "tensorrt"}', "INVALID_ARGUMENT", "config changes backend"),
         ("config", '{"max_batch_size": 5000}', "INVALID_ARGUMENT", "max_batch_size must be"),
         ("file:1/model.onnx", "x", "UNIMPLEMENTED", "come from the repository"),

@@ -65,12 +65,6 @@ async def test_route(target: Target, credential: Credential) -> None:
         }
 
 
-def test_holder_of_a_token(target: Target) -> None:
-    """A client with a token is told that it asks for a model that does not exist."""
-    for right in target.tokens:
-        assert ready(target, "no-such-model", "", right) == "NOT_FOUND"
-
-
 @pytest.mark.parametrize("credential", STRANGERS)
 def test_health(target: Target, credential: Credential) -> None:
     """Health's `Check` and `Watch` answer for an unknown name as gRPC demands."""
