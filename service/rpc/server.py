@@ -8,7 +8,6 @@ from typing import Literal
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2, grpc_service_pb2_grpc
@@ -22,6 +21,7 @@ from convoy.service.rpc.grpcio import CallInterceptor
 from convoy.service.rpc.health import HealthServicer
 from convoy.service.rpc.inference_service import InferenceServicer
 from convoy.service.rpc.limits import ConnectionLimits
+from convoy.service.rpc.reflection import add_reflection
 from convoy.service.rpc.streams import StreamInterceptor
 from convoy.service.rpc.transport import UnaryMethods, make_transport
 from convoy.service.security.tls import Tls
@@ -83,9 +83,7 @@ class RpcServer:
             grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, target)
         # Only grpcio serves health and reflection; the native transport passes calls on to it.
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        add_reflection((*SERVICE_NAMES, health.SERVICE_NAME), server)
         self._transport = make_transport(
             transport,
             server,

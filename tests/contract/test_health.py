@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -17,6 +18,7 @@ from tests.harness.server import Running, Serve
 pytestmark = pytest.mark.both_transports
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+REFLECTION_V1 = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 NAMES = ["", "tiny", "convoy.v1.ClassifierService", "inference.GRPCInferenceService"]
 
@@ -174,3 +176,26 @@ async def test_unreadable_message(running: Running) -> None:
             grpc.StatusCode.INVALID_ARGUMENT,
             "INVALID_ARGUMENT",
         )
+
+
+async def test_reflection_v1(running: Running) -> None:
+    """
+    Reflection answers under the name v1, too, lists it, and describes it by its own names.
+    """
+    name = "grpc.reflection.v1.ServerReflection"
+    call: Any = running.channel.stream_stream(
+        REFLECTION_V1,
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    asked = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=name),
+    ]
+    listed, described = [answer async for answer in call(iter(asked))]
+    assert name in {service.name for service in listed.list_services_response.service}
+    (file,) = described.file_descriptor_response.file_descriptor_proto
+    found = descriptor_pb2.FileDescriptorProto.FromString(file)
+    assert found.package == "grpc.reflection.v1"
+    (method,) = found.service[0].method
+    assert method.input_type == ".grpc.reflection.v1.ServerReflectionRequest"

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health
-from grpc_reflection.v1alpha import reflection
 from starlette.routing import Mount, Route
 
 from convoy.service.http.page import Page
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
+from convoy.service.rpc.reflection import SERVICE_NAMES as REFLECTION_NAMES
 from convoy.service.rpc.server import SERVICE_NAMES
 from convoy.service.security.access import NEEDED, Needed
 
-SERVICES = (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+SERVICES = (*SERVICE_NAMES, health.SERVICE_NAME, *REFLECTION_NAMES)
 
 ORDER: tuple[Needed, ...] = ("none", "any", "infer", "observe", "control")
 
