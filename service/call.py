@@ -14,6 +14,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -38,11 +39,12 @@ PRIORITIES = (1, 2, 3)
 
 DEFAULT_PRIORITY = 2
 
-FAILURES_LOGGED_PER_S = 100
-"""Most lines per second for failed calls; internal errors are always logged.
+FAILURE_PERIOD_S = 60.0
+"""
+Time in which failed calls of one kind (method, model, code, reason) leave one line, in seconds.
 
-Under overload thousands of calls fail each second, and a line costs more than a refusal
-(docs/benchmarks.md).
+A client that repeats its mistake would fill the log otherwise, and under overload a line costs more
+than a refusal (docs/benchmarks.md). Internal errors are always logged.
 """
 
 REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad"}
@@ -175,6 +177,10 @@ class Model(Protocol):
         """Check whether the model, which failed on a request, can still run."""
 
 
+def _one_line_per_period() -> logs.RateLimit:
+    return logs.RateLimit(1, FAILURE_PERIOD_S)
+
+
 @dataclass(slots=True, eq=False)
 class Calls:
     """
@@ -185,15 +191,15 @@ class Calls:
         lifecycle: Counts calls in flight, and refuses calls above its limits.
         metrics: The server's metrics.
         log_requests: Whether every call is logged; otherwise only failed calls are.
-        failures: The rate limit of lines for failed calls.
+        failures: The rate limits of lines for failed calls, by their kind.
     """
 
     access: Access
     lifecycle: Lifecycle
     metrics: Metrics
     log_requests: bool = field(kw_only=True)
-    failures: logs.RateLimit = field(
-        init=False, default_factory=lambda: logs.RateLimit(FAILURES_LOGGED_PER_S)
+    failures: dict[tuple[str, ...], logs.RateLimit] = field(
+        init=False, default_factory=lambda: defaultdict(_one_line_per_period)
     )
 
     def open(
@@ -419,17 +425,20 @@ class Call(Request):
         if self._entered:
             calls.lifecycle.leave(self._held_bytes)
         if failure is not None:
-            status, details = failure.status, str(failure)
+            status, reason = failure.status, failure.reason
         else:
-            status, details = "OK" if error is None else self._cancelled_status(now), ""
+            status, reason = "OK" if error is None else self._cancelled_status(now), ""
         calls.metrics.requests.counts[self.model, self.method, status] += 1
         if self.method in INFERENCE_METHODS:
             calls.metrics.request_duration.labels(self.model).observe(seconds)
-        # An internal error is always logged; other failures only as far as the rate limit allows.
-        if calls.log_requests or status == InternalError.status:
-            self._log(status, seconds, details, left_out=0)
-        elif status != "OK" and (left_out := calls.failures.take(now)) is not None:
-            self._log(status, seconds, details, left_out)
+        if status == "OK" and not calls.log_requests:
+            return
+        left_out: int | None = 0
+        # An internal error is always logged; other failures once per kind and period.
+        if not calls.log_requests and status != InternalError.status:
+            left_out = calls.failures[self.method, self.model, status, reason].take(now)
+        if left_out is not None:
+            self._log(status, seconds, failure, left_out)
 
     def _cancelled_status(self, now: float) -> str:
         """Return the status of a cancelled call: the client disconnected, or its time was up."""
@@ -442,7 +451,9 @@ class Call(Request):
         self._calls.metrics.refused(RequestExpiredError.reason, self.model)
         return RequestExpiredError.status
 
-    def _log(self, status: str, seconds: float, details: str, left_out: int) -> None:
+    def _log(
+        self, status: str, seconds: float, failure: ServiceError | None, left_out: int
+    ) -> None:
         # Without a run there are no phases to report.
         phases = self.phases if self.batch_size else {}
         values = {
@@ -451,7 +462,7 @@ class Call(Request):
             "code": status,
             "seconds": round(seconds, 6),
             **{f"{phase}_s": round(spent_s, 6) for phase, spent_s in phases.items()},
-            **({"details": details} if details else {}),
+            **({"reason": failure.reason, "details": str(failure)} if failure else {}),
             **({"failures_left_out": left_out} if left_out else {}),
         }
         with logs.request_origin(self.origin):

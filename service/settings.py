@@ -256,7 +256,7 @@ class Settings(BaseSettings):
         "auto", description="auto: text on a terminal, JSON elsewhere."
     )
     log_requests: CliImplicitFlag[bool] = Field(
-        False, description="Log every request, not only failed ones (of which 100 a second)."
+        False, description="Log every request, not only one failed call of each kind a minute."
     )
 
     @field_validator("version_policy")

@@ -96,12 +96,14 @@ class RateLimit:
     A limit on the rate of log lines; it counts those that are left out.
 
     Args:
-        per_s: Most lines in a second.
+        lines: Most lines in a period.
+        period_s: Its length, in seconds.
     """
 
-    def __init__(self, per_s: int) -> None:
-        self._per_s = per_s
-        self._until = -math.inf  # end of the current second
+    def __init__(self, lines: int, period_s: float = 1.0) -> None:
+        self._lines = lines
+        self._period_s = period_s
+        self._until = -math.inf  # end of the current period
         self._written = 0
         self._left_out = 0
 
@@ -112,11 +114,11 @@ class RateLimit:
         Returns:
             Number of lines left out since the last one was written; None to leave this out, too.
         """
-        # Case 1: a new second begins.
+        # Case 1: a new period begins.
         if now >= self._until:
-            self._until, self._written = now + 1, 0
-        # Case 2: this second has its lines already.
-        if self._written == self._per_s:
+            self._until, self._written = now + self._period_s, 0
+        # Case 2: this period has its lines already.
+        if self._written == self._lines:
             self._left_out += 1
             return None
         # Case 3: write the line, and report those that were left out before it.

@@ -87,11 +87,13 @@ def test_traceback_is_kept() -> None:
 
 def test_rationed_lines() -> None:
     """
-    A limited number of lines is written a second; the next one says how many were left out.
+    A limited number of lines is written in a period; the next one says how many were left out.
     """
     lines = logs.RateLimit(2)
     told = [lines.take(now) for now in (5.0, 5.1, 5.2, 5.9, 6.1, 6.2, 9.0)]
     assert told == [0, 0, None, None, 2, 0, 0]
+    lines = logs.RateLimit(1, period_s=60)
+    assert [lines.take(now) for now in (5.0, 6.0, 64.9, 65.0)] == [0, None, None, 2]
 
 
 @pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter()])
