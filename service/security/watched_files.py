@@ -10,7 +10,7 @@ from convoy.service.errors import StartError
 
 logger = logging.getLogger(__name__)
 
-_Stamp = tuple[int, int, int] | None
+_Stamp = tuple[int, ...] | None
 
 
 class WatchedFiles:
@@ -54,4 +54,5 @@ def _stamp(file: Path) -> _Stamp:
         status = file.stat()
     except OSError:
         return None  # `load` reports the reason
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    # The time of the last change of the file's own record: tools that copy set the other one back.
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size

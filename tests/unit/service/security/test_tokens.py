@@ -1,6 +1,7 @@
 """The file of tokens."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,21 @@ def test_changed_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     watched.reload_if_changed(tokens.load)
     assert tokens.find(first.digest) is None
     assert tokens.find(second.digest) == second
+
+
+def test_changed_file_with_the_time_of_the_old_one(tmp_path: Path) -> None:
+    """
+    A file of the same size whose time was set back, as tools that copy do, counts as changed.
+    """
+    (first, _), (second, _) = Token.make("web", ["infer"]), Token.make("web", ["infer"])
+    tokens = Tokens(write(tmp_path, first.line))
+    watched = WatchedFiles([tokens.file])
+    before = tokens.file.stat()
+    write(tmp_path, second.line)
+    # The clock of the file system ticks every few milliseconds.
+    times = before.st_atime_ns, before.st_mtime_ns
+    os.utime(tokens.file, ns=times)
+    while tokens.file.stat().st_ctime_ns == before.st_ctime_ns:
+        os.utime(tokens.file, ns=times)
+    watched.reload_if_changed(tokens.load)
+    assert tokens.find(second.digest)
