@@ -30,32 +30,64 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Side = Annotated[int, Field(ge=1, le=4096)]
+"""Length of one side of an image, in pixels."""
+
+Fill = tuple[Annotated[int, Field(ge=0, le=255)], ...]
+"""A colour: one value per channel."""
+
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+
+
 class Preprocessing(Part):
     """
     The steps from the bytes of an image to the pixels of the network's input, in this order:
-    decode, convert to `color`, resize the shorter side to `resize_px`, crop the centre, pad.
+    decode, convert to `color`, resize, crop the centre, pad.
 
     Attributes:
         color: Channel order: `L` is grey (ITU-R 601 luma), one channel.
-        resize_px: Length of the shorter side after resizing.
-        interpolation: Pillow's filter of this name; always antialiased.
-        crop_height_px: Height of the centre crop; at most `resize_px`.
-        crop_width_px: Width of the centre crop; at most `resize_px`.
+        resize_px: Length of the shorter side after resizing; or height and width, to which the
+            image is squashed, whatever its ratio.
+        letterbox: None, or the colour around the image. Then the image keeps its ratio and becomes
+            as large as fits into the height and width of `resize_px`.
+        interpolation: Pillow's filter of this name.
+        antialias: Widen the filter where the image shrinks, as Pillow does. Without it, each pixel
+            comes from the four (bicubic: sixteen) nearest ones, as in PyTorch, TensorFlow and
+            OpenCV. It does not matter for `nearest`.
+        crop_height_px: Height of the centre crop; at most the height after resizing.
+        crop_width_px: Width of the centre crop; at most the width after resizing.
+        crop_offset: Rounding of an offset that ends in a half: to the `even` number, as torchvision
+            rounds, or `down`, as transformers does.
         pad_px: Black pixels added on each side after the crop.
     """
 
     color: Literal["L", "RGB", "BGR"]
-    resize_px: int = Field(ge=1, le=4096)
-    interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
-    antialias: Literal[True] = True
-    crop_height_px: int = Field(ge=1)
-    crop_width_px: int = Field(ge=1)
+    resize_px: Side | tuple[Side, Side]
+    letterbox: Fill | None = None
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+    crop_height_px: int = Field(ge=1, le=4096)
+    crop_width_px: int = Field(ge=1, le=4096)
+    crop_offset: Literal["even", "down"] = "even"
     pad_px: int = Field(0, ge=0, le=1024)
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
-        if max(self.crop_height_px, self.crop_width_px) > self.resize_px:
+        px = self.resize_px
+        height, width = (px, px) if isinstance(px, int) else px
+        # What a letterbox leaves empty is filled.
+        if self.letterbox is None and (self.crop_height_px > height or self.crop_width_px > width):
             raise ValueError("the crop must not be larger than resize_px")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if self.letterbox is not None and isinstance(self.resize_px, int):
+            raise ValueError("a letterbox needs a height and a width in resize_px")
+        if self.letterbox is not None and len(self.letterbox) != self.channels:
+            raise ValueError("letterbox must have one number per channel")
+        if not self.antialias and self.interpolation not in ("nearest", "bilinear", "bicubic"):
+            raise ValueError(f"{self.interpolation} needs antialias")
         return self
 
     @property
@@ -72,6 +104,31 @@ class Preprocessing(Part):
     def width(self) -> int:
         """The width of the result, in pixels."""
         return self.crop_width_px + 2 * self.pad_px
+
+    @property
+    def description(self) -> str:
+        """The steps in words, such as `RGB, shorter side resized to 256 (bilinear), ...`."""
+        return ", ".join(filter(None, (self.color, self._resizing, self._cropping, self._padding)))
+
+    @property
+    def _resizing(self) -> str:
+        how = self.interpolation + ("" if self.antialias else ", not antialiased")
+        if isinstance(self.resize_px, int):
+            return f"shorter side resized to {self.resize_px} ({how})"
+        size = "x".join(map(str, self.resize_px))
+        if self.letterbox is None:
+            return f"squashed to {size} ({how})"
+        return f"resized to fit into {size} ({how}), filled with {self.letterbox}"
+
+    @property
+    def _cropping(self) -> str:
+        crop = (self.crop_height_px, self.crop_width_px)
+        # Squashed to the very size, nothing is cut off.
+        return "" if crop == self.resize_px else f"cropped to {crop[0]}x{crop[1]}"
+
+    @property
+    def _padding(self) -> str:
+        return f"padded by {self.pad_px}" if self.pad_px else ""
 
 
 class Normalization(Part):
@@ -220,7 +277,7 @@ class Manifest(Part):
         tools: Versions of the programs that made the artifact.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     name: ModelName
     version: int = Field(ge=1)
     architecture: str
@@ -328,5 +385,10 @@ def _from_version_2(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-MANIFEST_STEPS = (_from_version_1, _from_version_2)
+def _from_version_3(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: their defaults were the only way to resize and crop."""
+    return fields
+
+
+MANIFEST_STEPS = (_from_version_1, _from_version_2, _from_version_3)
 """Upgrade a manifest's fields from version 1 on; see `artifact/schema.py`."""

@@ -32,6 +32,7 @@ from PIL import Image
 
 from convoy.artifact.errors import ImageError, ImageTooLargeError
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
+from convoy.artifact.resize import fit, resized_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 """The formats that are opened, by Pillow's names."""
@@ -63,12 +64,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """The transposition that turns an image upright, by EXIF orientation."""
-
-_INTERPOLATION = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -117,7 +112,7 @@ def preprocess(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimi
         ImageTooLargeError: If *data* exceeds one of *limits*.
         ImageError: If *data* is empty, truncated or not an image of `FORMATS`.
     """
-    return _fit(decode(data, spec, limits), spec)
+    return fit(decode(data, spec, limits), spec)
 
 
 def decode(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()) -> Image.Image:
@@ -197,7 +192,7 @@ def _check_size(image: Image.Image, spec: Preprocessing, limits: ImageLimits) ->
             "many along one side as along the other are accepted"
         )
     # A small and very elongated image grows when its shorter side becomes `resize_px`.
-    width, height = _resized(image.size, spec.resize_px)
+    width, height = resized_size(image.size, spec)
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
             f"the image is too elongated: resized it would have {width}x{height} pixels"
@@ -259,29 +254,3 @@ def _convert(image: Image.Image, spec: Preprocessing) -> Image.Image:
     if image.mode == "CMYK":
         image = image.convert("RGB")
     return image.convert("L" if spec.color == "L" else "RGB")
-
-
-def _resized(size: tuple[int, int], resize_px: int) -> tuple[int, int]:
-    """Return the size for a shorter side of *resize_px*, truncated as torchvision does."""
-    width, height = size
-    if width <= height:
-        return resize_px, max(resize_px, int(resize_px * height / width))
-    return max(resize_px, int(resize_px * width / height)), resize_px
-
-
-def _fit(image: Image.Image, spec: Preprocessing) -> Pixels:
-    """Resize, crop and pad *image*; round the offsets of the crop as torchvision does."""
-    size = _resized(image.size, spec.resize_px)
-    # Pillow would copy an image that has the size already.
-    if image.size != size:
-        image = image.resize(size, _INTERPOLATION[spec.interpolation])
-    left = round((size[0] - spec.crop_width_px) / 2)
-    top = round((size[1] - spec.crop_height_px) / 2)
-    pixels = np.asarray(image).reshape(size[1], size[0], spec.channels)
-    pixels = pixels[top : top + spec.crop_height_px, left : left + spec.crop_width_px]
-    if spec.color == "BGR":
-        pixels = pixels[:, :, ::-1]
-    if spec.pad_px:
-        pad = (spec.pad_px, spec.pad_px)
-        pixels = np.pad(pixels, (pad, pad, (0, 0)))
-    return np.ascontiguousarray(pixels)

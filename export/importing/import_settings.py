@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    CliImplicitFlag,
+    CliPositionalArg,
+    NoDecode,
+    SettingsConfigDict,
+)
 
-from convoy.artifact.manifest import ModelName
+from convoy.artifact.manifest import Fill, Interpolation, ModelName, Side
 
 
 def _parts(value: Any) -> Any:
@@ -28,9 +34,17 @@ def _height_and_width(value: Any) -> Any:
     return height, width or height
 
 
+def _side_or_size(value: Any) -> Any:
+    """Return the one number of `256`, or height and width of `240x320`."""
+    text = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return _height_and_width(text) if "x" in str(text) else text
+
+
 Size = Annotated[tuple[int, int], NoDecode, BeforeValidator(_height_and_width)]
 Means = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_parts)]
 Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], NoDecode, BeforeValidator(_parts)]
+SideOrSize = Annotated[Side | tuple[Side, Side], NoDecode, BeforeValidator(_side_or_size)]
+Color = Annotated[Fill, NoDecode, BeforeValidator(_parts)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_parts)]
 
 
@@ -57,19 +71,38 @@ class ImportSettings(BaseSettings):
     name: ModelName | None = Field(
         None, description="Name of the model; made of the file's name if it is not given."
     )
-    resize: int | None = Field(
+    resize: SideOrSize | None = Field(
         None,
-        ge=1,
-        le=4096,
-        description="Shorter side after resizing; the longer side of the crop if it is not given.",
+        description="Size after resizing: 256 for the shorter side, or HEIGHTxWIDTH. The size of "
+        "the crop if it is not given.",
+    )
+    resize_mode: Literal["crop", "squash", "letterbox"] | None = Field(
+        None,
+        description="crop: resize the shorter side and cut the centre out. squash: resize height "
+        "and width, whatever the image's ratio. letterbox: keep the ratio and the whole image, and "
+        "fill the rest. crop if it is not given, but squash if --resize is HEIGHTxWIDTH.",
     )
     crop: Size | None = Field(
         None,
         description="Centre crop, 224 or HEIGHTxWIDTH; what the graph takes if it is not given.",
     )
+    crop_offset: Literal["even", "down"] = Field(
+        "even",
+        description="Round half a pixel of the crop's offset: to the even number, as torchvision, "
+        "or down, as transformers.",
+    )
     pad: int = Field(0, ge=0, le=1024, description="Black pixels on each side after the crop.")
-    interpolation: Literal["bilinear", "bicubic", "lanczos"] = Field(
-        "bilinear", description="Resize with this filter; always antialiased."
+    fill: Color = Field(
+        (0,),
+        description="Colour around a letterbox, 0 to 255: one number, or one per channel.",
+    )
+    interpolation: Interpolation = Field(
+        "bilinear", description="Resize with this filter of Pillow's."
+    )
+    antialias: CliImplicitFlag[bool] = Field(
+        True,
+        description="Average over all pixels of the image where it shrinks, as Pillow does; "
+        "--no-antialias is for networks trained with OpenCV, tf.image, or tensors in PyTorch.",
     )
     color: Literal["RGB", "BGR", "L"] | None = Field(
         None, description="Order of the channels; L is grey. RGB or L if it is not given."

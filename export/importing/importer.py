@@ -78,7 +78,7 @@ def _gather(settings: ImportSettings) -> Facts:
 
 def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
     assert manifest.memory is not None
-    memory, tensor, spec = manifest.memory, manifest.input, manifest.preprocessing
+    memory, tensor = manifest.memory, manifest.input
     outputs = (
         f"{output.name} ({output.kind}, {output.dtype} "
         f"[{', '.join(['N', *map(str, manifest.item_shape(output))])}])"
@@ -90,8 +90,7 @@ def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
         "classes": len(manifest.labels),
         "input": f"{tensor.dtype} [N, {', '.join(map(str, tensor.item_shape))}] {tensor.layout}",
         "outputs": ", ".join(outputs),
-        "images": f"{spec.color}, resized to {spec.resize_px}, cropped to "
-        f"{spec.crop_height_px}x{spec.crop_width_px}, padded by {spec.pad_px}",
+        "images": manifest.preprocessing.description,
         "normalisation": f"by the {manifest.normalization.where}, mean "
         f"{_numbers(manifest.normalization.mean)}, std {_numbers(manifest.normalization.std)}",
         "parameters": f"{manifest.parameter_count:,}",

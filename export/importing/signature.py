@@ -11,6 +11,7 @@ from onnx import TensorProto
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
 from convoy.export.errors import GraphError
 from convoy.export.importing.import_settings import ImportSettings
+from convoy.export.importing.resizing import make_preprocessing
 from convoy.export.onnx.source import Source
 
 Layout = Literal["NCHW", "NHWC"]
@@ -60,7 +61,7 @@ def read_signature(source: Source, settings: ImportSettings) -> Signature:
     tensor = _input_tensor(value, dims, settings)
     return Signature(
         tensor=tensor,
-        preprocessing=_preprocessing(tensor, settings),
+        preprocessing=make_preprocessing(tensor, settings),
         normalization=_normalization(tensor, settings),
         max_batch_size=_max_batch_size(dims[0], settings),
         is_batch_fixed=dims[0] == 1,
@@ -117,7 +118,7 @@ def _input_tensor(
         raise GraphError(f"input {value.name} is {found}, not uint8, float32 or float16")
     layout = settings.layout or _layout(value.name, dims)
     channels, height, width = (dims[axis] for axis in _AXES[layout])
-    # The crop closes what the graph leaves open; `_preprocessing` compares the two otherwise.
+    # The crop closes what the graph leaves open; `make_preprocessing` compares the two otherwise.
     if settings.crop:
         height = height or settings.crop[0] + 2 * settings.pad
         width = width or settings.crop[1] + 2 * settings.pad
@@ -154,30 +155,6 @@ def _channels(name: str, found: int | None, settings: ImportSettings) -> Literal
     if channels not in (1, 3):
         raise GraphError(f"input {name} has {channels} channels, not 1 or 3")
     return 1 if channels == 1 else 3
-
-
-def _preprocessing(tensor: InputTensor, settings: ImportSettings) -> Preprocessing:
-    border = 2 * settings.pad
-    # Without a crop, it is the input less the padding.
-    height, width = settings.crop or (tensor.height - border, tensor.width - border)
-    if (height + border, width + border) != (tensor.height, tensor.width) or min(height, width) < 1:
-        raise GraphError(
-            f"input {tensor.name} takes {tensor.height}x{tensor.width} pixels, which is not "
-            f"--crop {height}x{width} with --pad {settings.pad} on each side"
-        )
-    resize = settings.resize or max(height, width)
-    if resize < max(height, width):
-        raise GraphError(f"--resize {resize} is less than the crop, {height}x{width}")
-    if resize > 4096:
-        raise GraphError(f"a crop of {height}x{width} is too large: 4096 is the most")
-    return Preprocessing(
-        color=settings.color or ("L" if tensor.channels == 1 else "RGB"),
-        resize_px=resize,
-        interpolation=settings.interpolation,
-        crop_height_px=height,
-        crop_width_px=width,
-        pad_px=settings.pad,
-    )
 
 
 def _normalization(tensor: InputTensor, settings: ImportSettings) -> Normalization:

@@ -29,12 +29,18 @@ def at_size(recipe: Recipe, input_px: int) -> Recipe:
         low, high = augmentation.short_side_px
         sides = (_scaled(low, input_px, made), _scaled(high, input_px, made))
         augmentation = replace(augmentation, short_side_px=sides)
+    px = made.resize_px
+    resized = (
+        _scaled(px, input_px, made)
+        if isinstance(px, int)
+        else (_scaled(px[0], input_px, made), _scaled(px[1], input_px, made))
+    )
     return replace(
         recipe,
         augmentation=augmentation,
         preprocessing=made.model_copy(
             update={
-                "resize_px": _scaled(made.resize_px, input_px, made),
+                "resize_px": resized,
                 "crop_height_px": input_px,
                 "crop_width_px": input_px,
             }
