@@ -41,8 +41,11 @@ def _side_or_size(value: Any) -> Any:
 
 
 Size = Annotated[tuple[int, int], NoDecode, BeforeValidator(_height_and_width)]
-Means = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_parts)]
-Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], NoDecode, BeforeValidator(_parts)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Means = Annotated[tuple[Number, ...], NoDecode, BeforeValidator(_parts)]
+Deviations = Annotated[
+    tuple[Annotated[Number, Field(gt=0)], ...], NoDecode, BeforeValidator(_parts)
+]
 SideOrSize = Annotated[Side | tuple[Side, Side], NoDecode, BeforeValidator(_side_or_size)]
 Color = Annotated[Fill, NoDecode, BeforeValidator(_parts)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_parts)]
@@ -53,7 +56,8 @@ class ImportSettings(BaseSettings):
     Make an artifact of an ONNX classifier that was trained elsewhere; PyTorch is not needed.
 
     The server gives a graph of floats (pixel / 255 - mean) / std, per channel, in the order of
-    --color. For one that takes floats of 0 to 255: --mean 0 --std 0.00392156862745098 (1/255).
+    --color. For one that takes floats of 0 to 255: --normalization graph. Means and deviations that
+    are stated for 0 to 255, such as 123.675 and 58.395, are divided by 255: 0.485 and 0.229.
 
     Each option is also a variable: --model-repository is CONVOY_MODEL_REPOSITORY.
     """
@@ -115,8 +119,9 @@ class ImportSettings(BaseSettings):
     )
     normalization: Literal["server", "graph"] | None = Field(
         None,
-        description="Apply --mean and --std in the server, or in the graph, which then gets 0 "
-        "to 255. The server by default, but for uint8 always the graph.",
+        description="Normalise in the server, by --mean and --std, or in the graph, which then "
+        "gets 0 to 255. The server by default, unless the input is uint8 or the graph begins with "
+        "a normalisation of 0 to 255.",
     )
     layout: Literal["NCHW", "NHWC"] | None = Field(
         None, description="Order of the dimensions, where the graph's shape does not show it."

@@ -155,6 +155,11 @@ def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
     if facts.labels is None:
         yield f"labels: none given (--labels); the classes are class 0 to {manifest.labels[-1]}"
     yield from _notes_on_outputs(facts, choice)
+    if own := facts.signature.own_normalization:
+        yield (
+            f"normalisation: the graph gets pixels of 0 to 255, as it normalises them itself "
+            f"({own}); --normalization server gives it 0 to 1"
+        )
     if facts.signature.is_batch_fixed:
         yield f"batch: the graph takes one image at a time ({VARIABLE_BATCH})"
     # The hash of the graph is no longer that of the user's file.

@@ -11,8 +11,11 @@ from onnx import TensorProto
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
 from convoy.export.errors import GraphError
 from convoy.export.importing.import_settings import ImportSettings
+from convoy.export.importing.own_normalization import find_whole_pixels
 from convoy.export.importing.resizing import make_preprocessing
+from convoy.export.importing.units import check_units, is_given, makes_whole_pixels
 from convoy.export.onnx.source import Source
+from convoy.export.onnx.wiring import Wiring
 
 Layout = Literal["NCHW", "NHWC"]
 
@@ -37,6 +40,8 @@ class Signature:
     The graph's input, and the way from an image to it.
 
     Attributes:
+        own_normalization: The operator by which the graph itself normalises pixels of 0 to 255,
+            where that decided `normalization`; else None.
         max_batch_size: Most images in a batch.
         is_batch_fixed: Whether the graph takes one image at a time, and never more.
     """
@@ -44,6 +49,7 @@ class Signature:
     tensor: InputTensor
     preprocessing: Preprocessing
     normalization: Normalization
+    own_normalization: str | None
     max_batch_size: int
     is_batch_fixed: bool
 
@@ -59,10 +65,12 @@ def read_signature(source: Source, settings: ImportSettings) -> Signature:
     value = _only_input(source)
     dims = _dims(value)
     tensor = _input_tensor(value, dims, settings)
+    own = _own_normalization(source, tensor, settings)
     return Signature(
         tensor=tensor,
         preprocessing=make_preprocessing(tensor, settings),
-        normalization=_normalization(tensor, settings),
+        normalization=_normalization(tensor, settings, own),
+        own_normalization=own,
         max_batch_size=_max_batch_size(dims[0], settings),
         is_batch_fixed=dims[0] == 1,
     )
@@ -157,18 +165,55 @@ def _channels(name: str, found: int | None, settings: ImportSettings) -> Literal
     return 1 if channels == 1 else 3
 
 
-def _normalization(tensor: InputTensor, settings: ImportSettings) -> Normalization:
+def _own_normalization(source: Source, tensor: InputTensor, settings: ImportSettings) -> str | None:
+    """
+    Return the operator by which the graph normalises itself, if nothing but it decides.
+
+    Raises:
+        GraphError: If --mean and --std would make small what the graph divides again.
+    """
+    # The user has decided; a uint8 input takes nothing but whole pixels.
+    if settings.normalization or tensor.dtype == "uint8":
+        return None
+    # The pixels are whole already, by the other way of saying so.
+    if makes_whole_pixels(settings):
+        return None
+    own = find_whole_pixels(Wiring(source.model), tensor.name)
+    if own and is_given(settings):
+        raise GraphError(
+            f"the graph itself normalises pixels of 0 to 255 ({own}), so --mean and --std would be "
+            "applied twice: leave them out, or add --normalization server if both are meant"
+        )
+    return own
+
+
+def _normalization(tensor: InputTensor, settings: ImportSettings, own: str | None) -> Normalization:
     # Normalised pixels are fractions, which uint8 cannot hold.
     if tensor.dtype == "uint8" and settings.normalization == "server":
         raise GraphError(
             f"input {tensor.name} is uint8, so it cannot be normalised before: "
             "--normalization graph"
         )
-    by_default: Literal["graph", "server"] = "graph" if tensor.dtype == "uint8" else "server"
-    return Normalization(
-        mean=_per_channel("--mean", settings.mean, tensor),
-        std=_per_channel("--std", settings.std, tensor),
-        where=settings.normalization or by_default,
+    in_graph = tensor.dtype == "uint8" or settings.normalization == "graph" or own is not None
+    mean = _per_channel("--mean", settings.mean, tensor)
+    std = _per_channel("--std", settings.std, tensor)
+    check_units(settings)
+    if in_graph and is_given(settings):
+        raise GraphError(_applied_by_nobody(tensor))
+    return Normalization(mean=mean, std=std, where="graph" if in_graph else "server")
+
+
+def _applied_by_nobody(tensor: InputTensor) -> str:
+    """Say that the server does not apply --mean and --std to a graph that takes whole pixels."""
+    if tensor.dtype == "uint8":
+        return (
+            f"input {tensor.name} is uint8: the server gives it pixels as they are, and applies "
+            "neither --mean nor --std. Leave them out if the graph normalises itself; else export "
+            "it again with the normalisation in it, or with a float32 input"
+        )
+    return (
+        "--normalization graph gives the graph pixels of 0 to 255, and the server applies neither "
+        "--mean nor --std: leave them out, or give --normalization server"
     )
 
 

@@ -66,9 +66,9 @@ def test_server_gives_what_the_graph_gives(
         dtype, layout, where = "float32", "NHWC", "server"
     file = made(tmp_path, **graph)
     channels = 1 if graph.get("channels") == 1 else 3
-    artifact, _ = run(
-        file, tmp_path / "models", mean=MEAN[:channels], std=STD[:channels], resize=12, **options
-    )
+    if where == "server":
+        options |= {"mean": MEAN[:channels], "std": STD[:channels]}
+    artifact, _ = run(file, tmp_path / "models", resize=12, **options)
     manifest = artifact.manifest
     assert (manifest.input.dtype, manifest.input.layout) == (dtype, layout)
     assert (manifest.normalization.where, manifest.input.channels) == (where, channels)
