@@ -38,7 +38,7 @@ from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_results import OK, Answer
 from convoy.commands.bench.loops import arrivals, closed_loop, open_loop
 from convoy.commands.bench.target import Sender, find
-from convoy.service.resources import usable_cpus
+from convoy.service.machine.resources import usable_cpus
 from tests.harness.server_process import ServerProcess
 
 ROOT = Path("build/race/models")

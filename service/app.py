@@ -27,9 +27,10 @@ from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
 from convoy.service.http.server import HttpLimits, HttpServer
 from convoy.service.lifecycle import Lifecycle, Phase
+from convoy.service.machine.resources import usable_cpus
+from convoy.service.machine.sockets import resolve
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
-from convoy.service.resources import usable_cpus
 from convoy.service.rpc.limits import KEEPALIVE_TIMEOUT_S, MAX_STREAMS, ConnectionLimits
 from convoy.service.rpc.server import LINGER_S, RpcServer
 from convoy.service.runtime.device import INLINE_MACS, Device, Gpu
@@ -46,7 +47,6 @@ from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.stores import open_repository
 from convoy.service.serving.watchdog import Watchdog
 from convoy.service.settings import Settings
-from convoy.service.sockets import resolve
 from convoy.service.telemetry.gpu import gpus, open_nvml
 from convoy.service.telemetry.history import History
 from convoy.service.telemetry.metrics import Metrics, ModelMetrics

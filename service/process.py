@@ -11,7 +11,7 @@ import time
 
 from convoy.service.app import STOP_TIMEOUT_S, Server
 from convoy.service.errors import StartError
-from convoy.service.resources import map_large_blocks
+from convoy.service.machine.resources import map_large_blocks
 from convoy.service.settings import Settings
 from convoy.service.telemetry import logs
 

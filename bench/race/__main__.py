@@ -22,7 +22,7 @@ from bench.race.networks import write_networks
 from bench.race.pairs import race, running
 from bench.race.race_rows import ROWS, Row
 from bench.race.raced_model import Model
-from convoy.service.resources import usable_cpus
+from convoy.service.machine.resources import usable_cpus
 
 ROOT = Path("build/race")
 

@@ -27,7 +27,7 @@ from bench.race.pairs import running
 from bench.race.peer_servers import Triton
 from bench.race.raced_model import Model
 from convoy.commands.measurement.progress import progress_bar
-from convoy.service.resources import usable_cpus
+from convoy.service.machine.resources import usable_cpus
 
 ROOT = Path("build/race")
 DOCS = Path("docs")

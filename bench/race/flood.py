@@ -25,7 +25,7 @@ from bench.race.loads import Load
 from bench.race.networks import write_networks
 from bench.race.raced_model import INFER_PATH, Model
 from convoy.pb.inference.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from convoy.service.resources import usable_cpus
+from convoy.service.machine.resources import usable_cpus
 from tests.harness.server_process import ServerProcess
 
 ROOT = Path("build/race/models")

@@ -19,8 +19,8 @@ from convoy.service.errors import (
     StartError,
     TooManyConnectionsError,
 )
+from convoy.service.machine.sockets import listen
 from convoy.service.security.tls import Tls
-from convoy.service.sockets import listen
 
 STOP_TIMEOUT_S = 1
 """Longest time to send answers once the server stops, in seconds."""

@@ -13,6 +13,7 @@ from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2, grpc_service_pb2_grpc
 from convoy.service.call import Calls
 from convoy.service.errors import StartError
+from convoy.service.machine.sockets import listen
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.classifier_service import ClassifierServicer
@@ -27,7 +28,6 @@ from convoy.service.rpc.transport import UnaryMethods, make_transport
 from convoy.service.security.tls import Tls
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.registry import ModelRegistry
-from convoy.service.sockets import listen
 
 LINGER_S = 0.1
 """Time in seconds for the last answers to leave the socket before connections are closed."""

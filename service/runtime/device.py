@@ -11,7 +11,7 @@ import onnxruntime
 
 from convoy.artifact.files import Artifact
 from convoy.artifact.tuning import Choice, GpuUse, Machine
-from convoy.service.resources import processor_name
+from convoy.service.machine.resources import processor_name
 from convoy.service.telemetry.gpu import gpu_name
 
 SMALL_MACS = 250_000_000

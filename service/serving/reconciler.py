@@ -16,7 +16,7 @@ from typing import Any
 
 from convoy.artifact.files import Artifact
 from convoy.service.errors import ModelLoadError, ModelNotFoundError
-from convoy.service.resources import give_back_memory
+from convoy.service.machine.resources import give_back_memory
 from convoy.service.serving.loader import LoadedArtifact, Loader, check_budget, memory_of
 from convoy.service.serving.registry import (
     ModelEntry,

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from convoy.service.resources import memory_bytes
+from convoy.service.machine.resources import memory_bytes
 from convoy.service.telemetry.metrics import (
     BATCH_BUCKETS,
     INFERENCE_METHODS,

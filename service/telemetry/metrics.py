@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from convoy.artifact.manifest import Manifest
-from convoy.service.resources import memory_bytes
+from convoy.service.machine.resources import memory_bytes
 from convoy.service.telemetry import counting
 from convoy.service.telemetry.counting import Histogram
 from convoy.service.telemetry.gpu import GpuFacts

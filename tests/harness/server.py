@@ -15,7 +15,7 @@ import pytest
 from convoy.pb.convoy.v1 import classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2_grpc
 from convoy.service.app import Server
-from convoy.service.resources import usable_cpus
+from convoy.service.machine.resources import usable_cpus
 from convoy.service.rpc.limits import KEEPALIVE_TIMEOUT_S
 from convoy.service.settings import Settings
 from tests.harness import tiny

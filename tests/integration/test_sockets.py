@@ -4,7 +4,7 @@ import pytest
 
 from convoy import AsyncClient
 from convoy.service.errors import StartError
-from convoy.service.sockets import resolve
+from convoy.service.machine.sockets import resolve
 from tests.harness.http import get
 from tests.harness.server import Serve
 

@@ -9,7 +9,7 @@ import pytest
 from convoy.__main__ import main
 from convoy.artifact.repository import ModelRepository
 from convoy.artifact.tuning import read_tuning
-from convoy.service.resources import usable_cpus
+from convoy.service.machine.resources import usable_cpus
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.session import Session
 from tests.harness import tiny

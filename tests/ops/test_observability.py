@@ -21,7 +21,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, start_http_server
 
-from convoy.service.resources import memory_bytes
+from convoy.service.machine.resources import memory_bytes
 from convoy.service.telemetry.gpu import GpuFacts
 from convoy.service.telemetry.metrics import Metrics
 from tests.harness.lenet import LENET_REPOSITORY

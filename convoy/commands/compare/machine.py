@@ -10,7 +10,7 @@ from pathlib import Path
 import onnxruntime
 
 from convoy.commands.compare.comparison_data import Machine
-from convoy.service.resources import memory_bytes, processor_name
+from convoy.service.machine.resources import memory_bytes, processor_name
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.runs import CPU
 

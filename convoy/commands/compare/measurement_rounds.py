@@ -18,7 +18,7 @@ from convoy.commands.measurement.artifacts import golden_images
 from convoy.commands.measurement.progress import Progress
 from convoy.export.onnx.memory import measure_memory
 from convoy.service.errors import ModelLoadError
-from convoy.service.resources import usable_cpus
+from convoy.service.machine.resources import usable_cpus
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 

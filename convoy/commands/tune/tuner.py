@@ -15,7 +15,7 @@ from convoy.commands.measurement.progress import progress_bar
 from convoy.commands.measurement.tables import print_numbers
 from convoy.commands.tune.trials import choose, measure, request_p99_ms
 from convoy.commands.tune.tune_settings import TuneSettings
-from convoy.service.resources import usable_cpus
+from convoy.service.machine.resources import usable_cpus
 from convoy.service.runtime.device import Device, Gpu
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy.service.resources import memory_bytes, usable_cpus
+from convoy.service.machine.resources import memory_bytes, usable_cpus
 
 
 def cgroup(root: Path, **files: str) -> Path:
@@ -83,7 +83,7 @@ def test_large_blocks_are_mapped(mapped: bool) -> None:
     """
     program = (
         "import ctypes, sys\n"
-        "from convoy.service.resources import LARGE_BYTES, map_large_blocks\n"
+        "from convoy.service.machine.resources import LARGE_BYTES, map_large_blocks\n"
         "class Mallinfo(ctypes.Structure):\n"
         "    _fields_ = [(f'field{i}', ctypes.c_size_t) for i in range(10)]\n"
         "libc = ctypes.CDLL(None)\n"
