@@ -156,7 +156,7 @@ async def stream(soak: Soak) -> None:
     model, images = soak.reloaded, soak.some(STREAM)
     entry = Entry("stream", "ModelStreamInfer", model.name, 1, frozenset({CANCELLED}))
     read = soak.dice.choice((STREAM, STREAM, STREAM, soak.dice.randrange(STREAM)))
-    soak.ledger.begin(entry, STREAM)
+    soak.ledger.begin(entry, STREAM, carried=1)
     call = soak.inference.ModelStreamInfer(model.request([image]) for image in images)
     for image in images[:read]:
         _end_of_stream(soak, entry, image, await call.read())
@@ -187,7 +187,7 @@ async def http(soak: Soak) -> None:
     async with Connection(soak.url) as connection:
         for image in soak.some(5):
             await _ask(soak, entry, connection, _json(image), image)
-        soak.ledger.begin(entry)
+        soak.ledger.begin(entry, carried=0)
         await connection.send(request("POST", _infer_route(soak), _json(0)))
         soak.ledger.end(entry, CANCELLED, local=True)
 
@@ -373,7 +373,7 @@ async def _ask(
     soak: Soak, entry: Entry, connection: Connection, body: bytes, image: int = -1
 ) -> None:
     """Send one request over HTTP and put its end into the ledger."""
-    soak.ledger.begin(entry)
+    soak.ledger.begin(entry, carried=0)
     try:
         answer = await connection.ask("POST", _infer_route(soak), body)
     except (OSError, EOFError, TimeoutError) as error:

@@ -92,7 +92,7 @@ def _turn(
         time.sleep(SAMPLED_S)
         after = ServerCounts.read(metrics())
         server_s = after.duration_s[model] - before.duration_s[model]
-        wait_s = (after.wait_s or 0) - (before.wait_s or 0)
+        wait_s = after.wait_s - before.wait_s
         counted = after.durations[model] - before.durations[model]
         turns.append(Turn(in_flight, calls, total_s / calls, server_s / counted, wait_s / counted))
     return turns[-1]

@@ -18,9 +18,9 @@ class ServerCounts:
         images: Images that were run, by model.
         duration_s: Seconds of inference calls, by model.
         durations: The number of those calls, by model.
-        wait_s: Seconds that calls spent in the transport, before their handler and after it; None
-            if the server does not measure that.
-        dropped: Calls that ended before their handler started; None if the server does not tell.
+        wait_s: Seconds that calls spent in the transport, before their handler and after it.
+        received: Calls that the gRPC transport received; a stream is one.
+        dropped: Those of them that ended before their handler started.
         in_flight: Calls that are neither answered nor dropped.
     """
 
@@ -28,8 +28,9 @@ class ServerCounts:
     images: Counter[str] = field(default_factory=Counter)
     duration_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     durations: Counter[str] = field(default_factory=Counter)
-    wait_s: float | None = None
-    dropped: int | None = None
+    wait_s: float = 0.0
+    received: int = 0
+    dropped: int = 0
     in_flight: int = 0
 
     @classmethod
@@ -54,6 +55,8 @@ class ServerCounts:
                 self.durations[labels["model"]] += int(value)
             case "convoy_transport_wait_seconds_sum":
                 self.wait_s = value
+            case "convoy_transport_calls_total":
+                self.received = int(value)
             case "convoy_transport_dropped_calls_total":
                 self.dropped = int(value)
             case "convoy_calls_in_flight" | "convoy_transport_waiting_calls":

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,19 @@ async def test_short_soak(transport: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_faults_are_found(transport: str) -> None:
+    """
+    A wrong value, a version that was not asked for, and a call that is not counted are found.
+    """
+    plan = Plan(transport, requests=3000, warm_up_s=0, program=("-m", "tests.soak.saboteur"))
+    found = "\n".join((await soak(plan, Console(quiet=True))).problems)
+    assert re.search(r"\d+ x steady: OK said to be version 1's; 1 rows: \n", found)
+    assert re.search(r"\d+ x versions: OK said to be version 2's; 1 rows: image \d+ by", found)
+    assert re.search(r"ModelInfer: clients .*, the server .*", found)
+
+
+@pytest.mark.slow
 def test_as_many_requests_as_were_asked_for() -> None:
     """
     A soak of a number of requests ends when these were sent, and says how many it sends.
@@ -55,8 +69,8 @@ def test_ctrl_c_ends_it_with_its_ledger() -> None:
         assert "h left" in next(output)  # the first line of progress
         os.killpg(process.pid, signal.SIGINT)
         told = output.read()
-    assert process.returncode == 0
     assert "balanced; nothing leaks" in told
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
