@@ -11,6 +11,7 @@ import time
 
 from convoy.service.app import STOP_TIMEOUT_S, Server
 from convoy.service.errors import StartError
+from convoy.service.machine.environment import warn_of_variables
 from convoy.service.machine.resources import map_large_blocks
 from convoy.service.settings import Settings
 from convoy.service.telemetry import logs
@@ -46,6 +47,7 @@ def run(settings: Settings) -> int:
     ends the process.
     """
     logs.configure(settings.log_level, settings.log_format)
+    warn_of_variables(Settings.model_fields)
     map_large_blocks()
     code = 0
     try:

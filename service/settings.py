@@ -9,12 +9,20 @@ reads the environment. Properties of a model (labels, input size) are in its man
 from __future__ import annotations
 
 import ipaddress
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    CliImplicitFlag,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from convoy.artifact.manifest import ModelName
+from convoy.service.machine.environment import PREFIX, Variables
 from convoy.service.serving.policy import VersionPolicy
 
 MIB = 1024 * 1024
@@ -22,9 +30,36 @@ MIB = 1024 * 1024
 
 def _parts(value: Any) -> Any:
     """Split text at its commas, and return any other value as it is, for pydantic to judge."""
-    if not isinstance(value, str):
-        return value
+    # Case 1: no text, such as a default; or a list in JSON.
+    if not isinstance(value, str) or value.startswith("["):
+        return _from_json(value)
+    # Case 2: `A,B`.
     return [part for part in value.replace(" ", "").split(",") if part]
+
+
+def _pairs(value: Any) -> Any:
+    """Read `NAME=VALUE,NAME=VALUE`, and return any other value as it is, for pydantic to judge."""
+    # Case 1: no text, such as a default; or an object in JSON, which flags become, too.
+    if not isinstance(value, str) or value.startswith("{"):
+        return _from_json(value)
+    # Case 2: pairs.
+    pairs = [part.partition("=") for part in _parts(value)]
+    if not all(name and equals and content for name, equals, content in pairs):
+        raise ValueError(f"{value!r} is not a list of pairs: expected NAME=VALUE,NAME=VALUE")
+    return {name: content for name, _, content in pairs}
+
+
+def _from_json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+Weight = Annotated[float, Field(gt=0, le=1000)]
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_parts)]
+"""A flag that may be repeated, and a variable with commas."""
+
+Pairs = (NoDecode, BeforeValidator(_pairs))
+"""Annotations of a map: a flag that may be repeated, and a variable with commas."""
 
 
 class Settings(BaseSettings):
@@ -35,7 +70,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy serve"
+        frozen=True, env_prefix=PREFIX, cli_kebab_case=True, cli_prog_name="convoy serve"
     )
 
     model_repository: Annotated[str, BeforeValidator(str)] = Field(
@@ -56,13 +91,13 @@ class Settings(BaseSettings):
         description="none loads at the start; poll also follows the repository; explicit loads "
         "and unloads by request.",
     )
-    load_model: list[str] = Field(
+    load_model: Names = Field(
         [], description="Models to load at the start in mode explicit; * is all of them."
     )
     repository_poll_s: float = Field(
         15.0, ge=0.05, le=86_400, description="Time between two looks at the repository."
     )
-    version_policy: dict[str, str] = Field(
+    version_policy: Annotated[dict[str, str], *Pairs] = Field(
         {"*": "latest:1"},
         description="Versions to serve, by model; * is every other one. Values: latest:N, all, "
         "specific:N:N..., as in --version-policy lenet5=all.",
@@ -116,7 +151,7 @@ class Settings(BaseSettings):
         "", description="PEM of the authorities of the clients that alone may connect (mTLS)."
     )
 
-    allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_parts)] = Field(
+    allowed_hosts: Names = Field(
         [],
         description="Names by which HTTP clients may address the server, such as "
         "models.example.com,*.lab.example; addresses, localhost and names of private networks "
@@ -179,7 +214,7 @@ class Settings(BaseSettings):
     max_queue_delay_ms: float = Field(
         0.0, ge=0, le=60_000, description="Longest wait for a fuller batch."
     )
-    model_weight: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(
+    model_weight: Annotated[dict[str, Weight], *Pairs] = Field(
         {},
         description="Shares of the device where several models have work, as in --model-weight "
         "lenet5=4; 1 for those not named.",
@@ -258,6 +293,17 @@ class Settings(BaseSettings):
     log_requests: CliImplicitFlag[bool] = Field(
         False, description="Log every request, not only one failed call of each kind a minute."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources of settings besides flags, which take precedence."""
+        return init_settings, Variables(settings_cls)
 
     @field_validator("version_policy")
     @classmethod

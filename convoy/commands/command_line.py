@@ -6,7 +6,8 @@ import sys
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, CliApp
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, CliApp, SettingsError
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -29,11 +30,22 @@ def read(settings: type[S], arguments: list[str]) -> S:
     except ValidationError as error:
         command = settings.model_config.get("cli_prog_name")
         for problem in error.errors(include_url=False):
-            # A problem of several settings together has no location: its message names them.
-            name = str(problem["loc"][0]) if problem["loc"] else ""
-            where = f"--{name.replace('_', '-')} or CONVOY_{name.upper()}: " if name else ""
-            print(f"{command}: {where}{problem['msg']}", file=sys.stderr)
+            print(f"{command}: {_described(problem)}", file=sys.stderr)
         raise SystemExit(2) from None
+    # A list or a map whose parts cannot be told apart; the library names its field.
+    except SettingsError as error:
+        print(f"{settings.model_config.get('cli_prog_name')}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _described(problem: ErrorDetails) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    # A problem of several settings together has no location: its message names them.
+    if not problem["loc"]:
+        return message
+    name, *keys = map(str, problem["loc"])
+    where = "".join(f"{key}: " for key in keys)
+    return f"--{name.replace('_', '-')} or CONVOY_{name.upper()}: {where}{message}"
 
 
 def parts(value: Any) -> Any:
