@@ -22,12 +22,13 @@ from convoy.service.call import Calls
 from convoy.service.decoding.decoder import Decoder, open_pool
 from convoy.service.errors import StartError
 from convoy.service.http.body import BodyReader
+from convoy.service.http.limits import HttpLimits
 from convoy.service.http.page import Page, read_comparison
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
-from convoy.service.http.server import HttpLimits, HttpServer
+from convoy.service.http.server import HttpServer
 from convoy.service.lifecycle import Lifecycle, Phase
-from convoy.service.machine.resources import usable_cpus
+from convoy.service.machine.resources import descriptor_limit, usable_cpus
 from convoy.service.machine.sockets import resolve
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
@@ -55,6 +56,9 @@ logger = logging.getLogger(__name__)
 
 LOAD_THREADS = 2
 """One thread loads; the other polls the repository meanwhile."""
+
+HTTP_SHARE_OF_DESCRIPTORS = 0.5
+"""Largest share of the file descriptors that HTTP connections may take."""
 
 STOP_TIMEOUT_S = 0.5
 """Longest wait for a running batch, and then for any other thread, once the server stops."""
@@ -343,13 +347,27 @@ class Server:
         return HttpServer(
             create_app(rest, page, self.metrics, calls.access),
             HttpLimits(
-                max_connections=settings.max_http_connections,
+                max_connections=self._http_connections(),
+                max_per_address=settings.max_http_connections_per_address,
                 max_header_bytes=settings.max_metadata_bytes,
                 request_timeout_s=settings.http_request_timeout_s,
             ),
             tls=self.credentials.tls,
             refused=self.metrics.refused,
         )
+
+    def _http_connections(self) -> int:
+        """Return the limit of HTTP connections: the setting, or a share of the descriptors."""
+        setting, descriptors = self._settings.max_http_connections, descriptor_limit()
+        # The rest is for gRPC, models, and everything else.
+        limit = int(max(1, min(setting, descriptors * HTTP_SHARE_OF_DESCRIPTORS)))
+        if limit < setting:
+            logger.warning(
+                "fewer HTTP connections than max_http_connections: raise the limit of open files "
+                "(ulimit -n)",
+                extra={"http_connections": limit, "open_files": descriptors},
+            )
+        return limit
 
     def _make_control(self) -> ModelControl:
         settings = self._settings

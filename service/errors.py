@@ -92,7 +92,7 @@ class RequestTooSlowError(ServiceError):
 
 
 class TooManyConnectionsError(ServiceError):
-    """The limit on open HTTP connections is reached; the new one is closed."""
+    """The limit on open HTTP connections is reached, and none of them is silent; retry later."""
 
     reason = "TOO_MANY_CONNECTIONS"
     status = "RESOURCE_EXHAUSTED"

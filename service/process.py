@@ -12,7 +12,7 @@ import time
 from convoy.service.app import STOP_TIMEOUT_S, Server
 from convoy.service.errors import StartError
 from convoy.service.machine.environment import warn_of_variables
-from convoy.service.machine.resources import map_large_blocks
+from convoy.service.machine.resources import map_large_blocks, raise_descriptor_limit
 from convoy.service.settings import Settings
 from convoy.service.telemetry import logs
 
@@ -49,6 +49,7 @@ def run(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     warn_of_variables(Settings.model_fields)
     map_large_blocks()
+    raise_descriptor_limit()
     code = 0
     try:
         code = asyncio.run(_serve(settings))

@@ -262,7 +262,18 @@ class Settings(BaseSettings):
     keepalive_s: float = Field(
         60.0, ge=0, le=86_400, description="A silent gRPC client is pinged; 0: never."
     )
-    max_http_connections: int = Field(1024, ge=1, description="Open HTTP connections.")
+    max_http_connections: int = Field(
+        1024,
+        ge=1,
+        description="Open HTTP connections, at most half of the files that the process may open. "
+        "The one that has been silent longest is closed for a new one.",
+    )
+    max_http_connections_per_address: int = Field(
+        0,
+        ge=0,
+        description="Open HTTP connections of one client address; 0 is no limit: behind a proxy, "
+        "all clients have its address.",
+    )
     http_request_timeout_s: float = Field(
         30.0,
         gt=0,

@@ -1,4 +1,4 @@
-"""The processors and the memory that the process may use, and the memory that it uses.
+"""The processors, memory and file descriptors that the process may use, and the memory it uses.
 
 The figures come from `/proc` and the control group (version 2, or 1), so that they are correct in a
 container, too. Figures that the system does not report are left out.
@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import platform
+import resource
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,11 +49,9 @@ def memory_bytes(cgroup: Path = CGROUP, status: Path = STATUS) -> dict[str, int]
     `resident` and `peak_resident` are those of the process; `cgroup`, `cgroup_peak` and
     `cgroup_limit` those of its control group, which include the page cache of its files.
     """
-    lines = (line.split() for line in status.read_text().splitlines())
-    kib = {words[0]: int(words[1]) for words in lines if words[0] in ("VmRSS:", "VmHWM:")}
     found = {
-        "resident": kib["VmRSS:"] * 1024,
-        "peak_resident": kib["VmHWM:"] * 1024,
+        "resident": _kib(status, "VmRSS:"),
+        "peak_resident": _kib(status, "VmHWM:"),
         "cgroup": _number(cgroup / "memory.current", cgroup / "memory/memory.usage_in_bytes"),
         "cgroup_peak": _number(cgroup / "memory.peak", cgroup / "memory/memory.max_usage_in_bytes"),
         "cgroup_limit": _number(cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"),
@@ -70,6 +69,20 @@ def map_large_blocks() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # glibc, not musl
         mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the limit of open files as far as the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A soft limit of 1,024 is for programs that use select(), whose tables are of that size.
+    with suppress(ValueError, OSError):  # the hard limit is above the kernel's own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def descriptor_limit() -> float:
+    """Return the limit of open files; inf without one."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if soft == resource.RLIM_INFINITY else soft
 
 
 def give_back_memory() -> None:
@@ -90,12 +103,22 @@ def _cpu_quota(cgroup: Path) -> float:
         return quota_us / period_us if quota_us and period_us and quota_us > 0 else math.inf
 
 
+def _kib(status: Path, name: str) -> int | None:
+    """Return the size in the line *name* in bytes; None if the file cannot be read."""
+    # Every file needs a descriptor: without a free one, metrics do without this figure.
+    with suppress(OSError):
+        for line in status.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return None
+
+
 def _number(*paths: Path) -> int | None:
-    """Return the number in the first of *paths* that exists; None without one, or without limit."""
+    """Return the number in the first of *paths* that is there; None without one, or no limit."""
     for path in paths:
         try:
             text = path.read_text().strip()
-        except FileNotFoundError:
+        except OSError:
             continue
         return None if text == "max" or int(text) >= _NO_LIMIT else int(text)
     return None

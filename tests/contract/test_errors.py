@@ -14,8 +14,9 @@ from starlette.routing import Route
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.service.call import Calls
 from convoy.service.errors import InferenceError, InvalidArgumentError, ServiceError
+from convoy.service.http.limits import HttpLimits
 from convoy.service.http.responses import error_response
-from convoy.service.http.server import HttpLimits, HttpServer
+from convoy.service.http.server import HttpServer
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.fast_path import FastPath

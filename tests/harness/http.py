@@ -36,14 +36,18 @@ class Connection:
     One connection, kept alive.
 
     `ask` does one request after the other; with `send` and `receive` several may be under way.
+
+    Args:
+        source: The client's own address; the system's choice if it is empty.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, source: str = "") -> None:
         self._host = urlsplit(url)
+        self._source = (source, 0) if source else None
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection(
-            self._host.hostname, self._host.port
+            self._host.hostname, self._host.port, local_addr=self._source
         )
         return self
 

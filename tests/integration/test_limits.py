@@ -150,30 +150,6 @@ async def test_a_body_that_does_not_come(serve: Serve) -> None:
         assert running.server.lifecycle.in_flight == 0
 
 
-async def test_http_connections(serve: Serve) -> None:
-    """
-    One connection too many is closed; when another one goes there is room again.
-    """
-    async with serve(max_http_connections=2) as running:
-        async with Connection(running.url) as first, Connection(running.url) as second:
-            for connection in (first, second):
-                assert (await connection.ask("GET", "/v2")).status == 200
-            async with Connection(running.url) as third:
-                assert await closed(third)
-            assert rejected(running, "TOO_MANY_CONNECTIONS") == 1
-            assert (await first.ask("GET", "/v2")).status == 200
-
-        async def answered() -> bool:
-            try:
-                return (await ask("GET", f"{running.url}/v2")).status == 200
-            except (OSError, asyncio.IncompleteReadError, ValueError):
-                return False
-
-        async with asyncio.timeout(10):
-            while not await answered():
-                pass
-
-
 @pytest.mark.parametrize("limit", ["max_connection_age_s", "max_connection_idle_s"])
 async def test_connection_age_and_idle_time(serve: Serve, transport: str, limit: str) -> None:
     """

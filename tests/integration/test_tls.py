@@ -20,6 +20,7 @@ from convoy.commands.command_line import read
 from convoy.results import ConvoyError
 from convoy.service.errors import StartError
 from convoy.service.http import probe
+from tests.harness.http import request
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
@@ -111,15 +112,31 @@ async def test_both_ports(serve: Serve, certificates: Certificates) -> None:
             await asyncio.to_thread(urllib.request.urlopen, running.url)
 
 
+async def test_connections_without_a_handshake(serve: Serve, certificates: Certificates) -> None:
+    """
+    Connections that never begin with TLS leave for those that do, like silent ones.
+    """
+    async with serve(max_http_connections=2, **certificates.settings) as running:
+        address = (HOST, running.server.http_port)
+        silent = [await asyncio.open_connection(*address) for _ in range(5)]
+        reader, writer = await asyncio.open_connection(*address, ssl=certificates.context())
+        writer.write(request("GET", "/v2"))
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        for gone, _ in silent[:4]:
+            assert await gone.read() == b""
+        for _, opened in (*silent, (reader, writer)):
+            opened.transport.abort()
+
+
 async def test_any_host(serve: Serve, certificates: Certificates) -> None:
     """
     With TLS any name will do: the certificate proves to the browser which one is meant.
     """
     async with serve(**certificates.settings) as running:
         url = running.url.replace("http:", "https:") + "/v2"
-        request = urllib.request.Request(url, headers={"host": "models.example"})
+        asked = urllib.request.Request(url, headers={"host": "models.example"})
         context = certificates.context()
-        answer = await asyncio.to_thread(urllib.request.urlopen, request, context=context)
+        answer = await asyncio.to_thread(urllib.request.urlopen, asked, context=context)
         assert answer.status == 200
 
 

@@ -1,12 +1,19 @@
+import math
 import os
 import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from convoy.service.machine.resources import memory_bytes, usable_cpus
+from convoy.service.machine.resources import (
+    descriptor_limit,
+    memory_bytes,
+    raise_descriptor_limit,
+    usable_cpus,
+)
 
 
 def cgroup(root: Path, **files: str) -> Path:
@@ -64,6 +71,30 @@ def test_memory(tmp_path: Path) -> None:
     }
     (tmp_path / "memory.max").write_text("7")
     assert memory_bytes(group, status)["cgroup_limit"] == 7
+
+
+def test_memory_that_cannot_be_read(tmp_path: Path) -> None:
+    """
+    Figures whose files cannot be read are left out, as in a process without a free descriptor.
+    """
+    assert memory_bytes(tmp_path, tmp_path / "status") == {}
+    group = cgroup(tmp_path, memory__current="5")
+    assert memory_bytes(group, tmp_path / "status") == {"cgroup": 5}
+
+
+def test_descriptor_limit() -> None:
+    """
+    The limit of open files is raised as far as the system allows.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        assert descriptor_limit() == min(soft, 512)
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+        assert descriptor_limit() == (math.inf if hard == resource.RLIM_INFINITY else hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_memory_of_this_process() -> None:
