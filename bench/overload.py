@@ -55,6 +55,9 @@ AS_BEFORE = 2.0
 RECOVERY_TIMEOUT_S = 30.0
 
 REFUSED = "RESOURCE_EXHAUSTED"
+DROPPED = "no handler"
+"""Calls that ended in the transport, beside those that ended with a status."""
+
 DURATION = "convoy_request_duration_seconds_bucket"
 QUICK_S = 0.005
 
@@ -129,11 +132,17 @@ def _run_h2load(request: Request, per_s: float, given: argparse.Namespace) -> No
 
 
 def _metrics(server: ServerProcess, model: str) -> tuple[dict[str, float], float]:
-    """Return the calls of *model* so far by status, and how many of them took at most 5 ms."""
+    """
+    Return the calls of *model* so far by status, and how many of them took at most 5 ms.
+
+    Calls that no handler saw are those of all models.
+    """
     codes: dict[str, float] = {}
     quick = 0.0
     for family in text_string_to_metric_families(server.get("/metrics")):
         for sample in family.samples:
+            if sample.name == "convoy_transport_dropped_calls_total":
+                codes[DROPPED] = sample.value
             if sample.labels.get("model") != model:
                 continue
             if sample.name == "convoy_requests_total":
