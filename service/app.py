@@ -22,6 +22,7 @@ from convoy.service.call import Calls
 from convoy.service.decoding.decoder import Decoder, open_pool
 from convoy.service.errors import StartError
 from convoy.service.http.body import BodyReader
+from convoy.service.http.classify import Classify
 from convoy.service.http.limits import HttpLimits
 from convoy.service.http.page import Page, read_comparison
 from convoy.service.http.rest import Rest
@@ -30,6 +31,7 @@ from convoy.service.http.server import HttpServer
 from convoy.service.lifecycle import Lifecycle, Phase
 from convoy.service.machine.resources import descriptor_limit, usable_cpus
 from convoy.service.machine.sockets import resolve
+from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.rpc.limits import KEEPALIVE_TIMEOUT_S, MAX_STREAMS, ConnectionLimits
@@ -336,6 +338,12 @@ class Server:
             read_body=read_body,
             max_json_bytes=settings.max_json_bytes,
         )
+        classify = Classify(
+            ClassifierProtocol(self.registry, max_images_per_call=settings.max_images_per_call),
+            calls,
+            read_body=read_body,
+            max_images=settings.max_images_per_call,
+        )
         page = Page(
             self.registry,
             self.history,
@@ -345,7 +353,7 @@ class Server:
             read_body=read_body,
         )
         return HttpServer(
-            create_app(rest, page, self.metrics, calls.access),
+            create_app(rest, classify, page, self.metrics, calls.access),
             HttpLimits(
                 max_connections=self._http_connections(),
                 max_per_address=settings.max_http_connections_per_address,

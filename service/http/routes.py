@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from convoy.service.errors import ServiceError
+from convoy.service.http.classify import Classify
 from convoy.service.http.page import Page, file_routes
 from convoy.service.http.responses import PACKED, error_response, no_route
 from convoy.service.http.rest import Rest
@@ -18,7 +19,9 @@ from convoy.service.telemetry.logs import Origin
 from convoy.service.telemetry.metrics import Metrics
 
 
-def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Starlette:
+def create_app(
+    rest: Rest, classify: Classify, page: Page, metrics: Metrics, access: Access
+) -> Starlette:
     """Make the application of all routes; each is named by the method whose right it needs."""
 
     async def expose(request: Request) -> Response:
@@ -34,6 +37,7 @@ def create_app(rest: Rest, page: Page, metrics: Metrics, access: Access) -> Star
         routes=[
             Route("/metrics", expose, name="Metrics", middleware=PACKED),
             *rest.routes(),
+            *classify.routes(),
             *page.routes(),
             *file_routes(),
         ],

@@ -1,6 +1,6 @@
 /** The call that the page makes, for a shell, for Python and for grpcurl. */
 
-import { output, TOP_K } from "./classify.js";
+import { TOP_K } from "./classify.js";
 import { copyButton, el } from "./dom.js";
 import { token } from "./token.js";
 
@@ -38,16 +38,10 @@ with Client(${options.join(", ")}) as client:
 `;
 }
 
-function curl(model, file) {
-  const input = { name: model.manifest.input.name, datatype: "BYTES", shape: [1] };
-  const before = JSON.stringify({ ...input, parameters: { content_type: "base64" } }).slice(0, -1);
-  const after = JSON.stringify({ outputs: [output(model)], parameters: { timing: true } }).slice(1);
-  const url = new URL(`${model.path}/infer`, document.baseURI);
+function curl({ manifest }, file) {
+  const path = `v1/models/${manifest.name}/versions/${manifest.version}/classify?top_k=${TOP_K}`;
   const secret = token() ? ' -H "authorization: Bearer $TOKEN"' : "";
-  return `{ printf '{"inputs": [${before}, "data": ["'
-  base64 -w0 ${shell(file)}
-  printf '"]}], ${after}'
-} | curl -sS${secret} ${url} --json @-
+  return `curl -sS${secret} --data-binary @${shell(file)} ${shell(new URL(path, document.baseURI).href)}
 `;
 }
 

@@ -154,8 +154,8 @@ def test_snippets_run(open_page: OpenPage, url: str, server: ServerProcess, tmp_
             page.locator(".snippets").get_by_role("button", name=re.compile("Copy|Copied")).click()
             texts[name] = page.evaluate("navigator.clipboard.readText()")
     told = json.loads(run(["bash", "-c", texts["curl"]], tmp_path))
-    assert told["outputs"][0]["data"][0].endswith(":7:7")
-    assert told["parameters"]["batch_size"] == 1
+    assert told["predictions"][0]["label"] == "7"
+    assert told["timing"]["batch_size"] == 1
     assert run([sys.executable, "-c", texts["Python"]], tmp_path).startswith("7 0.9")
     assert f"{server.address} convoy.v1.ClassifierService/Classify" in texts["grpcurl"]
     body = texts["grpcurl"].partition("|")[0]

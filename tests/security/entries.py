@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health
 from starlette.routing import Mount, Route
 
+from convoy.service.http.classify import Classify
 from convoy.service.http.page import Page
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
@@ -76,7 +77,8 @@ def http_routes() -> list[HttpRoute]:
     nothing: Any = None  # the routes are made, and never called
     rest = Rest(nothing, nothing, nothing, read_body=nothing, max_json_bytes=0)
     page = Page(nothing, nothing, nothing, grpc_port=nothing, comparison=nothing, read_body=nothing)
-    return list(_routes(create_app(rest, page, nothing, nothing).routes))
+    classify = Classify(nothing, nothing, read_body=nothing, max_images=0)
+    return list(_routes(create_app(rest, classify, page, nothing, nothing).routes))
 
 
 def _routes(routes: Iterable[object]) -> Iterator[HttpRoute]:

@@ -1,0 +1,78 @@
+"""The images of a request: its body as it is, or the files of a form, and the form's options."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from convoy.service.errors import InvalidArgumentError
+
+MAX_FIELDS = 16
+"""Most fields of a form beside its files."""
+
+_HOW = "send it as the body (curl --data-binary @photo.jpg) or in a form (curl -F image=@photo.jpg)"
+
+
+class SentImage(NamedTuple):
+    """An encoded image, and the name of its file; empty if it is the body itself."""
+
+    file: str
+    data: bytes
+
+
+class _InMemoryParser(MultiPartParser):
+    """starlette's parser, which never writes a file to the disk: the body's size is limited."""
+
+    spool_max_size = 0
+
+
+async def read_images(
+    request: Request, body: bytes, max_images: int
+) -> tuple[list[SentImage], dict[str, str]]:
+    """
+    Take *body*, the body of *request*, apart.
+
+    Args:
+        max_images: Most files of a form.
+
+    Returns:
+        Its images, at least one, and the fields of the form; the body of another media type than
+        a form's is one image, whatever its type: curl states the type of a web form for any body.
+
+    Raises:
+        InvalidArgumentError: If it has no image, or is a form that cannot be read.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        if not body:
+            raise InvalidArgumentError(f"the request has no image: {_HOW}")
+        return [SentImage("", body)], {}
+    images, fields = await _read_form(request, body, max_images)
+    if not images:
+        raise InvalidArgumentError(f"the form has no file: {_HOW}")
+    return images, fields
+
+
+async def _read_form(
+    request: Request, body: bytes, max_images: int
+) -> tuple[list[SentImage], dict[str, str]]:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = _InMemoryParser(request.headers, stream(), max_files=max_images, max_fields=MAX_FIELDS)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidArgumentError(f"the form cannot be read: {error.message}") from error
+    images, fields = [], {}
+    for name, value in form.multi_items():
+        # A file has a file name; `curl -F image=<photo.jpg` would send an image as text.
+        if isinstance(value, UploadFile):
+            images.append(SentImage(value.filename or "", await value.read()))
+        else:
+            fields[name] = value
+    await form.close()
+    return images, fields
