@@ -22,7 +22,13 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy.typing as npt
 
-from convoy.service.errors import InferenceError, InternalError, RequestExpiredError, ServiceError
+from convoy.service.errors import (
+    InferenceError,
+    InternalError,
+    RequestExpiredError,
+    ScoresNotFiniteError,
+    ServiceError,
+)
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.security.access import Access
 from convoy.service.telemetry import logs
@@ -415,6 +421,14 @@ class Call(Request):
         # The model may have lost its device: only a separate run can find out.
         if isinstance(error, InferenceError):
             model.suspect()
+        # The model runs, but this image has no best class. A part has no line of its own.
+        elif isinstance(error, ScoresNotFiniteError):
+            model.metrics.not_finite.inc()
+            kind = (self.method, model.name, error.status, error.reason)
+            if (left_out := self._calls.failures[kind].take(now)) is not None:
+                extra = {"model": model.name, "failures_left_out": left_out}
+                with logs.request_origin(self.origin):
+                    logger.error("scores are not finite", extra=extra)
 
     def _count_call(
         self, now: float, error: BaseException | None, failure: ServiceError | None

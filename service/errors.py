@@ -224,6 +224,13 @@ class InferenceError(ServiceError):
     status = "INTERNAL"
 
 
+class ScoresNotFiniteError(ServiceError):
+    """The model's scores for this image are NaN or infinite; other images are answered."""
+
+    reason = "SCORES_NOT_FINITE"
+    status = "INTERNAL"
+
+
 class InternalError(ServiceError):
     """An error that nobody foresaw. The cause is logged, not sent."""
 

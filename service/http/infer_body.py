@@ -151,7 +151,12 @@ def to_request(
 
 
 def from_response(response: pb.ModelInferResponse, body: InferBody) -> tuple[bytes, bytes]:
-    """Return the JSON of an answer, and the tensors that the client requests behind it."""
+    """
+    Return the JSON of an answer, and the tensors that the client requests behind it.
+
+    Numbers that are not finite become the texts "NaN", "Infinity" and "-Infinity", as in protobuf's
+    JSON.
+    """
     outputs: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
@@ -173,7 +178,8 @@ def from_response(response: pb.ModelInferResponse, body: InferBody) -> tuple[byt
         "parameters": {key: _parameter(value) for key, value in response.parameters.items()},
         "outputs": outputs,
     }
-    return to_json(answer, inf_nan_mode="constants"), b"".join(binary)
+    # JSON has no such numbers: a bare NaN is read by Python, and by no browser.
+    return to_json(answer, inf_nan_mode="strings"), b"".join(binary)
 
 
 def _parameter(value: pb.InferParameter) -> Any:

@@ -16,7 +16,7 @@ from convoy.service.errors import InvalidArgumentError
 from convoy.service.protocol.parameters import Parameters, integer, refuse_shared_memory
 from convoy.service.protocol.tensors import DATATYPES
 from convoy.service.serving.served_model import ServedModel
-from convoy.service.serving.top_k import largest
+from convoy.service.serving.top_k import check_finite, largest
 
 
 class RequestedOutput(NamedTuple):
@@ -62,7 +62,12 @@ def add_output(
     outputs: Outputs,
     labels: tuple[str, ...],
 ) -> None:
-    """Add one output to *response*, raw."""
+    """
+    Add one output to *response*, raw.
+
+    Raises:
+        ScoresNotFiniteError: If the best classes are requested, and the scores are not finite.
+    """
     output, values = requested.output, outputs[requested.output.name]
     datatype, shape = DATATYPES[output.dtype], list(values.shape)
     if requested.classes is None:
@@ -89,6 +94,7 @@ def _class_count(parameters: Parameters, output: OutputTensor) -> int | None:
 
 def _best_classes(scores: npt.NDArray[Any], count: int, labels: tuple[str, ...]) -> list[list[str]]:
     """Return Triton's `value:index:label` of the best classes of each image, best first."""
+    check_finite(scores)
     best = largest(scores, min(count, scores.shape[1]))
     return [
         [f"{row[index]:.6f}:{index}:{labels[index]}" for index in indices]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from convoy.artifact.golden import as_scores, softmax
 from convoy.artifact.manifest import Manifest
 from convoy.service.call import Outputs
-from convoy.service.errors import InvalidArgumentError
+from convoy.service.errors import InvalidArgumentError, ScoresNotFiniteError
 
 MAX_TOP_K = 1000
 DEFAULT_TOP_K = 5
@@ -33,7 +33,12 @@ def check_top_k(k: int) -> None:
 
 
 def top_k(outputs: Outputs, manifest: Manifest, k: int) -> list[list[Prediction]]:
-    """Return the *k* most probable classes of each image, most probable first; 5 if *k* is 0."""
+    """
+    Return the *k* most probable classes of each image, most probable first; 5 if *k* is 0.
+
+    Raises:
+        ScoresNotFiniteError: If the scores of an image are not finite.
+    """
     probabilities = _probabilities(outputs, manifest)
     count = min(k or DEFAULT_TOP_K, probabilities.shape[1])
     best = largest(probabilities, count)
@@ -46,17 +51,42 @@ def top_k(outputs: Outputs, manifest: Manifest, k: int) -> list[list[Prediction]
 
 def largest(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
     """Return the indices of the *count* largest of each row, largest first; ties by index."""
-    # A partition first: sorting all of 1,000 classes takes more than twice as long.
-    if count < values.shape[1]:
-        some = np.sort(np.argpartition(-values, count - 1, axis=1)[:, :count], axis=1)
-    else:
-        some = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    order = np.argsort(-np.take_along_axis(values, some, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(some, order, axis=1)
+    # A partition first: sorting all of 1,000 classes takes longer. It places equal values in any
+    # order, so all that equal the last of the largest are candidates.
+    negative = -values
+    last = np.partition(negative, count - 1, axis=1)[:, count - 1 : count]
+    candidates = [np.flatnonzero(row) for row in negative <= last]
+    return np.stack(
+        [
+            indices[np.argsort(row[indices], kind="stable")[:count]]
+            for row, indices in zip(negative, candidates, strict=True)
+        ]
+    )
+
+
+def check_finite(scores: npt.NDArray[Any]) -> None:
+    """
+    Check that each image has a best class: its largest score is finite.
+
+    Args:
+        scores: `[N, classes]`. A logit of minus infinity rules its class out, which is valid.
+
+    Raises:
+        ScoresNotFiniteError: If scores of an image hold NaN or infinity, or are all minus infinity.
+    """
+    failed = np.flatnonzero(~np.isfinite(scores.max(axis=1)))  # NaN is the maximum, if there is one
+    if len(failed):
+        where = "this image" if len(scores) == 1 else f"image {failed[0]}"
+        raise ScoresNotFiniteError(
+            f"the model's scores for {where} are NaN or infinite, so that it has no best class; "
+            "send another image, or look in the model for a logarithm or division of 0, or an "
+            "overflow (float16 overflows at 65504)"
+        )
 
 
 def _probabilities(outputs: Outputs, manifest: Manifest) -> npt.NDArray[Any]:
     # A model with its own softmax or sigmoid has an output of probabilities; others give logits.
-    if output := manifest.probabilities:
-        return as_scores(outputs[output.name])
-    return softmax(as_scores(outputs[manifest.scores.name]))
+    output = manifest.probabilities
+    scores = as_scores(outputs[(output or manifest.scores).name])
+    check_finite(scores)
+    return scores if output else softmax(scores)

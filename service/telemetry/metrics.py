@@ -45,12 +45,14 @@ class ModelMetrics:
         phase: Histogram of seconds, by phase of `PHASES`.
         batch_size: Histogram of images per run.
         padding: Counter of images that pad batches to a size that a GPU runs.
+        not_finite: Counter of requests that failed since the scores are NaN or infinite.
     """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.phase = {phase: metrics.phase_duration.labels(model, phase) for phase in PHASES}
         self.batch_size = metrics.batch_size.labels(model)
         self.padding = metrics.batch_padding.labels(model)
+        self.not_finite = metrics.scores_not_finite.labels(model)
 
 
 class Metrics:
@@ -96,6 +98,12 @@ class Metrics:
         self.batch_padding = Counter(
             "convoy_batch_padding_images",
             "Images that filled batches up to a size that a GPU runs.",
+            ["model"],
+            registry=registry,
+        )
+        self.scores_not_finite = Counter(
+            "convoy_scores_not_finite",
+            "Classifications that failed since the model's scores are NaN or infinite.",
             ["model"],
             registry=registry,
         )

@@ -1,6 +1,6 @@
 /** One image to one model, through the protocol's own route. */
 
-import { ask, askJson } from "./api.js";
+import { ask, askJson, Refused } from "./api.js";
 
 export const TOP_K = 5;
 
@@ -22,7 +22,8 @@ export async function classify(model, image, signal) {
   });
   const { data } = answer.outputs[0];
   return {
-    classes: model.scores.kind === "logits" ? softmax(data, model.labels) : data.map(read),
+    classes:
+      model.scores.kind === "logits" ? softmax(numbers(data), model.labels) : data.map(read),
     parameters: answer.parameters,
     version: answer.model_version,
   };
@@ -60,6 +61,13 @@ export function output(model) {
 function read(text) {
   const [value, , ...label] = text.split(":");
   return { label: label.join(":"), probability: Number(value) };
+}
+
+/** Logits as numbers. NaN and infinities, which are texts in JSON, leave no best class. */
+function numbers(data) {
+  const logits = data.map(Number);
+  if (Number.isFinite(Math.max(...logits))) return logits;
+  throw new Refused(500, "SCORES_NOT_FINITE", "The scores for this image are NaN or infinite.");
 }
 
 function softmax(logits, labels) {

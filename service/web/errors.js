@@ -13,6 +13,7 @@ const TITLES = {
   QUEUE_FULL: "The queue is full",
   DEADLINE_UNMEETABLE: "The queue is too long",
   SHUTTING_DOWN: "The server is shutting down",
+  SCORES_NOT_FINITE: "The model finds no class for this image",
   UNAUTHENTICATED: "The server wants a token",
   PERMISSION_DENIED: "Your token does not allow this",
   HOST_NOT_ALLOWED: "The server is not to be called by this name",
@@ -23,6 +24,7 @@ const TITLES = {
 const ADVICE = {
   INVALID_IMAGE: "JPEG, PNG, WebP and BMP are read.",
   MODEL_NOT_FOUND: "Perhaps it was unloaded: open this view anew.",
+  SCORES_NOT_FINITE: "Send another image, or ask the server's operator to check the model.",
   SHUTTING_DOWN: "This page goes on when it is back.",
   MODEL_NOT_READY: "This page goes on when it is.",
 };

@@ -175,6 +175,7 @@ def test_reasons_are_unique_and_stable() -> None:
         "RequestExpiredError": "REQUEST_EXPIRED",
         "RequestTooLargeError": "REQUEST_TOO_LARGE",
         "RequestTooSlowError": "REQUEST_TOO_SLOW",
+        "ScoresNotFiniteError": "SCORES_NOT_FINITE",
         "ServerBusyError": "SERVER_BUSY",
         "ShuttingDownError": "SHUTTING_DOWN",
         "TooManyConnectionsError": "TOO_MANY_CONNECTIONS",

@@ -33,6 +33,7 @@ NAMES_AND_LABELS = {
     "convoy_rejected": {"model", "reason"},
     "convoy_request_duration_seconds": {"model"},
     "convoy_requests": {"model", "method", "code"},
+    "convoy_scores_not_finite": {"model"},
     "convoy_transport_calls": set(),
     "convoy_transport_dropped_calls": set(),
     "convoy_transport_wait_seconds": set(),

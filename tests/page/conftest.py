@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -55,7 +56,12 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     shutil.copytree(LENET_REPOSITORY / "lenet5", root / "lenet5")
     tiny.write(root)
-    tiny.write(root, "raw", outputs=(OutputTensor(name="logits", kind="logits"),))
+    tiny.write(
+        root,
+        "raw",
+        model=tiny.graph(scores={77: [math.nan, *[0.0] * 4]}),
+        outputs=(OutputTensor(name="logits", kind="logits"),),
+    )
     tiny.write(root, "broken")
     (root / "broken/1/model.onnx").write_bytes(b"nothing")
     return root

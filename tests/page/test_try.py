@@ -44,6 +44,18 @@ def best(page: Page, model: str) -> str:
     return card.locator(".bar-name").first.inner_text()
 
 
+def test_scores_that_are_no_numbers(open_page: OpenPage, url: str) -> None:
+    """
+    A network whose scores for the image are NaN says so in its card; the others answer.
+    """
+    with open_page(url) as page:
+        give(page, "drop", png(77))
+        problem = page.locator('.answer[data-model="raw"] .problem')
+        expect(problem).to_contain_text("finds no class for this image")
+        expect(problem).to_contain_text("NaN")
+        assert best(page, "tiny") == "class 2"
+
+
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 def test_given_image_is_classified_by_all(open_page: OpenPage, url: str, kind: str) -> None:
     """

@@ -155,3 +155,14 @@ def test_accuracy() -> None:
         pytest.approx(2 / 3),
         1.0,
     ]
+
+
+def test_accuracy_of_scores_that_are_equal_or_no_numbers() -> None:
+    """
+    Of equal logits the first counts as the largest; an image with NaN or infinity is never right.
+    """
+    ties = np.zeros((2, 30), np.float32)
+    assert accuracy(ties, np.array([0, 29]), top=1) == 0.5
+    assert accuracy(ties, np.array([4, 5]), top=5) == 0.5
+    bad = np.array([[np.nan, 0, 0], [0, np.inf, 0], [-np.inf] * 3], np.float32)
+    assert accuracy(bad, np.array([0, 1, 0]), top=3) == 0
