@@ -1,7 +1,7 @@
 """The processors, memory and file descriptors that the process may use, and the memory it uses.
 
-The figures come from `/proc` and the control group (version 2, or 1), so that they are correct in a
-container, too. Figures that the system does not report are left out.
+The figures come from `/proc` and the control groups, so that they are correct in a container, too.
+Figures that the system does not report are left out.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
+from convoy.service.machine import cgroup
+
 CPU_INFO = Path("/proc/cpuinfo")
-STATUS = Path("/proc/self/status")
 
 LARGE_BYTES = 1 << 22
 """The C library returns blocks of this size or more to the system when they are freed."""
 
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
-# Version 1 reports this or more for "no limit": the largest multiple of a page in 63 bits.
-_NO_LIMIT = 2**62
 
+def usable_cpus(root: Path = cgroup.ROOT) -> int:
+    """
+    Return the number of usable processors: the affinity, or the quota if that is smaller.
 
-def usable_cpus(cgroup: Path = CGROUP) -> int:
-    """Return the number of usable processors: the affinity, or the quota if that is smaller."""
+    Args:
+        root: Root of the file system, with the folders `proc` and `sys`.
+    """
     affinity = len(os.sched_getaffinity(0))
-    return max(1, math.ceil(min(affinity, _cpu_quota(cgroup))))
+    return max(1, math.ceil(min(affinity, cgroup.cpu_quota(root))))
 
 
 def processor_name() -> str:
@@ -42,21 +44,17 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def memory_bytes(cgroup: Path = CGROUP, status: Path = STATUS) -> dict[str, int]:
+def memory_bytes(root: Path = cgroup.ROOT) -> dict[str, int]:
     """
     Return memory in bytes, by kind.
 
     `resident` and `peak_resident` are those of the process; `cgroup`, `cgroup_peak` and
     `cgroup_limit` those of its control group, which include the page cache of its files.
     """
-    found = {
-        "resident": _kib(status, "VmRSS:"),
-        "peak_resident": _kib(status, "VmHWM:"),
-        "cgroup": _number(cgroup / "memory.current", cgroup / "memory/memory.usage_in_bytes"),
-        "cgroup_peak": _number(cgroup / "memory.peak", cgroup / "memory/memory.max_usage_in_bytes"),
-        "cgroup_limit": _number(cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"),
-    }
-    return {kind: value for kind, value in found.items() if value is not None}
+    status = root / "proc/self/status"
+    process = {"resident": _kib(status, "VmRSS:"), "peak_resident": _kib(status, "VmHWM:")}
+    found = {kind: value for kind, value in process.items() if value is not None}
+    return found | cgroup.memory(root)
 
 
 def map_large_blocks() -> None:
@@ -92,17 +90,6 @@ def give_back_memory() -> None:
         trim(0)
 
 
-def _cpu_quota(cgroup: Path) -> float:
-    """Return the quota of the control group in processors; inf without one."""
-    try:  # version 2
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        return math.inf if quota == "max" else int(quota) / int(period)
-    except FileNotFoundError:  # version 1
-        quota_us = _number(cgroup / "cpu/cpu.cfs_quota_us")
-        period_us = _number(cgroup / "cpu/cpu.cfs_period_us")
-        return quota_us / period_us if quota_us and period_us and quota_us > 0 else math.inf
-
-
 def _kib(status: Path, name: str) -> int | None:
     """Return the size in the line *name* in bytes; None if the file cannot be read."""
     # Every file needs a descriptor: without a free one, metrics do without this figure.
@@ -110,15 +97,4 @@ def _kib(status: Path, name: str) -> int | None:
         for line in status.read_text().splitlines():
             if line.startswith(name):
                 return int(line.split()[1]) * 1024
-    return None
-
-
-def _number(*paths: Path) -> int | None:
-    """Return the number in the first of *paths* that is there; None without one, or no limit."""
-    for path in paths:
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue
-        return None if text == "max" or int(text) >= _NO_LIMIT else int(text)
     return None

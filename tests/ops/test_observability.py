@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from convoy.service.machine.resources import memory_bytes
 from convoy.service.telemetry.gpu import GpuFacts
 from convoy.service.telemetry.metrics import Metrics
+from tests.harness import machine
 from tests.harness.lenet import LENET_REPOSITORY
 from tests.harness.server_process import ServerProcess
 from tools.grafana.board import Board, Panel, Query
@@ -162,14 +163,14 @@ def test_no_alert_of_a_healthy_server(prometheus: Prometheus) -> None:
 @pytest.fixture(scope="module")
 def larger_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that watches our metrics of a GPU and of a limit of memory."""
-    group = tmp_path_factory.mktemp("cgroup")
-    for name, value in (("current", 3 << 30), ("peak", 3 << 30), ("max", 4 << 30)):
-        (group / f"memory.{name}").write_text(str(value))
+    memory = (("current", 3 << 30), ("peak", 3 << 30), ("max", 4 << 30))
+    files = {f"memory.{name}": str(value) for name, value in memory}
+    root = machine.write(tmp_path_factory.mktemp("machine"), "0::/\n", files)
     registry = CollectorRegistry()
     Metrics(registry).watch_gpus(lambda: [GpuFacts("GPU-1", 70 << 30, 80 << 30, 0.9)])
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setattr(
-            "convoy.service.telemetry.metrics.memory_bytes", partial(memory_bytes, cgroup=group)
+            "convoy.service.telemetry.metrics.memory_bytes", partial(memory_bytes, root=root)
         )
         server, thread = start_http_server(0, "127.0.0.1", registry)
         stack.callback(thread.join)

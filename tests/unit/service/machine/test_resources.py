@@ -14,24 +14,23 @@ from convoy.service.machine.resources import (
     raise_descriptor_limit,
     usable_cpus,
 )
+from tests.harness import machine
 
 
-def cgroup(root: Path, **files: str) -> Path:
-    """A control group of version 2 with these files; dots are written as two underscores."""
-    for name, text in files.items():
-        (root / name.replace("__", ".")).write_text(text)
-    return root
+def quota(root: Path, text: str) -> Path:
+    """Write a machine whose process has this quota, and return the root of its files."""
+    return machine.write(root, "0::/service\n", {"service/cpu.max": text})
 
 
 @pytest.mark.parametrize(
-    ("quota", "expected"), [("max 100000", 8), ("150000 100000", 2), ("10000 100000", 1)]
+    ("text", "expected"), [("max 100000", 8), ("150000 100000", 2), ("10000 100000", 1)]
 )
-def test_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, expected: int) -> None:
+def test_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: int) -> None:
     """
     The quota counts where it is smaller than the affinity, rounded up, and at least one.
     """
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert usable_cpus(cgroup(tmp_path, cpu__max=quota)) == expected
+    assert usable_cpus(quota(tmp_path, text)) == expected
 
 
 def test_cpus_by_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,47 +38,31 @@ def test_cpus_by_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     A quota larger than the affinity, or none at all, leaves the affinity.
     """
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
-    assert usable_cpus(tmp_path) == 1
-    assert usable_cpus(cgroup(tmp_path, cpu__max="400000 100000")) == 1
-
-
-def test_cpus_of_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The older control groups are read, too.
-    """
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("-1")
-    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
-    assert usable_cpus(tmp_path) == 8
-    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("300000")
-    assert usable_cpus(tmp_path) == 3
+    assert usable_cpus(tmp_path / "nothing") == 1
+    assert usable_cpus(quota(tmp_path, "400000 100000")) == 1
 
 
 def test_memory(tmp_path: Path) -> None:
     """
-    Every kind that the system reports is there, in bytes; without a limit there is no figure.
+    The memory of the process and that of its control group are in bytes.
     """
-    status = tmp_path / "status"
-    status.write_text("Name:\tpython\nVmHWM:\t   200 kB\nVmRSS:\t   100 kB\n")
-    group = cgroup(tmp_path, memory__current="5", memory__peak="6", memory__max="max")
-    assert memory_bytes(group, status) == {
+    root = machine.write(tmp_path, "0::/\n", {"memory.current": "5", "memory.max": "7"})
+    assert memory_bytes(root) == {
         "resident": 102_400,
         "peak_resident": 204_800,
         "cgroup": 5,
-        "cgroup_peak": 6,
+        "cgroup_limit": 7,
     }
-    (tmp_path / "memory.max").write_text("7")
-    assert memory_bytes(group, status)["cgroup_limit"] == 7
 
 
 def test_memory_that_cannot_be_read(tmp_path: Path) -> None:
     """
     Figures whose files cannot be read are left out, as in a process without a free descriptor.
     """
-    assert memory_bytes(tmp_path, tmp_path / "status") == {}
-    group = cgroup(tmp_path, memory__current="5")
-    assert memory_bytes(group, tmp_path / "status") == {"cgroup": 5}
+    assert memory_bytes(tmp_path / "nothing") == {}
+    root = machine.write(tmp_path, "0::/\n", {"memory.current": "5"})
+    (root / "proc/self/status").unlink()
+    assert memory_bytes(root) == {"cgroup": 5}
 
 
 def test_descriptor_limit() -> None:
