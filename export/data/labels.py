@@ -8,14 +8,18 @@ from typing import Any
 
 from convoy.export.errors import DataError
 
+LABEL_KEYS = ("id2label", "label_names", "names", "labels", "classes", "label2id")
+"""Names under which documents of transformers, timm and Ultralytics hold their labels."""
+
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """
     Read the labels in *path*, in the order of the classes.
 
     A file `*.json` holds a list of labels, or a map from each class index to a label or to a pair
-    whose last part is the label, as Keras's `imagenet_class_index.json`. Any other file holds one
-    label per line; empty lines at its end do not count.
+    whose last part is the label, as Keras's `imagenet_class_index.json`; or a map from each label
+    to its index; or one of these under a name of `LABEL_KEYS`, as the `config.json` of transformers
+    and timm. Any other file holds one label per line; empty lines at its end do not count.
 
     Raises:
         DataError: If the file cannot be read or a label is missing; names it.
@@ -28,11 +32,21 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise DataError(f"the labels {path} are not UTF-8: {error.reason}") from error
     # The ending decides: a file of lines may begin with a bracket.
     labels = _from_json(path, text) if path.suffix.lower() == ".json" else _from_lines(text)
+    return checked_labels(str(path), labels)
+
+
+def checked_labels(name: str, labels: list[Any]) -> tuple[str, ...]:
+    """
+    Return *labels* without spaces around them.
+
+    Raises:
+        DataError: If there are none, or one is no text or empty; names the place *name*.
+    """
     if not labels:
-        raise DataError(f"{path}: holds no labels")
+        raise DataError(f"{name}: holds no labels")
     for index, label in enumerate(labels):
         if not isinstance(label, str) or not label.strip():
-            raise DataError(f"{path}: the label of class {index} is {label!r}")
+            raise DataError(f"{name}: the label of class {index} is {label!r}")
     return tuple(label.strip() for label in labels)
 
 
@@ -42,20 +56,56 @@ def _from_lines(text: str) -> list[Any]:
 
 def _from_json(path: Path, text: str) -> list[Any]:
     try:
-        labels = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no JSON: {error}") from error
-    # A map is put in order; of a pair such as [identifier, label] the last part is the label.
-    if isinstance(labels, dict):
-        labels = _by_index(path, labels)
-    if not isinstance(labels, list):
-        raise DataError(f"{path}: holds neither a list of labels nor a map from index to label")
-    return [label[-1] if isinstance(label, list) and label else label for label in labels]
+    labels = labels_under_key(str(path), document)
+    if labels is None:
+        labels = labels_of(str(path), document)
+    if labels is None:
+        raise DataError(
+            f"{path}: holds neither a list of labels nor a map from index to label, also not under "
+            f"{', '.join(LABEL_KEYS)}"
+        )
+    return labels
 
 
-def _by_index(path: Path, labels: dict[str, Any]) -> list[Any]:
+def labels_under_key(name: str, document: Any) -> list[Any] | None:
+    """
+    Return the labels that *document* holds under one of `LABEL_KEYS`; None if there are none.
+
+    Raises:
+        DataError: If a class of a map has no label; names the place *name*.
+    """
+    for key in LABEL_KEYS if isinstance(document, dict) else ():
+        if (labels := labels_of(name, document.get(key))) is not None:
+            return labels
+    return None
+
+
+def labels_of(name: str, value: Any) -> list[Any] | None:
+    """
+    Return the labels in *value*, a list or a map in either direction; None if it is neither.
+
+    Raises:
+        DataError: If a class of a map has no label; names the place *name*.
+    """
+    if isinstance(value, dict):
+        # A map from label to index is turned around.
+        if value and all(type(index) is int for index in value.values()):
+            value = {str(index): label for label, index in value.items()}
+        if not all(str(index).isdecimal() for index in value):
+            return None
+        value = _by_index(name, value)
+    if not isinstance(value, list):
+        return None
+    # Of a pair such as [identifier, label] the last part is the label.
+    return [label[-1] if isinstance(label, list) and label else label for label in value]
+
+
+def _by_index(name: str, labels: dict[str, Any]) -> list[Any]:
     """Return the values of *labels* in the order of its keys, which are `"0"` to `"N-1"`."""
     missing = [index for index in range(len(labels)) if str(index) not in labels]
     if missing:
-        raise DataError(f"{path}: has {len(labels)} labels, but none of class {missing[0]}")
+        raise DataError(f"{name}: has {len(labels)} labels, but none of class {missing[0]}")
     return [labels[str(index)] for index in range(len(labels))]

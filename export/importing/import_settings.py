@@ -69,8 +69,15 @@ class ImportSettings(BaseSettings):
     file: CliPositionalArg[Path] = Field(description="The ONNX file.")
     labels: Path | None = Field(
         None,
-        description="Names of the classes, one per line; or a file *.json: a list, or a map from "
-        'index to label or [identifier, label]. "class 0" and so on if it is not given.',
+        description="Names of the classes, one per line; or a file *.json: a list, a map from "
+        "index to label or [identifier, label] or from label to index, or the config.json of "
+        'transformers or timm. "class 0" and so on if none are given or found.',
+    )
+    metadata: CliImplicitFlag[bool] = Field(
+        True,
+        description="Take labels and preprocessing that are not given here from the metadata of "
+        "the file (Ultralytics, Custom Vision) and from files next to it: "
+        "preprocessor_config.json and config.json (transformers, timm), labels.txt and the like.",
     )
     name: ModelName | None = Field(
         None, description="Name of the model; made of the file's name if it is not given."

@@ -26,6 +26,7 @@ from convoy.artifact.golden import GOLDEN_COUNT, TOLERANCES, Golden
 from convoy.artifact.layers import Description, write_layers
 from convoy.artifact.manifest import Manifest
 from convoy.export.describing.layer_table import describe_graph
+from convoy.export.errors import GraphError
 from convoy.export.importing import reference
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.scores import Choice, choose, observe
@@ -45,6 +46,7 @@ class Facts:
 
     Attributes:
         labels: Names of the classes; None if they are to be numbered.
+        advice: Remedy to add to an error if labels or options were found, not given.
         images: Test images: `[N, ...]` as the graph takes them.
         given: How many of them, the first ones, were given by the user.
     """
@@ -53,6 +55,7 @@ class Facts:
     source: Source
     signature: Signature
     labels: tuple[str, ...] | None
+    advice: str
     images: npt.NDArray[Any]
     given: int
 
@@ -94,7 +97,10 @@ def _understand(facts: Facts, model: Path) -> Choice:
     outputs = observe([output.name for output in session.get_outputs()], runs)
     count = len(facts.labels) if facts.labels else None
     with np.errstate(all="ignore"):  # answers that are no numbers are refused by `choose_golden`
-        return choose(outputs, count, settings.output, settings.scores, facts.tolerance)
+        try:
+            return choose(outputs, count, settings.output, settings.scores, facts.tolerance)
+        except GraphError as error:  # the labels may belong to another graph
+            raise GraphError(f"{error}{facts.advice}") from error
 
 
 def _prove(facts: Facts, choice: Choice, model: Path, console: Console) -> npt.NDArray[np.int64]:
@@ -153,7 +159,8 @@ def _manifest(
 def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
     """Yield what was decided without an option, and what may surprise."""
     if facts.labels is None:
-        yield f"labels: none given (--labels); the classes are class 0 to {manifest.labels[-1]}"
+        last = manifest.labels[-1]
+        yield f"labels: none given (--labels) or found; the classes are class 0 to {last}"
     yield from _notes_on_outputs(facts, choice)
     if own := facts.signature.own_normalization:
         yield (

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from convoy.artifact.manifest import MODEL_NAME, Manifest
 from convoy.artifact.repository import ModelRepository
-from convoy.export.data.labels import read_labels
 from convoy.export.errors import GraphError
 from convoy.export.importing import reference
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.import_writer import Facts, write
+from convoy.export.importing.metadata import complete
 from convoy.export.importing.signature import fix_size, read_signature
 from convoy.export.onnx.source import read
 
@@ -35,7 +35,7 @@ def import_model(settings: ImportSettings, console: Console) -> Path:
     repository = ModelRepository(settings.model_repository)
     repository.check_writable(name)  # before the work, not after it
     try:
-        facts = _gather(settings)
+        facts = _gather(settings, console)
         with repository.writing(name) as (folder, number):
             manifest = write(facts, name, number, folder, console)
     except ValidationError as error:  # such as a name in the graph that is no text
@@ -61,16 +61,24 @@ def _name(file: Path) -> str:
     return name
 
 
-def _gather(settings: ImportSettings) -> Facts:
+def _gather(settings: ImportSettings, console: Console) -> Facts:
     source = read(settings.file)
-    signature = read_signature(source, settings)
+    completion = complete(settings, source)
+    for note in completion.notes:
+        console.print(note)
+    settings = completion.settings
+    try:
+        signature = read_signature(source, settings)
+    except GraphError as error:
+        raise GraphError(f"{error}{completion.advice}") from error
     fix_size(source, signature.tensor)
     files = reference.find_images(settings.golden)
     return Facts(
         settings=settings,
         source=source,
         signature=signature,
-        labels=read_labels(settings.labels) if settings.labels else None,
+        labels=completion.labels,
+        advice=completion.advice,
         images=reference.make_inputs(signature, files),
         given=len(files),
     )

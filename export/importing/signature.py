@@ -35,6 +35,26 @@ VARIABLE_BATCH = (
 
 
 @dataclass(frozen=True, slots=True)
+class GraphShape:
+    """
+    The dimensions of one image in the graph's input; None for those that it leaves open.
+
+    Attributes:
+        is_layout_open: Whether the shape does not show which dimension is which.
+    """
+
+    channels: int | None
+    height: int | None
+    width: int | None
+    is_layout_open: bool
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width; None if one of them is open."""
+        return None if self.height is None or self.width is None else (self.height, self.width)
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
     """
     The graph's input, and the way from an image to it.
@@ -87,6 +107,28 @@ def fix_size(source: Source, tensor: InputTensor) -> None:
         if dim.dim_value != size:
             dim.dim_value = size
             source.is_changed = True
+
+
+def open_shape(source: Source, settings: ImportSettings) -> GraphShape:
+    """
+    Return what the graph of *source* says of the images that it takes.
+
+    Raises:
+        GraphError: If its input is no batch of images.
+    """
+    dims = _dims(_only_input(source))
+    fitting: list[Layout] = [settings.layout] if settings.layout else _fitting_layouts(dims)
+    if len(fitting) != 1:
+        return GraphShape(None, None, None, is_layout_open=True)
+    channels, height, width = (dims[axis] for axis in _AXES[fitting[0]])
+    return GraphShape(channels, height, width, is_layout_open=False)
+
+
+def normalizes_itself(source: Source) -> bool:
+    """Return whether the graph shows that it takes pixels of 0 to 255."""
+    value = _only_input(source)
+    is_bytes = value.type.tensor_type.elem_type == TensorProto.UINT8
+    return is_bytes or find_whole_pixels(Wiring(source.model), value.name) is not None
 
 
 def _only_input(source: Source) -> onnx.ValueInfoProto:
@@ -144,12 +186,16 @@ def _input_tensor(
 
 def _layout(name: str, dims: list[int | None]) -> Layout:
     """Return the layout in which the channels are 1 or 3."""
-    # None fits if the channels are open, both if the height is 1 or 3 as well.
-    fitting: list[Layout] = [layout for layout, axes in _AXES.items() if dims[axes[0]] in (1, 3)]
+    fitting = _fitting_layouts(dims)
     if len(fitting) != 1:
         shape = ", ".join("?" if dim is None else str(dim) for dim in dims)
         raise GraphError(f"input {name} of shape [{shape}] may be NCHW or NHWC: give --layout")
     return fitting[0]
+
+
+def _fitting_layouts(dims: list[int | None]) -> list[Layout]:
+    # None fits if the channels are open, both if the height is 1 or 3 as well.
+    return [layout for layout, axes in _AXES.items() if dims[axes[0]] in (1, 3)]
 
 
 def _channels(name: str, found: int | None, settings: ImportSettings) -> Literal[1, 3]:

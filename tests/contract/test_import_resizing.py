@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from convoy.artifact.repository import ModelRepository
 from convoy.export.errors import GraphError
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
-from tests.harness.foreign import SIDE, made, run
+from tests.harness.foreign import CLASSES, SIDE, made, run
 from tests.harness.images import encode
 
 CPU = Device(policy="cpu", cores=1)
@@ -105,6 +106,49 @@ def test_squashed_size_of_another_ratio(tmp_path: Path) -> None:
         run(file, tmp_path, resize=9, resize_mode="squash")
     artifact, _ = run(file, tmp_path, resize_mode="squash")
     assert artifact.manifest.preprocessing.resize_px == (6, 8)
+
+
+def test_description_next_to_the_file(tmp_path: Path) -> None:
+    """
+    An artifact is made as the files next to the graph say, and the import prints what they said.
+    """
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "size": {"height": SIDE, "width": SIDE},
+        "resample": 3,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    names = {str(index): f"label {index}" for index in range(CLASSES)}
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": names}))
+    artifact, told = run(made(tmp_path), tmp_path / "models")
+    assert artifact.manifest.labels == tuple(names.values())
+    assert "metadata: found in config.json: 5 labels" in told
+    assert "found in preprocessor_config.json: --resize 8x8, --resize-mode squash" in told
+    pixels = np.asarray(wide().resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float64)
+    item = image_to_input(encode(wide()), artifact.manifest)
+    assert item == pytest.approx((pixels / 255 - 0.5).transpose(2, 0, 1) / 0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"id2label": {"0": "a", "1": "b"}}, "no scores of 2 classes"),
+        ({"pretrained_cfg": {"input_size": [1, 8, 8]}}, "--color L has 1 channels"),
+    ],
+)
+def test_description_of_another_graph(
+    tmp_path: Path, document: dict[str, Any], message: str
+) -> None:
+    """
+    A description that does not fit the graph is named, with the way to go on without it.
+    """
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    with pytest.raises(GraphError, match=f"{message}.* found in config.json: .*--no-metadata"):
+        run(made(tmp_path), tmp_path / "models")
+    artifact, _ = run(made(tmp_path), tmp_path / "models", metadata=False)
+    assert artifact.manifest.labels[0] == "class 0"
 
 
 @pytest.mark.parametrize("size", ["0", "0x5", "x", "5000", "5x5x5", "a"])
