@@ -62,6 +62,9 @@ LOAD_THREADS = 2
 HTTP_SHARE_OF_DESCRIPTORS = 0.5
 """Largest share of the file descriptors that HTTP connections may take."""
 
+GRPC_SHARE_OF_DESCRIPTORS = 0.25
+"""The same of gRPC connections, on each port."""
+
 STOP_TIMEOUT_S = 0.5
 """Longest wait for a running batch, and then for any other thread, once the server stops."""
 
@@ -317,7 +320,12 @@ class Server:
             transport=transport,
             tls=self.credentials.tls,
             limits=ConnectionLimits(
+                max_connections=self._connections(
+                    "max_grpc_connections", GRPC_SHARE_OF_DESCRIPTORS
+                ),
                 max_message_bytes=settings.max_message_bytes,
+                message_timeout_s=settings.grpc_message_timeout_s,
+                max_slow=max(1, settings.max_bytes_in_flight // settings.max_message_bytes),
                 max_metadata_bytes=settings.max_metadata_bytes,
                 max_streams=settings.max_streams_per_connection or MAX_STREAMS[transport],
                 max_age_s=settings.max_connection_age_s,
@@ -355,7 +363,9 @@ class Server:
         return HttpServer(
             create_app(rest, classify, page, self.metrics, calls.access),
             HttpLimits(
-                max_connections=self._http_connections(),
+                max_connections=self._connections(
+                    "max_http_connections", HTTP_SHARE_OF_DESCRIPTORS
+                ),
                 max_per_address=settings.max_http_connections_per_address,
                 max_header_bytes=settings.max_metadata_bytes,
                 request_timeout_s=settings.http_request_timeout_s,
@@ -364,16 +374,16 @@ class Server:
             refused=self.metrics.refused,
         )
 
-    def _http_connections(self) -> int:
-        """Return the limit of HTTP connections: the setting, or a share of the descriptors."""
-        setting, descriptors = self._settings.max_http_connections, descriptor_limit()
-        # The rest is for gRPC, models, and everything else.
-        limit = int(max(1, min(setting, descriptors * HTTP_SHARE_OF_DESCRIPTORS)))
-        if limit < setting:
+    def _connections(self, setting: str, share: float) -> int:
+        """Return a limit of connections: the value of *setting*, or a share of the descriptors."""
+        wanted, descriptors = getattr(self._settings, setting), descriptor_limit()
+        # The rest is for models, and everything else.
+        limit = int(max(1, min(wanted, descriptors * share)))
+        if limit < wanted:
             logger.warning(
-                "fewer HTTP connections than max_http_connections: raise the limit of open files "
-                "(ulimit -n)",
-                extra={"http_connections": limit, "open_files": descriptors},
+                "fewer connections than %s: raise the limit of open files (ulimit -n)",
+                setting,
+                extra={"limit": limit, "open_files": descriptors},
             )
         return limit
 

@@ -84,7 +84,7 @@ class RequestTooLargeError(ServiceError):
 
 
 class RequestTooSlowError(ServiceError):
-    """The request did not arrive completely in time. Only HTTP has such a clock."""
+    """The request did not arrive completely in time, over HTTP or grpcio."""
 
     reason = "REQUEST_TOO_SLOW"
     status = "DEADLINE_EXCEEDED"

@@ -257,10 +257,20 @@ class Settings(BaseSettings):
         "may want it; 0 is never.",
     )
     max_connection_idle_s: float = Field(
-        3600.0, ge=0, le=86_400, description="A gRPC connection without calls is closed; 0: never."
+        300.0, ge=0, le=86_400, description="A gRPC connection without calls is closed; 0: never."
     )
     keepalive_s: float = Field(
         60.0, ge=0, le=86_400, description="A silent gRPC client is pinged; 0: never."
+    )
+    max_grpc_connections: int = Field(
+        1024, ge=1, lt=2**31, description="Open gRPC connections, over grpcio."
+    )
+    grpc_message_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        le=86_400,
+        description="For the message of a gRPC call to arrive, over grpcio; those that clients of "
+        "ModelStreamInfer send may take any time.",
     )
     max_http_connections: int = Field(
         1024,

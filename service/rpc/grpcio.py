@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from convoy.service.protocol.templates import Match
 from convoy.service.rpc.backlog import Backlog, CallCounts
 from convoy.service.rpc.fast_path import INFER_PATH, FastPath
 from convoy.service.rpc.guard import guarded
+from convoy.service.rpc.receiving import Readers
 from convoy.service.rpc.unary import (
     Context,
     Continuation,
@@ -24,6 +25,9 @@ from convoy.service.rpc.unary import (
     unary_handler,
 )
 from convoy.service.security.tls import Tls
+
+Answer = Callable[[bytes, Call], Awaitable[bytes]]
+"""From the bytes of a message, and the record of its call, to the bytes of the response."""
 
 
 class GrpcioTransport:
@@ -61,12 +65,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Args:
         infer: Tried before the handler of its rpc.
         backlog: Counts the calls.
+        readers: Read their messages.
     """
 
-    def __init__(self, calls: Calls, infer: FastPath, backlog: Backlog) -> None:
+    def __init__(self, calls: Calls, infer: FastPath, backlog: Backlog, readers: Readers) -> None:
         self._calls = calls
         self._infer = infer
         self._backlog = backlog
+        self._readers = readers
         self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
@@ -80,57 +86,72 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # A stream, health, reflection, or a method that does not exist.
             if not unary:
                 handler = handler and guarded(
-                    self._calls.access, self._backlog, handler, handler_call_details
+                    self._calls.access,
+                    self._backlog,
+                    self._readers,
+                    handler,
+                    handler_call_details,
                 )
                 # Streams count themselves. The others end at once.
                 if handler is None or not handler.response_streaming:
                     self._backlog.count()
                 return handler
-            infer = path == INFER_PATH
-            answer = self._infer_behavior(unary) if infer else self._behavior(unary)
-            self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
-                answer, request_deserializer=None, response_serializer=None
+            answer = self._infer_answer(unary) if path == INFER_PATH else _answer(unary)
+            # As a stream of one message, which our code reads: with a right, and with a limit.
+            self._wrapped[path] = grpc.stream_unary_rpc_method_handler(
+                self._behavior(unary, answer), request_deserializer=None, response_serializer=None
             )
         return self._wrapped[path]
 
-    def _behavior(self, handler: UnaryHandler) -> Any:
-        """Return the behavior of *handler*, from bytes to bytes."""
-        backlog = self._backlog
+    def _behavior(self, handler: UnaryHandler, answer: Answer) -> Any:
+        """Return the behavior of *handler*, which answers with *answer*."""
+        access, backlog, reader = (
+            self._calls.access,
+            self._backlog,
+            self._readers.of(handler.method),
+        )
 
-        async def answer(message: bytes, context: Context) -> bytes:
+        async def behave(_: object, context: Context) -> bytes:
+            origin, deadline = arrival(context)
+            try:
+                # First the right: no memory is made for the message of a stranger.
+                access.check(handler.method, origin.token_digest)
+                message = await reader.read(context)
+            except ServiceError as error:
+                with backlog:
+                    await abort(context, handler.refuse(origin, deadline, error), origin)
             with backlog:
-                call = handler.open(*arrival(context))
                 try:
-                    response = await handler.answer(message, call)
+                    payload = await answer(message, handler.open(origin, deadline))
                 except ServiceError as error:
-                    await abort(context, error, call.origin)
-                context.set_trailing_metadata(call.origin.headers)
-                return handler.serialize(response)
-
-        return answer
-
-    def _infer_behavior(self, handler: UnaryHandler) -> Any:
-        """Return the behavior of `ModelInfer`: on the fast path if possible."""
-        backlog, infer = self._backlog, self._infer
-
-        async def answer(message: bytes, context: Context) -> bytes:
-            with backlog:
-                match = infer.read(message)
-                call = handler.open(*arrival(context))
-                try:
-                    # The usual path; the next request like this one may take the fast path.
-                    if match is None:
-                        response = await handler.answer(message, call)
-                        infer.learn(message, response)
-                        payload = handler.serialize(response)
-                    else:
-                        payload = await _fast(infer, call, match, message)
-                except ServiceError as error:
-                    await abort(context, error, call.origin)
-                context.set_trailing_metadata(call.origin.headers)
+                    await abort(context, error, origin)
+                context.set_trailing_metadata(origin.headers)
                 return payload
 
+        return behave
+
+    def _infer_answer(self, handler: UnaryHandler) -> Answer:
+        """Return the answer of `ModelInfer`: on the fast path if possible."""
+        infer, usual = self._infer, handler.answer
+
+        async def answer(message: bytes, call: Call) -> bytes:
+            if match := infer.read(message):
+                return await _fast(infer, call, match, message)
+            # The usual path; the next request like this one may take the fast path.
+            response = await usual(message, call)
+            infer.learn(message, response)
+            return handler.serialize(response)
+
         return answer
+
+
+def _answer(handler: UnaryHandler) -> Answer:
+    """Return the answer of any other method."""
+
+    async def answer(message: bytes, call: Call) -> bytes:
+        return handler.serialize(await handler.answer(message, call))
+
+    return answer
 
 
 async def _fast(infer: FastPath, call: Call, match: Match, message: bytes) -> bytes:

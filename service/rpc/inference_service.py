@@ -51,6 +51,9 @@ class InferenceServicer(InferenceProtocol, grpc_service_pb2_grpc.GRPCInferenceSe
         ends_on_error = ("triton_grpc_error", "true") in (context.invocation_metadata() or ())
         places = asyncio.Semaphore(STREAM_WINDOW)
         started: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
+        # No memory is made for the messages of a stranger: an empty one is refused in their place.
+        if not self._calls.access.allows("ModelStreamInfer", origin.token_digest):
+            requests = _one_request()
 
         async def start_all() -> None:
             try:
@@ -106,3 +109,7 @@ class InferenceServicer(InferenceProtocol, grpc_service_pb2_grpc.GRPCInferenceSe
         # Every request has one answer, so each answer is the last one.
         response.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=response), None
+
+
+async def _one_request() -> AsyncIterator[pb.ModelInferRequest]:
+    yield pb.ModelInferRequest()

@@ -22,6 +22,7 @@ from convoy.service.rpc.grpcio import CallInterceptor
 from convoy.service.rpc.health import HealthServicer
 from convoy.service.rpc.inference_service import InferenceServicer
 from convoy.service.rpc.limits import ConnectionLimits
+from convoy.service.rpc.receiving import Readers
 from convoy.service.rpc.reflection import add_reflection
 from convoy.service.rpc.streams import StreamInterceptor
 from convoy.service.rpc.transport import UnaryMethods, make_transport
@@ -69,9 +70,11 @@ class RpcServer:
         self._backlog = Backlog(calls.lifecycle, calls.metrics)
         self._streams = StreamInterceptor(self._backlog)
         self._health = HealthServicer(calls.access, public=("", *SERVICE_NAMES))
+        self._readers = Readers.make(timeout_s=limits.message_timeout_s, max_slow=limits.max_slow)
         infer = FastPath(registry)
+        interceptor = CallInterceptor(calls, infer, self._backlog, self._readers)
         server = grpc.aio.server(
-            interceptors=(CallInterceptor(calls, infer, self._backlog), self._streams),
+            interceptors=(interceptor, self._streams),
             # Otherwise a second server could start on the same port and take half of the calls.
             options=(*limits.options, ("grpc.so_reuseport", 0)),
         )
@@ -95,7 +98,7 @@ class RpcServer:
             tls=tls,
             limits=limits,
         )
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     async def start(self, address: str, port: int) -> int:
         """
@@ -114,8 +117,11 @@ class RpcServer:
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_unexpected)
         await self._transport.start()
-        watching = self._backlog.watch(self._transport.counts)
-        self._watching = asyncio.create_task(watching, name="backlog")
+        backlog = self._backlog.watch(self._transport.counts)
+        self._watching = [
+            asyncio.create_task(backlog, name="backlog"),
+            *(asyncio.create_task(reader.watch(), name="reader") for reader in self._readers),
+        ]
         return bound
 
     async def set_ready(self, ready: bool = True) -> None:
@@ -134,8 +140,8 @@ class RpcServer:
 
     async def stop(self, linger_s: float = LINGER_S) -> None:
         """End open streams, let the last answers leave for *linger_s* seconds, and close."""
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
         self._streams.end()
         await asyncio.sleep(linger_s)
         await self._transport.stop(STOP_TIMEOUT_S)

@@ -43,6 +43,9 @@ class Context(Protocol):
     def set_trailing_metadata(self, trailing_metadata: Metadata, /) -> None:
         """Send this metadata with the status."""
 
+    async def read(self) -> Any:
+        """Return the client's next message, or `grpc.aio.EOF`; only for handlers of streams."""
+
     async def abort(
         self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata, /
     ) -> NoReturn:
@@ -72,6 +75,14 @@ class UnaryHandler(NamedTuple):
     def open(self, origin: Origin, deadline: float, received_at: float | None = None) -> Call:
         """Open the record of a call of this method; see `Calls.open`."""
         return self.calls.open(self.method, origin, deadline, received_at)
+
+    def refuse(self, origin: Origin, deadline: float, error: ServiceError) -> ServiceError:
+        """Count and log a call that fails before its message is known; return its error."""
+        try:
+            with self.open(origin, deadline):
+                raise error
+        except ServiceError as failure:
+            return failure
 
 
 def unary_handler(

@@ -70,6 +70,14 @@ class Access:
         """Return whether a client may learn of models: its token is known, or none is needed."""
         return self._tokens is None or self._tokens.find(token_digest) is not None
 
+    def allows(self, method: str, token_digest: bytes) -> bool:
+        """Return whether `check` would pass."""
+        try:
+            self.check(method, token_digest)
+        except (UnauthenticatedError, PermissionDeniedError):
+            return False
+        return True
+
     def check(self, method: str, token_digest: bytes) -> None:
         """
         Raise unless a call of *method* is allowed.

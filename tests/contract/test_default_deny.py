@@ -14,6 +14,7 @@ from convoy.service.lifecycle import Lifecycle
 from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor
+from convoy.service.rpc.receiving import Readers
 from convoy.service.security.access import Access
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.telemetry.metrics import Metrics
@@ -39,7 +40,10 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     metrics = Metrics(CollectorRegistry())
     calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
     interceptor = CallInterceptor(
-        calls, FastPath(ModelRegistry()), Backlog(calls.lifecycle, metrics)
+        calls,
+        FastPath(ModelRegistry()),
+        Backlog(calls.lifecycle, metrics),
+        Readers.make(timeout_s=30.0, max_slow=1),
     )
     server = grpc.aio.server(interceptors=(interceptor,))
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {

@@ -22,6 +22,7 @@ from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor
 from convoy.service.rpc.limits import ConnectionLimits
+from convoy.service.rpc.receiving import Readers
 from convoy.service.rpc.transport import UnaryMethods, make_transport
 from convoy.service.security.access import Access
 from convoy.service.serving.registry import ModelRegistry
@@ -52,7 +53,8 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
     registry = ModelRegistry()
     infer = FastPath(registry)
     backlog = Backlog(calls.lifecycle, metrics)
-    server = grpc.aio.server(interceptors=(CallInterceptor(calls, infer, backlog),))
+    readers = Readers.make(timeout_s=30.0, max_slow=1)
+    server = grpc.aio.server(interceptors=(CallInterceptor(calls, infer, backlog, readers),))
     methods = UnaryMethods(calls, max_message_bytes=1000)
     handler = grpc.unary_unary_rpc_method_handler(
         fail,
@@ -77,7 +79,10 @@ async def call_failing_with(error: Exception, transport: str) -> grpc.aio.AioRpc
         backlog=backlog,
         tls=None,
         limits=ConnectionLimits(
+            max_connections=10,
             max_message_bytes=1000,
+            message_timeout_s=30,
+            max_slow=1,
             max_metadata_bytes=8192,
             max_streams=10,
             max_age_s=0,

@@ -135,5 +135,5 @@ async def test_limit_below_the_descriptors(
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    lowered = [vars(r)["http_connections"] for r in caplog.records if "fewer" in r.getMessage()]
+    lowered = [vars(r)["limit"] for r in caplog.records if "max_http" in r.getMessage()]
     assert lowered == ([expected] if expected < wanted else [])
