@@ -11,7 +11,6 @@ The client needs grpcio and protobuf only. Names are imported when they are firs
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # takes 25 ms
+
     try:
         return version("convoy")
     except PackageNotFoundError:  # run from a checkout that is not installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -35,6 +36,7 @@ _EXTRAS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _end_on_sigterm()
     arguments = sys.argv[1:] if arguments is None else arguments
     name = arguments[0] if arguments else ""
     if name not in COMMANDS:
@@ -56,6 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _end_on_sigterm() -> None:
+    """End at SIGTERM from now on, until the command has a handler of its own."""
+    # The kernel ends every process but the first one of a container, which it does not signal
+    # without a handler. Exiting at once is right: nothing has begun yet that could be half done.
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 def _print_missing(name: str, module: str) -> None:

@@ -33,7 +33,7 @@ class _Signals:
         if self._received:  # a second signal: do not wait for the drain
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-            return
+            os._exit(128 + number)  # process 1 ignores a signal that has no handler
         self._received = True
         # A person who types Ctrl-C has no balancer that must notice first.
         self._server.request_stop(0.0 if number is signal.SIGINT else self._grace_s)
