@@ -398,6 +398,7 @@ class Server:
             self._device,
             GraphCache(_folder(settings.graph_cache), settings.graph_cache_size),
             max_batch_size=settings.max_batch_size,
+            max_message_bytes=settings.max_message_bytes,
         )
         reconciler = Reconciler(
             self.registry,

@@ -228,7 +228,11 @@ class Settings(BaseSettings):
     )
     max_images_per_call: int = Field(256, ge=1, description="Images in one ClassifyBatch.")
     max_message_bytes: int = Field(
-        64 * MIB, ge=1, lt=2**31, description="Size of one request, unpacked."
+        16 * MIB,
+        ge=1,
+        lt=2**31,
+        description="Size of one request, unpacked; a model whose largest batch needs more says so "
+        "when it is loaded.",
     )
     max_json_bytes: int = Field(
         4 * MIB, ge=1, description="Size of the JSON in one HTTP request; tensors may be binary."

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.artifact.files import Artifact
@@ -15,6 +19,11 @@ from convoy.service.errors import ArtifactInvalidError, MemoryBudgetError
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.runtime.session import Session
+
+logger = logging.getLogger(__name__)
+
+ENVELOPE_BYTES = 4096
+"""Bytes of a request beside its tensor: names, shape and parameters."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +68,9 @@ class Loader:
     """
     Loads versions of the models of *repository*.
 
+    Args:
+        max_message_bytes: Largest request that the server accepts.
+
     Attributes:
         max_batch_size: Overrides every artifact's unless it is 0.
     """
@@ -70,11 +82,13 @@ class Loader:
         cache: GraphCache,
         *,
         max_batch_size: int,
+        max_message_bytes: int,
     ) -> None:
         self.repository = repository
         self._device = device
         self._cache = cache
         self.max_batch_size = max_batch_size
+        self._max_message_bytes = max_message_bytes
 
     def read(self, name: str, version: int) -> Artifact:
         """
@@ -100,7 +114,31 @@ class Loader:
         session = Session(artifact, self._device, self._cache, max_batch_size=max_batch_size)
         run_s = session.warm()
         load_s = time.perf_counter() - started
+        self._warn_of_large_requests(artifact.manifest, session.max_batch_size)
         return LoadedArtifact(artifact.manifest, session, run_s, load_s, artifact.layers)
+
+    def _warn_of_large_requests(self, manifest: Manifest, max_batch_size: int) -> None:
+        """Warn if a tensor of *max_batch_size* images is larger than a request may be."""
+        needed = request_bytes(manifest, max_batch_size)
+        # The model serves all the same: batches also grow from several requests.
+        if needed > self._max_message_bytes:
+            logger.warning(
+                "a request of max_batch_size images is larger than --max-message-bytes; send fewer "
+                "images in one, or set --max-message-bytes %d",
+                needed,
+                extra={
+                    "model": manifest.name,
+                    "version": manifest.version,
+                    "max_batch_size": max_batch_size,
+                },
+            )
+
+
+def request_bytes(manifest: Manifest, images: int) -> int:
+    """Return the bytes of a request with a raw tensor of so many images, and room to spare."""
+    spec = manifest.input
+    item_bytes = math.prod(spec.item_shape) * np.dtype(spec.dtype).itemsize
+    return images * item_bytes + ENVELOPE_BYTES
 
 
 def memory_of(manifest: Manifest, max_batch_size: int) -> int | None:
