@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,8 @@ def target(
 ) -> Iterator[Target]:
     """A server that knows a token with each right."""
     if transport == "given":
-        yield _given(pytestconfig)
+        with closing(_given(pytestconfig)) as given:
+            yield given
     else:
         with _started(tmp_path_factory.mktemp("server"), transport) as started:
             yield started
@@ -57,7 +58,8 @@ def apart(
     if transport == "given":
         if not pytestconfig.getoption("--control"):
             pytest.skip("no --control is given")
-        yield _given(pytestconfig)
+        with closing(_given(pytestconfig)) as given:
+            yield given
     else:
         folder = tmp_path_factory.mktemp("apart")
         with _started(folder, transport, "--control-port", "0") as started:
@@ -72,7 +74,8 @@ def public(
     if transport == "given":
         if any(_given(pytestconfig).tokens.values()):
             pytest.skip("the server that is given has tokens")
-        yield _given(pytestconfig)
+        with closing(_given(pytestconfig)) as given:
+            yield given
     else:
         with _started(tmp_path_factory.mktemp("public"), transport, tokens=False) as started:
             yield started
@@ -113,13 +116,15 @@ def _started(folder: Path, transport: str, *options: str, tokens: bool = True) -
     known = ("--token-file", str(file)) if tokens else ()
     flags = ("--transport", transport, *known, "--log-requests", *control, *risk)
     with ServerProcess(folder / "repository", *flags, *options) as process:
-        yield Target(
+        target = Target(
             grpc=process.address,
             http=process.url.removeprefix("http://"),
             control=_control_address(process),
             tokens={right: text for right, (_, text) in made.items()},
             process=process,
         )
+        with closing(target):
+            yield target
 
 
 def _control_address(process: ServerProcess) -> str:

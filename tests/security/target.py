@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import grpc
+from grpc import Channel, RpcError, insecure_channel
 
 from convoy.service.security.tokens import Right
 from tests.harness.http import Answer, ask
@@ -51,6 +51,7 @@ class Target:
     control: str = ""
     tokens: dict[Right, str] = field(default_factory=dict)
     process: ServerProcess | None = None
+    _channels: dict[str, Channel] = field(default_factory=dict, repr=False)
 
     def authorization(self, credential: Credential) -> str:
         """Return the header's value; empty for `nothing`."""
@@ -82,15 +83,28 @@ class Target:
         Returns:
             Its status by name, and the message of its error. A stream that has answered is OK.
         """
-        with grpc.insecure_channel(address or self.grpc) as channel:
-            rpc: Any = channel.stream_stream(path)
-            answers = rpc(iter([message]), metadata=metadata, timeout=TIMEOUT_S)
-            try:
-                next(answers, None)
-            except grpc.RpcError as error:
-                return error.code().name, error.details() or ""
-            answers.cancel()
-            return "OK", ""
+        rpc: Any = self.channel(address).stream_stream(path)
+        # The server may have closed the connection because of an earlier call: open another one.
+        waiting = {"timeout": TIMEOUT_S, "wait_for_ready": True}
+        answers = rpc(iter([message]), metadata=metadata, **waiting)
+        try:
+            next(answers, None)
+        except RpcError as error:
+            return error.code().name, error.details() or ""
+        answers.cancel()
+        return "OK", ""
+
+    def channel(self, address: str = "") -> Channel:
+        """Return the channel to a port; `grpc` by default. It stays open until `close`."""
+        address = address or self.grpc
+        if address not in self._channels:
+            self._channels[address] = insecure_channel(address)
+        return self._channels[address]
+
+    def close(self) -> None:
+        """Close the channels."""
+        for channel in self._channels.values():
+            channel.close()
 
     def call_verdict(self, path: str, credential: Credential, address: str = "") -> Verdict:
         """Return whether the rpc *path* admits *credential*."""

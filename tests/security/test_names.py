@@ -9,6 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from convoy.pb.inference import grpc_service_pb2 as pb
+from convoy.service.rpc.server import SERVICE_NAMES
 from tests.security.target import Credential, Target
 
 READY = "/inference.GRPCInferenceService/ModelReady"
@@ -78,3 +79,16 @@ def test_health(target: Target, credential: Credential) -> None:
         watch = stub.Watch(request, metadata=metadata, timeout=20)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         watch.cancel()
+
+
+def test_list(target: Target) -> None:
+    """Health's `List` states the status of everything, to a client with a token."""
+    with grpc.insecure_channel(target.grpc) as channel:
+        for right in target.tokens:
+            metadata = target.metadata(right)
+            stub = health_pb2_grpc.HealthStub(channel)
+            listed = stub.List(health_pb2.HealthListRequest(), metadata=metadata, timeout=20)
+            statuses = {name: one.status for name, one in listed.statuses.items()}
+            assert {"", *SERVICE_NAMES} <= set(statuses)
+            if target.process:
+                assert statuses["tiny"] == health_pb2.HealthCheckResponse.SERVING
