@@ -19,7 +19,7 @@ KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-# The page's chart library; without npm the page has no charts over time, and says so.
+# The libraries of the pages; without npm the page has no charts over time and no /docs, and says so.
 CHARTS := service/web/node_modules/.package-lock.json
 
 setup: $(INSTALLED) $(if $(shell command -v npm),$(CHARTS))  ## Make .venv with everything for development
@@ -36,11 +36,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-page: $(CHARTS)  ## Install the page's chart library (needs npm)
+page: $(CHARTS)  ## Install the page's libraries (needs npm)
 
 $(CHARTS): service/web/package-lock.json
 	@npm ci --prefix service/web --ignore-scripts --no-audit --no-fund --silent && touch $@ || \
-	    echo "the page's chart library cannot be had: no charts over time"
+	    echo "the libraries of the pages cannot be had: no charts over time, no /docs"
 
 demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
 	@$(BIN)/python -m tools.demo

@@ -19,10 +19,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import convoy
 from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError, StartError, UnsupportedError
 from convoy.service.http.body import BodyReader
 from convoy.service.http.endpoints import Endpoint, counted, target
+from convoy.service.http.openapi import document
 from convoy.service.http.responses import PACKED
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
@@ -38,6 +40,9 @@ HEADERS = {
     # Cached, but checked each time (by ETag): an upgraded server has another page.
     "cache-control": "no-cache",
 }
+
+DOCS_POLICY = f"{HEADERS['content-security-policy']}; img-src 'self' data:"
+"""The policy of /docs: Swagger UI's style sheet holds its icons."""
 
 COMPARISON_VERSION = 2
 """`schema_version` of the comparisons that the page shows."""
@@ -172,21 +177,32 @@ def _describe(model: ServedModel) -> dict[str, Any]:
 
 
 def file_routes() -> list[BaseRoute]:
-    """Return the routes of the page itself and of the files that it loads."""
+    """Return the routes of the pages themselves, and of the files that they load."""
     middleware = (Middleware(_WithHeaders), *PACKED)
     files = StaticFiles(directory=WEB)
+    description = to_json(document(convoy.__version__))
 
     async def index(request: Request) -> Response:
         return await files.get_response("index.html", request.scope)
 
+    async def docs(request: Request) -> Response:
+        answer = await files.get_response("docs.html", request.scope)
+        answer.headers["content-security-policy"] = DOCS_POLICY
+        return answer
+
+    async def openapi(request: Request) -> Response:
+        return Response(description, media_type="application/json")
+
     return [
         Route("/", index, name="PageFiles", middleware=middleware),
+        Route("/docs", docs, name="PageFiles", middleware=middleware),
+        Route("/openapi.json", openapi, name="PageFiles", middleware=middleware),
         Mount("/web", files, name="PageFiles", middleware=middleware),
     ]
 
 
 class _WithHeaders:
-    """Adds `HEADERS` to every answer."""
+    """Adds `HEADERS` to every answer, unless it has its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -194,7 +210,9 @@ class _WithHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_more(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, send_more)

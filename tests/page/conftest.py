@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -134,7 +135,7 @@ def open_page(browser: Browser) -> OpenPage:
         if may_fail:
             errors = [error for error in errors if not error.startswith(NETWORK_ERROR)]
         assert errors == []
-        origin = address.partition("#")[0]
+        origin = urljoin(address, "/")
         assert [at for at in asked if not at.startswith((origin, f"blob:{origin}"))] == []
 
     return opened
