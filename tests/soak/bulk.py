@@ -31,6 +31,12 @@ BATCH = 8
 ANY_VERSION = (0, 0, 1, 2)
 """Half of the requests name the version that they want."""
 
+CROWD, CROWD_IN_FLIGHT, CROWD_REST_S = 8, 256, 10.0
+"""Connections, calls at once on each, and the pause before the next ones.
+
+Together they are more calls than gRPC lets wait by default.
+"""
+
 REST_S = 0.05
 """Pause before the next call of those kinds whose calls end early."""
 
@@ -96,21 +102,28 @@ def flows(address: str, ledger: Ledger, steady: Checksums, reloaded: Checksums) 
         request_headers(INFER_PATH, ALWAYS | {"grpc-timeout": f"{deadline}u"})
         for deadline in DEADLINES_US
     ]
-    early, late = {CANCELLED, LOST}, {EXPIRED, CANCELLED}
     return [
         Flow(address, ledger, cases("steady", steady, sizes=sizes), in_flight=16),
         Flow(address, ledger, cases("versions", reloaded, ANY_VERSION, sizes), in_flight=16),
         Flow(
-            *(address, ledger, cases("deadlines", reloaded, ANY_VERSION, sizes, late)),
+            *(address, ledger, cases("deadlines", reloaded, ANY_VERSION, sizes, {EXPIRED})),
             in_flight=4,
             rest_s=REST_S,
             headers=hurried,
         ),
         Flow(
-            *(address, ledger, cases("resets", reloaded, ANY_VERSION, sizes, early)),
+            *(address, ledger, cases("resets", reloaded, ANY_VERSION, sizes, {CANCELLED, LOST})),
             in_flight=4,
             rest_s=REST_S,
             cancels=True,
+        ),
+        *(
+            Flow(
+                *(address, ledger, cases("crowd", steady)),
+                in_flight=CROWD_IN_FLIGHT,
+                rest_s=CROWD_REST_S,
+            )
+            for _ in range(CROWD)
         ),
     ]
 

@@ -21,7 +21,7 @@ from tests.soak.wire import Wire, request_headers
 IN_FLIGHT = (1, 16, 64)
 TURN_S = 0.4
 
-MOST_TURNS = 5
+MOST_TURNS = 10
 """Turns of which one has to be sound, as others may fall into a moment without a free core."""
 
 SAMPLED_S = 0.2

@@ -29,7 +29,6 @@ REFUSALS = {
 }
 """Codes that refuse a call, if the server gave a reason."""
 
-
 ENDING = 16
 """Calls that may end at one moment while their handlers start: the server counts them twice.
 
@@ -112,7 +111,8 @@ class Ledger:
         self.ended[entry.kind, entry.method, code] += count
         if entry.images:
             self.images[entry.model, code] += entry.images * count
-        if local:
+        # Bytes that were written are lost with their connection, too.
+        if local or code == LOST:
             self.local[(entry.kind,)] += count
         sound = code in entry.may_end or (code in REFUSALS and has_reason)
         # An answer is at fault if there is something to say about it, another end if it is no

@@ -58,7 +58,8 @@ class Plan:
 
     Attributes:
         requests: Number of calls.
-        warm_up_s: Load before the first quiet moment: pools and caches have their size then.
+        warm_up_s: Load before the first quiet moment: pools and caches have their size then. With
+            0 there is no such moment to compare with.
         program: The server, other than convoy itself.
     """
 
@@ -132,7 +133,8 @@ class Run:
     async def run(self) -> Result:
         """Warm up, load, measure latencies, and compare the accounts."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self.ended.set)
-        await self._load(self.plan.warm_up_s, math.inf)
+        if self.plan.warm_up_s:
+            await self._load(self.plan.warm_up_s, math.inf)
         started = time.monotonic()
         await self._load(self.plan.seconds, self.plan.requests)
         seconds = time.monotonic() - started

@@ -148,7 +148,7 @@ def error(code: grpc.StatusCode, **trailing: str) -> grpc.aio.AioRpcError:
     [
         (error(grpc.StatusCode.DEADLINE_EXCEEDED), EXPIRED, 0, 1),
         (error(grpc.StatusCode.NOT_FOUND, error_reason="MODEL_NOT_FOUND"), "NOT_FOUND", 0, 0),
-        (error(grpc.StatusCode.UNAVAILABLE), LOST, 0, 0),
+        (error(grpc.StatusCode.UNAVAILABLE), LOST, 0, 1),
         (error(grpc.StatusCode.INTERNAL, error_reason="INTERNAL"), "INTERNAL", 1, 0),
         (ValueError("image 3 by version 2"), OK, 1, 0),
         (None, OK, 0, 0),

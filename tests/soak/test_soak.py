@@ -14,7 +14,7 @@ from tests.soak.ledger import CANCELLED, EXPIRED, OK
 from tests.soak.run import Plan, soak
 from tests.soak.samples import LEAST_SAMPLES, Held, Samples
 
-BULK = {"steady", "versions", "deadlines", "resets", "latency"}
+BULK = {"steady", "versions", "deadlines", "resets", "crowd", "latency"}
 """Kinds of calls beside those of `CLIENTS`, of which one sends nothing."""
 
 
@@ -48,19 +48,9 @@ async def test_faults_are_found(transport: str) -> None:
 
 
 @pytest.mark.slow
-def test_as_many_requests_as_were_asked_for() -> None:
-    """
-    A soak of a number of requests ends when these were sent, and says how many it sends.
-    """
-    command = [sys.executable, "-m", "tests.soak", "--requests", "2000"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert "balanced; nothing leaks" in done.stdout
-
-
-@pytest.mark.slow
 def test_ctrl_c_ends_it_with_its_ledger() -> None:
     """
-    Ctrl-C ends a soak early, with the account of what was done.
+    A soak of many requests says how long it will take; Ctrl-C ends it with its account.
     """
     command = [sys.executable, "-m", "tests.soak", "--requests", "1e8"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
