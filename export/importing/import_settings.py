@@ -133,9 +133,16 @@ class ImportSettings(BaseSettings):
     layout: Literal["NCHW", "NHWC"] | None = Field(
         None, description="Order of the dimensions, where the graph's shape does not show it."
     )
-    output: str | None = Field(None, description="Output with the scores, if there are several.")
-    scores: Literal["logits", "probabilities"] | None = Field(
-        None, description="Kind of the scores; found with test images if it is not given."
+    output: str | None = Field(
+        None,
+        description="Output with the scores, if there are several; or a tensor inside the graph.",
+    )
+    scores: Literal["logits", "probabilities", "independent", "independent-logits"] | None = Field(
+        None,
+        description="Kind of the scores; found by the graph's last operators if it is not given. "
+        "logits go through softmax; probabilities are of one class per image; independent ones "
+        "are of any number of labels per image (multi-label), and independent-logits get a "
+        "sigmoid.",
     )
     max_batch_size: int | None = Field(
         None, ge=1, le=1024, description="Most images in a batch; 32 if the graph takes any."

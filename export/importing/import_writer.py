@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from onnx import TensorProto
 from rich.console import Console
 
 from convoy.artifact.files import (
@@ -28,12 +29,17 @@ from convoy.artifact.manifest import Manifest
 from convoy.export.describing.layer_table import describe_graph
 from convoy.export.errors import GraphError
 from convoy.export.importing import reference
+from convoy.export.importing.heads import read_head
 from convoy.export.importing.import_settings import ImportSettings
-from convoy.export.importing.scores import Choice, choose, observe
+from convoy.export.importing.kinds import SUM_TOLERANCE, Given
+from convoy.export.importing.outputs import Outputs
+from convoy.export.importing.rewriting import declare, rewrite
+from convoy.export.importing.scores import Choice, Output, Rewrite, choose, observe
 from convoy.export.importing.signature import VARIABLE_BATCH, Signature
 from convoy.export.onnx.memory import measure_memory
 from convoy.export.onnx.session import open_session
 from convoy.export.onnx.source import Source
+from convoy.export.onnx.wiring import Wiring
 
 TOOLS = ("convoy", "onnx", "numpy", "pillow", "simplejpeg")
 """Packages whose versions go into the manifest, beside Python's and ONNX Runtime's."""
@@ -45,6 +51,7 @@ class Facts:
     The material of an import.
 
     Attributes:
+        outputs: The graph's outputs, as they were completed.
         labels: Names of the classes; None if they are to be numbered.
         advice: Remedy to add to an error if labels or options were found, not given.
         images: Test images: `[N, ...]` as the graph takes them.
@@ -54,6 +61,7 @@ class Facts:
     settings: ImportSettings
     source: Source
     signature: Signature
+    outputs: Outputs
     labels: tuple[str, ...] | None
     advice: str
     images: npt.NDArray[Any]
@@ -62,8 +70,15 @@ class Facts:
     @property
     def tolerance(self) -> float:
         """Largest difference from the golden answers, as a share of their range."""
-        usual = (TOLERANCES[self.source.precision], TOLERANCES.get(self.signature.tensor.dtype, 0))
-        return self.settings.golden_tolerance or max(usual)
+        return self.settings.golden_tolerance or self.usual_tolerance
+
+    @property
+    def usual_tolerance(self) -> float:
+        """The same for the graph's type of numbers, without regard to --golden-tolerance."""
+        usual = [TOLERANCES[self.source.precision], TOLERANCES.get(self.signature.tensor.dtype, 0)]
+        # Scores that are rounded to float16 at the end.
+        elements = {o.type.tensor_type.elem_type for o in self.source.model.graph.output}
+        return max(*usual, TOLERANCES["float16"] if TensorProto.FLOAT16 in elements else 0)
 
 
 def write(facts: Facts, name: str, number: int, folder: Path, console: Console) -> Manifest:
@@ -75,7 +90,6 @@ def write(facts: Facts, name: str, number: int, folder: Path, console: Console) 
         ProofError: If its answers prove nothing, or change with optimisations or in batches.
     """
     model = folder / MODEL_FILE
-    facts.source.write(model)
     choice = _understand(facts, model)
     golden = _prove(facts, choice, model, console)
     write_golden(folder, Golden(facts.images[golden], choice.scores[golden]))
@@ -90,17 +104,64 @@ def write(facts: Facts, name: str, number: int, folder: Path, console: Console) 
 
 
 def _understand(facts: Facts, model: Path) -> Choice:
-    """Find the scores by what the reference answers."""
-    settings = facts.settings
-    session = open_session(model, is_optimised=False, name=settings.file)
+    """Write the graph to *model*, with its scores in a form that a server can return."""
+    name, kind = facts.settings.output, facts.settings.scores
+    name = facts.outputs.stand_ins.get(name, name) if name else None
+    while True:
+        facts.source.write(model)
+        outputs = _observe(facts, model)
+        with np.errstate(all="ignore"):  # answers that are no numbers are refused later
+            found = _choose(facts, outputs, name, kind)
+        if isinstance(found, Rewrite):
+            name, kind = rewrite(facts.source, found)
+            facts.outputs.added[name] = _made_of(found, facts.labels)
+        elif not _show_logits(facts, found):
+            break
+    declare(facts.source, outputs)
+    facts.source.write(model)
+    return found
+
+
+def _choose(
+    facts: Facts, outputs: list[Output], name: str | None, kind: Given | None
+) -> Choice | Rewrite:
+    try:
+        return choose(outputs, facts.labels, name, kind, facts.tolerance)
+    except GraphError as error:  # the labels may belong to another graph
+        raise GraphError(f"{error}{facts.advice}") from error
+
+
+def _made_of(plan: Rewrite, labels: tuple[str, ...] | None) -> str:
+    reason = f"{plan.output} as [N, {plan.classes}]"
+    if plan.form != "single":
+        return reason
+    first, second = labels or ("class 0", "class 1")
+    return f"{reason}, p for {second} and 1 - p for {first}"
+
+
+def _show_logits(facts: Facts, found: Choice) -> bool:
+    """Add the logits as an output if probabilities alone prove nothing; return whether it was."""
+    (name, kind), *others = found.kinds.items()
+    are_alike = not reference.tell_apart(found.scores, found.scores, facts.tolerance)
+    # A softmax of large logits gives 1 and 0, for all images perhaps.
+    if others or kind != "probabilities" or not are_alike:
+        return False
+    return facts.outputs.add_inner(
+        facts.source, found.heads[name].before, f"the logits, as {name} is alike for all images"
+    )
+
+
+def _observe(facts: Facts, model: Path) -> list[Output]:
+    """Return the outputs as the reference gives them, without those that others stand in for."""
+    session = open_session(model, is_optimised=False, name=facts.settings.file)
     runs = reference.reference_runs(session, facts.images, facts.signature.max_batch_size)
-    outputs = observe([output.name for output in session.get_outputs()], runs)
-    count = len(facts.labels) if facts.labels else None
-    with np.errstate(all="ignore"):  # answers that are no numbers are refused by `choose_golden`
-        try:
-            return choose(outputs, count, settings.output, settings.scores, facts.tolerance)
-        except GraphError as error:  # the labels may belong to another graph
-            raise GraphError(f"{error}{facts.advice}") from error
+    names = [output.name for output in session.get_outputs()]
+    wiring = Wiring(facts.source.model)
+    heads = {name: read_head(wiring, name) for name in names}
+    return [
+        replace(output, is_scores=output.name not in facts.outputs.stand_ins)
+        for output in observe(names, runs, heads)
+    ]
 
 
 def _prove(facts: Facts, choice: Choice, model: Path, console: Console) -> npt.NDArray[np.int64]:
@@ -161,6 +222,8 @@ def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
     if facts.labels is None:
         last = manifest.labels[-1]
         yield f"labels: none given (--labels) or found; the classes are class 0 to {last}"
+    elif facts.labels is facts.outputs.labels:
+        yield f"labels: those in the graph, {', '.join(facts.labels[:3])} and so on"
     yield from _notes_on_outputs(facts, choice)
     if own := facts.signature.own_normalization:
         yield (
@@ -171,7 +234,7 @@ def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
         yield f"batch: the graph takes one image at a time ({VARIABLE_BATCH})"
     # The hash of the graph is no longer that of the user's file.
     if facts.source.is_changed:
-        yield "graph: written anew, as weights in other files or open dimensions were filled in"
+        yield "graph: written anew, as weights, open dimensions or outputs were filled in"
     if facts.source.objection:
         yield f"onnx.checker: {facts.source.objection}; ONNX Runtime takes the graph all the same"
     # A graph of unknown operators, or one that only pools, is worth a remark.
@@ -182,16 +245,30 @@ def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
 
 def _notes_on_outputs(facts: Facts, choice: Choice) -> Iterator[str]:
     for name, kind in choice.kinds.items():
-        how = "as --scores says" if facts.settings.scores else "by its values for test images"
-        yield f"scores: output {name} holds {kind}, {how}"
-    # Of a sigmoid: the server would take the softmax of what are probabilities already.
-    if set(choice.kinds.values()) == {"logits"} and np.abs(choice.scores - 0.5).max() <= 0.5:
+        head = choice.heads[name]
+        operator = head.operator if head.kind else ""
+        by_graph = f"by its operator {operator}" if operator else "by its values for test images"
+        how = "as --scores says" if facts.settings.scores else by_graph
+        yield f"scores: output {name} holds {_IN_WORDS[kind]}, {how}"
+        sums = choice.expected[name].sum(axis=1)
+        if kind == "probabilities" and np.abs(sums - 1).max() > SUM_TOLERANCE:
+            yield (
+                f"scores: they sum to {sums.min():.2f} to {sums.max():.2f} for test images, and "
+                "are served as the graph gives them"
+            )
+    for name, reason in facts.outputs.added.items():
+        yield f"output {name} was made: {reason}"
+    removed = [f"{name} ({reason})" for name, reason in facts.outputs.removed.items()]
+    if left_out := [*choice.left_out, *removed]:
         yield (
-            "scores: they lie between 0 and 1; if each is a probability by itself, "
-            "--scores probabilities leaves them as they are"
-        )
-    if choice.left_out:
-        yield (
-            f"left out: {', '.join(choice.left_out)}: no tensor of one item per image, "
+            f"left out: {', '.join(left_out)}: no tensor of one item per image, "
             "or of no type that a manifest knows"
         )
+
+
+_IN_WORDS = {
+    "logits": "logits",
+    "probabilities": "probabilities",
+    "independent": "independent probabilities of each class (multi-label: an image may be of "
+    "several classes or none)",
+}

@@ -15,6 +15,7 @@ from convoy.export.importing import reference
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.import_writer import Facts, write
 from convoy.export.importing.metadata import complete
+from convoy.export.importing.outputs import complete_outputs
 from convoy.export.importing.signature import fix_size, read_signature
 from convoy.export.onnx.source import read
 
@@ -73,11 +74,13 @@ def _gather(settings: ImportSettings, console: Console) -> Facts:
         raise GraphError(f"{error}{completion.advice}") from error
     fix_size(source, signature.tensor)
     files = reference.find_images(settings.golden)
+    outputs = complete_outputs(source, settings.output)
     return Facts(
         settings=settings,
         source=source,
         signature=signature,
-        labels=completion.labels,
+        outputs=outputs,
+        labels=completion.labels or outputs.labels,
         advice=completion.advice,
         images=reference.make_inputs(signature, files),
         given=len(files),

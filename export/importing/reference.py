@@ -132,13 +132,20 @@ def choose_golden(
     if not np.isfinite(scores).all():
         raise ProofError("the graph's answers to test images are not finite numbers")
     golden = select_clearest(scores[: given or None], count)
-    if not np.ptp(scores, axis=0).max() > tolerance * np.ptp(scores[golden]):
+    if not tell_apart(scores, scores[golden], tolerance):
         raise ProofError(
             f"the graph gives {len(scores)} test images the same answer within {tolerance:.0e} of "
             "its range, which proves nothing: are --mean, --std and --normalization right? "
             "--golden takes images of yours"
         )
     return golden
+
+
+def tell_apart(
+    scores: npt.NDArray[np.float32], golden: npt.NDArray[np.float32], tolerance: float
+) -> bool:
+    """Return whether *scores* of images differ by more than *tolerance* of *golden*'s range."""
+    return bool(np.ptp(scores, axis=0).max() > tolerance * np.ptp(golden))
 
 
 def prove(

@@ -38,7 +38,7 @@ class Wiring:
     def __init__(self, model: onnx.ModelProto) -> None:
         if model.functions:
             model = inline_local_functions(model)
-        self.nodes: list[NodeProto] = list(_nodes(model.graph))
+        self.nodes: list[NodeProto] = list(all_nodes(model.graph))
         self._tensors: dict[str, TensorProto] = {t.name: t for t in _initializers(model.graph)}
         self._maker = {name: node for node in self.nodes for name in node.output if name}
         self._readers: defaultdict[str, list[NodeProto]] = defaultdict(list)
@@ -111,11 +111,12 @@ def called(node: NodeProto) -> str:
     return f"{node.op_type} {node.name or next(filter(None, node.output), '')!s}".strip()
 
 
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield the nodes of *graph* and of the graphs inside of them."""
     for node in graph.node:
         yield node
         for inner in branches(node):
-            yield from _nodes(inner)
+            yield from all_nodes(inner)
 
 
 def _inputs(graph: GraphProto) -> Iterator[str]:

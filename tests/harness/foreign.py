@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +76,37 @@ def classifier(
         _weights(1 if channels == 1 else 3, np.float16 if half else np.float32, bias),
     )
     return model(graph)
+
+
+def ending(
+    nodes: Sequence[NodeProto],
+    outputs: Mapping[str, int | onnx.TypeProto],
+    constants: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> onnx.ModelProto:
+    """
+    The classifier of *arguments* with another end.
+
+    Args:
+        nodes: What follows the value `logits`.
+        outputs: Type of the elements, or of the whole, by name.
+    """
+    made = classifier(**arguments)
+    made.graph.node.extend(nodes)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    del made.graph.output[:]
+    for name, element in outputs.items():
+        value = (
+            helper.make_tensor_value_info(name, element, None)
+            if isinstance(element, int)
+            else (helper.make_value_info(name, element))
+        )
+        made.graph.output.append(value)
+    made.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name)
+        for name, value in (constants or {}).items()
+    )
+    return made
 
 
 def model(graph: onnx.GraphProto) -> onnx.ModelProto:

@@ -6,7 +6,9 @@ import pytest
 
 from convoy.artifact.golden import softmax
 from convoy.export.errors import GraphError
-from convoy.export.importing.scores import Choice, Kind, Output, Run, choose, observe
+from convoy.export.importing.heads import UNKNOWN, Head
+from convoy.export.importing.kinds import Given, sigmoid
+from convoy.export.importing.scores import Choice, Output, Rewrite, Run, choose, observe
 
 CLASSES = 5
 
@@ -19,15 +21,23 @@ def random(*shape: int, seed: int = 0) -> npt.NDArray[np.float32]:
 LOGITS, OTHERS = random(4, CLASSES), random(4, CLASSES, seed=1)
 
 
-def output(name: str, values: npt.NDArray[Any]) -> Output:
+def output(name: str, values: npt.NDArray[Any], head: Head = UNKNOWN) -> Output:
     """An output that gave *values*, one for each image."""
-    return Output(name, values.shape[1:], [value[np.newaxis] for value in values])
+    items = [value[np.newaxis] for value in values]
+    return Output(name, values.shape[1:], items, values[0].size, head)
 
 
-def chosen(
-    *outputs: Output, labels: int | None = None, name: str | None = None, kind: Kind | None = None
-) -> Choice:
-    return choose(outputs, labels, name, kind, 1e-4)
+def found(
+    *outputs: Output, labels: int | None = None, name: str | None = None, kind: Given | None = None
+) -> Choice | Rewrite:
+    names = [f"label {index}" for index in range(labels)] if labels else None
+    return choose(outputs, names, name, kind, 1e-4)
+
+
+def chosen(*outputs: Output, **options: Any) -> Choice:
+    choice = found(*outputs, **options)
+    assert isinstance(choice, Choice)
+    return choice
 
 
 def kinds(choice: Choice) -> dict[str, str]:
@@ -35,24 +45,134 @@ def kinds(choice: Choice) -> dict[str, str]:
     return {tensor.name: tensor.kind for tensor in choice.tensors}
 
 
+SHARES = softmax(LOGITS)
+
+
 @pytest.mark.parametrize(
-    ("values", "kind"),
+    ("values", "operators", "kind"),
     [
-        (LOGITS, "logits"),
-        (softmax(LOGITS), "probabilities"),
-        (softmax(LOGITS).astype(np.float16), "probabilities"),
-        (softmax(LOGITS).reshape(4, 1, 1, CLASSES), "probabilities"),
-        (1 / (1 + np.exp(-LOGITS)), "logits"),
-        (softmax(LOGITS) * 0.99, "logits"),
-        (np.concatenate([softmax(LOGITS), OTHERS]), "logits"),
-        (np.full((4, CLASSES), 0.2) + np.array([0.5, -0.5, 0, 0, 0]), "logits"),
+        # The operators decide.
+        (LOGITS, "logits", "logits"),
+        (SHARES, "probabilities", "probabilities"),
+        (SHARES.astype(np.float16), "probabilities", "probabilities"),
+        (SHARES * 0.87, "probabilities", "probabilities"),
+        (SHARES * 1.02, "probabilities", "probabilities"),
+        (np.round(SHARES * 255) / 255, "probabilities", "probabilities"),
+        (sigmoid(LOGITS), "independent", "independent"),
+        (sigmoid(LOGITS), "logits", "logits"),
+        (np.stack([1 - SHARES[:, 0], SHARES[:, 0]], 1), "independent", "probabilities"),
+        # They leave it open, and the values decide.
+        (LOGITS, None, "logits"),
+        (SHARES, None, "probabilities"),
+        (SHARES.reshape(4, 1, 1, CLASSES), None, "probabilities"),
+        (np.concatenate([SHARES, OTHERS]), None, "logits"),
+        (np.abs(LOGITS) * 5, None, "logits"),
     ],
 )
-def test_kind(values: npt.NDArray[Any], kind: str) -> None:
+def test_kind(values: npt.NDArray[Any], operators: Any, kind: str) -> None:
     """
-    Probabilities are never negative, and sum to 1 for every single image.
+    The last operators decide; where they leave it open, values decide that can be one kind only.
     """
-    assert kinds(chosen(output("y", values))) == {"y": kind}
+    assert kinds(chosen(output("y", values, Head(operators, "Last y")))) == {"y": kind}
+
+
+@pytest.mark.parametrize(
+    ("values", "operators"),
+    [
+        (sigmoid(LOGITS), None),
+        (SHARES * 0.99, None),
+        (SHARES * 100, None),
+        (SHARES, "logits"),
+        (LOGITS, "probabilities"),
+        (SHARES + 0.5, "probabilities"),
+        (LOGITS, "independent"),
+    ],
+)
+def test_unclear_kind_is_asked_for(values: npt.NDArray[Any], operators: Any) -> None:
+    """
+    Nothing is guessed: the message shows what each kind makes of the first image.
+    """
+    with pytest.raises(GraphError) as refused:
+        chosen(output("y", values, Head(operators, "Last y")), labels=CLASSES)
+    message = str(refused.value)
+    best = int(values[0].argmax())
+    assert "output y (float32 [N, 5]) ends in Last y" in message
+    assert f"--scores logits gives label {best} {softmax(values)[0].max():.4f}" in message
+    assert f"image) gives label {best} {values[0].max():.4f}" in message
+    assert kinds(chosen(output("y", values), kind="independent")) == {"y": "independent"}
+
+
+def test_softmax_along_a_wrong_axis() -> None:
+    """
+    Scores that are 1 for every class are named with their operator and the tensor before it.
+    """
+    head = Head("probabilities", "Softmax s", before="z")
+    with pytest.raises(GraphError, match=r"Softmax s works along .* one element.*--output z"):
+        chosen(output("y", np.ones((4, CLASSES)), head))
+
+
+def test_logits_and_their_sigmoid() -> None:
+    """
+    Of a multi-label network, the probabilities are the scores; the logits are served beside.
+    """
+    both = [output("p", sigmoid(LOGITS)), output("z", LOGITS)]
+    for outputs in (both, both[::-1]):
+        assert kinds(chosen(*outputs)) == {"p": "independent", "z": "other"}
+
+
+@pytest.mark.parametrize(
+    ("values", "operators", "options", "kind"),
+    [
+        (sigmoid(LOGITS[:, :1]), "independent", {}, "independent"),
+        (LOGITS[:, :1], "logits", {"labels": 2}, "logits"),
+        (LOGITS[:, :1], None, {"kind": "logits"}, "logits"),
+        (sigmoid(LOGITS[:, 0]), "independent", {"labels": 2}, "independent"),
+    ],
+)
+def test_one_number_is_of_two_classes(
+    values: npt.NDArray[Any], operators: Any, options: dict[str, Any], kind: Any
+) -> None:
+    """
+    A sigmoid, or a logit, for each image: the graph must give both classes.
+    """
+    rewrite = found(output("y", values, Head(operators)), **options)
+    assert rewrite == Rewrite("y", "single", kind, 2)
+
+
+def test_one_number_that_may_be_anything() -> None:
+    """
+    A sum is a logit only if somebody says so; other numbers are not taken where scores are.
+    """
+    one = output("y", LOGITS[:, :1], Head("logits", "Gemm y"))
+    with pytest.raises(GraphError, match=r"y \(float32 \[N, 1\]\) has one number.*--labels"):
+        chosen(one)
+    with pytest.raises(GraphError, match="of 3 classes; it gives y"):
+        chosen(one, labels=3)
+    assert kinds(chosen(one, output("z", OTHERS))) == {"y": "other", "z": "logits"}
+
+
+def test_given_kind_gets_a_sigmoid() -> None:
+    """
+    Logits of independent labels become probabilities in the graph.
+    """
+    rewrite = found(output("y", LOGITS), kind="independent-logits")
+    assert rewrite == Rewrite("y", "clean", "independent-logits", CLASSES)
+
+
+def test_batch_that_was_lost() -> None:
+    """
+    Numbers whose count follows the batch are scores without their first dimension.
+    """
+    z = LOGITS[0]
+    for runs in (
+        [Run(1, {"y": z}), Run(2, {"y": LOGITS[:2]})],  # squeeze()
+        [Run(1, {"y": z[None]}), Run(2, {"y": LOGITS[:2].reshape(1, -1)})],  # view(1, -1)
+        [Run(1, {"y": z})],
+    ):
+        assert found(*observe(["y"], runs)) == Rewrite("y", "lost", "logits", CLASSES)
+    # The same numbers for any batch belong to no image.
+    with pytest.raises(GraphError, match="not one item for each"):
+        found(*observe(["y"], [Run(1, {"y": z}), Run(2, {"y": z})]))
 
 
 def test_logits_and_their_softmax() -> None:
@@ -104,15 +224,6 @@ def test_labels_tell_scores_from_features() -> None:
         chosen(*outputs, labels=6)
 
 
-def test_given_kind_is_used() -> None:
-    """
-    A sigmoid's probabilities of independent classes look like logits.
-    """
-    sigmoid = 1 / (1 + np.exp(-LOGITS))
-    choice = chosen(output("y", sigmoid), kind="probabilities")
-    assert kinds(choice) == {"y": "probabilities"}
-
-
 @pytest.mark.parametrize(
     ("shape", "class_count"),
     [((5,), 5), ((5, 1, 1), 5), ((1, 1, 5), 5), ((5, 2), 0), ((1,), 0), ((), 0), ((0,), 0)],
@@ -143,8 +254,8 @@ def test_shapes_are_observed(one: Any, another: Any, two: Any, shape: Any) -> No
     A dimension that varies is -1; what is not one item per image in every batch has no shape.
     """
     runs = [Run(1, {"y": one}), Run(1, {"y": another}), Run(2, {"y": two})]
-    (found,) = observe(["y"], runs)
-    assert found.shape == shape
-    assert len(found.values) == 2
+    (seen,) = observe(["y"], runs)
+    assert seen.shape == shape
+    assert len(seen.values) == 2
     scores = output("z", LOGITS)
-    assert chosen(scores, found, labels=CLASSES).left_out == (() if shape else ("y",))
+    assert chosen(scores, seen, labels=CLASSES).left_out == (() if shape else ("y",))
