@@ -16,15 +16,16 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from convoy.service.errors import HostNotAllowedError, OriginNotAllowedError
 
 READING = frozenset({"GET", "HEAD"})
 """Methods of requests that change nothing. A page of another site cannot read their answers."""
 
-PRIVATE_SUFFIXES = ("home.arpa", "internal", "local", "localhost", "svc")
-"""Ends of names that only private networks have: of RFC 6761, 6762 and 8375, ICANN's `internal`,
-and the `svc` of Kubernetes, which no registry sells."""
+# Ends of names that only private networks have: of RFC 6761, 6762 and 8375, ICANN's `internal`, and
+# the `svc` of Kubernetes, which no registry sells.
+_PRIVATE_ENDS = (".home.arpa", ".internal", ".local", ".localhost", ".svc")
 
 # Media types of forms. Scripts may send these, and no others, to another site without asking first.
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
@@ -56,7 +57,7 @@ class SiteCheck:
                 site.
         """
         host = headers.get("host", "").lower()
-        if self._hosts is not None and not _matches(_name(host), self._hosts):
+        if not self._allows(_name(host)):
             raise HostNotAllowedError(
                 f"host {_name(host)[:64]!r} is not allowed: use the server's address, or start the "
                 "server with --allowed-hosts and this name"
@@ -67,6 +68,13 @@ class SiteCheck:
                 "let the proxy in front keep the header Host or set X-Forwarded-Host"
             )
 
+    def _allows(self, name: str) -> bool:
+        return (
+            self._hosts is None
+            or _is_private(name)
+            or any(fnmatchcase(name, pattern) for pattern in self._hosts)
+        )
+
 
 def _name(host: str) -> str:
     """Return *host*, of a header, without its port."""
@@ -74,15 +82,15 @@ def _name(host: str) -> str:
     return (name if colon and (not port or port.isdecimal()) else host).removesuffix(".")
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
+# Reading an address takes as long as the rest of the check, and clients use few names.
+@lru_cache(maxsize=64)
+def _is_private(name: str) -> bool:
     # Case 1: an address, which no name server can be made to change.
     with suppress(ValueError):
-        return bool(ipaddress.ip_address(name.strip("[]")))
-    # Case 2: a name that no site of the internet has: of one part, or of a private network.
-    if name.rpartition(".")[2] == name or name.endswith(tuple(f".{s}" for s in PRIVATE_SUFFIXES)):
+        ipaddress.ip_address(name.strip("[]"))
         return True
-    # Case 3: a name that the operator has given.
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    # Case 2: a name that no site of the internet has: of one part, or of a private network.
+    return "." not in name or name.endswith(_PRIVATE_ENDS)
 
 
 def _is_foreign(host: str, headers: Mapping[str, str]) -> bool:
