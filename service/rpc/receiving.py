@@ -16,23 +16,17 @@ from convoy.service.errors import RequestTooSlowError
 from convoy.service.rpc.unary import Context
 from convoy.service.security.access import NEEDED
 
-TICK_S = 1.0
+TICK_S = 0.5
 """Time between two looks at the calls, in seconds."""
 
-PATIENCE_TICKS = 3
-"""
-Looks after which a call counts as slow.
+SLOW_S = 3.0
+"""Time after which a call counts as slow, in seconds."""
 
-Looks are counted, not seconds: while the process stands still, messages arrive that nothing reads,
-and the first look after that must not take their calls for slow ones.
-"""
+SLOW_OPEN_S = 1.0
+"""The same for methods that need no right, such as health's: their messages are small."""
 
 MAX_SLOW_OPEN = 4
-"""
-Most slow calls of methods that need no right, such as health's: their messages are small.
-
-Strangers hold so many messages at most, of whatever size a message may have.
-"""
+"""Most slow calls of these methods: strangers hold as many messages, of whatever size."""
 
 _ENDED = -1
 
@@ -41,13 +35,18 @@ class Receiving:
     """
     Reads messages, and ends the calls of clients that do not finish theirs.
 
+    It counts looks, not seconds: while the process stands still, messages arrive that nothing
+    reads, and the first look after that must not take their calls for slow ones.
+
     Args:
         timeout_s: Longest time for a message to arrive, in seconds.
+        slow_s: Time after which a call counts as slow, in seconds.
         max_slow: Most calls that may be slow at once; beyond that, those that began first end.
     """
 
-    def __init__(self, *, timeout_s: float, max_slow: int) -> None:
-        self._timeout_ticks = max(PATIENCE_TICKS, round(timeout_s / TICK_S))
+    def __init__(self, *, timeout_s: float, slow_s: float, max_slow: int) -> None:
+        self._slow_ticks = max(2, round(slow_s / TICK_S))
+        self._timeout_ticks = max(self._slow_ticks, round(timeout_s / TICK_S))
         self._max_slow = max_slow
         self._ticks = 0
         self._began: dict[asyncio.Task[Any], int] = {}  # the tick, in the order of the calls
@@ -101,7 +100,7 @@ class Receiving:
         """End the calls that take too long, and the oldest of too many slow ones."""
         self._ticks += 1
         ages = {task: self._ticks - began for task, began in self._began.items() if began != _ENDED}
-        slow = [task for task, age in ages.items() if age >= PATIENCE_TICKS]
+        slow = [task for task, age in ages.items() if age >= self._slow_ticks]
         for position, task in enumerate(slow):
             if position < len(slow) - self._max_slow or ages[task] >= self._timeout_ticks:
                 self._began[task] = _ENDED
@@ -123,8 +122,12 @@ class Readers(NamedTuple):
     @classmethod
     def make(cls, *, timeout_s: float, max_slow: int) -> Self:
         """Make both; see `Receiving`."""
-        strangers = Receiving(timeout_s=timeout_s, max_slow=min(max_slow, MAX_SLOW_OPEN))
-        return cls(Receiving(timeout_s=timeout_s, max_slow=max_slow), strangers)
+        return cls(
+            Receiving(timeout_s=timeout_s, slow_s=SLOW_S, max_slow=max_slow),
+            Receiving(
+                timeout_s=timeout_s, slow_s=SLOW_OPEN_S, max_slow=min(max_slow, MAX_SLOW_OPEN)
+            ),
+        )
 
     def of(self, method: str) -> Receiving:
         """Return the reader for the calls of a method."""

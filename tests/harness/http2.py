@@ -10,21 +10,52 @@ from typing import Self
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-ACK, END_HEADERS = 1, 4
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
+    0,
+    1,
+    3,
+    4,
+    6,
+    7,
+    8,
+    9,
+)
+"""Types of frames (RFC 9113, section 6)."""
+
+ACK, END_STREAM, END_HEADERS = 1, 1, 4
+
 INITIAL_WINDOW_SIZE = 4
 """The setting that states how many bytes may be sent on a new stream."""
 
 MAX_FRAME_BYTES = 16_384
+"""Most bytes in a frame."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Return one frame of HTTP/2."""
+    """Return one frame."""
     return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
 
 
+def literal(name: bytes, value: bytes) -> bytes:
+    """Encode a header without an index and without Huffman's code (RFC 7541, section 6.2.2)."""
+    return b"\x00" + _length(name) + name + _length(value) + value
+
+
+def _length(text: bytes) -> bytes:
+    """Encode a length with a prefix of 7 bits (RFC 7541, section 5.1)."""
+    size = len(text)
+    if size < 127:
+        return bytes([size])
+    size -= 127
+    encoded = bytearray([127])
+    while size >= 128:
+        encoded.append(size % 128 + 128)
+        size //= 128
+    return bytes([*encoded, size])
+
+
 def headers(path: str, more: Mapping[str, str]) -> bytes:
-    """Return the headers of a gRPC call as HPACK writes them without tables or Huffman's code."""
+    """Return the headers of a gRPC call, encoded."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -34,10 +65,7 @@ def headers(path: str, more: Mapping[str, str]) -> bytes:
         "te": "trailers",
         **more,
     }
-    texts = ((name.encode(), value.encode()) for name, value in fields.items())
-    return b"".join(
-        b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in texts
-    )
+    return b"".join(literal(name.encode(), value.encode()) for name, value in fields.items())
 
 
 class Http2Connection:
@@ -99,6 +127,11 @@ class Http2Connection:
             self.sent += len(part)
             await self._writer.drain()
 
+    async def until_ended(self, stream: int) -> None:
+        """Wait until the server has ended a stream, or the connection."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.closed.is_set() or stream in self.ended)
+
     async def send_part_of_message(self, path: str, size: int, **more: str) -> int:
         """Begin a call and send all but the last of *size* bytes; return its stream."""
         stream = self.begin(path, **more)
@@ -130,5 +163,5 @@ class Http2Connection:
             self._writer.write(frame(SETTINGS, ACK, 0))
         elif kind == PING and not flags & ACK:
             self._writer.write(frame(PING, ACK, 0, payload))
-        elif kind == RST_STREAM or (kind == HEADERS and flags & 1):
+        elif kind == RST_STREAM or (kind == HEADERS and flags & END_STREAM):
             self.ended.add(stream)

@@ -34,7 +34,8 @@ MESSAGE_BYTES = 4 * 2**20
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the server look at unfinished messages twenty times a second."""
-    monkeypatch.setattr(receiving, "TICK_S", 0.05)
+    for name, seconds in (("TICK_S", 0.05), ("SLOW_S", 0.2), ("SLOW_OPEN_S", 0.2)):
+        monkeypatch.setattr(receiving, name, seconds)
 
 
 @pytest.fixture

@@ -5,7 +5,16 @@ import grpc
 import pytest
 
 from convoy.service.errors import RequestTooSlowError
-from convoy.service.rpc.receiving import PATIENCE_TICKS, Receiving
+from convoy.service.rpc.receiving import TICK_S, Receiving
+
+SLOW_TICKS = 3
+
+
+def reader(*, timeout_ticks: int, max_slow: int = 1) -> Receiving:
+    """Return a reader with times in looks."""
+    return Receiving(
+        timeout_s=timeout_ticks * TICK_S, slow_s=SLOW_TICKS * TICK_S, max_slow=max_slow
+    )
 
 
 class Slow:
@@ -42,7 +51,7 @@ async def test_a_message_that_comes_in_time() -> None:
     """
     A message is returned, however many looks it took.
     """
-    receiving = Receiving(timeout_s=10, max_slow=1)
+    receiving = reader(timeout_ticks=10)
     ((call, task),) = await begin(receiving, 1)
     for _ in range(9):
         receiving.look()
@@ -52,9 +61,9 @@ async def test_a_message_that_comes_in_time() -> None:
 
 async def test_a_message_that_does_not_come() -> None:
     """
-    A call ends after as many looks as the seconds that it has.
+    A call ends after as many looks as it has time.
     """
-    receiving = Receiving(timeout_s=5, max_slow=1)
+    receiving = reader(timeout_ticks=5)
     ((_, task),) = await begin(receiving, 1)
     for _ in range(4):
         receiving.look()
@@ -67,9 +76,9 @@ async def test_too_many_slow_calls() -> None:
     """
     Beyond the limit the calls that began first end; those that are not slow yet do not count.
     """
-    receiving = Receiving(timeout_s=1000, max_slow=2)
+    receiving = reader(timeout_ticks=1000, max_slow=2)
     slow = await begin(receiving, 4)
-    for _ in range(PATIENCE_TICKS):
+    for _ in range(SLOW_TICKS):
         receiving.look()
     fresh = await begin(receiving, 4)
     receiving.look()
@@ -84,7 +93,7 @@ async def test_a_client_that_leaves() -> None:
     """
     A call that its client cancels is cancelled, not slow, and is forgotten.
     """
-    receiving = Receiving(timeout_s=5, max_slow=1)
+    receiving = reader(timeout_ticks=5)
     ((_, task),) = await begin(receiving, 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -97,7 +106,7 @@ async def test_a_call_without_a_message() -> None:
     """
     A client that closes its side without a message is refused.
     """
-    receiving = Receiving(timeout_s=5, max_slow=1)
+    receiving = reader(timeout_ticks=5)
     ((call, task),) = await begin(receiving, 1)
     call.message.set_result(grpc.aio.EOF)
     with pytest.raises(grpc.aio.AbortError, match="INVALID_ARGUMENT"):
