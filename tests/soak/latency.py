@@ -38,6 +38,7 @@ class Turn(NamedTuple):
 
     Attributes:
         wait_s: The time in the transport, as far as the server knows it.
+        measured: Calls whose duration the server measured.
     """
 
     in_flight: int
@@ -45,6 +46,7 @@ class Turn(NamedTuple):
     client_s: float
     server_s: float
     wait_s: float
+    measured: int
 
     @property
     def gap_s(self) -> float:
@@ -56,13 +58,14 @@ class Turn(NamedTuple):
         """Whether the server sees no more than the client, and not much less."""
         # The time in the transport is an estimate, so that the sum may be too large.
         allowed_s = max((1 - LEAST_SHARE) * self.client_s, LARGEST_GAP_S)
-        return self.server_s <= self.client_s and abs(self.gap_s) <= allowed_s
+        agrees = self.server_s <= self.client_s and abs(self.gap_s) <= allowed_s
+        return agrees and self.measured == self.calls
 
     def __str__(self) -> str:
         means = f"{1000 * self.client_s:.3f} ms for clients, {1000 * self.server_s:.3f} ms"
         return (
             f"{self.in_flight} in flight, mean of {self.calls:,}: {means} for the server and "
-            f"{1000 * self.wait_s:.3f} ms in the transport"
+            f"{1000 * self.wait_s:.3f} ms in the transport; {self.measured:,} measured"
         )
 
 
@@ -93,8 +96,10 @@ def _turn(
         after = ServerCounts.read(metrics())
         server_s = after.duration_s[model] - before.duration_s[model]
         wait_s = after.wait_s - before.wait_s
-        counted = after.durations[model] - before.durations[model]
-        turns.append(Turn(in_flight, calls, total_s / calls, server_s / counted, wait_s / counted))
+        measured = after.durations[model] - before.durations[model]
+        turns.append(
+            Turn(in_flight, calls, total_s / calls, server_s / calls, wait_s / calls, measured)
+        )
     return turns[-1]
 
 

@@ -227,6 +227,8 @@ class Ledger:
         over_http = self.local.total() - over_grpc
         if not missing - over_http <= server.dropped <= missing + ENDING:
             found.append(f"{missing} calls are not counted; the server dropped {server.dropped}")
+        if server.durations != server.inferences:
+            found.append(f"{server.inferences} inferred; {server.durations} have a duration")
         if server.in_flight:
             found.append(f"{server.in_flight} calls are in flight after the last one")
         return found

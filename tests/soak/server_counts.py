@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from convoy.service.telemetry.metrics import INFERENCE_METHODS
+
 
 @dataclass(slots=True)
 class ServerCounts:
@@ -15,9 +17,10 @@ class ServerCounts:
 
     Attributes:
         calls: Calls by method and code.
+        inferences: Those of them that infer, by model.
         images: Images that were run, by model.
         duration_s: Seconds of inference calls, by model.
-        durations: The number of those calls, by model.
+        durations: Inference calls whose duration was measured, by model.
         wait_s: Seconds that calls spent in the transport, before their handler and after it.
         received: Calls that the gRPC transport received; a stream is one.
         dropped: Those of them that ended before their handler started.
@@ -25,6 +28,7 @@ class ServerCounts:
     """
 
     calls: dict[str, Counter[str]] = field(default_factory=dict)
+    inferences: Counter[str] = field(default_factory=Counter)
     images: Counter[str] = field(default_factory=Counter)
     duration_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     durations: Counter[str] = field(default_factory=Counter)
@@ -47,6 +51,8 @@ class ServerCounts:
             case "convoy_requests_total":
                 calls = self.calls.setdefault(labels["method"], Counter())
                 calls[labels["code"]] += int(value)
+                if labels["method"] in INFERENCE_METHODS:
+                    self.inferences[labels["model"]] += int(value)
             case "convoy_batch_size_sum":
                 self.images[labels["model"]] += int(value)
             case "convoy_request_duration_seconds_sum":

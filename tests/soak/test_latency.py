@@ -45,8 +45,9 @@ def test_latencies_agree(client_s: float, server_s: float, wait_s: float, is_sou
     """
     A server that sees more than its client, or less than half, is a problem.
     """
-    turn = Turn(16, 1000, client_s, server_s, wait_s)
+    turn = Turn(16, 1000, client_s, server_s, wait_s, measured=1000)
     assert bool(problems([turn])) is not is_sound
+    assert problems([turn._replace(measured=999)])
 
 
 def test_counts_of_a_server() -> None:
@@ -56,6 +57,7 @@ def test_counts_of_a_server() -> None:
     counts = ServerCounts.read(METRICS)
     assert counts.calls == {"ModelInfer": {"OK": 7}}
     assert counts.images == {"a": 7}
+    assert counts.inferences == {"a": 5, "b": 2}
     assert (counts.duration_s, counts.durations) == ({"a": 0.5}, {"a": 5})
     assert (counts.received, counts.dropped) == (9, 4)
     assert (counts.wait_s, counts.in_flight) == (1.5, 3)

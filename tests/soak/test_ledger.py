@@ -107,6 +107,16 @@ def test_calls_that_grpc_does_not_carry(left: bool) -> None:
     assert (account.problems(counted) == []) is left
 
 
+def test_inferences_without_a_duration() -> None:
+    """
+    A call that infers has a duration, whatever its end.
+    """
+    counted = server(received=7, OK=5, NOT_FOUND=2)
+    counted.inferences, counted.durations = Counter(m=5, unknown=2), Counter(m=5)
+    (told,) = ledger(OK=5, NOT_FOUND=2).problems(counted)
+    assert "have a duration" in told
+
+
 def test_lost_call() -> None:
     """
     A call that never ended is a problem.
