@@ -2,20 +2,24 @@
 
 `layers.json` describes the graph for people; artifacts made before it was introduced lack it.
 `tuning.json` is written later, by `convoy tune`, for one machine. A folder with any other file is
-refused. Reading proves that the artifact is whole: the files are there, the manifest is valid, and
-the graph and the golden answers have the hashes that it states.
+refused, except for entries of other programs (`entries.py`). Reading proves that the artifact is
+whole: the files are there, the manifest is valid, and the graph and the golden answers have the
+hashes that it states.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
+from convoy.artifact.entries import is_foreign
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.golden import Golden
 from convoy.artifact.layers import LAYERS_FILE, Description, read_layers
@@ -68,6 +72,30 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(manifest, golden, model_path, read_tuning(folder), layers)
 
 
+def files_state(folder: Path) -> tuple[object, ...]:
+    """
+    Return a value that changes whenever something does that an error of `read_artifact` can name.
+
+    These are the names in *folder*, what each is, its content as far as size, time and inode tell,
+    where links lead, and whether it may be read. No file is read.
+    """
+    try:
+        names = sorted(name for name in os.listdir(folder) if not is_foreign(name))
+    except OSError as error:
+        return (error.errno,)
+    return tuple((name, *_file_state(folder / name)) for name in names)
+
+
+def _file_state(path: Path) -> tuple[object, ...]:
+    target = os.path.realpath(path)
+    try:
+        status = path.stat()
+    except OSError as error:  # a link that leads nowhere
+        return target, error.errno
+    kind, may_read = stat.S_IFMT(status.st_mode), os.access(path, os.R_OK)
+    return target, kind, may_read, status.st_mtime_ns, status.st_ino, status.st_size
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write *manifest* into *folder* as indented JSON."""
     text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
@@ -99,18 +127,25 @@ def _check_sha256(path: Path, field: str, expected: str) -> None:
 def _check_files(folder: Path) -> None:
     """Refuse missing and unexpected files; among these are weights outside of the graph."""
     try:
-        found = {path.name: path.is_file() for path in folder.iterdir()}
+        paths = [path for path in folder.iterdir() if not is_foreign(path.name)]
+        found = {path.name: path.is_file() for path in paths}
     except OSError as error:
         raise ArtifactError(f"{folder}: {error.strerror}") from error
     # Missing files first: a folder that is no artifact should not be reported by its other files.
     if missing := set(ARTIFACT_FILES) - found.keys():
-        raise ArtifactError(f"{folder}: {', '.join(sorted(missing))} is missing")
+        raise ArtifactError(
+            f"{folder}: {', '.join(sorted(missing))} is missing; copy the whole artifact, or make "
+            "it again"
+        )
     if unexpected := found.keys() - set(ALL_FILES):
-        raise ArtifactError(f"{folder}: {', '.join(sorted(unexpected))} does not belong here")
+        raise ArtifactError(
+            f"{folder}: {', '.join(sorted(unexpected))} does not belong here; remove it (weights "
+            "outside of model.onnx: convoy import takes them into it)"
+        )
     for name, is_file in found.items():
         # Reading a pipe would never end; a broken link or a folder would fail later, unnamed.
         if not is_file:
-            raise ArtifactError(f"{folder / name}: is not a file")
+            raise ArtifactError(f"{folder / name}: is not a file; copy the file itself")
 
 
 def read_manifest(folder: Path) -> Manifest:

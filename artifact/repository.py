@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,11 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convoy.artifact.errors import ArtifactError, RepositoryError
-from convoy.artifact.files import ALL_FILES, MANIFEST_FILE, Artifact, read_artifact, read_manifest
-from convoy.artifact.manifest import MODEL_NAME, Manifest
+from convoy.artifact.files import (
+    ALL_FILES,
+    MANIFEST_FILE,
+    Artifact,
+    files_state,
+    read_artifact,
+    read_manifest,
+)
+from convoy.artifact.manifest import Manifest
+from convoy.artifact.misnamed import NAME, VERSION, Listing, Misnamed, misnamed
 
-_NAME = re.compile(MODEL_NAME)
-VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _WRITING = ".writing-"
 
 
@@ -41,7 +46,7 @@ class ModelRepository:
 
     def names(self) -> list[str]:
         """
-        Return the names of the models, sorted; folders with other names are ignored.
+        Return the names of the models, sorted; `misnamed` returns the folders with other names.
 
         Raises:
             RepositoryError: If the folder cannot be read.
@@ -52,7 +57,7 @@ class ModelRepository:
             folders = _folders(self.root)
         except OSError as error:
             raise _unreadable(self.root, error) from error
-        names = (path.name for path in folders if _NAME.fullmatch(path.name))
+        names = (path.name for path in folders if NAME.fullmatch(path.name))
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
@@ -64,7 +69,7 @@ class ModelRepository:
         """
         if flat := self._flat():
             return [flat.version] if name == flat.name else []
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             return []
         try:
             folders = _folders(self.root / name)
@@ -98,19 +103,27 @@ class ModelRepository:
         if (manifest.name, manifest.version) != (name, version):
             raise ArtifactError(
                 f"{folder}: the manifest says {manifest.name} version {manifest.version}, "
-                f"but it lies in the folder of {name} version {version}"
+                f"but it lies in the folder of {name} version {version}; rename the folder, or "
+                "make the artifact again under this name"
             )
         return artifact
 
-    def signature(self, name: str, version: int) -> tuple[tuple[int, int, int], ...]:
-        """Return a value that changes when a file of the version does, without reading any."""
-        found: list[tuple[int, int, int]] = []
-        folder = self.root if self._flat() else self.root / name / str(version)
-        for file in ALL_FILES:
-            with suppress(OSError):
-                status = (folder / file).stat()
-                found.append((status.st_mtime_ns, status.st_ino, status.st_size))
-        return tuple(found)
+    def signature(self, name: str, version: int) -> tuple[object, ...]:
+        """
+        Return a value that changes when anything does that a refusal of the version can name.
+
+        No file is read.
+        """
+        return files_state(self.root if self._flat() else self.root / name / str(version))
+
+    def misnamed(self) -> list[Misnamed]:
+        """
+        Return the folders that no model is served from, because their names break a rule.
+
+        Raises:
+            RepositoryError: If the repository cannot be read.
+        """
+        return [] if self._flat() else misnamed(str(self.root), self._list)
 
     def check_writable(self, name: str) -> None:
         """
@@ -166,6 +179,17 @@ class ModelRepository:
         except ArtifactError as error:
             raise RepositoryError(str(error)) from error
 
+    def _list(self, path: str) -> Listing:
+        listing = Listing([], [])
+        try:
+            for entry in (self.root / path).iterdir():
+                (listing.folders if entry.is_dir() else listing.files).append(entry.name)
+        except OSError as error:
+            # A folder that may not be read, and has no model's name, is none of ours.
+            if not path:
+                raise _unreadable(self.root, error) from error
+        return listing
+
     def _renamed(self, manifest: Manifest) -> Manifest:
         return manifest.model_copy(update={"name": self._flat_name or manifest.name})
 
@@ -174,7 +198,9 @@ class ModelRepository:
         root = self.root.resolve()
         for path in (folder, *(folder / file for file in ALL_FILES)):
             if not path.resolve().is_relative_to(root):
-                raise ArtifactError(f"{path}: a symbolic link leads out of the repository")
+                raise ArtifactError(
+                    f"{path}: a symbolic link leads out of the repository; copy what it leads to"
+                )
 
 
 def _folders(folder: Path) -> list[Path]:

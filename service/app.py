@@ -498,9 +498,10 @@ class Server:
         if error := self.registry.first_error():
             raise StartError(str(error))
         if not self.registry.models():
+            reasons = "; ".join(one.reason for one in self.control.misnamed)
             raise StartError(
                 f"no models in {self._settings.model_repository}: "
-                "make one with `convoy export lenet5`"
+                + (reasons or "make one with `convoy export lenet5`")
             )
 
 

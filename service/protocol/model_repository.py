@@ -7,7 +7,12 @@ import json
 from google.protobuf import json_format
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.errors import InvalidArgumentError, ServiceError, UnsupportedError
+from convoy.service.errors import (
+    ArtifactInvalidError,
+    InvalidArgumentError,
+    ServiceError,
+    UnsupportedError,
+)
 from convoy.service.protocol import description
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.policy import VersionPolicy
@@ -15,6 +20,8 @@ from convoy.service.serving.registry import ModelRegistry, ServingSpec, State, V
 
 MAX_BATCH_SIZE = 1024
 """Largest `max_batch_size` that a load request may set; the same as in the server's settings."""
+
+_INVALID = ArtifactInvalidError.reason
 
 _CHANGEABLE = frozenset({"version_policy", "max_batch_size"})
 
@@ -27,19 +34,19 @@ _EXAMPLE = json.dumps(
 async def index(
     control: ModelControl, request: pb.RepositoryIndexRequest
 ) -> pb.RepositoryIndexResponse:
-    """List the versions of the repository, and the state of each."""
-    return pb.RepositoryIndexResponse(
-        models=[
-            pb.RepositoryIndexResponse.ModelIndex(
-                name=found.name,
-                version=str(found.number),
-                state=found.state.value if found.state else "",
-                reason=_reason(found),
-            )
-            for found in await control.index()
-            if found.state is State.READY or not request.ready
+    """List the versions of the repository, the state of each, and folders that are not served."""
+    versions, misnamed = await control.index()
+    models = [
+        _entry(found.name, str(found.number), found.state, _reason(found))
+        for found in versions
+        if found.state is State.READY or not request.ready
+    ]
+    if not request.ready:
+        models += [
+            _entry(one.model, one.version, State.UNAVAILABLE, f"{_INVALID}: {one.reason}")
+            for one in misnamed
         ]
-    )
+    return pb.RepositoryIndexResponse(models=models)
 
 
 async def load(
@@ -87,6 +94,14 @@ async def unload(
     name = request.model_name or request.repository_name
     await control.unload(name)
     return pb.RepositoryModelUnloadResponse(model_name=name, is_unloaded=True)
+
+
+def _entry(
+    name: str, version: str, state: State | None, reason: str
+) -> pb.RepositoryIndexResponse.ModelIndex:
+    return pb.RepositoryIndexResponse.ModelIndex(
+        name=name, version=version, state=state.value if state else "", reason=reason
+    )
 
 
 def _reason(version: VersionEntry) -> str:

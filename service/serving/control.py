@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, Literal
 
 from convoy.artifact.errors import RepositoryError
+from convoy.artifact.misnamed import Misnamed
 from convoy.service.errors import (
     ArtifactInvalidError,
     ModelControlError,
@@ -33,6 +34,9 @@ class ModelControl:
 
     Args:
         policies: By name of the model; `DEFAULT` for those that have none of their own.
+
+    Attributes:
+        misnamed: Folders of the repository that no model is served from, as of the last poll.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class ModelControl:
         self._repository = repository
         self._reconciler = reconciler
         self._policies = policies
+        self.misnamed: list[Misnamed] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def load(self, name: str, spec: ServingSpec | None = None) -> None:
@@ -112,6 +117,7 @@ class ModelControl:
             RepositoryError: If the repository cannot be read.
         """
         found = await self._reconciler.in_thread(self._repository.names)
+        await self._note_misnamed()
         for name in found:
             try:
                 await self._reconciler.reconcile(name, self._default_spec(name), again=False)
@@ -132,18 +138,20 @@ class ModelControl:
             except Exception as error:  # a fault must not end polling
                 logger.error("internal error", exc_info=error)
 
-    async def index(self) -> list[VersionEntry]:
+    async def index(self) -> tuple[list[VersionEntry], list[Misnamed]]:
         """
         List every version in the repository, and those that left it and still serve.
+
+        The second list has the folders that no model is served from.
 
         Raises:
             ArtifactInvalidError: If the repository cannot be read.
         """
-        stored = await self._reconciler.in_thread(self._stored)
+        stored, misnamed = await self._reconciler.in_thread(self._stored)
         known = {(version.name, version.number): version for version in self._registry.entries()}
         for key in stored:
             known.setdefault(key, VersionEntry(*key))
-        return [known[key] for key in sorted(known)]
+        return [known[key] for key in sorted(known)], misnamed
 
     def spec(self, name: str) -> ServingSpec:
         """Return the spec that a model is served with, or would be."""
@@ -159,11 +167,20 @@ class ModelControl:
         policies = self._policies
         return ServingSpec(policies.get(name) or policies.get(DEFAULT) or VersionPolicy(latest=1))
 
-    def _stored(self) -> list[tuple[str, int]]:
+    async def _note_misnamed(self) -> None:
+        """Warn of folders that no model is served from, once each."""
+        before = set(self.misnamed)
+        self.misnamed = await self._reconciler.in_thread(self._repository.misnamed)
+        for one in self.misnamed:
+            if one not in before:
+                logger.warning("folder not served", extra={"reason": one.reason})
+
+    def _stored(self) -> tuple[list[tuple[str, int]], list[Misnamed]]:
         repository = self._repository
         try:
             names = repository.names()
-            return [(name, version) for name in names for version in repository.versions(name)]
+            stored = [(name, version) for name in names for version in repository.versions(name)]
+            return stored, repository.misnamed()
         except RepositoryError as error:
             raise ArtifactInvalidError(str(error)) from error
 

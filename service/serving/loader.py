@@ -15,6 +15,7 @@ from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.artifact.files import Artifact
 from convoy.artifact.layers import Description
 from convoy.artifact.manifest import Manifest
+from convoy.artifact.misnamed import Misnamed
 from convoy.service.errors import ArtifactInvalidError, MemoryBudgetError
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 ENVELOPE_BYTES = 4096
 """Bytes of a request beside its tensor: names, shape and parameters."""
+
+
+RETRY_S = 15.0
+"""Time after which a repository that could not be read may be read again, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +63,10 @@ class Repository(Protocol):
         """Return the versions of a model, ascending; none if there is no such model."""
 
     def signature(self, name: str, version: int) -> object:
-        """Return a value that changes when a file of the version does, without reading any."""
+        """Return a value that changes when anything does that a refusal of the version can name."""
+
+    def misnamed(self) -> list[Misnamed]:
+        """Return the folders that no model is served from, because their names break a rule."""
 
     def read(self, name: str, version: int) -> Artifact:
         """Read one artifact and prove that it is whole; raises `ArtifactError` if it is not."""
@@ -100,8 +108,11 @@ class Loader:
         try:
             return self.repository.read(name, version)
         # To a client, files that cannot be read and files that are wrong are the same.
-        except (ArtifactError, RepositoryError) as error:
+        except ArtifactError as error:
             raise ArtifactInvalidError(str(error)) from error
+        # Nothing is known to be wrong with the files: a later attempt may read them.
+        except RepositoryError as error:
+            raise ArtifactInvalidError(str(error), RETRY_S) from error
 
     def load(self, artifact: Artifact, max_batch_size: int) -> LoadedArtifact:
         """

@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from convoy.artifact.files import Artifact
-from convoy.service.errors import ModelLoadError, ModelNotFoundError
+from convoy.service.errors import MemoryBudgetError, ModelLoadError, ModelNotFoundError
 from convoy.service.machine.resources import give_back_memory
 from convoy.service.serving.loader import LoadedArtifact, Loader, check_budget, memory_of
 from convoy.service.serving.registry import (
@@ -78,9 +78,10 @@ class Reconciler:
             stored = await self.in_thread(self._loader.repository.versions, name)
             candidates = spec.policy.candidates(stored)
             if not candidates:
+                reasons = await self.in_thread(self._misnamed, name)
                 raise ModelNotFoundError(
                     f"the repository has no version of a model {name[:64]!r} to serve by its "
-                    f"policy {spec.policy}"
+                    f"policy {spec.policy}{reasons}"
                 )
             serving: set[int] = set()
             errors: list[ModelLoadError] = []
@@ -123,8 +124,8 @@ class Reconciler:
     ) -> ModelLoadError | None:
         """Load one version unless its last load is still valid; return the error if it failed."""
         signature = await self.in_thread(self._loader.repository.signature, entry.name, number)
-        tried = signature, spec.max_batch_size
         version = entry.versions.setdefault(number, VersionEntry(entry.name, number))
+        tried = self._tried(version, spec, signature)
         if version.tried == tried:
             # It serves these files already.
             if version.error is None:
@@ -134,8 +135,27 @@ class Reconciler:
                 return version.error
         # The version is new, was unloaded, or its files or its batch size have changed.
         error = await self._replace(version, spec)
-        version.tried = tried
+        # An error that may pass by itself does not wait for other files.
+        passes = error is not None and error.retry_after_s is not None
+        version.tried = None if passes else self._tried(version, spec, signature)
         return error
+
+    def _tried(
+        self, version: VersionEntry, spec: ServingSpec, signature: object
+    ) -> tuple[object, ...]:
+        """Return the circumstances of a load; it is not tried again while they are the same."""
+        # The budget refused it for the memory of the other models.
+        used = self._used_bytes() if isinstance(version.error, MemoryBudgetError) else 0
+        return signature, spec.max_batch_size, used
+
+    def _used_bytes(self) -> int:
+        models = self._registry.models()
+        return sum(memory_of(model.manifest, model.max_batch_size) or 0 for model in models)
+
+    def _misnamed(self, name: str) -> str:
+        """Return the reasons why folders that are meant for the model *name* are none of its."""
+        found = self._loader.repository.misnamed()
+        return "".join(f"; {one.reason}" for one in found if one.model.lower() == name.lower())
 
     async def _replace(self, version: VersionEntry, spec: ServingSpec) -> ModelLoadError | None:
         """Load a version beside the model that serves it, if any, and switch to the new one."""
@@ -158,9 +178,7 @@ class Reconciler:
         size = (
             spec.max_batch_size or self._loader.max_batch_size or artifact.manifest.max_batch_size
         )
-        models = self._registry.models()
-        used = sum(memory_of(model.manifest, model.max_batch_size) or 0 for model in models)
-        check_budget(self._memory_budget_bytes, used, artifact.manifest, size)
+        check_budget(self._memory_budget_bytes, self._used_bytes(), artifact.manifest, size)
         loaded: LoadedArtifact = await self.in_thread(self._loader.load, artifact, size)
         return loaded
 
@@ -181,7 +199,7 @@ class Reconciler:
     def _note_failure(self, version: VersionEntry, error: Exception) -> ModelLoadError:
         # A new error: the traceback of *error* would keep what was being loaded in memory.
         if isinstance(error, ModelLoadError):
-            failure = type(error)(str(error))
+            failure = type(error)(str(error), error.retry_after_s)
         else:
             logger.error("internal error", exc_info=error)
             failure = ModelLoadError("internal error")

@@ -55,7 +55,8 @@ class VersionEntry:
         error: Error that ended the last load. A version that serves has one if it was to be
             replaced and its replacement failed.
         model: The model that answers requests; None while the version does not serve.
-        tried: Signature of the files and batch size of the last load; None after unloading.
+        tried: Circumstances of the last load, such as the signature of the files; None after
+            unloading.
     """
 
     name: str
@@ -63,7 +64,7 @@ class VersionEntry:
     state: State | None = None
     error: ModelLoadError | None = None
     model: ServedModel | None = None
-    tried: tuple[object, int] | None = None
+    tried: tuple[object, ...] | None = None
 
     def mark(self, state: State, error: ModelLoadError | None = None) -> None:
         self.state, self.error = state, error

@@ -7,21 +7,20 @@ read, once for each signature, and appears there whole or not at all.
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from convoy.artifact.entries import is_foreign
 from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.artifact.files import ALL_FILES, Artifact
-from convoy.artifact.manifest import MODEL_NAME
-from convoy.artifact.repository import VERSION, ModelRepository
+from convoy.artifact.misnamed import NAME, VERSION, Listing, Misnamed, misnamed
+from convoy.artifact.repository import ModelRepository
 from convoy.service.errors import StartError
 from convoy.service.serving.loader import Repository
-
-_NAME = re.compile(MODEL_NAME)
 
 
 def open_repository(location: str, model_name: str, copies: Path) -> Repository:
@@ -66,12 +65,12 @@ class RemoteRepository:
             raise RepositoryError(f"cannot reach {url}: {error}") from error
 
     def names(self) -> list[str]:
-        names = (name for name in self._folders(self._path) if _NAME.fullmatch(name))
+        names = (name for name in self._folders(self._path) if NAME.fullmatch(name))
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
         # A name that is no model's could climb out of the repository, as ".." does.
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             return []
         found = self._folders(f"{self._path}/{name}")
         return sorted(int(number) for number in found if VERSION.fullmatch(number))
@@ -79,11 +78,11 @@ class RemoteRepository:
     def signature(self, name: str, version: int) -> tuple[str, ...]:
         folder = f"{self._path}/{name}/{version}"
         with self._reading():
-            self._store.invalidate_cache(folder)
-            found = self._store.ls(folder, detail=True)
-            return tuple(
-                sorted(f"{file['name']} {self._store.ukey(file['name'])}" for file in found)
-            )
+            found = self._files(folder)
+            return tuple(sorted(f"{file} {self._store.ukey(file)}" for file in found))
+
+    def misnamed(self) -> list[Misnamed]:
+        return misnamed(self._url.rstrip("/"), self._list)
 
     def read(self, name: str, version: int) -> Artifact:
         """
@@ -110,7 +109,7 @@ class RemoteRepository:
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".copying-") as made:
                 folder = Path(made) / target.name / name / str(version)
                 folder.mkdir(parents=True)
-                for file in self._store.ls(source, detail=False):
+                for file in self._files(source):
                     part = _last_part(file)
                     if part in ALL_FILES:
                         self._store.get_file(file, str(folder / part))
@@ -120,15 +119,34 @@ class RemoteRepository:
 
     def _folders(self, path: str) -> list[str]:
         with self._reading():
-            self._store.invalidate_cache(path)
             try:
-                found = self._store.ls(path, detail=True)
+                found = self._entries(path)
             except (FileNotFoundError, NotADirectoryError):
                 # Without the repository itself nothing can be said; a model may be absent.
                 if path == self._path:
                     raise
                 return []
             return [_last_part(entry["name"]) for entry in found if entry["type"] == "directory"]
+
+    def _list(self, path: str) -> Listing:
+        listing = Listing([], [])
+        with self._reading():
+            for entry in self._entries(f"{self._path}/{path}".rstrip("/")):
+                is_folder = entry["type"] == "directory"
+                (listing.folders if is_folder else listing.files).append(_last_part(entry["name"]))
+        return listing
+
+    def _entries(self, path: str) -> list[dict[str, Any]]:
+        """Return the present entries of a folder."""
+        self._store.invalidate_cache(path)
+        found = self._store.ls(path, detail=True)
+        # Some stores have an empty object in place of a folder, and list it in the folder.
+        return [entry for entry in found if entry["name"].strip("/") != path.strip("/")]
+
+    def _files(self, path: str) -> list[str]:
+        """Return the paths of what is in a version, without the entries of other programs."""
+        names = [entry["name"] for entry in self._entries(path)]
+        return [name for name in names if not is_foreign(_last_part(name))]
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

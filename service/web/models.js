@@ -39,12 +39,12 @@ function modelCard({ name, version, state, reason }, model) {
   const known = state || "NOT LOADED";
   return el(
     "article",
-    { class: "card model", "aria-label": `${name} version ${version}` },
+    { class: "card model", "aria-label": version ? `${name} version ${version}` : name },
     el(
       "header",
       {},
       el("h2", {}, name),
-      el("span", { class: "muted" }, `version ${version}`),
+      version ? el("span", { class: "muted" }, `version ${version}`) : null,
       el("span", { class: "badge", "data-state": known }, known.toLowerCase()),
     ),
     reason ? el("p", { class: "reason" }, reason) : null,

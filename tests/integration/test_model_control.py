@@ -14,9 +14,11 @@ import pytest
 from google.protobuf import json_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import GOLDEN_FILE, MODEL_FILE
 from convoy.artifact.golden import Golden
 from convoy.artifact.manifest import Memory
+from convoy.artifact.repository import ModelRepository
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.app import Server
@@ -356,6 +358,130 @@ async def test_polling(serve: Serve, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "other")
         await running.until(lambda: not registry.versions("other"))
         assert (await failing(load(running)))[:2] == ("FAILED_PRECONDITION", "MODEL_CONTROL_OFF")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("strange", "x"),
+        ("manifest.json", "{}"),
+        ("model.onnx", "x"),
+        ("golden.npz", "x"),
+        ("layers.json", "{"),
+        ("tuning.json", "{"),
+    ],
+)
+async def test_polling_checks_again_what_a_refusal_names(
+    serve: Serve, tmp_path: Path, file: str, content: str
+) -> None:
+    """
+    In mode poll a version is tried again when the file that its refusal names is fixed or gone.
+    """
+    tiny.write(tmp_path, "other")
+    path = tmp_path / "tiny/1" / file
+    whole = path.read_bytes() if path.exists() else None
+    path.write_text(content)
+    async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
+        state, reason = (await index(running))["tiny", "1"]
+        assert state == "UNAVAILABLE"
+        assert f"tiny/1/{file}" in reason or f"tiny/1: {file}" in reason
+        if whole is None:
+            path.unlink()
+        else:
+            path.write_bytes(whole)
+        await running.until(lambda: bool(running.server.registry.versions("tiny")))
+        assert (await index(running))["tiny", "1"] == ("READY", "")
+
+
+async def test_polling_loads_what_the_budget_has_room_for(serve: Serve, tmp_path: Path) -> None:
+    """
+    In mode poll a model that did not fit into the budget is loaded when another one is removed.
+    """
+    tiny.write(tmp_path, "other")
+    async with serve(
+        model_control_mode="poll", repository_poll_s=0.05, memory_budget=9_000
+    ) as running:
+        assert (await index(running))["tiny", "1"][0] == "UNAVAILABLE"
+        await asyncio.sleep(0.3)  # some more looks
+        refused = running.sample(
+            "convoy_model_loads_total", model="tiny", outcome="MEMORY_BUDGET_EXCEEDED"
+        )
+        assert refused == 1
+        shutil.rmtree(tmp_path / "other")
+        await running.until(lambda: bool(running.server.registry.versions("tiny")))
+
+
+async def test_polling_reads_again_after_an_error_of_the_store(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    In mode poll a version is read again if the repository could not be, though no file changed.
+    """
+
+    def fail(*_: object) -> None:
+        raise RepositoryError("the network is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelRepository, "read", fail)
+        async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
+            state = (await index(running))["tiny", "1"]
+            assert state == ("UNAVAILABLE", "ARTIFACT_INVALID: the network is gone")
+            patch.undo()
+            await running.until(lambda: bool(running.server.registry.versions("tiny")))
+
+
+async def test_misnamed_folders_are_reported(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Folders that no model is served from are in the index and, once each, in the log.
+    """
+    shutil.copytree(tmp_path / "tiny/1", tmp_path / "tiny/v2")
+    shutil.copytree(tmp_path / "tiny/1", tmp_path / "LeNet5/1")
+    async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
+        states = await index(running)
+        assert states["tiny", "1"] == ("READY", "")
+        for key, rule in (
+            (("tiny", "v2"), "tiny/v2: a version is a number from 1 on without leading zeros"),
+            (("LeNet5", ""), "LeNet5: a model's name has up to 64 lower-case letters"),
+        ):
+            state, reason = states[key]
+            assert state == "UNAVAILABLE"
+            assert reason.startswith("ARTIFACT_INVALID: ")
+            assert rule in reason
+        await asyncio.sleep(0.3)  # some more looks
+        logged = [one for one in caplog.records if one.message == "folder not served"]
+        assert len(logged) == 2
+        (tmp_path / "tiny/v2").rename(tmp_path / "tiny/002")
+        await running.until(
+            lambda: sum(one.message == "folder not served" for one in caplog.records) == 3
+        )
+        ready = await running.inference.RepositoryIndex(pb.RepositoryIndexRequest(ready=True))
+        assert [model.name for model in ready.models] == ["tiny"]
+
+
+@pytest.mark.parametrize("folder", ["tiny/001", "tiny/v1", "LeNet5/1"])
+async def test_nothing_but_misnamed_folders(serve: Serve, tmp_path: Path, folder: str) -> None:
+    """
+    A server without a model names the folders that look like one, with the rule.
+    """
+    (tmp_path / folder).parent.mkdir(exist_ok=True)
+    (tmp_path / "tiny/1").rename(tmp_path / folder)
+    with pytest.raises(StartError, match=f"no models in .*{folder.removesuffix('/1')}: a .*rename"):
+        async with serve():
+            pass
+
+
+async def test_load_of_a_misnamed_model(serve: Serve, tmp_path: Path) -> None:
+    """
+    A load request for a model whose folder breaks a rule is answered with the rule.
+    """
+    async with explicit(serve) as running:
+        (tmp_path / "lenet5").mkdir()
+        (tmp_path / "tiny/1").rename(tmp_path / "lenet5/001")
+        code, _, message = await failing(load(running, "lenet5"))
+        assert code == "NOT_FOUND"
+        assert "lenet5/001: a version is a number from 1 on without leading zeros" in message
 
 
 async def test_polling_survives_an_unreadable_repository(serve: Serve, tmp_path: Path) -> None:

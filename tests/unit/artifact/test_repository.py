@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -99,7 +100,6 @@ def test_folders_that_are_no_models(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "tiny" / ".writing-x").mkdir()
-    (tmp_path / "tiny" / "007").mkdir()
     repository = ModelRepository(tmp_path)
     assert repository.names() == ["tiny"]
     assert repository.versions("tiny") == [1]
@@ -356,3 +356,206 @@ def test_many_prove_at_once_that_they_can_write(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(repository.check_writable, ["tiny"] * 400))
     assert not list(repository.root.iterdir())
+
+
+FOREIGN = [
+    *("lost+found", "..data", "..2026_11_30_05_44_52.123", ".DS_Store", "._model.onnx", ".gitkeep"),
+    *(".nfs00000001", "__MACOSX", ".ipynb_checkpoints", ".model.onnx.swp", "model.onnx~", "#a#"),
+    *(".#manifest.json", "Thumbs.db", "desktop.ini", "@eaDir", "a_$folder$", "x.part"),
+]
+
+
+@pytest.mark.parametrize("kind", ["folder", "closed folder", "file", "link to nowhere"])
+@pytest.mark.parametrize("place", ["", "tiny", "tiny/1"])
+def test_entries_of_other_programs(tmp_path: Path, place: str, kind: str) -> None:
+    """
+    Entries of file systems, Kubernetes, viewers and editors are skipped in every folder.
+    """
+    manifest = tiny.write(tmp_path)
+    repository = ModelRepository(tmp_path)
+    before = repository.signature("tiny", 1)
+    for name in FOREIGN:
+        path = tmp_path / place / name
+        if kind == "link to nowhere":
+            path.symlink_to("gone")
+        elif kind == "file":
+            path.touch()
+        else:
+            path.mkdir(mode=0 if kind == "closed folder" else 0o755)
+    assert (repository.names(), repository.versions("tiny")) == (["tiny"], [1])
+    assert repository.read("tiny", 1).manifest == manifest
+    assert repository.signature("tiny", 1) == before
+    assert repository.misnamed() == []
+
+
+def test_entries_of_other_programs_in_a_flat_folder(tmp_path: Path) -> None:
+    """
+    An artifact on a volume of its own has the file system's folders beside its files.
+    """
+    tiny.write(tmp_path)
+    flat = tmp_path / "tiny" / "1"
+    for name in FOREIGN:
+        (flat / name).mkdir()
+    assert ModelRepository(flat, "digits").read("digits", 1).manifest.name == "digits"
+
+
+def _mount(folder: Path, paths: list[str], source: Path, stamp: str) -> None:
+    """Mount files as Kubernetes mounts a ConfigMap or a Secret, or replace their content."""
+    data = folder / f"..2026_11_30_05_44_{stamp}"
+    for path in paths:
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / path, data / path)
+    (folder / "..data_tmp").symlink_to(data.name)
+    (folder / "..data_tmp").rename(folder / "..data")
+    for top in {path.split("/")[0] for path in paths}:
+        if not (folder / top).is_symlink():
+            (folder / top).symlink_to(f"..data/{top}")
+
+
+@pytest.mark.parametrize("place", ["tiny/1", "tiny", ""])
+def test_config_map(tmp_path: Path, place: str) -> None:
+    """
+    An artifact loads from a ConfigMap, mounted at a version, a model or the whole repository.
+    """
+    source, mounted = tmp_path / "source", tmp_path / "mounted"
+    manifest = tiny.write(source)
+    (mounted / place).mkdir(parents=True)
+    files = [file.relative_to(source / place) for file in (source / "tiny/1").iterdir()]
+    paths = [str(file) for file in files]
+    _mount(mounted / place, paths, source / place, "52.1")
+    repository = ModelRepository(mounted)
+    assert (repository.names(), repository.versions("tiny")) == (["tiny"], [1])
+    assert repository.read("tiny", 1).manifest == manifest
+    assert repository.misnamed() == []
+    before = repository.signature("tiny", 1)
+    _mount(mounted / place, paths, source / place, "53.2")
+    assert repository.signature("tiny", 1) != before
+    assert repository.read("tiny", 1).manifest == manifest
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [
+        ("001", "rename the folder to 1"),
+        ("v1", "rename the folder to 1"),
+        ("v02", "rename the folder to 2"),
+        ("0", "rename the folder to a number"),
+        ("latest", "rename the folder to a number"),
+        ("1.0", "rename the folder to 1"),
+        ("1" * 19, "rename the folder to " + "1" * 18),
+    ],
+)
+def test_misnamed_version(tmp_path: Path, version: str, remedy: str) -> None:
+    """
+    A folder that is no version is reported with the rule and the remedy; others serve.
+    """
+    tiny.write(tmp_path)
+    shutil.copytree(tmp_path / "tiny/1", tmp_path / "tiny" / version)
+    repository = ModelRepository(tmp_path)
+    assert repository.versions("tiny") == [1]
+    (found,) = repository.misnamed()
+    assert (found.model, found.version) == ("tiny", version)
+    assert found.reason.startswith(f"{tmp_path}/tiny/{version}: a version is a number from 1 on")
+    assert remedy in found.reason
+
+
+@pytest.mark.parametrize(
+    ("model", "remedy"),
+    [
+        ("LeNet5", "rename the folder to lenet5,"),
+        ("my model", "rename the folder to my-model,"),
+        ("_x", "rename the folder to x,"),
+        ("ö", "rename the folder, and"),
+        ("a" * 65, "rename the folder to " + "a" * 64),
+    ],
+)
+def test_misnamed_model(tmp_path: Path, model: str, remedy: str) -> None:
+    """
+    A folder with a version that has no model's name is reported with the rule and the remedy.
+    """
+    tiny.write(tmp_path)
+    (tmp_path / "tiny").rename(tmp_path / model)
+    repository = ModelRepository(tmp_path)
+    assert repository.names() == []
+    (found,) = repository.misnamed()
+    assert (found.model, found.version) == (model, "")
+    assert found.reason.startswith(f"{tmp_path}/{model}: a model's name has up to 64 lower-case")
+    assert remedy in found.reason
+
+
+def test_artifact_without_a_version(tmp_path: Path) -> None:
+    """
+    An artifact that lies in the model's folder itself is reported with the remedy.
+    """
+    tiny.write(tmp_path / "made")
+    (tmp_path / "made/tiny/1").rename(tmp_path / "made/other")
+    (found,) = ModelRepository(tmp_path / "made").misnamed()
+    assert found.model == "other"
+    assert f"move them to {tmp_path}/made/other/1" in found.reason
+
+
+def test_folders_of_documents(tmp_path: Path) -> None:
+    """
+    Folders and files beside the models are nobody's model, and not reported.
+    """
+    tiny.write(tmp_path)
+    (tmp_path / "Docs/images").mkdir(parents=True)
+    (tmp_path / "Private").mkdir(mode=0)
+    (tmp_path / "README.md").touch()
+    (tmp_path / "tiny/config.pbtxt").touch()
+    assert ModelRepository(tmp_path).misnamed() == []
+
+
+def _link_out(folder: Path) -> None:
+    outside = folder.parents[2] / "outside.npz"
+    (folder / "golden.npz").rename(outside)
+    (folder / "golden.npz").symlink_to(outside)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "strange").touch(),
+        lambda folder: (folder / "strange").mkdir(),
+        lambda folder: (folder / "golden.npz").unlink(),
+        lambda folder: os.utime(folder / "layers.json", ns=(1, 1)),
+        lambda folder: (folder / "tuning.json").write_text("{}"),
+        _edit_manifest(name="other"),
+        _truncate_model,
+        _link_out,
+        _replace("golden.npz", lambda path: path.symlink_to("gone")),
+        _replace("manifest.json", os.mkfifo),
+        pytest.param(
+            lambda folder: (folder / "model.onnx").chmod(0),
+            marks=pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything"),
+        ),
+    ],
+)
+def test_signature_covers_what_errors_name(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    """
+    The signature changes with everything that an error can complain of, and back.
+    """
+    repository, folder = ModelRepository(tmp_path / "models"), tmp_path / "models/tiny/1"
+    tiny.write(tmp_path / "models")
+    (folder / "layers.json").write_text("{}")
+    whole = repository.signature("tiny", 1)
+    assert repository.signature("tiny", 1) == whole
+    change(folder)
+    assert repository.signature("tiny", 1) != whole
+
+
+def test_signature_follows_a_link_that_was_moved_inside(tmp_path: Path) -> None:
+    """
+    A file that is moved into the repository, with the link to it, gives another signature.
+    """
+    repository, folder = ModelRepository(tmp_path / "models"), tmp_path / "models/tiny/1"
+    tiny.write(tmp_path / "models")
+    _link_out(folder)
+    with pytest.raises(ArtifactError, match="leads out of the repository"):
+        repository.read("tiny", 1)
+    before = repository.signature("tiny", 1)
+    (tmp_path / "outside.npz").rename(tmp_path / "models/inside.npz")
+    (folder / "golden.npz").unlink()
+    (folder / "golden.npz").symlink_to(tmp_path / "models/inside.npz")
+    assert repository.signature("tiny", 1) != before
+    assert repository.read("tiny", 1).manifest.name == "tiny"

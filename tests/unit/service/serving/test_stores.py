@@ -1,6 +1,7 @@
 """Repositories in stores that fsspec reaches: here a file system and one in memory."""
 
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -108,6 +109,56 @@ def test_file_that_does_not_belong_there(store: Path, remote: RemoteRepository) 
     (store / "tiny" / "1" / "weights.bin").write_bytes(b"x")
     with pytest.raises(ArtifactError, match=r"weights\.bin does not belong here"):
         remote.read("tiny", 1)
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "lost+found", "1_$folder$", "..data", "model.onnx~", ".gitkeep"]
+)
+@pytest.mark.parametrize("place", ["", "tiny", "tiny/1"])
+def test_entries_of_other_programs(
+    store: Path, remote: RemoteRepository, place: str, name: str
+) -> None:
+    """
+    Entries of other programs are skipped in a store, too, and do not cause another copy.
+    """
+    before = remote.signature("tiny", 1)
+    (store / place / name).touch()
+    assert (remote.names(), remote.versions("tiny"), remote.misnamed()) == (["tiny"], [1], [])
+    assert remote.read("tiny", 1).manifest.name == "tiny"
+    assert remote.signature("tiny", 1) == before
+
+
+def test_markers_of_folders(
+    remote: RemoteRepository, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A store may list a folder in itself, as an empty object that stands for it.
+    """
+    listed = remote._store.ls
+
+    def ls(path: str, detail: bool) -> list[dict[str, Any]]:
+        marker = {"name": f"{path}/", "size": 0, "type": path.endswith("1") and "file"}
+        return [{**marker, "type": marker["type"] or "directory"}, *listed(path, detail=detail)]
+
+    monkeypatch.setattr(remote._store, "ls", ls)
+    assert (remote.names(), remote.versions("tiny"), remote.misnamed()) == (["tiny"], [1], [])
+    assert remote.read("tiny", 1).manifest.name == "tiny"
+
+
+def test_misnamed_folders(store: Path, remote: RemoteRepository) -> None:
+    """
+    Folders of a store whose names break a rule are reported with their URL.
+    """
+    tiny.write(store)
+    (store / "tiny" / "2").rename(store / "tiny" / "002")
+    tiny.write(store)
+    (store / "tiny").rename(store / "Tiny")
+    tiny.write(store)
+    (store / "Tiny" / "002").rename(store / "tiny" / "002")
+    found = {(one.model, one.version): one.reason for one in remote.misnamed()}
+    assert found.keys() == {("Tiny", ""), ("tiny", "002")}
+    assert found["Tiny", ""].startswith(f"file://{store}/Tiny: a model's name")
+    assert found["tiny", "002"].endswith("rename the folder to 2")
 
 
 def test_store_in_memory(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Folders of a model repository that are meant for a model or a version, and break a rule.
+
+No model is served from them. They are reported by name, with the rule and the remedy: skipping them
+in silence would leave a repository that looks full and serves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from convoy.artifact.entries import is_foreign
+from convoy.artifact.files import ARTIFACT_FILES
+from convoy.artifact.manifest import MODEL_NAME
+
+NAME = re.compile(MODEL_NAME)
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
+
+
+class Listing(NamedTuple):
+    """The names of the folders and files in a folder."""
+
+    folders: list[str]
+    files: list[str]
+
+
+class Misnamed(NamedTuple):
+    """
+    A folder that nothing is served from.
+
+    Attributes:
+        model: The name of the model's folder.
+        version: The name of the version's folder; empty if the model's is at fault.
+        reason: The rule, and the remedy, for the operator; names the folder.
+    """
+
+    model: str
+    version: str
+    reason: str
+
+
+def misnamed(place: str, read: Callable[[str], Listing]) -> list[Misnamed]:
+    """
+    Return the folders of a repository that break a rule, sorted.
+
+    Args:
+        place: The repository's folder or URL, for the reasons.
+        read: Lists a folder; gets its path in the repository, which is empty for the repository.
+    """
+    models = (name for name in sorted(read("").folders) if not is_foreign(name))
+    return [found for model in models for found in _of_model(place, model, read(model))]
+
+
+def _of_model(place: str, model: str, listing: Listing) -> Iterator[Misnamed]:
+    folder = f"{place}/{model}"
+    versions = [name for name in sorted(listing.folders) if not is_foreign(name)]
+    holds_artifact = not set(ARTIFACT_FILES).isdisjoint(listing.files)
+    # Case 1: the model's name. Other folders, such as one of documents, are nobody's model.
+    if not NAME.fullmatch(model):
+        if holds_artifact or any(re.fullmatch(r"v?[0-9]+", version) for version in versions):
+            yield Misnamed(model, "", f"{folder}: {_model_rule(model)}")
+        return
+    # Case 2: an artifact that is not in the folder of a version.
+    if holds_artifact:
+        reason = (
+            f"the files of an artifact belong in the folder of a version: move them to {folder}/1"
+        )
+        yield Misnamed(model, "", f"{folder}: {reason}")
+    # Case 3: the names of versions.
+    for version in versions:
+        if not VERSION.fullmatch(version):
+            yield Misnamed(model, version, f"{folder}/{version}: {_version_rule(version)}")
+
+
+def _model_rule(name: str) -> str:
+    valid = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).lstrip("_.-")[:64]
+    remedy = f"rename the folder to {valid}" if valid else "rename the folder"
+    return (
+        "a model's name has up to 64 lower-case letters, digits, '_', '.' and '-', and begins with "
+        f"a letter or digit; {remedy}, and use that name in its manifest"
+    )
+
+
+def _version_rule(name: str) -> str:
+    digits = re.search(r"[0-9]+", name)
+    number = digits[0].lstrip("0") if digits else ""
+    remedy = f"rename the folder to {number[:18]}" if number else "rename the folder to a number"
+    return f"a version is a number from 1 on without leading zeros, such as 1; {remedy}"
