@@ -21,8 +21,8 @@ INTERNAL = re.compile(
 )
 """Words that a client sees if an answer quotes Python, or names files of the server."""
 
-NAME = b"\x0a\x04tiny"
-"""A message whose field 1 is the name of a model, whatever its type."""
+NAME = b"\x0a\x04none"
+"""A message whose field 1 names a model that no server has: unloading it changes nothing."""
 
 MESSAGES = [b"", NAME, b"\xff" * 16, b"\x0a\xff\xff\xff\xff\x0f", NAME * 50, b"\x0a\x02\xff\xfe"]
 
