@@ -130,6 +130,15 @@ def decode(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()
         raise ImageError(f"the {opened.format} image is damaged or truncated") from error
 
 
+def is_image(data: bytes) -> bool:
+    """Return whether *data* begins like an image of `FORMATS`."""
+    try:
+        Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception:  # as in `_open`
+        return False
+    return True
+
+
 def to_input(pixels: Pixels, tensor: InputTensor, normalization: Normalization) -> npt.NDArray[Any]:
     """Turn uint8 `[H, W, C]` into one item of the graph's input: its dtype, layout and scale."""
     # uint8: the graph normalises, so the pixels are the input.

@@ -26,7 +26,7 @@ from convoy.service.http.classify import Classify
 from convoy.service.http.limits import HttpLimits
 from convoy.service.http.page import Page, read_comparison
 from convoy.service.http.rest import Rest
-from convoy.service.http.routes import create_app
+from convoy.service.http.routes import create_app, outermost
 from convoy.service.http.server import HttpServer
 from convoy.service.lifecycle import Lifecycle, Phase
 from convoy.service.machine.resources import descriptor_limit, usable_cpus
@@ -307,7 +307,8 @@ class Server:
         # A page that pretends to be this server has no token, and no certificate for its name.
         protected = settings.token_file or settings.tls_certificate
         return SiteCheck(
-            None if protected and not settings.allowed_hosts else settings.allowed_hosts
+            None if protected and not settings.allowed_hosts else settings.allowed_hosts,
+            settings.cors_origins,
         )
 
     def _make_rpc(self, calls: Calls, transport: Literal["grpcio", "native"]) -> RpcServer:
@@ -361,7 +362,11 @@ class Server:
             read_body=read_body,
         )
         return HttpServer(
-            create_app(rest, classify, page, self.metrics, calls.access),
+            outermost(
+                create_app(rest, classify, page, self.metrics, calls.access),
+                root_path=settings.http_root_path,
+                cors_origins=settings.cors_origins,
+            ),
             HttpLimits(
                 max_connections=self._connections(
                     "max_http_connections", HTTP_SHARE_OF_DESCRIPTORS

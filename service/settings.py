@@ -157,6 +157,17 @@ class Settings(BaseSettings):
         "models.example.com,*.lab.example; addresses, localhost and names of private networks "
         "always may; * allows any. With --token-file or TLS any may, unless names are given.",
     )
+    cors_origins: Names = Field(
+        [],
+        description="Origins of web pages that may use the HTTP API from a browser, such as "
+        "https://app.example.com; * allows any, and needs --token-file.",
+    )
+    http_root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path that a proxy in front adds and does not remove, such as /models; the "
+        "same routes without it keep working.",
+    )
 
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="Where models run; auto prefers CUDA and says so if it cannot."
@@ -348,6 +359,9 @@ class Settings(BaseSettings):
         # Otherwise the transport refuses images that the decoder accepts.
         if self.max_message_bytes < self.max_image_bytes:
             raise ValueError("max_message_bytes must be at least max_image_bytes")
+        # Any page could use the server through its visitors' browsers.
+        if "*" in self.cors_origins and not self.token_file:
+            raise ValueError("cors_origins * needs token_file: name the origins instead")
         # One without the other is a mistake: do not start without the intended TLS.
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key need each other")

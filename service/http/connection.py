@@ -28,17 +28,35 @@ RETRY_S = 1.0
 
 
 class _StrictParser(h11.Connection):
-    """A parser that also refuses a request which states the length of its body in two ways."""
+    """
+    A parser that also refuses headers which are too long, and a body of two lengths.
+
+    Args:
+        max_header_bytes: Most bytes of the headers of one request.
+    """
+
+    def __init__(self, max_header_bytes: int) -> None:
+        # It limits only headers that have not arrived completely.
+        super().__init__(h11.SERVER, max_header_bytes)
+        self._max_header_bytes = max_header_bytes
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         event = super().next_event()
         if isinstance(event, h11.Request):
+            if _header_bytes(event) > self._max_header_bytes:
+                raise h11.RemoteProtocolError("headers too long")
             names = {name for name, _ in event.headers}
             # A proxy that believes the other length would take the rest of the body for a request,
             # or a request for the rest of the body (RFC 9112, section 6.1).
             if {b"content-length", b"transfer-encoding"} <= names:
                 raise h11.RemoteProtocolError("content-length beside transfer-encoding")
         return event
+
+
+def _header_bytes(request: h11.Request) -> int:
+    """Return the size of a request's first line and headers, as they are usually written."""
+    first = len(request.method) + len(request.target) + len("  HTTP/1.1\r\n")
+    return first + sum(len(name) + len(value) + len(": \r\n") for name, value in request.headers)
 
 
 class Connection(H11Protocol):
@@ -63,7 +81,7 @@ class Connection(H11Protocol):
         refused: Callable[[str], None],
     ) -> None:
         super().__init__(config, state, app_state={})
-        self.conn = _StrictParser(h11.SERVER, limits.max_header_bytes)
+        self.conn = _StrictParser(limits.max_header_bytes)
         if place.probes_only:
             self.app = _ProbesOnly(self.app, refused)
         self._limits = limits

@@ -99,6 +99,12 @@ def read_infer(
         InvalidArgumentError: If it is not the JSON of an inference request.
     """
     length = len(body)
+    # An image, most likely: say where those go, before the size of the supposed JSON.
+    if header_length is None and not body.lstrip()[:1] == b"{":
+        raise InvalidArgumentError(
+            "the body is not a JSON object; send an image itself to POST /v1/models/NAME/classify, "
+            "or in base64 within the JSON"
+        )
     if header_length is not None:
         # Python refuses to read very long numbers.
         is_number = header_length.isdecimal() and len(header_length) < 20
@@ -148,6 +154,15 @@ def to_request(
     if len(binary):
         raise InvalidArgumentError(f"{len(binary)} bytes follow the last tensor")
     return request
+
+
+def base64_hint(body: InferBody) -> str:
+    """Return advice about images that are texts in the JSON; empty if they are base64, or none."""
+    plain = (
+        one.datatype == "BYTES" and one.data and one.parameters.get("content_type") != "base64"
+        for one in body.inputs
+    )
+    return ': if it is base64, add "parameters": {"content_type": "base64"}' if any(plain) else ""
 
 
 def from_response(response: pb.ModelInferResponse, body: InferBody) -> tuple[bytes, bytes]:

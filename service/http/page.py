@@ -6,6 +6,7 @@ library lies in `node_modules`, where `make page` puts it; the page works withou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ HEADERS = {
     # Cached, but checked each time (by ETag): an upgraded server has another page.
     "cache-control": "no-cache",
 }
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+/?")
 
 DOCS_POLICY = f"{HEADERS['content-security-policy']}; img-src 'self' data:"
 """The policy of /docs: Swagger UI's style sheet holds its icons."""
@@ -180,7 +183,7 @@ def file_routes() -> list[BaseRoute]:
     """Return the routes of the pages themselves, and of the files that they load."""
     middleware = (Middleware(_WithHeaders), *PACKED)
     files = StaticFiles(directory=WEB)
-    description = to_json(document(convoy.__version__))
+    description = document(convoy.__version__)
 
     async def index(request: Request) -> Response:
         return await files.get_response("index.html", request.scope)
@@ -191,7 +194,10 @@ def file_routes() -> list[BaseRoute]:
         return answer
 
     async def openapi(request: Request) -> Response:
-        return Response(description, media_type="application/json")
+        # The paths are below that of the proxy: it tells, or the server was told.
+        prefix = request.headers.get("x-forwarded-prefix") or request.scope.get("root_path", "")
+        servers = [{"url": prefix.rstrip("/")}] if _PREFIX.fullmatch(prefix) else []
+        return Response(to_json(description | {"servers": servers}), media_type="application/json")
 
     return [
         Route("/", index, name="PageFiles", middleware=middleware),

@@ -12,10 +12,22 @@ from starlette.routing import Route
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Call, Calls
-from convoy.service.errors import InvalidArgumentError, ModelNotReadyError, UnsupportedError
+from convoy.service.errors import (
+    InvalidArgumentError,
+    InvalidImageError,
+    ModelNotReadyError,
+    UnsupportedError,
+)
 from convoy.service.http.body import BodyReader, while_connected
 from convoy.service.http.endpoints import Endpoint, counted, target
-from convoy.service.http.infer_body import LENGTH_HEADER, from_response, read_infer, to_request
+from convoy.service.http.infer_body import (
+    LENGTH_HEADER,
+    InferBody,
+    base64_hint,
+    from_response,
+    read_infer,
+    to_request,
+)
 from convoy.service.http.messages import as_json, parse_object, set_parameters, set_value
 from convoy.service.http.responses import PACKED, error_response, message_response
 from convoy.service.lifecycle import Lifecycle
@@ -149,10 +161,20 @@ class Rest:
     async def _infer(self, request: Request, call: Call) -> Response:
         data = await self._read_body(request, call)
         header_length = request.headers.get(LENGTH_HEADER)
-        body, binary = read_infer(data, header_length, self._max_json_bytes)
         model = target(request)
-        asked = to_request(body, binary, model["name"], model.get("version", ""))
-        answer = await while_connected(request, self._protocol.ModelInfer(asked, call))
+        name, version = model["name"], model.get("version", "")
+        # Triton's raw binary request: no JSON, the whole body is the input.
+        if header_length == "0":
+            body = InferBody(inputs=[])
+            call.label_unknown()
+            asked = self._protocol.request_of_bytes(name, version, data)
+        else:
+            body, binary = read_infer(data, header_length, self._max_json_bytes)
+            asked = to_request(body, binary, name, version)
+        try:
+            answer = await while_connected(request, self._protocol.ModelInfer(asked, call))
+        except InvalidImageError as error:
+            raise InvalidImageError(f"{error}{base64_hint(body)}") from error
         text, tensors = from_response(answer, body)
         # All outputs are in the JSON: clients without the extension expect its media type.
         if not tensors:

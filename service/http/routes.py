@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from convoy.service.errors import ServiceError
 from convoy.service.http.classify import Classify
+from convoy.service.http.infer_body import LENGTH_HEADER
 from convoy.service.http.page import Page, file_routes
 from convoy.service.http.responses import PACKED, error_response, no_route
 from convoy.service.http.rest import Rest
 from convoy.service.security.access import Access
 from convoy.service.telemetry.logs import Origin
 from convoy.service.telemetry.metrics import Metrics
+
+EXPOSED = ("x-request-id", "traceparent", "retry-after", LENGTH_HEADER)
+"""Headers of answers that scripts of other origins may read, beside the usual ones."""
+
+
+def outermost(app: ASGIApp, *, root_path: str, cors_origins: Sequence[str]) -> ASGIApp:
+    """
+    Put an application behind a path and open it to web pages of other origins.
+
+    Args:
+        root_path: Path under which it also answers, such as `/models`; empty for none.
+        cors_origins: Origins, or `*`.
+    """
+    if root_path:
+        # The mount sets `root_path`, by which routes find their own part of the path.
+        app = Starlette(routes=[Mount(root_path, app), Mount("", app)])
+        app.router.redirect_slashes = False
+    if not cors_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=cors_origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("*",),
+        expose_headers=EXPOSED,
+    )
 
 
 def create_app(

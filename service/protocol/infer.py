@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
+from convoy.artifact.preprocess import is_image
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Call
+from convoy.service.protocol import description
 from convoy.service.protocol.outputs import RequestedOutput, add_output, requested_outputs
 from convoy.service.protocol.parameters import flag, refuse_shared_memory, set_options
 from convoy.service.protocol.tensors import read_input
@@ -37,6 +43,31 @@ async def infer(
     if timing:
         _add_timing(response, model, call)
     return response
+
+
+def request_of_bytes(
+    registry: ModelRegistry, name: str, version: str, data: bytes
+) -> pb.ModelInferRequest:
+    """
+    Build the request whose only input is *data*: an encoded image, or the elements of a tensor.
+
+    Raises:
+        ModelNotFoundError, ModelNotReadyError: As `ModelRegistry.get`.
+    """
+    model = registry.get(name, version)
+    request = pb.ModelInferRequest(model_name=name, model_version=version)
+    (tensor,) = description.metadata(model, []).inputs
+    _, *item = tensor.shape
+    item_bytes = math.prod(item) * np.dtype(model.manifest.input.dtype).itemsize
+    # Case 1: as many bytes as some number of items have, and no image.
+    if data and len(data) % item_bytes == 0 and not is_image(data):
+        shape, datatype, raw = [len(data) // item_bytes, *item], tensor.datatype, data
+    # Case 2: one image, as an element of BYTES, which has its length before it.
+    else:
+        shape, datatype, raw = [1], "BYTES", len(data).to_bytes(4, "little") + data
+    request.inputs.add(name=tensor.name, datatype=datatype, shape=shape)
+    request.raw_input_contents.append(raw)
+    return request
 
 
 def _response(

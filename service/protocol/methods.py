@@ -10,7 +10,7 @@ from convoy.service.call import Call
 from convoy.service.errors import ModelNotFoundError, ModelNotReadyError, UnsupportedError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol import description, model_repository
-from convoy.service.protocol.infer import infer
+from convoy.service.protocol.infer import infer, request_of_bytes
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.model_statistics import statistics
 from convoy.service.serving.control import ModelControl
@@ -82,6 +82,10 @@ class InferenceProtocol:
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
         return await infer(self._registry, request, call)
+
+    def request_of_bytes(self, name: str, version: str, data: bytes) -> pb.ModelInferRequest:
+        """Build the request of `ModelInfer` whose only input is *data*; see `infer`."""
+        return request_of_bytes(self._registry, name, version, data)
 
     async def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, call: Call

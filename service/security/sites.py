@@ -38,10 +38,13 @@ class SiteCheck:
     Args:
         hosts: Patterns of names by which clients may address the server, beside addresses and the
             names of private networks; None allows any.
+        origins: Origins of pages that may use the server, such as `https://app.example`; `*` is
+            any.
     """
 
-    def __init__(self, hosts: Iterable[str] | None = None) -> None:
+    def __init__(self, hosts: Iterable[str] | None = None, origins: Iterable[str] = ()) -> None:
         self._hosts = None if hosts is None else [host.lower() for host in hosts]
+        self._origins = frozenset(origins)
 
     def check(self, verb: str, headers: Mapping[str, str]) -> None:
         """
@@ -62,10 +65,13 @@ class SiteCheck:
                 f"host {_name(host)[:64]!r} is not allowed: use the server's address, or start the "
                 "server with --allowed-hosts and this name"
             )
-        if verb not in READING and _is_foreign(host, headers):
+        if verb in READING or "*" in self._origins or headers.get("origin") in self._origins:
+            return
+        if _is_foreign(host, headers):
             raise OriginNotAllowedError(
-                "a web page of another site sent this request; if it is the server's own page, "
-                "let the proxy in front keep the header Host or set X-Forwarded-Host"
+                "a web page of another site sent this request: allow it by --cors-origins; if it "
+                "is the server's own page, let the proxy in front keep the header Host or set "
+                "X-Forwarded-Host"
             )
 
     def _allows(self, name: str) -> bool:

@@ -256,7 +256,7 @@ async def test_unsupported(running: Running) -> None:
 
 
 NO_ROUTES = [
-    ("GET", "/v1/models", 404),
+    ("GET", "/v1/nothing", 404),
     ("GET", "/web/nothing.js", 404),
     ("GET", "/web/..%2fsettings.py", 404),
     ("POST", "/page/models", 405),

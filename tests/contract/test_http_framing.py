@@ -1,5 +1,6 @@
 """Requests that stop being HTTP: they end their calls and connections, and leave no tracebacks."""
 
+import asyncio
 import logging
 
 import pytest
@@ -67,3 +68,20 @@ async def test_requests_for_other_protocols(
         with caplog.at_level(logging.WARNING):
             assert (await ask("GET", f"{running.url}/v2", headers=headers)).status == 200
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("cut", [None, 5_000, 19_000])
+async def test_long_headers(running: Running, cut: int | None) -> None:
+    """
+    Headers beyond the limit are refused, however the network cuts them into segments.
+    """
+    for length, status in ((15_000, 200), (20_000, 400)):
+        data = request("GET", "/v2/health/live", headers={"cookie": "a" * length})
+        async with Connection(running.url) as connection:
+            if cut and cut < length:
+                await connection.send(data[:cut])
+                await asyncio.sleep(0.1)  # so that the parts arrive apart
+                await connection.send(data[cut:])
+            else:
+                await connection.send(data)
+            assert (await connection.receive()).status == status

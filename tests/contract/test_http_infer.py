@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from convoy.artifact.golden import Golden
@@ -15,8 +16,8 @@ from convoy.artifact.manifest import Normalization, OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.protocol.tensors import DATATYPES
 from tests.harness import tiny
-from tests.harness.calls import check_error
-from tests.harness.http import Answer, Connection
+from tests.harness.calls import INFER, check_error, classes
+from tests.harness.http import Answer, Connection, ask
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
@@ -340,7 +341,7 @@ async def test_wrong_binary(running: Running) -> None:
         ):
             wrong = given | {"parameters": {"binary_data_size": size}}
             check_error(await client.infer(wrong, binary=binary), 400, "INVALID_ARGUMENT")
-        for header in ("0", "1", str(len(text) - 1), str(len(text) + 1), "-1", "x", "9" * 5000):
+        for header in ("00", "1", str(len(text) - 1), str(len(text) + 1), "-1", "x", "9" * 5000):
             answer = await client.ask("POST", "/v2/models/tiny/infer", text + raw, {LENGTH: header})
             check_error(answer, 400, "INVALID_ARGUMENT")
         answer = await client.ask("POST", "/v2/models/tiny/infer", text + raw)
@@ -469,3 +470,45 @@ async def test_numbers_of_every_type(serve: Serve, tmp_path: Path) -> None:
         for wrong in (1e39, 10**40, True, "1", None):
             answer = await client.infer(one | {"data": [wrong, *special[1:]]}, path=path)
             check_error(answer, 400, "INVALID_ARGUMENT")
+
+
+async def test_raw_binary_request(running: Running) -> None:
+    """
+    Without JSON the whole body is the input (Triton's raw binary request): an image, or elements of
+    the model's own tensor.
+    """
+    headers = {"Inference-Header-Content-Length": "0", "Content-Type": "application/octet-stream"}
+    for data, expected in (
+        (png(3), [3]),
+        (tiny.pixels(2).tobytes(), [2]),
+        (tiny.pixels(2).tobytes() + tiny.pixels(4).tobytes(), [2, 4]),
+    ):
+        assert classes(await ask("POST", running.url + INFER, data, headers)) == expected
+    for data in (b"", b"neither", png(3)[:40]):
+        answer = await ask("POST", running.url + INFER, data or b"", headers)
+        assert answer.status == 400
+    unknown = await ask("POST", f"{running.url}/v2/models/huge/infer", png(3), headers)
+    check_error(unknown, 404, "MODEL_NOT_FOUND")
+
+
+@pytest.mark.parametrize("size", [0, 5_000_000])
+async def test_image_in_place_of_json(running: Running, size: int) -> None:
+    """
+    An image as the body, however large, is answered with where images go.
+    """
+    answer = await ask("POST", running.url + INFER, png(3) + bytes(size))
+    assert "/v1/models/NAME/classify" in check_error(answer, 400, "INVALID_ARGUMENT")
+
+
+async def test_base64_that_is_not_stated(running: Running) -> None:
+    """
+    An image in base64 without its parameter is refused with the parameter's name.
+    """
+    tensor: dict[str, Any] = {"name": "image", "datatype": "BYTES", "shape": [1]}
+    tensor["data"] = [base64.b64encode(png(3)).decode()]
+    body = json.dumps({"inputs": [tensor]}).encode()
+    message = check_error(await ask("POST", running.url + INFER, body), 400, "INVALID_IMAGE")
+    assert '"parameters": {"content_type": "base64"}' in message
+    tensor["parameters"] = {"content_type": "base64"}
+    stated = json.dumps({"inputs": [tensor]}).encode()
+    assert classes(await ask("POST", running.url + INFER, stated)) == [3]
