@@ -272,12 +272,14 @@ class Manifest(Part):
         source: The paper of the architecture, or the origin of an imported graph.
         labels: Names of the classes, in the order of the output.
         macs: Multiply-accumulates of convolutions and linear layers for one image.
+        skipped_images: Names of images that could not be decoded, below the folder of the data set;
+            they were neither trained nor measured on.
         evaluations: Accuracies that were known when the artifact was made.
         golden_tolerance: Largest drift from the golden answers, as a share of their range.
         tools: Versions of the programs that made the artifact.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     name: ModelName
     version: int = Field(ge=1)
     architecture: str
@@ -294,6 +296,7 @@ class Manifest(Part):
     opset: int
     training: Training | None = None
     weights: Weights | None = None
+    skipped_images: tuple[str, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
     memory: Memory | None = None
     golden_tolerance: float = Field(gt=0, lt=1)
@@ -390,5 +393,10 @@ def _from_version_3(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-MANIFEST_STEPS = (_from_version_1, _from_version_2, _from_version_3)
+def _from_version_4(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: unreadable images were refused."""
+    return fields
+
+
+MANIFEST_STEPS = (_from_version_1, _from_version_2, _from_version_3, _from_version_4)
 """Upgrade a manifest's fields from version 1 on; see `artifact/schema.py`."""

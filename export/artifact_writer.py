@@ -200,6 +200,7 @@ def _manifest(
         precision=written.precision,
         opset=graph.OPSET,
         training=subject.training,
+        skipped_images=subject.skipped_images,
         weights=subject.weights,
         evaluations=written.evaluations,
         memory=measure_memory(folder / MODEL_FILE, pixels[:max_batch_size]),

@@ -33,6 +33,11 @@ class ExportSettings(BaseSettings):
         "mnist, cifar10, imagenette or imagenet, each with :FOLDER if it lies elsewhere than in "
         "data/, or folder:PATH with one folder per class, or with such folders in train and val.",
     )
+    skip_bad_images: CliImplicitFlag[bool] = Field(
+        False,
+        description="Leave out images that cannot be decoded, and record their names; without this "
+        "option they are refused, before anything is trained.",
+    )
     weights: str | None = Field(
         None,
         description="Weights to begin with: torchvision[:ENTRY], timm[:TAG], or a file with a "

@@ -27,6 +27,7 @@ class Subject:
         weights: The first weights, if they are not random numbers.
         published: Measurements of the same weights by others.
         tests: Images to measure it on, by the name of the data.
+        skipped_images: Names of unreadable images of the data that were left out.
         calibration: Images to find the ranges of int8 with.
         run: The training's folder, whose checkpoint is no longer needed once this is exported.
     """
@@ -41,5 +42,6 @@ class Subject:
     weights: Weights | None = None
     published: tuple[Evaluation, ...] = ()
     tests: tuple[tuple[str, Split], ...] = ()
+    skipped_images: tuple[str, ...] = ()
     calibration: Split | None = None
     run: Run | None = None

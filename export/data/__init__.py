@@ -6,7 +6,7 @@ see exactly what a server makes of the same bytes. A data set is named by one te
 * `mnist5k`: 5,000 digits that need no download;
 * `hard5k`: the same digits in colour, scaled and moved, on cluttered and noisy grounds;
 * `folder:PATH`: a folder with one sub-folder of images per class, or with such folders as its
-  sub-folders `train` and `val`;
+  sub-folders `train` and `val`, or by other names of `folders.PARTS`;
 * `mnist`, `cifar10`, `imagenette`, `imagenet`: torchvision's, in the folder `data`; `NAME:FOLDER`
   names another.
 """
@@ -16,8 +16,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from convoy.export.data.digits import load_digits
-from convoy.export.data.folders import IMAGE_SUFFIXES, load_folder
+from convoy.export.data.folders import IMAGE_SUFFIXES, counted, load_folder
 from convoy.export.data.hard_digits import load_hard_digits
+from convoy.export.data.readability import check_images
 from convoy.export.data.split import DataSet, Split
 from convoy.export.data.torchvision_sets import TORCHVISION_SETS, load_torchvision_set
 from convoy.export.errors import DataError
@@ -49,4 +50,12 @@ def load(name: str) -> DataSet:
     )
 
 
-__all__ = ["DEFAULT_FOLDER", "IMAGE_SUFFIXES", "DataSet", "Split", "load"]
+__all__ = [
+    "DEFAULT_FOLDER",
+    "IMAGE_SUFFIXES",
+    "DataSet",
+    "Split",
+    "check_images",
+    "counted",
+    "load",
+]

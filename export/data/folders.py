@@ -1,14 +1,19 @@
 """Folders of images: one sub-folder per class, named after it.
 
-Hidden files and folders are skipped. If a folder does not come in parts, or has no part to
-validate on, images are chosen for it by a hash of their names, so that images that
-are added later leave nearly all others in the part that they were in.
+The images of a class may lie in further folders below it, as torchvision reads them. Hidden files
+and folders are skipped, and so are those that operating systems add. If a folder does not come in
+parts, or has no part to validate on, images are chosen for it by a hash of their names, so that
+images that are added later leave nearly all others in the part that they were in.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +21,24 @@ import numpy.typing as npt
 from convoy.export.data.split import TEST_SHARE, VALIDATION_SHARE, DataSet, Split, divide
 from convoy.export.errors import DataError
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
 
 MIN_IMAGES = 10
 """Least images of each class that is divided: the smallest part gets one in ten."""
 
-TRAIN_FOLDER = "train"
-VALIDATION_FOLDERS = ("val", "valid", "validation")
-TEST_FOLDER = "test"
-_PARTS = {TRAIN_FOLDER, *VALIDATION_FOLDERS, TEST_FOLDER}
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+PARTS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("train", "training"), TRAIN),
+        **dict.fromkeys(("val", "valid", "validation"), VALIDATION),
+        **dict.fromkeys(("test", "testing"), TEST),
+    }
+)
+"""The part that a folder of this name holds; capitals do not matter."""
+
+_SYSTEM_FOLDERS = {"__macosx", "@eadir", "lost+found", "$recycle.bin"}
+"""Folders that programs for archives and operating systems add, in lower case."""
 
 Classes = tuple[str, ...]
 Parts = tuple[Classes, Split, Split, Split]
@@ -38,78 +52,149 @@ def load_folder(root: Path) -> DataSet:
         DataError: If a folder cannot be read or holds too few images, if parts are missing, or if
             they have different classes.
     """
-    names = {folder.name for folder in _folders_in(root)}
-    # Parts, if every sub-folder has the name of one: a class may be called `test`, too.
-    in_parts = bool(names) and names <= _PARTS
-    classes, train, validation, test = _load_parts(root, names) if in_parts else _divide(root)
+    folders = _Folders(root)
+    classes, train, validation, test = folders.load()
     name = f"folder:{root.resolve().name}"  # the rest of the path is the exporting machine's
     return DataSet(
-        name=name, source=name, labels=classes, train=train, validation=validation, test=test
+        name=name,
+        source=name,
+        labels=classes,
+        train=train,
+        validation=validation,
+        test=test,
+        root=root,
+        left_out=dict(folders.left_out),
     )
 
 
-def _divide(root: Path) -> Parts:
-    classes, images = _read(root, MIN_IMAGES)
-    test, validation, train = divide(images, _hash_order(images), TEST_SHARE, VALIDATION_SHARE)
-    return classes, train, validation, test
-
-
-def _load_parts(root: Path, names: set[str]) -> Parts:
+class _Folders:
     """
-    Load the parts *names* of *root*.
+    A reader of one folder.
 
-    The last part is the test. If it is the only one beside `train`, a share of `train` validates.
+    Attributes:
+        left_out: Number of files that are not read, by their kind.
     """
-    # Needed: one part to train on, at most one to validate on, and one to test on.
-    if TRAIN_FOLDER not in names:
-        raise DataError(f"{root} holds parts, not classes, and none named {TRAIN_FOLDER}")
-    validating = [name for name in VALIDATION_FOLDERS if name in names]
-    if len(validating) > 1:
-        raise DataError(f"{root} holds more than one part to validate on: {', '.join(validating)}")
-    held_out = [*validating, *names & {TEST_FOLDER}]
-    if not held_out:
-        raise DataError(f"{root} holds nothing to test on: it needs a sub-folder {TEST_FOLDER}")
-    classes, train = _read(root / TRAIN_FOLDER, MIN_IMAGES if len(held_out) == 1 else 1)
-    # `val` alone is the test: a part that recipes are chosen on is taken from `train` then.
-    *validations, test = [_read_like(root / name, classes) for name in held_out]
-    # All three parts are there; else a share of the training images validates.
-    if validations:
-        return classes, train, validations[0], test
-    validation, train = divide(train, _hash_order(train), VALIDATION_SHARE)
-    return classes, train, validation, test
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.left_out = Counter[str]()
+
+    def load(self) -> Parts:
+        """Return the classes, and the images of the three parts."""
+        names = [folder.name for folder in _folders_in(self.root)]
+        parts = {name: PARTS[name.lower()] for name in names if name.lower() in PARTS}
+        # Parts, if every sub-folder has the name of one: a class may be called `test`, too.
+        if parts and len(parts) == len(names):
+            return self._load_parts(parts)
+        # But not `train` and `test` together: taken for classes, they would train nonsense.
+        if TRAIN in parts.values() and len(set(parts.values())) > 1:
+            others = _few(set(names) - set(parts))
+            raise DataError(
+                f"{self.root} holds the parts {', '.join(parts)} beside {others}: move the others "
+                f"out of it, or name them as parts ({', '.join(PARTS)})"
+            )
+        return self._divide()
+
+    def _divide(self) -> Parts:
+        classes, images = self._read(self.root, MIN_IMAGES)
+        order = _hash_order(images, self.root)
+        test, validation, train = divide(images, order, TEST_SHARE, VALIDATION_SHARE)
+        return classes, train, validation, test
+
+    def _load_parts(self, parts: Mapping[str, str]) -> Parts:
+        """
+        Load the folders *parts*, by name.
+
+        The last part is the test. If it is the only one beside the one to train on, a share of
+        that one validates.
+        """
+        train_folder = self._folder_of(TRAIN, parts)
+        if train_folder is None:
+            raise DataError(f"{self.root} holds parts, not classes, and none named {TRAIN}")
+        held_out = [self._folder_of(part, parts) for part in (VALIDATION, TEST)]
+        folders = [folder for folder in held_out if folder is not None]
+        if not folders:
+            raise DataError(f"{self.root} holds nothing to test on: it needs a sub-folder {TEST}")
+        classes, train = self._read(train_folder, MIN_IMAGES if len(folders) == 1 else 1)
+        # `val` alone is the test: a part that recipes are chosen on is taken from `train` then.
+        *validations, test = [self._read_like(folder, classes, train_folder) for folder in folders]
+        # All three parts are there; else a share of the training images validates.
+        if validations:
+            return classes, train, validations[0], test
+        validation, train = divide(train, _hash_order(train, train_folder), VALIDATION_SHARE)
+        return classes, train, validation, test
+
+    def _folder_of(self, part: str, parts: Mapping[str, str]) -> Path | None:
+        names = [name for name in parts if parts[name] == part]
+        if len(names) > 1:
+            raise DataError(
+                f"{self.root} holds more than one part to {_PURPOSES[part]} on: "
+                f"{', '.join(names)}; keep one of them"
+            )
+        return self.root / names[0] if names else None
+
+    def _read_like(self, folder: Path, classes: Classes, train_folder: Path) -> Split:
+        """Read the images of a part, whose classes must be those of *train_folder*."""
+        found, images = self._read(folder, 1)
+        train = train_folder.name
+        if missing := set(classes) - set(found):
+            raise DataError(f"{folder} lacks classes that {train} has: {_few(missing)}")
+        if extra := set(found) - set(classes):
+            raise DataError(f"{folder} has classes that {train} lacks: {_few(extra)}")
+        return images
+
+    def _read(self, root: Path, min_images: int) -> tuple[Classes, Split]:
+        """Return the names of *root*'s sub-folders, and the images in and below them."""
+        folders = _folders_in(root)
+        if len(folders) < 2:
+            inner = f"; if they are in {folders[0]}, name that folder" if folders else ""
+            raise DataError(
+                f"{root} needs at least two sub-folders of images, one per class{inner}"
+            )
+        for path in _visible_in(root):
+            if _is_image(path):
+                self.left_out["image outside of the classes"] += 1
+        images = [self._images_of(folder, min_images) for folder in folders]
+        labels = np.arange(len(folders)).repeat([len(found) for found in images])
+        paths = [path for found in images for path in found]
+        return tuple(folder.name for folder in folders), Split(paths, labels)
+
+    def _images_of(self, folder: Path, min_images: int) -> list[Path]:
+        images: list[Path] = []
+        others = Counter[str]()
+        for path in sorted(_files_below(folder)):
+            if _is_image(path):
+                images.append(path)
+            else:
+                others[_kind(path)] += 1
+        self.left_out += others
+        if len(images) < min_images:
+            beside = f" (left out: {counted(others)})" if others else ""
+            raise DataError(
+                f"{folder} holds {len(images) or 'no'} images named {', '.join(IMAGE_SUFFIXES)}"
+                f"{beside}; a class needs at least {min_images}: add some, or remove the folder"
+            )
+        return images
 
 
-def _read_like(root: Path, classes: Classes) -> Split:
-    """Read the images of a part, whose classes must be those of `train`."""
-    found, images = _read(root, 1)
-    if missing := set(classes) - set(found):
-        raise DataError(f"{root} lacks classes that {TRAIN_FOLDER} has: {_few(missing)}")
-    if extra := set(found) - set(classes):
-        raise DataError(f"{root} has classes that {TRAIN_FOLDER} lacks: {_few(extra)}")
-    return images
+_PURPOSES = {TRAIN: "train", VALIDATION: "validate", TEST: "test"}
+
+
+def counted(left_out: Mapping[str, int]) -> str:
+    """Return the kinds of files with their numbers, the most frequent first: `30 .tif, 2 .txt`."""
+    order = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {kind}" for kind, count in order)
+
+
+def _kind(path: Path) -> str:
+    # An image's name, but a broken link or a pipe.
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return "unreadable as a file"
+    return path.suffix.lower() or "without an ending"
 
 
 def _few(names: set[str]) -> str:
     return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _read(root: Path, min_images: int) -> tuple[Classes, Split]:
-    """Return the names of *root*'s sub-folders, and the images in them."""
-    folders = _folders_in(root)
-    if len(folders) < 2:
-        raise DataError(f"{root} needs at least two sub-folders of images, one per class")
-    paths: list[Path] = []
-    counts: list[int] = []
-    for folder in folders:
-        found = [path for path in _visible_in(folder) if _is_image(path)]
-        if len(found) < min_images:
-            raise DataError(
-                f"{folder} holds {len(found)} images; a class needs at least {min_images}"
-            )
-        paths += found
-        counts.append(len(found))
-    labels = np.arange(len(folders)).repeat(counts)
-    return tuple(folder.name for folder in folders), Split(paths, labels)
 
 
 def _folders_in(root: Path) -> list[Path]:
@@ -118,22 +203,42 @@ def _folders_in(root: Path) -> list[Path]:
 
 def _visible_in(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in folder.iterdir() if _is_visible(path.name))
     except OSError as error:
         raise DataError(f"cannot read the data folder {folder}: {error.strerror}") from error
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _SYSTEM_FOLDERS
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the visible files in *folder* and the folders below it, also through links."""
+    seen: set[str] = set()
+    for parent, names, files in os.walk(folder, followlinks=True, onerror=_raise):
+        # A link may lead back to a folder above it.
+        real = os.path.realpath(parent)
+        names[:] = [] if real in seen else filter(_is_visible, names)
+        if real not in seen:
+            yield from (Path(parent, name) for name in files if _is_visible(name))
+        seen.add(real)
+
+
+def _raise(error: OSError) -> None:
+    raise DataError(f"cannot read the data folder {error.filename}: {error.strerror}") from error
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
-def _hash_order(images: Split) -> npt.NDArray[np.int64]:
-    """Return the indices of *images*, ordered by the hashes of their class and file names."""
+def _hash_order(images: Split, root: Path) -> npt.NDArray[np.int64]:
+    """Return the indices of *images*, ordered by the hashes of their names below *root*."""
     # Hashes, not a seed: an image keeps its part when others are added.
-    hashes = [_hash_of_name(path) for path in images.sources]
+    hashes = [_hash_of_name(path, root) for path in images.sources]
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
 
 
-def _hash_of_name(path: bytes | Path) -> bytes:
+def _hash_of_name(path: bytes | Path, root: Path) -> bytes:
     assert isinstance(path, Path)
-    return hashlib.sha256(f"{path.parent.name}/{path.name}".encode()).digest()
+    return hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()

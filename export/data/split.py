@@ -123,6 +123,9 @@ class DataSet:
         test: Images that no choice is ever made on.
         extra_tests: Test parts of other data sets with the same classes, by the name of the set;
             no image of theirs is in `train` or `validation` in any form.
+        root: The folder of the images, if they are files.
+        left_out: Number of files that are not read, by their kind.
+        skipped: Names of images that cannot be read and were left out, below *root*.
     """
 
     name: str
@@ -132,6 +135,13 @@ class DataSet:
     validation: Split
     test: Split
     extra_tests: Mapping[str, Split] = field(default_factory=dict)
+    root: Path | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+    def name_of(self, path: Path) -> str:
+        """Return the name of an image below `root`."""
+        return path.relative_to(self.root).as_posix() if self.root else path.name
 
 
 def divide(images: Split, order: npt.NDArray[np.int64], *shares: float) -> list[Split]:

@@ -70,6 +70,7 @@ def load_torchvision_set(name: str, root: Path) -> DataSet:
         train=train,
         validation=validation,
         test=test,
+        root=root,
     )
 
 

@@ -5,15 +5,17 @@ A training that is resumed therefore sees the images that it would have seen wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from convoy.export.data import Split
+from convoy.export.errors import DataError
 from convoy.export.normalization import Normalize
 from convoy.export.recipes.recipe import Affine, PhotoCrop, Recipe
 from convoy.export.training.augmentation import distort, photo_transform
@@ -100,19 +102,29 @@ class StreamedBatches:
         self.steps = len(self._parts(1))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each photograph once."""
+        """
+        Yield each photograph once.
+
+        Raises:
+            DataError: If one cannot be decoded any more; names it.
+        """
         keys = [
             [(derive(self.seed, number, index), index) for index in part.tolist()]
             for part in self._parts(number)
         ]
         on_gpu = self.compute.device.type == "cuda"
-        for pixels, labels in DataLoader(
+        for batch in DataLoader(
             self.photos,
             batch_sampler=keys,
             num_workers=self.workers,
+            collate_fn=_joined,
+            worker_init_fn=_ignore_interrupts,
             pin_memory=on_gpu,
             generator=torch.Generator(),  # else it draws from the training's own
         ):
+            if isinstance(batch, DataError):
+                raise batch
+            pixels, labels = batch
             pixels = pixels.to(self.compute.device, non_blocking=True)
             yield self.normalize(pixels), labels.to(self.compute.device, non_blocking=True)
 
@@ -120,8 +132,13 @@ class StreamedBatches:
         return _parts(len(self.photos), self.batch_size, self.seed, number, self.compute)
 
 
-class Photos(Dataset[tuple[Tensor, int]]):
-    """Photographs by a key of seed and index; the same key gives the same pixels."""
+class Photos(Dataset[tuple[Tensor, int] | DataError]):
+    """
+    Photographs by a key of seed and index; the same key gives the same pixels.
+
+    An unreadable one gives its error instead of raising it: torch would hand a worker's error on
+    with its traceback as the message.
+    """
 
     def __init__(self, split: Split, recipe: Recipe) -> None:
         assert isinstance(recipe.augmentation, PhotoCrop)
@@ -131,12 +148,26 @@ class Photos(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int] | DataError:
         seed, index = key
-        image = self.split.decoded(index, self.spec)
+        try:
+            image = self.split.decoded(index, self.spec)
+        except DataError as error:
+            return DataError(str(error))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.transform(image), int(self.split.labels[index])
+
+
+def _joined(items: Sequence[tuple[Tensor, int] | DataError]) -> Any:
+    """Return the batch of *items*, or the first error among them."""
+    errors = (item for item in items if isinstance(item, DataError))
+    return next(errors, None) or default_collate(list(items))
+
+
+def _ignore_interrupts(worker: int) -> None:
+    # A terminal sends Ctrl-C to the workers as well; the training itself ends them, silently.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def derive(seed: int, *numbers: int) -> int:

@@ -14,6 +14,9 @@ from convoy.export.recipes.changes import at_size, fine_tuning, with_numbers
 from convoy.export.weights import PublicWeights, find_weights
 from convoy.models import ARCHITECTURES
 
+VERIFIED_FILE = "verified_images"
+"""Hashes of the images that trainings of this folder have decoded before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -38,23 +41,29 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
     Find data, weights and recipe; report them to *console*.
 
     Raises:
-        ExportError: If one of them is not available, or an image to measure on is damaged: before
-            the training, not an hour later.
+        ExportError: If one of them is not available, or images are damaged: before the training,
+            not an hour later.
     """
     data_set = data.load(settings.data or "mnist5k")
     console.print(
         f"data {data_set.name}: {len(data_set.train)} to train, "
         f"{len(data_set.validation)} to validate, {len(data_set.test)} to test"
     )
+    if data_set.left_out:
+        console.print(f"left out: {data.counted(data_set.left_out)}")
     weights = None
     if settings.weights is not None:
         weights = find_weights(settings.architecture, settings.weights, settings.labels)
         console.print(f"weights {weights.source}")
     recipe = _recipe(settings, data_set.name, weights)
     validates = settings.validate_only
-    measured = data_set.validation if validates else data_set.test
-    for _ in measured.batches(recipe.preprocessing):
-        pass  # a damaged image raises now, not after the training
+    data_set = data.check_images(
+        data_set,
+        recipe.preprocessing,
+        console,
+        skip_bad=settings.skip_bad_images,
+        verified=settings.runs / VERIFIED_FILE,
+    )
     return Task(
         settings=settings,
         recipe=recipe,

@@ -13,6 +13,7 @@ from torch import nn
 
 from convoy.artifact import manifest
 from convoy.export.accuracy import accuracy
+from convoy.export.errors import TrainingError
 from convoy.export.normalization import Normalize
 from convoy.export.recipes import Recipe, record
 from convoy.export.subject import Subject
@@ -113,6 +114,8 @@ def _train(
                 report=report,
                 watch=_watch(task, network, compute),
             )
+    except RuntimeError as error:
+        raise _explained(error, settings.workers) from error
     except KeyboardInterrupt:
         if run.epochs:
             console.print(f"the same command goes on after epoch {len(run.epochs)}")
@@ -122,6 +125,16 @@ def _train(
             run.draw(name)
     freeze_except(network, None)
     return run
+
+
+def _explained(error: RuntimeError, workers: int) -> Exception:
+    """Return *error*, or a line about a worker process that ended, whose text torch leaves open."""
+    if not str(error).startswith("DataLoader worker"):
+        return error
+    return TrainingError(
+        f"one of the {workers} processes that decode photographs was killed ({error}): memory or "
+        "shared memory (/dev/shm) may be short; give fewer --workers, or 0 to decode without them"
+    )
 
 
 def _identity(task: Task, recipe: Recipe, batches: Batches) -> Mapping[str, object]:
@@ -184,6 +197,7 @@ def _subject(task: Task, network: nn.Module, run: Run, device: str) -> Subject:
             (f"{name}, test part", split)
             for name, split in {data_set.name: data_set.test, **data_set.extra_tests}.items()
         ),
+        skipped_images=data_set.skipped,
         calibration=data_set.train,
         run=run,
     )

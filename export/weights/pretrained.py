@@ -8,7 +8,7 @@ from convoy.export import data
 from convoy.export.errors import DataError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.subject import Subject
-from convoy.export.weights import find_weights, load_into
+from convoy.export.weights import PublicWeights, find_weights, load_into
 from convoy.models import ARCHITECTURES, drop_auxiliary
 
 
@@ -26,7 +26,7 @@ def load(settings: ExportSettings, console: Console) -> Subject:
     network = ARCHITECTURES[settings.architecture].build(num_classes=len(weights.labels))
     load_into(network, weights.state, weights.source)
     drop_auxiliary(network)
-    images = _images(settings.evaluation_data, weights.labels)
+    images = _images(settings, weights, console)
     return Subject(
         architecture=settings.architecture,
         network=network.eval(),
@@ -37,20 +37,23 @@ def load(settings: ExportSettings, console: Console) -> Subject:
         weights=weights.record(),
         published=() if weights.evaluation is None else (weights.evaluation,),
         tests=() if images is None else ((f"{images.name}, test part", images.test),),
+        skipped_images=() if images is None else images.skipped,
         calibration=None if images is None else images.train,
     )
 
 
-def _images(name: str | None, labels: tuple[str, ...]) -> data.DataSet | None:
+def _images(
+    settings: ExportSettings, weights: PublicWeights, console: Console
+) -> data.DataSet | None:
     """
     Load the images to measure on.
 
     Their classes are compared by their order: the folders of ImageNet are named by WordNet's
     numbers, whose order is that of the weights.
     """
-    if name is None:
+    if settings.evaluation_data is None:
         return None
-    images = data.load(name)
+    images, labels = data.load(settings.evaluation_data), weights.labels
     # Names may be worded differently, so that their number decides. The same names in another order
     # would give wrong accuracies.
     if len(images.labels) != len(labels):
@@ -59,4 +62,8 @@ def _images(name: str | None, labels: tuple[str, ...]) -> data.DataSet | None:
         )
     if images.labels != labels and set(images.labels) == set(labels):
         raise DataError(f"the classes of {images.name} are in another order than the weights'")
-    return images
+    if images.left_out:
+        console.print(f"left out: {data.counted(images.left_out)}")
+    return data.check_images(
+        images, weights.preprocessing, console, skip_bad=settings.skip_bad_images
+    )

@@ -1,6 +1,8 @@
 """The boundary between export and service: one manifest and one preprocessing."""
 
 import io
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from convoy.__main__ import main
 from convoy.export import data, exporter
 from convoy.export.errors import DataError, ExportError, TrainingError
 from convoy.export.export_settings import ExportSettings
+from convoy.export.training.batches import Photos
 from convoy.export.training.run_folder import locked
 
 
@@ -101,15 +104,22 @@ def test_folder_of_images(tmp_path: Path) -> None:
             folder = tmp_path / "images" / ("zero", "one")[digits.labels[index]]
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{index}.png").write_bytes(digits.image(index))
-    root = tmp_path / "models"
+    images = tmp_path / "images"
+    (images / "one" / "notes.txt").touch()
+    (images / "zero" / "bad.png").write_bytes(b"no image")
+    root, output = tmp_path / "models", io.StringIO()
     exporter.export(
-        settings(root, data=f"folder:{tmp_path / 'images'}", name="binary", epochs=5),
-        Console(file=io.StringIO()),
+        settings(root, data=f"folder:{images}", name="binary", epochs=5, skip_bad_images=True),
+        Console(file=output, width=200),
     )
+    assert "left out: 1 .txt" in output.getvalue()
     manifest = ModelRepository(root).read("binary", 1).manifest
     assert manifest.labels == ("one", "zero")
     (evaluation,) = manifest.evaluations
     assert (evaluation.images, evaluation.top5) == (20, None)
+    assert manifest.skipped_images == ("zero/bad.png",)
+    assert manifest.training is not None
+    assert manifest.training.images + evaluation.images == len(list(images.rglob("*.png"))) - 1
     assert str(tmp_path) not in manifest.model_dump_json()
 
 
@@ -178,7 +188,7 @@ def test_damaged_test_image_fails_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A training that cannot be evaluated does not begin.
+    A training that would fail does not begin, and names all images that cannot be decoded.
     """
     for name in ("one", "two"):
         folder = tmp_path / "images" / name
@@ -186,10 +196,34 @@ def test_damaged_test_image_fails_before_the_training(
         for index in range(10):
             (folder / f"{index}.png").write_bytes(b"no image")
     monkeypatch.setattr("convoy.export.training.trained_network.train", pytest.fail)
-    with pytest.raises(DataError, match="the bytes are not"):
+    with pytest.raises(DataError, match=r"20 of 20 .* the bytes are not .* --skip-bad-images"):
         exporter.export(
             settings(tmp_path / "models", data=f"folder:{tmp_path / 'images'}"),
             Console(file=io.StringIO()),
+        )
+
+
+def test_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A process that decodes photographs and is killed, as for want of memory, gives one line.
+    """
+    digits = data.load("mnist5k").validation
+    for name in ("one", "two"):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for index in range(10):
+            (folder / f"{index}.png").write_bytes(digits.image(index))
+    training = os.getpid()
+
+    def ending(self: Photos, key: object) -> None:
+        assert os.getpid() != training
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(Photos, "__getitem__", ending)
+    options = {"architecture": "resnet18", "data": f"folder:{tmp_path / 'images'}", "workers": 1}
+    with pytest.raises(TrainingError, match=r"decode photographs was killed .* fewer --workers"):
+        exporter.export(
+            settings(tmp_path / "models", input_px=32, **options), Console(file=io.StringIO())
         )
 
 

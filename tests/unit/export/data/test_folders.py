@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from convoy.artifact.manifest import Preprocessing
 from convoy.export import data
@@ -15,7 +17,7 @@ DIGIT = Preprocessing(color="L", resize_px=28, crop_height_px=28, crop_width_px=
 def make_folder(root: Path, **counts: int) -> Path:
     """A folder with so many images in each class."""
     for name, count in counts.items():
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
         for index in range(count):
             image = Image.new("L", (28, 28), index)
             (root / name / f"{index:03}.png").write_bytes(encode(image))
@@ -35,9 +37,9 @@ def test_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ({}, "at least two sub-folders"),
-        ({"cat": 10}, "at least two sub-folders"),
-        ({"cat": 10, "dog": 0}, "dog holds 0 images"),
+        ({}, "at least two sub-folders of images, one per class$"),
+        ({"cat": 10}, "at least two sub-folders .* if they are in .*cat, name that folder"),
+        ({"cat": 10, "dog": 0}, "dog holds no images named .bmp, .*remove the folder"),
         ({"cat": 9, "dog": 10}, "cat holds 9 images"),
     ],
 )
@@ -63,16 +65,65 @@ def test_more_images_do_not_move_the_others(tmp_path: Path) -> None:
 
 def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
     """
-    Hidden files and folders, and folders in a class, are not taken for images.
+    Hidden files and folders, those of other systems, and folders in a class are no images.
     """
     make_folder(tmp_path, cat=10, dog=10)
     (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "cat" / "._000.png").write_bytes(b"a Mac was here")
     (tmp_path / "cat" / "folder.png").mkdir()
     (tmp_path / "cat" / "notes.txt").touch()
     loaded = data.load(f"folder:{tmp_path}")
     assert sum(map(len, (loaded.train, loaded.validation, loaded.test))) == 20
     assert loaded.name == f"folder:{tmp_path.name}"
+
+
+def test_nested_folders(tmp_path: Path) -> None:
+    """
+    Images below a class's folder belong to it, through links as well; a link to itself ends.
+    """
+    make_folder(tmp_path / "data", cat=10, dog=10)
+    for name in ("more", "more/still", ".hidden"):
+        (tmp_path / "data" / "cat" / name).mkdir()
+        (tmp_path / "data" / "cat" / name / "x.JPG").write_bytes(encode(Image.new("L", (28, 28))))
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "far.jfif").write_bytes(encode(Image.new("L", (28, 28)), "JPEG"))
+    (tmp_path / "data" / "dog" / "link").symlink_to(tmp_path / "linked")
+    (tmp_path / "data" / "dog" / "loop").symlink_to(tmp_path / "data" / "dog")
+    loaded = data.load(f"folder:{tmp_path / 'data'}")
+    everything = loaded.train + loaded.validation + loaded.test
+    by_class = [files(everything.part(np.flatnonzero(everything.labels == i))) for i in (0, 1)]
+    assert [len(paths) for paths in by_class] == [12, 11]
+    found = ImageFolder(tmp_path / "data" / "cat", allow_empty=True)
+    assert {path.name for path in by_class[0]} >= {Path(path).name for path, _ in found.imgs}
+    assert not loaded.left_out
+
+
+def test_files_that_are_left_out(tmp_path: Path) -> None:
+    """
+    Files that are not read are counted by their kind, the most frequent first.
+    """
+    make_folder(tmp_path, cat=10, dog=10)
+    (tmp_path / "cat" / "more").mkdir()
+    for name in ("cat/a.tga", "cat/more/b.TGA", "dog/notes.txt", "dog/README", "dog/.DS_Store"):
+        (tmp_path / name).touch()
+    (tmp_path / "dog" / "gone.png").symlink_to("nowhere")
+    (tmp_path / "loose.png").touch()
+    loaded = data.load(f"folder:{tmp_path}")
+    assert data.counted(loaded.left_out) == (
+        "2 .tga, 1 .txt, 1 image outside of the classes, 1 unreadable as a file, "
+        "1 without an ending"
+    )
+
+
+def test_class_of_other_files_only(tmp_path: Path) -> None:
+    """
+    A class without an image names what it holds instead.
+    """
+    make_folder(tmp_path, cat=10, dog=0)
+    (tmp_path / "dog" / "a.psd").touch()
+    with pytest.raises(DataError, match=r"dog holds no images .* \(left out: 1 .psd\)"):
+        data.load(f"folder:{tmp_path}")
 
 
 def make_parts(root: Path, **parts: dict[str, int]) -> Path:
@@ -95,6 +146,25 @@ def test_two_parts(tmp_path: Path, name: str) -> None:
     assert loaded.test.labels.tolist() == [0, 0, 1]
     assert {path.parents[1].name for path in files(loaded.test)} == {name}
     assert not set(files(loaded.train)) & set(files(loaded.validation))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Train", "Val", "Test"),
+        ("training", "validation", "testing"),
+        ("TRAIN", "valid", "test"),
+        ("Training", "Validation", "Testing"),
+    ],
+)
+def test_names_of_parts(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    """
+    Parts are known by the usual names, in capitals or not.
+    """
+    counts = ({"cat": 3, "dog": 3}, {"cat": 2, "dog": 2}, {"cat": 1, "dog": 1})
+    make_parts(tmp_path, **dict(zip(names, counts, strict=True)))
+    loaded = data.load(f"folder:{tmp_path}")
+    assert [len(p) for p in (loaded.train, loaded.validation, loaded.test)] == [6, 4, 2]
 
 
 def test_three_parts(tmp_path: Path) -> None:
@@ -130,8 +200,13 @@ BOTH = {"cat": 10, "dog": 10}
         ({"train": BOTH, "val": {"cat": 1, "eel": 1}}, "val lacks classes that train has: dog"),
         ({"train": BOTH, "val": BOTH | {"eel": 1}}, "val has classes that train lacks: eel"),
         ({"train": {"cat": 10, "dog": 9}, "val": BOTH}, "train/dog holds 9 images"),
-        ({"train": BOTH, "test": {"cat": 1, "dog": 0}}, "test/dog holds 0 images"),
+        ({"train": BOTH, "test": {"cat": 1, "dog": 0}}, "test/dog holds no images"),
         ({"train": {}, "test": BOTH}, "train needs at least two sub-folders"),
+        ({"train": BOTH, "Train": BOTH, "test": BOTH}, "one part to train on: Train, train"),
+        (
+            {"training": BOTH, "validation": BOTH, "evaluation": BOTH},
+            "the parts training, validation beside evaluation: move",
+        ),
     ],
 )
 def test_parts_that_do_not_fit(

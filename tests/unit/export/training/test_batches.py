@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from convoy.export.data import Split
+from convoy.export.errors import DataError
 from convoy.export.recipes import PAPER, SMALL, Recipe
 from convoy.export.recipes.changes import at_size
 from convoy.export.recipes.recipe import Affine, PhotoCrop
@@ -141,3 +142,16 @@ def test_damaged_photograph_is_named(tmp_path: Path) -> None:
     batches = streamed(Split([path, path], np.array([0, 1])))
     with pytest.raises(Exception, match=r"broken\.jpg"):
         next(iter(batches.epoch(1)))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_image_that_is_damaged_during_the_training(workers: int, tmp_path: Path) -> None:
+    """
+    The error is one line, without a traceback of a worker.
+    """
+    path = tmp_path / "late.png"
+    path.write_bytes(_png(0)[:50])
+    damaged = Split([*(_png(grey) for grey in range(5)), path], np.arange(6))
+    with pytest.raises(DataError, match=r"late\.png: the .*image is damaged.*") as caught:
+        labels_of(streamed(damaged, workers=workers))
+    assert "\n" not in str(caught.value)
