@@ -16,8 +16,8 @@ const TITLES = {
   SCORES_NOT_FINITE: "The model finds no class for this image",
   UNAUTHENTICATED: "The server wants a token",
   PERMISSION_DENIED: "Your token does not allow this",
-  HOST_NOT_ALLOWED: "The server is not to be called by this name",
-  ORIGIN_NOT_ALLOWED: "The server takes this page for another site's",
+  HOST_NOT_ALLOWED: "The server does not answer to this name",
+  ORIGIN_NOT_ALLOWED: "The server refuses requests of other sites",
   UNSUPPORTED: "Not here",
 };
 
