@@ -34,7 +34,7 @@ from convoy.service.machine.sockets import resolve
 from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
-from convoy.service.rpc.limits import KEEPALIVE_TIMEOUT_S, MAX_STREAMS, ConnectionLimits
+from convoy.service.rpc.limits import KEEPALIVE_TIMEOUT_S, MAX_STREAMS, UNLIMITED, ConnectionLimits
 from convoy.service.rpc.server import LINGER_S, RpcServer
 from convoy.service.runtime.device import INLINE_MACS, Device, Gpu
 from convoy.service.runtime.graph_cache import GraphCache
@@ -321,9 +321,10 @@ class Server:
             transport=transport,
             tls=self.credentials.tls,
             limits=ConnectionLimits(
-                max_connections=self._connections(
-                    "max_grpc_connections", GRPC_SHARE_OF_DESCRIPTORS
-                ),
+                # Behind the native transport, that one alone connects, once for each client.
+                max_connections=UNLIMITED
+                if transport == "native"
+                else self._connections("max_grpc_connections", GRPC_SHARE_OF_DESCRIPTORS),
                 max_message_bytes=settings.max_message_bytes,
                 message_timeout_s=settings.grpc_message_timeout_s,
                 max_slow=max(1, settings.max_bytes_in_flight // settings.max_message_bytes),

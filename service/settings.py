@@ -278,7 +278,7 @@ class Settings(BaseSettings):
         60.0, ge=0, le=86_400, description="A silent gRPC client is pinged; 0: never."
     )
     max_grpc_connections: int = Field(
-        1024, ge=1, lt=2**31, description="Open gRPC connections, over grpcio."
+        1024, ge=1, lt=2**31 - 1, description="Open gRPC connections, over grpcio."
     )
     grpc_message_timeout_s: float = Field(
         30.0,

@@ -27,7 +27,7 @@ these calls at the moment when another one ends, so that they fail with UNAVAILA
 limit is one that few clients reach.
 """
 
-_UNLIMITED = 2**31 - 1
+UNLIMITED = 2**31 - 1
 """INT_MAX: no limit to gRPC, and never as a time in milliseconds."""
 
 
@@ -74,7 +74,7 @@ class ConnectionLimits:
     def options(self) -> tuple[tuple[str, int], ...]:
         """The options of a grpcio server."""
         return (
-            ("grpc.max_allowed_incoming_connections", self.max_connections),
+            *self._connection_option,
             ("grpc.server_handshake_timeout_ms", _milliseconds(HANDSHAKE_TIMEOUT_S)),
             # Otherwise gRPC receives up to 16 MiB of each call that nobody has read yet. It asks
             # for the rest of a message when that is read.
@@ -89,8 +89,8 @@ class ConnectionLimits:
             ("grpc.max_concurrent_streams", self.max_streams),
             # Above 1,000 calls that wait for a handler, gRPC would end some without a reason. Our
             # own limit on calls counts them, too (`Lifecycle.enter`).
-            ("grpc.server.max_pending_requests", _UNLIMITED),
-            ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
+            ("grpc.server.max_pending_requests", UNLIMITED),
+            ("grpc.server.max_pending_requests_hard_limit", UNLIMITED),
             ("grpc.max_connection_age_ms", _milliseconds(self.max_age_s)),
             ("grpc.max_connection_idle_ms", _milliseconds(self.max_idle_s)),
             ("grpc.keepalive_time_ms", self.keepalive_ms),
@@ -100,6 +100,13 @@ class ConnectionLimits:
             ("grpc.http2.ping_timeout_ms", self.keepalive_timeout_ms),
         )
 
+    @property
+    def _connection_option(self) -> tuple[tuple[str, int], ...]:
+        # gRPC aborts the process for UNLIMITED, its own word for no limit.
+        if self.max_connections == UNLIMITED:
+            return ()
+        return (("grpc.max_allowed_incoming_connections", self.max_connections),)
+
 
 def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000) if seconds else _UNLIMITED
+    return round(seconds * 1000) if seconds else UNLIMITED

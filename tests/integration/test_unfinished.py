@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,22 @@ async def test_a_connection_that_says_nothing(
             writer.write(sent)
             await reader.read()  # until the server closes
             writer.close()
+
+
+@pytest.mark.skipif(not find_spec("pygrpc_native"), reason="the extra fast is missing")
+async def test_connections_over_the_native_transport(serve: Serve) -> None:
+    """
+    The native transport has no limit of connections; its clients reach the services behind it.
+    """
+    apart = (("grpc.use_local_subchannel_pool", 1),)
+    async with serve(transport="native", allow_unbounded_messages=True, max_grpc_connections=1) as (
+        running
+    ):
+        channels = [grpc.aio.insecure_channel(running.address, apart) for _ in range(4)]
+        for channel in channels:
+            assert await health(channel, "") == SERVING
+        for channel in channels:
+            await channel.close()
 
 
 async def test_connections_beyond_the_limit(serve: Serve) -> None:
