@@ -116,6 +116,7 @@ class Server:
         self.control_port: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
         cpus = usable_cpus()
+        self._graph_folder = _graph_folder(settings.graph_cache)
         self._device = self._make_device(cpus, inline_macs)
         self.lifecycle = Lifecycle(
             max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
@@ -399,10 +400,10 @@ class Server:
             open_repository(
                 settings.model_repository,
                 settings.model_name,
-                Path(settings.repository_cache).expanduser(),
+                _folder(settings.repository_cache),
             ),
             self._device,
-            GraphCache(_folder(settings.graph_cache), settings.graph_cache_size),
+            GraphCache(self._graph_folder, settings.graph_cache_size),
             max_batch_size=settings.max_batch_size,
             max_message_bytes=settings.max_message_bytes,
         )
@@ -427,7 +428,7 @@ class Server:
 
     def _make_device(self, cores: int, inline_macs: int) -> Device:
         settings = self._settings
-        cache = _folder(settings.graph_cache)
+        cache = self._graph_folder
         return Device(
             policy=settings.device,
             cores=cores,
@@ -511,5 +512,19 @@ class Server:
             )
 
 
-def _folder(path: str) -> Path | None:
-    return Path(path).expanduser() if path else None
+def _graph_folder(setting: str) -> Path | None:
+    folder = _folder(setting)
+    if setting and folder is None:
+        logger.warning(
+            "no home folder: optimised graphs are not kept; set HOME, or --graph-cache to a folder"
+        )
+    return folder
+
+
+def _folder(setting: str) -> Path | None:
+    """Return the folder of a setting; None if it is empty, or in a home folder that is unknown."""
+    try:
+        return Path(setting).expanduser() if setting else None
+    # Containers may run as any user, one without an entry in /etc/passwd and without HOME.
+    except RuntimeError:
+        return None

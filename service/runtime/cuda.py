@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -339,8 +340,7 @@ def _tensorrt_options(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> dict
         "trt_int8_enable": _flag(precision == "int8"),
         "trt_cuda_graph_enable": _flag(gpu.cuda_graphs),
     }
-    if folder := gpu.engine_folder:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if (folder := gpu.engine_folder) and _made(folder):
         options |= {
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": str(folder),
@@ -349,6 +349,19 @@ def _tensorrt_options(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> dict
             "trt_timing_cache_path": str(folder),
         }
     return options
+
+
+def _made(folder: Path) -> bool:
+    """Make *folder* unless it exists; warn and return False if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        logger.warning(
+            "engines are not kept: set --graph-cache to a folder that can be written",
+            extra={"reason": str(error)},
+        )
+        return False
+    return True
 
 
 def _tolerance(artifact: Artifact, gpu: Gpu) -> float:

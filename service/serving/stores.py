@@ -23,16 +23,17 @@ from convoy.service.errors import StartError
 from convoy.service.serving.loader import Repository
 
 
-def open_repository(location: str, model_name: str, copies: Path) -> Repository:
+def open_repository(location: str, model_name: str, copies: Path | None) -> Repository:
     """
     Open the repository in a folder, or at a URL.
 
     Args:
         model_name: Name of the model if *location* is an artifact itself; else empty.
-        copies: Folder for copies of artifacts from a URL.
+        copies: Folder for copies of artifacts from a URL; None for a temporary one.
 
     Raises:
-        StartError: If there is no such kind of store, or its package is not installed.
+        StartError: If there is no such kind of store, its package is not installed, or there is no
+            temporary folder.
     """
     if "://" not in location:
         return ModelRepository(Path(location), model_name)
@@ -48,21 +49,34 @@ class RemoteRepository:
 
     Args:
         url: Such as `s3://bucket/models`.
-        copies: Folder for the copies; each repository gets a folder of its own in it.
+        copies: Folder for the copies; each repository gets a folder of its own in it. None for a
+            temporary one.
 
     Raises:
-        RepositoryError: If this kind of store does not exist, or its package is not installed.
+        RepositoryError: If this kind of store does not exist, its package is not installed, or
+            there is no temporary folder.
     """
 
-    def __init__(self, url: str, copies: Path) -> None:
+    def __init__(self, url: str, copies: Path | None) -> None:
         self._url = url
-        self._copies = copies / _hash(url)
+        self._copies = (copies or self._temporary_folder()) / _hash(url)
         try:
             import fsspec  # an extra
 
             self._store, self._path = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
             raise RepositoryError(f"cannot reach {url}: {error}") from error
+
+    def _temporary_folder(self) -> Path:
+        try:
+            # Removed with this object, at the end of the process.
+            self._temporary = tempfile.TemporaryDirectory(prefix="convoy-")
+        except OSError as error:
+            raise RepositoryError(
+                f"there is no folder for copies of {self._url}: {error.strerror}; set "
+                "--repository-cache to a folder that can be written"
+            ) from error
+        return Path(self._temporary.name)
 
     def names(self) -> list[str]:
         names = (name for name in self._folders(self._path) if NAME.fullmatch(name))
@@ -104,18 +118,27 @@ class RemoteRepository:
 
     def _copy(self, name: str, version: int, target: Path) -> None:
         source = f"{self._path}/{name}/{version}"
-        with self._reading():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".copying-") as made:
-                folder = Path(made) / target.name / name / str(version)
-                folder.mkdir(parents=True)
-                for file in self._files(source):
-                    part = _last_part(file)
-                    if part in ALL_FILES:
-                        self._store.get_file(file, str(folder / part))
-                    else:  # a file of any size: its name is enough for the reader to refuse it
-                        (folder / part).touch()
-                (Path(made) / target.name).rename(target)
+        with self._reading(), self._place(target.parent) as made:
+            folder = Path(made) / target.name / name / str(version)
+            folder.mkdir(parents=True)
+            for file in self._files(source):
+                part = _last_part(file)
+                if part in ALL_FILES:
+                    self._store.get_file(file, str(folder / part))
+                else:  # a file of any size: its name is enough for the reader to refuse it
+                    (folder / part).touch()
+            (Path(made) / target.name).rename(target)
+
+    def _place(self, parent: Path) -> tempfile.TemporaryDirectory[str]:
+        """Make a hidden folder in *parent* for files that are being copied."""
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryDirectory(dir=parent, prefix=".copying-")
+        except OSError as error:
+            raise RepositoryError(
+                f"cannot write copies of {self._url} to {self._copies}: {error.strerror}; set "
+                "--repository-cache to a folder that can be written"
+            ) from error
 
     def _folders(self, path: str) -> list[str]:
         with self._reading():

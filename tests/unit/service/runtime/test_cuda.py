@@ -122,6 +122,23 @@ def test_tensorrt_that_is_not_installed(
         Session(lenet, on_gpu(tensorrt=True, engine_folder=tmp_path))
 
 
+def test_engines_that_cannot_be_kept(
+    lenet: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    Where the folder of engines cannot be made, TensorRT runs without it.
+    """
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    (tmp_path / "file").touch()
+    gpu = Gpu(tensorrt=True, engine_folder=tmp_path / "file/engines")
+    (_, options), _ = cuda.providers(lenet, gpu, 8)
+    assert "trt_engine_cache_enable" not in options
+    assert "engines are not kept" in caplog.text
+
+
 def test_options(lenet: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """
     The provider's options follow from precision and settings.

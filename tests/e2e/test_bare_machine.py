@@ -1,0 +1,107 @@
+"""The server where much is missing that a login has: a home, a name, a disk that can be written."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
+from tests.harness.images import png
+from tests.harness.server_process import ServerProcess
+
+NAMELESS = ("unshare", "--user", "--map-user=12345")
+"""Begins a command whose user has no entry in /etc/passwd."""
+
+READ_ONLY = ("unshare", "--mount", "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh")
+"""Begins a command whose file system cannot be written."""
+
+HOME = {"PATH": os.defpath}
+"""An environment without HOME."""
+
+
+def need(command: tuple[str, ...]) -> None:
+    """Skip the test if this machine has no right to run *command*."""
+    tool = shutil.which(command[0])
+    if not tool or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip(f"no right to use {' '.join(command[:2])}")
+
+
+def served(command: tuple[str, ...], repository: str, *options: str) -> list[dict[str, object]]:
+    """Serve with *command* before Python and without HOME, classify, and return the log."""
+    need(command)
+    first, *others = command
+    with ServerProcess(
+        repository,
+        *options,
+        environment=HOME,
+        python=shutil.which(first) or first,
+        program=(*others, sys.executable, "-m", "convoy"),
+    ) as server:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
+            request = classifier_pb2.ClassifyRequest(model="lenet5", image=png(0))
+            assert stub.Classify(request, timeout=10).model_version == 1
+        assert "convoy_model_ready" in server.get("/metrics")
+        assert server.stop() == 0
+    return server.log
+
+
+CACHE = ("--graph-cache", "~/.cache/convoy/graphs")
+
+
+def test_without_a_home(lenet_repository: Path) -> None:
+    """
+    Without HOME and without an entry in /etc/passwd, the server serves, and says what it lacks.
+    """
+    log = served(NAMELESS, str(lenet_repository), *CACHE)
+    (warning,) = (line for line in log if "no home folder" in str(line["message"]))
+    assert "--graph-cache" in str(warning["message"])
+
+
+def test_store_without_a_home(lenet_repository: Path) -> None:
+    """
+    Copies of a store's artifacts lie in a temporary folder where there is no home.
+    """
+    served(NAMELESS, f"file://{lenet_repository}")
+
+
+def test_read_only(lenet_repository: Path) -> None:
+    """
+    A server that cannot write a single file serves.
+    """
+    log = served(READ_ONLY, str(lenet_repository), *CACHE)
+    assert not [line for line in log if line.get("level") == "error"]
+
+
+def test_read_only_without_a_home(lenet_repository: Path) -> None:
+    """
+    A server serves without a home on a disk that it cannot write.
+    """
+    served((*READ_ONLY, *NAMELESS), str(lenet_repository), *CACHE)
+
+
+@pytest.mark.parametrize("options", [(), ("--repository-cache", "/var/cache/convoy")])
+def test_store_on_a_read_only_disk(lenet_repository: Path, options: tuple[str, ...]) -> None:
+    """
+    Where copies of a store's artifacts cannot be written, one line names the setting.
+    """
+    need(READ_ONLY)
+    prefix = READ_ONLY if options else (*READ_ONLY, *NAMELESS)
+    serve = [sys.executable, "-m", "convoy", "serve", "--host", "127.0.0.1", *options]
+    ports = ["--grpc-port", "0", "--http-port", "0"]
+    done = subprocess.run(
+        [*prefix, *serve, *ports, "--model-repository", f"file://{lenet_repository}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=HOME,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "cannot start" in last
+    assert "set --repository-cache to a folder that can be written" in last
