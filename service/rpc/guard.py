@@ -21,6 +21,8 @@ from convoy.service.rpc.unary import Context, abort
 from convoy.service.security.access import Access
 from convoy.service.telemetry.logs import Origin
 
+_OUR_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+
 
 def guarded(
     access: Access,
@@ -36,10 +38,10 @@ def guarded(
         backlog: Counts calls that are refused.
         readers: Read messages.
     """
-    method = details.method.rsplit("/", 1)[1]
     # It opens a `Call` for each request, which is refused by itself, and reads as it likes.
-    if method == "ModelStreamInfer":
+    if details.method == _OUR_STREAM:
         return handler
+    method = details.method.rsplit("/", 1)[1]
     origin = Origin.from_headers(details.invocation_metadata or ())
     try:
         access.check(method, origin.token_digest)

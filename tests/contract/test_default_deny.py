@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,10 +18,12 @@ from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor
 from convoy.service.rpc.receiving import Readers
 from convoy.service.security.access import Access
+from convoy.service.security.tokens import Token, Tokens
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.telemetry.metrics import Metrics
 from tests.harness.calls import outcome
 
+UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
 DENIED = (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
 
 
@@ -36,9 +40,16 @@ async def echo_all(messages: AsyncIterator[bytes], context: Any) -> AsyncIterato
 
 @pytest.fixture
 async def channel() -> AsyncIterator[grpc.aio.Channel]:
-    """A connection to a server with a service of its own, of which no table knows."""
+    """A connection to a server that needs no tokens."""
+    async with serving(Access()) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def serving(access: Access) -> AsyncIterator[grpc.aio.Channel]:
+    """Connect to a server with a service of its own, of which no table knows."""
     metrics = Metrics(CollectorRegistry())
-    calls = Calls(Access(), Lifecycle(), metrics, log_requests=False)
+    calls = Calls(access, Lifecycle(), metrics, log_requests=False)
     interceptor = CallInterceptor(
         calls,
         FastPath(ModelRegistry()),
@@ -49,6 +60,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Echo": grpc.unary_unary_rpc_method_handler(echo),
         "EchoAll": grpc.stream_stream_rpc_method_handler(echo_all),
+        "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(echo_all, bytes),
         "Check": grpc.unary_unary_rpc_method_handler(echo, request_deserializer=bytes),
     }
     server.add_generic_rpc_handlers(
@@ -78,3 +90,12 @@ async def test_listed_method(channel: grpc.aio.Channel) -> None:
     """A listed method of a service that is not ours is passed on unchanged."""
     unary: Any = channel.unary_unary("/added.Later/Check")
     assert await unary(b"message") == b"message"
+
+
+async def test_stream_of_another_service(tmp_path: Path) -> None:
+    """Only our own stream, which checks each of its requests, is not checked when it opens."""
+    token, _ = Token.make("observer", ["observe"])
+    (tmp_path / "tokens").write_text(token.line)
+    async with serving(Access(Tokens(tmp_path / "tokens"))) as channel:
+        stream: Any = channel.stream_stream("/added.Later/ModelStreamInfer")
+        assert await outcome(stream(iter([b""])).read()) == UNAUTHENTICATED
