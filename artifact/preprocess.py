@@ -15,7 +15,8 @@ There is one rule for each kind of image:
 * An alpha channel and transparent entries of a palette are laid over white, as on a web page.
   PNG's single transparent colour without a palette is treated like any other colour.
 * The first frame of an animation is used.
-* A truncated image is refused, never completed with grey.
+* A damaged or truncated image is refused, never completed with grey; `jpeg.py` tells damage from
+  oddities that every viewer accepts. What follows the image, as in a motion photo, is ignored.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import Image
 
+from convoy.artifact import jpeg
 from convoy.artifact.errors import ImageError, ImageTooLargeError
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
 from convoy.artifact.resize import fit, resized_size
@@ -45,8 +46,6 @@ Image.MAX_IMAGE_PIXELS = None
 # one hostile image would make megabytes of log, and Python would keep as much for its filter.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-_MAX_JPEG_SCANS = 64
-_START_OF_SCAN = b"\xff\xda"  # within a scan's data this pair cannot occur: FF is followed by 00
 _BMP_RUN_LENGTH = (1, 2)  # BI_RLE8 and BI_RLE4
 
 _MAX_READS = 50_000
@@ -176,17 +175,25 @@ def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
             f"the image has {len(data)} bytes; at most {limits.max_bytes} are accepted"
         )
     try:
-        image = Image.open(_Source(data), formats=FORMATS)
+        image = _identify(data)
+    except ImageError:
+        # Pillow opens no JPEG with a profile or a segment of Adobe's that is cut.
+        if not data.startswith(b"\xff\xd8\xff"):
+            raise
+        image = _identify(jpeg.essence(data))
+    _check_size(image, spec, limits)
+    if image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTH:
+        raise ImageError("run-length encoded BMP images are not decoded")
+    return image
+
+
+def _identify(data: bytes) -> Image.Image:
+    try:
+        return Image.open(_Source(data), formats=FORMATS)
     except (MemoryError, ImageError):
         raise
     except Exception as error:  # Pillow's plug-ins raise almost anything on hostile bytes.
         raise ImageError("the bytes are not a JPEG, PNG, WebP or BMP image") from error
-    _check_size(image, spec, limits)
-    if image.format in ("JPEG", "MPO") and data.count(_START_OF_SCAN) > _MAX_JPEG_SCANS:
-        raise ImageError(f"the JPEG image has more than {_MAX_JPEG_SCANS} scans")
-    if image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTH:
-        raise ImageError("run-length encoded BMP images are not decoded")
-    return image
 
 
 def _check_size(image: Image.Image, spec: Preprocessing, limits: ImageLimits) -> None:
@@ -210,31 +217,13 @@ def _check_size(image: Image.Image, spec: Preprocessing, limits: ImageLimits) ->
 
 def _decode(image: Image.Image, data: bytes) -> Image.Image:
     """Decode all pixels and turn the image upright."""
-    decoded = None
-    # simplejpeg decodes the common JPEGs to the same pixels as Pillow, in less time.
-    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-        decoded = _decode_jpeg(image, data)
-    if decoded is None:
+    if image.format in ("JPEG", "MPO"):
+        decoded = jpeg.decode(data, image.mode)
+    else:
         image.load()
         decoded = image
     turn = _UPRIGHT.get(_orientation(image))
     return decoded if turn is None else decoded.transpose(turn)
-
-
-def _decode_jpeg(image: Image.Image, data: bytes) -> Image.Image | None:
-    """
-    Decode with simplejpeg; return None if it objects to a stray byte between two markers.
-
-    simplejpeg objects to everything that libjpeg warns of. Pillow decodes an image with stray bytes
-    correctly, as every viewer does, but would complete a truncated one with grey.
-    """
-    try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB" if image.mode == "RGB" else "GRAY")
-    except ValueError as error:
-        if "extraneous bytes before marker" in str(error):
-            return None
-        raise
-    return Image.fromarray(pixels if image.mode == "RGB" else pixels[:, :, 0])
 
 
 def _orientation(image: Image.Image) -> int:

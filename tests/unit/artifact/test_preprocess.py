@@ -168,6 +168,19 @@ def test_stray_bytes_in_a_jpeg() -> None:
     assert np.array_equal(preprocess(strayed, WHOLE), preprocess(data, WHOLE))
 
 
+@pytest.mark.parametrize("segment", [b"\xff\xee\x00\x07Adobe", b"\xff\xe2\x00\x0eICC_PROFILE\0"])
+def test_jpeg_that_pillow_does_not_open(segment: bytes) -> None:
+    """
+    A profile or a segment of Adobe's that is cut does not affect the pixels, nor the rotation.
+    """
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(gradient(), "JPEG", exif=exif)
+    assert np.array_equal(
+        preprocess(data[:20] + segment + data[20:], WHOLE), preprocess(data, WHOLE)
+    )
+
+
 def test_byte_limit() -> None:
     """
     One byte too many is refused; the limit itself is not.
