@@ -34,7 +34,7 @@ from convoy.service.machine.sockets import resolve
 from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
-from convoy.service.rpc.limits import KEEPALIVE_TIMEOUT_S, MAX_STREAMS, UNLIMITED, ConnectionLimits
+from convoy.service.rpc.limits import MAX_STREAMS, UNLIMITED, ConnectionLimits
 from convoy.service.rpc.server import LINGER_S, RpcServer
 from convoy.service.runtime.device import INLINE_MACS, Device, Gpu
 from convoy.service.runtime.graph_cache import GraphCache
@@ -78,7 +78,6 @@ class Server:
 
     Args:
         inline_macs: Most multiply-accumulates of a run that the event loop does itself, on a CPU.
-        keepalive_timeout_s: Time that a gRPC client has to answer a ping.
 
     Attributes:
         lifecycle: Phase of the server, and calls in flight.
@@ -104,10 +103,8 @@ class Server:
         settings: Settings,
         *,
         inline_macs: int = INLINE_MACS,
-        keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
     ) -> None:
         self._settings = settings
-        self._keepalive_timeout_s = keepalive_timeout_s
         self._stop_requested = asyncio.Event()
         self._grace_s = 0.0
         self.failed = False
@@ -334,7 +331,11 @@ class Server:
                 max_age_s=settings.max_connection_age_s,
                 max_idle_s=settings.max_connection_idle_s,
                 keepalive_s=settings.keepalive_s,
-                keepalive_timeout_s=self._keepalive_timeout_s,
+                keepalive_timeout_s=settings.keepalive_timeout_s,
+                keepalive_without_calls=settings.keepalive_without_calls,
+                max_pings_without_data=settings.max_pings_without_data,
+                min_ping_interval_s=settings.min_ping_interval_s,
+                max_ping_strikes=settings.max_ping_strikes,
             ),
             max_images_per_call=settings.max_images_per_call,
         )

@@ -275,7 +275,36 @@ class Settings(BaseSettings):
         300.0, ge=0, le=86_400, description="A gRPC connection without calls is closed; 0: never."
     )
     keepalive_s: float = Field(
-        60.0, ge=0, le=86_400, description="A silent gRPC client is pinged; 0: never."
+        60.0,
+        ge=0,
+        le=86_400,
+        description="Ping a silent gRPC client after this time, in seconds; 0 disables it.",
+    )
+    keepalive_timeout_s: float = Field(
+        20.0, gt=0, le=86_400, description="Time for a client to answer a ping, in seconds."
+    )
+    keepalive_without_calls: CliImplicitFlag[bool] = Field(
+        True, description="Also ping clients that have no calls in progress, over grpcio."
+    )
+    max_pings_without_data: int = Field(
+        0,
+        ge=0,
+        lt=2**31,
+        description="Pings to a client without data between them, over grpcio; 0 is no limit.",
+    )
+    min_ping_interval_s: float = Field(
+        1.0,
+        ge=0,
+        le=86_400,
+        description="Shortest time between two pings of a client that sends no data, in seconds, "
+        "over grpcio.",
+    )
+    max_ping_strikes: int = Field(
+        2,
+        ge=0,
+        lt=2**31,
+        description="Earlier pings after which the client's connection is closed, over grpcio; 0 "
+        "is no limit.",
     )
     max_grpc_connections: int = Field(
         1024, ge=1, lt=2**31 - 1, description="Open gRPC connections, over grpcio."

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-KEEPALIVE_TIMEOUT_S = 20.0
-"""Time that a client has to answer a ping, in seconds: gRPC's own default."""
-
 HANDSHAKE_TIMEOUT_S = 10.0
 """Time for a new connection to say that it speaks TLS and HTTP/2, in seconds."""
 
@@ -47,6 +44,10 @@ class ConnectionLimits:
         max_idle_s: Time after which a connection without calls is closed; 0 disables it.
         keepalive_s: Time after which a silent client is pinged; 0 disables it.
         keepalive_timeout_s: Time that a client has to answer a ping.
+        keepalive_without_calls: Whether clients without calls are pinged, too.
+        max_pings_without_data: Pings of this server without data between them; 0 disables it.
+        min_ping_interval_s: Time between two pings of a client that sends no data.
+        max_ping_strikes: Pings that come earlier until the connection is closed; 0 disables it.
     """
 
     max_connections: int
@@ -58,7 +59,11 @@ class ConnectionLimits:
     max_age_s: float
     max_idle_s: float
     keepalive_s: float
-    keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S
+    keepalive_timeout_s: float = 20.0
+    keepalive_without_calls: bool = True
+    max_pings_without_data: int = 0
+    min_ping_interval_s: float = 1.0
+    max_ping_strikes: int = 2
 
     @property
     def keepalive_ms(self) -> int:
@@ -94,7 +99,13 @@ class ConnectionLimits:
             ("grpc.max_connection_age_ms", _milliseconds(self.max_age_s)),
             ("grpc.max_connection_idle_ms", _milliseconds(self.max_idle_s)),
             ("grpc.keepalive_time_ms", self.keepalive_ms),
-            ("grpc.keepalive_permit_without_calls", True),
+            ("grpc.keepalive_permit_without_calls", self.keepalive_without_calls),
+            ("grpc.http2.max_pings_without_data", self.max_pings_without_data),
+            (
+                "grpc.http2.min_ping_interval_without_data_ms",
+                round(self.min_ping_interval_s * 1000),
+            ),
+            ("grpc.http2.max_ping_strikes", self.max_ping_strikes),
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
             # Pings have a timeout of their own, a minute by default, which would apply instead.
             ("grpc.http2.ping_timeout_ms", self.keepalive_timeout_ms),

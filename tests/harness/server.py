@@ -16,7 +16,6 @@ from convoy.pb.convoy.v1 import classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2_grpc
 from convoy.service.app import Server
 from convoy.service.machine.resources import usable_cpus
-from convoy.service.rpc.limits import KEEPALIVE_TIMEOUT_S
 from convoy.service.settings import Settings
 from tests.harness import tiny
 from tests.harness.transports import TRANSPORTS
@@ -93,7 +92,6 @@ def serve(tmp_path: Path, transport: str) -> Serve:
         *,
         load: bool = True,
         inline_macs: int = 0,
-        keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
         **changes: Any,
     ) -> AsyncIterator[Running]:
         usual: dict[str, Any] = {
@@ -108,11 +106,7 @@ def serve(tmp_path: Path, transport: str) -> Serve:
             # One run at a time, so that a test knows what runs and what waits.
             "intra_op_threads": usable_cpus(),
         }
-        server = Server(
-            Settings(**(usual | changes)),
-            inline_macs=inline_macs,
-            keepalive_timeout_s=keepalive_timeout_s,
-        )
+        server = Server(Settings(**(usual | changes)), inline_macs=inline_macs)
         await server.startup()
         # Connects when it is used: tests of other hosts bring their own.
         address = f"127.0.0.1:{server.grpc_port}"

@@ -3,10 +3,13 @@
 import asyncio
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from convoy.client import AsyncClient
 from convoy.pb.inference import grpc_service_pb2 as pb
@@ -192,3 +195,42 @@ async def test_keepalive_of_an_idle_connection(serve: Serve) -> None:
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS)
         await reader.read()  # until the server closes: nothing here answers its pings
         writer.close()
+
+
+def idle_client(running: Running, ping_every_ms: int) -> grpc.aio.Channel:
+    """Connect as a client that pings, with or without calls."""
+    return grpc.aio.insecure_channel(
+        running.address,
+        options=(
+            ("grpc.keepalive_time_ms", ping_every_ms),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.use_local_subchannel_pool", 1),
+        ),
+    )
+
+
+async def watched_for(channel: grpc.aio.Channel, seconds: float) -> grpc.StatusCode:
+    """Keep an idle stream open; return its status, which is DEADLINE_EXCEEDED if it stays open."""
+    watch: Any = health_pb2_grpc.HealthStub(channel).Watch(
+        health_pb2.HealthCheckRequest(), timeout=seconds
+    )
+    with suppress(grpc.aio.AioRpcError):
+        async for _ in watch:
+            pass
+    code: grpc.StatusCode = await watch.code()
+    return code
+
+
+async def test_pings_of_clients(serve: Serve, transport: str) -> None:
+    """
+    A client that pings no more often than allowed keeps its idle stream; over grpcio, one that
+    pings more often loses its connection.
+    """
+    async with serve() as running, idle_client(running, 1500) as channel:
+        assert await watched_for(channel, 6) is grpc.StatusCode.DEADLINE_EXCEEDED
+    if transport == "native":  # it allows any number of pings
+        return
+    async with serve(min_ping_interval_s=60) as running, idle_client(running, 500) as channel:
+        assert await watched_for(channel, 20) is grpc.StatusCode.UNAVAILABLE
