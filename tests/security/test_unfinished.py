@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import psutil
 import pytest
 
 from tests.harness.http2 import PREFACE, Http2Connection
+from tests.security.memory import bounded_growth
 from tests.security.target import Target
 
 INFERENCE = (
@@ -58,11 +58,8 @@ async def test_unfinished_messages_of_strangers(with_tokens: Target, path: str) 
     """
     A call without a token is refused before its message has arrived, and fills no memory.
     """
-    process = psutil.Process(with_tokens.process.process.pid) if with_tokens.process else None
-    before = process.memory_info().rss if process else 0
-    await asyncio.gather(*(refused(with_tokens.grpc, path) for _ in range(CONNECTIONS)))
-    if process:
-        assert process.memory_info().rss < before + MAX_GROWTH_BYTES
+    with bounded_growth(with_tokens, MAX_GROWTH_BYTES):
+        await asyncio.gather(*(refused(with_tokens.grpc, path) for _ in range(CONNECTIONS)))
 
 
 @pytest.mark.slow
