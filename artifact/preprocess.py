@@ -174,26 +174,26 @@ def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
         raise ImageTooLargeError(
             f"the image has {len(data)} bytes; at most {limits.max_bytes} are accepted"
         )
-    try:
-        image = _identify(data)
-    except ImageError:
-        # Pillow opens no JPEG with a profile or a segment of Adobe's that is cut.
-        if not data.startswith(b"\xff\xd8\xff"):
-            raise
+    image = _identify(data)
+    # Pillow opens no JPEG with a profile or a segment of Adobe's that is cut.
+    if image is None and data.startswith(b"\xff\xd8\xff"):
         image = _identify(jpeg.essence(data))
+    if image is None:
+        raise ImageError("the bytes are not a JPEG, PNG, WebP or BMP image")
     _check_size(image, spec, limits)
     if image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTH:
         raise ImageError("run-length encoded BMP images are not decoded")
     return image
 
 
-def _identify(data: bytes) -> Image.Image:
+def _identify(data: bytes) -> Image.Image | None:
+    """Read the header with Pillow; return None if it cannot."""
     try:
         return Image.open(_Source(data), formats=FORMATS)
     except (MemoryError, ImageError):
         raise
-    except Exception as error:  # Pillow's plug-ins raise almost anything on hostile bytes.
-        raise ImageError("the bytes are not a JPEG, PNG, WebP or BMP image") from error
+    except Exception:  # Pillow's plug-ins raise almost anything on hostile bytes.
+        return None
 
 
 def _check_size(image: Image.Image, spec: Preprocessing, limits: ImageLimits) -> None:
