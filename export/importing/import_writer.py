@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from onnx import TensorProto
+from onnxruntime import InferenceSession
 from rich.console import Console
 
 from convoy.artifact.files import (
@@ -31,6 +33,11 @@ from convoy.export.errors import GraphError
 from convoy.export.importing import reference
 from convoy.export.importing.heads import read_head
 from convoy.export.importing.import_settings import ImportSettings
+from convoy.export.importing.independence import (
+    check_independent,
+    check_repeatable,
+    training_operators,
+)
 from convoy.export.importing.kinds import SUM_TOLERANCE, Given
 from convoy.export.importing.outputs import Outputs
 from convoy.export.importing.rewriting import declare, rewrite
@@ -167,12 +174,13 @@ def _observe(facts: Facts, model: Path) -> list[Output]:
 def _prove(facts: Facts, choice: Choice, model: Path, console: Console) -> npt.NDArray[np.int64]:
     """Prove that a server's session answers as the reference; returns the golden images."""
     largest, tolerance = facts.signature.max_batch_size, facts.tolerance
+    session = open_session(model, name=facts.settings.file)
+    _check_independence(facts, choice, model, session)
     # A server replays them in one batch, but one by one if the graph takes no more.
     count = GOLDEN_COUNT if facts.signature.is_batch_fixed else largest
     golden = reference.choose_golden(
         choice.scores, facts.given, min(count, GOLDEN_COUNT), tolerance
     )
-    session = open_session(model, name=facts.settings.file)
     sizes = sorted({1, min(2, largest), largest})
     worst = reference.prove(session, facts.images, choice.expected, golden, sizes, tolerance)
     console.print(
@@ -180,6 +188,25 @@ def _prove(facts: Facts, choice: Choice, model: Path, console: Console) -> npt.N
         f"range at batch {', '.join(map(str, sizes))}; {tolerance:.0e} is allowed"
     )
     return golden
+
+
+def _check_independence(
+    facts: Facts, choice: Choice, model: Path, session: InferenceSession
+) -> None:
+    """Check that the scores of an image depend on this image alone, whatever is tolerated."""
+    # Answers that are no numbers are refused later; differences between them mean nothing.
+    if not np.isfinite(choice.scores).all():
+        return
+    wiring, limit = Wiring(facts.source.model), facts.usual_tolerance
+    # Optimisations remove some random operators, which the reference has.
+    literal = open_session(model, is_optimised=False, name=facts.settings.file)
+    for one in (literal, session):
+        run = functools.partial(reference.run_scores, one, tuple(choice.kinds))
+        check_repeatable(run, facts.images, limit, wiring)
+    largest = facts.signature.max_batch_size
+    if largest > 1:
+        others = reference.make_neighbours(facts.signature)
+        check_independent(run, facts.images, others, largest, limit, wiring)
 
 
 def _manifest(
@@ -232,6 +259,11 @@ def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
         )
     if facts.signature.is_batch_fixed:
         yield f"batch: the graph takes one image at a time ({VARIABLE_BATCH})"
+    if training := training_operators(Wiring(facts.source.model)):
+        yield (
+            f"batch: {', '.join(training[:3])}: each image is normalised by its own statistics, "
+            "not by those of the training, which an export in eval mode has (PyTorch: model.eval())"
+        )
     # The hash of the graph is no longer that of the user's file.
     if facts.source.is_changed:
         yield "graph: written anew, as weights, open dimensions or outputs were filled in"

@@ -72,6 +72,15 @@ def make_inputs(signature: Signature, files: Sequence[Path]) -> npt.NDArray[Any]
     return np.stack([to_input(i, signature.tensor, signature.normalization) for i in images])
 
 
+def make_neighbours(signature: Signature) -> npt.NDArray[Any]:
+    """Make three items of the graph's input that no test image resembles: white, noise, black."""
+    spec = signature.preprocessing
+    shape = (spec.height, spec.width, spec.channels)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    images = (np.full(shape, 255, np.uint8), noise, np.zeros(shape, np.uint8))
+    return np.stack([to_input(i, signature.tensor, signature.normalization) for i in images])
+
+
 def invent_images(count: int, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
     """Return images of waves, always the same ones: uint8 `[N, H, W, C]`."""
     random = np.random.default_rng(0)
@@ -135,8 +144,8 @@ def choose_golden(
     if not tell_apart(scores, scores[golden], tolerance):
         raise ProofError(
             f"the graph gives {len(scores)} test images the same answer within {tolerance:.0e} of "
-            "its range, which proves nothing: are --mean, --std and --normalization right? "
-            "--golden takes images of yours"
+            "its range, which proves nothing: are --mean, --std and --normalization right? Was it "
+            "exported in eval mode (PyTorch: model.eval())? --golden takes images of yours"
         )
     return golden
 
@@ -179,17 +188,22 @@ def prove(
         for batch in np.resize(everything, (-(-len(images) // size), size))
     ]
     worst = 0.0
-    run = functools.partial(_run_scores, session, expected)
+    run = functools.partial(run_scores, session, expected)
     for drift in replay(run, images, expected, batches, deciding=golden):
         _check(drift, tolerance)
         worst = max(worst, drift.share)
     return worst
 
 
-def _run_scores(
+def run_scores(
     session: InferenceSession, names: Collection[str], batch: npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """Run *batch*; raise GraphError if an output of *names* has not one item for each image."""
+    """
+    Run *batch*; return the outputs of *names*.
+
+    Raises:
+        GraphError: If one of them has not one item for each image, or the graph fails.
+    """
     outputs = _run(session, batch)
     for name in names:
         if outputs[name].shape[:1] != (len(batch),):
@@ -197,7 +211,7 @@ def _run_scores(
             raise GraphError(
                 _failure(len(batch), f"gives {name} of shape {shape}, not one per image")
             )
-    return outputs
+    return {name: outputs[name] for name in names}
 
 
 def _check(drift: Drift, tolerance: float) -> None:

@@ -73,7 +73,7 @@ class Wiring:
     def scalar(self, name: str) -> float | None:
         """Return the one number that a constant holds; None if it holds others."""
         values = self.constant(name)
-        if values is None or values.dtype.kind not in "fiu" or not values.size:
+        if values is None or values.dtype.kind not in "bfiu" or not values.size:
             return None
         first = float(values.flat[0])
         return first if (values == values.flat[0]).all() else None
