@@ -5,22 +5,39 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from keyword import iskeyword
-from typing import TextIO
 
-COMMANDS = {
-    "export": "train a network, or take public weights, and write the artifact",
-    "import": "make an artifact of an ONNX file that was trained elsewhere",
-    "describe": "show the layers of a network: sizes, receptive fields, parameters",
-    "serve": "serve the models of a repository over gRPC",
-    "classify": "ask a server for the classes of image files",
-    "models": "list the models of a server",
-    "token": "make a bearer token for a server",
-    "compare": "measure the models of a repository against each other",
-    "bench": "put load on a model of a server",
-    "tune": "measure how models run best on this machine, for the server",
+import convoy
+
+GROUPS = {
+    "Make models": {
+        "export": "Train a network, or take public weights, and write a model.",
+        "import": "Make a model of an ONNX file that was trained elsewhere.",
+    },
+    "Serve and query": {
+        "serve": "Serve the models of a repository over gRPC and HTTP.",
+        "classify": "Classify image files.",
+        "models": "List the models of a server.",
+        "token": "Make a bearer token for a server.",
+    },
+    "Understand and measure": {
+        "describe": "Show the layers of a network: sizes, parameters, operations.",
+        "compare": "Measure the models of a repository against each other.",
+        "bench": "Put load on a server, and measure latency and throughput.",
+        "tune": "Find the fastest settings of a model on this machine.",
+    },
 }
+"""Every command with its purpose, by heading."""
+
+COMMANDS = {name: purpose for group in GROUPS.values() for name, purpose in group.items()}
+
+_EXAMPLES = """\
+examples:
+  convoy export lenet5 && convoy serve      train LeNet-5 on digits, and serve it
+  convoy classify photo.jpg                 show the classes of an image
+"""
 
 _EXTRAS = {
     "export": "cpu,export",
@@ -38,11 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _end_on_sigterm()
     arguments = sys.argv[1:] if arguments is None else arguments
-    name = arguments[0] if arguments else ""
+    name = arguments[0] if arguments else "--help"
     if name not in COMMANDS:
-        # Help that was asked for goes to stdout, with 0; help after a mistake to stderr, with 2.
-        _print_usage(sys.stdout if name in ("-h", "--help") else sys.stderr, name)
-        return 0 if name in ("-h", "--help") else 2
+        return _without_command(name)
     try:
         command = import_module(f"convoy.commands.{_module(name)}")
         code = int(command.main(arguments[1:]))
@@ -91,12 +106,35 @@ def _module(name: str) -> str:
     return f"{name}_" if iskeyword(name) else name
 
 
-def _print_usage(stream: TextIO, name: str) -> None:
-    if name and not name.startswith("-"):
-        print(f"convoy: unknown command {name!r}", file=stream)
-    print("usage: convoy COMMAND [--help]\n", file=stream)
-    for command, purpose in COMMANDS.items():
-        print(f"  {command:10}{purpose}", file=stream)
+def _without_command(name: str) -> int:
+    """Answer a first argument that is no command; return the exit code."""
+    if name in ("-h", "--help"):
+        print(_usage(), end="")
+        return 0
+    if name == "--version":
+        print(f"convoy {convoy.__version__}")
+        return 0
+    close = get_close_matches(name, COMMANDS, n=1)
+    advice = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(COMMANDS)}"
+    print(f"convoy: unknown command {name!r}: {advice}", file=sys.stderr)
+    return 2
+
+
+def _usage() -> str:
+    lines = [
+        "convoy serves image classification networks over gRPC and HTTP, and makes the models.",
+        "",
+        "usage: convoy COMMAND [OPTIONS]",
+    ]
+    for heading, commands in GROUPS.items():
+        lines += ["", f"{heading}:"]
+        lines += [f"  {command:10}{purpose}" for command, purpose in commands.items()]
+    lines += [
+        "",
+        "convoy COMMAND --help explains a command; convoy --version shows the version.",
+        "",
+    ]
+    return "\n".join(lines) + "\n" + _EXAMPLES
 
 
 if __name__ == "__main__":
