@@ -34,8 +34,8 @@ MESSAGE_BYTES = 4 * 2**20
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the server look at unfinished messages twenty times a second."""
-    for name, seconds in (("TICK_S", 0.05), ("SLOW_S", 0.2), ("SLOW_OPEN_S", 0.2)):
+    """Let the server look at unfinished messages ten times a second."""
+    for name, seconds in (("TICK_S", 0.1), ("SLOW_S", 0.6), ("SLOW_OPEN_S", 0.6)):
         monkeypatch.setattr(receiving, name, seconds)
 
 
@@ -64,7 +64,7 @@ async def test_a_message_that_does_not_arrive(serve: Serve, path: str) -> None:
     A call whose message is not there in time is ended; one of ours is counted, with its reason.
     """
     async with (
-        serve(grpc_message_timeout_s=0.2) as running,
+        serve(grpc_message_timeout_s=0.6) as running,
         Http2Connection(running.address) as connection,
     ):
         stream = await connection.send_part_of_message(path, MESSAGE_BYTES)
