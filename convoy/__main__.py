@@ -34,6 +34,8 @@ GROUPS = {
 COMMANDS = {name: purpose for group in GROUPS.values() for name, purpose in group.items()}
 
 _EXAMPLES = """\
+convoy COMMAND --help explains a command; convoy --version shows the version.
+
 examples:
   convoy export lenet5 && convoy serve      train LeNet-5 on digits, and serve it
   convoy classify photo.jpg                 show the classes of an image
@@ -129,12 +131,7 @@ def _usage() -> str:
     for heading, commands in GROUPS.items():
         lines += ["", f"{heading}:"]
         lines += [f"  {command:10}{purpose}" for command, purpose in commands.items()]
-    lines += [
-        "",
-        "convoy COMMAND --help explains a command; convoy --version shows the version.",
-        "",
-    ]
-    return "\n".join(lines) + "\n" + _EXAMPLES
+    return "\n".join([*lines, "", _EXAMPLES])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from convoy.__main__ import main
+from convoy import __version__
+from convoy.__main__ import COMMANDS, main
 from tests.harness import tiny
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
@@ -161,9 +162,24 @@ async def test_reader_that_ends_first(running: Running) -> None:
 
 async def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    An unknown command, or none, shows what there is.
+    Without a command, convoy says what it is, and lists the commands with examples.
     """
-    for arguments, code in (((), 2), (("nonsense",), 2), (("--help",), 0)):
-        assert await convoy(*arguments) == code
-        shown = capsys.readouterr()
-        assert "classify" in (shown.err if code else shown.out)
+    for arguments in ((), ("--help",)):
+        assert await convoy(*arguments) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("convoy serves image classification networks")
+        assert all(f"  {command} " in shown for command in COMMANDS)
+        assert "convoy classify photo.jpg" in shown
+        assert max(map(len, shown.splitlines())) < 100
+    assert await convoy("--version") == 0
+    assert capsys.readouterr().out == f"convoy {__version__}\n"
+
+
+async def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A misspelt command is answered with the closest one, another one with all of them.
+    """
+    for name, advice in (("clasify", "did you mean classify?"), ("xyz", "expected one of export,")):
+        assert await convoy(name) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert advice in line
