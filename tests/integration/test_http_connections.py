@@ -133,6 +133,39 @@ async def test_more_silent_connections_than_places(running: Running) -> None:
     assert closings(running) >= MANY - Settings().max_http_connections
 
 
+ENDS = [
+    b"",
+    b"GET /v2 HTTP/1.1\r\nhost: te",
+    b"\x16\x03\x01\x00\r\n\r\n",
+    request("GET", "/v2"),
+    request("GET", "/v2") * 100,
+    request("POST", INFER, infer_body(3)),
+    request("POST", INFER, infer_body(3))[:-1],
+    request("POST", INFER, infer_body(3), {"content-length": "0", "transfer-encoding": "chunked"}),
+]
+
+
+async def test_places_come_back(serve: Serve) -> None:
+    """
+    Connections that end in any way, also before they are accepted, leave their places to others.
+    """
+    async with serve(max_http_connections=2) as running:
+        for number, sent in enumerate(ENDS * 20):
+            async with Connection(running.url) as connection:
+                await connection.send(sent)
+                # The client leaves at once, or while its request is worked on.
+                for _ in range(number % 7):
+                    await asyncio.sleep(0)
+        async with AsyncExitStack() as stack:
+            busy = [await stack.enter_async_context(Connection(running.url)) for _ in range(2)]
+            with running.device_held():
+                await running.until(lambda: running.server.lifecycle.in_flight == 0)
+                for connection in busy:
+                    await connection.send(request("POST", INFER, infer_body(3)))
+                await running.until(lambda: running.server.lifecycle.in_flight == 2)
+            assert [classes(await connection.receive()) for connection in busy] == [[3], [3]]
+
+
 async def test_connections_that_are_reset_at_once(running: Running) -> None:
     """
     A client that resets its connection before it is accepted keeps nobody out.
