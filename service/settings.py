@@ -126,7 +126,10 @@ class Settings(BaseSettings):
         description="Let transport native serve strangers, as with --token-file or on a public "
         "address: one compressed megabyte from any of them can fill a gigabyte of memory.",
     )
-    host: str = Field("0.0.0.0", min_length=1, description="Address to listen on.")
+    host: str = Field(
+        "",
+        description="Listen on this address or name; empty: on all addresses, of IPv4 and IPv6.",
+    )
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 picks a free one.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP; 0 picks a free one.")
     control: CliImplicitFlag[bool] = Field(
@@ -415,6 +418,6 @@ class Settings(BaseSettings):
 def _is_loopback(host: str) -> bool:
     """Return whether only this machine reaches *host*; other names than localhost may be public."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"

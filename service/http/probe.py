@@ -14,20 +14,22 @@ from contextlib import closing
 
 TIMEOUT_S = 2.0
 
+LOOPBACK = ("127.0.0.1", "::1")
+"""Not localhost: it may have no address of the family that the machine has."""
+
 
 def main(arguments: list[str]) -> int:
     """Ask the server on an HTTP port; return 0 if it is ready, else 1."""
     asked = _parser().parse_args(arguments)
-    port = asked.port
-    try:
-        with closing(_connection(asked)) as connection:
-            connection.request("GET", "/v2/health/ready")
-            status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        print(f"port {port} does not answer: {error}")
-        return 1
-    print(f"port {port} answers {status}")
-    return 0 if status == http.client.OK else 1
+    for address in LOOPBACK:
+        try:
+            status = _status(asked, address)
+        except (OSError, http.client.HTTPException) as error:
+            print(f"port {asked.port} does not answer on {address}: {error}")
+            continue
+        print(f"port {asked.port} answers {status}")
+        return 0 if status == http.client.OK else 1
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,9 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _connection(asked: argparse.Namespace) -> http.client.HTTPConnection:
+def _status(asked: argparse.Namespace, address: str) -> int:
+    with closing(_connection(asked, address)) as connection:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status
+
+
+def _connection(asked: argparse.Namespace, host: str) -> http.client.HTTPConnection:
     if not (asked.tls or asked.certificate):
-        return http.client.HTTPConnection("localhost", asked.port, timeout=TIMEOUT_S)
+        return http.client.HTTPConnection(host, asked.port, timeout=TIMEOUT_S)
     import ssl  # doubles the start-up time
 
     context = ssl.create_default_context()
@@ -50,7 +58,7 @@ def _connection(asked: argparse.Namespace) -> http.client.HTTPConnection:
     context.verify_mode = ssl.CERT_NONE
     if asked.certificate:
         context.load_cert_chain(asked.certificate, asked.key)
-    return http.client.HTTPSConnection("localhost", asked.port, timeout=TIMEOUT_S, context=context)
+    return http.client.HTTPSConnection(host, asked.port, timeout=TIMEOUT_S, context=context)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from convoy.service.http.acceptor import Acceptor
 from convoy.service.http.connection import Connection
 from convoy.service.http.limits import KEEP_ALIVE_S, HttpLimits
 from convoy.service.http.places import Place, Places
-from convoy.service.machine.sockets import listen
+from convoy.service.machine.sockets import listen, reason
 from convoy.service.security.tls import Tls
 
 STOP_TIMEOUT_S = 1
@@ -84,7 +84,8 @@ class HttpServer:
         try:
             listener = listen(address, port)
         except OSError as error:
-            raise StartError(f"cannot listen for HTTP on {address}:{port}: {error}") from error
+            why = reason(error, "--http-port")
+            raise StartError(f"cannot listen for HTTP on {address}:{port}: {why}") from error
         # uvicorn gets no socket: `Acceptor` accepts the connections.
         self._task = asyncio.create_task(self._server.serve([]), name="http")
         self._acceptor = Acceptor(

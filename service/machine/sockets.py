@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from contextlib import suppress
 
 from convoy.service.errors import StartError
+
+ANY = ("::", "0.0.0.0")
+"""All addresses of both families, and those of IPv4 for a machine that has no IPv6."""
 
 
 def resolve(host: str) -> str:
     """
-    Return the address of *host*; the system's first if it has several.
+    Return the address to listen on for *host*: the first of its addresses that this machine has.
+
+    Args:
+        host: A name or an address; empty for all addresses of the machine.
 
     Raises:
         StartError: If the name has no address.
     """
+    addresses = _addresses(host) if host else list(ANY)
+    for address in addresses:
+        # localhost may stand for ::1 on a machine without IPv6.
+        with suppress(OSError):
+            listen(address, 0).close()
+            return address
+    return addresses[0]  # listening on it gives the reason
+
+
+def _addresses(host: str) -> list[str]:
     try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise StartError(f"cannot listen on {host}: {error.strerror}") from error
+        raise StartError(
+            f"cannot listen on {host}: {error.strerror}; set --host to a name or an address of "
+            "this machine"
+        ) from error
+    return [str(address[0]) for *_, address in found]
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -30,9 +52,29 @@ def listen(address: str, port: int) -> socket.socket:
     Raises:
         OSError: If the port is in use, or the address is not one of this machine.
     """
+    both = address == "::"
+    if both and not socket.has_dualstack_ipv6():
+        raise OSError(errno.EAFNOSUPPORT, "no IPv6")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.create_server((address, port), family=family, dualstack_ipv6=address == "::")
+    listener = socket.create_server((address, port), family=family, dualstack_ipv6=both)
     # Connections inherit this. asyncio does not set it on sockets that it did not create, and
     # without it the second part of an answer waits 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def reason(error: Exception, flag: str) -> str:
+    """
+    Return the reason why a port cannot be listened on, and the remedy.
+
+    Args:
+        flag: The flag of the port, such as `--grpc-port`.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    remedies = {
+        errno.EADDRINUSE: f"the port is in use; choose another one with {flag}",
+        errno.EADDRNOTAVAIL: "this machine has no such address; choose one of its own with --host",
+        errno.EACCES: f"this user may not use the port; choose one from 1024 on with {flag}",
+        errno.EAFNOSUPPORT: "this machine has no IPv6; use --host 0.0.0.0",
+    }
+    return remedies.get(number or 0, str(error))

@@ -13,7 +13,7 @@ from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
 from convoy.pb.inference import grpc_service_pb2, grpc_service_pb2_grpc
 from convoy.service.call import Calls
 from convoy.service.errors import StartError
-from convoy.service.machine.sockets import listen
+from convoy.service.machine.sockets import listen, reason
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.classifier_service import ClassifierServicer
@@ -113,7 +113,8 @@ class RpcServer:
             listen(address, port).close()
             bound = self._transport.listen(target)
         except (OSError, RuntimeError) as error:
-            raise StartError(f"cannot listen for gRPC on {target}: {error}") from error
+            why = reason(error, "--grpc-port")
+            raise StartError(f"cannot listen for gRPC on {target}: {why}") from error
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_unexpected)
         await self._transport.start()
