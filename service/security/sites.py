@@ -111,6 +111,6 @@ def _is_foreign(host: str, headers: Mapping[str, str]) -> bool:
         page = origin.lower().removeprefix("http://").removeprefix("https://")
         return not page or page not in (host, *forwarded)
     # Case 3: a browser that is too old to state either may send a form for a page. Other clients
-    # send JSON as these types, too: curl --data, and Triton's client for asyncio.
+    # send JSON as these types, too: curl --data, and Node's fetch.
     form = headers.get("content-type", "").lower().startswith(_FORM_TYPES)
     return form and headers.get("user-agent", "").startswith("Mozilla/")

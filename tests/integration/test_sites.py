@@ -72,10 +72,14 @@ async def test_page_of_another_site(serve: Serve, caplog: pytest.LogCaptureFixtu
 
 async def test_what_other_clients_send(serve: Serve) -> None:
     """
-    Clients that are no browsers may send JSON as any type: curl and Triton's asyncio client do.
+    Clients that are no browsers may send JSON as any type: curl's --data and Node's fetch do.
     """
     async with serve() as running:
-        for content_type in ("application/x-www-form-urlencoded", "text/plain; charset=utf-8"):
-            headers = {"content-type": content_type, "user-agent": "curl/8.5.0"}
+        for content_type, agent in (
+            ("application/x-www-form-urlencoded", "curl/8.5.0"),
+            ("text/plain;charset=UTF-8", "node"),
+            ("application/octet-stream", "Python/3.11 aiohttp/3.14"),
+        ):
+            headers = {"content-type": content_type, "user-agent": agent}
             answer = await ask("POST", running.url + INFER, infer_body(3), headers)
             assert classes(answer) == [3]

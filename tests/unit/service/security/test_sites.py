@@ -103,7 +103,7 @@ def test_refusal_names_the_remedy() -> None:
 OWN = [
     {},
     {"content_type": "application/x-www-form-urlencoded", "user_agent": "curl/8.5.0"},
-    {"content_type": "text/plain; charset=utf-8", "user_agent": "Python/3.11 aiohttp/3.14"},
+    {"content_type": "text/plain;charset=UTF-8", "user_agent": "node"},
     {"content_type": "application/json", "user_agent": BROWSER},
     {"content_type": "application/octet-stream", "user_agent": BROWSER},
     {"user_agent": BROWSER},
