@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 
-from convoy.artifact.manifest import ModelName
+from convoy.artifact.manifest import ModelName, Side
+from convoy.export.importing.import_settings import Deviations, Means
+
+_SOURCES = ("torchvision", "timm")
+
+_OF_A_FILE = ("labels", "resize", "mean", "std")
+_OF_A_TRAINING = (
+    *("epochs", "batch_size", "learning_rate", "seed", "device", "mixed_precision", "workers"),
+)
+_FILE_ONLY = "a file of --weights; leave it out, as other weights and trainings have their own"
+_SIZED_ONLY = (
+    "a training or a file of --weights; leave it out, as other weights have their own size"
+)
+_IMAGES_ONLY = "images; leave it out, or add --evaluation-data"
 
 
 class ExportSettings(BaseSettings):
@@ -41,7 +55,7 @@ class ExportSettings(BaseSettings):
     weights: str | None = Field(
         None,
         description="Weights to begin with: torchvision[:ENTRY], timm[:TAG], or a file with a "
-        "state dict.",
+        "state dict or a checkpoint, *.pth or *.safetensors.",
     )
     labels: Path | None = Field(
         None, description="Names of the classes of a file of weights, one per line, or JSON."
@@ -57,6 +71,19 @@ class ExportSettings(BaseSettings):
     learning_rate: float = Field(0, ge=0, description="0 takes the recipe's.")
     input_px: int = Field(
         0, ge=0, le=4096, description="Side of the network's input; 0 takes the recipe's."
+    )
+    resize: Side | None = Field(
+        None,
+        description="Shorter side before the crop, for a file of --weights; in the recipe's "
+        "proportion if it is not given.",
+    )
+    mean: Means | None = Field(
+        None,
+        description="Mean of pixels from 0 to 1 that a file of --weights was trained with: one "
+        "number, or one per channel; the recipe's if it is not given.",
+    )
+    std: Deviations | None = Field(
+        None, description="Their deviation, for a file of --weights, likewise."
     )
     precision: Literal["float32", "fp16", "int8"] = Field(
         "float32",
@@ -98,11 +125,30 @@ class ExportSettings(BaseSettings):
             raise ValueError("--evaluation-data is for --weights without --data")
         if self.precision != "float32" and self.only_weights and not self.evaluation_data:
             raise ValueError(f"{self.precision} must be measured on images: give --evaluation-data")
-        if self.labels and not self.weights:
-            raise ValueError("--labels is for a file of --weights")
         if self.validate_only and self.only_weights:
             raise ValueError("--validate-only is for a training")
+        for names, applies, purpose in (
+            (_OF_A_FILE, self.is_file, _FILE_ONLY),
+            (_OF_A_TRAINING, not self.only_weights, "a training; leave it out, or add --data"),
+            (("input_px",), self.is_file or not self.only_weights, _SIZED_ONLY),
+            (("skip_bad_images",), self.evaluation_data or not self.only_weights, _IMAGES_ONLY),
+            (("max_accuracy_loss",), self.precision != "float32", "--precision fp16 or int8"),
+        ):
+            given = [f"--{name.replace('_', '-')}" for name in names if name in self._flags]
+            if given and not applies:
+                raise ValueError(f"{', '.join(given)}: only for {purpose}")
         return self
+
+    @property
+    def _flags(self) -> set[str]:
+        """The options that were given as flags: a variable may be meant for other commands."""
+        variables = os.environ  # noqa: TID251
+        return {name for name in self.model_fields_set if f"CONVOY_{name.upper()}" not in variables}
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether the weights are in a file of the user's."""
+        return self.weights is not None and self.weights.partition(":")[0] not in _SOURCES
 
     @property
     def only_weights(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from convoy.export.errors import GraphError
 from convoy.export.importing.import_settings import ImportSettings
@@ -12,6 +13,15 @@ _WHITE = 255.0
 
 _LARGEST_RANGE = 260.0
 """Limit on 1 / std: pixels of 0 to 255 or 256 are as large as any network takes them."""
+
+
+class Normalizing(Protocol):
+    """Options, or a recipe, with means and deviations: one of all channels, or one per channel."""
+
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def std(self) -> tuple[float, ...]: ...
 
 
 def is_given(settings: ImportSettings) -> bool:
@@ -24,7 +34,7 @@ def makes_whole_pixels(settings: ImportSettings) -> bool:
     return min(settings.std) < 1 / 100
 
 
-def check_units(settings: ImportSettings) -> None:
+def check_units(settings: Normalizing) -> None:
     """
     Refuse means and deviations that cannot be meant for pixels of 0 to 1.
 
@@ -49,7 +59,7 @@ def check_units(settings: ImportSettings) -> None:
         )
 
 
-def _are_whole(settings: ImportSettings) -> str:
+def _are_whole(settings: Normalizing) -> str:
     """Say which of the two are meant for pixels of 0 to 255, and print the flags for 0 to 1."""
     mean, std = tuple(map(abs, settings.mean)), settings.std
     of_mean = max(mean) > 1

@@ -11,7 +11,7 @@ from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.recipes import Recipe, recipe_for
 from convoy.export.recipes.changes import at_size, fine_tuning, with_numbers
-from convoy.export.weights import PublicWeights, find_weights
+from convoy.export.weights import PublicWeights, file_options, find_weights
 from convoy.models import ARCHITECTURES
 
 VERIFIED_FILE = "verified_images"
@@ -53,7 +53,7 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         console.print(f"left out: {data.counted(data_set.left_out)}")
     weights = None
     if settings.weights is not None:
-        weights = find_weights(settings.architecture, settings.weights, settings.labels)
+        weights = find_weights(settings.architecture, settings.weights, file_options(settings))
         console.print(f"weights {weights.source}")
     recipe = _recipe(settings, data_set.name, weights)
     validates = settings.validate_only

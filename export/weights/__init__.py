@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from convoy.export.weights.sources import PublicWeights, find_weights
+from convoy.export.weights.sources import FileOptions, PublicWeights, file_options, find_weights
 from convoy.export.weights.state_dict import head_names, load_into
 
-__all__ = ["PublicWeights", "find_weights", "head_names", "load_into"]
+__all__ = [
+    "FileOptions",
+    "PublicWeights",
+    "file_options",
+    "find_weights",
+    "head_names",
+    "load_into",
+]

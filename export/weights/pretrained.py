@@ -8,7 +8,7 @@ from convoy.export import data
 from convoy.export.errors import DataError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.subject import Subject
-from convoy.export.weights import PublicWeights, find_weights, load_into
+from convoy.export.weights import PublicWeights, file_options, find_weights, load_into
 from convoy.models import ARCHITECTURES, drop_auxiliary
 
 
@@ -21,7 +21,7 @@ def load(settings: ExportSettings, console: Console) -> Subject:
         DataError: If the images to measure them on have other classes.
     """
     assert settings.weights is not None
-    weights = find_weights(settings.architecture, settings.weights, settings.labels)
+    weights = find_weights(settings.architecture, settings.weights, file_options(settings))
     console.print(f"weights {weights.source}")
     network = ARCHITECTURES[settings.architecture].build(num_classes=len(weights.labels))
     load_into(network, weights.state, weights.source)

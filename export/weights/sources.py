@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -19,8 +18,13 @@ from convoy.artifact.files import file_sha256
 from convoy.artifact.manifest import Evaluation, Preprocessing, Weights
 from convoy.export.data.labels import read_labels
 from convoy.export.errors import WeightsError
-from convoy.export.recipes import PAPER, SMALL
+from convoy.export.export_settings import ExportSettings
+from convoy.export.importing.units import check_units
+from convoy.export.recipes import PAPER, SMALL, Recipe
+from convoy.export.recipes.changes import at_size
+from convoy.export.weights.checkpoint import read_state
 from convoy.export.weights.state_dict import count_classes
+from convoy.models import ARCHITECTURES
 
 IMAGENET_VALIDATION = "ImageNet-1K, validation part"
 IMAGENET_VALIDATION_IMAGES = 50_000
@@ -67,19 +71,48 @@ class PublicWeights:
         return Weights(source=self.source, sha256=self.sha256)
 
 
-def find_weights(architecture: str, text: str, labels: Path | None) -> PublicWeights:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOptions:
+    """
+    The user's words on a file of weights, which does not say these things itself.
+
+    Attributes:
+        labels: A file with the names of the classes; without it, 1,000 classes are ImageNet's.
+        input_px: Side of the images; 0 is that of the network's recipe.
+        resize_px: The shorter side before the crop; in the recipe's proportion if it is None.
+        mean: Per channel or of all, of pixels in `[0, 1]`; the recipe's if it is None.
+        std: The same.
+    """
+
+    labels: Path | None = None
+    input_px: int = 0
+    resize_px: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def file_options(settings: ExportSettings) -> FileOptions:
+    """Return what *settings* say of a file of weights."""
+    return FileOptions(
+        labels=settings.labels,
+        input_px=settings.input_px,
+        resize_px=settings.resize,
+        mean=settings.mean,
+        std=settings.std,
+    )
+
+
+def find_weights(
+    architecture: str, text: str, options: FileOptions = FileOptions()
+) -> PublicWeights:
     """
     Load the weights *text*: `torchvision[:ENTRY]`, `timm[:TAG]`, or a file with a state dict.
 
     Downloads go to PyTorch's cache, and their hash is verified.
 
-    Args:
-        labels: Names of the classes, for a file; without it, a file of 1,000 classes has
-            ImageNet's.
-
     Raises:
-        WeightsError: If there are no such weights, or they are not available.
-        DataError: If *labels* cannot be read.
+        ExportError: If there are no such weights, they are not available, or *options* do not fit
+            them.
     """
     # A source by its name; anything else is a file.
     kind, _, entry = text.partition(":")
@@ -87,7 +120,7 @@ def find_weights(architecture: str, text: str, labels: Path | None) -> PublicWei
         return _torchvision(architecture, entry or "DEFAULT")
     if kind == "timm":
         return _timm(architecture, entry)
-    return _file(architecture, Path(text), labels)
+    return _file(architecture, Path(text), options)
 
 
 def _torchvision(architecture: str, entry: str) -> PublicWeights:
@@ -190,29 +223,58 @@ def _timm(architecture: str, tag: str) -> PublicWeights:
     )
 
 
-def _file(architecture: str, path: Path, labels: Path | None) -> PublicWeights:
-    try:
-        data = path.read_bytes()
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"cannot read the weights {path}: {error.strerror}") from error
-    except Exception as error:  # torch's errors for bytes that are no such file
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{path} holds no state dict that is safe to load: {reason}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no state dict: names of tensors, and nothing else")
+def _file(architecture: str, path: Path, options: FileOptions) -> PublicWeights:
+    state, place = read_state(architecture, path)
     classes = count_classes(architecture, state, path.name)
-    recipe = PAPER.get(architecture, SMALL[architecture])
+    recipe = _prepared(architecture, options)
     return PublicWeights(
         state=state,
-        source=path.name,
-        sha256=hashlib.sha256(data).hexdigest(),
-        labels=_labels(classes, labels),
+        source=f"{path.name}, {place}" if place else path.name,
+        sha256=file_sha256(path),
+        labels=_labels(classes, options.labels),
         preprocessing=recipe.preprocessing,
         mean=recipe.mean,
         std=recipe.std,
         evaluation=None,
     )
+
+
+def _prepared(architecture: str, options: FileOptions) -> Recipe:
+    """Return the network's recipe with the user's sizes and normalisation."""
+    recipe = PAPER.get(architecture, SMALL[architecture])
+    side, smallest = (
+        options.input_px or recipe.preprocessing.height,
+        ARCHITECTURES[architecture].min_px,
+    )
+    if side < smallest:
+        raise WeightsError(f"{architecture} takes images of {smallest} x {smallest} pixels or more")
+    recipe = at_size(recipe, side)
+    spec = recipe.preprocessing
+    if options.resize_px:
+        if options.resize_px < spec.crop_height_px:
+            raise WeightsError(
+                f"--resize {options.resize_px} is less than the crop, {spec.crop_height_px}: "
+                "raise it, or lower --input-px"
+            )
+        spec = spec.model_copy(update={"resize_px": options.resize_px})
+    mean = _per_channel("--mean", options.mean, recipe.mean)
+    std = _per_channel("--std", options.std, recipe.std)
+    prepared = replace(recipe, preprocessing=spec, mean=mean, std=std)
+    check_units(prepared)
+    return prepared
+
+
+def _per_channel(
+    flag: str, given: tuple[float, ...] | None, usual: tuple[float, ...]
+) -> tuple[float, ...]:
+    if given is None:
+        return usual
+    if len(given) not in (1, len(usual)):
+        raise WeightsError(
+            f"{flag} has {len(given)} numbers, and the images {len(usual)} channels: give one "
+            "number, or one per channel"
+        )
+    return given if len(given) == len(usual) else given * len(usual)
 
 
 def _labels(classes: int, path: Path | None) -> tuple[str, ...]:

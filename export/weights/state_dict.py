@@ -22,6 +22,13 @@ def head_names(architecture: str) -> frozenset[str]:
     return frozenset(name for name in two if two[name].shape != three[name].shape)
 
 
+def parameter_names(architecture: str) -> list[str]:
+    """Return the names in the state dict, without the counters that old files lack."""
+    with torch.device("meta"):
+        names = ARCHITECTURES[architecture].build(num_classes=2).state_dict()
+    return [name for name in names if not name.endswith(".num_batches_tracked")]
+
+
 def count_classes(architecture: str, state: Mapping[str, Tensor], source: str) -> int:
     """
     Return the number of classes of the weights *state*.

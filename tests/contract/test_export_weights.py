@@ -49,7 +49,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(root: Path, **changes: object) -> tuple[Manifest, str]:
     """Return the artifact that was written and the text that was printed."""
     output = io.StringIO()
-    values = {"architecture": "resnet20", "model_repository": root / "models", "workers": 0}
+    values = {"architecture": "resnet20", "model_repository": root / "models"}
+    values |= {"workers": 0} if "data" in changes else {}
     settings = ExportSettings.model_validate({**values, "runs": root / "runs", **changes})
     export(settings, Console(file=output, width=200))
     repository = ModelRepository(root / "models")
@@ -116,7 +117,8 @@ def test_fine_tuning(weights: Path, photos: Path, tmp_path: Path) -> None:
     assert manifest.training is not None
     assert manifest.training.recipe["epochs"] == 4
     assert manifest.evaluations[0].top1 > 0.6
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"colours", "colours-head"}
+    runs = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert runs == {"colours", "colours-head", "verified_images"}
 
 
 def test_weights_of_another_network(weights: Path, tmp_path: Path) -> None:

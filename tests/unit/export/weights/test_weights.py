@@ -1,17 +1,20 @@
+import argparse
 import functools
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torchvision import models as torchvision_models
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
-from convoy.export.errors import DataError, WeightsError
-from convoy.export.weights import find_weights, head_names, load_into
+from convoy.export.errors import DataError, ExportError, WeightsError
+from convoy.export.weights import FileOptions, find_weights, head_names, load_into
 from convoy.export.weights.state_dict import count_classes
 from convoy.models import ARCHITECTURES
 
@@ -72,7 +75,7 @@ def test_torchvision_download(
     An entry comes with its weights, preprocessing, labels, and its published accuracy.
     """
     publish(mirror, state, monkeypatch)
-    found = find_weights("resnet18", "torchvision:IMAGENET1K_V1", None)
+    found = find_weights("resnet18", "torchvision:IMAGENET1K_V1")
     network = ARCHITECTURES["resnet18"].build(num_classes=1000)
     load_into(network, found.state, found.source)
     assert torch.equal(network.state_dict()["fc.weight"], state["fc.weight"])
@@ -99,7 +102,7 @@ def test_damaged_download(
     """
     publish(mirror, state, monkeypatch, damaged=True)
     with pytest.raises(WeightsError, match="invalid hash value"):
-        find_weights("resnet18", "torchvision", None)
+        find_weights("resnet18", "torchvision")
 
 
 def test_download_that_fails(
@@ -111,7 +114,7 @@ def test_download_that_fails(
     url = f"http://127.0.0.1:{mirror[1].server_port}/gone-00000000.pth"
     monkeypatch.setattr(ResNet50_Weights.IMAGENET1K_V1.value, "url", url)
     with pytest.raises(WeightsError, match=r"cannot download http.*gone.*404"):
-        find_weights("resnet50", "torchvision:IMAGENET1K_V1", None)
+        find_weights("resnet50", "torchvision:IMAGENET1K_V1")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_weights_that_there_are_not(architecture: str, weights: str, message: st
     Each mistake has an answer that helps.
     """
     with pytest.raises(WeightsError, match=message):
-        find_weights(architecture, weights, None)
+        find_weights(architecture, weights)
 
 
 def test_file(tmp_path: Path) -> None:
@@ -142,18 +145,22 @@ def test_file(tmp_path: Path) -> None:
     """
     torch.save(ARCHITECTURES["resnet20"].build(num_classes=3).state_dict(), tmp_path / "w.pth")
     (tmp_path / "labels.txt").write_text("cat\ndog\nfrog\n")
-    found = find_weights("resnet20", str(tmp_path / "w.pth"), tmp_path / "labels.txt")
+    found = find_weights(
+        "resnet20", str(tmp_path / "w.pth"), FileOptions(labels=tmp_path / "labels.txt")
+    )
     assert found.labels == ("cat", "dog", "frog")
     assert found.sha256 == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
     assert found.source == "w.pth"
     assert found.evaluation is None
-    found = find_weights("resnet20", str(tmp_path / "w.pth"), None)
+    found = find_weights("resnet20", str(tmp_path / "w.pth"))
     assert found.labels == ("class 0", "class 1", "class 2")
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
     with pytest.raises(WeightsError, match="2 labels, and the weights 3 classes"):
-        find_weights("resnet20", str(tmp_path / "w.pth"), tmp_path / "labels.txt")
+        find_weights(
+            "resnet20", str(tmp_path / "w.pth"), FileOptions(labels=tmp_path / "labels.txt")
+        )
     with pytest.raises(DataError, match="cannot read the labels"):
-        find_weights("resnet20", str(tmp_path / "w.pth"), tmp_path / "none.txt")
+        find_weights("resnet20", str(tmp_path / "w.pth"), FileOptions(labels=tmp_path / "none.txt"))
 
 
 class Evil:
@@ -163,17 +170,179 @@ class Evil:
         return print, ("unpickled",)
 
 
-@pytest.mark.parametrize("content", [{"weights": Evil()}, [1, 2], {"epoch": 3}])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"weights": Evil()}, "that is safe to load: it contains print, .*"),
+        (torch.nn.Linear(1, 1), r"contains torch\.nn\.modules\.linear\.Linear, .*"),
+        ([1, 2], ".*also not within a checkpoint; .*"),
+        ({"epoch": 3}, ".*also not within a checkpoint; .*"),
+    ],
+)
 def test_file_that_is_no_state_dict(
-    tmp_path: Path, content: object, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, content: object, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    Nothing but names of tensors is loaded; code in a file is never run.
+    Nothing but plain data is loaded; code in a file is never run, and the remedy is named.
     """
     torch.save(content, tmp_path / "evil.pth")
-    with pytest.raises(WeightsError, match=r"evil\.pth holds no state dict"):
-        find_weights("resnet20", str(tmp_path / "evil.pth"), None)
+    expected = rf"evil\.pth holds no state dict.*{message}save torch\.save\(model\.state_dict\(\)"
+    with pytest.raises(WeightsError, match=expected) as caught:
+        find_weights("resnet20", str(tmp_path / "evil.pth"))
+    assert "\n" not in str(caught.value)
     assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04" + bytes(100)])
+def test_file_that_is_damaged(tmp_path: Path, content: bytes) -> None:
+    """
+    Bytes that PyTorch did not write are refused in one line.
+    """
+    for name in ("w.pth", "w.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(WeightsError, match="it is damaged, or no file of PyTorch"):
+            find_weights("resnet20", str(tmp_path / name))
+
+
+State = dict[str, torch.Tensor]
+
+
+def prefixed(prefix: str, state: State) -> State:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def other(state: State) -> State:
+    """Weights of the same names and other values."""
+    return {key: value + 1 for key, value in state.items()}
+
+
+ARGUMENTS = argparse.Namespace(lr=0.1, output=Path("runs"), best=np.float64(0.5))
+
+CHECKPOINTS: dict[str, tuple[Callable[[State], object], str]] = {
+    "state_dict": (lambda s: {"epoch": 3, "state_dict": s, "args": ARGUMENTS}, "state_dict"),
+    "model": (lambda s: {"model": s, "optimizer": {"state": {0: {"m": s}}}}, "model"),
+    "beside other values": (lambda s: {**s, "epoch": 3, "args": ARGUMENTS}, ""),
+    "DataParallel": (lambda s: prefixed("module.", s), "module"),
+    "torch.compile": (lambda s: prefixed("_orig_mod.", s), ""),
+    "compiled and parallel": (
+        lambda s: {"model": prefixed("module._orig_mod.", s)},
+        "model.module",
+    ),
+    "compiled blocks": (
+        lambda s: {k.replace("bn1.", "_orig_mod.bn1."): v for k, v in s.items()},
+        "",
+    ),
+    "Lightning": (
+        lambda s: {"state_dict": {**prefixed("net.", s), "criterion.weight": torch.ones(3)}},
+        "state_dict.net",
+    ),
+    "timm's average": (
+        lambda s: {"state_dict": other(s), "state_dict_ema": s, "metric": np.float64(0.5)},
+        "state_dict_ema",
+    ),
+    "torchvision's average": (
+        lambda s: {
+            "model": other(s),
+            "model_ema": {**prefixed("module.", s), "n_averaged": torch.tensor(7)},
+            "args": ARGUMENTS,
+        },
+        "model_ema.module",
+    ),
+    "average beside the weights": (
+        lambda s: {**prefixed("model.", other(s)), **prefixed("ema_model.", s)},
+        "ema_model",
+    ),
+    "average in a network": (
+        lambda s: {"model": prefixed("online.", other(s)) | prefixed("ema.module.", s)},
+        "model.ema.module",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+@pytest.mark.parametrize("is_legacy", [False, True])
+def test_checkpoints(tmp_path: Path, kind: str, is_legacy: bool) -> None:
+    """
+    The weights are found wherever a training puts them, and a moving average comes first.
+    """
+    state = ARCHITECTURES["resnet20"].build(num_classes=3).state_dict()
+    make, place = CHECKPOINTS[kind]
+    path = tmp_path / "w.pth"
+    torch.save(make(state), path, _use_new_zipfile_serialization=not is_legacy)
+    found = find_weights("resnet20", str(path))
+    assert found.source == (f"w.pth, {place}" if place else "w.pth")
+    network = ARCHITECTURES["resnet20"].build(num_classes=3)
+    load_into(network, found.state, found.source)
+    loaded = network.state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state if "num_batches" not in key)
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    """
+    A file of safetensors is read as it is.
+    """
+    safetensors = pytest.importorskip("safetensors.torch")
+    state = ARCHITECTURES["resnet20"].build(num_classes=3).state_dict()
+    safetensors.save_file(prefixed("model.", state), tmp_path / "w.safetensors")
+    found = find_weights("resnet20", str(tmp_path / "w.safetensors"))
+    assert torch.equal(found.state["conv1.weight"], state["conv1.weight"])
+
+
+def test_checkpoint_of_another_network(tmp_path: Path) -> None:
+    """
+    What does not fit is named by the names that are within the checkpoint.
+    """
+    state = ARCHITECTURES["resnet20"].build(num_classes=3).state_dict()
+    torch.save({"model": prefixed("module.", state)}, tmp_path / "w.pth")
+    found = find_weights("resnet18", str(tmp_path / "w.pth"))
+    network = ARCHITECTURES["resnet18"].build(num_classes=3)
+    with pytest.raises(WeightsError, match=r"w\.pth, model\.module does not .*: missing: layer"):
+        load_into(network, found.state, found.source)
+    missing = {key: value for key, value in state.items() if key != "layer1.0.conv1.weight"}
+    torch.save({"model": prefixed("module.", missing)}, tmp_path / "w.pth")
+    found = find_weights("resnet20", str(tmp_path / "w.pth"))
+    network = ARCHITECTURES["resnet20"].build(num_classes=3)
+    with pytest.raises(WeightsError, match=r"w\.pth, model\.module does not .*: missing: layer"):
+        load_into(network, found.state, found.source)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
+        ({"input_px": 112}, (128, 112, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
+        ({"input_px": 96, "resize_px": 96}, (96, 96, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
+        ({"mean": (0.5,), "std": (0.25, 0.5, 0.125)}, (256, 224, (0.5,) * 3, (0.25, 0.5, 0.125))),
+    ],
+)
+def test_options_of_a_file(tmp_path: Path, options: dict[str, Any], expected: object) -> None:
+    """
+    Sizes and normalisation are the user's, else those of the network's recipe.
+    """
+    torch.save(ARCHITECTURES["resnet18"].build(num_classes=3).state_dict(), tmp_path / "w.pth")
+    found = find_weights("resnet18", str(tmp_path / "w.pth"), FileOptions(**options))
+    spec = found.preprocessing
+    assert (spec.resize_px, spec.height, found.mean, found.std) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resize_px": 223}, "--resize 223 is less than the crop, 224"),
+        ({"input_px": 31}, "resnet18 takes images of 32 x 32 pixels or more"),
+        ({"mean": (0.5, 0.5)}, "--mean has 2 numbers, and the images 3 channels"),
+        ({"mean": (123.675,), "std": (58.395,)}, "meant for pixels of 0 to 255"),
+    ],
+)
+def test_options_that_do_not_fit_a_file(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    """
+    Options that contradict the network are refused by name.
+    """
+    torch.save(ARCHITECTURES["resnet18"].build(num_classes=3).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ExportError, match=message):
+        find_weights("resnet18", str(tmp_path / "w.pth"), FileOptions(**options))
 
 
 def test_wrong_keys_and_shapes_are_named(state: dict[str, torch.Tensor]) -> None:
