@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -54,10 +55,9 @@ class ModelRepository:
         if flat := self._flat():
             return [flat.name]
         try:
-            folders = _folders(self.root)
+            names = _folders(self.root, NAME)
         except OSError as error:
             raise _unreadable(self.root, error) from error
-        names = (path.name for path in folders if NAME.fullmatch(path.name))
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
@@ -72,13 +72,12 @@ class ModelRepository:
         if not NAME.fullmatch(name):
             return []
         try:
-            folders = _folders(self.root / name)
+            return sorted(map(int, _folders(self.root / name, VERSION)))
         # A name without a folder is not an error: clients ask for models that do not exist.
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise _unreadable(self.root / name, error) from error
-        return sorted(int(path.name) for path in folders if VERSION.fullmatch(path.name))
 
     def read(self, name: str, version: int) -> Artifact:
         """
@@ -183,7 +182,8 @@ class ModelRepository:
         listing = Listing([], [])
         try:
             for entry in (self.root / path).iterdir():
-                (listing.folders if entry.is_dir() else listing.files).append(entry.name)
+                is_folder = os.path.isdir(entry)  # False if it cannot be looked at
+                (listing.folders if is_folder else listing.files).append(entry.name)
         except OSError as error:
             # A folder that may not be read, and has no model's name, is none of ours.
             if not path:
@@ -203,8 +203,10 @@ class ModelRepository:
                 )
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()]
+def _folders(folder: Path, rule: re.Pattern[str]) -> list[str]:
+    # Only entries whose names follow the rule matter: some others cannot even be looked at.
+    paths = (path for path in folder.iterdir() if rule.fullmatch(path.name))
+    return [path.name for path in paths if path.is_dir()]
 
 
 def _unreadable(folder: Path, error: OSError) -> RepositoryError:

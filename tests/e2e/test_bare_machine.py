@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -105,3 +106,35 @@ def test_store_on_a_read_only_disk(lenet_repository: Path, options: tuple[str, .
     last = done.stderr.splitlines()[-1]
     assert "cannot start" in last
     assert "set --repository-cache to a folder that can be written" in last
+
+
+def test_permission_that_is_given_later(lenet_repository: Path, tmp_path: Path) -> None:
+    """
+    In mode poll a model whose files may not be read is loaded once they may be, and entries that
+    may not be looked at do not keep the others from it.
+    """
+    need(NAMELESS)
+    repository = tmp_path / "models"
+    shutil.copytree(lenet_repository, repository)
+    model = repository / "lenet5/1/model.onnx"
+    model.chmod(0)
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (repository / "Strange").symlink_to(closed / "inside")
+    (repository / "lenet5/strange").symlink_to(closed / "inside")
+    closed.chmod(0)
+    first, *others = NAMELESS
+    with ServerProcess(
+        repository,
+        *("--model-control-mode", "poll", "--repository-poll-s", "0.1"),
+        python=shutil.which(first) or first,
+        program=(*others, sys.executable, "-m", "convoy"),
+    ) as server:
+        (refusal,) = server.find("version not loaded")
+        assert f"{model}: Permission denied" in str(refusal["reason"])
+        model.chmod(0o644)
+        ends = time.monotonic() + 20
+        while not server.find("model loaded") and time.monotonic() < ends:
+            time.sleep(0.05)
+        assert server.find("model loaded")
+    closed.chmod(0o755)

@@ -1,4 +1,7 @@
+from typing import get_origin
+
 import pytest
+from pydantic_settings import NoDecode
 
 from convoy.commands import command_line
 from convoy.service.machine.environment import warn_of_variables
@@ -76,6 +79,15 @@ def test_bad_value_is_one_line(
         assert text.count("\n") == 1
         assert f"{flag} or CONVOY_{setting.upper()}" in text
         assert message in text
+
+
+def test_lists_and_maps_are_read_from_text() -> None:
+    """
+    No setting has a list or a map that variables could give in JSON only.
+    """
+    for name, field in Settings.model_fields.items():
+        if get_origin(field.annotation) in (list, dict, tuple, set):
+            assert NoDecode in field.metadata, name
 
 
 def test_unknown_variable(caplog: pytest.LogCaptureFixture) -> None:
