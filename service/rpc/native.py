@@ -168,10 +168,9 @@ class NativeTransport:
         loop, refused = asyncio.get_running_loop(), 0
         started = loop.time()
         for event in events:
-            kind, call_id, *_ = event
             # The client has disconnected.
-            if kind == EVENT_CANCEL:
-                if cancel := self._calls.get(call_id):
+            if event[0] == EVENT_CANCEL:
+                if cancel := self._calls.get(event[1]):
                     cancel()
                 continue
             self._backlog.entered += 1
@@ -179,8 +178,8 @@ class NativeTransport:
                 refused += self._take_one(front, event, received_at)
             except Exception:  # the other calls must go on
                 logger.exception("internal error")
-                front.fail(call_id, _INTERNAL, "internal error")
-                self._ended(call_id)
+                front.fail(event[1], _INTERNAL, "internal error")
+                self._ended(event[1])
         if self._calls:
             self._idle.clear()
         # Most were refused: spend the time on the admitted calls.
