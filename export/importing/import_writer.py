@@ -36,10 +36,10 @@ from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.independence import (
     check_independent,
     check_repeatable,
-    training_operators,
+    find_suspects,
 )
 from convoy.export.importing.kinds import SUM_TOLERANCE, Given
-from convoy.export.importing.outputs import Outputs
+from convoy.export.importing.outputs import Outputs, rounding_step
 from convoy.export.importing.rewriting import declare, rewrite
 from convoy.export.importing.scores import Choice, Output, Rewrite, choose, observe
 from convoy.export.importing.signature import VARIABLE_BATCH, Signature
@@ -50,6 +50,10 @@ from convoy.export.onnx.wiring import Wiring
 
 TOOLS = ("convoy", "onnx", "numpy", "pillow", "simplejpeg")
 """Packages whose versions go into the manifest, beside Python's and ONNX Runtime's."""
+
+
+_COARSEST = 0.25
+"""Limit on what the quantisation of scores may excuse, as a share of their range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,6 +67,7 @@ class Facts:
         advice: Remedy to add to an error if labels or options were found, not given.
         images: Test images: `[N, ...]` as the graph takes them.
         given: How many of them, the first ones, were given by the user.
+        rounding: Difference that the quantisation of the scores makes, as a share of their range.
     """
 
     settings: ImportSettings
@@ -73,6 +78,7 @@ class Facts:
     advice: str
     images: npt.NDArray[Any]
     given: int
+    rounding: float = 0
 
     @property
     def tolerance(self) -> float:
@@ -85,7 +91,8 @@ class Facts:
         usual = [TOLERANCES[self.source.precision], TOLERANCES.get(self.signature.tensor.dtype, 0)]
         # Scores that are rounded to float16 at the end.
         elements = {o.type.tensor_type.elem_type for o in self.source.model.graph.output}
-        return max(*usual, TOLERANCES["float16"] if TensorProto.FLOAT16 in elements else 0)
+        half = TOLERANCES["float16"] if TensorProto.FLOAT16 in elements else 0
+        return max(*usual, half, self.rounding)
 
 
 def write(facts: Facts, name: str, number: int, folder: Path, console: Console) -> Manifest:
@@ -98,6 +105,7 @@ def write(facts: Facts, name: str, number: int, folder: Path, console: Console) 
     """
     model = folder / MODEL_FILE
     choice = _understand(facts, model)
+    facts = replace(facts, rounding=_rounding(facts, choice))
     golden = _prove(facts, choice, model, console)
     write_golden(folder, Golden(facts.images[golden], choice.scores[golden]))
     table = describe_graph(model, facts.signature.tensor, f"{name} version {number}")
@@ -171,6 +179,14 @@ def _observe(facts: Facts, model: Path) -> list[Output]:
     ]
 
 
+def _rounding(facts: Facts, choice: Choice) -> float:
+    """Return one and a half steps of quantised scores: a sum in another order takes one more."""
+    wiring = Wiring(facts.source.model)
+    steps = (rounding_step(wiring, name) for name in choice.kinds)
+    span = float(np.ptp(choice.scores))
+    return min(1.5 * max(steps) / span, _COARSEST) if span > 0 else 0
+
+
 def _prove(facts: Facts, choice: Choice, model: Path, console: Console) -> npt.NDArray[np.int64]:
     """Prove that a server's session answers as the reference; returns the golden images."""
     largest, tolerance = facts.signature.max_batch_size, facts.tolerance
@@ -197,16 +213,17 @@ def _check_independence(
     # Answers that are no numbers are refused later; differences between them mean nothing.
     if not np.isfinite(choice.scores).all():
         return
-    wiring, limit = Wiring(facts.source.model), facts.usual_tolerance
+    suspects = find_suspects(Wiring(facts.source.model), choice.kinds)
+    limit = facts.usual_tolerance
     # Optimisations remove some random operators, which the reference has.
     literal = open_session(model, is_optimised=False, name=facts.settings.file)
     for one in (literal, session):
         run = functools.partial(reference.run_scores, one, tuple(choice.kinds))
-        check_repeatable(run, facts.images, limit, wiring)
+        check_repeatable(run, facts.images, limit, suspects)
     largest = facts.signature.max_batch_size
     if largest > 1:
         others = reference.make_neighbours(facts.signature)
-        check_independent(run, facts.images, others, largest, limit, wiring)
+        check_independent(run, facts.images, others, largest, limit, suspects)
 
 
 def _manifest(
@@ -259,7 +276,7 @@ def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
         )
     if facts.signature.is_batch_fixed:
         yield f"batch: the graph takes one image at a time ({VARIABLE_BATCH})"
-    if training := training_operators(Wiring(facts.source.model)):
+    if training := find_suspects(Wiring(facts.source.model), choice.kinds).training:
         yield (
             f"batch: {', '.join(training[:3])}: each image is normalised by its own statistics, "
             "not by those of the training, which an export in eval mode has (PyTorch: model.eval())"

@@ -6,7 +6,8 @@ the batch, so that images influence each other, and dropout is random.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,33 +27,65 @@ _REPEATED = 2
 """Test images that run twice."""
 
 
-def check_repeatable(run: Run, images: npt.NDArray[Any], limit: float, wiring: Wiring) -> None:
+@dataclass(frozen=True, slots=True)
+class Suspects:
     """
-    Refuse a graph that gives one image different scores in two runs.
+    The operators behind the scores that may make them depend on something else than the image.
+
+    Attributes:
+        random: Operators whose results are random.
+        training: Batch normalisations that take their statistics from the batch.
+        along_batch: Operators that work along a first dimension, which may be the batch.
+        is_quantised: Whether ranges are measured in each run, of all images together.
+    """
+
+    random: list[str]
+    training: list[str]
+    along_batch: list[str]
+    is_quantised: bool
+
+
+def find_suspects(wiring: Wiring, outputs: Iterable[str]) -> Suspects:
+    """Return the suspects among the operators that *outputs* depend on."""
+    nodes = wiring.behind(outputs)
+    return Suspects(
+        random=[called(node) for node in nodes if _is_random(wiring, node)],
+        training=[f"{called(node)} in training mode" for node in nodes if _in_training(node)],
+        along_batch=[called(node) for node in nodes if _works_along_batch(wiring, node)],
+        is_quantised=any(node.op_type == "DynamicQuantizeLinear" for node in nodes),
+    )
+
+
+def check_repeatable(run: Run, images: npt.NDArray[Any], limit: float, suspects: Suspects) -> None:
+    """
+    Refuse a graph that gives one image different scores in two runs, or may do so in others.
 
     Args:
-        limit: Largest difference between two runs, as a share of the range; none is allowed if the
-            graph has random operators.
+        limit: Largest difference between two runs, as a share of the range.
 
     Raises:
-        ProofError: If the scores differ; names the random operators.
+        ProofError: If the scores differ or are random; names the operators.
     """
-    operators = random_operators(wiring)
+    # Chance may give the same scores a few times, if it leaves out a layer now and then.
+    if suspects.random:
+        raise ProofError(
+            f"the graph is random: its scores depend on {_listed(suspects.random)}. No option "
+            f"helps: {_EVAL}"
+        )
     for image in images[:_REPEATED, np.newaxis]:
         first, second = run(image), run(image)
         for name, values in first.items():
             share = _share(second[name], values, values)
-            if not share <= (0 if operators else limit):
-                raise ProofError(_chance(name, share, wiring))
+            if not share <= limit:
+                raise ProofError(_chance(name, share, suspects))
 
 
-def _chance(name: str, share: float, wiring: Wiring) -> str:
-    operators, training = random_operators(wiring), training_operators(wiring)
+def _chance(name: str, share: float, suspects: Suspects) -> str:
     # ONNX Runtime updates the statistics of training in place.
-    kind = "changed by each run" if training and not operators else "random"
+    kind = "changed by each run" if suspects.training else "random"
     return (
         f"the graph is {kind}: two runs give one image scores in {name} that differ by {share:.1e} "
-        f"of their range{_because(operators or training)}. No option helps: {_EVAL}"
+        f"of their range{_because(suspects.training)}. No option helps: {_EVAL}"
     )
 
 
@@ -62,7 +95,7 @@ def check_independent(
     others: npt.NDArray[Any],
     largest: int,
     limit: float,
-    wiring: Wiring,
+    suspects: Suspects,
 ) -> None:
     """
     Refuse a graph in which the images of a batch influence each other.
@@ -87,7 +120,7 @@ def check_independent(
             share = _share(values[of_images], alone[name][indices[of_images]], alone[name])
             if not share <= limit:
                 helps = np.ptp(as_scores(alone[name]), axis=0).max() > limit * _span(alone[name])
-                raise ProofError(_influence(len(batch), share, wiring, may_run_alone=bool(helps)))
+                raise ProofError(_influence(len(batch), share, suspects, may_run_alone=bool(helps)))
 
 
 def _batches(
@@ -118,52 +151,36 @@ def _span(scores: npt.NDArray[Any]) -> float:
     return max(float(np.ptp(as_scores(scores))), 1e-12)
 
 
-def _influence(batch_size: int, share: float, wiring: Wiring, *, may_run_alone: bool) -> str:
-    operators = training_operators(wiring) or batch_operators(wiring)
+def _influence(batch_size: int, share: float, suspects: Suspects, *, may_run_alone: bool) -> str:
+    operators = suspects.training or suspects.along_batch
+    remedy = "quantise it statically" if suspects.is_quantised else _EVAL
     # Alone, some graphs give all images the same scores.
-    remedy = "either {0}, or give --max-batch-size 1, which serves one image at a time"
+    if may_run_alone:
+        remedy = f"either {remedy}, or give --max-batch-size 1, which serves one image at a time"
     return (
         f"images of a batch influence each other: at batch {batch_size} the scores of an image "
         f"change by {share:.1e} of their range with its neighbours{_because(operators)}. No "
-        f"tolerance helps: {(remedy if may_run_alone else '{0}').format(_remedy(wiring))}"
+        f"tolerance helps: {remedy}"
     )
 
 
-def _remedy(wiring: Wiring) -> str:
-    # Ranges that are measured in each run: of all images together.
-    if any(node.op_type == "DynamicQuantizeLinear" for node in wiring.nodes):
-        return "quantise it statically"
-    return _EVAL
-
-
 def _because(operators: list[str]) -> str:
-    if not operators:
-        return ""
+    return f" ({_listed(operators)})" if operators else ""
+
+
+def _listed(operators: list[str]) -> str:
     others = f" and {len(operators) - 3} more" if len(operators) > 3 else ""
-    return f" ({', '.join(operators[:3])}{others})"
-
-
-def random_operators(wiring: Wiring) -> list[str]:
-    """Return the operators of the graph whose results are random."""
-    return [called(node) for node in wiring.nodes if _is_random(wiring, node)]
+    return f"{', '.join(operators[:3])}{others}"
 
 
 def _is_random(wiring: Wiring, node: NodeProto) -> bool:
     if node.op_type in RANDOM:
         return True
     # Since version 12, an input says whether dropout is in training mode.
-    is_training = node.op_type == "Dropout" and len(node.input) > 2 and bool(node.input[2])
-    return is_training and wiring.scalar(node.input[2]) != 0
-
-
-def training_operators(wiring: Wiring) -> list[str]:
-    """Return the batch normalisations that take their statistics from the batch."""
-    return [f"{called(node)} in training mode" for node in wiring.nodes if _in_training(node)]
-
-
-def batch_operators(wiring: Wiring) -> list[str]:
-    """Return operators that work along a first dimension, which may be the batch."""
-    return [called(node) for node in wiring.nodes if _works_along_batch(wiring, node)]
+    if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
+        return False
+    is_training, ratio = wiring.scalar(node.input[2]), wiring.scalar(node.input[1])
+    return is_training != 0 and ratio != 0
 
 
 def _in_training(node: NodeProto) -> bool:
@@ -180,9 +197,10 @@ def _works_along_batch(wiring: Wiring, node: NodeProto) -> bool:
         return 0 in list(attribute(node, "axes", [0, 2, 3]))
     if node.op_type in ("Softmax", "LogSoftmax", "LpNormalization", "CumSum"):
         return bool(attribute(node, "axis", -1) == 0)
-    if not node.op_type.startswith("Reduce"):
+    # A product of all is one of sizes.
+    if not node.op_type.startswith("Reduce") or node.op_type == "ReduceProd":
         return False
     axes = attribute(node, "axes")
     if axes is None and len(node.input) > 1:
         axes = wiring.constant(node.input[1])
-    return axes is not None and 0 in list(axes)
+    return axes is None or 0 in list(axes)

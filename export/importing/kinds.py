@@ -53,6 +53,21 @@ def decide(scores: _Scores, head: Head) -> Kind | None:
     return _by_values(scores)
 
 
+def check_given(output: str, scores: _Scores, given: Given) -> None:
+    """
+    Check that scores can be of the kind that the user states.
+
+    Raises:
+        GraphError: If they are said to be probabilities and lie far outside of 0 to 1.
+    """
+    if given in ("probabilities", "independent") and not _are_between_0_and_1(scores):
+        raise GraphError(
+            f"--scores {given}: output {output} gives test images {scores.min():.4g} to "
+            f"{scores.max():.4g}, which are no probabilities; logits go through softmax, and "
+            "independent-logits through a sigmoid"
+        )
+
+
 def _by_values(scores: _Scores) -> Kind | None:
     if are_shares(scores):
         return "probabilities"

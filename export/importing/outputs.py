@@ -132,6 +132,16 @@ def _scale(wiring: Wiring, name: str) -> tuple[str, str] | None:
     return (scale, zero_point) if is_known else None
 
 
+def rounding_step(wiring: Wiring, name: str) -> float:
+    """Return the distance between two values that *name* can have, if it was quantised; else 0."""
+    node = wiring.maker(name)
+    while node is not None and node.op_type in SHAPING:
+        node = wiring.maker(node.input[0])
+    if node is None or node.op_type != "DequantizeLinear":
+        return 0
+    return wiring.scalar(node.input[1]) or 0
+
+
 def _dequantize(graph: onnx.GraphProto, name: str, scale: tuple[str, str]) -> str:
     made = unused_name(graph, f"{name}_float")
     inputs = [name, *filter(None, scale)]

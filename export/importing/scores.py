@@ -18,7 +18,7 @@ from convoy.artifact.golden import as_scores, expected_answers, softmax
 from convoy.artifact.manifest import OutputTensor
 from convoy.export.errors import GraphError
 from convoy.export.importing.heads import UNKNOWN, Head, Kind
-from convoy.export.importing.kinds import Given, decide, refuse_to_guess, sigmoid
+from convoy.export.importing.kinds import Given, check_given, decide, refuse_to_guess, sigmoid
 
 _DTYPES = get_args(OutputTensor.model_fields["dtype"].annotation)
 
@@ -260,6 +260,8 @@ def _alone(
     outputs: Sequence[Output], one: Output, labels: Sequence[str] | None, given: Given | None
 ) -> Choice | Rewrite:
     """Choose *one*, to which no other output is related, or say what must become of it first."""
+    if given and np.isfinite(one.scores).all():
+        check_given(str(one), one.scores, given)
     kind = given or decide(one.scores, one.head)
     if kind is None:
         raise GraphError(refuse_to_guess(str(one), one.scores, one.head, labels))

@@ -55,6 +55,21 @@ class Wiring:
         """Return the nodes that read *name*."""
         return self._readers[name]
 
+    def behind(self, names: Iterable[str]) -> list[NodeProto]:
+        """Return the nodes whose results decide the values *names*, in the order of the graph."""
+        waiting, found = [*names], set()
+        while waiting:
+            node = self._maker.get(waiting.pop())
+            if node is None or id(node) in found:
+                continue
+            found.add(id(node))
+            # A shape does not depend on the numbers.
+            waiting += [] if node.op_type in ("Shape", "Size") else node.input
+            for inner in branches(node):
+                for part in all_nodes(inner):
+                    waiting += [*part.input, *part.output]
+        return [node for node in self.nodes if id(node) in found]
+
     def is_constant(self, name: str) -> bool:
         """Return whether *name* depends neither on the graph's inputs nor on chance."""
         return name not in self._varying

@@ -99,7 +99,17 @@ def test_unclear_kind_is_asked_for(values: npt.NDArray[Any], operators: Any) -> 
     assert "output y (float32 [N, 5]) ends in Last y" in message
     assert f"--scores logits gives label {best} {softmax(values)[0].max():.4f}" in message
     assert f"image) gives label {best} {values[0].max():.4f}" in message
-    assert kinds(chosen(output("y", values), kind="independent")) == {"y": "independent"}
+    assert kinds(chosen(output("y", values), kind="logits")) == {"y": "logits"}
+
+
+@pytest.mark.parametrize("kind", ["probabilities", "independent"])
+def test_given_kind_must_be_possible(kind: Any) -> None:
+    """
+    The user may know better than the operators, but no probability is negative.
+    """
+    with pytest.raises(GraphError, match=rf"--scores {kind}: output y .* no probabilities"):
+        chosen(output("y", LOGITS), kind=kind)
+    assert kinds(chosen(output("y", sigmoid(LOGITS)), kind=kind)) == {"y": kind}
 
 
 def test_softmax_along_a_wrong_axis() -> None:
