@@ -7,7 +7,7 @@ in silence would leave a repository that looks full and serves nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from convoy.artifact.entries import is_foreign
@@ -50,6 +50,12 @@ def misnamed(place: str, read: Callable[[str], Listing]) -> list[Misnamed]:
     """
     models = (name for name in sorted(read("").folders) if not is_foreign(name))
     return [found for model in models for found in _of_model(place, model, read(model))]
+
+
+def reasons(found: Iterable[Misnamed], model: str = "") -> str:
+    """Return the end of a message: `; REASON` for each folder, or those meant for *model* only."""
+    wanted = (one for one in found if model.lower() in ("", one.model.lower()))
+    return "".join(f"; {one.reason}" for one in wanted)
 
 
 def _of_model(place: str, model: str, listing: Listing) -> Iterator[Misnamed]:

@@ -15,6 +15,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry
 
 from convoy.artifact.errors import RepositoryError
+from convoy.artifact.misnamed import reasons
 from convoy.artifact.preprocess import ImageLimits
 from convoy.service.batching.batcher import Batcher
 from convoy.service.batching.queue import BatchPolicy
@@ -506,11 +507,8 @@ class Server:
         if error := self.registry.first_error():
             raise StartError(str(error))
         if not self.registry.models():
-            reasons = "; ".join(one.reason for one in self.control.misnamed)
-            raise StartError(
-                f"no models in {self._settings.model_repository}: "
-                + (reasons or "make one with `convoy export lenet5`")
-            )
+            why = reasons(self.control.misnamed) or "; make one with `convoy export lenet5`"
+            raise StartError(f"no models in {self._settings.model_repository}{why}")
 
 
 def _graph_folder(setting: str) -> Path | None:

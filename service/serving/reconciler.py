@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from convoy.artifact.files import Artifact
+from convoy.artifact.misnamed import reasons
 from convoy.service.errors import MemoryBudgetError, ModelLoadError, ModelNotFoundError
 from convoy.service.machine.resources import give_back_memory
 from convoy.service.serving.loader import LoadedArtifact, Loader, check_budget, memory_of
@@ -78,10 +79,10 @@ class Reconciler:
             stored = await self.in_thread(self._loader.repository.versions, name)
             candidates = spec.policy.candidates(stored)
             if not candidates:
-                reasons = await self.in_thread(self._misnamed, name)
+                misnamed = await self.in_thread(self._loader.repository.misnamed)
                 raise ModelNotFoundError(
                     f"the repository has no version of a model {name[:64]!r} to serve by its "
-                    f"policy {spec.policy}{reasons}"
+                    f"policy {spec.policy}{reasons(misnamed, name)}"
                 )
             serving: set[int] = set()
             errors: list[ModelLoadError] = []
@@ -151,11 +152,6 @@ class Reconciler:
     def _used_bytes(self) -> int:
         models = self._registry.models()
         return sum(memory_of(model.manifest, model.max_batch_size) or 0 for model in models)
-
-    def _misnamed(self, name: str) -> str:
-        """Return the reasons why folders that are meant for the model *name* are none of its."""
-        found = self._loader.repository.misnamed()
-        return "".join(f"; {one.reason}" for one in found if one.model.lower() == name.lower())
 
     async def _replace(self, version: VersionEntry, spec: ServingSpec) -> ModelLoadError | None:
         """Load a version beside the model that serves it, if any, and switch to the new one."""

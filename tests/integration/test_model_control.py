@@ -467,7 +467,9 @@ async def test_nothing_but_misnamed_folders(serve: Serve, tmp_path: Path, folder
     """
     (tmp_path / folder).parent.mkdir(exist_ok=True)
     (tmp_path / "tiny/1").rename(tmp_path / folder)
-    with pytest.raises(StartError, match=f"no models in .*{folder.removesuffix('/1')}: a .*rename"):
+    with pytest.raises(
+        StartError, match=f"no models in .*; .*{folder.removesuffix('/1')}: a .*rename"
+    ):
         async with serve():
             pass
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import Artifact
+from convoy.artifact.misnamed import reasons
 from convoy.artifact.repository import ModelRepository
 
 
@@ -25,10 +26,13 @@ def read_newest(root: Path, names: Sequence[str]) -> list[Artifact]:
     repository = ModelRepository(root)
     known = repository.names()
     if not known:
-        raise RepositoryError(f"{root} holds no models")
+        why = reasons(repository.misnamed()) or "; make one with `convoy export lenet5`"
+        raise RepositoryError(f"{root} holds no models{why}")
     for name in names:
         if name not in known:
-            raise RepositoryError(f"no model {name!r} in {root}: there are {', '.join(known)}")
+            why = reasons(repository.misnamed(), name)
+            known_names = ", ".join(known)
+            raise RepositoryError(f"no model {name!r} in {root}: there are {known_names}{why}")
     # Versions are integers: max() is the newest one, as for the server.
     return [repository.read(name, max(repository.versions(name))) for name in names or known]
 

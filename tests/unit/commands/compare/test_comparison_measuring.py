@@ -160,3 +160,16 @@ def test_free_memory() -> None:
     The free memory is above zero and below the largest memory of a machine.
     """
     assert 0 < machine.free_bytes() < 2**48
+
+
+@pytest.mark.parametrize(("names", "other"), [((), None), (("tiny",), "other")])
+def test_misnamed_folder(tmp_path: Path, names: tuple[str, ...], other: str | None) -> None:
+    """
+    Where a folder's name breaks a rule, the message says so.
+    """
+    tiny.write(tmp_path)
+    (tmp_path / "tiny/1").rename(tmp_path / "tiny/001")
+    if other:
+        tiny.write(tmp_path, other)
+    with pytest.raises(RepositoryError, match=r"tiny/001: a version is .* rename the folder to 1"):
+        read_newest(tmp_path, names)
