@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ class ServerProcess:
         environment: Its variables; those of this process if they are not given.
         program: What Python is to run, other than convoy itself.
         python: The interpreter; the one of this process if it is not given.
+        left_out: Messages of the log that are not kept, for a server that writes many of them.
 
     Attributes:
         log: Lines of the server's log, as objects.
@@ -40,11 +41,13 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         program: Sequence[str] = ("-m", "convoy"),
         python: Path | str = sys.executable,
+        left_out: Container[str] = (),
     ) -> None:
         command = [str(python), *program, "serve", "--host", "127.0.0.1"]
         ports = ["--grpc-port", "0", "--http-port", "0"]
         quiet = ["--log-format", "json", "--graph-cache", ""]
         self.log: list[dict[str, object]] = []
+        self._left_out = left_out
         self._ready = threading.Event()
         started = time.perf_counter()
         self.process = subprocess.Popen(
@@ -119,9 +122,11 @@ class ServerProcess:
         with self.process.stderr as lines:
             for line in lines:
                 try:
-                    self.log.append(json.loads(line))
+                    told = json.loads(line)
                 except json.JSONDecodeError:
-                    self.log.append({"message": line.rstrip()})  # a native library's words
-                if self.log[-1]["message"] == "ready":
+                    told = {"message": line.rstrip()}  # a native library's words
+                if told["message"] not in self._left_out:
+                    self.log.append(told)
+                if told["message"] == "ready":
                     self._ready.set()
         self._ready.set()

@@ -40,7 +40,11 @@ PROGRESS_S = 10.0
 OPTIONS = (
     *("--model-control-mode", "explicit", "--load-model", "*"),
     *("--max-queue-size", "64", "--max-images-per-call", "32", "--log-level", "info"),
+    *("--device", "cpu"),
 )
+
+FREQUENT = {"request", "model loaded", "model unloaded"}
+"""Messages of which the server writes some each second: hours of them do not fit into memory."""
 
 
 COLUMN_OF = {
@@ -221,7 +225,9 @@ async def soak(plan: Plan, console: Console) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         models = Models.write(Path(folder))
         options = (*OPTIONS, "--transport", plan.transport)
-        with ServerProcess(Path(folder), *options, program=plan.program) as server:
+        with ServerProcess(
+            Path(folder), *options, program=plan.program, left_out=FREQUENT
+        ) as server:
             samples = Samples(psutil.Process(server.process.pid))
             result = await Run(plan, server, models, console, samples).run()
             if code := server.stop():

@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -92,7 +93,6 @@ class Wire:
         self._consumed = 0
         self._rest = b""
         self._outgoing: deque[tuple[bytes, int]] = deque()  # with the bytes of DATA in each
-        self._trailers: dict[bytes, tuple[str, bool]] = {}
         first = frame(SETTINGS, 0, 0, NO_TABLE + NO_PUSH + WIDE_STREAMS)
         self._push(PREFACE + first + window_update(LARGEST_WINDOW - FIRST_WINDOW))
 
@@ -174,7 +174,7 @@ class Wire:
                 self.open[stream] += payload
         # The last headers are the trailers.
         elif kind == HEADERS and flags & END_STREAM and stream in self.open:
-            return Ended(stream, self.open.pop(stream), *self._status(payload))
+            return Ended(stream, self.open.pop(stream), *_outcome(payload))
         elif kind == RST_STREAM and stream in self.open:
             (code,) = struct.unpack(">I", payload)
             return Ended(stream, self.open.pop(stream), RESETS.get(code, "INTERNAL"), False)
@@ -190,14 +190,15 @@ class Wire:
         self._outgoing.clear()
         yield from (Ended(stream, b"", LOST, False) for stream in lost)
 
-    def _status(self, trailers: bytes) -> tuple[str, bool]:
-        if trailers not in self._trailers:
-            has_reason = any(name in trailers for name in _REASON)
-            self._trailers[trailers] = status_of(trailers), has_reason
-        return self._trailers[trailers]
-
     def _push(self, data: bytes, size: int = 0) -> None:
         self._outgoing.append((data, size))
+
+
+# Without a table equal headers are equal bytes; the messages of some errors hold a time.
+@lru_cache(maxsize=4096)
+def _outcome(trailers: bytes) -> tuple[str, bool]:
+    """Return the status, and whether there is a reason for it."""
+    return status_of(trailers), any(name in trailers for name in _REASON)
 
 
 def status_of(trailers: bytes) -> str:
