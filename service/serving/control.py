@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Literal
 
 from convoy.artifact.errors import RepositoryError
@@ -101,6 +102,8 @@ class ModelControl:
         if self.mode != "explicit" or DEFAULT in names:
             await self.load_all()
             return
+        with suppress(RepositoryError):  # a request may load a model once it can be read
+            await self._note_misnamed()
         for name in names:
             try:
                 await self._reconciler.reconcile(name, self._default_spec(name), again=False)

@@ -152,16 +152,26 @@ class RemoteRepository:
             return [_last_part(entry["name"]) for entry in found if entry["type"] == "directory"]
 
     def _list(self, path: str) -> Listing:
+        # The folders of models have just been listed, for their versions.
+        fresh = bool(path) and not NAME.fullmatch(path)
         listing = Listing([], [])
-        with self._reading():
-            for entry in self._entries(f"{self._path}/{path}".rstrip("/")):
-                is_folder = entry["type"] == "directory"
-                (listing.folders if is_folder else listing.files).append(_last_part(entry["name"]))
+        try:
+            with self._reading():
+                found = self._entries(f"{self._path}/{path}".rstrip("/"), fresh=fresh)
+        except RepositoryError:
+            # A folder that may not be listed, and has no model's name, is none of ours.
+            if not path:
+                raise
+            return listing
+        for entry in found:
+            is_folder = entry["type"] == "directory"
+            (listing.folders if is_folder else listing.files).append(_last_part(entry["name"]))
         return listing
 
-    def _entries(self, path: str) -> list[dict[str, Any]]:
-        """Return the present entries of a folder."""
-        self._store.invalidate_cache(path)
+    def _entries(self, path: str, *, fresh: bool = True) -> list[dict[str, Any]]:
+        """Return the entries of a folder; if not *fresh*, as the store may remember them."""
+        if fresh:
+            self._store.invalidate_cache(path)
         found = self._store.ls(path, detail=True)
         # Some stores have an empty object in place of a folder, and list it in the folder.
         return [entry for entry in found if entry["name"].strip("/") != path.strip("/")]

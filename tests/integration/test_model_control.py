@@ -474,13 +474,18 @@ async def test_nothing_but_misnamed_folders(serve: Serve, tmp_path: Path, folder
             pass
 
 
-async def test_load_of_a_misnamed_model(serve: Serve, tmp_path: Path) -> None:
+async def test_load_of_a_misnamed_model(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """
     A load request for a model whose folder breaks a rule is answered with the rule.
     """
-    async with explicit(serve) as running:
-        (tmp_path / "lenet5").mkdir()
-        (tmp_path / "tiny/1").rename(tmp_path / "lenet5/001")
+    (tmp_path / "lenet5").mkdir()
+    (tmp_path / "tiny/1").rename(tmp_path / "lenet5/001")
+    async with serve(model_control_mode="explicit") as running:
+        assert "lenet5/001: a version is" in str(
+            [vars(one) for one in caplog.records if one.message == "folder not served"]
+        )
         code, _, message = await failing(load(running, "lenet5"))
         assert code == "NOT_FOUND"
         assert "lenet5/001: a version is a number from 1 on without leading zeros" in message

@@ -161,6 +161,28 @@ def test_misnamed_folders(store: Path, remote: RemoteRepository) -> None:
     assert found["tiny", "002"].endswith("rename the folder to 2")
 
 
+def test_folder_that_may_not_be_listed(
+    store: Path, remote: RemoteRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A folder that the store does not list is nobody's model; the repository itself must be listed.
+    """
+    (store / "Private" / "1").mkdir(parents=True)
+    listed = remote._store.ls
+
+    def ls(path: str, detail: bool) -> Any:
+        if path.endswith(closed):
+            raise PermissionError(path)
+        return listed(path, detail=detail)
+
+    monkeypatch.setattr(remote._store, "ls", ls)
+    closed = "Private"
+    assert remote.misnamed() == []
+    closed = "store"
+    with pytest.raises(RepositoryError, match="store"):
+        remote.misnamed()
+
+
 def test_store_in_memory(tmp_path: Path) -> None:
     """
     A store in memory works as one on a file system does.
