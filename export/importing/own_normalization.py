@@ -25,6 +25,12 @@ _LEAST_FACTOR = 1 / 50
 _LARGEST_MEAN = 1.5
 """A mean above it, relative to the pixels, is no mean of pixels of 0 to 1."""
 
+_LEAST_MEAN = 0.2
+"""A mean above it is that of pixels of 0 to 1, if not of larger ones."""
+
+_STANDARDISING = 1.5
+"""A factor above it is 1 / std of pixels of 0 to 1, whose deviation is at most 0.5."""
+
 _Numbers = npt.NDArray[np.float64]
 
 
@@ -35,11 +41,21 @@ def find_whole_pixels(wiring: Wiring, name: str) -> str | None:
     None means that nothing was found, which proves nothing: the first convolution may contain the
     normalisation.
     """
+    return _first(wiring, name, _shows_whole_pixels)
+
+
+def find_fractions(wiring: Wiring, name: str) -> str | None:
+    """Return the operator by which the graph normalises pixels of 0 to 1; None if there is none."""
+    return _first(wiring, name, _shows_fractions)
+
+
+def _first(wiring: Wiring, name: str, shows: Callable[[_Numbers, _Numbers], bool]) -> str | None:
+    """Return the first operator behind *name* whose scale *shows* something."""
     waiting: list[tuple[str, _Numbers, _Numbers]] = [(name, np.ones(1), np.zeros(1))]
     seen = set()
     while waiting:
         value, factor, offset = waiting.pop()
-        if _shows_whole_pixels(factor, offset):
+        if shows(factor, offset):
             node = wiring.maker(value)
             return called(node) if node else None
         if value not in seen:
@@ -49,9 +65,18 @@ def find_whole_pixels(wiring: Wiring, name: str) -> str | None:
 
 
 def _shows_whole_pixels(factor: _Numbers, offset: _Numbers) -> bool:
-    mean_factor = factor.mean()
     is_small = 0 < np.abs(factor).max() < _LEAST_FACTOR
-    return bool(is_small or (mean_factor > 0 and -offset.mean() / mean_factor > _LARGEST_MEAN))
+    return bool(is_small or _mean(factor, offset) > _LARGEST_MEAN)
+
+
+def _shows_fractions(factor: _Numbers, offset: _Numbers) -> bool:
+    # Pixels that are normalised already have a mean of about 0, and stay as large.
+    return bool(_mean(factor, offset) > _LEAST_MEAN and factor.mean() > _STANDARDISING)
+
+
+def _mean(factor: _Numbers, offset: _Numbers) -> float:
+    """Return the mean colour that is subtracted, in the units of the input; 0 if none is."""
+    return float(-offset.mean() / factor.mean()) if factor.mean() > 0 else 0
 
 
 def _steps(

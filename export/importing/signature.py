@@ -11,7 +11,7 @@ from onnx import TensorProto
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
 from convoy.export.errors import GraphError
 from convoy.export.importing.import_settings import ImportSettings
-from convoy.export.importing.own_normalization import find_whole_pixels
+from convoy.export.importing.own_normalization import find_fractions, find_whole_pixels
 from convoy.export.importing.resizing import make_preprocessing
 from convoy.export.importing.units import check_units, is_given, makes_whole_pixels
 from convoy.export.onnx.source import Source
@@ -224,11 +224,13 @@ def _own_normalization(source: Source, tensor: InputTensor, settings: ImportSett
     # The pixels are whole already, by the other way of saying so.
     if makes_whole_pixels(settings):
         return None
-    own = find_whole_pixels(Wiring(source.model), tensor.name)
-    if own and is_given(settings):
+    wiring = Wiring(source.model)
+    own = find_whole_pixels(wiring, tensor.name)
+    if is_given(settings) and (twice := own or find_fractions(wiring, tensor.name)):
         raise GraphError(
-            f"the graph itself normalises pixels of 0 to 255 ({own}), so --mean and --std would be "
-            "applied twice: leave them out, or add --normalization server if both are meant"
+            f"the graph itself normalises pixels of 0 to {255 if own else 1} ({twice}), so --mean "
+            "and --std would be applied twice: leave them out, or add --normalization server if "
+            "both are meant"
         )
     return own
 
@@ -243,9 +245,9 @@ def _normalization(tensor: InputTensor, settings: ImportSettings, own: str | Non
     in_graph = tensor.dtype == "uint8" or settings.normalization == "graph" or own is not None
     mean = _per_channel("--mean", settings.mean, tensor)
     std = _per_channel("--std", settings.std, tensor)
-    check_units(settings)
     if in_graph and is_given(settings):
         raise GraphError(_applied_by_nobody(tensor))
+    check_units(settings)
     return Normalization(mean=mean, std=std, where="graph" if in_graph else "server")
 
 

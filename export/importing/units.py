@@ -51,12 +51,18 @@ def check_units(settings: Normalizing) -> None:
             f"{_flags(mean, std)}: no pixel is negative, and the mean is subtracted: "
             f"give {_flags(map(abs, mean), std)}"
         )
-    # Deviations that were divided by 255 twice.
+    # Deviations that were divided by 255 twice, or that no network has.
     if min(std) < 1 / _LARGEST_RANGE:
         raise GraphError(
-            f"{_flags(mean, std)} makes pixels of up to {1 / min(std):,.0f}: these are divided by "
-            f"255 already, so give {_flags(mean, (value * _WHITE for value in std))}"
+            f"{_flags(mean, std)} makes pixels of up to {1 / min(std):,.0f}: pixels are divided by "
+            f"255 before, so give {_flags(mean, _undivided(std))}"
         )
+
+
+def _undivided(std: tuple[float, ...]) -> tuple[float, ...]:
+    """Return *std* times 255, or without any meaning a deviation that makes pixels of 0 to 255."""
+    whole = tuple(value * _WHITE for value in std)
+    return whole if min(whole) >= 1 / _LARGEST_RANGE else (1 / _WHITE,)
 
 
 def _are_whole(settings: Normalizing) -> str:

@@ -40,6 +40,7 @@ STD = (0.229, 0.224, 0.225)
         ({"element": TensorProto.UINT8}, {"normalization": "server"}, "--normalization graph"),
         ({"element": TensorProto.UINT8}, {"mean": (0.5,)}, "neither --mean nor --std. Leave them"),
         ({"element": TensorProto.UINT8}, {"std": STD}, "or with a float32 input"),
+        ({"element": TensorProto.UINT8}, {"std": (58.395,)}, "or with a float32 input"),
         ({}, {"normalization": "graph", "std": STD}, "or give --normalization server"),
         ({"element": TensorProto.DOUBLE}, {}, "is double, not uint8, float32 or float16"),
         ({"outputs": ["box"]}, {}, r"no scores of two or more classes; it gives box \(int64"),

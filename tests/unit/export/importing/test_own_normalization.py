@@ -85,6 +85,43 @@ def test_first_operators(
     assert found is None if operator is None else str(found).startswith(f"{operator} ")
 
 
+IMAGENET = {"m": np.reshape([0.485, 0.456, 0.406], (3, 1, 1)), "d": np.full((3, 1, 1), 0.225)}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "is_found"),
+    [
+        ([node("Sub", "pixels", "m"), node("Div", "pixels'", "d")], IMAGENET, True),
+        ([node("Mul", "pixels", "c"), node("Sub", "pixels'", "d")], {"c": 2, "d": 1}, True),
+        # Inception's own scale for pixels that are normalised for other networks.
+        (
+            [node("Mul", "pixels", "c"), node("Add", "pixels'", "d")],
+            {"c": 0.229 / 0.5, "d": (0.485 - 0.5) / 0.5},
+            False,
+        ),
+        (
+            [node("BatchNormalization", "pixels", "s", "b", "m", "v")],
+            {"s": [1] * 3, "b": [0] * 3, "m": [0.01] * 3, "v": [1] * 3},
+            False,
+        ),
+    ],
+)
+def test_fractions_are_normalised_once(
+    tmp_path: Path, nodes: Sequence[NodeProto], constants: dict[str, Any], is_found: bool
+) -> None:
+    """
+    A graph that normalises pixels of 0 to 1 gets these, and no mean of the user's besides.
+    """
+    file = foreign.save(graph(nodes, constants), tmp_path / "own.onnx")
+    artifact, _ = foreign.run(file, tmp_path)
+    assert artifact.manifest.normalization.where == "server"
+    if is_found:
+        with pytest.raises(GraphError, match=r"normalises pixels of 0 to 1 \((Div|Sub) pixels''\)"):
+            foreign.run(file, tmp_path, mean=(0.485,), std=(0.225,))
+    else:
+        foreign.run(file, tmp_path, mean=(0.485,), std=(0.225,))
+
+
 def test_graph_that_normalises_gets_whole_pixels(tmp_path: Path) -> None:
     """
     Without a word of the user, the server gives it pixels of 0 to 255, and says why.

@@ -57,6 +57,7 @@ def test_values_for_pixels_of_0_to_1(mean: Any, std: Any) -> None:
         ((-0.5,), (0.5,), "--mean 0.5 --std 0.5"),
         ((-127.5,), (127.5,), "--mean 0.5 --std 0.5"),
         ((0.5,), (0.5 / 255,), "--mean 0.5 --std 0.5"),
+        ((0,), (1e-9,), "--mean 0 --std 0.003921568627"),
     ],
 )
 def test_values_in_other_units(mean: Any, std: Any, flags: str) -> None:
