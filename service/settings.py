@@ -64,9 +64,9 @@ Pairs = (NoDecode, BeforeValidator(_pairs))
 
 class Settings(BaseSettings):
     """
-    Serve the models of a repository over gRPC, with health and metrics over HTTP.
+    Serve the models of a repository over gRPC and HTTP.
 
-    Each option is also a variable: --grpc-port is CONVOY_GRPC_PORT.
+    Each option is also an environment variable: --grpc-port is CONVOY_GRPC_PORT.
     """
 
     model_config = SettingsConfigDict(
@@ -76,290 +76,355 @@ class Settings(BaseSettings):
     model_repository: Annotated[str, BeforeValidator(str)] = Field(
         "model_repository",
         min_length=1,
-        description="Folder of artifacts, or a URL of one, such as s3://bucket/models.",
+        description="Folder of models, or its URL, such as s3://bucket/models.",
     )
     model_name: ModelName | Literal[""] = Field(
-        "", description="Name of the model, if the repository is an artifact itself."
+        "", description="Name of the model, if the repository is the folder of a single version."
     )
     repository_cache: str = Field(
         "~/.cache/convoy/artifacts",
         min_length=1,
-        description="Folder for copies of artifacts from a URL.",
+        description="Folder for local copies of models from a URL.",
     )
     model_control_mode: Literal["none", "poll", "explicit"] = Field(
         "none",
-        description="none loads at the start; poll also follows the repository; explicit loads "
-        "and unloads by request.",
+        description="When models are loaded and unloaded. none: at startup only. poll: when "
+        "the repository changes. explicit: by request.",
     )
     load_model: Names = Field(
-        [], description="Models to load at the start in mode explicit; * is all of them."
+        [], description="Load these models at startup, in mode explicit. * loads all."
     )
     repository_poll_s: float = Field(
-        15.0, ge=0.05, le=86_400, description="Time between two looks at the repository."
+        15.0,
+        ge=0.05,
+        le=86_400,
+        description="Check the repository for changes every so many seconds, in mode poll.",
     )
     version_policy: Annotated[dict[str, str], *Pairs] = Field(
         {"*": "latest:1"},
-        description="Versions to serve, by model; * is every other one. Values: latest:N, all, "
-        "specific:N:N..., as in --version-policy lenet5=all.",
+        description="Versions to serve, by model: latest:N, all, or specific:N[:N...]. * "
+        "stands for all other models. Example: --version-policy lenet5=all.",
     )
     memory_budget: ByteSize = Field(
         ByteSize(0),
         ge=0,
-        description="Most memory that all models may take by their manifests, such as 4GiB; "
-        "0 is no limit.",
+        description="Refuse to load models beyond this much memory in total, such as 4GiB. 0: "
+        "no limit.",
     )
     graph_cache: str = Field(
         "~/.cache/convoy/graphs",
-        description="Folder for graphs that ONNX Runtime optimised for this machine; empty for "
-        "none.",
+        description="Folder for graphs that ONNX Runtime has optimized for this machine. "
+        "Empty: no cache.",
     )
     graph_cache_size: ByteSize = Field(
-        ByteSize(4 * 1024 * MIB), ge=0, description="Most that the folder may hold."
+        ByteSize(4 * 1024 * MIB), ge=0, description="Maximum size of the graph cache."
     )
     transport: Literal["grpcio", "native"] = Field(
         "grpcio",
-        description="What speaks gRPC; native is faster, limits no message before it is whole in "
-        "memory, and needs the extra fast.",
+        description="gRPC implementation. native is faster, but receives whole messages "
+        "before it checks any limit. It needs the extra fast.",
     )
     allow_unbounded_messages: CliImplicitFlag[bool] = Field(
         False,
-        description="Let transport native serve strangers, as with --token-file or on a public "
-        "address: one compressed megabyte from any of them can fill a gigabyte of memory.",
+        description="Let the native transport serve clients that are not trusted, as with "
+        "--token-file or on a public address. One compressed megabyte from any of "
+        "them can fill a gigabyte of memory.",
     )
     host: str = Field(
         "",
-        description="Listen on this address or name; empty: on all addresses, of IPv4 and IPv6.",
+        description="Listen on this address or host name. Empty: all IPv4 and IPv6 addresses.",
     )
-    grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 picks a free one.")
-    http_port: int = Field(8000, ge=0, le=65535, description="HTTP; 0 picks a free one.")
+    grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC port. 0: any free port.")
+    http_port: int = Field(8000, ge=0, le=65535, description="HTTP port. 0: any free port.")
     control: CliImplicitFlag[bool] = Field(
-        True, description="Let rpcs load and unload models, and change the log's level."
+        True, description="Allow clients to load and unload models, and to change the log level."
     )
-    control_host: str = Field("127.0.0.1", min_length=1, description="Address of --control-port.")
+    control_host: str = Field(
+        "127.0.0.1", min_length=1, description="Listen on this address for --control-port."
+    )
     control_port: int | None = Field(
         None,
         ge=0,
         le=65535,
-        description="gRPC port where alone they may do so; without one, wherever they arrive.",
+        description="Serve model control only on this gRPC port. Default: the main port.",
     )
 
     token_file: str = Field(
-        "", description="File of bearer tokens, by `convoy token`; without one all may do all."
+        "",
+        description="Bearer-token file (see `convoy token`). If unset, requests are not "
+        "authenticated.",
     )
     tls_certificate: str = Field(
-        "", description="PEM of the server's certificate chain, for both ports; empty for no TLS."
+        "", description="Certificate chain of the server, in PEM, for both ports. Empty: no TLS."
     )
-    tls_key: str = Field("", description="PEM of its key.")
+    tls_key: str = Field("", description="Private key of the certificate, in PEM.")
     tls_client_ca: str = Field(
-        "", description="PEM of the authorities of the clients that alone may connect (mTLS)."
+        "",
+        description="Certificate authorities, in PEM. If set, only clients with a certificate "
+        "of one of them can connect (mTLS).",
     )
 
     allowed_hosts: Names = Field(
         [],
-        description="Names by which HTTP clients may address the server, such as "
-        "models.example.com,*.lab.example; addresses, localhost and names of private networks "
-        "always may; * allows any. With --token-file or TLS any may, unless names are given.",
+        description="Host names by which HTTP clients may address the server, such as "
+        "models.example.com,*.lab.example. Addresses, localhost and names of "
+        "private networks are always allowed. * allows any name. With "
+        "--token-file or TLS, any name is allowed unless this is set.",
     )
     cors_origins: Names = Field(
         [],
-        description="Origins of web pages that may use the HTTP API from a browser, such as "
-        "https://app.example.com; * allows any, and needs --token-file.",
+        description="Origins of web pages that may call the HTTP API from a browser, such as "
+        "https://app.example.com. * allows any, and needs --token-file.",
     )
     http_root_path: str = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        description="Path that a proxy in front adds and does not remove, such as /models; the "
-        "same routes without it keep working.",
+        description="Path that a proxy in front adds and does not remove, such as /models. "
+        "The routes without it keep working.",
     )
 
     device: Literal["auto", "cuda", "cpu"] = Field(
-        "auto", description="Where models run; auto prefers CUDA and says so if it cannot."
+        "auto",
+        description="Where models run. auto uses CUDA if it is available, and logs a warning "
+        "otherwise.",
     )
     gpu_memory_limit: ByteSize = Field(
         ByteSize(0),
         ge=0,
-        description="Most memory of a GPU that each model may take, such as 2GiB; 0 is no limit.",
+        description="Maximum GPU memory of each model, such as 2GiB. 0: no limit.",
     )
     tf32: CliImplicitFlag[bool] = Field(
         False,
-        description="Let a GPU round float32 to TF32, as PyTorch does: faster, and less exact.",
+        description="Allow TF32 for float32 models on a GPU: faster and less precise, as "
+        "PyTorch does by default.",
     )
     cuda_graphs: CliImplicitFlag[bool] = Field(
         True,
-        description="Capture the work of each batch size on a GPU once, and replay it; without "
-        "that all batches are filled up to the largest size.",
+        description="Capture the work of each batch size once on a GPU, and replay it. "
+        "Otherwise all batches are padded to the largest size.",
     )
     tensorrt: CliImplicitFlag[bool] = Field(
         False,
-        description="Let TensorRT run what it can on a GPU; building its engines takes minutes, "
-        "once. Needs the extra tensorrt.",
+        description="Run models with TensorRT where possible. Building an engine takes "
+        "minutes, once per model. Needs the extra tensorrt.",
     )
     intra_op_threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Threads inside one run on a CPU; 0 takes 1 for a small network, all that the "
-        "process may for a large one.",
+        description="CPU threads of one run. 0: one for small networks, all available cores "
+        "for large ones.",
     )
     decode_threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Threads that decode images; 0 takes all that the process may.",
+        description="Threads that decode images. 0: one per available core.",
     )
     decode_processes: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Decode in that many processes instead: a crash in a decoder takes one image "
-        "with it, not the server. Needs the extra isolate; 0 takes threads.",
+        description="Decode images in this many processes, so that a crash in a decoder "
+        "affects one image only. Needs the extra isolate. 0: decode in threads.",
     )
     decode_timeout_s: float = Field(
-        10.0, gt=0, le=3600, description="Longest time for one image, in a process."
+        10.0,
+        gt=0,
+        le=3600,
+        description="Maximum time to decode one image, in seconds, with --decode-processes.",
     )
 
     comparison_file: str = Field(
-        "", description="What `convoy compare --json` wrote, for the page; read at the start."
+        "", description="Output of `convoy compare --json`, shown on the page. Read at startup."
     )
 
     max_batch_size: int = Field(
-        0, ge=0, le=1024, description="Most images in one batch; 0 takes the artifact's."
+        0,
+        ge=0,
+        le=1024,
+        description="Maximum number of images in a batch. 0: the model's own maximum.",
     )
     max_queue_delay_ms: float = Field(
-        0.0, ge=0, le=60_000, description="Longest wait for a fuller batch."
+        0.0,
+        ge=0,
+        le=60_000,
+        description="Maximum time that a batch waits for more images, in milliseconds.",
     )
     model_weight: Annotated[dict[str, Weight], *Pairs] = Field(
         {},
-        description="Shares of the device where several models have work, as in --model-weight "
-        "lenet5=4; 1 for those not named.",
+        description="Shares of the device when several models have work, such as "
+        "--model-weight lenet5=4. Models that are not named have 1.",
     )
-    max_queue_size: int = Field(1024, ge=1, description="Most images waiting per model.")
+    max_queue_size: int = Field(
+        1024,
+        ge=1,
+        description="Maximum number of waiting images per model. Further ones are refused.",
+    )
 
-    max_image_bytes: int = Field(10 * MIB, ge=1, description="Size of one encoded image.")
-    max_image_pixels: int = Field(25_000_000, ge=1, description="Width x height of one image.")
-    max_image_aspect_ratio: float = Field(
-        200.0, ge=1, description="Longer side by shorter one of one image."
+    max_image_bytes: int = Field(
+        10 * MIB, ge=1, description="Maximum size of an encoded image, in bytes."
     )
-    max_images_per_call: int = Field(256, ge=1, description="Images in one ClassifyBatch.")
+    max_image_pixels: int = Field(
+        25_000_000, ge=1, description="Maximum number of pixels of an image: width times height."
+    )
+    max_image_aspect_ratio: float = Field(
+        200.0, ge=1, description="Maximum ratio of the longer side of an image to the shorter one."
+    )
+    max_images_per_call: int = Field(
+        256, ge=1, description="Maximum number of images in one ClassifyBatch call or form."
+    )
     max_message_bytes: int = Field(
         16 * MIB,
         ge=1,
         lt=2**31,
-        description="Size of one request, unpacked; a model whose largest batch needs more says so "
-        "when it is loaded.",
+        description="Maximum size of a request, uncompressed, in bytes. A model whose largest "
+        "batch needs more logs a warning when it is loaded.",
     )
     max_json_bytes: int = Field(
-        4 * MIB, ge=1, description="Size of the JSON in one HTTP request; tensors may be binary."
+        4 * MIB,
+        ge=1,
+        description="Maximum size of the JSON in an HTTP request, in bytes. Binary tensors do "
+        "not count.",
     )
 
     max_calls_in_flight: int = Field(
-        4096, ge=1, description="Calls in handlers, and calls that wait in the gRPC transport."
+        4096,
+        ge=1,
+        description="Maximum number of calls in progress, including calls that wait in the "
+        "gRPC transport. Further ones are refused.",
     )
     max_bytes_in_flight: ByteSize = Field(
-        ByteSize(1024 * MIB), ge=1, description="Bytes of their requests together."
+        ByteSize(1024 * MIB), ge=1, description="Maximum size of all requests in progress together."
     )
     max_streams_per_connection: int = Field(
         0,
         ge=0,
         le=2**31 - 1,
-        description="Calls at once on one gRPC connection; 0: 1,024 over grpcio, 256 over native.",
+        description="Maximum number of concurrent calls on a gRPC connection. Further ones "
+        "wait in the client. 0: 1,024 over grpcio, 256 over native.",
     )
     max_metadata_bytes: int = Field(
-        16 * 1024, ge=1024, lt=2**31, description="Metadata of a gRPC call, headers of HTTP's."
+        16 * 1024,
+        ge=1024,
+        lt=2**31,
+        description="Maximum size of the metadata of a gRPC call, and of the headers of an "
+        "HTTP request, in bytes.",
     )
     max_connection_age_s: float = Field(
         0.0,
         ge=0,
         le=86_400,
-        description="gRPC clients are sent to a new connection after this time, as balancers "
-        "may want it; 0 is never.",
+        description="Ask gRPC clients to reconnect after so many seconds, so that load "
+        "balancers can redistribute them. 0: never.",
     )
     max_connection_idle_s: float = Field(
-        300.0, ge=0, le=86_400, description="A gRPC connection without calls is closed; 0: never."
+        300.0,
+        ge=0,
+        le=86_400,
+        description="Close gRPC connections without calls after so many seconds. 0: never.",
     )
     keepalive_s: float = Field(
         60.0,
         ge=0,
         le=86_400,
-        description="Ping a silent gRPC client after this time, in seconds; 0 disables it.",
+        description="Ping a silent gRPC client after so many seconds. 0: never.",
     )
     keepalive_timeout_s: float = Field(
-        20.0, gt=0, le=86_400, description="Time for a client to answer a ping, in seconds."
+        20.0,
+        gt=0,
+        le=86_400,
+        description="Close the connection of a gRPC client that does not answer a ping within "
+        "so many seconds.",
     )
     keepalive_without_calls: CliImplicitFlag[bool] = Field(
-        True, description="Also ping clients that have no calls in progress, over grpcio."
+        True, description="Also ping gRPC clients that have no calls in progress. grpcio only."
     )
     max_pings_without_data: int = Field(
         0,
         ge=0,
         lt=2**31,
-        description="Pings to a client without data between them, over grpcio; 0 is no limit.",
+        description="Maximum number of pings to a gRPC client without data between them. 0: "
+        "no limit. grpcio only.",
     )
     min_ping_interval_s: float = Field(
         1.0,
         ge=0,
         le=86_400,
-        description="Shortest time between two pings of a client that sends no data, in seconds, "
-        "over grpcio.",
+        description="Minimum time between two pings from a gRPC client that sends no data, in "
+        "seconds. grpcio only.",
     )
     max_ping_strikes: int = Field(
         2,
         ge=0,
         lt=2**31,
-        description="Earlier pings after which the client's connection is closed, over grpcio; 0 "
-        "is no limit.",
+        description="Close the connection of a gRPC client after so many pings that come too "
+        "early. 0: never. grpcio only.",
     )
     max_grpc_connections: int = Field(
-        1024, ge=1, lt=2**31 - 1, description="Open gRPC connections, over grpcio."
+        1024,
+        ge=1,
+        lt=2**31 - 1,
+        description="Maximum number of open gRPC connections. grpcio only.",
     )
     grpc_message_timeout_s: float = Field(
         30.0,
         gt=0,
         le=86_400,
-        description="For the message of a gRPC call to arrive, over grpcio; those that clients of "
-        "ModelStreamInfer send may take any time.",
+        description="Maximum time for the message of a gRPC call to arrive, in seconds. "
+        "Messages of ModelStreamInfer have no limit. grpcio only.",
     )
     max_http_connections: int = Field(
         1024,
         ge=1,
-        description="Open HTTP connections, at most half of the files that the process may open. "
-        "The one that has been silent longest is closed for a new one.",
+        description="Maximum number of open HTTP connections, and at most half of the "
+        "process's limit on open files. For a new connection, the one that has "
+        "been silent longest is closed.",
     )
     max_http_connections_per_address: int = Field(
         0,
         ge=0,
-        description="Open HTTP connections of one client address; 0 is no limit: behind a proxy, "
-        "all clients have its address.",
+        description="Maximum number of open HTTP connections per client address. 0: no limit. "
+        "Behind a proxy, all clients have its address.",
     )
     http_request_timeout_s: float = Field(
         30.0,
         gt=0,
         le=86_400,
-        description="For the headers of an HTTP request to arrive, and again for its body.",
+        description="Maximum time for the headers of an HTTP request to arrive, and again for "
+        "its body, in seconds.",
     )
 
     shutdown_grace_s: float = Field(
         5.0,
         ge=0,
         le=3600,
-        description="Not ready but still serving after SIGTERM, for balancers to see.",
+        description="After SIGTERM, report not ready but keep serving for so many seconds, so "
+        "that load balancers notice.",
     )
     shutdown_timeout_s: float = Field(
-        30.0, ge=0, le=3600, description="Longest wait for calls in flight after the grace."
+        30.0,
+        ge=0,
+        le=3600,
+        description="After the grace period, wait at most so many seconds for calls in progress.",
     )
 
     exit_on_fatal_error: CliImplicitFlag[bool] = Field(
         False,
-        description="End with code 1 when a model cannot run any more, as when its device is lost; "
-        "otherwise the server is not ready until it can.",
+        description="Exit with code 1 when a model can no longer run, such as after the loss "
+        "of its device. Otherwise the server reports not ready until the model "
+        "runs again.",
     )
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Minimum level of log lines."
+    )
     log_format: Literal["auto", "json", "text"] = Field(
-        "auto", description="auto: text on a terminal, JSON elsewhere."
+        "auto", description="Format of the log. auto: text on a terminal, JSON otherwise."
     )
     log_requests: CliImplicitFlag[bool] = Field(
-        False, description="Log every request, not only one failed call of each kind a minute."
+        False,
+        description="Log every request. Otherwise, log one failed call of each kind per minute.",
     )
 
     @classmethod

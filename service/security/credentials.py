@@ -74,9 +74,7 @@ class Credentials:
         # With mutual TLS, only clients with a certificate get through the handshake.
         certified_only = self.tls and self.tls.files.client_ca
         if not self.tokens and not certified_only:
-            logger.warning(
-                "any client that reaches this server may use it: no token_file", extra=where
-            )
+            logger.warning("no --token-file: requests are not authenticated", extra=where)
         if self.tokens and not self.tls:
             logger.warning("tokens and images can be read in transit: no TLS", extra=where)
 

@@ -31,7 +31,10 @@ class VersionPolicy:
             ValueError: If *text* is not a policy.
         """
         if not _TEXT.fullmatch(text):
-            raise ValueError(f"{text!r} is none of all, latest, latest:N, specific:N:N...")
+            raise ValueError(
+                f"invalid version policy {text!r}: "
+                "expected all, latest, latest:N or specific:N[:N...]"
+            )
         kind, *numbers = text.split(":")
         if kind == "latest":
             return cls(latest=int(numbers[0]) if numbers else 1)

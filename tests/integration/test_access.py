@@ -244,7 +244,10 @@ async def test_open_server_logs_a_warning(
     """
     A server that other machines can reach logs at its start what is open to them.
     """
-    for token_file, told in (("", "may use it"), (str(holders.file), "can be read in transit")):
+    for token_file, told in (
+        ("", "not authenticated"),
+        (str(holders.file), "can be read in transit"),
+    ):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             async with serve(host=host, token_file=token_file, load=False):

@@ -47,7 +47,7 @@ def test_variable_like_flag(
         ("version_policy", "lenet5", "'lenet5' is not a list of pairs: expected NAME=VALUE"),
         ("version_policy", "lenet5=", "expected NAME=VALUE"),
         ("version_policy", "a=all,=all", "expected NAME=VALUE"),
-        ("version_policy", "lenet5=most", "'most' is none of all, latest"),
+        ("version_policy", "lenet5=most", "invalid version policy 'most'"),
         ("version_policy", '{"a": ', "CONVOY_VERSION_POLICY"),
         (
             "model_weight",

@@ -27,7 +27,7 @@ def test_no_policy(text: str) -> None:
     """
     A value that is no policy is refused by name.
     """
-    with pytest.raises(ValueError, match="none of all"):
+    with pytest.raises(ValueError, match="invalid version policy"):
         VersionPolicy.parse(text)
 
 
