@@ -47,7 +47,8 @@ async def test_faults_are_found(transport: str) -> None:
     assert re.search(r"\d+ x (steady|crowd): OK said to be version 1's; 1 rows: \n", found)
     other = r"x (versions|infer): OK .*said to be version (\d)'s; \d rows: image \d+ by version \2"
     assert re.search(other, found)
-    assert re.search(r"ModelInfer: clients .*, the server .*", found)
+    # By codes alone it may hide among the calls whose clients do not know how they ended.
+    assert re.search(r"inferred; .* have a duration", found)
 
 
 @pytest.mark.slow
