@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from convoy import AsyncClient
-from convoy.artifact.golden import Golden
-from convoy.artifact.manifest import OutputTensor
 from convoy.pb.convoy.v1 import classifier_pb2
 from tests.harness import tiny
 from tests.harness.calls import infer_request
@@ -26,12 +24,7 @@ HIGH, LOW = 1 / (1 + np.exp(-10)), 0.5
 @pytest.fixture
 def tags(tmp_path: Path) -> str:
     """The name of a model that ends in a sigmoid, beside its logits."""
-    right = tiny.right_golden()
-    output = OutputTensor(name="probabilities", kind="independent")
-    golden = Golden(right.images, (1 / (1 + np.exp(-right.logits))).astype(np.float32))
-    tiny.write(
-        tmp_path, "tags", model=tiny.graph(is_multi_label=True), golden=golden, outputs=(output,)
-    )
+    tiny.write_multi_label(tmp_path, "tags")
     return "tags"
 
 

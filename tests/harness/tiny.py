@@ -161,6 +161,15 @@ def write(
     return made
 
 
+def write_multi_label(root: Path, name: str) -> Manifest:
+    """Write a tiny artifact that ends in a sigmoid: 0.99995 for the class of an image, else 0.5."""
+    right = right_golden()
+    golden = Golden(right.images, (1 / (1 + np.exp(-right.logits))).astype(np.float32))
+    output = OutputTensor(name="probabilities", kind="independent")
+    model = graph(is_multi_label=True)
+    return write(root, name, model=model, golden=golden, outputs=(output,))
+
+
 def right_golden() -> Golden:
     """Four images and what the graph answers."""
     images = np.concatenate([pixels(first) for first in range(4)])

@@ -15,9 +15,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from convoy.service.http.page import WEB
+from tests.harness import tiny
 from tests.harness.images import png
 from tests.harness.server_process import ServerProcess
-from tests.page.conftest import OpenPage
+from tests.page.conftest import OpenPage, url_of
 
 SEVEN = WEB / "samples/seven.png"
 NETWORKS = ("lenet5", "raw", "tiny")
@@ -92,6 +93,20 @@ def test_content_of_an_answer(open_page: OpenPage, url: str, repository: Path) -
         assert 20 < seen < 200
         card.get_by_role("button", name="Copy").click()
         assert page.evaluate("navigator.clipboard.readText()") == manifest["model_sha256"]
+
+
+def test_multi_label(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    Independent probabilities are shown as they are, with a line that says so.
+    """
+    tiny.write_multi_label(tmp_path, "tags")
+    with ServerProcess(tmp_path) as server, open_page(url_of(server)) as page:
+        give(page, "drop", png(3))
+        card = page.locator(".answer")
+        expect(card.locator(".bar-text")).to_have_text(["100.0 %", *["50.0 %"] * 4])
+        expect(card).to_contain_text("Several labels may apply")
+        page.goto(f"{url_of(server)}#models")
+        expect(page.locator(".model")).to_contain_text("any number of classes (multi-label)")
 
 
 def test_photograph(open_page: OpenPage, url: str) -> None:
