@@ -56,6 +56,7 @@ class Layer:
         parameters: Number of trainable parameters.
         arithmetic: The expression that gives this number; empty if there are none.
         macs: Multiply-accumulates for one image, without those of the bias.
+        is_counted: Whether `macs` is known; it is 0 otherwise.
         then: Kinds of the operations that follow in the same row.
         receptive_field_px: Height and width, in pixels, of the part of the image that one number
             of the output depends on, beyond its borders if it is so large; None is the whole image.
@@ -69,6 +70,7 @@ class Layer:
     parameters: int = 0
     arithmetic: str = ""
     macs: int = 0
+    is_counted: bool = True
     then: tuple[str, ...] = ()
     receptive_field_px: Extent | None = None
 
@@ -94,9 +96,15 @@ class Description:
         return sum(layer.parameters for layer in self.layers)
 
     @property
-    def macs(self) -> int:
-        """The multiply-accumulates of convolutions and linear layers for one image."""
-        return sum(layer.macs for layer in self.layers)
+    def macs(self) -> int | None:
+        """The multiply-accumulates of convolutions and linear layers for one image; None if some
+        layers are not counted."""
+        return None if self.not_counted else sum(layer.macs for layer in self.layers)
+
+    @property
+    def not_counted(self) -> tuple[str, ...]:
+        """The kinds of layers whose multiply-accumulates are not known."""
+        return tuple(dict.fromkeys(layer.kind for layer in self.layers if not layer.is_counted))
 
     @property
     def depth(self) -> int:
@@ -123,6 +131,7 @@ class Description:
             "parameters": self.parameters,
             "trained_parameters": self.trained_parameters,
             "macs": self.macs,
+            "not_counted": list(self.not_counted),
             "convolutions": self.count(CONVOLUTION),
             "linear_layers": self.count(LINEAR),
             "depth": self.depth,

@@ -271,7 +271,8 @@ class Manifest(Part):
     Attributes:
         source: The paper of the architecture, or the origin of an imported graph.
         labels: Names of the classes, in the order of the output.
-        macs: Multiply-accumulates of convolutions and linear layers for one image.
+        macs: Multiply-accumulates of convolutions and linear layers for one image; None if the
+            graph has operators for which they are not known.
         skipped_images: Names of images that could not be decoded, below the folder of the data set;
             they were neither trained nor measured on.
         evaluations: Accuracies that were known when the artifact was made.
@@ -279,7 +280,7 @@ class Manifest(Part):
         tools: Versions of the programs that made the artifact.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     name: ModelName
     version: int = Field(ge=1)
     architecture: str
@@ -291,7 +292,7 @@ class Manifest(Part):
     normalization: Normalization
     max_batch_size: int = Field(32, ge=1, le=1024)
     parameter_count: int = Field(ge=0)
-    macs: int = Field(ge=0)
+    macs: Annotated[int, Field(ge=0)] | None
     precision: Precision
     opset: int
     training: Training | None = None
@@ -398,5 +399,21 @@ def _from_version_4(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-MANIFEST_STEPS = (_from_version_1, _from_version_2, _from_version_3, _from_version_4)
+def _from_version_5(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: version 6 allows `macs` to be unknown."""
+    return fields
+
+
+MANIFEST_STEPS = (
+    _from_version_1,
+    _from_version_2,
+    _from_version_3,
+    _from_version_4,
+    _from_version_5,
+)
 """Upgrade a manifest's fields from version 1 on; see `artifact/schema.py`."""
+
+
+def macs_text(macs: int | None) -> str:
+    """Return multiply-accumulates for people."""
+    return "not counted" if macs is None else f"{macs:,}"

@@ -178,7 +178,7 @@ def _manifest(
     settings: ExportSettings,
     number: int,
     written: Graph,
-    macs: int,
+    macs: int | None,
     pixels: npt.NDArray[np.uint8],
     folder: Path,
 ) -> Manifest:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from convoy.artifact.manifest import Evaluation, Manifest
+from convoy.artifact.manifest import Evaluation, Manifest, macs_text
 from convoy.artifact.repository import ModelRepository
 from convoy.export.artifact_writer import write
 from convoy.export.errors import ExportError
@@ -64,7 +64,7 @@ def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
         ("classes", str(len(manifest.labels))),
         ("input", f"uint8 [N, {', '.join(map(str, manifest.input.item_shape))}]"),
         ("parameters", f"{manifest.parameter_count:,}"),
-        ("MACs per image", f"{manifest.macs:,}"),
+        ("MACs per image", macs_text(manifest.macs)),
         *(("accuracy", _accuracy(evaluation)) for evaluation in manifest.evaluations),
         (
             "memory",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
@@ -35,6 +36,13 @@ class DescribeSettings(BaseSettings):
         ge=1,
         description="Describe the network for square images with this side; for an architecture, "
         "and for an ONNX file that takes any size.",
+    )
+    layout: Literal["NCHW", "NHWC"] | None = Field(
+        None,
+        description="Order of the dimensions of an ONNX file whose shape does not show it.",
+    )
+    color: Literal["RGB", "L"] | None = Field(
+        None, description="Channels of an ONNX file that takes any number: 3 or 1."
     )
     model_repository: Path = Field(
         Path("model_repository"), description="Find models in this folder."

@@ -16,7 +16,7 @@ from convoy.export.describing.layer_table import describe_artifact, save_layers
 from convoy.export.describing.rows import make_rows
 from convoy.export.errors import ExportError, GraphError
 from convoy.export.importing.import_settings import ImportSettings
-from convoy.export.importing.signature import read_signature
+from convoy.export.importing.signature import open_shape, read_tensor
 from convoy.export.onnx.source import read
 
 if TYPE_CHECKING:
@@ -109,13 +109,19 @@ def _of_artifact(folder: Path, settings: DescribeSettings) -> Description:
 def _of_file(path: Path, settings: DescribeSettings) -> Description:
     """Describe a graph without a manifest; its input is what `convoy import` would find."""
     if settings.classes:
-        raise ExportError(f"{path} has its classes: they cannot be chosen")
+        raise ExportError(f"{path} has its classes: leave out --classes")
     source, side = read(path), settings.input_px
-    guess = ImportSettings.model_construct(file=path, crop=(side, side) if side else None)
+    guess = ImportSettings.model_construct(
+        file=path,
+        crop=(side, side) if side else None,
+        layout=settings.layout,
+        color=settings.color,
+    )
+    size = open_shape(source, guess).size
+    if side and size not in (None, (side, side)):
+        raise GraphError(f"{path} takes images of {size[0]}x{size[1]}: leave out --input-px")
     try:
-        tensor = read_signature(source, guess).tensor
+        tensor = read_tensor(source, guess, size_flag="--input-px")
     except GraphError as error:
-        raise GraphError(
-            f"{path}: {error}; convoy import takes such options, and makes an artifact of it"
-        ) from error
+        raise GraphError(f"{path}: {error}") from error
     return Description(path.name, make_rows(read_graph(source.model, tensor)))

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from convoy.artifact.layers import CONVOLUTION, LINEAR, Description, Layer
-from convoy.export.describing.presentation import short_name, size, window
+from convoy.export.describing.presentation import in_words, short_name, size, window
 from convoy.export.errors import ExportError
 
 TEXT_SUFFIX = ".dot"
@@ -78,7 +78,7 @@ def _draw(text: bytes, path: Path) -> bytes:
 
 def to_dot(description: Description) -> str:
     """Return *description* in the DOT language, one line for each layer and each connection."""
-    totals = f"{description.parameters:,} parameters, {description.macs:,} MACs"
+    totals = f"{description.parameters:,} parameters, MACs: {in_words(description)}"
     lines = [f"  label={_quoted(description.name, totals)};"]
     for place, layer in enumerate(description.layers):
         lines.append(f"  n{place} [{_label(layer)}];")

@@ -20,7 +20,7 @@ from convoy.artifact.layers import CONVOLUTION, LINEAR, Layer, Window
 from convoy.artifact.manifest import InputTensor
 from convoy.export.describing.kinds import WITH_CONSTANT, pooling, shapes_arithmetic, with_weights
 from convoy.export.errors import GraphError
-from convoy.export.onnx.operators import Operator, operator
+from convoy.export.onnx.operators import MULTIPLYING, Operator, operator
 from convoy.export.onnx.session import one_line, open_session
 from convoy.export.onnx.source import tensors
 
@@ -119,7 +119,7 @@ class _Reader:
                 self._constants[node.output[0]] = node.attribute[0].t
 
     def read(self, node: NodeProto) -> None:
-        entry = operator(node.op_type)
+        entry = operator(node.op_type, node.domain)
         read = [self._places[name] for name in _names_read(node) if name in self._places]
         # A constant: the sizes of an image do not depend on its pixels.
         if not read or entry.role == "shape":
@@ -145,17 +145,26 @@ class _Reader:
         # One input: the other operand is a constant.
         if len(inputs) == 1:
             kind = WITH_CONSTANT.get(kind, kind)
-        layer = Layer(name=self._name(node), kind=kind, inputs=inputs, output_shape=shape)
+        layer = Layer(
+            name=self._name(node),
+            kind=kind,
+            inputs=inputs,
+            output_shape=shape,
+            then=_activation(node),
+            is_counted=entry.is_counted and all(map(_is_counted, _bodies(node))),
+        )
         match entry.role:
             # Layers with weights.
             case "convolution":
                 layer = self._convolution(layer, node, entry)
-                kernel = self._shapes[node.input[entry.weights]][2:]
+                kernel = self._kernel(node, entry)
                 return replace(layer, window=_window(node, kernel, before, shape))
             case "transposed convolution":
                 return self._transposed_convolution(layer, node, entry)
             case "matrix product":
                 return self._product(layer, node, entry)
+            case "packed product":
+                return self._packed_product(layer, node)
             # Poolings: with a window of their own, or over a map, whose sizes give the window.
             case "window pooling":
                 kernel = tuple(_attributes(node)["kernel_shape"])
@@ -181,13 +190,18 @@ class _Reader:
                 return name.removeprefix("network.").removesuffix(".weight")
         return "" if node.name.startswith("node_") else node.name  # by dynamo: its operator
 
+    def _kernel(self, node: NodeProto, entry: Operator) -> _Shape:
+        # The attribute first: where channels come last, the weights may have another order.
+        found = _attributes(node).get("kernel_shape")
+        return tuple(found or self._shapes[node.input[entry.weights]][2:])
+
     def _convolution(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
-        outputs, channels, *kernel = self._shapes[node.input[entry.weights]]
-        groups = _attributes(node).get("group", 1)
+        weights, kernel = self._shapes[node.input[entry.weights]], self._kernel(node, entry)
+        outputs, groups = weights[0], _attributes(node).get("group", 1)
         return with_weights(
             replace(layer, kind=CONVOLUTION),
             window=kernel,
-            channels=channels * groups,
+            channels=math.prod(weights[1:]) // math.prod(kernel) * groups,
             outputs=outputs,
             groups=groups,
             has_bias=_is_given(node, entry.bias),
@@ -228,6 +242,18 @@ class _Reader:
             positions=math.prod(output) // outputs,
         )
 
+    def _packed_product(self, layer: Layer, node: NodeProto) -> Layer:
+        """Return the product with a matrix of few bits, of which attributes state the size."""
+        attributes, output = _attributes(node), self._output(node)
+        return with_weights(
+            replace(layer, kind=LINEAR),
+            window=(),
+            channels=attributes["K"],
+            outputs=attributes["N"],
+            has_bias=_is_given(node, 5) and node.op_type == "MatMulNBits",
+            positions=math.prod(output) // attributes["N"],
+        )
+
     def _with_parameters(self, layer: Layer, node: NodeProto, entry: Operator) -> Layer:
         """Return *layer* with what else training may have fitted: single numbers are left out."""
         names = [name for name in node.input if name not in self._places][: entry.learned]
@@ -255,6 +281,21 @@ class _Reader:
         name = node.input[place] if len(node.input) > place else ""
         tensor = self._constants.get(name)
         return [] if tensor is None else numpy_helper.to_array(tensor).tolist()
+
+
+def _is_counted(body: GraphProto) -> bool:
+    """Return whether nothing in the *body* of an `If` or `Loop` multiplies, as runs vary."""
+    entries = [(node, operator(node.op_type, node.domain)) for node in body.node]
+    return all(
+        entry.is_counted and entry.role not in MULTIPLYING and all(map(_is_counted, _bodies(node)))
+        for node, entry in entries
+    )
+
+
+def _activation(node: NodeProto) -> tuple[str, ...]:
+    """Return the activation that was fused into *node*: `relu`; empty if there is none."""
+    found = _attributes(node).get("activation") if node.domain else None
+    return (found.decode().lower(),) if isinstance(found, bytes) and found else ()
 
 
 def _is_given(node: NodeProto, place: int | None) -> bool:

@@ -66,8 +66,14 @@ def _cells(layer: Layer) -> tuple[str, ...]:
         window(layer.window) if layer.window else "",
         size(layer.receptive_field_px) if layer.receptive_field_px else "all",
         f"{layer.arithmetic} = {layer.parameters:,}" if layer.parameters else "",
-        _in_millions(layer.macs) if layer.macs else "",
+        _macs(layer),
     )
+
+
+def _macs(layer: Layer) -> str:
+    if not layer.is_counted:
+        return "not counted"
+    return _in_millions(layer.macs) if layer.macs else ""
 
 
 def _in_millions(count: int) -> str:
@@ -76,17 +82,25 @@ def _in_millions(count: int) -> str:
 
 def _totals(description: Description) -> dict[str, str]:
     parameters, trained = description.parameters, description.trained_parameters
+    unknown = "; beside those that are not counted" if description.not_counted else ""
     # Folded batch norms make the difference.
     note = "" if trained in (None, parameters) else f" ({trained:,} as it was trained)"
     return {
         "network": description.name,
         "layers": f"{description.count(CONVOLUTION)} convolutions, "
-        f"{description.count(LINEAR)} linear; {description.depth} on the longest path",
+        f"{description.count(LINEAR)} linear; {description.depth} on the longest path{unknown}",
         "parameters": f"{parameters:,}{note}",
-        "MACs": f"{description.macs:,} for one image",
+        "MACs": in_words(description),
         "kernel": "size, stride s, padding p",
         "field": "receptive field of one number of the output, in pixels of the image",
     }
+
+
+def in_words(description: Description) -> str:
+    """Return the multiply-accumulates, or the kinds of layers for which they are not known."""
+    if description.macs is None:
+        return f"not counted: {', '.join(description.not_counted)}"
+    return f"{description.macs:,} for one image"
 
 
 def short_name(layer: Layer) -> str:

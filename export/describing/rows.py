@@ -49,8 +49,8 @@ def _fold(operations: Sequence[Layer]) -> list[Layer]:
 
 def _belongs_to(operation: Layer, row: Layer) -> bool:
     """Return whether *operation*, which reads nothing else, is only an addition to *row*."""
-    # A window, a matrix or a sum over channels makes a layer of its own.
-    if operation.window or operation.kind in (LINEAR, "lrn"):
+    # A window, a matrix, a sum over channels or the unknown makes a layer of its own.
+    if operation.window or operation.kind in (LINEAR, "lrn") or not operation.is_counted:
         return False
     # Flattening is only another view of the same numbers.
     flat = (math.prod(row.output_shape),)
@@ -63,7 +63,7 @@ def _belongs_to(operation: Layer, row: Layer) -> bool:
 
 
 def _merge(row: Layer, operation: Layer) -> Layer:
-    then = (*row.then, operation.kind)
+    then = (*row.then, operation.kind, *operation.then)
     # Constants that normalise the image are no parameters.
     if row.kind == "input":
         return dataclasses.replace(row, then=then)

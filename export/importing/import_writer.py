@@ -288,7 +288,7 @@ def _notes(facts: Facts, choice: Choice, manifest: Manifest) -> Iterator[str]:
         yield f"onnx.checker: {facts.source.objection}; ONNX Runtime takes the graph all the same"
     # A graph of unknown operators, or one that only pools, is worth a remark.
     for name, count in (("parameters", manifest.parameter_count), ("MACs", manifest.macs)):
-        if not count:
+        if count == 0:
             yield f"{name}: none found"
 
 

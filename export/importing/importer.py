@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from convoy.artifact.manifest import MODEL_NAME, Manifest
+from convoy.artifact.manifest import MODEL_NAME, Manifest, macs_text
 from convoy.artifact.repository import ModelRepository
 from convoy.export.errors import GraphError
 from convoy.export.importing import reference
@@ -105,7 +105,7 @@ def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
         "normalisation": f"by the {manifest.normalization.where}, mean "
         f"{_numbers(manifest.normalization.mean)}, std {_numbers(manifest.normalization.std)}",
         "parameters": f"{manifest.parameter_count:,}",
-        "MACs per image": f"{manifest.macs:,}",
+        "MACs per image": macs_text(manifest.macs),
         "memory": f"weights {memory.weights_bytes / 1e6:.2f} MB, "
         f"arena {memory.arena_peak_bytes / 1e6:.2f} MB at batch {memory.batch_size}",
         "SHA-256": manifest.model_sha256,

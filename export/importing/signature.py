@@ -109,6 +109,21 @@ def fix_size(source: Source, tensor: InputTensor) -> None:
             source.is_changed = True
 
 
+def read_tensor(source: Source, settings: ImportSettings, size_flag: str = "--crop") -> InputTensor:
+    """
+    Read what the graph of *source* says of its input, and complete it by *settings*.
+
+    Args:
+        size_flag: The flag with which the caller's user gives the size of the images.
+
+    Raises:
+        GraphError: If its input is no batch of images, or *settings* leave open what the graph
+            leaves open; names the flag.
+    """
+    value = _only_input(source)
+    return _input_tensor(value, _dims(value), settings, size_flag)
+
+
 def open_shape(source: Source, settings: ImportSettings) -> GraphShape:
     """
     Return what the graph of *source* says of the images that it takes.
@@ -159,7 +174,10 @@ def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
 
 
 def _input_tensor(
-    value: onnx.ValueInfoProto, dims: list[int | None], settings: ImportSettings
+    value: onnx.ValueInfoProto,
+    dims: list[int | None],
+    settings: ImportSettings,
+    size_flag: str = "--crop",
 ) -> InputTensor:
     element = value.type.tensor_type.elem_type
     if element not in _DTYPES:
@@ -173,7 +191,7 @@ def _input_tensor(
         height = height or settings.crop[0] + 2 * settings.pad
         width = width or settings.crop[1] + 2 * settings.pad
     if height is None or width is None:
-        raise GraphError(f"input {value.name} takes images of any size: give --crop")
+        raise GraphError(f"input {value.name} takes images of any size: give {size_flag}")
     return InputTensor(
         name=value.name,
         dtype=_DTYPES[element],

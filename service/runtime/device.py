@@ -106,7 +106,9 @@ class Device:
 
     def inline_size(self, artifact: Artifact) -> int:
         """Return the most images in a run on a CPU that is not worth a thread; 0 if no run is."""
-        return self.inline_macs // max(1, artifact.manifest.macs)
+        macs = artifact.manifest.macs
+        # Not counted: it may be any size, so it never holds up the event loop.
+        return 0 if macs is None else self.inline_macs // max(1, macs)
 
     def threads(self, artifact: Artifact) -> int:
         """Return the threads inside one run on a CPU: as set, as tuned, or by network size."""
@@ -117,4 +119,5 @@ class Device:
         if choice := self.tuned(artifact, on_gpu=False):
             return choice.threads
         # Case 3: small networks gain more from several runs at once.
-        return 1 if artifact.manifest.macs < SMALL_MACS else self.cores
+        macs = artifact.manifest.macs
+        return 1 if macs is not None and macs < SMALL_MACS else self.cores

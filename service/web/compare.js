@@ -123,9 +123,10 @@ class Compare {
   }
 
   balls() {
-    const largest = Math.max(...(this.chosen()?.scores ?? []).map(({ macs }) => 2 * macs));
+    const counted = (this.chosen()?.scores ?? []).filter(({ macs }) => macs !== null);
+    const largest = Math.max(...counted.map(({ macs }) => 2 * macs));
     const [unit, unitName] = largest >= 1e10 ? [1e9, "billions"] : [1e6, "millions"];
-    const marks = this.scores((score) => ({
+    const marks = this.scores(counted, (score) => ({
       x: (2 * score.macs) / unit,
       y: 100 * score.top1,
       radius: Math.sqrt(12 + 14 * (score.parameters / 1e6)) * 0.65,
@@ -149,7 +150,7 @@ class Compare {
   }
 
   density() {
-    const marks = this.scores((score) => ({
+    const marks = this.scores(this.chosen()?.scores ?? [], (score) => ({
       x: score.parameters / 1e6,
       y: (100 * score.top1) / (score.parameters / 1e6),
       radius: 6,
@@ -211,8 +212,8 @@ class Compare {
     };
   }
 
-  scores(mark) {
-    return (this.chosen()?.scores ?? []).map((score) => ({
+  scores(scores, mark) {
+    return scores.map((score) => ({
       ...named(score),
       hollow: score.others,
       isNamed: true,

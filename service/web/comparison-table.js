@@ -1,7 +1,7 @@
 /** The networks as a table that sorts; below it, where each number comes from. */
 
 import { el } from "./dom.js";
-import { rounded } from "./format.js";
+import { operations, rounded } from "./format.js";
 import { attribution, isMeasured } from "./networks.js";
 
 /** The table, with its sources. */
@@ -63,7 +63,7 @@ function makeColumns(all, number) {
     "top-1 % measured": (network) => accuracy(network, true, of),
     "top-1 % published": (network) => accuracy(network, false, of),
     "parameters M": ({ parameters }) => of(parameters, rounded(parameters / 1e6)),
-    "operations M": ({ macs }) => of(macs, rounded((2 * macs) / 1e6)),
+    "operations M": ({ macs }) => of(macs ?? undefined, operations(macs)),
     [`ms/image, batch ${first}`]: (network) => ms(at(network, first, "ms")),
     "ms/image, best": (network) => ms(fastest(network)),
     [`MB, batch ${first}`]: (network) => mb(at(network, first, "bytes")),

@@ -8,6 +8,9 @@ export const rounded = (value) => short.format(value);
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 export const megabytes = (bytes) => `${rounded(bytes / 1e6)} MB`;
 
+/** Millions of operations: two for each multiply-accumulate; null is a count that nobody knows. */
+export const operations = (macs) => (macs === null ? "not counted" : rounded((2 * macs) / 1e6));
+
 /** A time of so many seconds, in the unit that suits it. */
 export function duration(seconds) {
   if (seconds < 1e-3) return `${rounded(seconds * 1e6)} µs`;

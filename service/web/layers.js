@@ -10,7 +10,7 @@ export function layerTable(description) {
   const totals = [
     `${description.convolutions} convolutions, ${description.linear_layers} linear; ${description.depth} on the longest path`,
     `${whole(description.parameters)} parameters${trained(description)}`,
-    `${whole(description.macs)} MACs for one image`,
+    macs(description),
   ];
   return el(
     "div",
@@ -47,6 +47,12 @@ export function layerTable(description) {
   );
 }
 
+function macs({ macs, layers }) {
+  if (macs !== null) return `${whole(macs)} MACs for one image`;
+  const kinds = layers.filter((layer) => layer.is_counted === false).map(({ kind }) => kind);
+  return `MACs not counted: ${[...new Set(kinds)].join(", ")}`;
+}
+
 function trained({ parameters, trained_parameters: before }) {
   return before === null || before === parameters ? "" : ` (${whole(before)} as it was trained)`;
 }
@@ -58,7 +64,7 @@ function row(layer) {
     layer.window ? windowed(layer.window) : "",
     layer.receptive_field_px ? size(layer.receptive_field_px) : "all",
     layer.parameters ? `${layer.arithmetic} = ${whole(layer.parameters)}` : "",
-    layer.macs ? whole(layer.macs) : "",
+    layer.is_counted === false ? "not counted" : layer.macs ? whole(layer.macs) : "",
   ];
   return el(
     "tr",

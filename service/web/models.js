@@ -3,7 +3,7 @@
 import { askJson } from "./api.js";
 import { copyButton, el } from "./dom.js";
 import { explain } from "./errors.js";
-import { duration, megabytes, percent, provider, rounded, whole } from "./format.js";
+import { duration, megabytes, operations, percent, provider, rounded, whole } from "./format.js";
 import { layerTable } from "./layers.js";
 import { attribution } from "./networks.js";
 import { served } from "./served.js";
@@ -64,7 +64,7 @@ function facts(model) {
     classes: whole(model.class_count),
     tells: SCORES[model.scores.kind],
     parameters: `${rounded(manifest.parameter_count / 1e6)} M`,
-    operations: `${rounded((2 * manifest.macs) / 1e6)} M`,
+    "operations M": operations(manifest.macs),
     ...accuracy(manifest),
     ...(memory && {
       weights: megabytes(memory.weights_bytes),

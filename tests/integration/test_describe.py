@@ -148,7 +148,14 @@ def test_save(lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["lenet5", "--graph", "net.gif"], "net.gif: cannot draw such a file; choose one of *.dot"),
         (["ANY_SIZE", "--save"], "is no artifact: --save has nowhere to write"),
         (["ARTIFACT", "--classes", "3"], "has its classes and its input"),
-        (["ANY_SIZE"], "takes images of any size"),
+        (["ANY_SIZE"], "takes images of any size: give --input-px"),
+        (["ANY_LAYOUT"], "may be NCHW or NHWC: give --layout"),
+        (
+            ["ANY_LAYOUT", "--layout", "NCHW", "--input-px", "8"],
+            "any number of channels: give --color",
+        ),
+        (["FIXED", "--input-px", "9"], "takes images of 8x8: leave out --input-px"),
+        (["FIXED", "--classes", "9"], "leave out --classes"),
         (["DAMAGED"], "is no ONNX file, or damaged"),
     ],
 )
@@ -167,6 +174,10 @@ def test_mistakes(
     places = {
         "ARTIFACT": lenet_folder,
         "ANY_SIZE": foreign.made(tmp_path, sides=("height", "width")),
+        "ANY_LAYOUT": foreign.save(
+            foreign.classifier(sides=("h", "w"), channels="c"), tmp_path / "layout.onnx"
+        ),
+        "FIXED": foreign.save(foreign.classifier(), tmp_path / "fixed.onnx"),
         "DAMAGED": tmp_path / "damaged.onnx",
     }
     name, *options = arguments

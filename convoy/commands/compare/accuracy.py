@@ -23,7 +23,7 @@ class Score:
         top1: The share of *images* that were classified correctly.
         source: The author and the data, in words.
         parameters: The parameter count of the network that was measured.
-        macs: The multiply-accumulates of that network for one image.
+        macs: The multiply-accumulates of that network for one image; None if they are not known.
         of_these_weights: Whether the accuracy is that of the weights in the repository.
     """
 
@@ -33,8 +33,13 @@ class Score:
     images: int
     source: str
     parameters: int
-    macs: int
+    macs: int | None
     of_these_weights: bool = True
+
+    @property
+    def operations(self) -> int | None:
+        """Two for each multiply-accumulate, for one image; None if they are not known."""
+        return None if self.macs is None else 2 * self.macs
 
     @property
     def density(self) -> float:

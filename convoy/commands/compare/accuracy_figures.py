@@ -42,10 +42,11 @@ def top1_against_operations(series: Series) -> Figure:
         [f"{_PARAMETERS} {theme.OPERATIONS}", *_sources(series)],
         [series.title],
     )
-    unit, unit_name = theme.unit(2 * max(score.macs for score in series.scores))
+    counted = [(score, score.operations) for score in series.scores if score.operations is not None]
+    unit, unit_name = theme.unit(max(count for _, count in counted))
     names, marks = _names(series), []
-    for score in series.scores:
-        x, y, size = 2 * score.macs / unit, 100 * score.top1, theme.diameter(score.parameters)
+    for score, count in counted:
+        x, y, size = count / unit, 100 * score.top1, theme.diameter(score.parameters)
         theme.add_ball(axes, x, y, size, score.architecture, hollow=not score.of_these_weights)
         marks.append(Mark(names[score], x, y, size / 2))
     axes.set(xlabel=f"operations for one image ({unit_name})", ylabel="top-1 (%)")

@@ -43,7 +43,8 @@ class Network(_Part):
     Attributes:
         input_px: The height of its images.
         parameters: The parameter count in its manifest.
-        macs: The multiply-accumulates in its manifest, for one image of this size.
+        macs: The multiply-accumulates in its manifest, for one image of this size; None if they
+            are not known.
         weights_bytes: The sum of the graph's initialisers.
         evaluations: The accuracies of these weights in its manifest: measured when the artifact
             was made, or published by the source that each of them names.
@@ -57,7 +58,7 @@ class Network(_Part):
     precision: str
     input_px: int
     parameters: int
-    macs: int
+    macs: int | None
     weights_bytes: int
     evaluations: tuple[Evaluation, ...]
     published: Published | None
@@ -104,7 +105,7 @@ class Comparison(_Part):
         interrupted: Whether the measurement was ended before its last turn.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     machine: Machine
     seconds: float
     networks: tuple[Network, ...]
@@ -149,4 +150,9 @@ def _from_version_1(fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {"networks": networks}
 
 
-_STEPS = (_from_version_1,)
+def _from_version_2(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: version 3 allows `macs` to be unknown."""
+    return fields
+
+
+_STEPS = (_from_version_1, _from_version_2)

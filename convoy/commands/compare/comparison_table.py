@@ -67,7 +67,7 @@ def _columns(
         _MEASURED: score(_MEASURED),
         _PUBLISHED: score(_PUBLISHED),
         "params\nM": lambda network: f"{network.parameters / 1e6:.2f}",
-        "ops\nM": lambda network: f"{2 * network.macs / 1e6:,.1f}",
+        "ops\nM": _operations,
         f"ms/image\nbatch {first}": of_batch(first, lambda _, batch: _ms(batch)),
         "ms/image\nbest": lambda network: (
             f"{_ms(network.fastest)} at {network.fastest.batch_size:2}"
@@ -93,6 +93,10 @@ def _published(comparison: Comparison) -> dict[_Key, Score]:
         for network in comparison.networks
         if (score := accuracy.published_of(network))
     }
+
+
+def _operations(network: Network) -> str:
+    return "not counted" if network.macs is None else f"{2 * network.macs / 1e6:,.1f}"
 
 
 def _ms(batch: Batch) -> str:

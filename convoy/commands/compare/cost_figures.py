@@ -64,11 +64,12 @@ def memory_against_parameters(comparison: Comparison) -> Figure:
 
 def operations_against_time(comparison: Comparison) -> Figure:
     """Draw the time for each image against operations, for the smallest and largest batch."""
-    unit, unit_name = theme.unit(2 * max(network.macs for network in comparison.networks))
+    known = [(network, network.macs) for network in comparison.networks if network.macs is not None]
+    unit, unit_name = theme.unit(2 * max(macs for _, macs in known))
     points = {
         size: [
-            (network, 2 * max(network.macs, 1) / unit, batch.ms_per_image)
-            for network in comparison.networks
+            (network, 2 * max(macs, 1) / unit, batch.ms_per_image)
+            for network, macs in known
             if (batch := network.batch(size))
         ]
         for size in sorted({comparison.batch_sizes[0], comparison.batch_sizes[-1]})
@@ -87,7 +88,7 @@ def operations_against_time(comparison: Comparison) -> Figure:
     for axes, one, slope in zip(panels, points.values(), slopes, strict=True):
         axes.set(xlabel=f"operations for one image ({unit_name})", ylabel=_MS)
         marks.append(_add_dots(axes, one, slope))
-    theme.add_legend(made, [n.architecture for n in comparison.networks])
+    theme.add_legend(made, [network.architecture for network, _ in known])
     for axes, found in zip(panels, marks, strict=True):
         label_marks(axes, found)
     return made

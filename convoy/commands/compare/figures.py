@@ -54,13 +54,15 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     if any(kinds.values()):
         found["top1_per_network"] = top1_per_network([*measured, *kinds["published"]])
     for name, series in ((name, one) for name, many in kinds.items() for one in many):
-        found[f"top1_against_operations_{name}"] = top1_against_operations(series)
+        if any(score.operations is not None for score in series.scores):
+            found[f"top1_against_operations_{name}"] = top1_against_operations(series)
         found[f"accuracy_density_{name}"] = accuracy_density(series)
     for draw in (
         time_against_batch,
         memory_against_batch,
         memory_against_parameters,
-        operations_against_time,
     ):
         found[draw.__name__] = draw(comparison)
+    if any(network.macs is not None for network in comparison.networks):
+        found["operations_against_time"] = operations_against_time(comparison)
     return found

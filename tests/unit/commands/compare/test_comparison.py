@@ -61,7 +61,7 @@ def test_older_version_is_read(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("nothing", "invalid JSON: "),
-        ('{"schema_version": 3}', "schema_version 3 is newer than 2"),
+        ('{"schema_version": 4}', "schema_version 4 is newer than 3"),
         ('{"networks": 1}', "damaged: it lacks fields of schema_version 1"),
         ("{}", "machine: Field required"),
     ],

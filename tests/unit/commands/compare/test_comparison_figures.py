@@ -156,6 +156,24 @@ def test_one_model_and_one_size() -> None:
     assert "top1_against_operations_published" not in made
 
 
+def test_operations_that_are_not_counted() -> None:
+    """
+    A network whose operations nobody knows is in no figure of operations, and in all others.
+    """
+    unknown = network("fused", 10**6, 1, macs=None, evaluations=(measured(0.9),), published=None)
+    known = network("lenet5", 61_706, 0.4, evaluations=(measured(0.8),))
+    larger = network("vgg11", 10**7, 900, evaluations=(measured(0.7),))
+    both = figures.figures(comparisons.comparison(unknown, known, larger))
+    for name, figure in both.items():
+        if "published" in name:
+            continue
+        shown = [text.get_text() for axes in figure.axes for text in axes.texts]
+        shown += [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
+        assert any(text.startswith("fused") for text in shown) == ("operations" not in name)
+    alone = figures.figures(comparisons.comparison(unknown))
+    assert not [name for name in alone if "operations" in name]
+
+
 def test_without_products() -> None:
     """
     A graph without convolutions, or without weights, has a place on logarithmic axes, too.

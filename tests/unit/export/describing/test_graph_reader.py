@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from convoy.artifact.layers import Layer, Window
+from convoy.artifact.layers import Description, Layer, Window
 from convoy.artifact.manifest import InputTensor
 from convoy.export.describing.graph_reader import read_graph
+from convoy.export.describing.layer_table import describe_graph
+from convoy.export.describing.presentation import in_words
 from convoy.export.describing.rows import make_rows
 from convoy.export.errors import GraphError
 from tests.harness import foreign
@@ -36,7 +40,8 @@ def read_rows(nodes: list[NodeProto], constants: dict[str, npt.NDArray[np.generi
         [onnx.ValueInfoProto(name="y")],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=domains)
     model.ir_version = 8
     return read_graph(model, IMAGE)
 
@@ -370,3 +375,165 @@ def test_graph_that_does_not_run() -> None:
     with pytest.raises(GraphError, match="the graph does not run: ") as raised:
         rows_of([helper.make_node("Conv", ["x", "w"], ["y"])], {"w": zeros(4, 5, 3, 3)})
     assert "\n" not in str(raised.value)
+
+
+def microsoft(name: str, inputs: list[str], **attributes: Any) -> NodeProto:
+    """A node of ONNX Runtime's own domain, from *inputs* to `y`."""
+    return helper.make_node(name, inputs, ["y"], domain="com.microsoft", **attributes)
+
+
+ONE, ZERO, BYTE = np.float32(1), np.int8(0), np.uint8(0)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "kind", "macs", "parameters"),
+    [
+        (
+            [microsoft("FusedConv", ["x", "w", "b"], activation="Relu", strides=[2, 2])],
+            {"w": zeros(6, 3, 3, 3), "b": zeros(6)},
+            "conv+relu",
+            6 * 7 * 7 * 27,
+            6 * 27 + 6,
+        ),
+        (
+            [*FLAT, microsoft("FusedGemm", ["flat", "w", "b"], activation="Tanh", transB=1)],
+            {"w": zeros(7, 768), "b": zeros(7)},
+            "linear+tanh",
+            768 * 7,
+            768 * 7 + 7,
+        ),
+        (
+            [*FLAT, microsoft("FusedMatMul", ["flat", "w"], alpha=2.0)],
+            {"w": zeros(768, 7)},
+            "linear",
+            768 * 7,
+            768 * 7,
+        ),
+        (
+            [*FLAT, microsoft("DynamicQuantizeMatMul", ["flat", "w", "one", "zero", "b"])],
+            {"w": zeros(768, 7).astype(np.int8), "one": ONE, "zero": ZERO, "b": zeros(7)},
+            "linear",
+            768 * 7,
+            768 * 7 + 7,
+        ),
+        (
+            [
+                *FLAT,
+                microsoft("MatMulNBits", ["flat", "w", "s"], K=768, N=8, bits=4, block_size=32),
+            ],
+            {"w": np.zeros((8, 24, 16), np.uint8), "s": zeros(8 * 24)},
+            "linear",
+            768 * 8,
+            768 * 8,
+        ),
+    ],
+)
+def test_fused_operators(
+    nodes: list[NodeProto],
+    constants: dict[str, npt.NDArray[np.generic]],
+    kind: str,
+    macs: int,
+    parameters: int,
+) -> None:
+    """
+    Operators that ONNX Runtime's optimisations make count as those that they replace.
+    """
+    (row,) = rows_of(nodes, {"flattened": np.array([-1, 768]), **constants})
+    assert "+".join((row.kind, *row.then)) == kind
+    assert (row.macs, row.parameters, row.is_counted) == (macs, parameters, True)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "kind"),
+    [
+        (
+            [*FLAT, helper.make_node("Einsum", ["flat", "w"], ["y"], equation="ij,jk->ik")],
+            {"w": zeros(768, 7)},
+            "einsum",
+        ),
+        (
+            [*FLAT, microsoft("CDist", ["flat", "w"], metric="euclidean")],
+            {"w": zeros(7, 768)},
+            "cdist",
+        ),
+        (
+            [
+                *FLAT,
+                helper.make_node(
+                    "If",
+                    ["yes"],
+                    ["y"],
+                    **{  # type: ignore[arg-type]
+                        f"{branch}_branch": helper.make_graph(
+                            [helper.make_node("MatMul", ["flat", "w"], [branch])],
+                            branch,
+                            [],
+                            [onnx.ValueInfoProto(name=branch)],
+                        )
+                        for branch in ("then", "else")
+                    },
+                ),
+            ],
+            {"w": zeros(768, 7), "yes": np.array(True)},
+            "if",
+        ),
+    ],
+)
+def test_operators_that_are_not_counted(
+    nodes: list[NodeProto], constants: dict[str, npt.NDArray[np.generic]], kind: str
+) -> None:
+    """
+    An operator whose products are not known makes the total unknown, not smaller.
+    """
+    rows = rows_of(nodes, {"flattened": np.array([-1, 768]), **constants})
+    description = Description("net", rows)
+    assert description.macs is None
+    assert description.not_counted == (kind,)
+    assert in_words(description) == f"not counted: {kind}"
+
+
+@pytest.mark.parametrize("level", ["ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"])
+def test_graphs_that_onnx_runtime_saved(tmp_path: Path, level: str) -> None:
+    """
+    An optimised graph has the totals of the plain one; one in blocks says that it has none.
+    """
+    plain = foreign.made(tmp_path)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.__members__[level]
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
+    tensor = IMAGE.model_copy(update={"name": "pixels", "height": 8, "width": 8})
+    before, after = (
+        describe_graph(path, tensor, "net") for path in (plain, tmp_path / "optimised.onnx")
+    )
+    domains = {node.domain for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
+    if "com.microsoft.nchwc" in domains:
+        assert after.not_counted == ("conv",)
+    else:
+        assert "com.microsoft" in domains
+        assert (after.macs, after.parameters) == (before.macs, before.parameters)
+        assert after.count("conv") == before.count("conv") == 1
+
+
+def test_local_functions() -> None:
+    """
+    Operators that a file defines itself count by what they are made of.
+    """
+    body = [
+        helper.make_node("Conv", ["a", "k"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+    ]
+    standard, own = helper.make_opsetid("", 17), helper.make_opsetid("own", 1)
+    block = helper.make_function("own", "Block", ["a", "k"], ["r"], body, [standard])
+    graph = helper.make_graph(
+        [helper.make_node("Block", ["x", "w"], ["y"], domain="own")],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 16, 16])],
+        [onnx.ValueInfoProto(name="y")],
+        [numpy_helper.from_array(zeros(6, 3, 3, 3), "w")],
+    )
+    model = helper.make_model(graph, functions=[block], opset_imports=[standard, own])
+    model.ir_version = 8
+    (row,) = make_rows(read_graph(model, IMAGE))[1:]
+    assert (row.kind, row.then, row.macs) == ("conv", ("relu",), 6 * 14 * 14 * 27)

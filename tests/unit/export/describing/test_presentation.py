@@ -93,6 +93,7 @@ def test_json_round_trip() -> None:
         "parameters": 131_954,
         "trained_parameters": 132_000,
         "macs": 231_211_848,
+        "not_counted": [],
         "convolutions": 1,
         "linear_layers": 1,
         "depth": 2,
