@@ -208,10 +208,8 @@ def _scaled(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head])
 
 def _added(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]) -> Head:
     """Sums of scores, of an ensemble for example, and scores with a constant."""
-    if _same(heads, "logits"):
-        return replace(found, kind="logits")
-    # Log-softmax, written out: x - log(sum(exp(x))).
-    if node.op_type == "Sub" and heads and heads[0].kind == "logits":
+    # A sum with something else, such as log-softmax written out: x - log(sum(exp(x))).
+    if any(head.kind == "logits" for head in heads):
         return replace(found, kind="logits")
     numbers = _constants(wiring, node)
     # 1 - p of a sigmoid; p + 1e-7.

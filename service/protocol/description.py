@@ -113,6 +113,7 @@ def _facts(model: ServedModel) -> dict[str, str]:
     return {
         "architecture": manifest.architecture,
         "precision": manifest.precision,
+        "scores": (manifest.probabilities or manifest.scores).kind,
         "provider": model.session.provider,
         "sha256": manifest.model_sha256,
     }

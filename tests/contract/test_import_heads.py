@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from convoy.artifact.files import Artifact
@@ -77,6 +77,7 @@ NAMES = ["cat", "dog", "bird", "fish", "cow"]
 MAPS = helper.make_sequence_type_proto(
     helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(FLOAT, []))
 )
+LINEAR = next(one for one in foreign.classifier().graph.initializer if one.name == "linear")
 ARGMAX = node("ArgMax", "soft", "best", axis=1, keepdims=0)
 
 
@@ -219,6 +220,27 @@ ENDS = {
         {"label": TensorProto.STRING},
         {"names": np.array(NAMES, object)},
         softmax,
+    ),
+    "classifier of scikit-learn": End(
+        [
+            helper.make_node(
+                "LinearClassifier",
+                ["features"],
+                ["label", "scores"],
+                domain="ai.onnx.ml",
+                classlabels_strings=NAMES,
+                coefficients=numpy_helper.to_array(LINEAR).ravel().tolist(),
+                intercepts=[0.0] * 5,
+                post_transform="LOGISTIC",
+            ),
+            helper.make_node("Normalizer", ["scores"], ["shares"], domain="ai.onnx.ml", norm="L1"),
+            helper.make_node(
+                "ZipMap", ["shares"], ["maps"], domain="ai.onnx.ml", classlabels_strings=NAMES
+            ),
+        ],
+        {"label": TensorProto.STRING, "maps": MAPS},
+        {},
+        lambda z: sigmoid(z) / sigmoid(z).sum(axis=1, keepdims=True),
     ),
     "class index": End([SOFT, ARGMAX], {"best": TensorProto.INT64}, {}, softmax),
     "best three": End(
@@ -424,6 +446,12 @@ def test_saturated_probabilities_are_proven_by_their_logits(tmp_path: Path) -> N
             {"y": FLOAT},
             INDEX,
             r"Softmax y works along a dimension of one element.*--output one",
+        ),
+        (
+            [node("Cast", "logits", "y", to=TensorProto.STRING)],
+            {"y": TensorProto.STRING},
+            {},
+            r"gives no numbers: y \(strings\); --output takes the name of a tensor inside",
         ),
         ([FIRST], {"one": FLOAT}, INDEX, r"one \(float32 \[N, 1\]\) has one number.*--labels"),
     ],

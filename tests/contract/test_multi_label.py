@@ -9,6 +9,7 @@ import pytest
 
 from convoy import AsyncClient
 from convoy.pb.convoy.v1 import classifier_pb2
+from convoy.pb.inference import grpc_service_pb2 as pb
 from tests.harness import tiny
 from tests.harness.calls import infer_request
 from tests.harness.http import ask
@@ -54,6 +55,20 @@ async def test_classification_extension(serve: Serve, tags: str) -> None:
     text = response.raw_output_contents[0]
     assert b"0.999955:3:class 3" in text
     assert b"0.500000:0:class 0" in text
+
+
+async def test_kind_is_stated(serve: Serve, tags: str) -> None:
+    """
+    Metadata and configuration state how the scores are to be read.
+    """
+    async with serve() as running:
+        found = {}
+        for name in (tags, "tiny"):
+            metadata = await running.inference.ModelMetadata(pb.ModelMetadataRequest(name=name))
+            config = await running.inference.ModelConfig(pb.ModelConfigRequest(name=name))
+            found[name] = metadata.properties["scores"]
+            assert config.config.parameters["scores"].string_value == found[name]
+    assert found == {tags: "independent", "tiny": "probabilities"}
 
 
 async def test_page_is_told(serve: Serve, tags: str) -> None:
