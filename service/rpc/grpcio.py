@@ -21,6 +21,7 @@ from convoy.service.rpc.unary import (
     Continuation,
     UnaryHandler,
     abort,
+    abort_without_message,
     arrival,
     unary_handler,
 )
@@ -105,11 +106,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _behavior(self, handler: UnaryHandler, answer: Answer) -> Any:
         """Return the behavior of *handler*, which answers with *answer*."""
-        access, backlog, reader = (
-            self._calls.access,
-            self._backlog,
-            self._readers.of(handler.method),
-        )
+        access, backlog = self._calls.access, self._backlog
+        reader = self._readers.of(handler.method)
 
         async def behave(_: object, context: Context) -> bytes:
             origin, deadline = arrival(context)
@@ -120,6 +118,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except ServiceError as error:
                 with backlog:
                     await abort(context, handler.refuse(origin, deadline, error), origin)
+            if message is None:
+                await abort_without_message(context)
             with backlog:
                 try:
                     payload = await answer(message, handler.open(origin, deadline))

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from convoy.service.errors import InvalidArgumentError, RequestTooSlowError, ServiceError
 from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.receiving import Readers, Receiving
-from convoy.service.rpc.unary import Context, abort
+from convoy.service.rpc.unary import Context, abort, abort_without_message
 from convoy.service.security.access import Access
 from convoy.service.telemetry.logs import Origin
 
@@ -67,7 +67,9 @@ def _with_one_message(handler: Any, reader: Receiving, origin: Origin) -> Any:
 
     async def answer(_: object, context: Context) -> Any:
         try:
-            request = handler.request_deserializer(await reader.read(context))
+            if (message := await reader.read(context)) is None:
+                await abort_without_message(context)
+            request = handler.request_deserializer(message)
         except (DecodeError, RequestTooSlowError) as error:
             await abort(context, _error(error), origin)
         return await respond(request, context)
@@ -82,7 +84,7 @@ def _with_streams(handler: Any, reader: Receiving, origin: Origin) -> Any:
     """Guard a method such as reflection's."""
 
     async def parsed(context: Context) -> AsyncIterator[Any]:
-        async for message in reader.read_all(context):
+        while (message := await reader.read(context)) is not None:
             yield handler.request_deserializer(message)
 
     async def answer(_: object, context: Context) -> AsyncIterator[Any]:

@@ -7,7 +7,6 @@ client that begins many calls and finishes none would hold a message's size of m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, Self
 
 import grpc
@@ -51,31 +50,16 @@ class Receiving:
         self._ticks = 0
         self._began: dict[asyncio.Task[Any], int] = {}  # the tick, in the order of the calls
 
-    async def read(self, context: Context) -> bytes:
+    async def read(self, context: Context) -> bytes | None:
         """
-        Return the message of a call. If the client sends none, the call ends.
+        Return the next message of a call.
+
+        None means that there is no more: the client has closed its side, or gRPC has refused a
+        message that is too large.
 
         Raises:
             RequestTooSlowError: If the message did not arrive in time.
         """
-        message = await self._read(context)
-        # The client has closed its side, or gRPC has refused a message that is too large.
-        if message is None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message", ())
-        return message
-
-    async def read_all(self, context: Context) -> AsyncIterator[bytes]:
-        """
-        Yield the messages of a call, each of which has to arrive in time.
-
-        Raises:
-            RequestTooSlowError: If one did not.
-        """
-        while (message := await self._read(context)) is not None:
-            yield message
-
-    async def _read(self, context: Context) -> bytes | None:
-        """Return the next message; None if there is none."""
         task = asyncio.current_task()
         assert task is not None
         self._began[task] = self._ticks

@@ -147,6 +147,11 @@ async def abort(context: Context, error: ServiceError, origin: Origin) -> NoRetu
     await context.abort(grpc.StatusCode[error.status], str(error), error_metadata(error, origin))
 
 
+async def abort_without_message(context: Context) -> NoReturn:
+    """End a call whose client sent no message; if gRPC has ended it, nothing happens."""
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message", ())
+
+
 def _details(status: str, reason: str, message: str, retry_ms: int | None) -> Metadata:
     """Return the metadata of an error, which is the same for every call."""
     metadata: list[tuple[str, str | bytes]] = [("error-reason", reason)]
