@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { operations, rounded } from "./format.js";
-import { attribution, isMeasured } from "./networks.js";
+import { accuracyTitle, attribution, isMeasured } from "./networks.js";
 
 /** The table, with its sources. */
 export function comparisonTable(all, machine) {
@@ -60,8 +60,7 @@ function makeColumns(all, number) {
   return {
     model: ({ name }) => ({ value: name, text: name }),
     px: ({ input_px: px }) => of(px),
-    "top-1 % measured": (network) => accuracy(network, true, of),
-    "top-1 % published": (network) => accuracy(network, false, of),
+    ...accuracyColumns(all, of),
     "parameters M": ({ parameters }) => of(parameters, rounded(parameters / 1e6)),
     "operations M": ({ macs }) => of(macs ?? undefined, operations(macs)),
     [`ms/image, batch ${first}`]: (network) => ms(at(network, first, "ms")),
@@ -71,23 +70,30 @@ function makeColumns(all, number) {
   };
 }
 
-function accuracy({ evaluations, published }, measured, of) {
-  const found = evaluations.find((evaluation) => isMeasured(evaluation) === measured);
-  if (found) {
-    const source = measured
-      ? `measured when the artifact was made, on ${found.data}, ${found.images} images`
-      : `${attribution(found)}, ${found.data} (these weights)`;
-    return { ...of(found.top1, (100 * found.top1).toFixed(1), source), published: !measured };
+/** A column for each set of images: only what was measured on the same ones is in one column. */
+function accuracyColumns(all, of) {
+  const cell = (top1, source, published) => ({
+    ...of(top1, (100 * top1).toFixed(1), source),
+    published,
+  });
+  const columns = {};
+  for (const evaluation of all.flatMap(({ evaluations }) => evaluations)) {
+    const title = accuracyTitle(evaluation);
+    const measured = isMeasured(evaluation);
+    columns[`top-1 % ${title}`] = ({ evaluations }) => {
+      const found = evaluations.find((one) => accuracyTitle(one) === title);
+      if (!found) return null;
+      const source = measured
+        ? `${title}, when the artifact was made`
+        : `${attribution(found)}, ${found.data} (these weights)`;
+      return cell(found.top1, source, !measured);
+    };
   }
-  if (measured || !published) return null;
-  return {
-    ...of(
-      published.top1,
-      (100 * published.top1).toFixed(1),
-      `${published.source}, on ImageNet, of other weights`,
-    ),
-    published: true,
-  };
+  if (all.some(({ published }) => published))
+    columns["top-1 % of other weights"] = ({ published }) =>
+      published &&
+      cell(published.top1, `${published.source}, on ImageNet, of other weights`, true);
+  return columns;
 }
 
 const fastest = ({ batches }) =>

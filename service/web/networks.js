@@ -74,6 +74,12 @@ function fromServer({ manifest, provider }, statistics) {
 /** Whether convoy measured this accuracy itself; otherwise somebody published it. */
 export const isMeasured = ({ origin }) => origin === "measured";
 
+/** The kind and the images of an accuracy: those with the same title can be compared. */
+export const accuracyTitle = (evaluation) =>
+  isMeasured(evaluation)
+    ? `measured on ${evaluation.data}, ${evaluation.images.toLocaleString("en")} images`
+    : `published: ${evaluation.data}`;
+
 /** The origin of an accuracy in words, as `Evaluation.attribution` in artifact/manifest.py. */
 export function attribution({ origin, publisher, reference }) {
   if (!publisher) return origin;
@@ -91,9 +97,7 @@ export function accuracies(all) {
   for (const network of all) {
     for (const evaluation of network.evaluations) {
       const measured = isMeasured(evaluation);
-      const title = measured
-        ? `measured on ${evaluation.data}, ${evaluation.images.toLocaleString("en")} images`
-        : `published: ${evaluation.data}`;
+      const title = accuracyTitle(evaluation);
       const list = found.get(title) ?? { title, published: !measured, scores: [] };
       list.scores.push(score(network, evaluation.top1, measured ? title : attribution(evaluation)));
       found.set(title, list);

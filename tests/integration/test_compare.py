@@ -41,8 +41,8 @@ def test_measures_prints_and_writes(
     assert (lenet.parameters, lenet.macs, lenet.input_px) == (61_706, 416_520, 32)
     assert lenet.evaluations
     assert [batch.batch_size for batch in lenet.batches] == [1, 3]
-    assert "measured here on mnist5k, test part, 1,000 images" in output
-    assert f"{100 * lenet.evaluations[0].top1:.1f} [1]" in output
+    assert "[1] measured here on mnist5k, test part, 1,000 images" in output
+    assert f" {100 * lenet.evaluations[0].top1:.1f} " in output
     drawn = sorted(path.name for path in folder.iterdir())
     assert len(drawn) == 7  # nothing was published of the two
     shutil.rmtree(folder)

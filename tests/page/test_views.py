@@ -141,6 +141,10 @@ def test_compare(open_page: OpenPage, repository: Path, tmp_path: Path) -> None:
         published = page.locator("td.published").first
         expect(published.locator("sup")).to_have_text(re.compile(r"\d+"))
         expect(page.locator(".sources li").first).to_be_visible()
+        heads = page.locator("thead th").all_inner_texts()
+        for data in ("digits", "plain digits"):  # each set of images has a column of its own
+            assert f"top-1 % measured on {data}, 1,000 images" in heads
+        assert "top-1 % of other weights" in heads
         check_sorting(page)
         check_families(page, "ResNet")
 

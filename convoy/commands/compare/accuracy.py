@@ -12,6 +12,11 @@ from convoy.artifact.manifest import Evaluation
 from convoy.commands.compare.comparison_data import Comparison, Network
 from convoy.commands.compare.published import IMAGES
 
+IMAGENET = "ImageNet-1K, validation part"
+"""Name of the data in manifests; accuracies on other sets of ImageNet's are not comparable."""
+
+ON_IMAGENET = "published on ImageNet, one central crop"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -79,30 +84,37 @@ def measured(comparison: Comparison) -> list[Series]:
     return sorted(series, key=lambda one: -len(one.scores))
 
 
-def published(comparison: Comparison) -> Series:
-    """Return the accuracies published on ImageNet; of other weights, one per architecture."""
-    by_model = {network.name: published_of(network) for network in comparison.networks}
-    found = [score for score in by_model.values() if score]
-    own = [score for score in found if score.of_these_weights]
-    others = {score.architecture: score for score in found if not score.of_these_weights}
-    # A figure of the very weights replaces that of other weights of its architecture.
-    for score in own:
-        others.pop(score.architecture, None)
-    missing = tuple(name for name, score in by_model.items() if not score)
-    return Series("published on ImageNet, one central crop", (*own, *others.values()), missing)
+def published(comparison: Comparison) -> list[Series]:
+    """Return the accuracies published of models or architectures, by data; ImageNet comes first."""
+    found: dict[str, list[Score]] = {IMAGENET: []}
+    for network in comparison.networks:
+        for evaluation in network.evaluations:
+            if evaluation.origin == "published":
+                by = evaluation.attribution.removeprefix("published by ")
+                score = _score(network, evaluation, f"{by} (these weights)")
+                found.setdefault(evaluation.data, []).append(score)
+    own = {score.name for score in found[IMAGENET]}
+    # Of other weights, once for each architecture that a model without an accuracy of its own has.
+    others = {
+        network.architecture: other
+        for network in comparison.networks
+        if network.name not in own and (other := published_of_others(network))
+    }
+    found[IMAGENET] += others.values()
+    known = own | {n.name for n in comparison.networks if n.architecture in others}
+    missing = tuple(n.name for n in comparison.networks if n.name not in known)
+    first = Series(ON_IMAGENET, tuple(found.pop(IMAGENET)), missing)
+    rest = (Series(f"published on {data}", tuple(some), ()) for data, some in found.items())
+    return [series for series in (first, *rest) if series.scores]
 
 
-def published_of(network: Network) -> Score | None:
+def published_of_others(network: Network) -> Score | None:
     """
-    Return the accuracy published on ImageNet, of these weights if it is known, else of others.
+    Return the accuracy published on ImageNet of other weights of this architecture, if any.
 
-    An accuracy of other weights comes with the parameters and operations of their network, which
-    differ from those of a model for other classes or smaller images.
+    It comes with the parameters and operations of their network, which differ from those of a
+    model for other classes or smaller images.
     """
-    for evaluation in network.evaluations:
-        if evaluation.origin == "published" and evaluation.data.startswith("ImageNet"):
-            by = evaluation.attribution.removeprefix("published by ")
-            return _score(network, evaluation, f"{by} (these weights)")
     if network.published is None:  # nobody published one for this architecture
         return None
     return Score(

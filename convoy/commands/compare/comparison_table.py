@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
 from convoy.commands.compare import accuracy
-from convoy.commands.compare.accuracy import Score
+from convoy.commands.compare.accuracy import Score, Series
 from convoy.commands.compare.comparison_data import Batch, Comparison, Network
 from convoy.commands.measurement.tables import print_numbers
 
 
 def print_table(comparison: Comparison, console: Console) -> None:
     """Print a row for each model, and the notes."""
-    scores = _measured(comparison) | _published(comparison)
-    sources = accuracy.numbered(scores.values())
-    columns = _columns(comparison, scores, sources)
+    measured = accuracy.measured(comparison)
+    published = _published(comparison)
+    scores = [score for column in published.values() for score in column.values()]
+    sources = accuracy.numbered([*(series.scores[0] for series in measured), *scores])
+    columns = _columns(comparison, measured, published, sources)
     rows = ([text(network) for text in columns.values()] for network in comparison.networks)
     print_numbers(list(columns), rows, console)
     console.print()
@@ -33,27 +35,34 @@ def notes(comparison: Comparison) -> list[str]:
         "ms/image, memory: measured here; weights and the most that a run needs beside them",
         f"{machine.measured_at}, {machine.processor}, {machine.threads} threads on "
         f"{machine.cpus} CPUs, ONNX Runtime {machine.onnxruntime}, {machine.provider}",
-        "top-1, measured: by the export, when it made the model",
-        "top-1, published: on ImageNet, one central crop; of other weights, classes and sizes "
-        "than here unless it says: these weights",
+        "top-1: each column holds accuracies on the same images; measured by the export, when it "
+        "made the model",
+        "top-1, published: of these weights, on ImageNet, one central crop; architecture: the same "
+        "of other weights, with other classes and sizes than here",
     ]
 
 
-_Key = tuple[str, str]
-"""A column and a model."""
+_OWN, _OTHERS = "top-1 %\npublished", "top-1 %\narchitecture"
 
-_MEASURED, _PUBLISHED = "top-1 %\nmeasured", "top-1 %\npublished"
+_Text = Callable[[Network], str]
 
 
 def _columns(
-    comparison: Comparison, scores: Mapping[_Key, Score], sources: Mapping[str, int]
-) -> Mapping[str, Callable[[Network], str]]:
+    comparison: Comparison,
+    measured: Sequence[Series],
+    published: Mapping[str, Mapping[str, Score]],
+    sources: Mapping[str, int],
+) -> Mapping[str, _Text]:
     """Return the functions that give the text of a model's cell, by the head of the column."""
     first, last = comparison.batch_sizes[0], comparison.batch_sizes[-1]
 
-    def score(column: str) -> Callable[[Network], str]:
+    def on_one_set(series: Series) -> _Text:
+        by_name = {score.name: f"{100 * score.top1:.1f}" for score in series.scores}
+        return lambda network: by_name.get(network.name, "")
+
+    def with_source(scores: Mapping[str, Score]) -> _Text:
         def text(network: Network) -> str:
-            found = scores.get((column, network.name))
+            found = scores.get(network.name)
             return f"{100 * found.top1:.1f} [{sources[found.source]}]" if found else ""
 
         return text
@@ -64,8 +73,8 @@ def _columns(
     return {
         "\nmodel": lambda network: network.name,
         "\npx": lambda network: str(network.input_px),
-        _MEASURED: score(_MEASURED),
-        _PUBLISHED: score(_PUBLISHED),
+        **{f"top-1 %\n[{sources[series.title]}]": on_one_set(series) for series in measured},
+        **{head: with_source(scores) for head, scores in published.items() if scores},
         "params\nM": lambda network: f"{network.parameters / 1e6:.2f}",
         "ops\nM": _operations,
         f"ms/image\nbatch {first}": of_batch(first, lambda _, batch: _ms(batch)),
@@ -77,22 +86,21 @@ def _columns(
     }
 
 
-def _measured(comparison: Comparison) -> dict[_Key, Score]:
-    """Return an accuracy for each model, preferably on the data of most models."""
-    found: dict[_Key, Score] = {}
-    for series in accuracy.measured(comparison):
-        for score in series.scores:
-            # The series of most models comes first, and keeps the cell.
-            found.setdefault((_MEASURED, score.name), score)
-    return found
-
-
-def _published(comparison: Comparison) -> dict[_Key, Score]:
-    return {
-        (_PUBLISHED, network.name): score
-        for network in comparison.networks
-        if (score := accuracy.published_of(network))
+def _published(comparison: Comparison) -> dict[str, dict[str, Score]]:
+    """Return the accuracies published on ImageNet, by the head of their column and the model."""
+    own = {
+        score.name: score
+        for series in accuracy.published(comparison)
+        if series.title == accuracy.ON_IMAGENET
+        for score in series.scores
+        if score.of_these_weights
     }
+    others = {
+        network.name: score
+        for network in comparison.networks
+        if network.name not in own and (score := accuracy.published_of_others(network))
+    }
+    return {_OWN: own, _OTHERS: others}
 
 
 def _operations(network: Network) -> str:

@@ -6,11 +6,13 @@ Accuracy measured here and accuracy published on ImageNet never share axes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from convoy.commands.compare import accuracy
+from convoy.commands.compare.accuracy import Series
 from convoy.commands.compare.accuracy_figures import (
     accuracy_density,
     top1_against_operations,
@@ -25,6 +27,13 @@ from convoy.commands.compare.cost_figures import (
 )
 
 _DPI = 150
+
+
+def _named(kinds: Mapping[str, list[Series]]) -> Iterator[tuple[str, Series]]:
+    """Yield each series with a name of its own."""
+    for kind, many in kinds.items():
+        for number, series in enumerate(many, start=1):
+            yield (kind if number == 1 else f"{kind}_{number}"), series
 
 
 def draw_all(comparison: Comparison, folder: Path, suffix: str) -> list[Path]:
@@ -45,15 +54,14 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     """
     Return every figure that has data, by its name.
 
-    If accuracy was measured on several data sets, operations and density show the first only.
+    Accuracies on several data sets have a figure each: `..._measured`, `..._measured_2` and so on.
     """
-    measured, published = accuracy.measured(comparison), accuracy.published(comparison)
+    kinds = {"measured": accuracy.measured(comparison), "published": accuracy.published(comparison)}
     # A figure without data is not drawn, rather than drawn empty.
-    kinds = {"measured": measured[:1], "published": [published] if published.scores else []}
     found = {}
     if any(kinds.values()):
-        found["top1_per_network"] = top1_per_network([*measured, *kinds["published"]])
-    for name, series in ((name, one) for name, many in kinds.items() for one in many):
+        found["top1_per_network"] = top1_per_network([*kinds["measured"], *kinds["published"]])
+    for name, series in _named(kinds):
         if any(score.operations is not None for score in series.scores):
             found[f"top1_against_operations_{name}"] = top1_against_operations(series)
         found[f"accuracy_density_{name}"] = accuracy_density(series)

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -119,24 +120,26 @@ def test_measured_series() -> None:
 
 def test_published_series() -> None:
     """
-    The weights here count before others of the architecture, which come with their own size, and
-    once.
+    The weights here count before others of the architecture; these come with their own size, and
+    once for all models without an accuracy of their own.
     """
     own = network("r50", 25, 4, architecture="resnet50", evaluations=(OWN,))
     tuned = network("r50-tuned", 23, 4, architecture="resnet50", published=PUBLISHED["resnet50"])
     digits = [
         network(f"v{i}", 9, 9, architecture="vgg16", published=PUBLISHED["vgg16"]) for i in "12"
     ]
-    series = accuracy.published(
+    (series,) = accuracy.published(
         comparisons.comparison(own, tuned, *digits, network("lenet5", 1, 1))
     )
     assert [(score.name, score.top1, score.parameters) for score in series.scores] == [
         ("r50", 0.80858, 25),
+        ("resnet50", PUBLISHED["resnet50"].top1, PUBLISHED["resnet50"].parameters),
         ("vgg16", 0.71592, 138_357_544),
     ]
-    assert [score.of_these_weights for score in series.scores] == [True, False]
+    assert [score.of_these_weights for score in series.scores] == [True, False, False]
     assert [score.source for score in series.scores] == [
         "torchvision: recipe (these weights)",
+        "torchvision 0.29, IMAGENET1K_V1",
         "torchvision 0.29, IMAGENET1K_V1",
     ]
     assert series.missing == ("lenet5",)
@@ -146,7 +149,7 @@ def test_density() -> None:
     """
     Density is per cent of top-1 for each million parameters: 71.592 / 138.357544.
     """
-    score = accuracy.published_of(network("vgg16", 1, 1))
+    score = accuracy.published_of_others(network("vgg16", 1, 1))
     assert score is not None
     assert score.density == pytest.approx(0.51744, abs=1e-5)
 
@@ -160,13 +163,68 @@ def test_table_row() -> None:
     printed = lines(comparisons.comparison(vgg, network("lenet5", 61_706, 0.42)))
     assert printed[2].split("  ")[0] == "vgg16"
     cells = printed[2].replace(" at ", "@").replace(" [", "[").split()
-    assert cells[1:6] == ["64", "96.5[1]", "71.6[2]", "134.30", "865.6"]
+    assert cells[1:6] == ["64", "96.5", "71.6[2]", "134.30", "865.6"]
     assert cells[6:8] == ["9.70", "5.88@64"]
     assert cells[8:] == ["548.3", "1,248.9"]
     assert printed[3].split()[:4] == ["lenet5", "64", "0.06", "0.8"]
     assert "[1] measured here on digits, 1,000 images" in printed
     assert "[2] torchvision 0.29, IMAGENET1K_V1" in printed
     assert any("a processor, 2 threads on 4 CPUs, ONNX Runtime 1.32.0" in line for line in printed)
+
+
+def columns(comparison: Comparison) -> dict[str, list[str]]:
+    """The cells of each column of accuracies, by its head without numbers."""
+    printed = lines(comparison)
+    end = printed.index("")
+    sources: dict[str, str] = dict(re.findall(r"\[(\d+)\] (measured .*)", "\n".join(printed)))
+    heads = re.split(r"\s{2,}", printed[1].strip())
+    starts = [printed[1].index(head) + len(head) for head in heads]
+    found = {}
+    for head, stop in zip(heads, starts, strict=True):
+        cells = [re.sub(r" \[\d+\]", "", line[:stop].split("  ")[-1]) for line in printed[2:end]]
+        found[sources.get(head.strip("[]"), head)] = [cell.strip() for cell in cells]
+    return found
+
+
+def test_numbers_of_other_images_stand_apart() -> None:
+    """
+    A column holds accuracies on the same images only, and a model that joins changes none of them.
+    """
+    two = [
+        network(
+            "a", 10**6, 1, evaluations=(measured(0.9, "x"), measured(0.5, "y")), published=None
+        ),
+        network("b", 10**6, 1, evaluations=(measured(0.8, "y"),), published=None),
+    ]
+    joining = [
+        network(name, 10**6, 1, evaluations=(measured(0.1, "x"),), published=None) for name in "cd"
+    ]
+    before, after = (
+        columns(comparisons.comparison(*networks)) for networks in (two, [*two, *joining])
+    )
+    x, y = (f"measured here on {data}, 1,000 images" for data in "xy")
+    assert (before[x], before[y]) == (["90.0", ""], ["50.0", "80.0"])
+    assert (after[x], after[y]) == (["90.0", "", "10.0", "10.0"], ["50.0", "80.0", "", ""])
+
+
+def test_published_of_other_weights_stands_apart() -> None:
+    """
+    An accuracy of these weights and one of others are in columns of their own, and one on another
+    set of images is in neither.
+    """
+    elsewhere = OWN.model_copy(update={"data": "ImageNet-V2", "top1": 0.6})
+    found = comparisons.comparison(
+        network("own", 10**6, 1, architecture="resnet50", evaluations=(OWN,)),
+        network("tuned", 10**6, 1, architecture="vgg16", published=PUBLISHED["vgg16"]),
+        network("v2", 10**6, 1, evaluations=(elsewhere,)),
+    )
+    cells = columns(found)
+    assert cells["published"] == ["80.9", "", ""]
+    assert cells["architecture"] == ["", "71.6", ""]
+    assert [series.title for series in accuracy.published(found)] == [
+        "published on ImageNet, one central crop",
+        "published on ImageNet-V2",
+    ]
 
 
 def test_table_fits() -> None:
