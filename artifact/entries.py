@@ -27,6 +27,7 @@ _PATTERNS = (
     "Thumbs.db",
     "ehthumbs.db",
     "desktop.ini",
+    "*:Zone.Identifier",
     # Editors and interrupted transfers.
     "*~",
     "~$*",
@@ -40,6 +41,9 @@ _PATTERNS = (
     "*.partial",
     "*.filepart",
     "*.crdownload",
+    "*_.gstmp",
+    "*___jb_tmp___",
+    "*___jb_old___",
     "__pycache__",
     # Markers of folders in object stores.
     "*_$folder$",

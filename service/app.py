@@ -274,7 +274,9 @@ class Server:
         self.credentials.warn(address)
         if settings.control_port is not None:
             address = resolve(settings.control_host)
-            self.control_port = await self._rpcs[1].start(address, settings.control_port)
+            self.control_port = await self._rpcs[1].start(
+                address, settings.control_port, "--control-port"
+            )
             self.credentials.warn(address)
 
     async def _loaded(self) -> bool:

@@ -140,7 +140,7 @@ class Settings(BaseSettings):
         True, description="Allow clients to load and unload models, and to change the log level."
     )
     control_host: str = Field(
-        "127.0.0.1", min_length=1, description="Listen on this address for --control-port."
+        "localhost", min_length=1, description="Listen on this address for --control-port."
     )
     control_port: int | None = Field(
         None,

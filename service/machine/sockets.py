@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 
 from convoy.service.errors import StartError
 
 ANY = ("::", "0.0.0.0")
 """All addresses of both families, and those of IPv4 for a machine that has no IPv6."""
+
+LOCALHOST = ("127.0.0.1", "::1")
+"""The addresses of localhost, whatever a machine's list of names says (RFC 6761)."""
 
 
 def resolve(host: str) -> str:
@@ -22,16 +26,16 @@ def resolve(host: str) -> str:
     Raises:
         StartError: If the name has no address.
     """
-    addresses = _addresses(host) if host else list(ANY)
+    addresses = {"": ANY, "localhost": LOCALHOST}.get(host) or _addresses(host)
     for address in addresses:
-        # localhost may stand for ::1 on a machine without IPv6.
+        # A name may stand for an address of a family that the machine does not have.
         with suppress(OSError):
             listen(address, 0).close()
             return address
     return addresses[0]  # listening on it gives the reason
 
 
-def _addresses(host: str) -> list[str]:
+def _addresses(host: str) -> Sequence[str]:
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -71,10 +75,11 @@ def reason(error: Exception, flag: str) -> str:
         flag: The flag of the port, such as `--grpc-port`.
     """
     number = error.errno if isinstance(error, OSError) else None
+    host = "--control-host" if flag == "--control-port" else "--host"
     remedies = {
         errno.EADDRINUSE: f"the port is in use; choose another one with {flag}",
-        errno.EADDRNOTAVAIL: "this machine has no such address; choose one of its own with --host",
+        errno.EADDRNOTAVAIL: f"this machine has no such address; choose one of its own with {host}",
         errno.EACCES: f"this user may not use the port; choose one from 1024 on with {flag}",
-        errno.EAFNOSUPPORT: "this machine has no IPv6; use --host 0.0.0.0",
+        errno.EAFNOSUPPORT: f"this machine has no IPv6; use {host} 0.0.0.0",
     }
     return remedies.get(number or 0, str(error))

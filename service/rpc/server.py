@@ -100,9 +100,12 @@ class RpcServer:
         )
         self._watching: list[asyncio.Task[None]] = []
 
-    async def start(self, address: str, port: int) -> int:
+    async def start(self, address: str, port: int, flag: str = "--grpc-port") -> int:
         """
         Listen, not ready yet; return the port, which is a free one if *port* is 0.
+
+        Args:
+            flag: The flag of the port, for errors.
 
         Raises:
             StartError: If the port is not available.
@@ -113,7 +116,7 @@ class RpcServer:
             listen(address, port).close()
             bound = self._transport.listen(target)
         except (OSError, RuntimeError) as error:
-            why = reason(error, "--grpc-port")
+            why = reason(error, flag)
             raise StartError(f"cannot listen for gRPC on {target}: {why}") from error
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_unexpected)

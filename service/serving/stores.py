@@ -140,7 +140,7 @@ class RemoteRepository:
                 "--repository-cache to a folder that can be written"
             ) from error
 
-    def _folders(self, path: str) -> list[str]:
+    def _folders(self, path: str) -> set[str]:
         with self._reading():
             try:
                 found = self._entries(path)
@@ -148,8 +148,9 @@ class RemoteRepository:
                 # Without the repository itself nothing can be said; a model may be absent.
                 if path == self._path:
                     raise
-                return []
-            return [_last_part(entry["name"]) for entry in found if entry["type"] == "directory"]
+                return set()
+            # Some list a folder twice: for its object, and for those in it.
+            return {_last_part(entry["name"]) for entry in found if entry["type"] == "directory"}
 
     def _list(self, path: str) -> Listing:
         # The folders of models have just been listed, for their versions.

@@ -60,14 +60,15 @@ def assert_served(server: ServerProcess, host: str) -> None:
         text=True,
     )
     assert (probe.returncode, probe.stderr) == (0, "")
-    models = subprocess.run(
-        [*inside, "convoy", "models", "--address", f"{host}:{ready['grpc_port']}"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert models.returncode == 0, models.stderr
-    assert "lenet5" in models.stdout
+    for port in (ready["grpc_port"], ready["control_port"]):
+        models = subprocess.run(
+            [*inside, "convoy", "models", "--address", f"{host}:{port}"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert models.returncode == 0, models.stderr
+        assert "lenet5" in models.stdout
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -82,7 +83,10 @@ def test_network_of_one_family(
     """
     need(setup)
     first, *others = NETWORK
-    options = ("--host", "", "--transport", transport, "--allow-unbounded-messages")
+    options = (
+        *("--host", "", "--transport", transport, "--allow-unbounded-messages"),
+        *("--control-port", "0"),
+    )
     command = f'{setup} && exec "$@"'
     with ServerProcess(
         lenet_repository,
@@ -106,6 +110,7 @@ def test_kernel_without_ipv6(lenet_repository: Path, transport: str, host: str) 
     with ServerProcess(
         lenet_repository,
         *("--host", host, "--transport", transport, "--allow-unbounded-messages"),
+        *("--control-port", "0"),
         program=("-c", WITHOUT_IPV6, "-m", "convoy"),
     ) as server:
         assert_served(server, "127.0.0.1")

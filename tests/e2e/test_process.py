@@ -216,17 +216,16 @@ def taken_port() -> Iterator[str]:
         yield str(other.getsockname()[1])
 
 
-@pytest.mark.parametrize("which", ["grpc", "http"])
+@pytest.mark.parametrize("which", ["grpc", "http", "control"])
 def test_port_in_use(lenet_repository: Path, taken_port: str, which: str) -> None:
     """
-    A port that is taken is one line that names it.
+    A port that is taken is one line that names it, and the flag to change.
     """
-    ports = {"grpc": "0", "http": "0"} | {which: taken_port}
-    done = run_serve(
-        *("--grpc-port", ports["grpc"], "--http-port", ports["http"]),
-        *("--model-repository", str(lenet_repository)),
-    )
+    ports = {"grpc": "0", "http": "0", "control": "0"} | {which: taken_port}
+    flags = (part for name, port in ports.items() for part in (f"--{name}-port", port))
+    done = run_serve(*flags, "--model-repository", str(lenet_repository))
     assert_one_clear_line(done, taken_port)
+    assert_one_clear_line(done, f"the port is in use; choose another one with --{which}-port")
 
 
 def test_second_server_on_the_same_ports(lenet_repository: Path) -> None:

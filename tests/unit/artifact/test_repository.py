@@ -362,7 +362,15 @@ def test_many_prove_at_once_that_they_can_write(tmp_path: Path) -> None:
 FOREIGN = [
     *("lost+found", "..data", "..2026_11_30_05_44_52.123", ".DS_Store", "._model.onnx", ".gitkeep"),
     *(".nfs00000001", "__MACOSX", ".ipynb_checkpoints", ".model.onnx.swp", "model.onnx~", "#a#"),
-    *(".#manifest.json", "Thumbs.db", "desktop.ini", "@eaDir", "a_$folder$", "x.part"),
+    *(
+        ".#manifest.json",
+        "Thumbs.db",
+        "desktop.ini",
+        "@eaDir",
+        "a_$folder$",
+        "x.part",
+        "model.onnx:Zone.Identifier",
+    ),
 ]
 
 

@@ -132,13 +132,15 @@ def test_markers_of_folders(
     remote: RemoteRepository, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A store may list a folder in itself, as an empty object that stands for it.
+    A store may list a folder in itself, as an empty object that stands for it, and twice.
     """
     listed = remote._store.ls
 
     def ls(path: str, detail: bool) -> list[dict[str, Any]]:
         marker = {"name": f"{path}/", "size": 0, "type": path.endswith("1") and "file"}
-        return [{**marker, "type": marker["type"] or "directory"}, *listed(path, detail=detail)]
+        found = listed(path, detail=detail)
+        twice = [entry for entry in found if entry["type"] == "directory"]
+        return [{**marker, "type": marker["type"] or "directory"}, *found, *twice]
 
     monkeypatch.setattr(remote._store, "ls", ls)
     assert (remote.names(), remote.versions("tiny"), remote.misnamed()) == (["tiny"], [1], [])
