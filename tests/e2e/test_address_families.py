@@ -105,7 +105,7 @@ X86 = platform.machine() == "x86_64" and sys.platform == "linux"
 @pytest.mark.parametrize("host", ["", "localhost"])
 def test_kernel_without_ipv6(lenet_repository: Path, transport: str, host: str) -> None:
     """
-    Where the kernel refuses sockets of IPv6, a server listens on IPv4.
+    A server listens on IPv4 if the kernel refuses sockets of IPv6.
     """
     with ServerProcess(
         lenet_repository,

@@ -1,4 +1,4 @@
-"""The server where much is missing that a login has: a home, a name, a disk that can be written."""
+"""The server without what a login has: a home, a name, a disk that can be written."""
 
 import os
 import shutil
@@ -88,7 +88,7 @@ def test_read_only_without_a_home(lenet_repository: Path) -> None:
 @pytest.mark.parametrize("options", [(), ("--repository-cache", "/var/cache/convoy")])
 def test_store_on_a_read_only_disk(lenet_repository: Path, options: tuple[str, ...]) -> None:
     """
-    Where copies of a store's artifacts cannot be written, one line names the setting.
+    Copies of a store's artifacts that cannot be written are one line that names the setting.
     """
     need(READ_ONLY)
     prefix = READ_ONLY if options else (*READ_ONLY, *NAMELESS)

@@ -165,7 +165,7 @@ def test_free_memory() -> None:
 @pytest.mark.parametrize(("names", "other"), [((), None), (("tiny",), "other")])
 def test_misnamed_folder(tmp_path: Path, names: tuple[str, ...], other: str | None) -> None:
     """
-    Where a folder's name breaks a rule, the message says so.
+    The message names a folder whose name breaks a rule.
     """
     tiny.write(tmp_path)
     (tmp_path / "tiny/1").rename(tmp_path / "tiny/001")
