@@ -20,8 +20,8 @@ from convoy.service.http.limits import HttpLimits
 from convoy.service.http.places import Place
 from convoy.service.http.responses import error_response
 
-PROBES = frozenset({"/v2/health/live", "/v2/health/ready", "/metrics"})
-"""Paths that connections beyond the limit may ask for."""
+PROBES = ("/v2/health/live", "/v2/health/ready", "/metrics")
+"""Ends of the paths that connections beyond the limit may ask for."""
 
 RETRY_S = 1.0
 """Seconds after which a client refused for too many connections may retry."""
@@ -159,7 +159,8 @@ class _ProbesOnly:
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in PROBES:
+        # By its end: a root path may come before it.
+        if scope["path"].endswith(PROBES):
             await self._app(scope, receive, send)
             return
         error = TooManyConnectionsError("there are too many connections already", RETRY_S)
