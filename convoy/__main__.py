@@ -56,6 +56,7 @@ _EXTRAS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _end_on_sigterm()
+    _open_closed_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     name = arguments[0] if arguments else "--help"
     if name not in COMMANDS:
@@ -83,6 +84,14 @@ def _end_on_sigterm() -> None:
     # without a handler. Exiting at once is right: nothing has begun yet that could be half done.
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null in place of the standard streams that are closed."""
+    # Otherwise a socket gets the number of one of them, and what a library prints goes to it.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for the whole process
 
 
 def _print_missing(name: str, module: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -30,7 +30,7 @@ def read(settings: type[S], arguments: list[str]) -> S:
     except ValidationError as error:
         command = settings.model_config.get("cli_prog_name")
         for problem in error.errors(include_url=False):
-            print(f"{command}: {_described(problem)}", file=sys.stderr)
+            print(f"{command}: {_described(settings, problem)}", file=sys.stderr)
         raise SystemExit(2) from None
     # A list or a map whose parts cannot be told apart; the library names its field.
     except SettingsError as error:
@@ -38,13 +38,16 @@ def read(settings: type[S], arguments: list[str]) -> S:
         raise SystemExit(2) from None
 
 
-def _described(problem: ErrorDetails) -> str:
+def _described(settings: type[BaseSettings], problem: ErrorDetails) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     # A problem of several settings together has no location: its message names them.
     if not problem["loc"]:
         return message
     name, *keys = map(str, problem["loc"])
-    where = "".join(f"{key}: " for key in keys)
+    # Of a map, also name the key. Other fields have the alternatives of a type in its place.
+    field = settings.model_fields.get(name)  # none for an alias
+    is_map = field is not None and get_origin(field.annotation) is dict
+    where = f"{keys[0]}: " if is_map and keys else ""
     return f"--{name.replace('_', '-')} or CONVOY_{name.upper()}: {where}{message}"
 
 

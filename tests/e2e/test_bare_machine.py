@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,9 @@ import grpc
 import pytest
 
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
+from convoy.service.http import probe
 from tests.harness.images import png
+from tests.harness.process import free_ports
 from tests.harness.server_process import ServerProcess
 
 NAMELESS = ("unshare", "--user", "--map-user=12345")
@@ -49,6 +52,28 @@ def served(command: tuple[str, ...], repository: str, *options: str) -> list[dic
         assert "convoy_model_ready" in server.get("/metrics")
         assert server.stop() == 0
     return server.log
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(lenet_repository: Path, tmp_path: Path, closed: str) -> None:
+    """
+    A server serves and ends in order without standard streams, as some supervisors start it.
+    """
+    grpc_port, http_port = free_ports(2)
+    ports = ["--grpc-port", str(grpc_port), "--http-port", str(http_port)]
+    options = ["--host", "127.0.0.1", *ports, "--model-repository", str(lenet_repository)]
+    serve = [sys.executable, "-m", "convoy", "serve", *options]
+    with (tmp_path / "errors").open("w") as errors:
+        command = ["sh", "-c", f'exec "$@" {closed}', "sh", *serve]
+        process = subprocess.Popen(command, stderr=errors)
+    with process:
+        ends = time.monotonic() + 30
+        while probe.main([str(http_port)]) and time.monotonic() < ends:
+            time.sleep(0.1)
+        assert probe.main([str(http_port)]) == 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert "Traceback" not in (tmp_path / "errors").read_text()
 
 
 CACHE = ("--graph-cache", "~/.cache/convoy/graphs")

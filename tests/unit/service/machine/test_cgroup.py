@@ -110,7 +110,7 @@ def test_group_inside_a_container(tmp_path: Path) -> None:
 
 def test_host_mounted_into_a_container(tmp_path: Path) -> None:
     """
-    Of several mounts, the one counts that shows the groups above, too.
+    The mount that shows most groups counts, of several ones.
     """
     files = {"memory.max": "9", f"host{POD}/memory.max": "9", "host/kubepods.slice/memory.max": "8"}
     mounts = {
