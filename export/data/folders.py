@@ -241,4 +241,5 @@ def _hash_order(images: Split, root: Path) -> npt.NDArray[np.int64]:
 
 def _hash_of_name(path: bytes | Path, root: Path) -> bytes:
     assert isinstance(path, Path)
-    return hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()
+    # A name need not be text: Linux allows any bytes.
+    return hashlib.sha256(os.fsencode(path.relative_to(root))).digest()

@@ -73,8 +73,9 @@ class Verified:
     @staticmethod
     def _hash(image: Path) -> int:
         found = image.stat()
-        text = f"{image.absolute()}\0{found.st_size}\0{found.st_mtime_ns}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+        facts = f"\0{found.st_size}\0{found.st_mtime_ns}".encode()
+        digest = hashlib.sha256(os.fsencode(image.absolute()) + facts).digest()
+        return int.from_bytes(digest[:8], "little")
 
 
 def check_images(

@@ -140,8 +140,9 @@ class DataSet:
     skipped: tuple[str, ...] = ()
 
     def name_of(self, path: Path) -> str:
-        """Return the name of an image below `root`."""
-        return path.relative_to(self.root).as_posix() if self.root else path.name
+        """Return the name of an image below `root`, as text that can be written."""
+        name = path.relative_to(self.root).as_posix() if self.root else path.name
+        return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def divide(images: Split, order: npt.NDArray[np.int64], *shares: float) -> list[Split]:

@@ -12,7 +12,8 @@ from convoy.export.data.labels import checked_labels, read_labels
 from convoy.export.errors import DataError
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.metadata.companion import Companion, Options
-from convoy.export.importing.metadata.search import LabelsFile, companions
+from convoy.export.importing.metadata.huggingface import ModelConfig
+from convoy.export.importing.metadata.search import companions
 from convoy.export.importing.signature import GraphShape, normalizes_itself, open_shape
 from convoy.export.onnx.source import Source
 
@@ -74,11 +75,13 @@ def complete(settings: ImportSettings, source: Source) -> Completion:
         given = [name for name in names if name in settings.model_fields_set]
         # The user decides; but a normalisation that the graph contains is not repeated.
         if given:
-            notes += _unused(group, given, found)
+            notes += _replaced(group, given, found, read, shape)
             continue
         if group == "normalisation" and normalizes_itself(source):
             continue
         name, options = _first(group, found, read, shape)
+        if group == "normalisation" and not options:
+            notes += _unknown(found)
         if options:
             taken[name] = taken.get(name, {}) | options
     labels, origin = _labels(settings, found, shape)
@@ -117,11 +120,32 @@ def _remedy(group: str) -> str:
     return f"give {' or '.join(map(_flag, names[:2]))}, or ignore the file with --no-metadata"
 
 
-def _unused(group: str, given: Sequence[str], found: Sequence[Companion]) -> list[str]:
-    """Return the note on a *group* of which the user gave some options; empty if none was found."""
-    if all(isinstance(companion, LabelsFile) for companion in found if companion.fields):
-        return []
-    return [f"metadata: no {group} are taken from it, as {', '.join(map(_flag, given))} is given"]
+def _replaced(
+    group: str,
+    given: Sequence[str],
+    found: Sequence[Companion],
+    read: Callable[[Companion, GraphShape], Any],
+    shape: GraphShape,
+) -> list[str]:
+    """Return the note on a *group* that the user gave although it was found; empty if not."""
+    try:
+        name, options = _first(group, found, read, shape)
+    except DataError:  # the user's options are the remedy
+        name, options = "a file next to it", True
+    flags = ", ".join(map(_flag, given))
+    verb = "replaces" if len(given) == 1 else "replace"
+    return [f"metadata: {flags} {verb} the {group} in {name}"] if options else []
+
+
+def _unknown(found: Sequence[Companion]) -> list[str]:
+    """Return a warning if a description shows that images are prepared, but not how."""
+    # transformers normalises for nearly all of its networks, in a file of its own.
+    names = [one.name for one in found if isinstance(one, ModelConfig) and one.labels()]
+    return [
+        f"metadata: {name} comes without a preprocessor_config.json: pixels of 0 to 1 are not "
+        "normalised; give --mean and --std, or add the file"
+        for name in names[:1]
+    ]
 
 
 def _labels(

@@ -41,10 +41,23 @@ _Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig(Companion):
-    """A `config.json` of transformers: labels, and nothing about preprocessing."""
+    """A `config.json` of transformers: labels and the size of images, but not the way to it."""
 
     def labels(self) -> list[Any] | None:
         return labels_under_key(self.name, self.fields)
+
+    def sizes(self, shape: GraphShape) -> Options:
+        """Return the crop, for a graph that leaves its size open."""
+        size = self.fields.get("image_size")
+        if shape.size or not size:
+            return {}
+        return {"crop": (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))}
+
+    def channels(self, shape: GraphShape) -> Options:
+        # These graphs come from PyTorch.
+        is_open = shape.is_layout_open and "image_size" in self.fields
+        color = "L" if self.fields.get("num_channels") == 1 else "RGB"
+        return {"layout": "NCHW", "color": color} if is_open else {}
 
 
 @dataclass(frozen=True, slots=True)

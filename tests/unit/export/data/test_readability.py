@@ -1,6 +1,7 @@
 """Unreadable images are found before anything is trained, all at once."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,19 @@ def test_bad_images_are_left_out(tmp_path: Path) -> None:
     assert files(kept.validation) == files(loaded.validation)
     of_class = dict(zip(files(loaded.train), loaded.train.labels, strict=True))
     assert [of_class[path] for path in files(kept.train)] == kept.train.labels.tolist()
+
+
+def test_name_that_is_no_text(tmp_path: Path) -> None:
+    """
+    A file whose name is no UTF-8 is read, or named in text that can be written.
+    """
+    make(tmp_path)
+    odd = tmp_path / "cat" / os.fsdecode(b"caf\xe9.png")
+    odd.write_bytes(b"no image")
+    loaded = data.load(f"folder:{tmp_path}")
+    console = Console(file=io.StringIO(), width=1000)
+    kept = data.check_images(loaded, SPEC, console, skip_bad=True, verified=tmp_path / "verified")
+    assert kept.skipped == ("cat/caf\ufffd.png",)
 
 
 def test_class_without_readable_images(tmp_path: Path) -> None:

@@ -292,6 +292,22 @@ def test_open_shape(tmp_path: Path) -> None:
     assert (tensor.layout, tensor.item_shape) == ("NCHW", (3, 8, 6))
 
 
+def test_open_shape_beside_a_model_alone(tmp_path: Path) -> None:
+    """
+    A `config.json` alone states the size and the channels, and nothing that it does not say.
+    """
+    graph(tmp_path, sides=("height", "width"), channels="num_channels")
+    document = {"image_size": 8, "num_channels": 3, "id2label": {"0": "a", "1": "b"}}
+    completion = completed(tmp_path, document, "config.json")
+    assert "without a preprocessor_config.json" in completion.notes[-1]
+    assert len(completed(tmp_path, mean=(0.5,)).notes) == 1
+    preprocessing, normalization = spec(completion)
+    assert preprocessing == Preprocessing(
+        color="RGB", resize_px=8, crop_height_px=8, crop_width_px=8
+    )
+    assert normalization.mean == (0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("option", "changes"),
     [
@@ -321,7 +337,7 @@ def test_options_come_first(
     assert (len(completion.labels or ()) == 5) == ("labels" in option)
     told = "\n".join(completion.notes)
     (flag,) = (f"--{name}" for name in option)
-    assert ("is given" in told and flag in told) == ("labels" not in option)
+    assert (f"{flag} replaces the " in told) == ("labels" not in option)
 
 
 def test_normalisation_that_the_graph_contains(tmp_path: Path) -> None:
