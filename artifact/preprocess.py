@@ -2,19 +2,23 @@
 
 There is one rule for each kind of image:
 
-* JPEG, PNG, WebP and BMP are decoded; their first bytes tell them apart. No other format is opened.
+* JPEG, PNG, WebP, BMP, GIF, TIFF and AVIF are decoded, and HEIC with an extra; their first bytes
+  tell them apart. No other format is opened; `image_formats.py` names it in the refusal.
 * The limits on bytes, pixels and the ratio of the sides are checked before any pixel is decoded.
 * Two kinds of images keep within these limits and would take minutes; they are refused as well: a
   JPEG of more than 64 scans (a progressive one has about 10), and a run-length encoded BMP, which
   Pillow decodes byte by byte in Python. A million empty segments or chunks, which take as long,
-  are noticed while they are read.
+  are noticed while they are read. `image_headers.py` checks what Pillow would make memory for while
+  it opens a GIF or a TIFF.
 * A rotation in the EXIF data is applied. EXIF data that cannot be read is ignored.
 * CMYK and YCCK are converted to RGB as Pillow does it, without colour profiles.
-* 16 bits per channel are reduced to the upper 8.
+* 16 bits per channel are reduced to the upper 8. Pixels of 32 bits, which have no fixed range, are
+  refused.
 * A palette is replaced by its colours.
 * An alpha channel and transparent entries of a palette are laid over white, as on a web page.
   PNG's single transparent colour without a palette is treated like any other colour.
-* The first frame of an animation is used.
+* The first frame of an animation is used, and the first page of a TIFF. A camera's raw file, which
+  has a thumbnail there, is refused.
 * A damaged or truncated image is refused, never completed with grey; `jpeg.py` tells damage from
   oddities that every viewer accepts. What follows the image, as in a motion photo, is ignored.
 """
@@ -22,21 +26,20 @@ There is one rule for each kind of image:
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from convoy.artifact import jpeg
+from convoy.artifact import image_formats, image_headers, jpeg
 from convoy.artifact.errors import ImageError, ImageTooLargeError
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
 from convoy.artifact.resize import fit, resized_size
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-"""The formats that are opened, by Pillow's names."""
 
 # Pillow warns of decompression bombs in a way that single threads cannot catch; `ImageLimits`
 # replaces that check.
@@ -84,6 +87,11 @@ class ImageLimits:
     max_aspect_ratio: float = 200.0
 
 
+TRAINING_LIMITS = ImageLimits(max_bytes=256 * 1024 * 1024, max_pixels=120_000_000)
+"""Limits on the images of a data set, which its owner chose: the largest cameras of telephones have
+108 megapixels. A worker of the loader decodes one image at a time."""
+
+
 class _Source(io.BytesIO):
     """
     The bytes of an image, which Pillow may read in a limited number of pieces.
@@ -109,7 +117,7 @@ def preprocess(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimi
 
     Raises:
         ImageTooLargeError: If *data* exceeds one of *limits*.
-        ImageError: If *data* is empty, truncated or not an image of `FORMATS`.
+        ImageError: If *data* is empty, truncated or not an image of `image_formats.FORMATS`.
     """
     return fit(decode(data, spec, limits), spec)
 
@@ -126,16 +134,19 @@ def decode(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()
     except (MemoryError, ImageError):
         raise
     except Exception as error:  # as in `_open`
-        raise ImageError(f"the {opened.format} image is damaged or truncated") from error
+        name = image_formats.name(opened)
+        raise ImageError(
+            f"the {name} image is damaged or truncated; send the original file"
+        ) from error
 
 
 def is_image(data: bytes) -> bool:
-    """Return whether *data* begins like an image of `FORMATS`."""
+    """Return whether *data* begins like an image of a format that is opened."""
     try:
-        Image.open(io.BytesIO(data), formats=FORMATS)
-    except Exception:  # as in `_open`
-        return False
-    return True
+        return _identify(_checked(data, ImageLimits())) is not None
+    # The header was read, and the image refused.
+    except ImageError:
+        return True
 
 
 def to_input(pixels: Pixels, tensor: InputTensor, normalization: Normalization) -> npt.NDArray[Any]:
@@ -169,49 +180,68 @@ def image_to_input(
 def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
     """Read the header and check the limits, without decoding a pixel."""
     if not data:
-        raise ImageError("the image is empty: 0 bytes")
+        raise ImageError("the file is empty (0 bytes); send an image")
     if len(data) > limits.max_bytes:
         raise ImageTooLargeError(
-            f"the image has {len(data)} bytes; at most {limits.max_bytes} are accepted"
+            f"the image has {len(data)} bytes; at most {limits.max_bytes} are accepted: "
+            "make it smaller"
         )
-    image = _identify(data)
+    image = _identify(_checked(data, limits))
     # Pillow opens no JPEG with a profile or a segment of Adobe's that is cut.
     if image is None and data.startswith(b"\xff\xd8\xff"):
         image = _identify(jpeg.essence(data))
     if image is None:
-        raise ImageError("the bytes are not a JPEG, PNG, WebP or BMP image")
+        raise ImageError(image_formats.describe(data))
     _check_size(image, spec, limits)
     if image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTH:
-        raise ImageError("run-length encoded BMP images are not decoded")
+        raise ImageError("run-length encoded BMP images are not decoded; save it as PNG")
     return image
+
+
+def _checked(data: bytes, limits: ImageLimits) -> bytes:
+    """Check what Pillow would make memory for while it opens an image; return what to open."""
+    check = partial(_check_pixels, limits)
+    try:
+        if data.startswith(b"GIF8"):
+            return image_headers.first_frame(data, check)
+        if image_formats.is_tiff(data):
+            image_headers.check_tiff(data, check)
+    except (struct.error, LookupError, OverflowError) as error:  # the header is cut
+        raise ImageError(image_formats.describe(data)) from error
+    return data
 
 
 def _identify(data: bytes) -> Image.Image | None:
     """Read the header with Pillow; return None if it cannot."""
     try:
-        return Image.open(_Source(data), formats=FORMATS)
+        return Image.open(_Source(data), formats=image_formats.FORMATS)
     except (MemoryError, ImageError):
         raise
     except Exception:  # Pillow's plug-ins raise almost anything on hostile bytes.
         return None
 
 
-def _check_size(image: Image.Image, spec: Preprocessing, limits: ImageLimits) -> None:
-    width, height = image.size
+def _check_pixels(limits: ImageLimits, width: int, height: int) -> None:
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
-            f"the image has {width}x{height} pixels; at most {limits.max_pixels} are accepted"
+            f"the image has {width}x{height} pixels; at most {limits.max_pixels} are accepted: "
+            "make it smaller"
         )
+
+
+def _check_size(image: Image.Image, spec: Preprocessing, limits: ImageLimits) -> None:
+    width, height = image.size
+    _check_pixels(limits, width, height)
     if max(image.size) > limits.max_aspect_ratio * min(image.size):
         raise ImageTooLargeError(
             f"the image has {width}x{height} pixels; at most {limits.max_aspect_ratio:g} times as "
-            "many along one side as along the other are accepted"
+            "many along one side as along the other are accepted: crop it"
         )
     # A small and very elongated image grows when its shorter side becomes `resize_px`.
     width, height = resized_size(image.size, spec)
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
-            f"the image is too elongated: resized it would have {width}x{height} pixels"
+            f"the image is too elongated: resized it would have {width}x{height} pixels; crop it"
         )
 
 
@@ -236,13 +266,24 @@ def _orientation(image: Image.Image) -> int:
 
 def _convert(image: Image.Image, spec: Preprocessing) -> Image.Image:
     """Convert *image* to grey (`L`) or `RGB` by the rules at the top of this file."""
+    # 32 bits per pixel, in TIFF: which values are black and white is known to their program only.
+    if image.mode in ("I", "F", "LAB"):
+        raise ImageError(
+            f"the image has pixels of a kind ({image.mode}) without a fixed range of brightness; "
+            "save it with 8 or 16 bits per channel"
+        )
     # 16 bits per channel: Pillow's own conversion would clip them instead of taking the upper 8.
-    if image.mode.startswith("I;16") or image.mode == "I":
+    if image.mode.startswith("I;16"):
         upper = np.asarray(image).astype(np.uint32) >> 8
         image = Image.fromarray(upper.clip(0, 255).astype(np.uint8))
-    # A palette with transparent entries: give it an alpha channel, for the next case.
-    if image.mode == "P" and "transparency" in image.info:
+    # A palette with transparent entries: give it an alpha channel, for the next case. Pillow
+    # reads the palette of a GIF that holds all greys in order as none.
+    is_palette = image.mode == "P" or (image.mode == "L" and image.format == "GIF")
+    if is_palette and "transparency" in image.info:
         image = image.convert("RGBA")
+    # Colours that were multiplied by their alpha.
+    if image.mode in ("RGBa", "La"):
+        image = image.convert(image.mode.upper())
     # An alpha channel: lay the image over white.
     if image.mode in ("RGBA", "LA", "PA"):
         alpha = image.getchannel("A")

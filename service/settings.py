@@ -263,10 +263,17 @@ class Settings(BaseSettings):
     )
 
     max_image_bytes: int = Field(
-        10 * MIB, ge=1, description="Maximum size of an encoded image, in bytes."
+        10 * MIB,
+        ge=1,
+        description="Maximum size of an encoded image, in bytes. Photographs of "
+        "50 megapixels need 33554432 here and for --max-message-bytes.",
     )
     max_image_pixels: int = Field(
-        25_000_000, ge=1, description="Maximum number of pixels of an image: width times height."
+        25_000_000,
+        ge=1,
+        description="Maximum number of pixels of an image: width times height. "
+        "Each decoding thread takes up to 24 bytes of memory per pixel (JPEG: 9): 50000000, for "
+        "photographs of 48 or 50 megapixels, cost up to 1.2 GB per thread (JPEG: 450 MB).",
     )
     max_image_aspect_ratio: float = Field(
         200.0, ge=1, description="Maximum ratio of the longer side of an image to the shorter one."

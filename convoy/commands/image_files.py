@@ -7,8 +7,12 @@ from pathlib import Path
 
 from convoy.commands.command_line import UsageError
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-"""The suffixes of the files of a folder that are images."""
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png"}
+    | {".tif", ".tiff", ".webp"}
+)
+"""The suffixes of the files of a folder that are images: those of `artifact.image_formats`, which
+needs Pillow."""
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Path]:

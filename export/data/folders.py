@@ -18,10 +18,11 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from convoy.artifact.image_formats import SUFFIXES
 from convoy.export.data.split import TEST_SHARE, VALIDATION_SHARE, DataSet, Split, divide
 from convoy.export.errors import DataError
 
-IMAGE_SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
+IMAGE_SUFFIXES = tuple(sorted(SUFFIXES))
 
 MIN_IMAGES = 10
 """Least images of each class that is divided: the smallest part gets one in ten."""

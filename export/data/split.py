@@ -13,7 +13,7 @@ from PIL import Image
 
 from convoy.artifact.errors import ImageError
 from convoy.artifact.manifest import Preprocessing
-from convoy.artifact.preprocess import decode, preprocess
+from convoy.artifact.preprocess import TRAINING_LIMITS, decode, preprocess
 from convoy.export.errors import DataError
 
 SPLIT_SEED = 0
@@ -75,7 +75,7 @@ class Split:
             DataError: If it cannot be read or decoded; names it.
         """
         try:
-            return decode(self.image(index), spec)
+            return decode(self.image(index), spec, TRAINING_LIMITS)
         except ImageError as error:
             raise DataError(f"{self._name(index)}: {error}") from error
 
@@ -89,7 +89,7 @@ class Split:
         pixels = np.empty((len(self), spec.height, spec.width, spec.channels), np.uint8)
         for index in range(len(self)):
             try:
-                pixels[index] = preprocess(self.image(index), spec)
+                pixels[index] = preprocess(self.image(index), spec, TRAINING_LIMITS)
             except ImageError as error:
                 raise DataError(f"{self._name(index)}: {error}") from error
         return pixels

@@ -7,7 +7,7 @@ import { forgetToken } from "./token.js";
 const TITLES = {
   IMAGE_TOO_LARGE: "The image is too large",
   REQUEST_TOO_LARGE: "The image is too large",
-  INVALID_IMAGE: "This is no image that the server reads",
+  INVALID_IMAGE: "The server cannot read this file",
   MODEL_NOT_FOUND: "The server does not have this model",
   MODEL_NOT_READY: "The model is not ready yet",
   QUEUE_FULL: "The queue is full",
@@ -22,7 +22,6 @@ const TITLES = {
 };
 
 const ADVICE = {
-  INVALID_IMAGE: "JPEG, PNG, WebP and BMP are read.",
   MODEL_NOT_FOUND: "Perhaps it was unloaded: open this view anew.",
   SCORES_NOT_FINITE: "Send another image, or ask the server's operator to check the model.",
   SHUTTING_DOWN: "This page goes on when it is back.",

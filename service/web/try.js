@@ -81,7 +81,8 @@ class Try {
   dropZone() {
     const take = ({ target }) =>
       target.files[0] && this.show(target.files[0], target.files[0].name);
-    const accept = "image/jpeg,image/png,image/webp,image/bmp";
+    const accept =
+      "image/jpeg,image/png,image/webp,image/bmp,image/gif,image/tiff,image/avif,image/heic";
     return el(
       "div",
       { class: "drop" },

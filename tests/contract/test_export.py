@@ -196,7 +196,7 @@ def test_damaged_test_image_fails_before_the_training(
         for index in range(10):
             (folder / f"{index}.png").write_bytes(b"no image")
     monkeypatch.setattr("convoy.export.training.trained_network.train", pytest.fail)
-    with pytest.raises(DataError, match=r"20 of 20 .* the bytes are not .* --skip-bad-images"):
+    with pytest.raises(DataError, match=r"20 of 20 .* this is text; .* --skip-bad-images"):
         exporter.export(
             settings(tmp_path / "models", data=f"folder:{tmp_path / 'images'}"),
             Console(file=io.StringIO()),

@@ -168,7 +168,7 @@ async def test_bad_images(running: Running) -> None:
     async with Client(running.url) as client:
         for given, binary in images_inputs(png(3), b"nope"):
             answer = await client.infer(given, binary=binary)
-            assert "image 1: the bytes are not" in check_error(answer, 400, "INVALID_IMAGE")
+            assert "image 1: this is text" in check_error(answer, 400, "INVALID_IMAGE")
         # A text is its bytes in UTF-8: without content_type, base64 is not looked for.
         text = {"name": "image", "datatype": "BYTES", "shape": [1], "data": ["nope"]}
         check_error(await client.infer(text), 400, "INVALID_IMAGE")

@@ -1,4 +1,5 @@
 """Coverage-guided fuzzing, by atheris: `python -m tests.fuzz.guided images -max_total_time=60`.
+The targets `gif`, `tiff`, `avif` and `heic` start with files of these formats.
 
 It looks for inputs that reach code which no other one reached, starting with the corpus; what it
 finds on its way goes to `build/fuzz/`, and the next run starts with that, too. What ends a target
@@ -18,7 +19,15 @@ with atheris.instrument_imports(
     include=["PIL", "convoy.artifact", "convoy.service.http", "convoy.service.protocol"],
     enable_loader_override=False,
 ):
-    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+    from PIL import (
+        AvifImagePlugin,
+        BmpImagePlugin,
+        GifImagePlugin,
+        JpegImagePlugin,
+        PngImagePlugin,
+        TiffImagePlugin,
+        WebPImagePlugin,
+    )
 
     from convoy.artifact.errors import ImageError
     from convoy.artifact.preprocess import ImageLimits, image_to_input
@@ -31,10 +40,13 @@ with atheris.instrument_imports(
 from google.protobuf.message import DecodeError
 
 from convoy.artifact.files import read_artifact
-from tests.fuzz.seeds import CORPUS
+from tests.fuzz.seeds import CORPUS, IMAGE_KINDS
 from tests.harness.lenet import LENET
 
-PLUGINS = (BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+PLUGINS = (
+    *(AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin),
+    *(TiffImagePlugin, WebPImagePlugin),
+)
 """Named, so that they are imported here, and watched."""
 
 MANIFEST = read_artifact(LENET).manifest
@@ -77,7 +89,7 @@ def bodies(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "images": images,
+    **dict.fromkeys(IMAGE_KINDS, images),  # a target for each format, with files of its own
     "requests": requests,
     "bodies": bodies,
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from convoy.artifact import image_formats  # noqa: F401 - teaches Pillow to write HEIC
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
 from tests.harness.images import encode, gradient
@@ -27,7 +28,7 @@ SIZE = (12, 10)
 
 
 def corpus(kind: str) -> dict[str, bytes]:
-    """The files of one kind, `images`, `requests` or `bodies`, by their names."""
+    """The files of one kind, a folder of `CORPUS`, by their names."""
     files = sorted((CORPUS / kind).iterdir())
     return {path.name: path.read_bytes() for path in files}
 
@@ -62,8 +63,78 @@ def images() -> Iterator[tuple[str, bytes]]:
     yield "rgb.bmp", encode(colours, "BMP")
     yield "grey.bmp", encode(grey, "BMP")
     yield "bilevel.bmp", encode(colours.convert("1"), "BMP")
-    for unlisted in ("GIF", "TIFF", "PPM", "ICO", "TGA", "PCX", "DDS", "JPEG2000"):
+    for unlisted in ("PPM", "ICO", "TGA", "PCX", "DDS", "JPEG2000"):
         yield f"unlisted.{unlisted.lower()}", encode(colours.resize((16, 16)), unlisted)
+
+
+def gifs() -> Iterator[tuple[str, bytes]]:
+    """GIFs: palettes or greys, transparent, interlaced, animated, smaller than the screen."""
+    grey, colours = gradient("L", SIZE), gradient("RGB", SIZE)
+    yield "palette.gif", encode(colours.quantize(8), "GIF")
+    yield "grey.gif", encode(grey, "GIF", transparency=3)
+    yield "transparent.gif", encode(colours.quantize(8), "GIF", transparency=0, disposal=2)
+    yield "interlaced.gif", encode(colours, "GIF", interlace=1, comment=b"a comment" * 40)
+    more = [colours.rotate(90), colours.rotate(180)]
+    yield "animated.gif", encode(colours, "GIF", save_all=True, append_images=more, loop=0)
+    small = bytearray(encode(grey, "GIF"))
+    small[6:10] = b"\x20\x00\x20\x00"
+    yield "small-frame.gif", bytes(small)
+
+
+def tiffs() -> Iterator[tuple[str, bytes]]:
+    """TIFFs: each compression, depth, order of bytes; strips and tiles; rotated; several pages."""
+    grey, colours = gradient("L", SIZE), gradient("RGB", SIZE)
+    alpha = colours.copy()
+    alpha.putalpha(grey)
+    for method in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd"):
+        yield f"{method}.tiff", encode(colours, "TIFF", compression=method)
+    yield "group4.tiff", encode(colours.convert("1"), "TIFF", compression="group4")
+    yield "sixteen-bits.tiff", encode(grey.convert("I;16"), "TIFF")
+    yield "big-endian.tiff", encode(grey.convert("I;16B"), "TIFF")
+    yield "float.tiff", encode(grey.convert("F"), "TIFF")
+    yield "alpha.tiff", encode(alpha, "TIFF", compression="tiff_lzw")
+    yield "cmyk.tiff", encode(colours.convert("CMYK"), "TIFF")
+    yield "palette.tiff", encode(colours.quantize(8), "TIFF")
+    yield "big.tiff", encode(colours, "TIFF", big_tiff=True)
+    yield "strips.tiff", encode(colours, "TIFF", compression="tiff_lzw", strip_size=64)
+    tiled = {322: 16, 323: 16}
+    yield "tiles.tiff", encode(colours, "TIFF", compression="tiff_lzw", tiffinfo=tiled)
+    yield "rotated.tiff", encode(colours, "TIFF", tiffinfo={0x0112: 6})
+    yield "pages.tiff", encode(colours, "TIFF", save_all=True, append_images=[alpha, grey])
+
+
+def avifs() -> Iterator[tuple[str, bytes]]:
+    """AVIFs: grey, with alpha, rotated, animated, not subsampled."""
+    grey, colours = gradient("L", SIZE), gradient("RGB", SIZE)
+    alpha = colours.copy()
+    alpha.putalpha(grey)
+    yield "rgb.avif", encode(colours, "AVIF")
+    yield "grey.avif", encode(grey, "AVIF")
+    yield "alpha.avif", encode(alpha, "AVIF")
+    yield "rotated.avif", encode(colours, "AVIF", exif=_exif())
+    yield "animated.avif", encode(colours, "AVIF", save_all=True, append_images=[alpha])
+    yield "full.avif", encode(colours, "AVIF", subsampling="4:4:4", quality=100)
+
+
+def heics() -> Iterator[tuple[str, bytes]]:
+    """HEICs, if the extra is installed: grey, with alpha, rotated, in a grid, several images."""
+    grey, colours = gradient("L", SIZE), gradient("RGB", SIZE)
+    alpha = colours.copy()
+    alpha.putalpha(grey)
+    yield "rgb.heic", encode(colours, "HEIF")
+    yield "grey.heic", encode(grey, "HEIF")
+    yield "alpha.heic", encode(alpha, "HEIF")
+    yield "rotated.heic", encode(colours, "HEIF", exif=_exif())
+    yield "grid.heic", encode(colours.resize((200, 100)), "HEIF", tile_size=64)
+    yield "images.heic", encode(colours, "HEIF", save_all=True, append_images=[alpha])
+
+
+IMAGE_KINDS = {"images": images, "gif": gifs, "tiff": tiffs, "avif": avifs, "heic": heics}
+
+
+def all_images() -> dict[str, bytes]:
+    """The files of every format, by their names."""
+    return {name: data for kind in IMAGE_KINDS for name, data in corpus(kind).items()}
 
 
 def requests() -> Iterator[tuple[str, bytes]]:
@@ -146,10 +217,11 @@ def _others() -> Mapping[str, Any]:
 
 def main() -> None:
     """Write the corpus."""
-    for kind, files in (("images", images()), ("requests", requests()), ("bodies", bodies())):
+    kinds = {**IMAGE_KINDS, "requests": requests, "bodies": bodies}
+    for kind, files in kinds.items():
         folder = CORPUS / kind
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files:
+        for name, data in files():
             (folder / name).write_bytes(data)
 
 

@@ -46,8 +46,8 @@ def test_same_dice_same_mutants() -> None:
     ("outcome", "image", "is_fault"),
     [
         ("OK", b"BM...", False),
-        ("OK", b"GIF89a", True),
-        ("INVALID_ARGUMENT INVALID_IMAGE", b"GIF89a", False),
+        ("OK", b"8BPS", True),
+        ("INVALID_ARGUMENT INVALID_IMAGE", b"8BPS", False),
         ("INVALID_ARGUMENT without a reason", b"", True),
         ("INTERNAL INFERENCE_FAILED", b"", True),
         ("UNKNOWN without a reason", b"", True),

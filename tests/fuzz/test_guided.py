@@ -7,11 +7,11 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.fuzz.seeds import corpus
+from tests.fuzz.seeds import IMAGE_KINDS, corpus
 
 
 @pytest.mark.skipif(not find_spec("atheris"), reason="atheris is not installed")
-@pytest.mark.parametrize("target", ["images", "requests", "bodies"])
+@pytest.mark.parametrize("target", [*IMAGE_KINDS, "requests", "bodies"])
 def test_short_run(target: str) -> None:
     """
     Some thousand inputs, guided by the code they reach, are refused or read.

@@ -53,7 +53,7 @@ async def test_good_and_bad_images(serve: Serve) -> None:
     """
     async with serve(decode_processes=1) as running:
         assert await classify(running) == 3
-        assert "not a JPEG, PNG, WebP or BMP" in await failure(running, b"rubbish")
+        assert "this is text; convoy reads JPEG" in await failure(running, b"rubbish")
         seen = await ask("POST", f"{running.url}/page/models/tiny/versions/1/preview", png(3))
         assert (seen.status, seen.headers["content-type"]) == (200, "image/png")
 

@@ -36,7 +36,7 @@ def test_wrong_images(open_page: OpenPage, repository: Path) -> None:
         page.get_by_label("Network").select_option(label="lenet5")
         problem = page.locator(".answer .problem")
         give(page, "drop", b"not an image")
-        expect(problem).to_contain_text("no image that the server reads")
+        expect(problem).to_contain_text("cannot read this file")
         give(page, "drop", encode(Image.fromarray(noise[:100])))
         expect(problem).to_contain_text("too large")
         expect(problem).to_contain_text("at most 2000")

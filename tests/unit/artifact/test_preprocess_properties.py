@@ -11,10 +11,10 @@ from convoy.artifact.errors import ImageError
 from convoy.artifact.manifest import Preprocessing
 from convoy.artifact.preprocess import ImageLimits, preprocess
 from convoy.artifact.resize import resized_size
-from tests.fuzz.seeds import corpus
+from tests.fuzz.seeds import all_images
 from tests.harness.images import encode
 
-SEEDS = corpus("images")
+SEEDS = all_images()
 
 
 @st.composite

@@ -69,7 +69,7 @@ def test_what_cannot_be_decoded_is_named() -> None:
     """
     An image that lies in memory is named by its place.
     """
-    with pytest.raises(DataError, match="image 1: the bytes are not"):
+    with pytest.raises(DataError, match="image 1: this is text"):
         Split([encode(Image.new("L", (1, 1))), b"nope"], np.zeros(2, np.int64)).decoded(1, DIGIT)
 
 

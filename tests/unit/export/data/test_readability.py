@@ -59,7 +59,7 @@ def test_all_bad_images_are_named(tmp_path: Path) -> None:
     message = str(caught.value)
     assert message.startswith("3 of 40 images cannot be used: ")
     assert all(f"{path}: " in message for path in bad)
-    assert "the bytes are not" in message
+    assert "the PNG image is damaged or truncated; send the original" in message
     assert "No such file" in message
     assert message.endswith("leave them out with --skip-bad-images")
     assert "\n" not in message
