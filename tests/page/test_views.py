@@ -10,7 +10,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from convoy.__main__ import main
-from tests.harness.comparisons import fifteen
+from convoy.artifact.layers import Description, Layer, write_layers
+from tests.harness import tiny
+from tests.harness.comparisons import fifteen, measured
 from tests.harness.server_process import ServerProcess
 from tests.page.conftest import OpenPage, url_of
 from tools.observation import Load
@@ -224,3 +226,23 @@ def test_first_view_is_small(open_page: OpenPage, url: str) -> None:
         )
     assert len(sizes) > 10
     assert 10 * KIB < sum(sizes) < 300 * KIB
+
+
+def test_operations_that_are_not_counted(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    A network with an operator of unknown cost says so, wherever its operations would stand.
+    """
+    manifest = tiny.write(tmp_path, macs=None, evaluations=(measured(0.9),))
+    image = Layer(name="image", kind="input", inputs=(), output_shape=(1, 4, 4))
+    product = Layer(name="p", kind="einsum", inputs=(0,), output_shape=(5,), is_counted=False)
+    description = Description("tiny version 1", (image, product))
+    write_layers(tmp_path / "tiny" / "1", description, manifest.model_sha256)
+    with ServerProcess(tmp_path) as server:
+        with open_page(f"{url_of(server)}#models") as page:
+            model = page.get_by_role("article", name="tiny version 1")
+            model.locator("summary").click()
+            expect(model).to_contain_text("MACs not counted: einsum")
+            expect(model.locator("tbody tr").last).to_contain_text("not counted")
+        with open_page(f"{url_of(server)}#compare") as page:
+            expect(page.locator("tbody tr")).to_contain_text("not counted")
+            expect(page.locator("circle.mark")).to_have_count(0)
