@@ -12,8 +12,9 @@ from convoy.artifact.manifest import MODEL_NAME, Manifest, macs_text
 from convoy.artifact.repository import ModelRepository
 from convoy.export.errors import GraphError
 from convoy.export.importing import reference
+from convoy.export.importing.facts import Facts
 from convoy.export.importing.import_settings import ImportSettings
-from convoy.export.importing.import_writer import Facts, write
+from convoy.export.importing.import_writer import write
 from convoy.export.importing.metadata import complete
 from convoy.export.importing.outputs import complete_outputs
 from convoy.export.importing.signature import fix_size, read_signature

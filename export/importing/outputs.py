@@ -50,7 +50,7 @@ class Outputs:
     def add_inner(self, source: Source, name: str, reason: str) -> bool:
         """Add the value *name* to the outputs of *source*; return False if it cannot be or is."""
         graph = source.model.graph
-        is_inner = any(name in node.output for node in graph.node)
+        is_inner = bool(name) and any(name in node.output for node in graph.node)
         if not is_inner or _is_output(graph, name):
             return False
         graph.output.append(ValueInfoProto(name=name))

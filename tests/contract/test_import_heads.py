@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from convoy.artifact.files import Artifact
 from convoy.artifact.golden import TOLERANCES, softmax
 from convoy.artifact.preprocess import image_to_input
-from convoy.export.errors import GraphError
+from convoy.export.errors import GraphError, ProofError
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from convoy.service.serving.top_k import top_k
@@ -418,6 +418,11 @@ def test_saturated_probabilities_are_proven_by_their_logits(tmp_path: Path) -> N
     assert artifact.manifest.scores.name == "logits"
     assert "output logits was made: the logits, as soft is alike for all images" in told
     Session(artifact, CPU)
+    # A softmax that is written out has something else before it: it proves nothing, then.
+    end = ENDS["softmax written out"]
+    made = foreign.ending(end.nodes, end.outputs, end.constants, bias=1e3)
+    with pytest.raises(ProofError, match="the same answer"):
+        foreign.run(foreign.save(made, tmp_path / "y.onnx"), tmp_path)
 
 
 @pytest.mark.parametrize(
