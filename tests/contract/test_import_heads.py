@@ -59,7 +59,7 @@ def sigmoid(logits: Numbers) -> Numbers:
 
 
 def both(logits: Numbers) -> Numbers:
-    """Of the first logit alone: the rest, and its sigmoid."""
+    """Return 1 - p and p, the sigmoid of the first logit alone."""
     return np.stack([1 - sigmoid(logits[:, 0]), sigmoid(logits[:, 0])], axis=1)
 
 
@@ -359,7 +359,7 @@ def test_labels_in_the_graph(tmp_path: Path, name: str) -> None:
 
 def test_strings_end(tmp_path: Path) -> None:
     """
-    What no answer can hold is no output any more, and its operators are gone.
+    Outputs that no answer can hold are removed, with their operators.
     """
     artifact, told = imported(tmp_path, ENDS["strings and maps"])
     made = onnx.load(artifact.model_path)

@@ -123,7 +123,7 @@ def test_softmax_along_a_wrong_axis() -> None:
 
 def test_logits_and_their_sigmoid() -> None:
     """
-    Of a multi-label network, the probabilities are the scores; the logits are served beside.
+    The probabilities of a multi-label network are its scores; the logits are served beside them.
     """
     both = [output("p", sigmoid(LOGITS)), output("z", LOGITS)]
     for outputs in (both, both[::-1]):

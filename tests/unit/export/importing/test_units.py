@@ -62,8 +62,8 @@ def test_values_for_pixels_of_0_to_1(mean: Any, std: Any) -> None:
 )
 def test_values_in_other_units(mean: Any, std: Any, flags: str) -> None:
     """
-    What cannot be meant for pixels of 0 to 1 is refused, with the flags that say the same, which
-    are taken.
+    Values that cannot be meant for pixels of 0 to 1 are refused, with the flags that say the same,
+    which are accepted.
     """
     with pytest.raises(GraphError) as refused:
         check_units(settings(mean, std))
