@@ -120,7 +120,7 @@ class _Reader:
         return found
 
     def _of_branches(self, node: NodeProto, name: str, depth: int) -> Head:
-        """Return the head in which all branches of a condition agree, such as PyTorch's `squeeze`."""
+        """Return the head that all branches of a condition share, such as PyTorch's `squeeze`."""
         index = list(node.output).index(name)
         heads = [self.read(graph.output[index].name, depth + 1) for graph in branches(node)]
         same = len({(head.kind, head.is_scaled, head.is_chosen) for head in heads}) == 1

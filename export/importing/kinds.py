@@ -71,10 +71,8 @@ def check_given(output: str, scores: _Scores, given: Given) -> None:
 def _by_values(scores: _Scores) -> Kind | None:
     if are_shares(scores):
         return "probabilities"
-    sums = scores.sum(axis=1)
     # Between 0 and 1 they may be anything; with one and the same sum they may be percentages.
-    are_percentages = scores.min() >= 0 and np.ptp(sums) <= SUM_TOLERANCE * sums.max()
-    return None if _are_between_0_and_1(scores) or are_percentages else "logits"
+    return None if _are_between_0_and_1(scores) or _are_scaled(scores) else "logits"
 
 
 def are_shares(scores: _Scores) -> bool:
@@ -105,23 +103,40 @@ def refuse_to_guess(output: str, scores: _Scores, head: Head, labels: Sequence[s
     end = f"ends in {head.operator}" if head.operator else "has no operator that tells"
     meanings = "; ".join(
         f"{flag} gives {_best(probabilities, labels)}"
-        for flag, probabilities in _meanings(scores[0])
+        for flag, probabilities in _meanings(scores[0], are_possible=_are_between_0_and_1(scores))
+    )
+    sums = scores.sum(axis=1)
+    scaled = (
+        f". They sum to {sums[0]:.4g} for every image: if they are probabilities that the graph "
+        "multiplies, give --output with the tensor before that, or export it without"
     )
     return (
         f"output {output} {end}, so its scores may be of several kinds: choose one with --scores. "
-        f"For the first test image, {meanings}"
+        f"For the first test image, {meanings}{scaled if _are_scaled(scores) else ''}"
     )
 
 
-def _meanings(scores: npt.NDArray[np.float32]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _are_scaled(scores: _Scores) -> bool:
+    """Return whether the scores are shares of one sum, which is not 1, in every image."""
+    sums = scores.sum(axis=1)
+    is_same = np.ptp(sums) <= SUM_TOLERANCE * sums.max()
+    return bool(scores.min() >= 0 and is_same and not are_shares(scores))
+
+
+def _meanings(
+    scores: npt.NDArray[np.float32], *, are_possible: bool
+) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Yield the kinds that *scores* may have; probabilities only if they *are_possible*."""
     if len(scores) == 1:
-        rest = sigmoid(scores)
-        yield "--scores logits", np.append(1 - rest, rest)
-        yield "--scores probabilities", np.append(1 - scores, scores)
+        second = sigmoid(scores)
+        yield "--scores logits", np.append(1 - second, second)
+        if are_possible:
+            yield "--scores probabilities", np.append(1 - scores, scores)
         return
     yield "--scores logits", softmax(scores[np.newaxis])[0]
-    yield "--scores probabilities (of one class per image)", scores
-    yield "--scores independent (of several labels per image)", scores
+    if are_possible:
+        yield "--scores probabilities (of one class per image)", scores
+        yield "--scores independent (of several labels per image)", scores
     yield "--scores independent-logits", sigmoid(scores)
 
 
