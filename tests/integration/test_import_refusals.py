@@ -244,7 +244,7 @@ def test_bad_golden_images(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
     for path, message in (
-        ("bad.png", "bad.png: the bytes"),
+        ("bad.png", "bad.png: this is text; convoy reads"),
         ("empty", "no images"),
         ("x", "x: No"),
     ):
