@@ -128,6 +128,24 @@ def test_influence_in_large_batches_only(tmp_path: Path) -> None:
     foreign.run(file, tmp_path, max_batch_size=19)
 
 
+def test_little_influence(tmp_path: Path) -> None:
+    """
+    A batch normalisation in training mode is refused even if it changes less than rounding may.
+    """
+    made = between(
+        "convolved",
+        [
+            node("BatchNormalization", "convolved s b m v", "normal mean var", training_mode=1),
+            node("Mul", "normal little", "added"),
+            node("Add", "convolved added"),
+        ],
+        TRAINED | {"little": np.float32(1e-4)},
+    )
+    file = foreign.save(made, tmp_path / "x.onnx")
+    with pytest.raises(ProofError, match=r"change by [1-9]\.\de-05 .*\(BatchNormalization normal"):
+        foreign.run(file, tmp_path)
+
+
 async def test_one_image_at_a_time(tmp_path: Path, serve: Serve) -> None:
     """
     With --max-batch-size 1 an image's neighbours do not matter, in one call and in several; import
