@@ -24,6 +24,9 @@ NAMED = 10
 _CHUNK = 256
 """Images that are handed to the threads at once; Ctrl-C waits for the decoding of these only."""
 
+_MOST_THREADS = 8
+"""Images of 50 megapixels that are decoded at once: each takes some 300 MB."""
+
 _LINE_EVERY = 40
 """Chunks between two lines of progress where there is no terminal."""
 
@@ -145,7 +148,7 @@ def _problems(
     problems: list[_Problem] = []
     try:
         # Decoders work outside Python's lock.
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
             for chunk in _shown_chunks(_files(data_set), console):
                 problems += filter(None, threads.map(problem_of, chunk))
     finally:
