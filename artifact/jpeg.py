@@ -157,8 +157,18 @@ class _Structure:
 
 
 def essence(data: bytes) -> bytes:
-    """Return the first image in *data*, reduced to its pixels and EXIF data, in the usual form."""
-    return _read(data).essence + b"\xff\xd9"
+    """
+    Return the first image in *data*, reduced to its pixels and EXIF data, in the usual form.
+
+    Raises:
+        ImageError: If a segment is cut.
+    """
+    try:
+        return _read(data).essence + b"\xff\xd9"
+    except (IndexError, ValueError) as error:
+        raise ImageError(
+            "the JPEG image is damaged or truncated; send the original file"
+        ) from error
 
 
 def decode(data: bytes, mode: str) -> Image.Image:

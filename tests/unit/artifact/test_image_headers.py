@@ -217,3 +217,14 @@ def test_tag_twice() -> None:
     data = tiff(t260=9).replace(struct.pack("<HHI", 260, 4, 1), struct.pack("<HHI", 256, 4, 1))
     with pytest.raises(ImageError, match="damaged"):
         preprocess(data, SPEC)
+
+
+def test_libtiff_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    """
+    Damaged compressed data are refused without a line on standard error, which is the log.
+    """
+    data = bytearray(encode(gradient(), "TIFF", compression="tiff_lzw"))
+    data[8:200] = bytes(192)
+    with pytest.raises(ImageError, match="TIFF image is damaged"):
+        preprocess(bytes(data), SPEC)
+    assert capfd.readouterr().err == ""

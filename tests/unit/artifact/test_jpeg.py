@@ -186,6 +186,15 @@ def test_segments_between_scans_are_limited() -> None:
         jpeg.decode(data, "RGB")
 
 
+@pytest.mark.parametrize("marker", [0xC0, 0xC4, 0xDA])
+def test_segment_that_is_cut(marker: int) -> None:
+    """
+    A frame, a table or the header of a scan without content is damage, also to who opens it.
+    """
+    with pytest.raises(ImageError, match="send the original file"):
+        jpeg.essence(SOUND[:2] + segment(marker, b"\0" * (marker == 0xC4)) + SOUND[2:])
+
+
 def image_mode(data: bytes) -> str:
     """Pillow's mode of a JPEG."""
     return str(Image.open(io.BytesIO(data)).mode)
