@@ -143,5 +143,5 @@ def _named(error: BaseException, index: int | None) -> BaseException:
     text = str(error) if index is None else f"image {index}: {error}"
     # Only errors about the image are for the client; any other is internal.
     if isinstance(error, TooLarge):
-        return ImageTooLargeError(text)
+        return ImageTooLargeError(f"{text}, or have the server's limits on images raised")
     return InvalidImageError(text) if isinstance(error, ImageError) else error

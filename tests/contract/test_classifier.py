@@ -125,6 +125,20 @@ async def test_errors(serve: Serve, request_: pb.ClassifyRequest, code: str, exp
         await running.classifier.Classify(pb.ClassifyRequest(model="tiny", image=png(0)))
 
 
+async def test_too_large_image_says_what_to_do(serve: Serve) -> None:
+    """
+    The message has the size, the limit, and two remedies: one for the client, one for the operator.
+    """
+    async with serve(max_image_pixels=10_000) as running:
+        request = pb.ClassifyRequest(model="tiny", image=encode(gradient("L", (101, 100))))
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await running.classifier.Classify(request)
+        assert failed.value.details() == (
+            "the image has 101x100 pixels; at most 10000 are accepted: make it smaller, or have "
+            "the server's limits on images raised"
+        )
+
+
 async def test_message_over_the_limit(serve: Serve, transport: str) -> None:
     """
     A message that is too large is refused, by grpcio itself without a reason, and others go on.
