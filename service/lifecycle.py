@@ -31,7 +31,7 @@ class Lifecycle:
     Phase, and calls in flight; owned by the event loop.
 
     Args:
-        max_calls: Most calls in flight that do work, and that wait in the gRPC transports.
+        max_calls: Most calls in flight that do work.
         max_bytes: Most bytes of their requests together.
 
     Attributes:
@@ -68,10 +68,10 @@ class Lifecycle:
         # Calls that do no work, such as health and statistics, are answered until the end.
         if may_refuse and self.phase is Phase.REFUSING:
             raise ShuttingDownError("the server is shutting down")
-        # Most calls of an overload wait in the transport, where no handler can refuse them.
-        calls = self.in_flight + self.waiting
-        if may_refuse and calls >= self._max_calls:
-            raise ServerBusyError(f"{calls} calls are in flight already", BUSY_RETRY_S)
+        # Not those that wait in the transport: a client could feign any number of them, and keep
+        # all others out.
+        if may_refuse and self.in_flight >= self._max_calls:
+            raise ServerBusyError(f"{self.in_flight} calls are in flight already", BUSY_RETRY_S)
         # The count changes last: a call that is refused is never in flight.
         if size:
             self.hold(size)

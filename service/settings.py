@@ -298,8 +298,7 @@ class Settings(BaseSettings):
     max_calls_in_flight: int = Field(
         4096,
         ge=1,
-        description="Maximum number of calls in progress, including calls that wait in the "
-        "gRPC transport. Further ones are refused.",
+        description="Maximum number of calls in progress. Further ones are refused.",
     )
     max_bytes_in_flight: ByteSize = Field(
         ByteSize(1024 * MIB), ge=1, description="Maximum size of all requests in progress together."

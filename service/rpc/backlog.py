@@ -1,4 +1,4 @@
-"""The calls that a gRPC transport holds: those that wait for a handler, and answers on their way.
+"""The calls that wait in a gRPC transport for their handlers.
 
 Under load most of a call's time passes before its handler starts, and no gRPC library tells when a
 call arrived. The libraries count their calls, though. Whatever they have received, not ended, and
@@ -28,6 +28,11 @@ IDLE_INTERVAL_S = 1.0
 """Time between two samples while no call is handled, in seconds."""
 
 
+SETTLING_S = 1.0
+"""Time over which calls that ended without a handler are looked at, in seconds: a call that has
+ended in the transport may be on its way to its handler."""
+
+
 class CallCounts(NamedTuple):
     """The calls that a transport has received since its start, and those that have ended."""
 
@@ -43,6 +48,7 @@ class _Sample(NamedTuple):
     entered: int
     waiting: int
     dropped: int
+    gone: int
 
 
 class Backlog:
@@ -52,7 +58,7 @@ class Backlog:
     As a context manager, it surrounds the handling of one call; many may be open at once.
 
     Args:
-        lifecycle: Told how many calls wait, for its limit.
+        lifecycle: Told how many calls wait.
         metrics: Receives the calls that started and those that were dropped, and the wait.
 
     Attributes:
@@ -65,8 +71,10 @@ class Backlog:
         self._metrics = metrics
         self.entered = 0
         self.left = 0
-        self._last = _Sample(time.monotonic(), started=0, entered=0, waiting=0, dropped=0)
-        self._waited_s = 0.0  # by all calls together, since a handler last started
+        self._last = _Sample(time.monotonic(), 0, 0, waiting=0, dropped=0, gone=0)
+        self._least_unseen = 0
+        self._settling_since = self._last.at
+        self._waited_s = 0.0  # by all calls together, since one of them last ceased to
 
     def __enter__(self) -> None:
         self.entered += 1
@@ -102,22 +110,44 @@ class Backlog:
     def sample(self, counts: CallCounts, now: float) -> None:
         """Measure, from the transport's *counts* at *now*, what happened since the last sample."""
         last = self._last
-        # Transports count while they are read: the difference may be off by a few.
-        waiting = max(0, counts.started - counts.ended - (self.entered - self.left))
-        # A call in its handler may have ended in the transport already, as its client disconnected.
-        # What has ended beyond all that ever entered, no handler has seen.
-        dropped = max(last.dropped, counts.ended - self.entered)
-        self._last = _Sample(now, counts.started, self.entered, waiting, dropped)
+        dropped = self._settle(counts.ended - self.entered, now)
+        # Those that wait no more: they have entered a handler, or have ended without one.
+        gone = max(counts.ended, self.entered + dropped)
+        # Two bounds. The first one includes answers that clients have not read yet, and the second
+        # one calls that were dropped and are not settled. Transports count while they are read, so
+        # that either may be off by a few.
+        open_elsewhere = counts.started - counts.ended - (self.entered - self.left)
+        waiting = max(0, min(open_elsewhere, counts.started - gone))
+        self._last = _Sample(now, counts.started, self.entered, waiting, dropped, gone)
         self._lifecycle.waiting += waiting - last.waiting
         self._metrics.transport_calls.inc(counts.started - last.started)
         self._metrics.transport_dropped.inc(dropped - last.dropped)
         self._measure_wait(last, self._last)
 
+    def _settle(self, unseen: int, now: float) -> int:
+        """
+        Return the calls that no handler has seen, nor will.
+
+        Args:
+            unseen: Calls that have ended in the transport, less all that entered handlers. A call
+                in its handler may have ended in the transport already, so this is never too many
+                but for calls on their way to their handlers.
+        """
+        self._least_unseen = min(self._least_unseen, unseen)
+        dropped = self._last.dropped
+        if now >= self._settling_since + SETTLING_S:
+            dropped = max(dropped, self._least_unseen)
+            self._least_unseen, self._settling_since = unseen, now
+        return dropped
+
     def _measure_wait(self, last: _Sample, sample: _Sample) -> None:
-        """Divide the time that calls have spent waiting among those that have entered since."""
+        """Divide the time that calls have spent waiting among those that wait no more."""
         self._waited_s += (last.waiting + sample.waiting) / 2 * (sample.at - last.at)
-        if entered := sample.entered - last.entered:
-            self._metrics.transport_wait.observe(self._waited_s / entered, entered)
+        entered = sample.entered - last.entered
+        # Calls that were dropped have taken their part of the time with them.
+        if gone := max(entered, sample.gone - last.gone):
+            if entered:
+                self._metrics.transport_wait.observe(self._waited_s / gone, entered)
             self._waited_s = 0.0
 
 

@@ -92,8 +92,8 @@ class ConnectionLimits:
             ("grpc.max_metadata_size", self.max_metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
             ("grpc.max_concurrent_streams", self.max_streams),
-            # Above 1,000 calls that wait for a handler, gRPC would end some without a reason. Our
-            # own limit on calls counts them, too (`Lifecycle.enter`).
+            # Above 1,000 calls that wait for a handler, gRPC would end some without a reason. The
+            # limits on streams and connections bound their number.
             ("grpc.server.max_pending_requests", UNLIMITED),
             ("grpc.server.max_pending_requests_hard_limit", UNLIMITED),
             ("grpc.max_connection_age_ms", _milliseconds(self.max_age_s)),

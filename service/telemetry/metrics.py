@@ -131,7 +131,7 @@ class Metrics:
         )
         self.transport_wait = Histogram(
             "convoy_transport_wait_seconds",
-            "Time of a call in the gRPC transport, before its handler and after it.",
+            "Time of a call in the gRPC transport, before its handler starts.",
             [],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
@@ -312,7 +312,7 @@ def _calls(in_flight: int, waiting: int) -> Iterator[GaugeMetricFamily]:
     handled.add_metric([], in_flight)
     held = _family(
         "convoy_transport_waiting_calls",
-        "Calls that wait in the gRPC transport, and answers that it has yet to send.",
+        "Calls that wait in the gRPC transport for their handlers.",
     )
     held.add_metric([], waiting)
     yield from (handled, held)

@@ -64,18 +64,66 @@ def test_dropped() -> None:
     for _ in range(5):
         with transport.backlog:
             pass
-    transport.sample(1.0, started=7, ended=6)
+    for second in (1.0, 2.0, 3.0):
+        transport.sample(second, started=7, ended=6)
     assert transport.value("dropped_calls_total") == 1
     assert transport.lifecycle.waiting == 1
     # Its handler has taken the last one, and the transport counts it later.
     with transport.backlog:
-        transport.sample(2.0, started=7, ended=6)
-    transport.sample(3.0, started=7, ended=7)
+        transport.sample(4.0, started=7, ended=6)
+    for second in (5.0, 6.0, 7.0):
+        transport.sample(second, started=7, ended=7)
     assert transport.value("dropped_calls_total") == 1
     assert transport.lifecycle.waiting == 0
 
 
-def test_two_transports_share_one_limit() -> None:
+def test_call_on_its_way_to_its_handler_is_not_dropped() -> None:
+    """
+    A call that has ended in the transport, and enters its handler soon, is never counted.
+    """
+    transport = Transport()
+    transport.sample(1.0, started=1, ended=1)
+    transport.sample(1.05, started=1, ended=1)
+    with transport.backlog:
+        pass
+    for second in (2.0, 3.0, 4.0):
+        transport.sample(second, started=1, ended=1)
+    assert transport.value("dropped_calls_total") == 0
+
+
+def test_answers_that_are_not_read_do_not_wait() -> None:
+    """
+    Calls whose handlers have ended, and whose clients do not read the answers, do not wait.
+    """
+    transport = Transport()
+    for _ in range(10):
+        with transport.backlog:
+            pass
+    transport.sample(1.0, started=10, ended=0)
+    transport.sample(9.0, started=10, ended=0)
+    assert transport.lifecycle.waiting == 0
+    assert transport.value("wait_seconds_sum") == 0
+
+
+def test_dropped_calls_take_their_wait_with_them() -> None:
+    """
+    The time of calls that were dropped is not charged to those that enter later.
+    """
+    transport = Transport()
+    transport.sample(1.0, started=1000, ended=0)
+    transport.sample(2.0, started=1000, ended=0)
+    transport.sample(2.05, started=1000, ended=1000)
+    transport.sample(4.0, started=1000, ended=1000)
+    transport.sample(5.0, started=1000, ended=1000)
+    with transport.backlog:
+        pass
+    transport.sample(5.05, started=1001, ended=1001)
+    assert transport.value("wait_seconds_count") == 1
+    assert transport.value("wait_seconds_sum") == 0
+    assert transport.value("dropped_calls_total") == 1000
+
+
+def test_two_transports_add_up() -> None:
     """
     The calls that wait in several transports add up, and each sample replaces the one before.
     """
