@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -13,6 +14,11 @@ from convoy.service.errors import InvalidArgumentError
 
 MAX_FIELDS = 16
 """Most fields of a form beside its files."""
+
+MAX_FIELD_BYTES = 1024
+"""Most bytes of a field: options are numbers."""
+
+_UTF_8 = frozenset({b"", b"utf-8", b"utf8", b"us-ascii"})
 
 _HOW = "send it as the body (curl --data-binary @photo.jpg) or in a form (curl -F image=@photo.jpg)"
 
@@ -62,7 +68,17 @@ async def _read_form(
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
-    parser = _InMemoryParser(request.headers, stream(), max_files=max_images, max_fields=MAX_FIELDS)
+    # The parser decodes texts as the client says, and some of Python's codecs take hours.
+    _, stated = parse_options_header(request.headers["content-type"])
+    if stated.get(b"charset", b"").lower() not in _UTF_8:
+        raise InvalidArgumentError("the form's charset must be utf-8, or not stated")
+    parser = _InMemoryParser(
+        request.headers,
+        stream(),
+        max_files=max_images,
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_FIELD_BYTES,
+    )
     try:
         form = await parser.parse()
     except MultiPartException as error:

@@ -8,21 +8,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
 
+from convoy.service.errors import ServerBusyError
+from convoy.service.lifecycle import BUSY_RETRY_S
 from convoy.service.rpc.backlog import Backlog
-from convoy.service.rpc.unary import Context, Continuation
+from convoy.service.rpc.unary import Context, Continuation, abort
+from convoy.service.telemetry.logs import Origin
+
+MAX_OPEN = 1024
+"""Most open streams of health and reflection, which strangers may open; one takes 30 KB."""
+
+_LIMITED = ("/grpc.health.", "/grpc.reflection.")
 
 
 class StreamInterceptor(grpc.aio.ServerInterceptor):
-    """Ends the streams that are open when `end` is called, with status OK; counts in *backlog*."""
+    """
+    Ends the streams that are open when `end` is called, with status OK.
+
+    Args:
+        backlog: Counts the streams as calls.
+
+    Attributes:
+        max_open: Most open streams of health and reflection.
+    """
 
     def __init__(self, backlog: Backlog) -> None:
         self._ending = asyncio.Event()
         self._backlog = backlog
+        self._open = 0
+        self.max_open = MAX_OPEN
 
     def end(self) -> None:
         self._ending.set()
@@ -35,24 +53,41 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
         # No service has this method; gRPC answers UNIMPLEMENTED.
         if handler is None:
             return handler
+        limited = handler_call_details.method.startswith(_LIMITED)
         codecs = handler.request_deserializer, handler.response_serializer
         # Health's `Watch`: one request, and responses until the client disconnects.
         if handler.unary_stream is not None:
-            watch = self._until_ending(handler.unary_stream)
+            watch = self._until_ending(handler.unary_stream, limited=limited)
             return grpc.unary_stream_rpc_method_handler(watch, *codecs)
         # Reflection and `ModelStreamInfer`: a response to each request.
         if handler.stream_stream is not None:
-            converse = self._with_ending_requests(handler.stream_stream)
+            converse = self._with_ending_requests(handler.stream_stream, limited=limited)
             return grpc.stream_stream_rpc_method_handler(converse, *codecs)
         return handler
 
-    def _until_ending(self, write_all: Callable[..., Awaitable[None]]) -> Callable[..., Any]:
+    @asynccontextmanager
+    async def _opened(self, context: Context, *, limited: bool) -> AsyncIterator[None]:
+        """Count an open stream; refuse one of a *limited* service if there are too many."""
+        with self._backlog:
+            if limited and self._open >= self.max_open:
+                error = ServerBusyError(f"{self._open} streams are open already", BUSY_RETRY_S)
+                origin = Origin.from_headers(context.invocation_metadata() or ())
+                await abort(context, error, origin)
+            self._open += limited
+            try:
+                yield
+            finally:
+                self._open -= limited
+
+    def _until_ending(
+        self, write_all: Callable[..., Awaitable[None]], *, limited: bool
+    ) -> Callable[..., Any]:
         """Cancel a handler that never returns by itself, such as health's `Watch`."""
 
         async def behavior(request: Any, context: Context) -> None:
-            writing = asyncio.ensure_future(write_all(request, context))
-            ending = asyncio.ensure_future(self._ending.wait())
-            with self._backlog:
+            async with self._opened(context, limited=limited):
+                writing = asyncio.ensure_future(write_all(request, context))
+                ending = asyncio.ensure_future(self._ending.wait())
                 try:
                     await asyncio.wait({writing, ending}, return_when=asyncio.FIRST_COMPLETED)
                     if writing.done():
@@ -64,7 +99,7 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
         return behavior
 
     def _with_ending_requests(
-        self, converse: Callable[..., AsyncGenerator[Any, None]]
+        self, converse: Callable[..., AsyncGenerator[Any, None]], *, limited: bool
     ) -> Callable[..., Any]:
         """End the requests of a handler as if the client had sent its last one."""
 
@@ -87,9 +122,11 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
 
         async def behavior(incoming: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             # Closed as soon as the client disconnects, so that no work continues for it.
-            with self._backlog:
-                async with aclosing(converse(requests(incoming), context)) as responses:
-                    async for response in responses:
-                        yield response
+            async with (
+                self._opened(context, limited=limited),
+                aclosing(converse(requests(incoming), context)) as responses,
+            ):
+                async for response in responses:
+                    yield response
 
         return behavior

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from convoy.service.rpc.health import MAX_LISTED
 from convoy.service.security.tokens import Token
-from tests.harness.calls import NOT_SERVING, SERVING, health, outcome
+from tests.harness.calls import NOT_SERVING, SERVING, health, infer_request, outcome
 from tests.harness.http import get
 from tests.harness.server import Running, Serve
 
@@ -199,3 +199,26 @@ async def test_reflection_v1(running: Running) -> None:
     assert found.package == "grpc.reflection.v1"
     (method,) = found.service[0].method
     assert method.input_type == ".grpc.reflection.v1.ServerReflectionRequest"
+
+
+async def test_open_streams_are_limited(running: Running) -> None:
+    """
+    Strangers may keep only so many streams open; others get through again when some of them end.
+    """
+    running.server.rpc._streams.max_open = 3
+    watch: Any = health_pb2_grpc.HealthStub(running.channel).Watch
+    request = health_pb2.HealthCheckRequest()
+    opened = [watch(request) for _ in range(3)]
+    for stream in opened:
+        assert (await stream.read()).status == SERVING
+    refused = (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
+    assert await outcome(watch(request).read()) == refused
+    conversation: Any = running.channel.stream_stream(REFLECTION)
+    assert await outcome(conversation(iter([b""])).read()) == refused
+    # The streams of our own service have limits of their own.
+    inference = running.inference.ModelStreamInfer(infer_request(1) for _ in range(2))
+    assert len([answer async for answer in inference]) == 2
+    opened[0].cancel()
+    await running.until(lambda: running.server.rpc._streams._open == 2)
+    again = watch(request)
+    assert (await again.read()).status == SERVING

@@ -110,6 +110,8 @@ async def test_form(running: Running) -> None:
     assert third["predictions"][0]["class_index"] == 4
 
 
+FORM, _ = form(("image", "a", png(1)))
+
 WRONG: list[tuple[str, bytes, dict[str, str], int, str, str]] = [
     ("", b"not an image", {}, 400, "INVALID_IMAGE", ""),
     ("", b"", {"content-length": "0"}, 400, "INVALID_ARGUMENT", "--data-binary @photo.jpg"),
@@ -126,6 +128,21 @@ WRONG: list[tuple[str, bytes, dict[str, str], int, str, str]] = [
     ("", *form(("image", "a", png(1)), ("size", "", b"5")), 400, "INVALID_ARGUMENT", "'size'"),
     ("", b"no form", form()[1], 400, "INVALID_ARGUMENT", "form"),
     ("", b"no form", {"content-type": "multipart/form-data"}, 400, "INVALID_ARGUMENT", "form"),
+    *(
+        ("", FORM, {"content-type": stated}, 400, "INVALID_ARGUMENT", "utf-8")
+        for stated in (
+            "multipart/form-data; boundary=limit; charset=punycode",
+            'multipart/form-data; boundary=limit; CHARSET="Undefined"',
+            "multipart/form-data; charset=idna; boundary=limit",
+        )
+    ),
+    (
+        "",
+        *form(("image", "a", png(1)), ("top_k", "", b"1" * 2000)),
+        400,
+        "INVALID_ARGUMENT",
+        "form",
+    ),
 ]
 
 
