@@ -109,7 +109,7 @@ class _Structure:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the scans hold all bits of all coefficients of all components."""
+        """Return whether the scans hold all bits of all coefficients of all components."""
         # Nearly all images have one scan with everything.
         if len(self.scans) == 1 and self.frame in _SEQUENTIAL:
             return self.scans[0].components == self.components

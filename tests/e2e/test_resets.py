@@ -26,7 +26,7 @@ BURSTS = 10
 """Most bursts until one of them closes the connection."""
 
 IMAGE = png(3) + bytes(500_000)
-"""As large as a photograph: gRPC keeps no more than 256 KiB of a call for a retry by default."""
+"""An image as large as a photograph: gRPC keeps no more than 256 KiB of a call for a retry."""
 
 # No batch is full, so that each call waits.
 OPTIONS = ("--transport", "native", "--max-batch-size", "1024", "--max-queue-delay-ms", "500")

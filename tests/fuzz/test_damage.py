@@ -9,7 +9,7 @@ from tests.fuzz.damage import Damaged, attack, encoded, wrong_share
 
 def test_none_is_accepted_with_wrong_pixels() -> None:
     """
-    Of 1,000 images that were cut, closed again or overwritten with zeros, none is answered wrongly.
+    None of 1,000 images that were cut, closed again or zeroed in parts is answered wrongly.
     """
     outcomes, faults = attack(seed=1, count=1000)
     assert faults == []

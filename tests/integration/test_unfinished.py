@@ -82,7 +82,7 @@ async def test_a_message_that_does_not_arrive(serve: Serve, path: str) -> None:
 @pytest.mark.usefixtures("quick")
 async def test_many_messages_that_do_not_arrive(serve: Serve) -> None:
     """
-    Of many calls with unfinished messages those that began last are left, as many as their bytes
+    The calls with unfinished messages that began last are left, as many as their bytes
     may be in flight.
     """
     async with (
@@ -102,7 +102,7 @@ async def test_many_messages_that_do_not_arrive(serve: Serve) -> None:
 @pytest.mark.usefixtures("quick")
 async def test_many_messages_of_strangers(guarded: Running) -> None:
     """
-    Of calls that need no token, a few with unfinished messages are left.
+    A few calls that need no token are left with unfinished messages.
     """
     async with Http2Connection(guarded.address) as connection:
         for path in (CHECK, WATCH, REFLECTION):

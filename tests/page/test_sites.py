@@ -17,7 +17,7 @@ from tests.page.conftest import CHROMIUM
 UNLOAD = "/v2/repository/models/tiny/unload"
 
 SIMPLE = """url => fetch(url, {method: "POST", mode: "no-cors", body: "{}"}).then(a => a.type)"""
-"""What a page can send to another site without asking it first."""
+"""The requests that a page can send to another site without asking it first."""
 
 FORM = """url => {
   const form = document.createElement("form");

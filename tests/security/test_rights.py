@@ -25,7 +25,7 @@ VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 @pytest.fixture(params=CREDENTIALS)
 def credential(request: pytest.FixtureRequest, target: Target) -> Credential:
-    """What a client sends; skips a right for which no token is given."""
+    """Return what a client sends; skips a right for which no token is given."""
     if request.param in RIGHTS and request.param not in target.tokens:
         pytest.skip(f"CONVOY_TOKEN_{request.param.upper()} holds no token")
     return request.param

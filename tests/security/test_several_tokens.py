@@ -45,7 +45,7 @@ async def test_routes(target: Target, values: list[str]) -> None:
 
 
 async def test_open_methods(target: Target, values: list[str]) -> None:
-    """What needs no token does not look at the headers."""
+    """Methods that need no token do not look at the headers."""
     metadata = [("authorization", value) for value in values]
     for rpc in rpcs():
         if rpc.method in {"ServerLive", "ServerReady", "Check", "ServerReflectionInfo"}:

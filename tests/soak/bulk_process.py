@@ -12,7 +12,7 @@ from tests.soak.checksums import Checksums
 from tests.soak.ledger import Ledger
 
 LONGEST_LINE = 1 << 22
-"""Of an account, in bytes."""
+"""The size of an account, in bytes."""
 
 
 class BulkProcess:

@@ -29,7 +29,7 @@ SAMPLED_S = 0.2
 
 LEAST_SHARE = 0.5
 LARGEST_GAP_S = 0.0005
-"""What a server may leave out: half of the time, or what two processes take to wake up."""
+"""The time that a server may leave out: half of the time, or what two processes take to wake up."""
 
 
 class Turn(NamedTuple):
@@ -55,7 +55,7 @@ class Turn(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether the server sees no more than the client, and not much less."""
+        """Return whether the server sees no more than the client, and not much less."""
         # The time in the transport is an estimate, so that the sum may be too large.
         allowed_s = max((1 - LEAST_SHARE) * self.client_s, LARGEST_GAP_S)
         agrees = self.server_s <= self.client_s and abs(self.gap_s) <= allowed_s

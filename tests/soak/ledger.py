@@ -42,7 +42,7 @@ STREAMS = {"ModelStreamInfer"}
 @dataclass(frozen=True, slots=True)
 class Entry:
     """
-    What calls are counted as.
+    The labels that calls are counted under.
 
     Attributes:
         kind: The kind of client.

@@ -52,13 +52,13 @@ COLUMN_OF = {
     **dict.fromkeys(("INTERNAL", "UNKNOWN"), "failed"),
 }
 COLUMNS = ("answered", "refused", "expired", "cancelled", "lost", "failed")
-"""Of the table; a code that `COLUMN_OF` does not have is a refusal."""
+"""Columns of the table; a code that `COLUMN_OF` does not have is a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """
-    How long a soak lasts: until either limit is reached, or until SIGINT.
+    The length of a soak: until either limit is reached, or until SIGINT.
 
     Attributes:
         requests: Number of calls.

@@ -69,7 +69,7 @@ def test_ctrl_c_ends_it_with_its_ledger() -> None:
 
 def test_frequent_messages_are_left_out(lenet_repository: Path) -> None:
     """
-    Of a server's log, what would fill the memory over hours is not kept; the rest is.
+    Lines of a server's log that would fill the memory over hours are not kept; the others are.
     """
     with ServerProcess(lenet_repository, left_out=FREQUENT) as server:
         assert server.find("ready")

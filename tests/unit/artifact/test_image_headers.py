@@ -55,7 +55,7 @@ def test_gif_bomb(screen: tuple[int, int], frame: tuple[int, int, int, int], bef
 )
 def test_gif_with_extensions(before: bytes) -> None:
     """
-    What is before the first frame is skipped.
+    Blocks before the first frame are skipped.
     """
     assert (preprocess(gif(before=before), SPEC) == 255).all()
 

@@ -121,7 +121,7 @@ def test_verified_images_are_not_decoded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What was decoded is remembered until the file changes.
+    An image that was decoded is remembered until the file changes.
     """
     loaded, verified = make(tmp_path / "data"), tmp_path / "runs" / "verified"
     check(loaded, verified=verified)

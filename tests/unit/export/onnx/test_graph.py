@@ -159,7 +159,7 @@ def test_accuracy() -> None:
 
 def test_accuracy_of_scores_that_are_equal_or_no_numbers() -> None:
     """
-    Of equal logits the first counts as the largest; an image with NaN or infinity is never right.
+    The first of equal logits counts as the largest; an image with NaN or infinity is never right.
     """
     ties = np.zeros((2, 30), np.float32)
     assert accuracy(ties, np.array([0, 29]), top=1) == 0.5

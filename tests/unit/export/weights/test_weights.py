@@ -290,7 +290,7 @@ def test_safetensors(tmp_path: Path) -> None:
 
 def test_checkpoint_of_another_network(tmp_path: Path) -> None:
     """
-    What does not fit is named by the names that are within the checkpoint.
+    A weight that does not fit is named by the names that are within the checkpoint.
     """
     state = ARCHITECTURES["resnet20"].build(num_classes=3).state_dict()
     torch.save({"model": prefixed("module.", state)}, tmp_path / "w.pth")

@@ -25,7 +25,7 @@ def taken(places: Places, closed: Closed, address: str = "a") -> Place:
 
 
 def test_the_longest_silent_one_leaves(refusals: list[str]) -> None:
-    """Whoever was silent first leaves first, counted from the end of its last request."""
+    """The connection that was silent first leaves first, from the end of its last request."""
     places, closed = Places(3, 0, refusals.append), Closed()
     first, second, third = (taken(places, closed) for _ in range(3))
     first.busy()
@@ -69,7 +69,7 @@ def test_places_are_given_back(refusals: list[str]) -> None:
 
 
 def test_a_connection_that_left_stays_away(refusals: list[str]) -> None:
-    """What a connection does after it had to leave changes nothing."""
+    """A connection that had to leave changes nothing any more."""
     places, closed = Places(1, 0, refusals.append), Closed()
     gone = taken(places, closed)
     taken(places, closed)

@@ -129,7 +129,7 @@ def test_engines_that_cannot_be_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    Where the folder of engines cannot be made, TensorRT runs without it.
+    TensorRT runs without its folder of engines, if that cannot be made.
     """
     monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
     (tmp_path / "file").touch()

@@ -121,7 +121,7 @@ def test_tokens_are_redacted(formatter: logging.Formatter) -> None:
 
 def test_lines_of_a_library_are_limited(caplog: pytest.LogCaptureFixture) -> None:
     """
-    Of the lines that clients can cause, some are written each second; the next says how many more.
+    Some lines that clients can cause are written each second; the next says how many were not.
     """
     logger = logging.getLogger("a library")
     logger.addFilter(logs.RateLimited(2))
