@@ -45,8 +45,8 @@ $(CHARTS): service/web/package-lock.json
 demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
 	@$(BIN)/python -m tools.demo
 
-test: setup  ## Run the tests (6 to 12 minutes on two cores)
-	$(BIN)/pytest -m 'not slow'
+test: setup  ## Run the tests (7 minutes on two cores)
+	$(BIN)/pytest -m 'not slow' --numprocesses 2
 
 # Each network's way from training to an answer: two at a time, of one thread each, as little of it
 # uses both cores. Huge pages, as most of the time goes into new memory for the weights of VGG.
@@ -54,7 +54,7 @@ NETWORKS := tests/e2e/test_architectures.py
 test-slow: setup  ## Run the tests that take longer
 	OMP_NUM_THREADS=1 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
 	    $(BIN)/pytest -m slow --numprocesses 2 $(NETWORKS)
-	$(BIN)/pytest -m slow --ignore $(NETWORKS)
+	$(BIN)/pytest -m slow --numprocesses 2 --ignore $(NETWORKS)
 
 test-page: setup  ## Drive the page in a real browser (needs chromium and npm: make tools)
 	$(BIN)/pytest tests/page

@@ -35,7 +35,8 @@ GIVE = """([kind, base64]) => {
 
 
 def give(page: Page, kind: str, image: bytes) -> None:
-    """Drop or paste an image by the events that a browser sends."""
+    """Drop or paste an image by the events that a browser sends, once the page listens."""
+    expect(page.locator("#view")).not_to_be_empty()
     page.evaluate(GIVE, [kind, b64encode(image).decode()])
 
 
