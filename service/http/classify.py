@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -38,13 +38,16 @@ class Options(NamedTuple):
     timeout_s: float = math.inf
 
     @classmethod
-    def parse(cls, texts: Mapping[str, str]) -> Options:
+    def parse(cls, given: Sequence[tuple[str, str]]) -> Options:
         """
         Parse the options of a query or a form.
 
         Raises:
-            InvalidArgumentError: If one is unknown, or its value is not valid.
+            InvalidArgumentError: If one is unknown or given twice, or its value is not valid.
         """
+        texts = dict(given)
+        if len(texts) != len(given):
+            raise InvalidArgumentError("an option is given twice")
         if unknown := sorted(texts.keys() - set(cls._fields)):
             raise InvalidArgumentError(
                 f"unknown option {unknown[0][:64]!r}: expected {' or '.join(cls._fields)}"
@@ -126,7 +129,7 @@ class Classify:
     async def _answer(self, request: Request, call: Call) -> Response:
         body = await self._read_body(request, call)
         images, fields = await read_images(request, body, self._max_images)
-        options = Options.parse({**request.query_params, **fields})
+        options = Options.parse([*request.query_params.multi_items(), *fields])
         call.deadline = call.received_at + options.timeout_s
         asked = {
             "model": request.path_params["name"],
@@ -152,7 +155,8 @@ def _version(text: str | None) -> int:
     if text is None:
         return 0
     # Larger numbers than the message can hold are no versions, either.
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:10]) < 2**31 and len(text) < 11):
+    is_number = text.isascii() and text.isdecimal() and len(text) < 11
+    if not is_number or not 0 < int(text) < 2**31 or text.startswith("0"):
         raise ModelNotFoundError(f"no model has a version {text[:20]!r}")
     return int(text)
 

@@ -38,7 +38,7 @@ class _InMemoryParser(MultiPartParser):
 
 async def read_images(
     request: Request, body: bytes, max_images: int
-) -> tuple[list[SentImage], dict[str, str]]:
+) -> tuple[list[SentImage], list[tuple[str, str]]]:
     """
     Take *body*, the body of *request*, apart.
 
@@ -55,7 +55,7 @@ async def read_images(
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         if not body:
             raise InvalidArgumentError(f"the request has no image: {_HOW}")
-        return [SentImage("", body)], {}
+        return [SentImage("", body)], []
     images, fields = await _read_form(request, body, max_images)
     if not images:
         raise InvalidArgumentError(f"the form has no file: {_HOW}")
@@ -64,7 +64,7 @@ async def read_images(
 
 async def _read_form(
     request: Request, body: bytes, max_images: int
-) -> tuple[list[SentImage], dict[str, str]]:
+) -> tuple[list[SentImage], list[tuple[str, str]]]:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
@@ -83,12 +83,12 @@ async def _read_form(
         form = await parser.parse()
     except MultiPartException as error:
         raise InvalidArgumentError(f"the form cannot be read: {error.message}") from error
-    images, fields = [], {}
+    images, fields = [], []
     for name, value in form.multi_items():
         # A file has a file name; `curl -F image=<photo.jpg` would send an image as text.
         if isinstance(value, UploadFile):
             images.append(SentImage(value.filename or "", await value.read()))
         else:
-            fields[name] = value
+            fields.append((name, value))
     await form.close()
     return images, fields

@@ -119,6 +119,7 @@ WRONG: list[tuple[str, bytes, dict[str, str], int, str, str]] = [
     ("?top_k=-1", png(1), {}, 400, "INVALID_ARGUMENT", "top_k"),
     ("?top_k=five", png(1), {}, 400, "INVALID_ARGUMENT", "'five'"),
     ("?topk=5", png(1), {}, 400, "INVALID_ARGUMENT", "'topk': expected top_k or timeout_s"),
+    ("?top_k=1&top_k=2", png(1), {}, 400, "INVALID_ARGUMENT", "twice"),
     ("?timeout_s=0", png(1), {}, 400, "INVALID_ARGUMENT", "timeout_s"),
     ("?timeout_s=nan", png(1), {}, 400, "INVALID_ARGUMENT", "timeout_s"),
     ("?timeout_s=inf", png(1), {}, 400, "INVALID_ARGUMENT", "timeout_s"),
@@ -179,7 +180,13 @@ async def test_unknown_models(running: Running) -> None:
     """
     A model or version that does not exist is 404.
     """
-    for path in ("huge", "tiny/versions/2", "tiny/versions/x", "tiny/versions/99999999999"):
+    for path in (
+        "huge",
+        "tiny/versions/2",
+        "tiny/versions/x",
+        "tiny/versions/01",
+        "tiny/versions/99999999999",
+    ):
         for what, body in (("/classify", png(1)), ("", b"")):
             answer = await ask(running, f"/v1/models/{path}{what}", body)
             check_error(answer, 404, "MODEL_NOT_FOUND")
