@@ -60,6 +60,8 @@ class Head:
         before: The value that it reads: logits, if it is a softmax or sigmoid.
         is_scaled: Whether probabilities are multiplied by a number behind that operator.
         is_chosen: Whether the operator chooses among scores, which are in `before`.
+        is_altered: Whether scores of a known kind went through an operator that changes their
+            order or meaning, such as a negation.
     """
 
     kind: Kind | None
@@ -68,6 +70,7 @@ class Head:
     before: str = ""
     is_scaled: bool = False
     is_chosen: bool = False
+    is_altered: bool = False
 
 
 UNKNOWN = Head(None)
@@ -109,7 +112,9 @@ class _Reader:
         if operator in _LOGITS:
             return replace(found, kind="logits")
         if operator in _CHOOSING:
-            return replace(found, is_chosen=True)
+            # The least of all: its scores are distances, of which the largest is the worst class.
+            chooses_least = operator == "ArgMin" or attribute(node, "largest", 1) == 0
+            return replace(found, is_chosen=not chooses_least)
         if combine := _COMBINING.get(operator):
             kinds = [
                 self.read(name, depth + 1)
@@ -197,6 +202,9 @@ def _scaled(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head])
     if len(heads) != 1 or (node.op_type == "Div" and wiring.is_constant(node.input[0])):
         return found
     (head,), numbers = heads, _constants(wiring, node)
+    # A negative number turns the order of the classes round.
+    if head.kind and any(number is not None and number < 0 for number in numbers):
+        return replace(found, is_altered=True)
     # A temperature, or a scale per class.
     if head.kind == "logits":
         return replace(found, kind="logits")
@@ -208,19 +216,31 @@ def _scaled(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head])
 
 def _added(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]) -> Head:
     """Sums of scores, of an ensemble for example, and scores with a constant."""
+    numbers = _constants(wiring, node)
+    is_taken_from_number = node.op_type == "Sub" and wiring.is_constant(node.input[0])
+    # A number less the scores: the order of the classes is turned round.
+    if is_taken_from_number and _same(heads, "logits"):
+        return replace(found, is_altered=True)
     # A sum with something else, such as log-softmax written out: x - log(sum(exp(x))).
     if any(head.kind == "logits" for head in heads):
         return replace(found, kind="logits")
-    numbers = _constants(wiring, node)
     # 1 - p of a sigmoid; p + 1e-7.
-    is_rest = node.op_type == "Sub" and numbers == [1] and wiring.is_constant(node.input[0])
+    is_rest = is_taken_from_number and numbers == [1]
     if is_rest and _same(heads, "independent"):
         return replace(found, kind="independent")
     if len(heads) == 1 and numbers and all(n is not None and abs(n) <= _TINY for n in numbers):
         return heads[0]
+    # Probabilities and a number, such as 2 * p - 1.
+    if len(heads) == 1 and numbers and heads[0].kind:
+        return replace(found, is_altered=True)
     # Probabilities of several networks: their sum tells whether they were divided, see `decide`.
     kind = None if numbers or node.op_type == "Sub" else _same(heads, "probabilities")
     return replace(found, kind=kind, value="")
+
+
+def _negated(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]) -> Head:
+    """Negated scores, such as negative log-likelihoods; of anything else they may be distances."""
+    return replace(found, is_altered=bool(heads and heads[0].kind))
 
 
 def _joined(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]) -> Head:
@@ -264,6 +284,7 @@ _COMBINING: dict[str, _Combining] = {
     **dict.fromkeys(("Mul", "Div", "QLinearMul"), _scaled),
     **dict.fromkeys(("Add", "Sum", "Mean", "Sub", "QLinearAdd"), _added),
     **dict.fromkeys(("Concat", "QLinearConcat"), _joined),
+    "Neg": _negated,
     **dict.fromkeys(_AVERAGING, _averaged),
     **dict.fromkeys(_EXTREMES, _extreme),
     **dict.fromkeys(_SUMS | _RECTIFYING, _rectified),

@@ -50,6 +50,9 @@ def decide(scores: _Scores, head: Head) -> Kind | None:
     # Sums that are shares of 1 in every image contradict the operators.
     if head.kind == "logits":
         return None if are_shares(scores) else "logits"
+    # Values cannot tell which way round the classes are.
+    if head.is_altered:
+        return "probabilities" if are_shares(scores) else None
     return _by_values(scores)
 
 

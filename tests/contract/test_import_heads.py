@@ -459,6 +459,40 @@ def test_saturated_probabilities_are_proven_by_their_logits(tmp_path: Path) -> N
             r"gives no numbers: y \(strings\); --output takes the name of a tensor inside",
         ),
         ([FIRST], {"one": FLOAT}, INDEX, r"one \(float32 \[N, 1\]\) has one number.*--labels"),
+        (
+            [node("ArgMin", "logits", "y", axis=1)],
+            {"y": TensorProto.INT64},
+            {},
+            r"y \(int64 \[N, 1\]\)",
+        ),
+        (
+            [node("LogSoftmax", "logits", "log", axis=1), node("Neg", "log", "y")],
+            {"y": FLOAT},
+            {},
+            "ends in Neg.*choose one with --scores",
+        ),
+        (
+            [node("Mul", "logits factor", "y")],
+            {"y": FLOAT},
+            {"factor": np.array(-2, np.float32)},
+            "ends in Mul.*choose one with --scores",
+        ),
+        (
+            [node("Sub", "one logits", "y")],
+            {"y": FLOAT},
+            {"one": np.array(1, np.float32)},
+            "ends in Sub.*choose one with --scores",
+        ),
+        (
+            [
+                node("Softmax", "logits", "soft", axis=1),
+                node("Mul", "soft two", "doubled"),
+                node("Sub", "doubled one", "y"),
+            ],
+            {"y": FLOAT},
+            {"two": np.array(2, np.float32), "one": np.array(1, np.float32)},
+            "ends in Sub.*choose one with --scores",
+        ),
     ],
 )
 def test_other_heads_are_refused(
