@@ -62,7 +62,7 @@ CMD ["--help"]
 
 FROM base AS serving
 # Huge pages for what ONNX Runtime allocates: the first touch of each small one would hold up all
-# threads of Python (docs/benchmarks.md).
+# threads of Python (docs/explanation/benchmarks.md).
 ENV CONVOY_GRAPH_CACHE=/var/cache/convoy/graphs \
     CONVOY_REPOSITORY_CACHE=/var/cache/convoy/artifacts \
     CONVOY_LOG_FORMAT=json \

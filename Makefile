@@ -14,7 +14,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup page demo test test-slow test-page conformance security check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate soak fuzz clean
+.PHONY: help setup page docs demo test test-slow test-page conformance security check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate soak fuzz clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -41,6 +41,10 @@ page: $(CHARTS)  ## Install the page's libraries (needs npm)
 $(CHARTS): service/web/package-lock.json
 	@npm ci --prefix service/web --ignore-scripts --no-audit --no-fund --silent && touch $@ || \
 	    echo "the libraries of the pages cannot be had: no charts over time, no /docs"
+
+# The warning announces the end of the site generator's own maintenance, in May 2027.
+docs: setup  ## Build the documentation site: build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
 	@$(BIN)/python -m tools.demo
@@ -91,7 +95,7 @@ soak: setup  ## Put a mixed load on a server for MINUTES or REQUESTS, and accoun
 	@$(BIN)/python -m tests.soak $(if $(TRANSPORT),--transport $(TRANSPORT)) \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REQUESTS),--requests $(REQUESTS))
 
-check: setup  ## Lint, types, import contracts, API, generated code
+check: setup docs  ## Lint, types, import contracts, API, generated code, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

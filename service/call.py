@@ -50,7 +50,7 @@ FAILURE_PERIOD_S = 60.0
 Time in which failed calls of one kind (method, model, code, reason) leave one line, in seconds.
 
 A client that repeats its mistake would fill the log otherwise, and under overload a line costs more
-than a refusal (docs/benchmarks.md). Internal errors are always logged.
+than a refusal (docs/explanation/benchmarks.md). Internal errors are always logged.
 """
 
 REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad"}

@@ -1,7 +1,7 @@
 """Errors that a client may see, and the statuses that both transports answer with.
 
 Each class declares its reason and its gRPC status. Its HTTP status follows from the gRPC status
-unless the class declares another one. README.md lists all of them; tests/contract
+unless the class declares another one. docs/reference/errors.md lists all of them; tests/contract
 checks that list, and sends each error over each transport.
 """
 

@@ -36,7 +36,9 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, help="seconds of each measurement, in place of the row's"
     )
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the results")
+    parser.add_argument(
+        "--docs", type=Path, default=Path("docs/explanation"), help="folder of the results"
+    )
     chosen = parser.parse_args()
     console = Console(stderr=True)
     if not shutil.which("h2load"):

@@ -1,8 +1,8 @@
 """Throughput under other loads than those of the races: `python -m bench.race.curves`.
 
 For a small and a large network: images per second against requests in flight, and against images in
-a request. The servers take turns; medians of three. Writes docs/race_curves.json, and draws
-docs/images/race_curves.png.
+a request. The servers take turns; medians of three. Writes docs/explanation/race_curves.json,
+and draws docs/explanation/images/race_curves.png.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from convoy.commands.measurement.progress import progress_bar
 from convoy.service.machine.resources import usable_cpus
 
 ROOT = Path("build/race")
-DOCS = Path("docs")
+DOCS = Path("docs/explanation")
 CONTENDERS = (ConvoyNative, Convoy, Triton)
 COLORS = ("#0072b2", "#56b4e9", "#d55e00")
 CONNECTIONS = 4

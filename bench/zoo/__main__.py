@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, as on a GPU")
     parser.add_argument("--accuracy-only", action="store_true", help="measure no speed")
     parser.add_argument("--folder", type=Path, default=Path("build/zoo"))
-    parser.add_argument("--docs", type=Path, default=Path("docs"))
+    parser.add_argument("--docs", type=Path, default=Path("docs/explanation"))
     chosen = parser.parse_args()
     names = chosen.names or [*NAMES, *(name for name in SMALL if chosen.all and name not in NAMES)]
     zoo = Zoo(folder=chosen.folder / f"seed-{chosen.seed}", seed=chosen.seed)

@@ -1,4 +1,4 @@
-"""The results of a zoo: `docs/zoo.json`, a table and curves."""
+"""The results of a zoo: `docs/explanation/zoo.json`, a table and curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convoy.commands.measurement.intervals import wilson
 from convoy.export.training.learning_curves import draw_curves
 
 Row = Mapping[str, Any]
-"""One network's figures, by their names in `docs/zoo.json`."""
+"""One network's figures, by their names in `docs/explanation/zoo.json`."""
 
 TEST_IMAGES = 1000
 """Number of plain test digits, and of hard ones."""
@@ -24,7 +24,7 @@ MARKS = "<!-- zoo -->", "<!-- end of zoo -->"
 
 
 def row(zoo: Zoo, name: str, measured: Measured) -> Row:
-    """Return the row of one network in `docs/zoo.json`."""
+    """Return the row of one network in `docs/explanation/zoo.json`."""
     manifest, epochs = zoo.manifest(name), zoo.epochs(name)
     assert manifest is not None
     assert manifest.training is not None

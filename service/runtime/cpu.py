@@ -27,7 +27,7 @@ SPIN_US = "50"
 
 Measured on 2 cores: GoogLeNet takes 8.8 ms per image instead of 13.5, ResNet-18 8.9 instead of
 13.0. 1,000 us are better for ONNX Runtime alone, and worse in a server under load, as the transport
-needs the cores (docs/benchmarks.md).
+needs the cores (docs/explanation/benchmarks.md).
 """
 
 

@@ -62,7 +62,7 @@ DEVICE = "cuda"
 AHEAD_S = 0.002
 """Time before the expected end of a run at which the next batch is taken, in seconds.
 
-Joining 32 images of 224 pixels and waking a thread take 0.6 ms (docs/benchmarks.md).
+Joining 32 images of 224 pixels and waking a thread take 0.6 ms (docs/explanation/benchmarks.md).
 """
 
 JOINED_AT_ONCE = 2

@@ -17,16 +17,16 @@ from convoy.service.telemetry.gpu import gpu_name
 SMALL_MACS = 250_000_000
 """Below this many multiply-accumulates per image, a run takes one core, and several run at once.
 
-Measured on 2 cores (docs/benchmarks.md): below it, two runs of one thread have 8-150 % more
-throughput than one run of two, and one image takes 4 ms longer at most. Above, they gain less, and
-one image takes twice as long.
+Measured on 2 cores (docs/explanation/benchmarks.md): below it, two runs of one thread have 8-150 %
+more throughput than one run of two, and one image takes 4 ms longer at most. Above, they gain less,
+and one image takes twice as long.
 """
 
 INLINE_MACS = 20_000_000
 """Runs of at most this many multiply-accumulates take about a millisecond at most.
 
 Handing a run to a thread, and its outputs back, takes 0.2 ms of processor time
-(docs/benchmarks.md).
+(docs/explanation/benchmarks.md).
 """
 
 

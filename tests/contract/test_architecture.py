@@ -1,4 +1,4 @@
-"""The structure in docs/architecture.md is the one that import-linter enforces."""
+"""The structure in docs/explanation/architecture.md is the one that import-linter enforces."""
 
 import re
 import tomllib
@@ -14,7 +14,12 @@ def test_layers_of_the_server() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     (layers,) = (one["layers"] for one in contracts["contracts"] if one["type"] == "layers")
     enforced = [re.findall(r"\w+", layer) for layer in layers]
-    drawing = (ROOT / "docs/architecture.md").read_text().split("```\nprocess ")[1].split("```")[0]
+    drawing = (
+        (ROOT / "docs/explanation/architecture.md")
+        .read_text()
+        .split("```\nprocess ")[1]
+        .split("```")[0]
+    )
     lines = f"process {drawing}".splitlines()
     width = lines[0].index("the process")
     drawn = [re.findall(r"\w+", line[:width]) for line in lines]

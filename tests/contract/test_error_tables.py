@@ -34,9 +34,9 @@ def test_http_status_is_derived_unless_declared() -> None:
     assert declared == {"REQUEST_TOO_LARGE", "REQUEST_TOO_SLOW"}
 
 
-def test_readme_lists_each_error_once() -> None:
-    """README's table has each reason once, with the statuses of its class."""
-    rows = list(_ROW.finditer((ROOT / "README.md").read_text()))
+def test_reference_lists_each_error_once() -> None:
+    """The table of error codes has each reason once, with the statuses of its class."""
+    rows = list(_ROW.finditer((ROOT / "docs/reference/errors.md").read_text()))
     listed = [
         (reason, row["grpc"], int(row["http"]))
         for row in rows
@@ -46,10 +46,19 @@ def test_readme_lists_each_error_once() -> None:
     assert Counter(listed) == Counter(declared)
 
 
-@pytest.mark.parametrize("file", ["docs/limits.md", "docs/operations.md", "docs/protocol.md"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "how-to/alerts.md",
+        "how-to/kubernetes.md",
+        "how-to/serve.md",
+        "reference/limits.md",
+        "reference/protocol.md",
+    ],
+)
 def test_documents_name_reasons_that_exist(file: str) -> None:
     """Each reason that a document names is that of a class."""
-    named = re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", (ROOT / file).read_text())
+    named = re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", (ROOT / "docs" / file).read_text())
     unknown = {name for name in named if not name.startswith("CONVOY_")} - set(REASONS)
     assert unknown == set()
 

@@ -14,6 +14,8 @@ from tests.harness.http import get
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
+DOCS = Path(__file__).parents[2] / "docs"
+
 # Dashboards and alerts are built on these: a change here breaks them.
 NAMES_AND_LABELS = {
     "convoy_batch_padding_images": {"model"},
@@ -98,7 +100,7 @@ def test_documented() -> None:
     """
     The table of the documentation has every metric, with its labels, and no other.
     """
-    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    text = (DOCS / "reference/metrics.md").read_text()
     rows = re.findall(r"^\| `(convoy_\w+)` \| ([\w, ]*)\|", text, re.MULTILINE)
     documented = {name.removesuffix("_total"): set(re.findall(r"\w+", s)) for name, s in rows}
     assert f"`{UNKNOWN_MODEL}`" in text
@@ -111,14 +113,15 @@ def test_named() -> None:
     Each metric and option that the documentation names elsewhere exists, Triton's table and the
     advice to tune included.
     """
-    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    pages = ("reference/metrics.md", "how-to/alerts.md", "how-to/monitoring.md", "how-to/tune.md")
+    text = "\n".join((DOCS / page).read_text() for page in pages)
     known = {*NAMES_AND_LABELS, *(f"convoy_gpu_{what}" for what in GPU_METRICS)}
     named = set(re.findall(r"(?<![:\w])convoy_[a-z_]+[a-z]", text))
     assert {re.sub("_(total|sum|count|bucket)$", "", name) for name in named} <= known
-    (advice,) = re.findall(r"^## Tune$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    advice = (DOCS / "how-to/tune.md").read_text()
     options = {option.replace("-", "_") for option in re.findall(r"--([a-z][a-z-]+)", advice)}
     assert len(options) > 8
-    assert options - {"p99_ms", "rate"} <= set(Settings.model_fields)
+    assert options - {"p99_ms", "plot", "rate"} <= set(Settings.model_fields)
 
 
 async def test_calls_are_counted(running: Running) -> None:

@@ -125,7 +125,7 @@ def _started(folder: Path, transport: str, *options: str, tokens: bool = True) -
         )
         with closing(target):
             yield target
-        # SECURITY.md promises it for servers that are given.
+        # docs/how-to/security.md promises it for servers that are given.
         assert not process.find("model unloaded"), "the suite has unloaded a model"
 
 

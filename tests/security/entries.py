@@ -1,7 +1,8 @@
 """The table of entries: every rpc and every HTTP route, and the right that each needs.
 
 It is generated from the code: the descriptors of the services, the routes of the HTTP application,
-and the table of the access checks. `python -m tests.security.entries` prints it for SECURITY.md.
+and the table of the access checks. `python -m tests.security.entries` prints it for
+docs/reference/access.md.
 """
 
 from __future__ import annotations

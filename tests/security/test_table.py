@@ -1,4 +1,4 @@
-"""The table of rights is complete, and published in SECURITY.md."""
+"""The table of rights is complete, and published in docs/reference/access.md."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def test_no_method_is_forgotten() -> None:
 
 
 def test_published() -> None:
-    """SECURITY.md holds the table: `python -m tests.security.entries` prints it."""
-    assert table() in Path("SECURITY.md").read_text("utf-8")
+    """The page of access rights holds the table: `python -m tests.security.entries` prints it."""
+    assert table() in Path("docs/reference/access.md").read_text("utf-8")

@@ -8,7 +8,7 @@ from bench.zoo.__main__ import NAMES
 from bench.zoo.zoo_table import MARKS, add, write, written
 from convoy.commands.measurement.intervals import wilson
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[3] / "docs/explanation"
 
 ROW: dict[str, Any] = {
     "name": "resnet20",

@@ -1,4 +1,4 @@
-"""The structure stays as docs/architecture.md describes it."""
+"""The structure stays as docs/explanation/architecture.md describes it."""
 
 import pytest
 
