@@ -10,6 +10,7 @@ from typing import Self, TypedDict
 
 import grpc
 
+from convoy.connecting import to_target
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from convoy.pb.convoy.v1 import classifier_pb2_grpc
 from convoy.results import (
@@ -70,13 +71,17 @@ class Client:
     pauses of about a second together.
 
     Args:
-        address: `host:port` of the server's gRPC port.
+        address: `host:port` of the server's gRPC port, or a target of gRPC; a bare host gets the
+            default port, 8001.
         timeout_s: The longest wait for each call, in seconds.
         credentials: Credentials for TLS; without them the connection is not encrypted.
         token: A bearer token to send with each call, for servers that require one.
         balance: Spread the calls evenly over all ready servers that the address stands for:
             `dns:///name:8001`, or `ipv4:10.0.0.1:8001,10.0.0.2:8001`. Leave it out for a proxy,
             which balances the calls itself.
+
+    Raises:
+        ValueError: If the address or the token is malformed.
     """
 
     def __init__(
@@ -89,10 +94,11 @@ class Client:
         balance: bool = False,
     ) -> None:
         options = _options(balance)
+        self._address = to_target(address)
         if credentials is None:
-            self._channel = grpc.insecure_channel(address, options)
+            self._channel = grpc.insecure_channel(self._address, options)
         else:
-            self._channel = grpc.secure_channel(address, credentials, options)
+            self._channel = grpc.secure_channel(self._address, credentials, options)
         self._stub = classifier_pb2_grpc.ClassifierServiceStub(self._channel)
         self._options: _CallOptions = {
             "timeout": timeout_s,
@@ -136,7 +142,7 @@ class Client:
             return to_classification(self._stub.Classify(request, **self._options))
         except grpc.RpcError as error:
             # Without grpc's error as the cause: it would repeat the message on many lines.
-            raise to_error(error) from None
+            raise to_error(error, self._address) from None
 
     def classify_batch(
         self, images: Iterable[Image], *, model: str, version: int = 0, top_k: int = 5
@@ -155,7 +161,7 @@ class Client:
         try:
             return to_outcomes(self._stub.ClassifyBatch(request, **self._options))
         except grpc.RpcError as error:
-            raise to_error(error) from None
+            raise to_error(error, self._address) from None
 
     def models(self) -> list[Model]:
         """
@@ -167,7 +173,7 @@ class Client:
         try:
             answer = self._stub.ListModels(pb.ListModelsRequest(), **self._options)
         except grpc.RpcError as error:
-            raise to_error(error) from None
+            raise to_error(error, self._address) from None
         return to_models(answer)
 
 
@@ -184,10 +190,11 @@ class AsyncClient:
         balance: bool = False,
     ) -> None:
         options = _options(balance)
+        self._address = to_target(address)
         if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, options)
+            self._channel = grpc.aio.insecure_channel(self._address, options)
         else:
-            self._channel = grpc.aio.secure_channel(address, credentials, options)
+            self._channel = grpc.aio.secure_channel(self._address, credentials, options)
         self._stub = classifier_pb2_grpc.ClassifierServiceStub(self._channel)
         self._options: _CallOptions = {
             "timeout": timeout_s,
@@ -217,7 +224,7 @@ class AsyncClient:
         try:
             return to_classification(await self._stub.Classify(request, **self._options))
         except grpc.RpcError as error:
-            raise to_error(error) from None
+            raise to_error(error, self._address) from None
 
     async def classify_batch(
         self, images: Iterable[Image], *, model: str, version: int = 0, top_k: int = 5
@@ -227,19 +234,26 @@ class AsyncClient:
         try:
             return to_outcomes(await self._stub.ClassifyBatch(request, **self._options))
         except grpc.RpcError as error:
-            raise to_error(error) from None
+            raise to_error(error, self._address) from None
 
     async def models(self) -> list[Model]:
         """List the models of the server, like `Client.models`."""
         try:
             answer = await self._stub.ListModels(pb.ListModelsRequest(), **self._options)
         except grpc.RpcError as error:
-            raise to_error(error) from None
+            raise to_error(error, self._address) from None
         return to_models(answer)
 
 
 def token_metadata(token: str) -> list[tuple[str, str]]:
-    """Return the metadata that carries *token*; none if it is empty."""
+    """
+    Return the metadata that carries *token*; none if it is empty.
+
+    Raises:
+        ValueError: If the token holds anything but printable ASCII characters.
+    """
+    if not (token.isascii() and token.isprintable()):
+        raise ValueError("the token must consist of printable ASCII characters")
     return [("authorization", f"Bearer {token}")] if token else []
 
 

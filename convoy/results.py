@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from convoy.connecting import explain
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 
 
@@ -153,7 +154,7 @@ def to_models(message: pb.ListModelsResponse) -> list[Model]:
     ]
 
 
-def to_error(error: grpc.RpcError) -> ConvoyError:
+def to_error(error: grpc.RpcError, address: str) -> ConvoyError:
     """Convert an error of grpc, of either kind of channel, to a `ConvoyError`."""
     assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
     # The server's own errors carry a reason; those that gRPC itself raises do not. Metadata is read
@@ -161,8 +162,9 @@ def to_error(error: grpc.RpcError) -> ConvoyError:
     trailers = dict(iter(error.trailing_metadata() or ()))
     reason = trailers.get("error-reason", "")
     assert isinstance(reason, str)
-    if error.code() is grpc.StatusCode.CANCELLED:
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.CANCELLED:
         # We never cancel a call that somebody waits for: gRPC reports this status for calls that
         # reach a server while it closes.
         return ConvoyError("UNAVAILABLE", reason, "the server closed the connection")
-    return ConvoyError(error.code().name, reason, error.details() or "")
+    return ConvoyError(code.name, reason, details if reason else explain(code, details, address))

@@ -14,14 +14,14 @@ from pydantic import Field
 from pydantic_settings import CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 from rich.progress import track
-from rich.table import Column, Table
-from rich.text import Text
+from rich.table import Column
 
 from convoy.client import DEFAULT_TIMEOUT_S, AsyncClient
 from convoy.commands import command_line
 from convoy.commands.command_line import UsageError
 from convoy.commands.connection import ConnectionSettings
 from convoy.commands.image_files import find_images
+from convoy.commands.listing import print_rows
 from convoy.results import Classification, ConvoyError
 
 
@@ -87,18 +87,26 @@ async def _classify_all(chosen: ClassifySettings) -> list[Row]:
     ) as client:
         model = chosen.model or await _only_model(client)
         places = asyncio.Semaphore(chosen.concurrency)
+        is_answered, unreachable = False, ""
 
         async def one(path: Path) -> Row:
+            nonlocal is_answered, unreachable
             async with places:
+                if unreachable:
+                    return Row(path, None, unreachable)
                 try:
                     image = await asyncio.to_thread(path.read_bytes)
                     answer = await client.classify(
                         image, model=model, version=chosen.model_version, top_k=chosen.top_k
                     )
+                    is_answered = True
                     return Row(path, answer)
                 except OSError as error:  # one unreadable file must not end the others
                     return Row(path, None, error.strerror or str(error))
                 except ConvoyError as error:  # nor must one image that the server refuses
+                    # A server that never answered is not tried again for every file.
+                    if not error.reason and not is_answered:
+                        unreachable = str(error)
                     return Row(path, None, str(error))
 
         tasks = [asyncio.create_task(one(path)) for path in paths]
@@ -139,20 +147,54 @@ def _print_csv(rows: list[Row]) -> None:
 
 
 def _print_table(rows: list[Row]) -> None:
-    table = Table(Column("file", overflow="fold"), "class", "probability", "next", "time", "batch")
+    """Print the answers as a table, and each error as a line to stderr, once for all its files."""
+    answered = [(row.path, row.answer) for row in rows if row.answer]
+    if len(answered) == 1:
+        _print_classes(*answered[0])
+    elif answered:
+        _print_files(answered)
+    failed: dict[str, list[Path]] = {}
     for row in rows:
-        if (answer := row.answer) is None:
-            table.add_row(Text(str(row.path)), Text("error", "red"), "", Text(row.error))
-            continue
-        rest = ", ".join(f"{p.label} {p.probability:.3f}" for p in answer.predictions[1:])
-        timing = answer.timing
-        server_s = timing.decode_s + timing.queue_s + timing.inference_s + timing.respond_s
-        table.add_row(
-            Text(str(row.path)),
-            Text(answer.label),
-            f"{answer.probability:.4f}",
-            Text(rest),
-            f"{server_s * 1000:.1f} ms",
-            str(timing.batch_size),
-        )
-    Console().print(table)
+        if row.answer is None:
+            failed.setdefault(row.error, []).append(row.path)
+    for error, paths in failed.items():
+        files = str(paths[0]) if len(paths) == 1 else f"{len(paths)} of {len(rows)} files"
+        print(f"convoy classify: {files}: {error}", file=sys.stderr)
+
+
+def _print_classes(path: Path, answer: Classification) -> None:
+    rows = [[found.label, f"{found.probability:.4f}"] for found in answer.predictions]
+    print(f"{path}: {answer.model} version {answer.model_version}, {_server_ms(answer)}")
+    print_rows([Column("class", overflow="fold"), Column("probability", justify="right")], rows)
+
+
+def _print_files(answered: list[tuple[Path, Classification]]) -> None:
+    columns = [
+        Column("file", overflow="fold"),
+        Column("class", overflow="fold"),
+        Column("probability", justify="right", no_wrap=True),
+        Column("next", overflow="fold"),
+        Column("time", justify="right", no_wrap=True),
+        Column("model", overflow="fold"),
+        Column("version", justify="right", no_wrap=True),
+    ]
+    print_rows(columns, [_row(path, answer) for path, answer in answered], ("model", "version"))
+
+
+def _row(path: Path, answer: Classification) -> list[str]:
+    second = [f"{found.label} {found.probability:.3f}" for found in answer.predictions[1:2]]
+    return [
+        str(path),
+        answer.label,
+        f"{answer.probability:.4f}",
+        *(second or [""]),
+        _server_ms(answer),
+        answer.model,
+        str(answer.model_version),
+    ]
+
+
+def _server_ms(answer: Classification) -> str:
+    timing = answer.timing
+    server_s = timing.decode_s + timing.queue_s + timing.inference_s + timing.respond_s
+    return f"{server_s * 1000:.1f} ms"

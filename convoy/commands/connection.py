@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import grpc
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag
 
 from convoy.client import DEFAULT_ADDRESS, token_metadata
+from convoy.commands.command_line import UsageError
+from convoy.connecting import to_target
 
 
 class ConnectionSettings(BaseSettings):
@@ -34,6 +40,17 @@ class ConnectionSettings(BaseSettings):
         None, description="Read the key of --client-certificate from this PEM file."
     )
 
+    @field_validator("address")
+    @classmethod
+    def _to_target(cls, address: str) -> str:
+        return to_target(address)
+
+    @field_validator("token")
+    @classmethod
+    def _check_token(cls, token: SecretStr) -> SecretStr:
+        token_metadata(token.get_secret_value())
+        return token
+
     @property
     def metadata(self) -> list[tuple[str, str]]:
         """The metadata of each call."""
@@ -44,12 +61,42 @@ class ConnectionSettings(BaseSettings):
         Return the credentials for a channel; None if it is not encrypted.
 
         Raises:
-            OSError: If a file cannot be read.
+            UsageError: If a file cannot be read or is not what its option needs, or the key or the
+                certificate is missing.
         """
         # A file of either kind implies TLS; --tls alone trusts gRPC's own authorities.
-        if not (self.tls or self.tls_ca or self.client_certificate):
+        if not (self.tls or self.tls_ca or self.client_certificate or self.client_key):
             return None
+        self._check_files()
         files = (self.tls_ca, self.client_key, self.client_certificate)
         return grpc.ssl_channel_credentials(
             *(file.read_bytes() if file else None for file in files)
         )
+
+    def _check_files(self) -> None:
+        """Refuse what gRPC would only log, in its own words, at the first call."""
+        ca, certificate, key = self.tls_ca, self.client_certificate, self.client_key
+        if bool(certificate) != bool(key):
+            raise UsageError("--client-certificate and --client-key need each other")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if ca:
+            with _reading(f"{ca} as a PEM certificate"):
+                context.load_verify_locations(ca)
+        if certificate:
+            with _reading(f"{certificate} and {key} as a PEM certificate and its unencrypted key"):
+                context.load_cert_chain(certificate, key, _no_password)
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ssl.SSLError as error:  # an OSError whose text only OpenSSL's authors understand
+        raise UsageError(f"cannot read {what}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {what}: {error.strerror}") from error
+
+
+def _no_password() -> NoReturn:
+    """Refuse an encrypted key; OpenSSL would otherwise ask for its password on the terminal."""
+    raise ssl.SSLError

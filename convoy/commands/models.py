@@ -8,13 +8,13 @@ import sys
 
 from pydantic import Field
 from pydantic_settings import CliImplicitFlag, SettingsConfigDict
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.table import Column
 
 from convoy.client import DEFAULT_TIMEOUT_S, Client
 from convoy.commands import command_line
+from convoy.commands.command_line import UsageError
 from convoy.commands.connection import ConnectionSettings
+from convoy.commands.listing import print_rows
 from convoy.results import ConvoyError, Model
 
 
@@ -44,29 +44,37 @@ def main(arguments: list[str]) -> int:
             token=chosen.token.get_secret_value(),
         ) as client:
             models = client.models()
-    except (ConvoyError, OSError) as error:
+    except (ConvoyError, UsageError, OSError) as error:
         print(f"convoy models: {error}", file=sys.stderr)
         return 1
     if chosen.print_json:
         print(json.dumps([dataclasses.asdict(model) for model in models], indent=2))
-    else:
+    elif models:
         _print_table(models)
+    else:
+        print(f"convoy models: {chosen.address} serves no model", file=sys.stderr)
     return 0
 
 
 def _print_table(models: list[Model]) -> None:
-    table = Table("model", "version", "architecture", "input", "classes", "batch", "provider")
-    for model in models:
-        provider = Text(model.provider)
-        if model.fallback_reason:
-            provider.append(f"\n{model.fallback_reason}", style="yellow")
-        table.add_row(
-            model.name,
-            str(model.version),
-            model.architecture,
-            "x".join(map(str, model.input_shape)),
-            str(len(model.labels)),
-            str(model.max_batch_size),
-            provider,
-        )
-    Console().print(table)
+    columns = ("model", "version", "architecture", "input", "classes", "batch", "provider")
+    print_rows(
+        [Column(name, overflow="fold") for name in columns], list(map(_row, models)), columns[2:]
+    )
+    # A server has one device: most often, every model runs elsewhere for the same reason.
+    for reason in dict.fromkeys(model.fallback_reason for model in models):
+        if reason:
+            names = ", ".join(model.name for model in models if model.fallback_reason == reason)
+            print(f"running on the CPU: {names}: {reason}")
+
+
+def _row(model: Model) -> list[str]:
+    return [
+        model.name,
+        str(model.version),
+        model.architecture,
+        "x".join(map(str, model.input_shape)),
+        str(len(model.labels)),
+        str(model.max_batch_size),
+        model.provider.removesuffix("ExecutionProvider"),
+    ]

@@ -129,6 +129,8 @@ async def test_no_server() -> None:
             with pytest.raises(ConvoyError) as failed:
                 await call
             assert (failed.value.code, failed.value.reason) == ("UNAVAILABLE", "")
+            message = "cannot reach 127.0.0.1:1: is `convoy serve` running?"
+            assert failed.value.message == message
 
     def blocking() -> None:
         with Client("127.0.0.1:1", timeout_s=5) as client:
@@ -136,6 +138,37 @@ async def test_no_server() -> None:
 
     with pytest.raises(ConvoyError, match="UNAVAILABLE"):
         await asyncio.to_thread(blocking)
+
+
+async def test_http_port(running: Running) -> None:
+    """
+    A client that is given the HTTP port is told to use the port of gRPC.
+    """
+    async with AsyncClient(f"127.0.0.1:{running.server.http_port}", timeout_s=5) as client:
+        with pytest.raises(ConvoyError, match="answers in HTTP, not gRPC: use the server's gRPC"):
+            await client.models()
+
+
+async def test_no_answer(running: Running) -> None:
+    """
+    A call that takes too long states so, rather than gRPC's words for it.
+    """
+    with running.device_held():
+        async with AsyncClient(running.address, timeout_s=0.2) as client:
+            with pytest.raises(ConvoyError) as failed:
+                await client.classify(png(1), model="tiny")
+    assert failed.value.code == "DEADLINE_EXCEEDED"
+    assert "Deadline Exceeded" not in failed.value.message
+
+
+def test_malformed_arguments() -> None:
+    """
+    A malformed address or token is refused when the client is made.
+    """
+    with pytest.raises(ValueError, match="invalid address 'http://localhost:8000'"):
+        Client("http://localhost:8000")
+    with pytest.raises(ValueError, match="printable ASCII"):
+        Client(token="a\nb")
 
 
 def test_needs_grpcio_and_protobuf_only() -> None:

@@ -154,8 +154,8 @@ async def test_mlperf(lenet: Running, tmp_path: Path, scenario: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "nothing"}, "NOT_FOUND: no model is named 'nothing'"),
-        ({"address": "127.0.0.1:1"}, "UNAVAILABLE: "),
+        ({"model": "nothing"}, "no model is named 'nothing'"),
+        ({"address": "127.0.0.1:1"}, r"cannot reach 127\.0\.0\.1:1: is `convoy serve` running\?"),
     ],
 )
 async def test_nothing_to_measure(lenet: Running, changes: dict[str, Any], message: str) -> None:

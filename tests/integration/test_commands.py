@@ -42,17 +42,56 @@ async def test_classify_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    Files and folders become the rows of a table, in the order of their names.
+    Files and folders become the rows of a table, in the order of their names, below their model.
     """
-    monkeypatch.setenv("COLUMNS", "250")
-    assert await convoy("classify", str(folder), "--address", running.address) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "class" in line][1:]
-    assert [line.split("│")[2].strip() for line in lines] == [
-        "class 0",
-        "class 1",
-        "class 2",
-        "class 4",
+    monkeypatch.chdir(folder.parent)
+    assert await convoy("classify", "images", "--address", running.address) == 0
+    model, columns, *rows = capsys.readouterr().out.splitlines()
+    assert model == "in every row: model tiny, version 1"
+    assert columns.split() == ["file", "class", "probability", "next", "time"]
+    names = ("0.png", "1.png", "2.png", "inner/4.PNG")
+    assert [row.split()[:4] for row in rows] == [
+        [f"images/{name}", "class", Path(name).stem, "0.9998"] for name in names
     ]
+
+
+async def test_classify_one_file(
+    running: Running, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Each class of a single file has a row.
+    """
+    options = ("--address", running.address, "--top-k", "3")
+    assert await convoy("classify", str(folder / "1.png"), *options) == 0
+    file, columns, *rows = capsys.readouterr().out.splitlines()
+    assert file.startswith(f"{folder / '1.png'}: tiny version 1, ")
+    assert columns.split() == ["class", "probability"]
+    assert rows[0].split() == ["class", "1", "0.9998"]
+    assert len(rows) == 3
+
+
+async def test_classify_errors(
+    running: Running,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    An error is one line, whether it concerns one file or all of them.
+    """
+    (folder / "bad.png").write_bytes(b"nope")
+    monkeypatch.chdir(folder.parent)
+    address = ("--address", running.address)
+    assert await convoy("classify", "images", *address) == 1
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 6
+    assert shown.err.startswith("convoy classify: images/bad.png: ")
+    assert await convoy("classify", "images", *address, "--model", "huge") == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == (
+        "convoy classify: 5 of 5 files: no model is named 'huge' (MODEL_NOT_FOUND)\n"
+    )
 
 
 async def test_classify_json(
@@ -129,22 +168,58 @@ async def test_models(running: Running, capsys: pytest.CaptureFixture[str]) -> N
     The models are listed, with the reason of a fallback, as a table and as JSON.
     """
     assert await convoy("models", "--address", running.address) == 0
-    assert "tiny" in capsys.readouterr().out
+    columns, row, reason = capsys.readouterr().out.splitlines()
+    assert columns.split()[0] == "model"
+    assert row.split() == ["tiny", "1", "tiny", "4x4x1", "5", "8", "CPU"]
+    assert reason.startswith("running on the CPU: tiny: CUDA is not in this build")
     assert await convoy("models", "--address", running.address, "--json") == 0
     (model,) = json.loads(capsys.readouterr().out)
     assert model["name"] == "tiny"
     assert "the extra gpu" in model["fallback_reason"]
 
 
-@pytest.mark.parametrize("command", [("models",), ("classify", "x.png")])
-async def test_no_server(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+async def test_models_of_one_kind(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """
-    A server that is not there is one line and code 1.
+    What several models have in common is stated once, and each line fits a terminal.
     """
+    models = tmp_path / "models"
+    tiny.write(models, "one")
+    tiny.write(models, "two")
+    async with serve(model_repository=models, device="cpu") as running:
+        assert await convoy("models", "--address", running.address) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "in every row: architecture tiny, input 4x4x1, classes 5, batch 8, provider CPU",
+        "model  version",
+        "one    1",
+        "two    1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("models",),
+        ("classify", "images"),
+        ("classify", "images", "--model", "tiny"),
+    ],
+)
+async def test_no_server(
+    command: tuple[str, ...],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A server that is not there is one line and code 1, for any number of files.
+    """
+    monkeypatch.chdir(folder.parent)
     assert await convoy(*command, "--address", "127.0.0.1:1", "--timeout-s", "5") == 1
-    error = capsys.readouterr().err
+    (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith(f"convoy {command[0]}: ")
-    assert error.count("\n") == 1
+    assert "cannot reach 127.0.0.1:1: is `convoy serve` running?" in error
 
 
 async def test_reader_that_ends_first(running: Running) -> None:

@@ -106,10 +106,43 @@ async def test_both_ports(serve: Serve, certificates: Certificates) -> None:
         assert await classify(running, certificates.credentials()) == 3
         assert await get_ready(running, certificates.context()) == 200
         async with AsyncClient(running.address, timeout_s=2) as client:
-            with pytest.raises(ConvoyError):
+            with pytest.raises(ConvoyError, match="if the server uses TLS, use --tls"):
                 await client.models()
         with pytest.raises(OSError):  # noqa: PT011 - closed or reset, as it comes
             await asyncio.to_thread(urllib.request.urlopen, running.url)
+
+
+async def test_tls_on_one_side(
+    serve: Serve, certificates: Certificates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A command names the option that is missing, superfluous or wrong, in one line.
+    """
+
+    async def error(port: int, *options: str) -> str:
+        address = ("--address", f"{HOST}:{port}")
+        assert await asyncio.to_thread(main, ["models", *address, *options]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    ca, certificate, key = map(
+        str, (certificates.client_ca, certificates.certificate, certificates.key)
+    )
+    async with serve() as running:
+        line = await error(running.server.grpc_port, "--tls-ca", ca)
+        assert "does not use TLS: connect without --tls" in line
+    async with serve(**certificates.settings, tls_client_ca=ca) as running:
+        port = running.server.grpc_port
+        assert "use --tls or --tls-ca" in await error(port)
+        assert "is not trusted: name its authority with --tls-ca" in await error(port, "--tls")
+        assert "--client-certificate if it requires one" in await error(port, "--tls-ca", ca)
+        assert f"cannot read {key} as a PEM certificate" in await error(port, "--tls-ca", key)
+        line = await error(port, "--client-certificate", certificate)
+        assert "--client-certificate and --client-key need each other" in line
+        swapped = ("--client-certificate", key, "--client-key", certificate)
+        assert "as a PEM certificate and its unencrypted key" in await error(port, *swapped)
+        line = await error(port, "--tls-ca", str(certificates.key.parent))
+        assert line.endswith("as a PEM certificate: Is a directory")
 
 
 async def test_silent_connections(serve: Serve, certificates: Certificates) -> None:

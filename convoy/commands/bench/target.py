@@ -19,6 +19,7 @@ from convoy.commands.bench.load_results import OK
 from convoy.commands.connection import ConnectionSettings
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
+from convoy.results import to_error
 
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -68,7 +69,8 @@ async def find(settings: BenchSettings, images: Sequence[Path]) -> Target:
 
     Raises:
         BenchError: If the server does not answer, has no such model, or does not state its inputs.
-        OSError: If an image or a certificate cannot be read.
+        OSError: If an image cannot be read.
+        UsageError: If a certificate cannot be read.
     """
     model, version, batch_size = settings.model, settings.model_version, settings.batch_size
     asked = pb.ModelMetadataRequest(name=model, version=version)
@@ -79,7 +81,7 @@ async def find(settings: BenchSettings, images: Sequence[Path]) -> Target:
             server = await stub.ServerMetadata(pb.ServerMetadataRequest(), **options)
             metadata = await stub.ModelMetadata(asked, **options)
         except grpc.aio.AioRpcError as error:
-            raise BenchError(f"{error.code().name}: {error.details()}") from error
+            raise BenchError(str(to_error(error, settings.address))) from None
     request = pb.ModelInferRequest(model_name=model, model_version=version)
     if images:
         files = [image.read_bytes() for image in images]
@@ -167,6 +169,7 @@ class Sender:
             channel.unary_unary(MODEL_INFER) for channel in self._channels
         ]
         self._methods = itertools.cycle(methods)
+        self._address = settings.address
         self._timeout_s = settings.timeout_s
         self._metadata = settings.metadata
 
@@ -193,7 +196,7 @@ class Sender:
         except grpc.aio.AioRpcError as error:
             code = error.code().name
             # Under overload there are thousands: the first message of each status stands for all.
-            self.failures.setdefault(code, error.details() or "")
+            self.failures.setdefault(code, to_error(error, self._address).message)
             return code
         return OK
 
@@ -203,7 +206,7 @@ def open_channel(connection: ConnectionSettings) -> grpc.aio.Channel:
     Open a channel with a connection of its own.
 
     Raises:
-        OSError: If a certificate cannot be read.
+        UsageError: If a certificate cannot be read.
     """
     credentials = connection.credentials()
     if credentials is None:
