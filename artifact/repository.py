@@ -210,7 +210,11 @@ def _folders(folder: Path, rule: re.Pattern[str]) -> list[str]:
 
 
 def _unreadable(folder: Path, error: OSError) -> RepositoryError:
-    return RepositoryError(f"cannot read the model repository {folder}: {error.strerror}")
+    missing = isinstance(error, FileNotFoundError)
+    remedy = "; create a model with `convoy export lenet5`, or choose another folder"
+    return RepositoryError(
+        f"cannot read the model repository {folder}: {error.strerror}{remedy if missing else ''}"
+    )
 
 
 @contextmanager

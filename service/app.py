@@ -31,7 +31,7 @@ from convoy.service.http.routes import create_app, outermost
 from convoy.service.http.server import HttpServer
 from convoy.service.lifecycle import Lifecycle, Phase
 from convoy.service.machine.resources import descriptor_limit, usable_cpus
-from convoy.service.machine.sockets import resolve
+from convoy.service.machine.sockets import page_url, resolve
 from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
@@ -239,10 +239,14 @@ class Server:
         if settings.model_control_mode == "poll":
             polling = self.control.poll(settings.repository_poll_s)
             self._tasks.append(asyncio.create_task(polling, name="poll"))
-        ports = {"grpc_port": self.grpc_port, "http_port": self.http_port}
+        listening: dict[str, int | str] = {
+            "grpc_port": self.grpc_port,
+            "http_port": self.http_port,
+        }
         if self.control_port is not None:
-            ports["control_port"] = self.control_port
-        logger.info("ready", extra=ports)
+            listening["control_port"] = self.control_port
+        url = page_url(settings.host, self.http_port, tls=bool(settings.tls_certificate))
+        logger.info("ready", extra={**listening, "page": url})
 
     async def drain(self, grace_s: float) -> None:
         """

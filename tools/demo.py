@@ -7,6 +7,7 @@ over gRPC, the server's own metrics.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
@@ -26,6 +27,9 @@ from convoy.export import data
 from tests.harness.server_process import ServerProcess
 
 MODEL = "lenet5"
+REPOSITORY = Path("model_repository")
+"""The folder that `convoy serve` uses by default."""
+
 CONCURRENCY = 64
 FOLDER = Path("build/demo")
 LEAST_ACCURACY = 0.98
@@ -56,17 +60,19 @@ def main() -> int:
 
 def _demonstrate() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
-    repository = FOLDER / "model_repository"
     _title("1. Train LeNet-5 and export it")
     command = [sys.executable, "-m", "convoy", "export", MODEL]
-    folders = ["--model-repository", str(repository), "--runs", str(FOLDER / "runs")]
+    folders = ["--model-repository", str(REPOSITORY), "--runs", str(FOLDER / "runs")]
     subprocess.run([*command, *folders], check=True)
-    (evaluation,) = ModelRepository(repository).read(MODEL, 1).manifest.evaluations
+    repository = ModelRepository(REPOSITORY)
+    version = repository.versions(MODEL)[-1]
+    (evaluation,) = repository.read(MODEL, version).manifest.evaluations
 
     _title("2. Serve it")
     digits = data.load("mnist5k").test
     files = _write_files(digits, FOLDER / "digits")
-    with ServerProcess(repository) as server:
+    only_this = ("--model-control-mode", "explicit", "--load-model", MODEL)
+    with ServerProcess(REPOSITORY, *only_this) as server:
         console.print(f"ready on {server.address} after {server.start_s:.2f} s")
         for line in server.log:
             console.print(f"  {line['message']}: {_values(line)}", style="dim", markup=False)
@@ -100,6 +106,8 @@ def _demonstrate() -> int:
         f"demo: accuracy {accuracy:.4f} on {len(files)} images over gRPC, "
         f"exported accuracy {evaluation.top1:.4f}"
     )
+    console.print(f"The model is in {REPOSITORY / MODEL / str(version)}. To serve it, run:")
+    console.print(f"  {os.path.relpath(Path(sys.executable).parent)}/convoy serve", markup=False)
     # Another batch size rounds differently, so one image at a tie may get another class.
     as_exported = abs(correct - round(evaluation.top1 * evaluation.images)) <= 1
     return 0 if as_exported and accuracy >= LEAST_ACCURACY and exit_code == 0 else 1

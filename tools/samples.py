@@ -1,6 +1,6 @@
-"""Draws the images that the page starts with: `python -m tools.samples`.
+"""Draws the images of the page and of examples/images: `python -m tools.samples`.
 
-They are drawn here, so that no third party has rights in the page, and small: digits in white on
+They are drawn here, so that no third party has rights in them, and small: digits in white on
 black, as LeNet-5 knows them, and three pictures in colour.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 FOLDER = Path("service/web/samples")
+EXAMPLES = Path("examples/images")
 SIDE = 112
 SCALE = 4
 """Factor by which pictures are drawn larger; reducing them smooths the edges."""
@@ -29,6 +30,11 @@ def main() -> None:
         # 32 colours are enough for them, and keep the first view of the page small.
         small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS).quantize(32)
         small.save(FOLDER / f"{name}.png", optimize=True)
+    EXAMPLES.mkdir(parents=True, exist_ok=True)
+    for name in ("seven", "three", "eight"):
+        digit = pictures[name].convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        digit.quantize(16).save(EXAMPLES / f"{name}.png", optimize=True)
+    pictures["sunset"].save(EXAMPLES / "photo.jpg", quality=85)
 
 
 def _canvas(color: str) -> tuple[Image.Image, ImageDraw.ImageDraw]:

@@ -16,6 +16,13 @@ LOCALHOST = ("127.0.0.1", "::1")
 """The addresses of localhost, whatever a machine's list of names says (RFC 6761)."""
 
 
+def page_url(host: str, port: int, *, tls: bool) -> str:
+    """Return the address at which a browser on this machine reaches a server that uses *host*."""
+    name = "localhost" if host in ("", *ANY, *LOCALHOST) else host.strip("[]")
+    bracketed = f"[{name}]" if ":" in name else name
+    return f"{'https' if tls else 'http'}://{bracketed}:{port}/"
+
+
 def resolve(host: str) -> str:
     """
     Return the address to listen on for *host*: the first of its addresses that this machine has.

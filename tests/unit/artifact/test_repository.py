@@ -264,9 +264,9 @@ def test_without_permission(tmp_path: Path, path: str) -> None:
 
 def test_unreadable_repository(tmp_path: Path) -> None:
     """
-    A missing repository is an error that names it.
+    A missing repository is an error that names it, and the command that creates a model.
     """
-    with pytest.raises(RepositoryError, match="nowhere"):
+    with pytest.raises(RepositoryError, match=r"nowhere: No such .* `convoy export lenet5`"):
         ModelRepository(tmp_path / "nowhere").names()
 
 
