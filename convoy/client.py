@@ -35,7 +35,8 @@ _RETRY = {
         "initialBackoff": "0.1s",
         "maxBackoff": "1s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        # CANCELLED is the end of a call that reaches a server while it closes.
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     },
 }
 _KEPT_FOR_RETRY_BYTES = 2**31 - 1
@@ -46,6 +47,16 @@ gRPC's default is 256 KiB: it would never repeat a call with a larger photograph
 the image in any case.
 """
 
+_MIN_LOOKUP_INTERVAL_MS = 1000
+"""
+Shortest time between two lookups of a name.
+
+gRPC looks a name up again when it loses a server, but at most every 30 s by default: a rolling
+restart can replace all servers within that time.
+"""
+
+_MAX_RECONNECT_INTERVAL_MS = 2000
+"""Longest pause between attempts to reach a server; gRPC's default of 120 s outlasts its return."""
 
 _BALANCED = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -57,6 +68,7 @@ _BALANCED = {
 class _CallOptions(TypedDict):
     timeout: float
     metadata: Sequence[tuple[str, str]]
+    wait_for_ready: bool
 
 
 Image = bytes | str | Path
@@ -68,7 +80,8 @@ class Client:
     A blocking client of a convoy server. Use it as a context manager, or call `close`.
 
     A call that finds no server, or whose connection is lost, is repeated up to three times, after
-    pauses of about a second together.
+    pauses of about a second together. With *balance*, a call that finds no server waits for one
+    until it has taken *timeout_s*.
 
     Args:
         address: `host:port` of the server's gRPC port, or a target of gRPC; a bare host gets the
@@ -103,6 +116,8 @@ class Client:
         self._options: _CallOptions = {
             "timeout": timeout_s,
             "metadata": token_metadata(token),
+            # While servers replace each other there may be none that this client knows.
+            "wait_for_ready": balance,
         }
 
     def __enter__(self) -> Self:
@@ -199,6 +214,7 @@ class AsyncClient:
         self._options: _CallOptions = {
             "timeout": timeout_s,
             "metadata": token_metadata(token),
+            "wait_for_ready": balance,
         }
 
     async def __aenter__(self) -> Self:
@@ -265,6 +281,8 @@ def _options(balance: bool) -> list[tuple[str, int | str]]:
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         ("grpc.per_rpc_retry_buffer_size", _KEPT_FOR_RETRY_BYTES),
+        ("grpc.dns_min_time_between_resolutions_ms", _MIN_LOOKUP_INTERVAL_MS),
+        ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_INTERVAL_MS),
         ("grpc.service_config", json.dumps(config)),
     ]
 

@@ -63,7 +63,11 @@ def explain(code: grpc.StatusCode, details: str, address: str) -> str:
         if part in details:
             return explanation.format(address=address)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"no answer from {address} within the timeout"
+        # A call that waited for a server ends in the same way.
+        return (
+            f"no answer from {address} within the timeout: allow more time, or check that a server "
+            "is ready there"
+        )
     if code is not grpc.StatusCode.UNAVAILABLE:
         return details
     # A server with TLS closes connections that begin without it, or without a required certificate.

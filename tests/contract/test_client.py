@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from convoy import AsyncClient, Classification, Client, ConvoyError
 from tests.harness import tiny
 from tests.harness.images import png
+from tests.harness.name_server import NameServer
 from tests.harness.server import Running, Serve
 
 
@@ -169,6 +171,43 @@ def test_malformed_arguments() -> None:
         Client("http://localhost:8000")
     with pytest.raises(ValueError, match="printable ASCII"):
         Client(token="a\nb")
+
+
+async def test_no_server_behind_a_name() -> None:
+    """
+    A balancing client waits for a server until its time is over, and says what may be wrong.
+    """
+    with NameServer() as names:
+        address = f"dns://{names.address}/convoy:8001"
+        async with AsyncClient(address, timeout_s=1, balance=True) as client:
+            with pytest.raises(ConvoyError, match="check that a server is ready") as failed:
+                await client.models()
+    assert (failed.value.code, failed.value.reason) == ("DEADLINE_EXCEEDED", "")
+
+
+async def test_a_call_that_a_closing_server_ends() -> None:
+    """
+    gRPC answers calls that reach a server while it closes with CANCELLED: they are repeated.
+    """
+    calls = 0
+
+    async def close_first(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await context.abort(grpc.StatusCode.CANCELLED)
+        return b""
+
+    service = "convoy.v1.ClassifierService"
+    methods: Any = {"ListModels": grpc.unary_unary_rpc_method_handler(close_first)}
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, methods)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with AsyncClient(f"127.0.0.1:{port}") as client:
+        assert await client.models() == []
+    await server.stop(None)
+    assert calls == 2
 
 
 def test_needs_grpcio_and_protobuf_only() -> None:

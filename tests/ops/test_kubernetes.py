@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from convoy.service.settings import Settings
+from tests.harness.name_server import TTL_S
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
@@ -165,6 +166,15 @@ def test_the_drain_is_given_its_time() -> None:
         settings["CONVOY_SHUTDOWN_TIMEOUT_S"]
     )
     assert before + drain < pod()["terminationGracePeriodSeconds"]
+
+
+def test_an_old_server_leaves_when_clients_can_know_the_new_one() -> None:
+    """
+    A new server is ready for as long as caches may keep names before an old one is stopped.
+    """
+    (deployment,) = of_kind("Deployment")
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert deployment["spec"]["minReadySeconds"] >= TTL_S
 
 
 def test_settings_and_ports_are_the_servers() -> None:
