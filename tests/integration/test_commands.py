@@ -182,7 +182,7 @@ async def test_models_of_one_kind(
     serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    What several models have in common is stated once, and each line fits a terminal.
+    Values that several models have in common are stated once, and each line fits a terminal.
     """
     models = tmp_path / "models"
     tiny.write(models, "one")
