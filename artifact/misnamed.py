@@ -7,7 +7,8 @@ in silence would leave a repository that looks full and serves nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from convoy.artifact.entries import is_foreign
@@ -49,7 +50,7 @@ def misnamed(place: str, read: Callable[[str], Listing]) -> list[Misnamed]:
         read: Lists a folder; gets its path in the repository, which is empty for the repository.
     """
     models = (name for name in sorted(read("").folders) if not is_foreign(name))
-    return [found for model in models for found in _of_model(place, model, read(model))]
+    return [found for model in models for found in _of_model(place, model, read)]
 
 
 def reasons(found: Iterable[Misnamed], model: str = "") -> str:
@@ -58,8 +59,8 @@ def reasons(found: Iterable[Misnamed], model: str = "") -> str:
     return "".join(f"; {one.reason}" for one in wanted)
 
 
-def _of_model(place: str, model: str, listing: Listing) -> Iterator[Misnamed]:
-    folder = f"{place}/{model}"
+def _of_model(place: str, model: str, read: Callable[[str], Listing]) -> Iterator[Misnamed]:
+    folder, listing = f"{place}/{model}", read(model)
     versions = [name for name in sorted(listing.folders) if not is_foreign(name)]
     holds_artifact = not set(ARTIFACT_FILES).isdisjoint(listing.files)
     # Case 1: the model's name. Other folders, such as one of documents, are nobody's model.
@@ -69,18 +70,21 @@ def _of_model(place: str, model: str, listing: Listing) -> Iterator[Misnamed]:
         return
     # Case 2: an artifact that is not in the folder of a version.
     if holds_artifact:
-        reason = (
-            f"the files of an artifact belong in the folder of a version: move them to {folder}/1"
-        )
-        yield Misnamed(model, "", f"{folder}: {reason}")
+        yield Misnamed(model, "", f"{folder}: {_artifact_rule(place, model)}")
     # Case 3: the names of versions.
+    valid = {int(version) for version in versions if VERSION.fullmatch(version)}
     for version in versions:
         if not VERSION.fullmatch(version):
-            yield Misnamed(model, version, f"{folder}/{version}: {_version_rule(version)}")
+            inner = read(f"{model}/{version}").folders
+            is_model = not holds_artifact and any(map(VERSION.fullmatch, inner))
+            rule = _nested_rule(folder) if is_model else _version_rule(version, valid)
+            yield Misnamed(model, version, f"{folder}/{version}: {rule}")
 
 
 def _model_rule(name: str) -> str:
-    valid = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).lstrip("_.-")[:64]
+    # An accented letter becomes the letter alone.
+    plain = unicodedata.normalize("NFKD", name.lower()).encode("ascii", "ignore").decode()
+    valid = re.sub(r"[^a-z0-9_.]+", "-", plain).strip("_.-")[:64]
     remedy = f"rename the folder to {valid}" if valid else "rename the folder"
     return (
         "a model's name has up to 64 lower-case letters, digits, '_', '.' and '-', and begins with "
@@ -88,8 +92,32 @@ def _model_rule(name: str) -> str:
     )
 
 
-def _version_rule(name: str) -> str:
-    digits = re.search(r"[0-9]+", name)
-    number = digits[0].lstrip("0") if digits else ""
-    remedy = f"rename the folder to {number[:18]}" if number else "rename the folder to a number"
-    return f"a version is a number from 1 on without leading zeros, such as 1; {remedy}"
+def _artifact_rule(place: str, model: str) -> str:
+    rule = (
+        "the files of an artifact belong in the folder of a version: "
+        f"move them to {place}/{model}/1"
+    )
+    # Someone may have named a model's folder in place of the repository.
+    if not re.fullmatch(r"v?[0-9.]+|latest", model):
+        return rule
+    return f"{rule}, or, if {place} is a model's folder, serve the folder that holds it"
+
+
+def _nested_rule(folder: str) -> str:
+    return (
+        "this folder of versions lies where a version belongs; to serve it as a model, serve "
+        f"{folder} as the repository, or move it up by one folder"
+    )
+
+
+def _version_rule(name: str, taken: Collection[int]) -> str:
+    rule = "a version is a number from 1 on without leading zeros, such as 1; "
+    if name == "latest":
+        return f"{rule}remove this folder: the highest number is served as the latest version"
+    # Only a name that states one number says which: 1.5 and -1 are neither 1 nor 15.
+    stated = re.fullmatch(r"(?:version|ver|v)?[_.-]?0*([1-9][0-9]{0,17})(?:\.0)?", name.lower())
+    number = int(stated[1]) if stated and not name.startswith("-") else 0
+    if number and number not in taken:
+        return f"{rule}rename the folder to {number}"
+    free = max(taken, default=0) + 1
+    return f"{rule}rename the folder to a number that is free, such as {free}"

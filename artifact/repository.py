@@ -29,6 +29,12 @@ from convoy.artifact.misnamed import NAME, VERSION, Listing, Misnamed, misnamed
 
 _WRITING = ".writing-"
 
+FIRST_MODEL = (
+    "create a model with `convoy export lenet5` or `convoy import FILE.onnx`, or choose another "
+    "folder with --model-repository"
+)
+"""The remedy for a repository that has no model."""
+
 
 class ModelRepository:
     """
@@ -211,10 +217,8 @@ def _folders(folder: Path, rule: re.Pattern[str]) -> list[str]:
 
 def _unreadable(folder: Path, error: OSError) -> RepositoryError:
     missing = isinstance(error, FileNotFoundError)
-    remedy = "; create a model with `convoy export lenet5`, or choose another folder"
-    return RepositoryError(
-        f"cannot read the model repository {folder}: {error.strerror}{remedy if missing else ''}"
-    )
+    remedy = f"; {FIRST_MODEL}" if missing else ""
+    return RepositoryError(f"cannot read the model repository {folder}: {error.strerror}{remedy}")
 
 
 @contextmanager

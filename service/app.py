@@ -11,12 +11,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.misnamed import reasons
 from convoy.artifact.preprocess import ImageLimits
+from convoy.artifact.repository import FIRST_MODEL
 from convoy.service.batching.batcher import Batcher
 from convoy.service.batching.queue import BatchPolicy
 from convoy.service.call import Calls
@@ -210,7 +212,7 @@ class Server:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self.batcher.__aexit__(None, None, None)
         except TimeoutError:
-            logger.warning("a batch is still running")
+            logger.warning("stopping although a batch is still running")
         # Threads cannot be stopped: `convoy.service.process` ends those that are still busy.
         self.decoder.close()
         for pool in (self.device_threads, self._load_threads, self._device.gpu.thread):
@@ -232,6 +234,8 @@ class Server:
         # In the other modes, a model may come later, and a faulty one must not stop the others.
         if settings.model_control_mode == "none":
             self._check_models()
+        elif not self.registry.models() and settings.model_control_mode == "poll":
+            logger.warning("no models yet", extra={"repository": settings.model_repository})
         self.registry.started = True
         self.lifecycle.phase = Phase.SERVING
         for rpc in self._rpcs:
@@ -239,14 +243,25 @@ class Server:
         if settings.model_control_mode == "poll":
             polling = self.control.poll(settings.repository_poll_s)
             self._tasks.append(asyncio.create_task(polling, name="poll"))
-        listening: dict[str, int | str] = {
+        logger.info("ready", extra=self.places)
+
+    @property
+    def places(self) -> dict[str, str | int]:
+        """The URLs of the page, its neighbours and gRPC, and the ports, by name."""
+        page = page_url(
+            self._settings.host, self.http_port, tls=bool(self._settings.tls_certificate)
+        )
+        places: dict[str, str | int] = {
+            "page": page,
+            "docs": f"{page}docs",
+            "metrics": f"{page}metrics",
+            "grpc": f"{urlsplit(page).netloc.rpartition(':')[0]}:{self.grpc_port}",
             "grpc_port": self.grpc_port,
             "http_port": self.http_port,
         }
         if self.control_port is not None:
-            listening["control_port"] = self.control_port
-        url = page_url(settings.host, self.http_port, tls=bool(settings.tls_certificate))
-        logger.info("ready", extra={**listening, "page": url})
+            places["control_port"] = self.control_port
+        return places
 
     async def drain(self, grace_s: float) -> None:
         """
@@ -268,7 +283,10 @@ class Server:
             async with asyncio.timeout(self._settings.shutdown_timeout_s):
                 await self.lifecycle.idle()
         except TimeoutError:
-            logger.warning("calls are cut off", extra={"in_flight": self.lifecycle.in_flight})
+            logger.warning(
+                "cutting off the calls that are still in flight",
+                extra={"in_flight": self.lifecycle.in_flight},
+            )
 
     async def _listen(self) -> None:
         settings = self._settings
@@ -513,7 +531,7 @@ class Server:
         if error := self.registry.first_error():
             raise StartError(str(error))
         if not self.registry.models():
-            why = reasons(self.control.misnamed) or "; make one with `convoy export lenet5`"
+            why = reasons(self.control.misnamed) or f"; {FIRST_MODEL}"
             raise StartError(f"no models in {self._settings.model_repository}{why}")
 
 

@@ -59,7 +59,10 @@ def _name(file: Path) -> str:
     # At most 64 characters, which is a name's limit.
     name = re.sub(r"[^a-z0-9_.]+", "-", file.stem.lower()).strip("-_.")[:64]
     if not re.fullmatch(MODEL_NAME, name):
-        raise GraphError(f"the name of {file} makes no name of a model: give --name")
+        raise GraphError(
+            f"no model name can be made from the file name {file.name!r}: choose one with --name, "
+            "such as --name my-model"
+        )
     return name
 
 

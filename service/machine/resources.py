@@ -44,6 +44,17 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def has_gpu(root: Path = cgroup.ROOT) -> bool:
+    """
+    Return whether the process can see a GPU of NVIDIA's, whether or not it can use it.
+
+    Args:
+        root: Root of the file system, with the folder `dev`.
+    """
+    # The driver's device file; under Windows' subsystem for Linux, there is one for all GPUs.
+    return any((root / "dev" / name).exists() for name in ("nvidiactl", "dxg"))
+
+
 def memory_bytes(root: Path = cgroup.ROOT) -> dict[str, int]:
     """
     Return memory in bytes, by kind.

@@ -205,7 +205,7 @@ def open_on_gpu(artifact: Artifact, device: Device, max_batch_size: int) -> Cuda
     """
     if not has_cuda():
         raise ModelLoadError(
-            "CUDA is not in this build of ONNX Runtime: install the extra gpu in place of cpu"
+            "this ONNX Runtime was built without CUDA: install the extra gpu in place of cpu"
         )
     onnxruntime.preload_dlls()
     gpu, used_bytes = device.gpu, gpu_used_bytes()
@@ -215,7 +215,7 @@ def open_on_gpu(artifact: Artifact, device: Device, max_batch_size: int) -> Cuda
         except GoldenDriftError:
             raise
         except ModelLoadError as error:  # such as a loop in the graph, or any other failure
-            logger.warning("opening without CUDA graphs", extra={"reason": str(error)})
+            logger.warning("opening the model without CUDA graphs", extra={"reason": str(error)})
     return _open(artifact, replace(gpu, cuda_graphs=False), max_batch_size, used_bytes)
 
 
@@ -262,7 +262,9 @@ def pinned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     cuda = _cudart()
     address, size = ctypes.c_void_p(), math.prod(shape) * dtype.itemsize
     if code := cuda.cudaMallocHost(ctypes.byref(address), ctypes.c_size_t(size)):
-        raise MemoryError(f"no {size} bytes of pinned memory: {_error_text(cuda, code)}")
+        raise MemoryError(
+            f"cannot allocate {size} bytes of pinned memory: {_error_text(cuda, code)}"
+        )
     assert address.value is not None
     memory = (ctypes.c_uint8 * size).from_address(address.value)
     weakref.finalize(memory, cuda.cudaFreeHost, address)
@@ -280,7 +282,7 @@ def gpu_used_bytes() -> int:
     """
     cuda, free, total = _cudart(), ctypes.c_size_t(), ctypes.c_size_t()
     if code := cuda.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)):
-        raise ModelLoadError(f"there is no GPU that works: {_error_text(cuda, code)}")
+        raise ModelLoadError(f"no GPU can be used: {_error_text(cuda, code)}")
     return total.value - free.value
 
 
@@ -327,7 +329,7 @@ def _tensorrt_options(artifact: Artifact, gpu: Gpu, max_batch_size: int) -> dict
     try:
         import tensorrt  # noqa: F401 - an extra; ONNX Runtime finds its libraries once they are loaded
     except ImportError as error:
-        raise ModelLoadError("TensorRT is not installed: add the extra tensorrt") from error
+        raise ModelLoadError("TensorRT is not installed: install the extra tensorrt") from error
     tensor, precision = artifact.manifest.input, artifact.manifest.precision
     image = "x".join(map(str, tensor.item_shape))
     options = {
@@ -357,7 +359,7 @@ def _made(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         logger.warning(
-            "engines are not kept: set --graph-cache to a folder that can be written",
+            "TensorRT engines are not cached: set --graph-cache to a writable folder",
             extra={"reason": str(error)},
         )
         return False

@@ -77,6 +77,7 @@ class Device:
         intra_op_threads: Threads inside one run on a CPU; 0 uses the tuned number, or one that
             depends on the network's size.
         gpu: Options for the use of a GPU.
+        logged: Reasons of fallbacks that were logged: the models share them, most often.
     """
 
     policy: Literal["auto", "cuda", "cpu"]
@@ -84,6 +85,7 @@ class Device:
     inline_macs: int = INLINE_MACS
     intra_op_threads: int = 0
     gpu: Gpu = field(default_factory=Gpu)
+    logged: set[str] = field(default_factory=set, compare=False)
 
     def machine(self, *, on_gpu: bool) -> Machine:
         """Return the machine that a tuning must have been measured on to be used here."""

@@ -1,7 +1,7 @@
 """One loaded model on its device: opened, proven, warmed up, and run in batches.
 
 The device is never chosen silently. `cuda` is an error if CUDA is not available; `auto` falls back
-to the CPU and keeps the reason.
+to the CPU and keeps the reason, unless the machine has no GPU and the server is not built for one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy.typing as npt
 from convoy.artifact.files import Artifact
 from convoy.service.call import Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
+from convoy.service.machine.resources import has_gpu
 from convoy.service.runtime.cpu import open_on_cpu
-from convoy.service.runtime.cuda import AHEAD_S, open_on_gpu
+from convoy.service.runtime.cuda import AHEAD_S, has_cuda, open_on_gpu
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.runtime.runs import CPU, Runner, batch_sizes
@@ -134,8 +135,9 @@ def _open(
     artifact: Artifact, device: Device, cache: GraphCache, max_batch_size: int
 ) -> tuple[Runner, str]:
     """Open and prove the graph by *device*'s policy; also return the reason of a fallback."""
-    # Case 1: the operator chose the CPU.
-    if device.policy == "cpu":
+    # Case 1: the operator chose the CPU, or there is nothing to prefer to it.
+    nothing_else = device.policy == "auto" and not (has_gpu() or has_cuda())
+    if device.policy == "cpu" or nothing_else:
         return open_on_cpu(artifact, device, cache), ""
     try:
         return open_on_gpu(artifact, device, max_batch_size), ""
@@ -147,8 +149,9 @@ def _open(
             raise
         # Case 3: the operator left the choice to the server; drift, above, is not a reason.
         reason = str(error)
-    logger.warning(
-        "device auto: falling back to the CPU",
-        extra={"model": artifact.manifest.name, "provider": CPU, "reason": reason},
-    )
+    if reason not in device.logged:
+        device.logged.add(reason)
+        logger.warning(
+            "device auto: falling back to the CPU", extra={"provider": CPU, "reason": reason}
+        )
     return open_on_cpu(artifact, device, cache), reason

@@ -160,18 +160,19 @@ async def test_images_are_counted(running: Running) -> None:
     assert samples["convoy_batch_size_sum"] == [({"model": "tiny"}, 3)]
 
 
-async def test_models_and_memory(running: Running) -> None:
+async def test_models_and_memory(serve: Serve) -> None:
     """
     The model's identity, provider and memory are there, and the memory of the process.
     """
-    samples = await scrape(running)
+    async with serve(device="cpu") as running:
+        samples = await scrape(running)
     ((info, value),) = samples["convoy_model_info"]
     assert value == 1
     assert (info["model"], info["version"], info["precision"]) == ("tiny", "1", "float32")
     assert info["provider"] == "CPUExecutionProvider"
     assert len(info["sha256"]) == 64
     assert samples["convoy_model_ready"] == [({"model": "tiny", "version": "1"}, 1)]
-    assert samples["convoy_provider_fallback"] == [({"model": "tiny"}, 1)]
+    assert samples["convoy_provider_fallback"] == [({"model": "tiny"}, 0)]
     memory = {labels["kind"]: n for labels, n in samples["convoy_model_memory_bytes"]}
     assert memory == {"weights": 4000, "arena_peak_at_load": 1000}
     live = {labels["kind"]: n for labels, n in samples["convoy_memory_bytes"]}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from convoy.service.app import Server
+from convoy.service.errors import StartError
 from convoy.service.lifecycle import Phase
 from convoy.service.settings import Settings
 from tests.harness import tiny
@@ -50,6 +51,38 @@ async def test_serves_until_a_stop_is_requested(server: Server) -> None:
         await serving
     assert server.lifecycle.phase is Phase.REFUSING
     assert not server.failed
+
+
+async def test_ready_line(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The line of a server that is ready states where its page, its metrics and gRPC are.
+    """
+    caplog.set_level("INFO")
+    serving = asyncio.create_task(server.serve())
+    await until_ready(server)
+    (ready,) = (vars(record) for record in caplog.records if record.message == "ready")
+    site = f"http://127.0.0.1:{server.http_port}"
+    assert ready["page"] == f"{site}/"
+    assert ready["docs"] == f"{site}/docs"
+    assert ready["metrics"] == f"{site}/metrics"
+    assert ready["grpc"] == f"127.0.0.1:{server.grpc_port}"
+    server.request_stop(0.0)
+    await serving
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_empty_repository(tmp_path: Path, exists: bool) -> None:
+    """
+    A server without a model says how to make one.
+    """
+    folder = tmp_path / "models"
+    if exists:
+        folder.mkdir()
+    settings = Settings(
+        model_repository=str(folder), host="127.0.0.1", grpc_port=0, http_port=0, graph_cache=""
+    )
+    with pytest.raises(StartError, match=r"; create a model with `convoy export lenet5` or"):
+        await Server(settings).serve()
 
 
 async def test_stop_before_models_are_loaded(server: Server) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from convoy import __version__
 from convoy.__main__ import COMMANDS, main
+from convoy.service.runtime.cuda import has_cuda
 from tests.harness import tiny
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
@@ -163,19 +164,26 @@ async def test_classify_must_choose(
         assert "--model: one, two" in capsys.readouterr().err
 
 
-async def test_models(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(has_cuda(), reason="this ONNX Runtime has CUDA")
+async def test_models(
+    serve: Serve, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
     The models are listed, with the reason of a fallback, as a table and as JSON.
     """
-    assert await convoy("models", "--address", running.address) == 0
-    columns, row, reason = capsys.readouterr().out.splitlines()
-    assert columns.split()[0] == "model"
-    assert row.split() == ["tiny", "1", "tiny", "4x4x1", "5", "8", "CPU"]
-    assert reason.startswith("running on the CPU: tiny: CUDA is not in this build")
-    assert await convoy("models", "--address", running.address, "--json") == 0
-    (model,) = json.loads(capsys.readouterr().out)
-    assert model["name"] == "tiny"
-    assert "the extra gpu" in model["fallback_reason"]
+    monkeypatch.setattr("convoy.service.runtime.session.has_gpu", lambda: True)
+    async with serve() as running:
+        address = ("--address", running.address)
+        assert await convoy("models", *address) == 0
+        columns, row, reason = capsys.readouterr().out.splitlines()
+        assert columns.split()[0] == "model"
+        assert row.split() == ["tiny", "1", "tiny", "4x4x1", "5", "8", "CPU"]
+        assert reason.startswith("running on the CPU: tiny: this ONNX Runtime was built without")
+        assert await convoy("models", *address, "--json") == 0
+        (model,) = json.loads(capsys.readouterr().out)
+        assert model["name"] == "tiny"
+        assert "the extra gpu" in model["fallback_reason"]
+        assert running.sample("convoy_provider_fallback", model="tiny") == 1
 
 
 async def test_models_of_one_kind(

@@ -445,13 +445,22 @@ def test_config_map(tmp_path: Path, place: str) -> None:
 @pytest.mark.parametrize(
     ("version", "remedy"),
     [
-        ("001", "rename the folder to 1"),
-        ("v1", "rename the folder to 1"),
+        ("002", "rename the folder to 2"),
+        ("v2", "rename the folder to 2"),
         ("v02", "rename the folder to 2"),
-        ("0", "rename the folder to a number"),
-        ("latest", "rename the folder to a number"),
-        ("1.0", "rename the folder to 1"),
-        ("1" * 19, "rename the folder to " + "1" * 18),
+        ("version-3", "rename the folder to 3"),
+        ("2.0", "rename the folder to 2"),
+        # Version 1 exists.
+        ("001", "rename the folder to a number that is free, such as 2"),
+        ("v1", "rename the folder to a number that is free, such as 2"),
+        # These state no number of a version.
+        ("0", "rename the folder to a number that is free, such as 2"),
+        ("1.5", "rename the folder to a number that is free, such as 2"),
+        ("-3", "rename the folder to a number that is free, such as 2"),
+        ("3e1", "rename the folder to a number that is free, such as 2"),
+        ("\uff11", "rename the folder to a number that is free, such as 2"),
+        ("1" * 19, "rename the folder to a number that is free, such as 2"),
+        ("latest", "remove this folder: the highest number is served as the latest version"),
     ],
 )
 def test_misnamed_version(tmp_path: Path, version: str, remedy: str) -> None:
@@ -465,7 +474,7 @@ def test_misnamed_version(tmp_path: Path, version: str, remedy: str) -> None:
     (found,) = repository.misnamed()
     assert (found.model, found.version) == ("tiny", version)
     assert found.reason.startswith(f"{tmp_path}/tiny/{version}: a version is a number from 1 on")
-    assert remedy in found.reason
+    assert found.reason.endswith(f"; {remedy}")
 
 
 @pytest.mark.parametrize(
@@ -474,7 +483,9 @@ def test_misnamed_version(tmp_path: Path, version: str, remedy: str) -> None:
         ("LeNet5", "rename the folder to lenet5,"),
         ("my model", "rename the folder to my-model,"),
         ("_x", "rename the folder to x,"),
-        ("ö", "rename the folder, and"),
+        ("Größe", "rename the folder to groe,"),
+        ("-1", "rename the folder to 1,"),
+        ("日本", "rename the folder, and"),
         ("a" * 65, "rename the folder to " + "a" * 64),
     ],
 )
@@ -500,7 +511,27 @@ def test_artifact_without_a_version(tmp_path: Path) -> None:
     (tmp_path / "made/tiny/1").rename(tmp_path / "made/other")
     (found,) = ModelRepository(tmp_path / "made").misnamed()
     assert found.model == "other"
-    assert f"move them to {tmp_path}/made/other/1" in found.reason
+    assert found.reason.endswith(f"move them to {tmp_path}/made/other/1")
+
+
+def test_model_in_place_of_a_repository(tmp_path: Path) -> None:
+    """
+    A model's folder that was named as the repository is told to name the folder above it.
+    """
+    tiny.write(tmp_path)
+    (found,) = ModelRepository(tmp_path / "tiny").misnamed()
+    place = f"{tmp_path}/tiny"
+    assert found.reason.endswith(f"if {place} is a model's folder, serve the folder that holds it")
+
+
+def test_repository_in_a_repository(tmp_path: Path) -> None:
+    """
+    A model that lies one folder too deep is told where it belongs, not to be a number.
+    """
+    tiny.write(tmp_path / "inner")
+    (found,) = ModelRepository(tmp_path).misnamed()
+    assert found.reason.startswith(f"{tmp_path}/inner/tiny: this folder of versions")
+    assert f"serve {tmp_path}/inner as the repository" in found.reason
 
 
 def test_folders_of_documents(tmp_path: Path) -> None:

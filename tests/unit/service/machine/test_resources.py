@@ -10,6 +10,7 @@ import pytest
 
 from convoy.service.machine.resources import (
     descriptor_limit,
+    has_gpu,
     memory_bytes,
     raise_descriptor_limit,
     usable_cpus,
@@ -40,6 +41,17 @@ def test_cpus_by_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
     assert usable_cpus(tmp_path / "nothing") == 1
     assert usable_cpus(quota(tmp_path, "400000 100000")) == 1
+
+
+@pytest.mark.parametrize("name", ["nvidiactl", "dxg"])
+def test_gpu(tmp_path: Path, name: str) -> None:
+    """
+    A GPU is there if its driver has a device.
+    """
+    (tmp_path / "dev").mkdir()
+    assert not has_gpu(tmp_path)
+    (tmp_path / "dev" / name).touch()
+    assert has_gpu(tmp_path)
 
 
 def test_memory(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_tensorrt_that_is_not_installed(
     monkeypatch.setattr(cuda, "gpu_used_bytes", lambda: 0)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(ModelLoadError, match="add the extra tensorrt"):
+    with pytest.raises(ModelLoadError, match="install the extra tensorrt"):
         Session(lenet, on_gpu(tensorrt=True, engine_folder=tmp_path))
 
 
@@ -136,7 +136,7 @@ def test_engines_that_cannot_be_kept(
     gpu = Gpu(tensorrt=True, engine_folder=tmp_path / "file/engines")
     (_, options), _ = cuda.providers(lenet, gpu, 8)
     assert "trt_engine_cache_enable" not in options
-    assert "engines are not kept" in caplog.text
+    assert "engines are not cached" in caplog.text
 
 
 def test_options(lenet: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from convoy.artifact.golden import Golden, as_scores
 from convoy.artifact.manifest import OutputTensor
 from convoy.artifact.repository import ModelRepository
 from convoy.service.errors import ModelLoadError
+from convoy.service.machine.resources import has_gpu
 from convoy.service.runtime.cuda import has_cuda
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.runs import CPU, CUDA, batch_sizes
@@ -52,14 +53,30 @@ def test_provider_and_nodes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime has CUDA")
-def test_auto_logs_its_fallback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_logs_its_fallback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
-    Without CUDA, `auto` runs on the CPU, keeps the reason and logs it.
+    On a GPU that CUDA cannot use, `auto` runs on the CPU and logs the reason once per server.
+    """
+    monkeypatch.setattr("convoy.service.runtime.session.has_gpu", lambda: True)
+    device = Device(policy="auto", cores=1)
+    for name in ("one", "two"):
+        session = load(tmp_path / name, device)
+        assert session.provider == CPU
+        assert "built without CUDA" in session.fallback_reason
+    (line,) = caplog.records
+    assert line.message == "device auto: falling back to the CPU"
+
+
+@pytest.mark.skipif(HAS_CUDA or has_gpu(), reason="this machine has a GPU or CUDA")
+def test_auto_without_a_gpu(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Without a GPU, running on the CPU is no fallback, and is not logged.
     """
     session = load(tmp_path, Device(policy="auto", cores=1))
-    assert session.provider == CPU
-    assert "CUDA is not in this build" in session.fallback_reason
-    assert "falling back to the CPU" in caplog.text
+    assert (session.provider, session.fallback_reason) == (CPU, "")
+    assert not caplog.records
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime has CUDA")
@@ -67,7 +84,7 @@ def test_cuda_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
     """
     `cuda` never becomes a silent CPU.
     """
-    with pytest.raises(ModelLoadError, match="CUDA is not in this build"):
+    with pytest.raises(ModelLoadError, match="built without CUDA"):
         load(tmp_path, Device(policy="cuda", cores=1))
 
 
