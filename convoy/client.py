@@ -11,6 +11,7 @@ from typing import Self, TypedDict
 import grpc
 
 from convoy.connecting import to_target
+from convoy.defaults import ADDRESS, TIMEOUT_S
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from convoy.pb.convoy.v1 import classifier_pb2_grpc
 from convoy.results import (
@@ -22,9 +23,6 @@ from convoy.results import (
     to_models,
     to_outcomes,
 )
-
-DEFAULT_ADDRESS = "localhost:8001"
-DEFAULT_TIMEOUT_S = 30.0
 
 # A server may stop, or close a connection because of another call on it. Classifying twice changes
 # nothing, so try another time.
@@ -99,9 +97,9 @@ class Client:
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: str = ADDRESS,
         *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
+        timeout_s: float = TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
         token: str = "",
         balance: bool = False,
@@ -197,9 +195,9 @@ class AsyncClient:
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: str = ADDRESS,
         *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
+        timeout_s: float = TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
         token: str = "",
         balance: bool = False,

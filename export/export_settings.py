@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
+from pydantic import Field, ValidationInfo, model_validator
 
 from convoy.artifact.manifest import ModelName, Side
 from convoy.export.importing.import_settings import Deviations, Means
+from convoy.options import Option, Options
 
 _SOURCES = ("torchvision", "timm")
 
@@ -25,7 +24,7 @@ _SIZED_ONLY = (
 _IMAGES_ONLY = "images; leave it out, or add --evaluation-data"
 
 
-class ExportSettings(BaseSettings):
+class ExportSettings(Options):
     """
     Train a network or take public weights, prove that its ONNX graph answers as PyTorch does, and
     write the artifact.
@@ -36,28 +35,26 @@ class ExportSettings(BaseSettings):
     Each option is also a variable: --model-repository is CONVOY_MODEL_REPOSITORY.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy export"
+    architecture: Annotated[str, Option("NETWORK", positional=True)] = Field(
+        description="Name of the network, such as lenet5."
     )
-
-    architecture: CliPositionalArg[str] = Field(description="Name of the network, such as lenet5.")
-    data: str | None = Field(
+    data: Annotated[str | None, Option("DATA")] = Field(
         None,
         description="Images to train on: mnist5k (if neither this nor --weights is given), hard5k, "
         "mnist, cifar10, imagenette or imagenet, each with :FOLDER if it lies elsewhere than in "
         "data/, or folder:PATH with one folder per class, or with such folders in train and val.",
     )
-    skip_bad_images: CliImplicitFlag[bool] = Field(
+    skip_bad_images: bool = Field(
         False,
         description="Leave out images that cannot be decoded, and record their names; without this "
         "option they are refused, before anything is trained.",
     )
-    weights: str | None = Field(
+    weights: Annotated[str | None, Option("WEIGHTS")] = Field(
         None,
         description="Weights to begin with: torchvision[:ENTRY], timm[:TAG], or a file with a "
         "state dict or a checkpoint, *.pth or *.safetensors.",
     )
-    labels: Path | None = Field(
+    labels: Annotated[Path | None, Option("FILE")] = Field(
         None, description="Names of the classes of a file of weights, one per line, or JSON."
     )
     seed: int = Field(
@@ -77,19 +74,19 @@ class ExportSettings(BaseSettings):
         description="Shorter side before the crop, for a file of --weights; in the recipe's "
         "proportion if it is not given.",
     )
-    mean: Means | None = Field(
+    mean: Annotated[Means | None, Option("NUMBER")] = Field(
         None,
         description="Mean of pixels from 0 to 1 that a file of --weights was trained with: one "
         "number, or one per channel; the recipe's if it is not given.",
     )
-    std: Deviations | None = Field(
+    std: Annotated[Deviations | None, Option("NUMBER")] = Field(
         None, description="Their deviation, for a file of --weights, likewise."
     )
     precision: Literal["float32", "fp16", "int8"] = Field(
         "float32",
         description="Compute in this type; fp16 and int8 are measured against float32.",
     )
-    evaluation_data: str | None = Field(
+    evaluation_data: Annotated[str | None, Option("DATA")] = Field(
         None,
         description="Images to measure --weights on, and to find the ranges for fp16 and int8, "
         "where nothing is trained; named as --data.",
@@ -98,26 +95,26 @@ class ExportSettings(BaseSettings):
         0.01, ge=0, le=1, description="Share of answers that fp16 or int8 may lose."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Train on this device.")
-    mixed_precision: CliImplicitFlag[bool] = Field(
-        True, description="Train in half precision on a GPU."
-    )
+    mixed_precision: bool = Field(True, description="Train in half precision on a GPU.")
     workers: int = Field(2, ge=0, le=64, description="Processes that decode photographs.")
-    model_repository: Path = Field(Path("model_repository"), description="Write artifacts here.")
-    runs: Path = Field(
+    model_repository: Annotated[Path, Option("DIR")] = Field(
+        Path("model_repository"), description="Write artifacts here."
+    )
+    runs: Annotated[Path, Option("DIR")] = Field(
         Path("runs"),
         description="Keep the measurements, curves and checkpoint of each training here.",
     )
-    name: ModelName | None = Field(
+    name: Annotated[ModelName | None, Option("NAME")] = Field(
         None, description="Name of the model; that of the network if it is not given."
     )
-    validate_only: CliImplicitFlag[bool] = Field(
+    validate_only: bool = Field(
         False,
         description="Train without the validation images, report on them, write no artifact: "
         "for choosing a recipe.",
     )
 
     @model_validator(mode="after")
-    def _fit_together(self) -> Self:
+    def _fit_together(self, info: ValidationInfo) -> Self:
         # Each option that needs another one, and each that contradicts one.
         if self.head_epochs and not self.fine_tunes:
             raise ValueError("--head-epochs is for fine-tuning: --weights with --data")
@@ -127,6 +124,8 @@ class ExportSettings(BaseSettings):
             raise ValueError(f"{self.precision} must be measured on images: give --evaluation-data")
         if self.validate_only and self.only_weights:
             raise ValueError("--validate-only is for a training")
+        # A variable may be meant for other commands.
+        flags = (info.context or {}).get("flags", self.model_fields_set)
         for names, applies, purpose in (
             (_OF_A_FILE, self.is_file, _FILE_ONLY),
             (_OF_A_TRAINING, not self.only_weights, "a training; leave it out, or add --data"),
@@ -134,16 +133,10 @@ class ExportSettings(BaseSettings):
             (("skip_bad_images",), self.evaluation_data or not self.only_weights, _IMAGES_ONLY),
             (("max_accuracy_loss",), self.precision != "float32", "--precision fp16 or int8"),
         ):
-            given = [f"--{name.replace('_', '-')}" for name in names if name in self._flags]
+            given = [f"--{name.replace('_', '-')}" for name in names if name in flags]
             if given and not applies:
                 raise ValueError(f"{', '.join(given)}: only for {purpose}")
         return self
-
-    @property
-    def _flags(self) -> set[str]:
-        """The options that were given as flags: a variable may be meant for other commands."""
-        variables = os.environ  # noqa: TID251
-        return {name for name in self.model_fields_set if f"CONVOY_{name.upper()}" not in variables}
 
     @property
     def is_file(self) -> bool:

@@ -1,56 +1,110 @@
-"""Settings of a command, read from its arguments and the environment."""
+"""The command line of an `Options` class, by click: reading, checking and help.
+
+click finds the texts that the user gave, as flags or in the environment. pydantic alone makes
+values of them, so that a flag and its variable accept the same.
+"""
 
 from __future__ import annotations
 
-import sys
-from typing import Any, TypeVar, get_origin
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
+import click
+from click.core import ParameterSource
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, CliApp, SettingsError
 
-S = TypeVar("S", bound=BaseSettings)
+from convoy.commands.help_format import CONTEXT, WordFormatter, write_examples
+from convoy.commands.parameters import Parameter, parameters
+from convoy.commands.problems import Problem, describe
+from convoy.options import Options
+
+S = TypeVar("S", bound=Options)
+
+_SHOW_ALL = "convoy.show_all"
 
 
 class UsageError(Exception):
     """An error in the arguments that only the command itself can find; the message is one line."""
 
 
-def read(settings: type[S], arguments: list[str]) -> S:
-    """
-    Return *settings* as flags, `CONVOY_*` variables and defaults give them, in this order.
-
-    Raises:
-        SystemExit: With exit code 2, after one line per problem, if a value is out of range, as
-            for an unknown flag.
-    """
-    try:
-        # Unknown flags and --help end the program inside this call, with exit codes 2 and 0.
-        return CliApp.run(settings, cli_args=arguments)
-    except ValidationError as error:
-        command = settings.model_config.get("cli_prog_name")
-        for problem in error.errors(include_url=False):
-            print(f"{command}: {_described(settings, problem)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    # A list or a map whose parts cannot be told apart; the library names its field.
-    except SettingsError as error:
-        print(f"{settings.model_config.get('cli_prog_name')}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+def command(options: type[S]) -> Callable[[Callable[[S], int]], OptionsCommand[S]]:
+    """Make a command of a function that takes *options* and returns the exit code."""
+    return lambda run: OptionsCommand(options, run)
 
 
-def _described(settings: type[BaseSettings], problem: ErrorDetails) -> str:
-    message = problem["msg"].removeprefix("Value error, ")
-    # A problem of several settings together has no location: its message names them.
-    if not problem["loc"]:
-        return message
-    name, *keys = map(str, problem["loc"])
-    # Of a map, also name the key. Other fields have the alternatives of a type in its place.
-    field = settings.model_fields.get(name)  # none for an alias
-    is_map = field is not None and get_origin(field.annotation) is dict
-    where = f"{keys[0]}: " if is_map and keys else ""
-    return f"--{name.replace('_', '-')} or CONVOY_{name.upper()}: {where}{message}"
+class OptionsCommand(click.Command, Generic[S]):
+    """A command whose parameters are the fields of an `Options` class."""
+
+    def __init__(self, options: type[S], run: Callable[[S], int]) -> None:
+        self._options = options
+        self._run = run
+        self._parameters = parameters(options)
+        self._has_brief_help = any(p.declared.brief for p in self._parameters)
+        super().__init__(
+            None,
+            params=[*self._parameters, *([_help_all()] if self._has_brief_help else [])],
+            help=options.__doc__,
+            context_settings=CONTEXT,
+        )
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Check the values, and run the command."""
+        return self._run(self._read(ctx))
+
+    def _read(self, ctx: click.Context) -> S:
+        sources = {p.name: ctx.get_parameter_source(p.name) for p in self._parameters}
+        given = {n: ctx.params[n] for n, s in sources.items() if s is not ParameterSource.DEFAULT}
+        flags = {n for n, s in sources.items() if s is ParameterSource.COMMANDLINE}
+        try:
+            return self._options.model_validate(given, context={"flags": flags})
+        except ValidationError as error:
+            names = {p.name: p.shown_name(p.name in flags) for p in self._parameters}
+            maps = {p.name for p in self._parameters if p.is_map}
+            raise Problem("\n".join(describe(error, names, maps)), ctx) from None
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help; its lines break between words only."""
+        words = WordFormatter(width=formatter.width)
+        super().format_help(ctx, words)
+        formatter.write(words.getvalue())
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write nothing: `format_options` writes a panel for the arguments."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the panels, each of which holds the options of one class."""
+        brief = self._has_brief_help and not ctx.meta.get(_SHOW_ALL)
+        panels: dict[str, list[Parameter]] = {}
+        for parameter in self._parameters:
+            if parameter.declared.brief or not brief:
+                panels.setdefault(parameter.panel, []).append(parameter)
+        assert isinstance(formatter, WordFormatter)
+        for panel, shown in panels.items():
+            with formatter.section(panel):
+                for parameter in shown:
+                    formatter.write_option(parameter.term, parameter.texts)
+        # Those of click: --help, and --help-all.
+        others = [p for p in self.get_params(ctx) if p not in self._parameters]
+        with formatter.section("Help"):
+            formatter.write_dl([row for p in others if (row := p.get_help_record(ctx))])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(self._options.examples, formatter)
 
 
-def parts(value: Any) -> Any:
-    """Split text at its commas, and return any other value as it is, for pydantic to judge."""
-    return value.split(",") if isinstance(value, str) else value
+def _help_all() -> click.Option:
+    def show(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+        if asked and not ctx.resilient_parsing:
+            ctx.meta[_SHOW_ALL] = True
+            click.echo(ctx.get_help())
+            ctx.exit()
+
+    return click.Option(
+        ["--help-all"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="Show all options and exit.",
+    )

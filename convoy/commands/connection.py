@@ -6,54 +6,61 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import grpc
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, CliImplicitFlag
 
-from convoy.client import DEFAULT_ADDRESS, token_metadata
 from convoy.commands.command_line import UsageError
-from convoy.connecting import to_target
+from convoy.defaults import ADDRESS
+from convoy.options import Option, Options
+
+if TYPE_CHECKING:
+    import grpc
 
 
-class ConnectionSettings(BaseSettings):
+class ConnectionSettings(Options):
     """The settings of every command that calls a server."""
 
-    address: str = Field(DEFAULT_ADDRESS, description="Connect to the gRPC port of this host:port.")
-    token: SecretStr = Field(
+    address: Annotated[str, Option("HOST:PORT")] = Field(
+        ADDRESS, description="Connect to the gRPC port of this host:port."
+    )
+    token: Annotated[SecretStr, Option("TOKEN")] = Field(
         SecretStr(""),
         description="Send this bearer token, if the server requires one; set it in CONVOY_TOKEN to "
         "hide it from other users of the machine.",
     )
-    tls: CliImplicitFlag[bool] = Field(
-        False, description="Use TLS, and trust the authorities that gRPC trusts."
-    )
-    tls_ca: Path | None = Field(
+    tls: bool = Field(False, description="Use TLS, and trust the authorities that gRPC trusts.")
+    tls_ca: Annotated[Path | None, Option("FILE")] = Field(
         None, description="Use TLS, and trust the authorities in this PEM file."
     )
-    client_certificate: Path | None = Field(
+    client_certificate: Annotated[Path | None, Option("FILE")] = Field(
         None,
         description="Present the certificate in this PEM file, if the server requires one (mTLS).",
     )
-    client_key: Path | None = Field(
+    client_key: Annotated[Path | None, Option("FILE")] = Field(
         None, description="Read the key of --client-certificate from this PEM file."
     )
 
     @field_validator("address")
     @classmethod
     def _to_target(cls, address: str) -> str:
+        from convoy.connecting import to_target  # with gRPC, which --help does not wait for
+
         return to_target(address)
 
     @field_validator("token")
     @classmethod
     def _check_token(cls, token: SecretStr) -> SecretStr:
+        from convoy.client import token_metadata
+
         token_metadata(token.get_secret_value())
         return token
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
         """The metadata of each call."""
+        from convoy.client import token_metadata
+
         return token_metadata(self.token.get_secret_value())
 
     def credentials(self) -> grpc.ChannelCredentials | None:
@@ -67,6 +74,8 @@ class ConnectionSettings(BaseSettings):
         # A file of either kind implies TLS; --tls alone trusts gRPC's own authorities.
         if not (self.tls or self.tls_ca or self.client_certificate or self.client_key):
             return None
+        import grpc
+
         self._check_files()
         files = (self.tls_ca, self.client_key, self.client_certificate)
         return grpc.ssl_channel_credentials(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from convoy.commands import command_line
+from convoy.commands.command_line import command
 from convoy.export.describing.describe_settings import DescribeSettings
 
 
-def main(arguments: list[str]) -> int:
+@command(DescribeSettings)
+def main(chosen: DescribeSettings) -> int:
     """Describe one network; return 1 after one line that says why, if it cannot be done."""
-    chosen = command_line.read(DescribeSettings, arguments)
-
     # ONNX Runtime and PyTorch take seconds to import; `--help` does not wait for them.
     from rich.console import Console
 

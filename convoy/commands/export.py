@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 
-from convoy.commands import command_line
+from convoy.commands.command_line import command
 from convoy.export.export_settings import ExportSettings
 
 
-def main(arguments: list[str]) -> int:
+@command(ExportSettings)
+def main(chosen: ExportSettings) -> int:
     """Export one network; return 1 after one line that says why, if it cannot be done."""
-    chosen = command_line.read(ExportSettings, arguments)
-
     # PyTorch takes seconds to import; `--help` and a typing mistake do not wait for it.
     from rich.console import Console
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 
-from convoy.commands import command_line
+from convoy.commands.command_line import command
 from convoy.export.importing.import_settings import ImportSettings
 
 
-def main(arguments: list[str]) -> int:
+@command(ImportSettings)
+def main(chosen: ImportSettings) -> int:
     """Import one file; return 1 after one line that says why, if it cannot be done."""
-    chosen = command_line.read(ImportSettings, arguments)
-
     # ONNX and its runtime take a moment to import; `--help` does not wait for them.
     from rich.console import Console
 

@@ -5,37 +5,33 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
-from pydantic_settings import CliImplicitFlag, SettingsConfigDict
-from rich.table import Column
 
-from convoy.client import DEFAULT_TIMEOUT_S, Client
-from convoy.commands import command_line
-from convoy.commands.command_line import UsageError
+from convoy.commands.command_line import UsageError, command
 from convoy.commands.connection import ConnectionSettings
-from convoy.commands.listing import print_rows
-from convoy.results import ConvoyError, Model
+from convoy.defaults import TIMEOUT_S
+from convoy.options import Option
+
+if TYPE_CHECKING:
+    from convoy.results import Model
 
 
 class ModelsSettings(ConnectionSettings):
     """List the models of a running server."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        env_prefix="CONVOY_",
-        cli_kebab_case=True,
-        cli_prog_name="convoy models",
-        cli_shortcuts={"print-json": "json"},
-    )
-
-    timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Wait this long for the answer.")
-    print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
+    timeout_s: float = Field(TIMEOUT_S, gt=0, description="Wait this long for the answer.")
+    print_json: Annotated[bool, Option(flag="json")] = Field(False, description="Print JSON.")
 
 
-def main(arguments: list[str]) -> int:
+@command(ModelsSettings)
+def main(chosen: ModelsSettings) -> int:
     """Print the models; return 1 if the server cannot be reached."""
-    chosen = command_line.read(ModelsSettings, arguments)
+    # gRPC takes a moment to import: --help and a wrong flag do not wait for it.
+    from convoy.client import Client
+    from convoy.results import ConvoyError
+
     try:
         with Client(
             chosen.address,
@@ -57,6 +53,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _print_table(models: list[Model]) -> None:
+    from rich.table import Column
+
+    from convoy.commands.listing import print_rows
+
     columns = ("model", "version", "architecture", "input", "classes", "batch", "provider")
     print_rows(
         [Column(name, overflow="fold") for name in columns], list(map(_row, models)), columns[2:]

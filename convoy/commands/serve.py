@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from convoy.commands import command_line
+from convoy.commands.command_line import command
 from convoy.service.settings import Settings
 
 
-def main(arguments: list[str]) -> int:
+@command(Settings)
+def main(chosen: Settings) -> int:
     """Serve until a signal arrives; return 1 if the server cannot start."""
-    chosen = command_line.read(Settings, arguments)
-
     # The server takes a second to import: --help and a wrong flag do not wait for it.
     from convoy.service.process import run
 

@@ -5,39 +5,36 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
-from convoy.commands import command_line
+from convoy.commands.command_line import command
+from convoy.options import Option, Options
 from convoy.service.security.tokens import Right, Token
 
 
-class TokenSettings(BaseSettings):
+class TokenSettings(Options):
     """
     Add a token to a server's token file, and print it, only once: the file keeps its SHA-256.
 
     To revoke a token, delete its line; the server notices that within ten seconds.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy token"
-    )
-
-    name: CliPositionalArg[str] = Field(
+    name: Annotated[str, Option("NAME", positional=True)] = Field(
         pattern=r"^[^\s#]\S*$", description="Name the owner, for people who read the file."
     )
-    rights: CliPositionalArg[list[Right]] = Field(
+    rights: Annotated[list[Right], Option("RIGHT", positional=True)] = Field(
         min_length=1, description="Grant these rights: infer, observe, control."
     )
-    token_file: Path = Field(
+    token_file: Annotated[Path, Option("FILE")] = Field(
         description="Add the token to this file; create it if it does not exist."
     )
 
 
-def main(arguments: list[str]) -> int:
+@command(TokenSettings)
+def main(chosen: TokenSettings) -> int:
     """Make a token and print it; return 1 if the file cannot be written."""
-    chosen = command_line.read(TokenSettings, arguments)
     token, text = Token.make(chosen.name, chosen.rights)
     try:
         # The hashes are no secret, but a user who can write the file can grant access: mode 600.

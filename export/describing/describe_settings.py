@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
+
+from convoy.options import Option, Options
 
 
-class DescribeSettings(BaseSettings):
+class DescribeSettings(Options):
     """
     Show the layers of a network: sizes, receptive fields, parameters, multiply-accumulates.
 
@@ -17,15 +18,9 @@ class DescribeSettings(BaseSettings):
     (its newest version) or an ONNX file; else a model of the model repository.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        env_prefix="CONVOY_",
-        cli_kebab_case=True,
-        cli_prog_name="convoy describe",
-        cli_shortcuts={"print-json": "json"},
+    name: Annotated[str, Option("NAME", positional=True)] = Field(
+        description="Architecture, path, or name of a model."
     )
-
-    name: CliPositionalArg[str] = Field(description="Architecture, path, or name of a model.")
     classes: int | None = Field(
         None,
         ge=1,
@@ -44,16 +39,16 @@ class DescribeSettings(BaseSettings):
     color: Literal["RGB", "L"] | None = Field(
         None, description="Channels of an ONNX file that takes any number: 3 or 1."
     )
-    model_repository: Path = Field(
+    model_repository: Annotated[Path, Option("DIR")] = Field(
         Path("model_repository"), description="Find models in this folder."
     )
-    print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
-    graph: Path | None = Field(
+    print_json: Annotated[bool, Option(flag="json")] = Field(False, description="Print JSON.")
+    graph: Annotated[Path | None, Option("FILE")] = Field(
         None,
         description="Draw the layers into this file: *.dot is text for Graphviz; *.svg, *.png and "
         "*.pdf need its command dot.",
     )
-    save: CliImplicitFlag[bool] = Field(
+    save: bool = Field(
         False,
         description="Write the layers into the artifact, for the server's page; new artifacts have "
         "them.",

@@ -7,20 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import (
-    BaseSettings,
-    CliImplicitFlag,
-    CliPositionalArg,
-    NoDecode,
-    SettingsConfigDict,
-)
 
 from convoy.artifact.manifest import Fill, Interpolation, ModelName, Side
-
-
-def _parts(value: Any) -> Any:
-    """Return the parts of `a,b`, as a flag or a variable gives it."""
-    return value.split(",") if isinstance(value, str) else value
+from convoy.options import Option, Options, Separated
 
 
 def _height_and_width(value: Any) -> Any:
@@ -40,18 +29,16 @@ def _side_or_size(value: Any) -> Any:
     return _height_and_width(text) if "x" in str(text) else text
 
 
-Size = Annotated[tuple[int, int], NoDecode, BeforeValidator(_height_and_width)]
+Size = Annotated[tuple[int, int], BeforeValidator(_height_and_width)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Means = Annotated[tuple[Number, ...], NoDecode, BeforeValidator(_parts)]
-Deviations = Annotated[
-    tuple[Annotated[Number, Field(gt=0)], ...], NoDecode, BeforeValidator(_parts)
-]
-SideOrSize = Annotated[Side | tuple[Side, Side], NoDecode, BeforeValidator(_side_or_size)]
-Color = Annotated[Fill, NoDecode, BeforeValidator(_parts)]
-Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_parts)]
+Means = Annotated[tuple[Number, ...], Separated]
+Deviations = Annotated[tuple[Annotated[Number, Field(gt=0)], ...], Separated]
+SideOrSize = Annotated[Side | tuple[Side, Side], BeforeValidator(_side_or_size)]
+Color = Annotated[Fill, Separated]
+Paths = Annotated[tuple[Path, ...], Separated]
 
 
-class ImportSettings(BaseSettings):
+class ImportSettings(Options):
     """
     Make an artifact of an ONNX classifier that was trained elsewhere; PyTorch is not needed.
 
@@ -62,27 +49,23 @@ class ImportSettings(BaseSettings):
     Each option is also a variable: --model-repository is CONVOY_MODEL_REPOSITORY.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True, env_prefix="CONVOY_", cli_kebab_case=True, cli_prog_name="convoy import"
-    )
-
-    file: CliPositionalArg[Path] = Field(description="The ONNX file.")
-    labels: Path | None = Field(
+    file: Annotated[Path, Option("FILE", positional=True)] = Field(description="The ONNX file.")
+    labels: Annotated[Path | None, Option("FILE")] = Field(
         None,
         description="Names of the classes, one per line; or a file *.json: a list, a map from "
         "index to label or [identifier, label] or from label to index, or the config.json of "
         'transformers or timm. "class 0" and so on if none are given or found.',
     )
-    metadata: CliImplicitFlag[bool] = Field(
+    metadata: bool = Field(
         True,
         description="Take labels and preprocessing that are not given here from the metadata of "
         "the file (Ultralytics, Custom Vision) and from files next to it: "
         "preprocessor_config.json and config.json (transformers, timm), labels.txt and the like.",
     )
-    name: ModelName | None = Field(
+    name: Annotated[ModelName | None, Option("NAME")] = Field(
         None, description="Name of the model; made of the file's name if it is not given."
     )
-    resize: SideOrSize | None = Field(
+    resize: Annotated[SideOrSize | None, Option("SIZE")] = Field(
         None,
         description="Size after resizing: 256 for the shorter side, or HEIGHTxWIDTH. The size of "
         "the crop if it is not given.",
@@ -93,7 +76,7 @@ class ImportSettings(BaseSettings):
         "and width, whatever the image's ratio. letterbox: keep the ratio and the whole image, and "
         "fill the rest. crop if it is not given, but squash if --resize is HEIGHTxWIDTH.",
     )
-    crop: Size | None = Field(
+    crop: Annotated[Size | None, Option("SIZE")] = Field(
         None,
         description="Centre crop, 224 or HEIGHTxWIDTH; what the graph takes if it is not given.",
     )
@@ -103,14 +86,14 @@ class ImportSettings(BaseSettings):
         "or down, as transformers.",
     )
     pad: int = Field(0, ge=0, le=1024, description="Black pixels on each side after the crop.")
-    fill: Color = Field(
+    fill: Annotated[Color, Option("VALUE")] = Field(
         (0,),
         description="Colour around a letterbox, 0 to 255: one number, or one per channel.",
     )
     interpolation: Interpolation = Field(
         "bilinear", description="Resize with this filter of Pillow's."
     )
-    antialias: CliImplicitFlag[bool] = Field(
+    antialias: bool = Field(
         True,
         description="Average over all pixels of the image where it shrinks, as Pillow does; "
         "--no-antialias is for networks trained with OpenCV, tf.image, or tensors in PyTorch.",
@@ -118,10 +101,10 @@ class ImportSettings(BaseSettings):
     color: Literal["RGB", "BGR", "L"] | None = Field(
         None, description="Order of the channels; L is grey. RGB or L if it is not given."
     )
-    mean: Means = Field(
+    mean: Annotated[Means, Option("NUMBER")] = Field(
         (0.0,), description="Subtract this from pixels of 0 to 1: one number, or one per channel."
     )
-    std: Deviations = Field(
+    std: Annotated[Deviations, Option("NUMBER")] = Field(
         (1.0,), description="Divide by this then: one number, or one per channel."
     )
     normalization: Literal["server", "graph"] | None = Field(
@@ -133,7 +116,7 @@ class ImportSettings(BaseSettings):
     layout: Literal["NCHW", "NHWC"] | None = Field(
         None, description="Order of the dimensions, where the graph's shape does not show it."
     )
-    output: str | None = Field(
+    output: Annotated[str | None, Option("NAME")] = Field(
         None,
         description="Output with the scores, if there are several; or a tensor inside the graph.",
     )
@@ -147,7 +130,7 @@ class ImportSettings(BaseSettings):
     max_batch_size: int | None = Field(
         None, ge=1, le=1024, description="Most images in a batch; 32 if the graph takes any."
     )
-    golden: Paths = Field(
+    golden: Annotated[Paths, Option("PATH")] = Field(
         (),
         description="Images, or folders of them, to prove with, with commas between; invented ones "
         "if it is not given.",
@@ -159,8 +142,12 @@ class ImportSettings(BaseSettings):
         description="Allowed difference from the answers without optimisations, as a share of "
         "their range: 1e-4 for float32, 1e-2 for float16, 3e-2 for int8.",
     )
-    architecture: str = Field("imported", description="Name of the network, for the record.")
+    architecture: Annotated[str, Option("NAME")] = Field(
+        "imported", description="Name of the network, for the record."
+    )
     source: str | None = Field(
         None, description="Origin of the network, for the record; the file if it is not given."
     )
-    model_repository: Path = Field(Path("model_repository"), description="Write artifacts here.")
+    model_repository: Annotated[Path, Option("DIR")] = Field(
+        Path("model_repository"), description="Write artifacts here."
+    )

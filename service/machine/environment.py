@@ -13,10 +13,6 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from typing import Any
-
-from pydantic.fields import FieldInfo
-from pydantic_settings import EnvSettingsSource
 
 PREFIX = "CONVOY_"
 
@@ -30,13 +26,16 @@ _OF_SERVICE = re.compile(
 _URL = re.compile(r"(tcp|udp|sctp)://.*")
 
 
-class Variables(EnvSettingsSource):
-    """The source of settings in the environment, without the variables of Services."""
+def variable_name(setting: str) -> str:
+    """Return the variable of *setting*."""
+    return f"{PREFIX}{setting.upper()}"
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        value, key, is_complex = super().get_field_value(field, field_name)
-        service = _service(f"{PREFIX}{field_name.upper()}", value) if value else ""
-        return (None if service else value), key, is_complex
+
+def read_variable(name: str) -> str | None:
+    """Return the variable *name*, whatever its case; None if it is not set, or is a Service's."""
+    variables = {key.upper(): value for key, value in os.environ.items()}  # noqa: TID251
+    value = variables.get(name)
+    return None if value is None or _service(name, value) else value
 
 
 def warn_of_variables(
@@ -49,7 +48,7 @@ def warn_of_variables(
     Args:
         settings: Names of the settings, such as `grpc_port`.
     """
-    known = [f"{PREFIX}{name.upper()}" for name in settings]
+    known = list(map(variable_name, settings))
     of_services = defaultdict(list)
     for name, value in sorted(variables.items()):
         # Case 1: Kubernetes has made it, perhaps under the name of a setting.

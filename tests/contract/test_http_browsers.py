@@ -66,7 +66,7 @@ def test_any_origin_needs_tokens() -> None:
     """
     Any page may use the server only if it needs a token.
     """
-    with pytest.raises(ValueError, match="cors_origins \\* needs token_file"):
+    with pytest.raises(ValueError, match="--cors-origins \\* needs --token-file"):
         Settings(cors_origins=["*"])
     assert Settings(cors_origins=["*"], token_file="tokens").cors_origins == ["*"]
 

@@ -29,6 +29,7 @@ from tests.harness import foreign
 from tests.harness.foreign import CLASSES, FEATURES, SIDE, labels, made, run
 from tests.harness.images import encode, gradient
 from tests.harness.server import Serve
+from tests.harness.settings import read
 
 CPU = Device(policy="cpu", cores=1)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -393,7 +394,7 @@ def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     for name, value in {"MEAN": "0.1,0.2,0.3", "CROP": "224", "GOLDEN": "a.png,b"}.items():
         monkeypatch.setenv(f"CONVOY_{name}", value)
-    found = ImportSettings(file=Path("x.onnx"))
+    found = read(ImportSettings, ["x.onnx"])
     assert (found.mean, found.crop) == ((0.1, 0.2, 0.3), (224, 224))
     assert found.golden == (Path("a.png"), Path("b"))
 

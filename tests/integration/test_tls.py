@@ -16,13 +16,13 @@ from convoy.__main__ import main
 from convoy.client import AsyncClient
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_test import measure
-from convoy.commands.command_line import read
 from convoy.results import ConvoyError
 from convoy.service.errors import StartError
 from convoy.service.http import probe
 from tests.harness.http import request
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
+from tests.harness.settings import read
 
 HOST = "127.0.0.1"
 

@@ -183,7 +183,7 @@ def test_settings_and_ports_are_the_servers() -> None:
     """
     for variable in container()["env"]:
         assert variable["name"].removeprefix("CONVOY_").lower() in Settings.model_fields
-    usual = Settings(_cli_parse_args=False)
+    usual = Settings()
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     assert ports == {"grpc": usual.grpc_port, "http": usual.http_port}
     for probe in ("startupProbe", "readinessProbe"):

@@ -5,19 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 
-from convoy.commands import command_line
 from convoy.commands.bench.bench_settings import BenchSettings
-from convoy.commands.command_line import UsageError
+from convoy.commands.command_line import UsageError, command
 
 
-def main(arguments: list[str]) -> int:
+@command(BenchSettings)
+def main(chosen: BenchSettings) -> int:
     """
     Measure, print and write; return 1 if there is nothing to measure or nothing was answered.
 
     After an interruption, print and write the loads that are complete, and return 130.
     """
-    chosen = command_line.read(BenchSettings, arguments)
-
     # These take a moment to import: --help and a wrong flag do not wait for them.
     from convoy.commands.bench.load_test import bench
     from convoy.commands.bench.target import BenchError

@@ -5,18 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_settings import CliPositionalArg, NoDecode, SettingsConfigDict
+from pydantic import Field, model_validator
 
-from convoy.commands.command_line import parts
 from convoy.commands.connection import ConnectionSettings
+from convoy.options import Option, Separated
 
-Concurrencies = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=65536)], ...], NoDecode, BeforeValidator(parts)
-]
-Rates = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=1e6)], ...], NoDecode, BeforeValidator(parts)
-]
+Concurrencies = Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Separated]
+Rates = Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Separated]
 
 
 class BenchSettings(ConnectionSettings):
@@ -29,16 +24,10 @@ class BenchSettings(ConnectionSettings):
     measurement and keeps the loads that are complete.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        env_prefix="CONVOY_",
-        cli_kebab_case=True,
-        cli_prog_name="convoy bench",
-        cli_shortcuts={"json-file": "json"},
+    model: Annotated[str, Option("MODEL", positional=True)] = Field(
+        description="Send requests to this model."
     )
-
-    model: CliPositionalArg[str] = Field(description="Send requests to this model.")
-    model_version: str = Field(
+    model_version: Annotated[str, Option("VERSION")] = Field(
         "", description="Use this version; the server chooses one by default."
     )
     concurrency: Concurrencies = Field(
@@ -59,7 +48,7 @@ class BenchSettings(ConnectionSettings):
         1.0, ge=0, description="Put each load on for this long before it is measured."
     )
     batch_size: int = Field(1, ge=1, le=1024, description="Put this many images in one request.")
-    images: tuple[Path, ...] = Field(
+    images: Annotated[tuple[Path, ...], Separated] = Field(
         (),
         description="Send these image files, and the images in these folders, as they are; random "
         "tensors by default.",
@@ -79,11 +68,15 @@ class BenchSettings(ConnectionSettings):
         gt=0,
         description="Bound the latency of MLPerf's Server scenario; 15 is its bound for ResNet-50.",
     )
-    mlperf_logs: Path = Field(
+    mlperf_logs: Annotated[Path, Option("DIR")] = Field(
         Path("mlperf-logs"), description="Write MLPerf's logs to this folder."
     )
-    json_file: Path | None = Field(None, description="Write the results to this file.")
-    plot: Path | None = Field(None, description="Draw the results to this file, as PNG or SVG.")
+    json_file: Annotated[Path | None, Option("FILE", flag="json")] = Field(
+        None, description="Write the results to this file."
+    )
+    plot: Annotated[Path | None, Option("FILE")] = Field(
+        None, description="Draw the results to this file, as PNG or SVG."
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_load(self) -> Self:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 
-from convoy.commands import command_line
+from convoy.commands.command_line import command
 from convoy.commands.compare.compare_settings import CompareSettings
 
 
-def main(arguments: list[str]) -> int:
+@command(CompareSettings)
+def main(chosen: CompareSettings) -> int:
     """
     Measure, print and write; print one line and return 1 if there is nothing to compare.
 
     After an interruption, print and write the results so far, and return 130.
     """
-    chosen = command_line.read(CompareSettings, arguments)
-
     # ONNX Runtime takes a second to import: --help and a wrong flag do not wait for it.
     from convoy.artifact.errors import ArtifactError, RepositoryError
     from convoy.commands.compare.comparer import compare

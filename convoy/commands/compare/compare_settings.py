@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, Field
 
-from convoy.commands.command_line import parts
+from convoy.options import Option, Options, Separated
 
 
 def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -21,18 +20,17 @@ def _ascending(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 BatchSize = Annotated[int, Field(ge=1, le=1024)]
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parts), AfterValidator(_once_each)]
+Names = Annotated[tuple[str, ...], Separated, AfterValidator(_once_each)]
 
 BatchSizes = Annotated[
     tuple[BatchSize, ...],
     Field(min_length=1),
-    NoDecode,
-    BeforeValidator(parts),
+    Separated,
     AfterValidator(_ascending),
 ]
 
 
-class CompareSettings(BaseSettings):
+class CompareSettings(Options):
     """
     Compare the models of a repository: accuracy, operations, time, memory, parameters.
 
@@ -42,18 +40,10 @@ class CompareSettings(BaseSettings):
     Ctrl-C ends the measurement and keeps the results so far.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        env_prefix="CONVOY_",
-        cli_kebab_case=True,
-        cli_prog_name="convoy compare",
-        cli_shortcuts={"json-file": "json", "from-file": "from"},
-    )
-
-    model_repository: Path = Field(
+    model_repository: Annotated[Path, Option("DIR")] = Field(
         Path("model_repository"), description="Read artifacts from this folder."
     )
-    models: Names = Field(
+    models: Annotated[Names, Option("NAME")] = Field(
         (),
         description="Compare the newest versions of these models, separated by commas; all models "
         "by default.",
@@ -70,9 +60,13 @@ class CompareSettings(BaseSettings):
         le=1024,
         description="Use this many threads for a run; 0 uses all that the process may.",
     )
-    json_file: Path | None = Field(None, description="Write the results to this file.")
-    from_file: Path | None = Field(
+    json_file: Annotated[Path | None, Option("FILE", flag="json")] = Field(
+        None, description="Write the results to this file."
+    )
+    from_file: Annotated[Path | None, Option("FILE", flag="from")] = Field(
         None, description="Show the results in this file, written by --json, instead of measuring."
     )
-    figures: Path | None = Field(None, description="Draw figures in this folder.")
+    figures: Annotated[Path | None, Option("DIR")] = Field(
+        None, description="Draw figures in this folder."
+    )
     format: Literal["png", "svg"] = Field("png", description="Draw figures in this format.")

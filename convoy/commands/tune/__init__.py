@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 
-from convoy.commands import command_line
+from convoy.commands.command_line import command
 from convoy.commands.tune.tune_settings import TuneSettings
 
 
-def main(arguments: list[str]) -> int:
+@command(TuneSettings)
+def main(chosen: TuneSettings) -> int:
     """Measure, choose and write; print one line and return 1 if that fails."""
-    chosen = command_line.read(TuneSettings, arguments)
-
     # ONNX Runtime takes a second to import: --help and a wrong flag do not wait for it.
     from convoy.artifact.errors import ArtifactError, RepositoryError
     from convoy.commands.tune.tuner import tune

@@ -1,4 +1,4 @@
-"""`convoy classify`: ask a server for the classes of image files."""
+"""The requests of `convoy classify`, and the forms of their answers."""
 
 from __future__ import annotations
 
@@ -10,44 +10,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
-from pydantic_settings import CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column
 
-from convoy.client import DEFAULT_TIMEOUT_S, AsyncClient
-from convoy.commands import command_line
+from convoy.client import AsyncClient
+from convoy.commands.classify.classify_settings import ClassifySettings
 from convoy.commands.command_line import UsageError
-from convoy.commands.connection import ConnectionSettings
 from convoy.commands.image_files import find_images
 from convoy.commands.listing import print_rows
 from convoy.results import Classification, ConvoyError
-
-
-class ClassifySettings(ConnectionSettings):
-    """Classify image files, and the images in folders, with a running server."""
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        env_prefix="CONVOY_",
-        cli_kebab_case=True,
-        cli_prog_name="convoy classify",
-        cli_shortcuts={"print-json": "json", "print-csv": "csv"},
-    )
-
-    paths: CliPositionalArg[list[Path]] = Field(
-        description="Classify these image files, and the images in these folders."
-    )
-    model: str = Field("", description="Use this model; needed if the server has several.")
-    model_version: int = Field(
-        0, ge=0, description="Use this version of the model; 0 is the newest."
-    )
-    top_k: int = Field(5, ge=1, le=1000, description="Show this many classes.")
-    timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, description="Wait this long for one answer.")
-    concurrency: int = Field(32, ge=1, description="Send this many images at once.")
-    print_json: CliImplicitFlag[bool] = Field(False, description="Print JSON.")
-    print_csv: CliImplicitFlag[bool] = Field(False, description="Print CSV.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +31,39 @@ class Row:
     error: str = ""
 
 
-def main(arguments: list[str]) -> int:
-    """Classify and print; return 1 if any image failed."""
-    chosen = command_line.read(ClassifySettings, arguments)
-    try:
-        rows = asyncio.run(_classify_all(chosen))
-    except (ConvoyError, UsageError, OSError) as error:
-        print(f"convoy classify: {error}", file=sys.stderr)
-        return 1
-    if chosen.print_json:
+def classify(settings: ClassifySettings) -> int:
+    """
+    Classify and print.
+
+    Returns:
+        The exit code: 1 if any image failed.
+
+    Raises:
+        ConvoyError: If the server cannot be asked for its models.
+        UsageError: If there is no image, or several models to choose from.
+        OSError: If a folder cannot be read.
+    """
+    rows = asyncio.run(_classify_all(settings))
+    if settings.print_json:
         print(json.dumps([_as_dict(row) for row in rows], indent=2))
-    elif chosen.print_csv:
+    elif settings.print_csv:
         _print_csv(rows)
     else:
         _print_table(rows)
     return int(any(row.answer is None for row in rows))
 
 
-async def _classify_all(chosen: ClassifySettings) -> list[Row]:
+async def _classify_all(settings: ClassifySettings) -> list[Row]:
     """Keep `concurrency` images in flight; return a row for each file, in their order."""
-    paths = list(find_images(chosen.paths))
+    paths = list(find_images(settings.paths))
     async with AsyncClient(
-        chosen.address,
-        timeout_s=chosen.timeout_s,
-        credentials=chosen.credentials(),
-        token=chosen.token.get_secret_value(),
+        settings.address,
+        timeout_s=settings.timeout_s,
+        credentials=settings.credentials(),
+        token=settings.token.get_secret_value(),
     ) as client:
-        model = chosen.model or await _only_model(client)
-        places = asyncio.Semaphore(chosen.concurrency)
+        model = settings.model or await _only_model(client)
+        places = asyncio.Semaphore(settings.concurrency)
         is_answered, unreachable = False, ""
 
         async def one(path: Path) -> Row:
@@ -97,7 +74,7 @@ async def _classify_all(chosen: ClassifySettings) -> list[Row]:
                 try:
                     image = await asyncio.to_thread(path.read_bytes)
                     answer = await client.classify(
-                        image, model=model, version=chosen.model_version, top_k=chosen.top_k
+                        image, model=model, version=settings.model_version, top_k=settings.top_k
                     )
                     is_answered = True
                     return Row(path, answer)

@@ -1,0 +1,22 @@
+"""`convoy classify`: ask a server for the classes of image files."""
+
+from __future__ import annotations
+
+import sys
+
+from convoy.commands.classify.classify_settings import ClassifySettings
+from convoy.commands.command_line import UsageError, command
+
+
+@command(ClassifySettings)
+def main(chosen: ClassifySettings) -> int:
+    """Classify and print; return 1 if any image failed."""
+    # gRPC takes a moment to import: --help and a wrong flag do not wait for it.
+    from convoy.commands.classify.classifying import classify
+    from convoy.results import ConvoyError
+
+    try:
+        return classify(chosen)
+    except (ConvoyError, UsageError, OSError) as error:
+        print(f"convoy classify: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,31 @@
+"""The settings of `convoy classify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from convoy.commands.connection import ConnectionSettings
+from convoy.defaults import TIMEOUT_S
+from convoy.options import Option
+
+
+class ClassifySettings(ConnectionSettings):
+    """Classify image files, and the images in folders, with a running server."""
+
+    paths: Annotated[list[Path], Option("PATH", positional=True)] = Field(
+        description="Classify these image files, and the images in these folders."
+    )
+    model: Annotated[str, Option("NAME")] = Field(
+        "", description="Use this model; needed if the server has several."
+    )
+    model_version: int = Field(
+        0, ge=0, description="Use this version of the model; 0 is the newest."
+    )
+    top_k: int = Field(5, ge=1, le=1000, description="Show this many classes.")
+    timeout_s: float = Field(TIMEOUT_S, gt=0, description="Wait this long for one answer.")
+    concurrency: int = Field(32, ge=1, description="Send this many images at once.")
+    print_json: Annotated[bool, Option(flag="json")] = Field(False, description="Print JSON.")
+    print_csv: Annotated[bool, Option(flag="csv")] = Field(False, description="Print CSV.")
