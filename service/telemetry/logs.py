@@ -36,6 +36,19 @@ _TRACEPARENT = re.compile(
 LIBRARY_LINES_PER_S = 10
 """Most lines per second of a library's logger that clients can cause to write."""
 
+MAX_STORE_LINES = 1000
+"""Most different lines of the store loggers that are written."""
+
+STORE_LOGGERS = (
+    *("adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "fsspec", "gcsfs", "google"),
+    *("msal", "s3fs", "urllib3"),
+)
+"""
+Loggers of the libraries that read object stores.
+
+Each look at a repository makes them log again: requests with their headers, or the same warning.
+"""
+
 # Also a part of a token that `convoy token` made: messages quote the beginning of a value.
 _TOKEN = re.compile(rf"((?i:bearer) +)[\w.~+/-]{{16,}}|\b{PREFIX}[\w-]{{8,}}")
 
@@ -146,6 +159,24 @@ class RateLimited:
         return left_out is not None
 
 
+class QuietStores:
+    """A filter that passes the warnings and errors of the store loggers, each of them once."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, str]] = set()
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        """Return whether to write a record."""
+        if record.name.partition(".")[0] not in STORE_LOGGERS:
+            return True
+        line = (record.name, record.getMessage())
+        is_new = line not in self._seen and len(self._seen) < MAX_STORE_LINES
+        if record.levelno < logging.WARNING or not is_new:
+            return False
+        self._seen.add(line)
+        return True
+
+
 # Attributes of every record; all others come from `extra=`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -155,6 +186,7 @@ def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
+    handler.addFilter(QuietStores())
     # `force`: a library may have configured the root logger while it was imported.
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
