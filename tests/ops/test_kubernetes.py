@@ -238,7 +238,7 @@ def test_rules_for_the_operator(schemas: Path) -> None:
     The command in the documentation makes resources that the operator's schema accepts.
     """
     text = (ROOT / "docs/how-to/kubernetes.md").read_text()
-    (command,) = re.findall(r"^    for name in rules.*?done", text, re.DOTALL | re.MULTILINE)
+    (command,) = re.findall(r"^for name in rules.*?^done", text, re.DOTALL | re.MULTILINE)
     made = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, check=True).stdout
     rules = [resource for resource in yaml.safe_load_all(made) if resource]
     assert [rule["kind"] for rule in rules] == ["PrometheusRule"] * 2
