@@ -27,7 +27,7 @@ def routes() -> str:
 
 
 PARTS: Mapping[str, Callable[[], str]] = {"routes": routes}
-"""What generates each part, by the name in its comment."""
+"""The generator of each part, by the name in its comment."""
 
 
 def generated(page: str) -> str:
