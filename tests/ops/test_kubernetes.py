@@ -25,10 +25,17 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
 SCHEMAS = Path(__file__).parent / "kubernetes"
 
-VERSION = "1.31"
+VERSION = "1.37"
 """Version of Kubernetes whose schemas are used."""
 
-CUSTOM = {"GRPCRoute", "ScaledObject", "ServiceMonitor"}
+COMPONENTS = {
+    "prometheus-operator": "ServiceMonitor",
+    "keda": "ScaledObject",
+    "gateway-api": "GRPCRoute",
+}
+"""Components, and the kind that each of them adds: the cluster needs an operator for it."""
+
+CUSTOM = set(COMPONENTS.values())
 NAME = {"app.kubernetes.io/name": "convoy"}
 
 
@@ -37,16 +44,27 @@ def read(path: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((FOLDER / path).read_text()))
 
 
-def base() -> Iterator[dict[str, Any]]:
-    """The resources that the base lists."""
-    (kustomization,) = read("base/kustomization.yaml")
+def listed(folder: str) -> Iterator[dict[str, Any]]:
+    """The resources that a kustomization lists."""
+    (kustomization,) = read(f"{folder}/kustomization.yaml")
     for path in kustomization["resources"]:
-        yield from read(f"base/{path}")
+        yield from read(f"{folder}/{path}")
+
+
+def base() -> Iterator[dict[str, Any]]:
+    """The resources of the base."""
+    yield from listed("base")
+
+
+def custom() -> Iterator[dict[str, Any]]:
+    """The resources of the components."""
+    for component in COMPONENTS:
+        yield from listed(f"components/{component}")
 
 
 def of_kind(kind: str) -> list[dict[str, Any]]:
-    """Resources of the base."""
-    return [resource for resource in base() if resource["kind"] == kind]
+    """Resources of the base and the components."""
+    return [resource for resource in (*base(), *custom()) if resource["kind"] == kind]
 
 
 def pod() -> dict[str, Any]:
@@ -70,16 +88,25 @@ def test_valid(resource: dict[str, Any]) -> None:
     """
     Kubernetes' own schemas accept it, unknown fields included.
     """
-    if resource["kind"] not in CUSTOM:
-        kubernetes_validate.validate(resource, VERSION, strict=True)
+    kubernetes_validate.validate(resource, VERSION, strict=True)
 
 
-def test_every_file_is_listed() -> None:
+def test_base_needs_no_operator() -> None:
     """
-    No manifest of the base is forgotten.
+    Every kind of the base is Kubernetes' own, and each component adds the kind of its operator.
     """
-    (kustomization,) = read("base/kustomization.yaml")
-    files = {path.name for path in (FOLDER / "base").iterdir()} - {"kustomization.yaml"}
+    assert not {resource["kind"] for resource in base()} & CUSTOM
+    for component, kind in COMPONENTS.items():
+        assert [resource["kind"] for resource in listed(f"components/{component}")] == [kind]
+
+
+@pytest.mark.parametrize("folder", ["base", *(f"components/{name}" for name in COMPONENTS)])
+def test_every_file_is_listed(folder: str) -> None:
+    """
+    No manifest is forgotten.
+    """
+    (kustomization,) = read(f"{folder}/kustomization.yaml")
+    files = {path.name for path in (FOLDER / folder).iterdir()} - {"kustomization.yaml"}
     assert files == set(kustomization["resources"])
 
 
@@ -115,29 +142,62 @@ def test_custom_resources(schemas: Path) -> None:
     """
     The schemas of the Prometheus operator, KEDA and the Gateway API accept ours.
     """
-    ours = [resource for resource in base() if resource["kind"] in CUSTOM]
-    assert {resource["kind"] for resource in ours} == CUSTOM
-    assert validated(ours, schemas) == ""
+    assert validated(list(custom()), schemas) == ""
     (monitor,) = of_kind("ServiceMonitor")
     monitor["spec"]["endpoints"] = 5
     assert "endpoints must be array" in validated([monitor], schemas)
 
 
+KINDS = {resource["kind"] for resource in base()}
+BUILT = {
+    # Kinds, image and replicas.
+    "base": (KINDS, "convoy:server", 2),
+    "gpu": (KINDS, "convoy:server-gpu", 2),
+    "operators": (KINDS | CUSTOM, "convoy:server", None),
+}
+
+
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
-@pytest.mark.parametrize(("overlay", "tag"), [("base", "server"), ("gpu", "server-gpu")])
-def test_built(overlay: str, tag: str) -> None:
+@pytest.mark.parametrize("overlay", BUILT)
+def test_built(overlay: str) -> None:
     """
-    kustomize builds the base and the overlay, and what it builds is valid.
+    kustomize builds each overlay, and what it builds is valid; an autoscaler owns the replicas.
     """
-    command = ["kubectl", "kustomize", str(FOLDER / overlay)]
-    built = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    resources = list(yaml.safe_load_all(built))
-    assert len(resources) == len(list(base()))
+    resources = built(overlay)
     for resource in resources:
         if resource["kind"] not in CUSTOM:
             kubernetes_validate.validate(resource, VERSION, strict=True)
-    assert f"image: convoy:{tag}" in built
-    assert ("nvidia.com/gpu: " in built) == (overlay == "gpu")
+        if resource["kind"] != "Namespace":
+            assert resource["metadata"]["namespace"] == "convoy"
+        assert resource["metadata"]["labels"].items() >= NAME.items()
+    (spec,) = (resource["spec"] for resource in resources if resource["kind"] == "Deployment")
+    (server,) = spec["template"]["spec"]["containers"]
+    kinds = {resource["kind"] for resource in resources}
+    assert (kinds, server["image"], spec.get("replicas")) == BUILT[overlay]
+    assert ("nvidia.com/gpu" in server["resources"]["limits"]) == (overlay == "gpu")
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_component_alone(component: str, tmp_path: Path) -> None:
+    """
+    Each component adds its kind to the base without the others.
+    """
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(FOLDER, copy)
+    path = copy / "operators/kustomization.yaml"
+    kustomization = yaml.safe_load(path.read_text())
+    kustomization["components"] = [f"../components/{component}"]
+    path.write_text(yaml.safe_dump(kustomization))
+    kinds = {resource["kind"] for resource in built("operators", copy)}
+    assert kinds == KINDS | {COMPONENTS[component]}
+
+
+def built(overlay: str, folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """The resources that kustomize builds."""
+    command = ["kubectl", "kustomize", str(folder / overlay)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return list(yaml.safe_load_all(done.stdout))
 
 
 def test_selectors() -> None:
@@ -175,6 +235,24 @@ def test_an_old_server_leaves_when_clients_can_know_the_new_one() -> None:
     (deployment,) = of_kind("Deployment")
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert deployment["spec"]["minReadySeconds"] >= TTL_S
+
+
+def test_fits_a_small_node() -> None:
+    """
+    All servers, and the one more of a rolling update, fit beside a small node's own pods.
+    """
+    (deployment,) = of_kind("Deployment")
+    surge = deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+    request = int(container()["resources"]["requests"]["cpu"].removesuffix("m"))
+    assert (deployment["spec"]["replicas"] + surge) * request < 1000
+    assert "cpu" not in container()["resources"]["limits"]
+
+
+def test_variables_of_services_are_not_settings() -> None:
+    """
+    Kubernetes gives the pod no variables of the Services in its namespace.
+    """
+    assert pod()["enableServiceLinks"] is False
 
 
 def test_settings_and_ports_are_the_servers() -> None:
