@@ -33,8 +33,9 @@ case "$verb" in
     make_base
     # No image with npm can be had here.
     make page
+    # The format of OCI has no health check.
     # Certificates and the index of packages are the host's.
-    buildah build --pull-never --network host --volume /etc/ssl/certs:/etc/ssl/certs:ro \
+    buildah build --format docker --pull-never --network host --volume /etc/ssl/certs:/etc/ssl/certs:ro \
       --build-arg "BASE_IMAGE=$base" --build-arg "NODE_IMAGE=$base" --tag "$tag" "$@" .
     ;;
   run)

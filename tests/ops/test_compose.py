@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,20 @@ def test_order() -> None:
     assert SERVICES["prometheus"]["depends_on"]["server"]["condition"] == "service_healthy"
     assert SERVICES["grafana"]["depends_on"]["prometheus"]["condition"] == "service_healthy"
     assert SERVICES["prometheus"]["healthcheck"]
-    assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+
+
+def test_health_check_is_that_of_the_image() -> None:
+    """
+    Compose asks as the image does: podman's format of images has no health check.
+    """
+    (options, command) = re.findall(
+        r"^HEALTHCHECK (.*) \\\n +CMD (.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )[0]
+    check = SERVICES["server"]["healthcheck"]
+    kind, asked = check.pop("test")
+    assert (kind, asked.replace("$$", "$")) == ("CMD-SHELL", command)
+    flags = {f"--{name.replace('_', '-')}={value}" for name, value in check.items()}
+    assert flags == set(options.split())
 
 
 def test_what_is_mounted_is_there() -> None:
