@@ -186,7 +186,7 @@ class Reconciler:
                 "model": version.name,
                 "version": version.number,
                 "provider": loaded.session.provider,
-                "cores": loaded.session.cores,
+                "threads_per_run": loaded.session.cores,
                 "tuned": loaded.session.tuned is not None,
                 "seconds": round(loaded.load_s, 3),
             },

@@ -70,6 +70,21 @@ async def test_ready_line(server: Server, caplog: pytest.LogCaptureFixture) -> N
     await serving
 
 
+async def test_line_of_a_loaded_model(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The line of a model that is loaded states the threads of each of its runs under that name.
+    """
+    caplog.set_level("INFO")
+    serving = asyncio.create_task(server.serve())
+    await until_ready(server)
+    (loaded,) = (vars(record) for record in caplog.records if record.message == "model loaded")
+    (model,) = server.registry.models()
+    assert loaded["threads_per_run"] == model.session.cores
+    assert "cores" not in loaded
+    server.request_stop(0.0)
+    await serving
+
+
 @pytest.mark.parametrize("exists", [True, False])
 async def test_empty_repository(tmp_path: Path, exists: bool) -> None:
     """
