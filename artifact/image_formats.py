@@ -5,13 +5,8 @@ Formats are told apart by content; a file's name does not count. HEIC needs the 
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import re
-from ctypes.util import find_library
-from pathlib import Path
-
-import PIL
 
 # Imported, so that Pillow does not load all its plug-ins to find the one that opens an image.
 from PIL import (
@@ -25,25 +20,6 @@ from PIL import (
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
-
-
-def _silence_libtiff() -> None:
-    """
-    Keep libtiff from writing its messages to standard error.
-
-    It writes a line for each oddity of a file, so that clients could fill the log. Errors reach
-    Pillow as codes all the same.
-    """
-    packages = Path(PIL.__file__).parents[1]
-    bundled = [*packages.glob("pillow.libs/libtiff*"), *packages.glob("PIL/.dylibs/libtiff*")]
-    for library in [str(path) for path in bundled] or filter(None, [find_library("tiff")]):
-        libtiff = ctypes.CDLL(library)
-        for function in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
-            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
-            function(None)
-
-
-_silence_libtiff()
 
 # Pillow logs oddities of TIFFs as errors; clients could fill the log.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)

@@ -34,8 +34,9 @@ _NUMBERS = {_WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT}
 _FORMS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 """Forms of whole numbers, by type."""
 
-_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946}
-"""None, CCITT, LZW, JPEG, deflate and PackBits. Others may ask for gigabytes of memory."""
+_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
+"""None, CCITT, LZW, JPEG, deflate and PackBits. Others may ask for gigabytes of memory, or are the
+first kind of JPEG (6), which tells no damage."""
 
 
 def first_frame(data: bytes, check: CheckSize) -> bytes:

@@ -19,8 +19,10 @@ There is one rule for each kind of image:
   PNG's single transparent colour without a palette is treated like any other colour.
 * The first frame of an animation is used, and the first page of a TIFF. A camera's raw file, which
   has a thumbnail there, is refused.
-* A damaged or truncated image is refused, never completed with grey; `jpeg.py` tells damage from
-  oddities that every viewer accepts. What follows the image, as in a motion photo, is ignored.
+* A damaged or truncated image is refused, never completed with grey, as far as its format reveals
+  damage: `damage/` looks for what decoders do not notice, and `jpeg.py` tells damage from oddities
+  that every viewer accepts. What follows the image, as in a motion photo, is ignored.
+* A TIFF shows what its tags say, or is refused; see `tiff.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from convoy.artifact import image_formats, image_headers, jpeg
+from convoy.artifact import damage, image_formats, image_headers, jpeg, tiff
 from convoy.artifact.errors import ImageError, ImageTooLargeError
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
 from convoy.artifact.resize import fit, resized_size
@@ -134,10 +136,7 @@ def decode(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()
     except (MemoryError, ImageError):
         raise
     except Exception as error:  # as in `_open`
-        name = image_formats.name(opened)
-        raise ImageError(
-            f"the {name} image is damaged or truncated; send the original file"
-        ) from error
+        raise ImageError(_damaged(opened)) from error
 
 
 def is_image(data: bytes) -> bool:
@@ -191,7 +190,9 @@ def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
     if image is None and data.startswith(b"\xff\xd8\xff"):
         image = _identify(jpeg.essence(data))
     if image is None:
-        raise ImageError(image_formats.describe(data))
+        raise ImageError(
+            tiff.UNKNOWN_KIND if image_formats.is_tiff(data) else image_formats.describe(data)
+        )
     _check_size(image, spec, limits)
     if image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTH:
         raise ImageError("run-length encoded BMP images are not decoded; save it as PNG")
@@ -250,10 +251,17 @@ def _decode(image: Image.Image, data: bytes) -> Image.Image:
     if image.format in ("JPEG", "MPO"):
         decoded = jpeg.decode(data, image.mode)
     else:
-        image.load()
-        decoded = image
+        if damage.is_damaged(data, image):
+            raise ImageError(_damaged(image))
+        decoded = tiff.load(image) if image.format == "TIFF" else image
+        decoded.load()
     turn = _UPRIGHT.get(_orientation(image))
     return decoded if turn is None else decoded.transpose(turn)
+
+
+def _damaged(image: Image.Image) -> str:
+    name = image_formats.name(image)
+    return f"the {name} image is damaged or truncated; send the original file"
 
 
 def _orientation(image: Image.Image) -> int:

@@ -168,6 +168,14 @@ def test_tiff_of_a_compression_without_limits(method: str, number: int) -> None:
         preprocess(encode(gradient(), "TIFF", compression=method), SPEC)
 
 
+def test_tiff_with_the_first_kind_of_jpeg() -> None:
+    """
+    Compression by JPEG as in TIFF 6.0, whose damage nobody can tell, is refused by number.
+    """
+    with pytest.raises(ImageError, match=r"method 6.*save it with LZW"):
+        preprocess(tiff(t259=6), SPEC)
+
+
 @pytest.mark.parametrize(
     "method", ["raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits"]
 )
