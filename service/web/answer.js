@@ -9,7 +9,11 @@ const MULTI_LABEL = "Several labels may apply: each probability stands by itself
 
 const PHASES = ["decode", "queue", "inference", "respond"];
 
-/** An empty card; `ask` fills it for an image. */
+/**
+ * An empty card; `ask` fills it for an image.
+ *
+ * `ask` returns `{model, classes}`, or `{model, error}`.
+ */
 export function answerCard(model) {
   const content = el(
     "div",
@@ -41,11 +45,15 @@ async function ask(model, image, card, content, signal) {
       preview(model, image, signal),
     ]);
     content.replaceChildren(...shown(model, answer, seen));
+    return { model, classes: answer.classes };
   } catch (error) {
-    if (signal.aborted) return;
-    content.replaceChildren(explain(error, () => ask(model, image, card, content, signal)));
+    if (!signal.aborted)
+      content.replaceChildren(explain(error, () => ask(model, image, card, content, signal)));
+    return { model, error };
+  } finally {
+    // The next image is asked about already, if this one was aborted.
+    if (!signal.aborted) card.removeAttribute("aria-busy");
   }
-  card.removeAttribute("aria-busy");
 }
 
 function shown(model, { classes, parameters, version }, seen) {

@@ -144,7 +144,7 @@ class Compare {
         label: `operations for one image (${unitName})`,
         logarithmic: spans(marks.map(({ x }) => x)),
       },
-      y: { label: "top-1 (%)" },
+      y: { label: "top-1 (%)", bounds: [0, 100] },
       caption: `The area of a ball is its parameters. Operations are 2 × multiply-accumulates. ${this.note()}`,
     };
   }
@@ -204,7 +204,11 @@ class Compare {
     return {
       marks,
       lines: lines.filter(({ points }) => points.length > 1),
-      x: { label: "batch size", logarithmic: true },
+      x: {
+        label: "batch size",
+        logarithmic: true,
+        ticks: [...new Set(marks.map(({ x }) => x))],
+      },
       y: { label, logarithmic: true },
       caption: this.machine
         ? ""

@@ -110,7 +110,8 @@ function row(cells) {
         index ? "td" : "th",
         { scope: index ? null : "row", class: cell?.published ? "published" : null },
         cell ? cell.text : "",
-        cell?.number ? el("sup", {}, String(cell.number)) : null,
+        // Written by the style sheet, so that it is not copied with the number.
+        cell?.number ? el("sup", { "data-number": String(cell.number) }) : null,
       ),
     ),
   );

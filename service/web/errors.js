@@ -22,10 +22,10 @@ const TITLES = {
 };
 
 const ADVICE = {
-  MODEL_NOT_FOUND: "Perhaps it was unloaded: open this view anew.",
+  MODEL_NOT_FOUND: "It was unloaded or replaced: this page follows within seconds.",
   SCORES_NOT_FINITE: "Send another image, or ask the server's operator to check the model.",
   SHUTTING_DOWN: "This page goes on when it is back.",
-  MODEL_NOT_READY: "This page goes on when it is.",
+  MODEL_NOT_READY: "This page asks again when the model is loaded.",
 };
 
 const ABOUT_TOKENS = new Set(["UNAUTHENTICATED", "PERMISSION_DENIED"]);
@@ -38,12 +38,19 @@ export function explain(error, again) {
     "div",
     { class: "problem", role: "alert" },
     el("strong", {}, title ?? "The server could not do it"),
-    el("p", {}, error instanceof Refused ? error.message : "This page goes on when it is back."),
+    el("p", {}, message(error)),
     ADVICE[error.reason] ? el("p", { class: "muted" }, ADVICE[error.reason]) : null,
   );
   if (again)
     box.append(ABOUT_TOKENS.has(error.reason) ? otherToken(again) : tryAgain(error, again));
   return box;
+}
+
+function message(error) {
+  if (error instanceof Unreachable) return "This page goes on when it is back.";
+  // The server names the call, which only programs know.
+  const [, right] = /needs a token with the right (\w+)$/.exec(error.message) ?? [];
+  return right ? `It needs a token with the right "${right}".` : error.message;
 }
 
 function otherToken(again) {

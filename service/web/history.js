@@ -64,7 +64,12 @@ export class History {
     return this.#rates((of) => total(of(model).requests));
   }
 
-  /** Refusals per second of a model, by reason. */
+  /** Requests per second of a model that were not answered, by gRPC code. */
+  failed(model) {
+    return this.#rateBy(model, "requests").filter(({ key }) => key !== "OK");
+  }
+
+  /** Refusals per second of a model, by reason; they are among those that failed. */
   rejected(model) {
     return this.#rateBy(model, "rejected");
   }
@@ -94,14 +99,21 @@ export class History {
     );
   }
 
-  /** The latency that clients see, in seconds: the wait in the gRPC transport and the handler. */
+  /**
+   * The latency that clients see, in seconds: the wait in the gRPC transport and the handler.
+   *
+   * Requests that failed are part of it; null where none was answered.
+   */
   latency(model, share) {
     const waits = this.samples.map((_, index) => {
       const window = this.#window(index).map((sample) => sample.transport_wait);
       return quantile(add(window), this.latencyBuckets, share) ?? 0;
     });
-    return this.quantile(model, "duration", share).map(
-      (handler, index) => handler && handler + waits[index],
+    const answered = this.samples.map((_, index) =>
+      this.#window(index).some(({ models }) => models[model]?.requests?.OK),
+    );
+    return this.quantile(model, "duration", share).map((handler, index) =>
+      handler && answered[index] ? handler + waits[index] : null,
     );
   }
 

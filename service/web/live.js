@@ -113,6 +113,7 @@ class Live {
       median: PHASES.map((phase) => ({ name: phase, values: of(phase, 0.5), phase })),
       slowest: PHASES.map((phase) => ({ name: phase, values: of(phase, 0.99), phase })),
       queue: [{ name: "images waiting", values: history.queueDepth(this.model) }],
+      failed: history.failed(this.model).map(({ key, values }) => ({ name: key, values })),
       rejected: history.rejected(this.model).map(({ key, values }) => ({ name: key, values })),
       memory: history.memory().map(({ kind, values }) => ({
         name: kind.replaceAll("_", " "),
@@ -121,7 +122,7 @@ class Live {
     };
   }
 
-  drawTiles({ requests, latency, queue, rejected, memory }) {
+  drawTiles({ requests, latency, queue, failed, memory }) {
     const last = (one) => one?.values.at(-1);
     const time = (one) => (last(one) ? duration(last(one) / 1000) : "–");
     const tile = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
@@ -130,7 +131,7 @@ class Live {
       tile("p50", time(latency[0])),
       tile("p99", time(latency[1])),
       tile("queue", whole(last(queue[0]) ?? 0)),
-      tile("rejected/s", rounded(rejected.reduce((sum, one) => sum + last(one), 0))),
+      tile("failed/s", rounded(failed.reduce((sum, one) => sum + last(one), 0))),
       tile(
         "resident",
         megabytes((last(memory.find(({ name }) => name === "resident")) ?? 0) * 1e6),
@@ -156,11 +157,12 @@ function makeCharts(uPlot) {
   const line = (title, unit, options) => new LineChart(uPlot, title, unit, options);
   return {
     requests: line("Requests", "per second"),
-    latency: line("Latency, whole request", "ms"),
+    latency: line("Latency, failed ones included", "ms"),
     median: line("Phases, p50", "ms", { logarithmic: true }),
     slowest: line("Phases, p99", "ms", { logarithmic: true }),
     queue: line("Queue depth", "images"),
-    rejected: line("Rejected", "per second"),
+    failed: line("Failed, by code", "per second"),
+    rejected: line("Rejected, by reason", "per second"),
     memory: line("Memory", "MB"),
   };
 }

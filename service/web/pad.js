@@ -26,6 +26,8 @@ export function drawingPad(drawn) {
     "aria-label":
       "Drawing pad. Arrow keys move the pen, the space bar lifts and lowers it, Delete clears.",
   });
+  // Where the keyboard's pen is; seen while the pad has the keyboard.
+  const mark = el("span", { class: "pen", "aria-hidden": "true" });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   Object.assign(context, {
     lineWidth: PEN,
@@ -45,6 +47,11 @@ export function drawingPad(drawn) {
     context.lineTo(...to);
     context.stroke();
     pen.at = to;
+  };
+  const point = () => {
+    mark.style.setProperty("left", `${(100 * pen.key[0]) / SIDE}%`);
+    mark.style.setProperty("top", `${(100 * pen.key[1]) / SIDE}%`);
+    mark.toggleAttribute("data-down", pen.isDown);
   };
   const rest = () => {
     clearTimeout(pen.timer);
@@ -83,13 +90,15 @@ export function drawingPad(drawn) {
       if (pen.isDown) line(pen.key);
     } else return;
     event.preventDefault();
+    point();
     if (pen.isDown) rest();
   });
   clear();
+  point();
   return el(
     "div",
     { class: "pad-box" },
-    canvas,
+    el("div", { class: "pad-frame" }, canvas, mark),
     el(
       "div",
       {},

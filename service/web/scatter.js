@@ -11,7 +11,8 @@ const LETTER = 6.6;
  * Draw a chart into *place*, anew whenever its width changes.
  *
  * `marks` are `{x, y, radius, family, hollow, name, words}`; `lines` connect points and are
- * `{points, family, name}`; `x` and `y` are `{label, logarithmic}`.
+ * `{points, family, name}`; `x` and `y` are `{label, logarithmic, bounds, ticks}`: the values that
+ * are possible, and those that are marked; both are optional.
  */
 export function chart(place, { title, x, y, marks, lines = [] }) {
   const tip = el("div", { class: "tip", role: "status", hidden: true });
@@ -22,13 +23,13 @@ export function chart(place, { title, x, y, marks, lines = [] }) {
         marks.map((mark) => mark.x),
         MARGIN.left,
         width - MARGIN.right,
-        x.logarithmic,
+        x,
       ),
       y: scale(
         marks.map((mark) => mark.y),
         HEIGHT - MARGIN.bottom,
         MARGIN.top,
-        y.logarithmic,
+        y,
       ),
     };
     const drawing = svg("svg", {
@@ -49,13 +50,14 @@ export function chart(place, { title, x, y, marks, lines = [] }) {
   }).observe(place);
 }
 
-function scale(values, from, to, logarithmic) {
+function scale(values, from, to, { logarithmic, bounds = [-Infinity, Infinity], ticks }) {
   const bend = logarithmic ? Math.log10 : (value) => value;
   const [low, high] = [Math.min(...values), Math.max(...values)].map(bend);
   const room = 0.08 * (high - low) || (logarithmic ? 0.3 : Math.abs(high) * 0.1 || 1);
-  const [first, last] = [low - room, high + room];
+  const first = Math.max(low - room, bounds[0]);
+  const last = Math.min(high + room, bounds[1]);
   const at = (value) => from + ((bend(value) - first) / (last - first)) * (to - from);
-  return { at, ticks: logarithmic ? powers(first, last) : steps(first, last) };
+  return { at, ticks: ticks ?? (logarithmic ? powers(first, last) : steps(first, last)) };
 }
 
 function steps(low, high) {

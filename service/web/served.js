@@ -1,6 +1,8 @@
 /** What the server says of its models. */
 
-import { askJson } from "./api.js";
+import { askJson, Refused, Unreachable } from "./api.js";
+
+const FOLLOW_MS = 5000;
 
 /** The models that answer, by name and version, and the port that gRPC listens on. */
 export async function served() {
@@ -11,7 +13,38 @@ export async function served() {
     model.path = `v2/models/${encodeURIComponent(name)}/versions/${version}`;
     model.page = `page/models/${encodeURIComponent(name)}/versions/${version}`;
     model.isNewest = newest.get(name) === version;
+    // The newest version is asked for by its name alone: its successor is the same choice.
+    model.key = model.isNewest ? name : model.path;
     model.title = model.isNewest ? name : `${name} version ${version}`;
   }
   return { grpcPort, models };
+}
+
+/**
+ * Call `changed` with the same, now and whenever other models or versions answer.
+ *
+ * Raises what the first request does. Later the header tells if the server is gone.
+ */
+export async function followServed(signal, changed) {
+  let before = null;
+  const look = async () => {
+    const found = await served();
+    const now = found.models.map(({ path, manifest }) => `${path} ${manifest.model_sha256}`).join();
+    if (signal.aborted || now === before) return;
+    before = now;
+    changed(found);
+  };
+  await look();
+  const timer = setInterval(async () => {
+    if (document.hidden) return;
+    try {
+      await look();
+    } catch (error) {
+      // The server wants another token: ask for it once, not every few seconds.
+      if ([401, 403].includes(error.status)) clearInterval(timer);
+      // It is gone or busy: look again.
+      else if (!(error instanceof Unreachable || error instanceof Refused)) throw error;
+    }
+  }, FOLLOW_MS);
+  signal.addEventListener("abort", () => clearInterval(timer));
 }

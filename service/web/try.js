@@ -1,45 +1,46 @@
 /** Try: an image in, the answers of one network or of all side by side. */
 
 import { answerCard } from "./answer.js";
+import { ask } from "./api.js";
 import { el } from "./dom.js";
+import { explain } from "./errors.js";
 import { drawingPad } from "./pad.js";
-import { served } from "./served.js";
+import { followServed } from "./served.js";
 import { snippetCard } from "./snippets.js";
+import { summarize } from "./summary.js";
 
 const SAMPLES = ["seven", "three", "eight", "ring", "blocks", "sunset"];
 
 const ALL = "all";
 
-/** The image that is shown and asked about; kept while other views are open. */
+const NARROW = matchMedia("(max-width: 820px)"); // as in try.css: the answers are below the image
+
+/** The image, and the key of the model that is asked; kept while other views are open. */
 const kept = { image: null, file: "", choice: ALL };
 
 let pad = null;
 
 /** Open the view. */
 export async function open(root, signal) {
-  const { models, grpcPort } = await served();
-  if (!models.length) {
-    root.append(el("p", { class: "card" }, "No model is loaded: see the view Models."));
-    return;
-  }
-  const view = new Try(models, grpcPort, signal);
-  root.className = "try";
-  root.append(...view.parts);
-  view.listen();
-  view.choose(kept.choice);
+  let view = null;
+  await followServed(signal, (found) => {
+    if (!view) {
+      view = new Try(found.grpcPort, signal);
+      root.className = "try";
+      root.append(...view.parts);
+      view.listen();
+    }
+    view.use(found.models);
+  });
 }
 
 class Try {
-  constructor(models, grpcPort, signal) {
-    this.models = models;
+  constructor(grpcPort, signal) {
     this.grpcPort = grpcPort;
     this.signal = signal;
     this.asking = new AbortController();
-    this.answers = el("section", {
-      class: "answers",
-      "aria-label": "Answers",
-      "aria-live": "polite",
-    });
+    this.answers = el("section", { class: "answers", "aria-label": "Answers" });
+    this.summary = el("p", { class: "summary", role: "status" });
     this.picture = el("canvas", {
       class: "picture",
       role: "img",
@@ -47,17 +48,29 @@ class Try {
       hidden: true,
     });
     this.code = el("div");
-    this.select = this.makeSelect();
+    this.select = el("select", {
+      id: "network",
+      change: ({ target }) => this.choose(target.value),
+    });
     pad ??= drawingPad((image) => pad.dispatchEvent(new CustomEvent("drawn", { detail: image })));
     this.parts = [this.input(), el("div", { class: "output" }, this.answers, this.code)];
   }
 
-  makeSelect() {
+  /** Ask these models from now on. */
+  use(models) {
+    this.models = models;
     const option = (value, text) => el("option", { value }, text);
-    const all = this.models.length > 1 ? [option(ALL, `All ${this.models.length} networks`)] : [];
-    const change = ({ target }) => this.choose(target.value);
-    const options = this.models.map((model) => option(model.path, model.title));
-    return el("select", { id: "network", change }, all, options);
+    const all = models.length > 1 ? [option(ALL, `All ${models.length} networks`)] : [];
+    this.select.replaceChildren(...all, ...models.map(({ key, title }) => option(key, title)));
+    if (models.length) this.choose(kept.choice);
+    else {
+      this.asking.abort();
+      this.cards = [];
+      this.code.replaceChildren();
+      this.answers.replaceChildren(
+        el("p", { class: "card" }, "No model is loaded: see the view Models."),
+      );
+    }
   }
 
   input() {
@@ -67,6 +80,7 @@ class Try {
       el("label", { for: "network" }, "Network"),
       this.select,
       this.dropZone(),
+      this.summary,
       el("h2", {}, "Or draw a digit"),
       pad,
       el("h2", {}, "Or start with one of ours"),
@@ -86,7 +100,8 @@ class Try {
     return el(
       "div",
       { class: "drop" },
-      this.picture,
+      // As high without a picture: nothing may move below a pointer.
+      el("div", { class: "picture-frame" }, this.picture),
       el("p", {}, "Drop or paste an image here, or"),
       el(
         "div",
@@ -109,7 +124,13 @@ class Try {
 
   sample(name) {
     const url = `web/samples/${name}.png`;
-    const click = async () => this.show(await (await fetch(url)).blob(), `${name}.png`);
+    const click = async () => {
+      try {
+        this.show(await (await ask(url)).blob(), `${name}.png`);
+      } catch (error) {
+        this.fail(error, click);
+      }
+    };
     return el(
       "button",
       { type: "button", class: "sample", click },
@@ -128,30 +149,49 @@ class Try {
     addEventListener("dragover", (event) => event.preventDefault(), { signal });
     addEventListener("drop", (event) => files(event, event.dataTransfer), { signal });
     addEventListener("paste", (event) => files(event, event.clipboardData), { signal });
-    pad.addEventListener("drawn", ({ detail }) => this.show(detail, "drawing.png"), { signal });
+    // Whoever draws may go on: the page does not scroll away from the pad.
+    const drawn = ({ detail }) => this.show(detail, "drawing.png", { scroll: false });
+    pad.addEventListener("drawn", drawn, { signal });
   }
 
-  /** Show the answers of a model, by its path, or of all. */
-  choose(path) {
-    const chosen = this.models.filter((model) => path === model.path);
-    kept.choice = chosen.length ? path : this.select.options[0].value;
-    this.select.value = kept.choice;
-    this.chosen = kept.choice === ALL ? this.models : chosen.length ? chosen : this.models;
+  /** Show the answers of a model, by its key, or of all. */
+  choose(key) {
+    const found = this.models.filter((model) => key === model.key);
+    // A model that is gone may come back: it stays chosen until somebody chooses another one.
+    this.chosen = found.length ? found : this.models;
+    this.select.value = found.length ? key : this.select.options[0].value;
+    kept.choice = key;
     this.cards = this.chosen.map(answerCard);
-    this.answers.replaceChildren(...this.cards.map(({ card }) => card));
-    this.show(kept.image, kept.file);
+    this.show(kept.image, kept.file, { scroll: false });
   }
 
   /** Show an image and what the networks say of it. */
-  show(image, file) {
+  async show(image, file, { scroll = true } = {}) {
     Object.assign(kept, { image, file });
+    if (!this.cards.length) return;
+    this.answers.replaceChildren(...this.cards.map(({ card }) => card));
     this.code.replaceChildren(snippetCard(this.chosen[0], file || "image.png", this.grpcPort));
     this.asking.abort();
     if (!image) return;
     this.asking = new AbortController();
     const signal = AbortSignal.any([this.signal, this.asking.signal]);
     this.paint(image);
-    for (const card of this.cards) card.ask(image, signal);
+    this.summary.textContent = "";
+    const asked = this.cards.map((card) => card.ask(image, signal));
+    await Promise.race(asked);
+    if (scroll && NARROW.matches && !signal.aborted) this.answers.scrollIntoView();
+    const outcomes = await Promise.all(asked);
+    if (signal.aborted) return;
+    this.summary.textContent = summarize(outcomes);
+    const [{ error }] = outcomes;
+    // A file that no network can read is one problem, not one for each network.
+    if (outcomes.length > 1 && outcomes.every((one) => one.error?.message === error?.message))
+      if (error) this.fail(error, () => this.show(image, file));
+  }
+
+  /** Show one problem in place of all answers. */
+  fail(error, again) {
+    this.answers.replaceChildren(explain(error, again));
   }
 
   async paint(image) {

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urljoin
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from convoy import Client, ConvoyError
 from convoy.service.http.page import WEB
@@ -21,6 +22,9 @@ from tests.page.conftest import OpenPage, url_of
 from tests.page.test_try import best, give
 
 SEVEN = WEB / "samples/seven.png"
+
+FOLLOWED_MS = 30_000
+"""The page looks every 5 s, and a busy machine is slow."""
 
 
 def test_wrong_images(open_page: OpenPage, repository: Path) -> None:
@@ -46,21 +50,77 @@ def test_wrong_images(open_page: OpenPage, repository: Path) -> None:
         expect(page.locator(".answer .timing")).to_be_visible()
 
 
-def test_unloaded_model(open_page: OpenPage, repository: Path) -> None:
+def test_one_problem_with_a_file_for_all_networks(open_page: OpenPage, url: str) -> None:
     """
-    The page says so if a model has been unloaded.
+    A file that no network can read is one problem; the next image has all their answers.
+    """
+    with open_page(url, may_fail=True) as page:
+        give(page, "drop", b"not an image")
+        expect(page.locator(".problem")).to_have_count(1)
+        expect(page.locator(".answers .problem")).to_contain_text("cannot read this file")
+        expect(page.locator(".summary")).to_have_text("3 networks gave no answer")
+        give(page, "drop", png(3))
+        expect(page.locator(".answer .timing")).to_have_count(3)
+        expect(page.locator(".problem")).to_have_count(0)
+
+
+def control(page: Page, verb: str) -> None:
+    """Load or unload LeNet-5."""
+    answer = page.request.post(urljoin(page.url, f"v2/repository/models/lenet5/{verb}"))
+    assert answer.ok, answer.text()
+
+
+def test_model_that_is_unloaded_and_loaded(open_page: OpenPage, repository: Path) -> None:
+    """
+    The page follows what the server loads: nobody has to open it anew.
     """
     options = ("--model-control-mode", "explicit", "--load-model", "lenet5")
     with (
         ServerProcess(repository, *options) as server,
         open_page(url_of(server), may_fail=True) as page,
     ):
-        page.locator(".answer").wait_for()
-        page.evaluate("fetch('v2/repository/models/lenet5/unload', {method: 'POST'})")
         give(page, "drop", SEVEN.read_bytes())
-        expect(page.locator(".answer .problem")).to_contain_text("The model is not ready yet")
-        page.reload()
-        expect(page.locator("#view")).to_contain_text("No model is loaded")
+        expect(page.locator(".answer .timing")).to_be_visible()
+        control(page, "unload")
+        expect(page.locator("#view")).to_contain_text("No model is loaded", timeout=FOLLOWED_MS)
+        control(page, "load")
+        expect(page.locator(".answer .timing")).to_be_visible(timeout=FOLLOWED_MS)
+        assert best(page, "lenet5") == "7"
+
+
+def test_version_that_is_replaced(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    A new version takes the place of the one that was chosen, and the image is classified again.
+    """
+    tiny.write(tmp_path)
+    tiny.write(tmp_path, "other")
+    options = ("--model-control-mode", "poll", "--repository-poll-s", "0.2")
+    with ServerProcess(tmp_path, *options) as server, open_page(url_of(server)) as page:
+        page.get_by_label("Network").select_option(label="tiny")
+        give(page, "drop", png(3))
+        version = page.locator(".answer dl.facts div", has_text="version").locator("dd")
+        expect(version).to_have_text("1")
+        tiny.write(tmp_path)
+        expect(version).to_have_text("2", timeout=FOLLOWED_MS)
+        expect(page.locator(".answer")).to_have_count(1)
+        assert best(page, "tiny") == "class 3"
+
+
+def test_sample_without_a_server(open_page: OpenPage, repository: Path) -> None:
+    """
+    A sample that is chosen while the server is gone shows that, without moving the samples.
+    """
+    server = ServerProcess(repository, "--model-control-mode", "poll")
+    with server, open_page(url_of(server), may_fail=True) as page:
+        page.locator(".answer").first.wait_for()
+        sample = page.locator("button.sample").first
+        top = "(node) => node.getBoundingClientRect().top + scrollY"
+        before = sample.evaluate(top)
+        server.stop()
+        sample.click()
+        expect(page.locator(".answers .problem")).to_contain_text("The server does not answer")
+        expect(page.locator("#notice")).to_contain_text("does not answer")
+        assert sample.evaluate(top) == before
 
 
 @contextmanager

@@ -77,6 +77,7 @@ def test_token_to_infer(
         for view in ("Live", "Compare", "Models"):
             page.get_by_role("link", name=view).click()
             expect(page.locator("#view")).to_contain_text("Your token does not allow this")
+            expect(page.locator("#view")).not_to_contain_text("Page")
             expect(page.locator("#view")).not_to_contain_text("lenet5")
 
 
@@ -99,7 +100,7 @@ def test_token_to_observe(
         page.locator(".answer").wait_for()
         give(page, "drop", SEVEN.read_bytes())
         problem = page.locator(".answer .problem")
-        expect(problem).to_contain_text("right infer")
+        expect(problem).to_contain_text('needs a token with the right "infer"')
         problem.get_by_role("button", name="Use another token").click()
         sign_in(page, tokens["infer"][1])
         expect(page.locator(".answer .bar-text").first).to_have_text(re.compile(r"9\d\.\d %"))

@@ -167,6 +167,69 @@ def test_keyboard_alone(open_page: OpenPage, url: str) -> None:
         expect(page.locator('.answer[data-model="lenet5"] .bar-name').first).to_have_text("7")
 
 
+@pytest.mark.parametrize("width", [375, 768, 1440])
+def test_nothing_moves_while_somebody_draws(open_page: OpenPage, url: str, width: int) -> None:
+    """
+    After each stroke the pad is where it was, and the answer is told beside it.
+    """
+    with open_page(url, width=width) as page:
+        page.locator(".answer").first.wait_for()
+        pad = page.locator("canvas.pad")
+        pad.scroll_into_view_if_needed()
+        before = pad.bounding_box()
+        draw(page, (0.2, 0.1), (0.7, 0.1), (0.4, 0.8))
+        expect(page.locator(".summary")).to_contain_text("7: ")
+        assert pad.bounding_box() == before
+        page.get_by_label("Network", exact=True).select_option(label="lenet5")
+        expect(page.locator(".summary")).to_have_text(re.compile(r"lenet5: 7, \d+\.\d %"))
+        assert pad.bounding_box() == before
+
+
+def test_first_answer_is_seen_on_a_phone(open_page: OpenPage, url: str) -> None:
+    """
+    Where the answers are below the image, the page scrolls to them after a sample is chosen.
+    """
+    with open_page(url, width=375) as page:
+        page.locator("button.sample").first.click()
+        expect(page.locator(".answer").first).to_be_in_viewport()
+
+
+def test_last_answer_is_not_shown_with_a_new_image(open_page: OpenPage, url: str) -> None:
+    """
+    While a new image is classified, the answer to the one before is not seen.
+    """
+    with open_page(url) as page:
+        give(page, "drop", png(3))
+        expect(page.locator(".answer .timing")).to_have_count(len(NETWORKS))
+        page.route("**/infer", lambda route: None)  # never answered
+        give(page, "drop", png(2))
+        expect(page.locator(".answer[aria-busy]")).to_have_count(len(NETWORKS))
+        expect(page.locator(".answer .bars").first).to_be_hidden()
+        expect(page.locator(".summary")).to_have_text("")
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def test_pen_of_the_keyboard_is_seen(open_page: OpenPage, url: str) -> None:
+    """
+    The pen is where the arrow keys have moved it, and filled while it is down.
+    """
+    with open_page(url) as page:
+        pad, pen = page.locator("canvas.pad"), page.locator(".pen")
+        expect(pad).to_be_visible()
+        expect(pen).to_be_hidden()
+        page.locator("label.button input").last.focus()
+        page.keyboard.press("Tab")
+        expect(pen).to_be_visible()
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press(" ")
+        expect(pen).to_have_attribute("data-down", "")
+        around, mark = pad.bounding_box(), pen.bounding_box()
+        assert around is not None
+        assert mark is not None
+        share = (mark["x"] + mark["width"] / 2 - around["x"]) / around["width"]
+        assert share == pytest.approx(0.5 - 10 / 280, abs=0.01)
+
+
 def test_snippets_run(open_page: OpenPage, url: str, server: ServerProcess, tmp_path: Path) -> None:
     """
     The snippets run as they are: in a shell, and in Python.

@@ -30,7 +30,7 @@ def test_live(open_page: OpenPage, url: str, server: ServerProcess) -> None:
         expect(rate).not_to_have_text("0")
         before = rate.inner_text()
         expect(rate).not_to_have_text(before)
-        expect(page.locator(".panel canvas")).to_have_count(7)
+        expect(page.locator(".panel canvas")).to_have_count(8)
         for title in ("Requests", "Latency", "Phases, p50", "Phases, p99", "Queue", "Memory"):
             expect(page.locator(".panel h2", has_text=title).first).to_be_visible()
         expect(page.locator(".panel", has_text="Memory").locator(".legend")).to_contain_text(
@@ -42,7 +42,7 @@ def test_live(open_page: OpenPage, url: str, server: ServerProcess) -> None:
     with open_page(f"{url}#live") as page:
         label = page.locator(".panel", has_text="Requests").locator("[role=img]").first
         expect(label).to_have_attribute("aria-label", re.compile("requests [0-9]"))
-        assert page.evaluate("document.querySelectorAll('.panel canvas').length") == 7
+        assert page.evaluate("document.querySelectorAll('.panel canvas').length") == 8
 
 
 def test_quantiles(open_page: OpenPage, url: str) -> None:
@@ -64,7 +64,7 @@ def test_latency_has_the_wait_in_the_transport(open_page: OpenPage, url: str) ->
     """
     script = """(samples) => import('./web/history.js').then(({History}) =>
         Object.assign(new History(), {samples, latencyBuckets: [1, 2, 4]}).latency("m", 1))"""
-    busy = {"m": {"duration": {"0": 2}}}
+    busy = {"m": {"duration": {"0": 2}, "requests": {"OK": 2}}}
     samples = [
         {"models": {}, "transport_wait": {}},
         {"models": busy, "transport_wait": {}},
@@ -72,6 +72,26 @@ def test_latency_has_the_wait_in_the_transport(open_page: OpenPage, url: str) ->
     ]
     with open_page(url) as page:
         assert page.evaluate(script, samples) == [None, 1, 3]
+
+
+def test_failed_calls_are_in_live(open_page: OpenPage, url: str) -> None:
+    """
+    Calls that fail have a series for each code, and no latency if none was answered.
+    """
+    script = """(samples) => import('./web/history.js').then(({History}) => {
+        const history = Object.assign(new History(), {samples, intervalS: 2, latencyBuckets: [1]});
+        return [history.failed("m"), history.latency("m", 0.5)];
+    })"""
+    one = {"duration": {"0": 2}, "requests": {"INTERNAL": 4, "INVALID_ARGUMENT": 2}}
+    two = {"duration": {"0": 2}, "requests": {"OK": 8, "INTERNAL": 2}}
+    samples = [{"models": {"m": calls}, "transport_wait": {}} for calls in (one, two)]
+    with open_page(url) as page:
+        failed, latency = page.evaluate(script, samples)
+    assert failed == [
+        {"key": "INTERNAL", "values": [2, 1.5]},
+        {"key": "INVALID_ARGUMENT", "values": [1, 0.5]},
+    ]
+    assert latency == [None, 0.5]
 
 
 def test_live_without_its_library(open_page: OpenPage, url: str) -> None:
@@ -141,14 +161,48 @@ def test_compare(open_page: OpenPage, repository: Path, tmp_path: Path) -> None:
             mark.focus()
             expect(page.locator(".tip")).to_be_visible()
         published = page.locator("td.published").first
-        expect(published.locator("sup")).to_have_text(re.compile(r"\d+"))
+        expect(published.locator("sup")).to_have_attribute("data-number", re.compile(r"\d+"))
         expect(page.locator(".sources li").first).to_be_visible()
         heads = page.locator("thead th").all_inner_texts()
         for data in ("digits", "plain digits"):  # each set of images has a column of its own
             assert f"top-1 % measured on {data}, 1,000 images" in heads
         assert "top-1 % of other weights" in heads
+        check_axes(page)
+        check_footnotes(page)
         check_sorting(page)
         check_families(page, "ResNet")
+
+
+def check_axes(page: Page) -> None:
+    """An accuracy has no tick above 100 %, and a batch size has one where it was measured."""
+
+    def ticks(anchor: str) -> list[float]:
+        page.locator("circle.mark").first.wait_for()
+        texts = page.locator(f".axes text[text-anchor={anchor}]:not(.axis-label)")
+        return [float(text.replace(",", "")) for text in texts.all_text_contents()]
+
+    page.get_by_label("Chart", exact=True).select_option(label="Accuracy against operations")
+    assert max(ticks("end")) <= 100
+    page.get_by_label("Chart", exact=True).select_option(label="Time against batch")
+    words = page.locator("circle.mark").evaluate_all(
+        "(marks) => marks.map((mark) => mark.getAttribute('aria-label'))"
+    )
+    sizes = {float(re.findall(r"batch (\d+):", word)[0]) for word in words}
+    assert set(ticks("middle")) == sizes
+    page.get_by_label("Chart", exact=True).select_option(label="Accuracy against operations")
+
+
+def check_footnotes(page: Page) -> None:
+    """The number of a source is seen, and is not part of the text that is copied."""
+    cell = page.locator("td:has(sup)").first
+    number = cell.locator("sup").get_attribute("data-number")
+    assert number
+    shown = cell.locator("sup").evaluate("(sup) => getComputedStyle(sup, '::after').content")
+    assert shown in (f'"{number}"', "attr(data-number)")
+    copied = cell.evaluate(
+        "(cell) => { getSelection().selectAllChildren(cell); return getSelection().toString(); }"
+    )
+    assert copied == cell.evaluate("(cell) => cell.firstChild.textContent")
 
 
 def check_sorting(page: Page) -> None:
