@@ -187,7 +187,7 @@ def test_nothing_moves_while_somebody_draws(open_page: OpenPage, url: str, width
 
 def test_first_answer_is_seen_on_a_phone(open_page: OpenPage, url: str) -> None:
     """
-    Where the answers are below the image, the page scrolls to them after a sample is chosen.
+    A page with the answers below the image scrolls to them after a sample is chosen.
     """
     with open_page(url, width=375) as page:
         page.locator("button.sample").first.click()
