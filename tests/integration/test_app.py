@@ -61,11 +61,11 @@ async def test_ready_line(server: Server, caplog: pytest.LogCaptureFixture) -> N
     serving = asyncio.create_task(server.serve())
     await until_ready(server)
     (ready,) = (vars(record) for record in caplog.records if record.message == "ready")
-    site = f"http://127.0.0.1:{server.http_port}"
+    site = f"http://localhost:{server.http_port}"
     assert ready["page"] == f"{site}/"
     assert ready["docs"] == f"{site}/docs"
     assert ready["metrics"] == f"{site}/metrics"
-    assert ready["grpc"] == f"127.0.0.1:{server.grpc_port}"
+    assert ready["grpc"] == f"localhost:{server.grpc_port}"
     server.request_stop(0.0)
     await serving
 
