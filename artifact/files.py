@@ -120,7 +120,8 @@ def _check_sha256(path: Path, field: str, expected: str) -> None:
         raise ArtifactError(f"{path}: {error.strerror}") from error
     if sha256 != expected:
         raise ArtifactError(
-            f"{path}: SHA-256 is {sha256}, but {field} in the manifest is {expected}"
+            f"{path}: SHA-256 is {sha256}, but {field} in the manifest is {expected}; copy the "
+            "artifact again"
         )
 
 
@@ -140,12 +141,12 @@ def _check_files(folder: Path) -> None:
     if unexpected := found.keys() - set(ALL_FILES):
         raise ArtifactError(
             f"{folder}: {', '.join(sorted(unexpected))} does not belong here; remove it (weights "
-            "outside of model.onnx: convoy import takes them into it)"
+            "outside of model.onnx: `convoy import` puts them into it)"
         )
     for name, is_file in found.items():
         # Reading a pipe would never end; a broken link or a folder would fail later, unnamed.
         if not is_file:
-            raise ArtifactError(f"{folder / name}: is not a file; copy the file itself")
+            raise ArtifactError(f"{folder / name}: not a file; copy the file itself")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -185,13 +186,19 @@ def _read_golden(path: Path, manifest: Manifest) -> Golden:
     # The hash proves the bytes, not that export and manifest agree on them.
     count = len(golden.images)
     if golden.images.shape != (count, *manifest.input.item_shape) or not count:
-        raise ArtifactError(f"{path}: images have shape {list(golden.images.shape)}")
+        raise ArtifactError(
+            f"{path}: images have shape {list(golden.images.shape)}, not "
+            f"{['N', *manifest.input.item_shape]}"
+        )
     if golden.images.dtype != manifest.input.dtype:
-        raise ArtifactError(f"{path}: images are {golden.images.dtype}")
+        raise ArtifactError(f"{path}: images are {golden.images.dtype}, not {manifest.input.dtype}")
     if golden.logits.shape != (count, len(manifest.labels)):
-        raise ArtifactError(f"{path}: logits have shape {list(golden.logits.shape)}")
+        raise ArtifactError(
+            f"{path}: logits have shape {list(golden.logits.shape)}, not "
+            f"{[count, len(manifest.labels)]}"
+        )
     if golden.logits.dtype != np.float32 or not np.isfinite(golden.logits).all():
-        raise ArtifactError(f"{path}: logits are not finite float32")
+        raise ArtifactError(f"{path}: logits must be finite float32 numbers")
     return golden
 
 

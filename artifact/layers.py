@@ -167,7 +167,10 @@ def read_layers(folder: Path, model_sha256: str) -> Description | None:
         raise ArtifactError(f"{path}: damaged: {error}") from error
     # The graph was replaced: its layers would be those of another network.
     if saved.model_sha256 != model_sha256:
-        raise ArtifactError(f"{path}: describes another graph, of SHA-256 {saved.model_sha256}")
+        raise ArtifactError(
+            f"{path}: describes another graph (SHA-256 {saved.model_sha256}); remove this file, or "
+            "write it again with `convoy describe FOLDER --save`"
+        )
     return saved.description
 
 

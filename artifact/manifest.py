@@ -238,7 +238,9 @@ class Evaluation(Part):
     @model_validator(mode="after")
     def _published_by_somebody(self) -> Self:
         if (self.origin == "published") != (self.publisher is not None):
-            raise ValueError("a published accuracy, and no other, has a publisher")
+            raise ValueError(
+                "publisher is required for a published accuracy, and not allowed for another one"
+            )
         return self
 
     @property
@@ -314,7 +316,7 @@ class Manifest(Part):
             tensor.width,
             tensor.channels,
         ):
-            raise ValueError("preprocessing does not make the input's height, width and channels")
+            raise ValueError("preprocessing must give the input's height, width and channels")
         if len(self.normalization.mean) != tensor.channels:
             raise ValueError("normalization.mean must have one number per channel")
         if len(self.normalization.std) != tensor.channels:

@@ -95,7 +95,7 @@ class ModelRepository:
         """
         # Asking for the versions also keeps names such as `..` from leading out of the folder.
         if version not in self.versions(name):
-            raise ArtifactError(f"{self.root}: holds no version {version} of a model {name!r}")
+            raise ArtifactError(f"{self.root}: has no version {version} of model {name!r}")
         if self._flat():
             # A mounted artifact has the name that the server was given, not the manifest's.
             artifact = read_artifact(self.root)
@@ -107,9 +107,9 @@ class ModelRepository:
         # A copied folder would be served under a name that its metrics and answers contradict.
         if (manifest.name, manifest.version) != (name, version):
             raise ArtifactError(
-                f"{folder}: the manifest says {manifest.name} version {manifest.version}, "
-                f"but it lies in the folder of {name} version {version}; rename the folder, or "
-                "make the artifact again under this name"
+                f"{folder}: the manifest states {manifest.name} version {manifest.version}, but "
+                f"this is the folder of {name} version {version}; rename the folder, or make the "
+                "artifact again under this name"
             )
         return artifact
 
@@ -138,7 +138,7 @@ class ModelRepository:
             RepositoryError: If they cannot.
         """
         if self._flat():
-            raise RepositoryError(f"{self.root} is an artifact itself, no folder of models")
+            raise RepositoryError(f"{self.root} is an artifact, not a folder of models")
         folder = self.root / name
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,8 @@ class ModelRepository:
         for path in (folder, *(folder / file for file in ALL_FILES)):
             if not path.resolve().is_relative_to(root):
                 raise ArtifactError(
-                    f"{path}: a symbolic link leads out of the repository; copy what it leads to"
+                    f"{path}: a symbolic link leads out of the repository; copy the target of the "
+                    "link into the repository"
                 )
 
 

@@ -130,7 +130,7 @@ def read_tuning(folder: Path) -> Tuning | None:
     except NewerSchemaError as error:
         # A tuning is advice: after a rollback of the server the model must load without it.
         logger.warning(
-            "tuning ignored: run convoy tune again",
+            "ignoring the tuning: run `convoy tune` again",
             extra={"path": str(path), "reason": str(error)},
         )
         return None

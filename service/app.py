@@ -539,7 +539,7 @@ def _graph_folder(setting: str) -> Path | None:
     folder = _folder(setting)
     if setting and folder is None:
         logger.warning(
-            "no home folder: optimised graphs are not kept; set HOME, or --graph-cache to a folder"
+            "no home folder: cannot cache optimised graphs; set HOME, or --graph-cache to a folder"
         )
     return folder
 

@@ -71,7 +71,9 @@ class Lifecycle:
         # Not those that wait in the transport: a client could feign any number of them, and keep
         # all others out.
         if may_refuse and self.in_flight >= self._max_calls:
-            raise ServerBusyError(f"{self.in_flight} calls are in flight already", BUSY_RETRY_S)
+            raise ServerBusyError(
+                f"the server is busy: {self.in_flight} calls are in flight", BUSY_RETRY_S
+            )
         # The count changes last: a call that is refused is never in flight.
         if size:
             self.hold(size)
@@ -88,7 +90,8 @@ class Lifecycle:
         # Requests are in memory until they are answered: many large ones could exhaust it.
         if self.bytes_in_flight + size > self._max_bytes:
             raise ServerBusyError(
-                f"{self.bytes_in_flight} bytes of requests are in flight already", BUSY_RETRY_S
+                f"the server is busy: {self.bytes_in_flight} bytes of requests are in flight",
+                BUSY_RETRY_S,
             )
         self.bytes_in_flight += size
 

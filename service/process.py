@@ -58,7 +58,7 @@ def run(settings: Settings) -> int:
         logger.error("cannot start: %s", error)
         code = 1
     if busy := _busy_threads():
-        logger.warning("ending although threads are busy", extra={"threads": busy})
+        logger.warning("ending although threads are still busy", extra={"threads": busy})
     if busy or code:
         # Skip the interpreter's own end: it would wait for threads, and a lost device aborts the
         # process when its memory is freed.

@@ -89,7 +89,7 @@ def _check_covers(size: _Size, crop: _Size, settings: ImportSettings) -> None:
     if size[0] < crop[0] or size[1] < crop[1]:
         given = settings.resize if isinstance(settings.resize, int) else _text(size)
         raise GraphError(
-            f"--resize {given} is less than the crop, {_text(crop)}: raise it, or leave it out"
+            f"--resize {given} is smaller than the crop, {_text(crop)}: raise it, or leave it out"
         )
 
 

@@ -174,8 +174,8 @@ class ModelQueue:
         """
         if self.admitted_size + images > self.policy.max_queue_size:
             raise QueueFullError(
-                f"{self.admitted_size} images are waiting already; "
-                f"at most {self.policy.max_queue_size} may",
+                f"the queue is full: {self.admitted_size} images are waiting, of at most "
+                f"{self.policy.max_queue_size}",
                 retry_after_s=max(LEAST_RETRY_S, self.admitted_size * self.image_s),
             )
 
@@ -226,7 +226,7 @@ class ModelQueue:
         """Fail *request* if it still holds a place; a request that is being run may finish."""
         if request in self.admitted:
             self.remove(request)
-            request.fail(RequestExpiredError("the deadline passed in the queue"))
+            request.fail(RequestExpiredError("the deadline passed while the request was queued"))
 
     def due_at(self) -> float:
         """Return the time at which the next batch may be taken: inf if no request waits."""

@@ -129,7 +129,7 @@ class Scheduler:
     def _check_deadline(self, queue: ModelQueue, request: Request, now: float) -> None:
         # The deadline has passed: the client no longer waits.
         if request.deadline <= now:
-            raise RequestExpiredError("the deadline passed before the request came")
+            raise RequestExpiredError("the deadline passed before the request arrived")
         run_s = SLACK * queue.latency.run_s(request.images)
         late_s = now + self._wait_s(queue, request, now) + run_s - request.deadline
         # It can be answered in time.

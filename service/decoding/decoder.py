@@ -67,7 +67,9 @@ def open_pool(threads: int, processes: int, timeout_s: float) -> DecodePool:
     try:
         from convoy.service.decoding.processes import DecodeProcesses  # an extra
     except ImportError as error:
-        raise StartError("decoding in processes needs the extra isolate") from error
+        raise StartError(
+            "decoding in processes is not available: install the extra isolate"
+        ) from error
     return DecodeProcesses(processes, timeout_s)
 
 
@@ -143,5 +145,5 @@ def _named(error: BaseException, index: int | None) -> BaseException:
     text = str(error) if index is None else f"image {index}: {error}"
     # Only errors about the image are for the client; any other is internal.
     if isinstance(error, TooLarge):
-        return ImageTooLargeError(f"{text}, or have the server's limits on images raised")
+        return ImageTooLargeError(f"{text}, or ask for the server's limits on images to be raised")
     return InvalidImageError(text) if isinstance(error, ImageError) else error

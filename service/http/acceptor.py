@@ -152,7 +152,7 @@ class Acceptor:
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET_S
             logger.warning(
-                "connections cannot be accepted: raise the limit of open files (ulimit -n)",
+                "cannot accept connections: raise the limit of open files (ulimit -n)",
                 extra={"error": error.strerror},
             )
 

@@ -71,13 +71,15 @@ async def read_body(
         async with asyncio.timeout(timeout_s):
             body = await _read(request, limit, count)
     except TimeoutError as error:
-        raise RequestTooSlowError(f"the body did not come within {timeout_s} s") from error
+        raise RequestTooSlowError(f"the body did not arrive within {timeout_s} s") from error
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding == "identity":
         return body
     # Unknown encodings, and lists of several.
     if encoding not in _WINDOW_BITS:
-        raise InvalidArgumentError(f"content-encoding {encoding[:32]!r} is not gzip or deflate")
+        raise InvalidArgumentError(
+            f"content-encoding {encoding[:32]!r} is not supported: use gzip or deflate"
+        )
     # Small bodies unpack faster than a thread takes them.
     if len(body) < IN_THREAD_BYTES:
         return _unpacked(body, _WINDOW_BITS[encoding], limit)
@@ -132,16 +134,16 @@ def _unpacked(body: bytes, window_bits: int, limit: int) -> bytes:
         # One byte more than allowed: enough to know, however large the rest would become.
         data = unpacker.decompress(body, limit + 1)
     except zlib.error as error:
-        raise InvalidArgumentError("the body cannot be unpacked") from error
+        raise InvalidArgumentError("the body cannot be decompressed") from error
     if len(data) > limit:
         raise _too_large(limit)
     # The limit holds, so the data ended: either completely, or in the middle.
     if not unpacker.eof:
-        raise InvalidArgumentError("the packed body ends too early")
+        raise InvalidArgumentError("the compressed body is truncated")
     if unpacker.unused_data:
-        raise InvalidArgumentError("bytes follow the packed body")
+        raise InvalidArgumentError("extra bytes follow the compressed body")
     return data
 
 
 def _too_large(limit: int) -> RequestTooLargeError:
-    return RequestTooLargeError(f"the request has more than {limit} bytes")
+    return RequestTooLargeError(f"the request exceeds the limit of {limit} bytes")

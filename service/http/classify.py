@@ -15,7 +15,7 @@ from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError, InvalidImageError, ModelNotFoundError
 from convoy.service.http.body import BodyReader, while_connected
 from convoy.service.http.endpoints import Endpoint, counted, target
-from convoy.service.http.images import read_images
+from convoy.service.http.images import image_hint, read_images
 from convoy.service.http.messages import as_json
 from convoy.service.protocol.classifier import ClassifierProtocol
 
@@ -47,7 +47,7 @@ class Options(NamedTuple):
         """
         texts = dict(given)
         if len(texts) != len(given):
-            raise InvalidArgumentError("an option is given twice")
+            raise InvalidArgumentError("an option is given twice: give each only once")
         if unknown := sorted(texts.keys() - set(cls._fields)):
             raise InvalidArgumentError(
                 f"unknown option {unknown[0][:64]!r}: expected {' or '.join(cls._fields)}"
@@ -118,16 +118,13 @@ class Classify:
         return JSONResponse(as_json(self._protocol.describe(call, **target(request))))
 
     async def _classify(self, request: Request, call: Call) -> Response:
-        try:
-            return await self._answer(request, call)
-        except InvalidImageError as error:
-            # `curl -d @photo.jpg` removes line ends, and states the type of a web form.
-            if request.headers.get("content-type") == "application/x-www-form-urlencoded":
-                raise InvalidImageError(f"{error}; with curl, use --data-binary, not -d") from error
-            raise
-
-    async def _answer(self, request: Request, call: Call) -> Response:
         body = await self._read_body(request, call)
+        try:
+            return await self._answer(request, body, call)
+        except InvalidImageError as error:
+            raise InvalidImageError(f"{error}{image_hint(request, body)}") from error
+
+    async def _answer(self, request: Request, body: bytes, call: Call) -> Response:
         images, fields = await read_images(request, body, self._max_images)
         options = Options.parse([*request.query_params.multi_items(), *fields])
         call.deadline = call.received_at + options.timeout_s
@@ -157,7 +154,7 @@ def _version(text: str | None) -> int:
     # Larger numbers than the message can hold are no versions, either.
     is_number = text.isascii() and text.isdecimal() and len(text) < 11
     if not is_number or not 0 < int(text) < 2**31 or text.startswith("0"):
-        raise ModelNotFoundError(f"no model has a version {text[:20]!r}")
+        raise ModelNotFoundError(f"invalid version {text[:20]!r}: expected a number from 1 on")
     return int(text)
 
 

@@ -163,7 +163,7 @@ class _ProbesOnly:
         if scope["path"].endswith(PROBES):
             await self._app(scope, receive, send)
             return
-        error = TooManyConnectionsError("there are too many connections already", RETRY_S)
+        error = TooManyConnectionsError("too many open connections", RETRY_S)
         self._refused(error.reason)
         answer = error_response(error)
         answer.headers["connection"] = "close"

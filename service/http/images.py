@@ -20,7 +20,14 @@ MAX_FIELD_BYTES = 1024
 
 _UTF_8 = frozenset({b"", b"utf-8", b"utf8", b"us-ascii"})
 
-_HOW = "send it as the body (curl --data-binary @photo.jpg) or in a form (curl -F image=@photo.jpg)"
+_HOW = (
+    "send the file as the body (curl --data-binary @photo.jpg) or in a form "
+    "(curl -F image=@photo.jpg)"
+)
+
+
+_TEXT_BYTES = 64
+"""Bytes of a body that tell text from an image: every format has a NUL or a byte above 127."""
 
 
 class SentImage(NamedTuple):
@@ -62,6 +69,18 @@ async def read_images(
     return images, fields
 
 
+def image_hint(request: Request, body: bytes) -> str:
+    """Return advice about *body*, which is no image; empty if there is none."""
+    start, media_type = body.lstrip()[:_TEXT_BYTES], request.headers.get("content-type", "")
+    # JSON, base64 or a path in place of the image; markup may be an image, of a format of its own.
+    if start.isascii() and b"\0" not in start and not start.startswith((b"<", b"--")):
+        return f"; this route takes image files, not JSON, base64 or paths: {_HOW}"
+    # `curl -d @photo.jpg` removes line ends, and states the type of a web form.
+    if media_type == "application/x-www-form-urlencoded":
+        return "; with curl, use --data-binary in place of -d"
+    return ""
+
+
 async def _read_form(
     request: Request, body: bytes, max_images: int
 ) -> tuple[list[SentImage], list[tuple[str, str]]]:
@@ -71,7 +90,7 @@ async def _read_form(
     # The parser decodes texts as the client says, and some of Python's codecs take hours.
     _, stated = parse_options_header(request.headers["content-type"])
     if stated.get(b"charset", b"").lower() not in _UTF_8:
-        raise InvalidArgumentError("the form's charset must be utf-8, or not stated")
+        raise InvalidArgumentError("the form's charset must be utf-8, or left out")
     parser = _InMemoryParser(
         request.headers,
         stream(),

@@ -102,20 +102,22 @@ def read_infer(
     # An image, most likely: say where those go, before the size of the supposed JSON.
     if header_length is None and not body.lstrip()[:1] == b"{":
         raise InvalidArgumentError(
-            "the body is not a JSON object; send an image itself to POST /v1/models/NAME/classify, "
-            "or in base64 within the JSON"
+            "the body must be a JSON object; to classify an image file, send it to "
+            "POST /v1/models/NAME/classify, or in base64 within the JSON"
         )
     if header_length is not None:
         # Python refuses to read very long numbers.
         is_number = header_length.isdecimal() and len(header_length) < 20
         if not is_number or int(header_length) > length:
-            raise InvalidArgumentError(f"{LENGTH_HEADER} is not the length of a part of the body")
+            raise InvalidArgumentError(
+                f"{LENGTH_HEADER} must be a number of bytes, at most the length of the body"
+            )
         length = int(header_length)
     # Parsed JSON takes many times its size in memory; tensors behind it do not.
     if length > max_json_bytes:
         raise RequestTooLargeError(
-            f"the JSON has {length} bytes; at most {max_json_bytes} are accepted: "
-            "tensors may be binary"
+            f"the JSON has {length} bytes; at most {max_json_bytes} are accepted; "
+            "send large tensors as binary data"
         )
     try:
         return InferBody.model_validate_json(body[:length]), memoryview(body)[length:]
@@ -208,7 +210,9 @@ def _set_parameters(target: Any, parameters: _Parameters) -> None:
         if name in _FLAGS and field != "bool_param":
             raise InvalidArgumentError(f"parameter {name!r} must be a boolean")
         if field is None:
-            raise InvalidArgumentError(f"parameter {name[:64]!r} is no boolean, number or text")
+            raise InvalidArgumentError(
+                f"parameter {name[:64]!r} must be a boolean, a number or a string"
+            )
         try:
             setattr(target[name], field, value)
         except ValueError as error:
@@ -219,7 +223,7 @@ def _cut(binary: memoryview, size: object, name: str) -> bytes:
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(binary):
         raise InvalidArgumentError(
             f"input {name[:64]!r}: binary_data_size is {str(size)[:32]}, "
-            f"and {len(binary)} bytes are left"
+            f"but {len(binary)} bytes are left"
         )
     return bytes(binary[:size])
 
@@ -235,13 +239,13 @@ def _set_data(
         tensor.contents.bytes_contents.extend(_element(item, in_base64) for item in items)
         return
     if given.datatype not in _DTYPES:
-        raise InvalidArgumentError(f"datatype {given.datatype[:16]!r} is not known here")
+        raise InvalidArgumentError(f"unknown datatype {given.datatype[:16]!r}")
     request.raw_input_contents.append(_numbers(given.data, _DTYPES[given.datatype], given.name))
 
 
 def _element(item: object, in_base64: bool) -> bytes:
     if not isinstance(item, str):
-        raise InvalidArgumentError("an element of BYTES must be a text")
+        raise InvalidArgumentError("an element of BYTES must be a string")
     try:
         return b64decode(item, validate=True) if in_base64 else item.encode()
     except (binascii.Error, ValueError) as error:
@@ -252,17 +256,17 @@ def _numbers(data: list[Any], dtype: np.dtype[Any], name: str) -> bytes:
     """Return values, flat or nested, as raw bytes of *dtype*; floats are rounded to the nearest."""
     # As objects: with one text among them, numpy would make all of them texts as long as that one.
     values = np.asarray(data, object).ravel()
-    problem = f"data of input {name[:64]!r}: they"
+    problem = f"data of input {name[:64]!r}"
     if not _ELEMENT_TYPES[dtype.kind].issuperset(map(type, values)):
-        raise InvalidArgumentError(f"{problem} are no values of {dtype}, or rows differ in length")
+        raise InvalidArgumentError(f"{problem}: expected {dtype} values, in rows of one length")
     try:
         with np.errstate(over="raise"):
             exact = values.astype(dtype)
     except ArithmeticError as error:
-        raise InvalidArgumentError(f"{problem} do not fit into {dtype}") from error
+        raise InvalidArgumentError(f"{problem}: a value is out of range for {dtype}") from error
     # numpy takes any number for a bool; only 0 and 1 are.
     if dtype.kind == "b" and not np.array_equal(exact, values):
-        raise InvalidArgumentError(f"{problem} do not fit into {dtype}")
+        raise InvalidArgumentError(f"{problem}: a value is out of range for {dtype}")
     return exact.tobytes()
 
 

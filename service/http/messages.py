@@ -62,7 +62,7 @@ def parse_object(body: bytes, members: Collection[str] | None = None) -> dict[st
     except ValueError as error:
         raise InvalidArgumentError(f"the body is not JSON: {error}") from error
     if not isinstance(values, dict):
-        raise InvalidArgumentError("the body is not a JSON object")
+        raise InvalidArgumentError("the body must be a JSON object")
     # A request that is answered with 200 must have done all that its client asked for.
     if members is not None and (unknown := sorted(values.keys() - set(members))):
         raise InvalidArgumentError(
@@ -80,7 +80,7 @@ def set_parameters(target: Any, body: dict[str, Any]) -> None:
     """
     parameters = body.get("parameters", {})
     if not isinstance(parameters, dict):
-        raise InvalidArgumentError("parameters is not a JSON object")
+        raise InvalidArgumentError("parameters must be a JSON object")
     for name, value in parameters.items():
         # Only files are bytes, which JSON does not have.
         if name.startswith("file:") and isinstance(value, str):
@@ -101,9 +101,9 @@ def set_value(target: Any, value: object, kinds: dict[type, str]) -> None:
     kind = kinds.get(type(value))
     if kind is None:
         raise InvalidArgumentError(
-            f"a value is {str(value)[:32]!r}: no {', '.join(kinds.values())}"
+            f"a parameter is {str(value)[:32]!r}: expected {' or '.join(kinds.values())}"
         )
     try:
         setattr(target, f"{kind}_param", value)
     except ValueError as error:
-        raise InvalidArgumentError(f"a value is out of range: {str(value)[:32]}") from error
+        raise InvalidArgumentError(f"a parameter is out of range: {str(value)[:32]}") from error

@@ -112,8 +112,8 @@ class Page:
         # Older artifacts have no layer table.
         if model.layers is None:
             raise UnsupportedError(
-                f"{model.name} version {model.version} was made before artifacts stated their "
-                f"layers: `convoy describe {model.name} --save` writes them"
+                f"{model.name} version {model.version} was made before artifacts listed their "
+                f"layers: run `convoy describe {model.name} --save` to add them"
             )
         return _json(to_json(model.layers.as_dict()))
 
@@ -125,7 +125,7 @@ class Page:
     async def _samples(self, request: Request, call: Call) -> Response:
         number = request.query_params.get("since", "0")
         if not (number.isascii() and number.isdecimal() and len(number) < 20):
-            raise InvalidArgumentError(f"since is {number[:32]!r}: no number of a sample")
+            raise InvalidArgumentError(f"since is {number[:32]!r}: expected the number of a sample")
         return _json(self._history.since(int(number)))
 
     async def _compared(self, request: Request, call: Call) -> Response:
@@ -149,8 +149,8 @@ def read_comparison(path: str) -> bytes:
     # The page knows one version only; `convoy compare` reads older ones.
     if not isinstance(found, dict) or found.get("schema_version") != COMPARISON_VERSION:
         raise StartError(
-            f"{path} is no comparison of schema_version {COMPARISON_VERSION}; "
-            f"convoy compare --from {path} --json FILE writes one"
+            f"{path} is not a comparison of schema_version {COMPARISON_VERSION}; convert it with "
+            f"`convoy compare --from {path} --json FILE`"
         )
     return content
 

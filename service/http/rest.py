@@ -215,4 +215,6 @@ class Rest:
 
 
 async def _unsupported(request: Request, call: Call) -> Response:
-    raise UnsupportedError(f"this server has no {request.url.path[:64]}: see /v2's extensions")
+    raise UnsupportedError(
+        f"{request.url.path[:64]} is not supported; /v2 lists the supported extensions"
+    )

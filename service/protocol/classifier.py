@@ -40,7 +40,7 @@ class ClassifierProtocol:
         model, count = self._find(call, request), len(request.images)
         if not 1 <= count <= self._max_images_per_call:
             raise InvalidArgumentError(
-                f"the call holds {count} images; it must hold 1 to {self._max_images_per_call}"
+                f"the call has {count} images; it must have 1 to {self._max_images_per_call}"
             )
         # All or none: otherwise a full queue would answer some images and refuse the rest.
         model.check_room(count)

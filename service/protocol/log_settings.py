@@ -57,7 +57,9 @@ def _current() -> dict[str, int]:
 
 def _read(name: str, value: Value) -> int:
     if name not in _LEVELS:
-        raise InvalidArgumentError(f"{name[:64]!r} is none of {', '.join(_LEVELS)}")
+        raise InvalidArgumentError(
+            f"unknown log setting {name[:64]!r}: expected {' or '.join(_LEVELS)}"
+        )
     field = "uint32_param" if name == "log_verbose_level" else "bool_param"
     if value.WhichOneof("parameter_choice") != field:
         raise InvalidArgumentError(f"{name} must be given as {field}")

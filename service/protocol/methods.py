@@ -148,4 +148,6 @@ class InferenceProtocol:
 
 
 def _unsupported(rpc: str) -> UnsupportedError:
-    return UnsupportedError(f"this server has no {rpc}: see ServerMetadata's extensions")
+    return UnsupportedError(
+        f"{rpc} is not supported; ServerMetadata lists the supported extensions"
+    )

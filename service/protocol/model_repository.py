@@ -64,13 +64,13 @@ async def load(
     spec = None
     for key, value in request.parameters.items():
         if key.startswith("file:"):
-            raise UnsupportedError("files of a model come from the repository, not from requests")
+            raise UnsupportedError("a load request cannot send files: add them to the repository")
         if key != "config":
             raise InvalidArgumentError(
-                f"unknown parameter {key[:64]!r}: a load request may have config"
+                f"unknown parameter {key[:64]!r}: a load request accepts only config"
             )
         if value.WhichOneof("parameter_choice") != "string_param":
-            raise InvalidArgumentError(f"config must be text: {_EXAMPLE}")
+            raise InvalidArgumentError(f"config must be a string: {_EXAMPLE}")
         spec = _spec(value.string_param, name, control, registry)
     await control.load(name, spec)
     return pb.RepositoryModelLoadResponse(model_name=name, is_loaded=True)
@@ -89,7 +89,8 @@ async def unload(
     # No model depends on another: whether to unload dependents makes no difference.
     if unknown := sorted(request.parameters.keys() - {"unload_dependents"}):
         raise InvalidArgumentError(
-            f"unknown parameter {unknown[0][:64]!r}: an unload request may have unload_dependents"
+            f"unknown parameter {unknown[0][:64]!r}: an unload request accepts only "
+            "unload_dependents"
         )
     name = request.model_name or request.repository_name
     await control.unload(name)

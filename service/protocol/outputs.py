@@ -42,13 +42,16 @@ def requested_outputs(request: pb.ModelInferRequest, model: ServedModel) -> list
     known = {output.name: output for output in model.manifest.outputs}
     if len(request.outputs) > len(known):
         # This also limits the answer: each name would add a copy of the output to it.
-        raise InvalidArgumentError(f"model {model.name} has no more than {len(known)} outputs")
+        raise InvalidArgumentError(
+            f"too many outputs requested: model {model.name} has {len(known)}"
+        )
     requested = []
     for tensor in request.outputs:
         refuse_shared_memory(tensor.parameters)
         if tensor.name not in known:
             raise InvalidArgumentError(
-                f"model {model.name} has outputs {', '.join(known)}, not {tensor.name[:64]!r}"
+                f"model {model.name} has no output {tensor.name[:64]!r}: expected "
+                f"{' or '.join(known)}"
             )
         output = known[tensor.name]
         requested.append(RequestedOutput(output, _class_count(tensor.parameters, output)))
@@ -85,10 +88,12 @@ def _class_count(parameters: Parameters, output: OutputTensor) -> int | None:
     if count is None:
         return None
     if count < 1:
-        raise InvalidArgumentError(f"classification is {count}; it must be at least 1")
+        raise InvalidArgumentError(f"parameter 'classification' is {count}; it must be at least 1")
     # Only an output with one value for each class can be classified.
     if output.kind == "other":
-        raise InvalidArgumentError(f"output {output.name!r} holds no scores of the classes")
+        raise InvalidArgumentError(
+            f"output {output.name!r} cannot be classified: it has no class scores"
+        )
     return count
 
 

@@ -27,7 +27,7 @@ def set_options(call: Call, parameters: Parameters) -> None:
     priority = integer(parameters, "priority") or DEFAULT_PRIORITY
     timeout_us = integer(parameters, "timeout") or 0
     if timeout_us < 0:
-        raise InvalidArgumentError(f"timeout is {timeout_us}; it must not be negative")
+        raise InvalidArgumentError(f"parameter 'timeout' is {timeout_us}; it must not be negative")
     # 0 is no timeout, as in Triton.
     if timeout_us:
         deadline = asyncio.get_running_loop().time() + timeout_us / 1e6
@@ -68,4 +68,4 @@ def flag(parameters: Parameters, name: str) -> bool:
 def refuse_shared_memory(parameters: Parameters) -> None:
     """Raise `UnsupportedError` if a tensor lies in shared memory."""
     if "shared_memory_region" in parameters:
-        raise UnsupportedError("this server shares no memory with its clients")
+        raise UnsupportedError("shared memory is not supported: send the tensors in the request")

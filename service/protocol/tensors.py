@@ -48,7 +48,7 @@ def read_input(
         raise InvalidArgumentError(f"the request has {len(request.inputs)} inputs; it needs 1")
     tensor = request.inputs[0]
     if tensor.name != spec.name:
-        raise InvalidArgumentError(f"the input is named {spec.name!r}, not {tensor.name[:64]!r}")
+        raise InvalidArgumentError(f"unknown input {tensor.name[:64]!r}: expected {spec.name!r}")
     datatype = DATATYPES[spec.dtype]
     if tensor.datatype not in (datatype, "BYTES"):
         raise InvalidArgumentError(
@@ -79,7 +79,7 @@ def _raw(
         return None
     # Both were sent, and may disagree.
     if tensor.HasField("contents"):
-        raise InvalidArgumentError("contents must not be given beside raw_input_contents")
+        raise InvalidArgumentError("send either contents or raw_input_contents, not both")
     _check_count(len(request.raw_input_contents), 1, "raw contents")
     return request.raw_input_contents[0]
 
@@ -88,7 +88,7 @@ def _check_typed_fields(tensor: pb.ModelInferRequest.InferInputTensor) -> None:
     """Refuse elements in the field of another data type, since the intended one is unknown."""
     field = _CONTENTS.get(tensor.datatype)
     if field and any(found.name != field for found, _ in tensor.contents.ListFields()):
-        raise InvalidArgumentError(f"{tensor.datatype} elements must be in {field} only")
+        raise InvalidArgumentError(f"send {tensor.datatype} elements in {field} only")
 
 
 def _batch_size(
@@ -102,7 +102,7 @@ def _batch_size(
             f"input {tensor.name!r} as {tensor.datatype} takes shape [{expected}], not {shape[:8]}"
         )
     if not 1 <= shape[0] <= limit:
-        raise InvalidArgumentError(f"the batch holds {shape[0]} images; it must hold 1 to {limit}")
+        raise InvalidArgumentError(f"the batch has {shape[0]} images; it must have 1 to {limit}")
     return shape[0]
 
 
@@ -121,7 +121,7 @@ def _typed(
     field = _CONTENTS.get(tensor.datatype)
     # FP16, for which the protocol has no typed field.
     if field is None:
-        raise InvalidArgumentError(f"{tensor.datatype} elements must be raw")
+        raise InvalidArgumentError(f"send {tensor.datatype} elements in raw_input_contents")
     values = getattr(tensor.contents, field)
     _check_count(len(values), size, f"elements in {field}")
     array = np.asarray(values)

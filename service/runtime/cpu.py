@@ -80,14 +80,19 @@ def open_on_cpu(artifact: Artifact, device: Device, cache: GraphCache) -> CpuRun
         try:
             return _proven(kept, options, artifact)
         except ModelLoadError as error:
-            logger.warning("a cached graph cannot be used", extra={"reason": str(error)})
+            logger.warning(
+                "cannot use a cached graph, optimising the model again",
+                extra={"reason": str(error)},
+            )
             cache.drop(artifact)
     # Case 2: optimise it now, and cache the result.
     try:
         if runner := _open_and_keep(artifact, device, cache):
             return runner
     except ModelLoadError as error:  # the disk may be full, or the graph itself is faulty
-        logger.warning("opening without keeping the graph", extra={"reason": str(error)})
+        logger.warning(
+            "opening the model without caching its optimised graph", extra={"reason": str(error)}
+        )
     # Case 3: it is not to be cached, or that failed.
     return _proven(artifact.model_path, _options(artifact, device), artifact)
 

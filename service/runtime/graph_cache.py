@@ -71,7 +71,7 @@ class GraphCache:
             written.replace(self._folder / self._key(artifact))
             self._make_room()
         except OSError as error:
-            logger.warning("the optimised graph is not kept", extra={"reason": str(error)})
+            logger.warning("cannot cache an optimised graph", extra={"reason": str(error)})
         finally:
             written.unlink(missing_ok=True)  # left there by a failure
 
@@ -88,7 +88,7 @@ class GraphCache:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle, name = tempfile.mkstemp(prefix=".writing-", suffix=".onnx", dir=self._folder)
         except OSError as error:
-            logger.warning("optimised graphs are not kept", extra={"reason": str(error)})
+            logger.warning("cannot cache optimised graphs", extra={"reason": str(error)})
             return None
         os.close(handle)
         return Path(name)

@@ -40,8 +40,8 @@ def prove(runner: Runner, artifact: Artifact, tolerance: float) -> None:
     for drift in replay(run, golden.images, expected, batches):
         if drift.exceeds(tolerance) or not drift.same_classes:
             raise GoldenDriftError(
-                f"{artifact.model_path}: on {runner.session.get_providers()[0]} {drift.output} "
-                f"drift from the golden ones by {drift.share:.1e} of their range; "
+                f"{artifact.model_path}: on {runner.session.get_providers()[0]}, {drift.output} "
+                f"drift from the golden answers by {drift.share:.1e} of their range; at most "
                 f"{tolerance:.0e} is allowed"
             )
 
@@ -50,7 +50,9 @@ def _run(runner: Runner, artifact: Artifact, batch: npt.NDArray[Any]) -> Outputs
     try:
         outputs = runner.run([batch])[0][0]
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelLoadError(f"{artifact.model_path}: the golden images fail: {error}") from error
+        raise ModelLoadError(
+            f"{artifact.model_path}: running the golden images failed: {error}"
+        ) from error
     for output in artifact.manifest.outputs:
         _check_output(artifact, output, outputs[output.name], len(batch))
     return outputs
@@ -67,7 +69,7 @@ def _check_output(
     if not same or values.dtype != output.dtype:
         raise ModelLoadError(
             f"{artifact.model_path}: {output.name} has shape {list(values.shape)} and type "
-            f"{values.dtype}, the manifest says {shape} and {output.dtype}"
+            f"{values.dtype}, but the manifest states {shape} and {output.dtype}"
         )
 
 
@@ -83,7 +85,7 @@ def _check_signature(session: onnxruntime.InferenceSession, artifact: Artifact) 
     )
     if inputs != [expected]:
         raise ModelLoadError(
-            f"{artifact.model_path}: the graph takes {inputs}, the manifest says {[expected]}"
+            f"{artifact.model_path}: the graph takes {inputs}, but the manifest states {[expected]}"
         )
     outputs = {tensor.name for tensor in session.get_outputs()}
     for output in manifest.outputs:

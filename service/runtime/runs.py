@@ -59,7 +59,7 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(model, options, providers=providers, **arguments)
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelLoadError(f"{model}: cannot be opened on {providers}: {error}") from error
+        raise ModelLoadError(f"cannot open {model} on {providers}: {error}") from error
 
 
 def session_options() -> onnxruntime.SessionOptions:

@@ -122,7 +122,7 @@ class Session:
                 started = time.perf_counter()
                 self.run(images)
             except Exception as error:  # ONNX Runtime's errors share no base class
-                raise ModelLoadError(f"a batch of {size} images fails: {error}") from error
+                raise ModelLoadError(f"running a batch of {size} images failed: {error}") from error
             took[size] = time.perf_counter() - started
         self.device_bytes = self.runner.device_bytes
         return took

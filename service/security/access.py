@@ -94,15 +94,17 @@ class Access:
         needed = NEEDED.get(method)
         # Case 1: nobody decided who may use it, or the port offers no control; whatever the token.
         if needed is None or (needed == "control" and not self._control):
-            raise PermissionDeniedError(f"{method} is not offered here")
+            raise PermissionDeniedError(f"{method} is not available on this port")
         # Case 2: the server has no tokens, or the method needs none.
         if self._tokens is None or needed == "none":
             return
         # Case 3: any known token suffices, unless the method needs a right.
         token = self._tokens.find(token_digest)
         if token is None and token_digest == SEVERAL:
-            raise UnauthenticatedError("the call has several Authorization headers; send one")
+            raise UnauthenticatedError("the call has several Authorization headers; send only one")
         if token is None:
-            raise UnauthenticatedError(f"{method} needs a token: authorization: Bearer TOKEN")
+            raise UnauthenticatedError(
+                f"{method} needs a token: send the header authorization: Bearer TOKEN"
+            )
         if needed != "any" and needed not in token.rights:
             raise PermissionDeniedError(f"{method} needs a token with the right {needed}")

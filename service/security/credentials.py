@@ -76,7 +76,7 @@ class Credentials:
         if not self.tokens and not certified_only:
             logger.warning("no --token-file: requests are not authenticated", extra=where)
         if self.tokens and not self.tls:
-            logger.warning("tokens and images can be read in transit: no TLS", extra=where)
+            logger.warning("no TLS: tokens and images can be read in transit", extra=where)
 
     def reload_changed(self) -> None:
         """Load the files that have changed since they were last loaded."""

@@ -18,7 +18,7 @@ def warn_of_access(files: Iterable[Path]) -> None:
         mode = file.stat().st_mode
         named = {"file": str(file), "mode": f"{stat.S_IMODE(mode):04o}"}
         if mode & _WRITABLE:
-            logger.warning("others may change this file: use chmod 600", extra=named)
+            logger.warning("other users can change this file: run chmod 600", extra=named)
         # A group that may read is the usual way to share a secret, as Kubernetes does.
         elif mode & stat.S_IROTH:
-            logger.warning("all users may read this file: use chmod 600", extra=named)
+            logger.warning("all users can read this file: run chmod 600", extra=named)

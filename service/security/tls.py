@@ -77,7 +77,7 @@ class Tls:
                 _load_into(context, self.files)
         except OSError as error:  # includes ssl.SSLError
             named = ", ".join(str(file) for file in self.files)
-            raise StartError(f"cannot use TLS's files {named}: {error}") from error
+            raise StartError(f"cannot load the TLS files {named}: {error}") from error
         self.pem = pem
 
 

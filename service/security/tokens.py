@@ -93,7 +93,7 @@ class Tokens:
         try:
             lines = self.file.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise StartError(f"cannot read the tokens of {self.file}: {error}") from error
+            raise StartError(f"cannot read the token file {self.file}: {error}") from error
         numbered = [(number, line.strip()) for number, line in enumerate(lines, 1)]
         self._tokens = [
             _token(line, f"{self.file}:{number}")
@@ -114,7 +114,8 @@ def _token(line: str, where: str) -> Token:
     if not match or not rights <= RIGHTS:
         # The message omits the line, which may hold a token in place of its digest.
         raise StartError(
-            f"{where} is not NAME RIGHTS SHA256, with rights of {', '.join(get_args(Right))}"
+            f"{where}: expected NAME RIGHTS SHA256, with RIGHTS from {','.join(get_args(Right))}; "
+            "add tokens with `convoy token`"
         )
     chosen = frozenset(right for right in RIGHTS if right in rights)
     return Token(match["name"], chosen, bytes.fromhex(match["digest"]))

@@ -41,9 +41,12 @@ class WatchedFiles:
         try:
             load()
         except StartError as error:
-            logger.error("changed files cannot be used", extra={**files, "error": str(error)})
+            logger.error(
+                "cannot load changed files, still using their previous contents",
+                extra={**files, "error": str(error)},
+            )
         else:
-            logger.info("changed files are loaded", extra=files)
+            logger.info("loaded changed files", extra=files)
 
     def _stamps(self) -> list[_Stamp]:
         return [_stamp(file) for file in self._files]

@@ -88,7 +88,7 @@ class ModelControl:
         """
         self._check_explicit()
         if not self._registry.versions(name):
-            raise ModelNotFoundError(f"no model is loaded as {name[:64]!r}")
+            raise ModelNotFoundError(f"no model named {name[:64]!r} is loaded")
         await self._complete(self._reconciler.unload(name))
 
     async def start(self, names: list[str]) -> None:
@@ -137,7 +137,7 @@ class ModelControl:
             try:
                 await self.load_all()
             except RepositoryError as error:
-                logger.error("the repository cannot be read", extra={"reason": str(error)})
+                logger.error("cannot read the repository", extra={"reason": str(error)})
             except Exception as error:  # a fault must not end polling
                 logger.error("internal error", exc_info=error)
 

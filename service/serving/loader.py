@@ -178,9 +178,12 @@ def check_budget(budget_bytes: int, used_bytes: int, manifest: Manifest, batch_s
     what = f"model {manifest.name} version {manifest.version}"
     # An unknown size could exceed any budget.
     if needed is None:
-        raise MemoryBudgetError(f"{what}: its manifest does not state what memory it takes")
+        raise MemoryBudgetError(
+            f"{what}: its manifest does not state its memory; export or import the model again"
+        )
     # A version that replaces another one counts in addition: both are loaded during the switch.
     if used_bytes + needed > budget_bytes:
         raise MemoryBudgetError(
-            f"{what} takes {needed} bytes, {used_bytes} are taken, and the budget is {budget_bytes}"
+            f"{what} needs {needed} bytes, but {used_bytes} of the budget of {budget_bytes} bytes "
+            "are in use; unload a model, or raise --memory-budget"
         )

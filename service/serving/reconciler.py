@@ -81,8 +81,8 @@ class Reconciler:
             if not candidates:
                 misnamed = await self.in_thread(self._loader.repository.misnamed)
                 raise ModelNotFoundError(
-                    f"the repository has no version of a model {name[:64]!r} to serve by its "
-                    f"policy {spec.policy}{reasons(misnamed, name)}"
+                    f"the repository has no version of model {name[:64]!r} that its version policy "
+                    f"({spec.policy}) selects{reasons(misnamed, name)}"
                 )
             serving: set[int] = set()
             errors: list[ModelLoadError] = []

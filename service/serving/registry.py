@@ -238,7 +238,7 @@ class ModelRegistry:
     def _missing(self, name: str, version: str) -> ModelNotFoundError | ModelNotReadyError:
         # While the server starts, it does not know yet which models there will be.
         if not self.started:
-            return ModelNotReadyError("models are being loaded")
+            return ModelNotReadyError("the models are still being loaded")
         entry = self._entries.get(name)
         # Nobody ever loaded it; an entry without versions belongs to a load that just begins.
         if not entry or not entry.versions:
@@ -254,5 +254,7 @@ class ModelRegistry:
         # Other versions serve: name them.
         if entry.models and version:
             known = ", ".join(str(model.version) for model in entry.models)
-            return ModelNotFoundError(f"model {name} has version {known}, not {version[:20]!r}")
+            return ModelNotFoundError(
+                f"model {name} has no version {version[:20]!r}; it serves {known}"
+            )
         return ModelNotFoundError(f"no version of model {name} is loaded")

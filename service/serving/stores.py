@@ -107,7 +107,7 @@ class RemoteRepository:
             RepositoryError: If the store cannot be read or the disk cannot be written.
         """
         if version not in self.versions(name):
-            raise ArtifactError(f"{self._url}: holds no version {version} of a model {name!r}")
+            raise ArtifactError(f"{self._url}: has no version {version} of model {name!r}")
         states = self._copies / name / str(version)
         copy = states / _hash("\n".join(self.signature(name, version)))
         if not copy.is_dir():

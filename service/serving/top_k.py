@@ -29,7 +29,7 @@ class Prediction:
 def check_top_k(k: int) -> None:
     """Raise `InvalidArgumentError` if *k* is not in `[0, 1000]`."""
     if not 0 <= k <= MAX_TOP_K:
-        raise InvalidArgumentError(f"top_k is {k}; it must be in [1, {MAX_TOP_K}], or 0 for 5")
+        raise InvalidArgumentError(f"top_k is {k}; it must be 1 to {MAX_TOP_K}, or 0 for 5")
 
 
 def top_k(outputs: Outputs, manifest: Manifest, k: int) -> list[list[Prediction]]:

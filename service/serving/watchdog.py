@@ -66,7 +66,7 @@ class Watchdog:
             # A model that no request reaches any more needs no check.
             while self._serves(model) and not await self._runs(model):
                 if model not in lost:
-                    logger.error("the model cannot run any more", extra=extra)
+                    logger.error("the model can no longer run", extra=extra)
                     lost.add(model)
                     await self._changed(model)
                 await asyncio.sleep(self.retry_s)

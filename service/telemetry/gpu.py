@@ -37,7 +37,7 @@ def open_nvml() -> Any:
     except ImportError:  # the extra gpu is not installed
         return None
     except pynvml.NVMLError as error:  # there is no driver, or no GPU
-        logger.info("no GPU to watch", extra={"reason": str(error)})
+        logger.info("no GPU to monitor", extra={"reason": str(error)})
         return None
     return pynvml
 
@@ -60,6 +60,6 @@ def gpus(nvml: Any) -> Iterator[GpuFacts]:
             rates = nvml.nvmlDeviceGetUtilizationRates(device)
             uuid = nvml.nvmlDeviceGetUUID(device)
         except nvml.NVMLError as error:
-            logger.warning("a GPU does not answer", extra={"gpu": index, "reason": str(error)})
+            logger.warning("a GPU does not respond", extra={"gpu": index, "reason": str(error)})
             continue
         yield GpuFacts(uuid, memory.used, memory.total, rates.gpu / 100)

@@ -76,14 +76,14 @@ class Metrics:
         )
         self.request_duration = Histogram(
             "convoy_request_duration_seconds",
-            "From the start of an inference call's handler to its answer.",
+            "Time from the start of an inference call's handler to its answer.",
             ["model"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
         self.phase_duration = Histogram(
             "convoy_phase_duration_seconds",
-            "Where the time of a request went.",
+            "Time of a request in each phase.",
             ["model", "phase"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
@@ -97,13 +97,13 @@ class Metrics:
         )
         self.batch_padding = Counter(
             "convoy_batch_padding_images",
-            "Images that filled batches up to a size that a GPU runs.",
+            "Padding images that filled batches up to a size that the GPU runs.",
             ["model"],
             registry=registry,
         )
         self.scores_not_finite = Counter(
             "convoy_scores_not_finite",
-            "Classifications that failed since the model's scores are NaN or infinite.",
+            "Classifications that failed because the model's scores were NaN or infinite.",
             ["model"],
             registry=registry,
         )
@@ -115,23 +115,23 @@ class Metrics:
         )
         self.loads = Counter(
             "convoy_model_loads",
-            "Versions loaded or refused; the outcome is loaded, or the reason of the failure.",
+            "Versions loaded or refused; outcome is loaded, or the reason for the failure.",
             ["model", "outcome"],
             registry=registry,
         )
         self.transport_calls = Counter(
             "convoy_transport_calls",
-            "Calls that the gRPC transport received; streams, health and reflection, too.",
+            "Calls received by the gRPC transport, including streams, health and reflection.",
             registry=registry,
         )
         self.transport_dropped = Counter(
             "convoy_transport_dropped_calls",
-            "Calls that ended while they waited in the gRPC transport; no handler saw them.",
+            "Calls that ended while waiting in the gRPC transport, before a handler saw them.",
             registry=registry,
         )
         self.transport_wait = Histogram(
             "convoy_transport_wait_seconds",
-            "Time of a call in the gRPC transport, before its handler starts.",
+            "Time that a call waits in the gRPC transport before its handler starts.",
             [],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
@@ -234,7 +234,7 @@ def _models(
 def _ready(models: Iterable[ModelFacts], not_ready: Iterable[tuple[str, int]]) -> GaugeMetricFamily:
     ready = _family(
         "convoy_model_ready",
-        "1 if the version answers, 0 if it should and does not.",
+        "1 if the version is ready, 0 if it should be ready but is not.",
         *("model", "version"),
     )
     for facts in models:
@@ -248,13 +248,13 @@ def _ready(models: Iterable[ModelFacts], not_ready: Iterable[tuple[str, int]]) -
 def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
     info = _family(
         "convoy_model_info",
-        "Always 1; the labels say what is served.",
+        "Always 1; the labels describe the served version.",
         *("model", "version", "architecture", "precision", "provider", "sha256"),
     )
     memory = _family(
         "convoy_model_memory_bytes",
-        "Weights and arena: measured when the artifact was made, at the batch size that its "
-        "manifest states. Device: what of its own memory a GPU gave while it was loaded.",
+        "Memory of a model. weights, arena_peak_at_load: as measured when the artifact was made, "
+        "at the batch size in its manifest. device: GPU memory taken while it was loaded.",
         *("model", "version", "kind"),
     )
     for facts in models:
@@ -274,7 +274,7 @@ def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
 
 
 def _per_name(newest: Mapping[str, ModelFacts]) -> Iterator[GaugeMetricFamily]:
-    load = _family("convoy_model_load_seconds", "Time that loading took.", "model")
+    load = _family("convoy_model_load_seconds", "Time taken to load the model.", "model")
     nodes = _family(
         "convoy_provider_nodes",
         "Nodes of the model's graph, by execution provider.",
@@ -282,7 +282,7 @@ def _per_name(newest: Mapping[str, ModelFacts]) -> Iterator[GaugeMetricFamily]:
     )
     fallback = _family(
         "convoy_provider_fallback",
-        "1 if the model runs on another device than was preferred.",
+        "1 if the model runs on a device other than the preferred one.",
         "model",
     )
     for name, facts in newest.items():
@@ -299,8 +299,10 @@ def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
     for facts in models:
         depths[facts.manifest.name] += facts.queue_depth
         limits[facts.manifest.name] += facts.queue_limit
-    depth = _family("convoy_queue_depth", "Images admitted and not yet running.", "model")
-    limit = _family("convoy_queue_limit", "Most images that may be; more are refused.", "model")
+    depth = _family("convoy_queue_depth", "Images admitted but not yet running.", "model")
+    limit = _family(
+        "convoy_queue_limit", "Maximum images in the queue; further ones are refused.", "model"
+    )
     for name in limits:
         depth.add_metric([name], depths[name])
         limit.add_metric([name], limits[name])
@@ -308,22 +310,20 @@ def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
 
 
 def _calls(in_flight: int, waiting: int) -> Iterator[GaugeMetricFamily]:
-    handled = _family("convoy_calls_in_flight", "Calls that handlers work on.")
+    handled = _family("convoy_calls_in_flight", "Calls that handlers are processing.")
     handled.add_metric([], in_flight)
     held = _family(
         "convoy_transport_waiting_calls",
-        "Calls that wait in the gRPC transport for their handlers.",
+        "Calls waiting in the gRPC transport for their handlers.",
     )
     held.add_metric([], waiting)
     yield from (handled, held)
 
 
 def _gpus(gpus: Iterable[GpuFacts]) -> Iterator[GaugeMetricFamily]:
-    used = _family("convoy_gpu_memory_used_bytes", "Memory that all processes hold.", "gpu")
-    total = _family("convoy_gpu_memory_total_bytes", "Memory of the GPU.", "gpu")
-    busy = _family(
-        "convoy_gpu_utilization_ratio", "Share of the time in which a kernel ran.", "gpu"
-    )
+    used = _family("convoy_gpu_memory_used_bytes", "GPU memory in use by all processes.", "gpu")
+    total = _family("convoy_gpu_memory_total_bytes", "Total memory of the GPU.", "gpu")
+    busy = _family("convoy_gpu_utilization_ratio", "Fraction of time in which a kernel ran.", "gpu")
     for gpu in gpus:
         used.add_metric([gpu.uuid], gpu.used_bytes)
         total.add_metric([gpu.uuid], gpu.total_bytes)
@@ -332,7 +332,7 @@ def _gpus(gpus: Iterable[GpuFacts]) -> Iterator[GaugeMetricFamily]:
 
 
 def _memory() -> Iterator[GaugeMetricFamily]:
-    text = "Memory of the process and of its control group, now."
+    text = "Current memory of the process and of its control group."
     family = _family("convoy_memory_bytes", text, "kind")
     for kind, value in memory_bytes().items():
         family.add_metric([kind], value)

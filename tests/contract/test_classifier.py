@@ -135,8 +135,8 @@ async def test_too_large_image_says_what_to_do(serve: Serve) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await running.classifier.Classify(request)
         assert failed.value.details() == (
-            "the image has 101x100 pixels; at most 10000 are accepted: make it smaller, or have "
-            "the server's limits on images raised"
+            "the image has 101x100 pixels; at most 10000 are accepted: make it smaller, or ask "
+            "for the server's limits on images to be raised"
         )
 
 
@@ -180,7 +180,7 @@ async def test_batch_of_a_wrong_size(serve: Serve, count: int) -> None:
     """
     async with serve(max_images_per_call=4) as running:
         request = pb.ClassifyBatchRequest(model="tiny", images=[png(0)] * count)
-        with pytest.raises(grpc.aio.AioRpcError, match="it must hold 1 to 4") as failed:
+        with pytest.raises(grpc.aio.AioRpcError, match="it must have 1 to 4") as failed:
             await running.classifier.ClassifyBatch(request)
         assert reason(failed.value) == "INVALID_ARGUMENT"
 

@@ -54,7 +54,7 @@ async def test_version(serve: Serve, tmp_path: Path) -> None:
         (answer,) = await client.classify_batch([png(1)], model="tiny", version=1)
         assert isinstance(answer, Classification)
         assert answer.model_version == 1
-        with pytest.raises(ConvoyError, match="has version 1, 2, not '3'"):
+        with pytest.raises(ConvoyError, match="has no version '3'; it serves 1, 2"):
             await client.classify(png(1), model="tiny", version=3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,27 @@ async def test_curl_that_removes_line_ends(running: Running, tmp_path: Path) -> 
     told = await curl(running, "-d", f"@{photo}", f"{running.url}{CLASSIFY}")
     assert "INVALID_IMAGE" in told
     assert "--data-binary" in told
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"image": "' + b64encode(png(3)) + b'"}',
+        b64encode(png(3)),
+        b"data:image/png;base64," + b64encode(png(3)),
+        b"photos/photo.png",
+        b"https://example.com/photo.png",
+    ],
+)
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-www-form-urlencoded"])
+async def test_text_in_place_of_an_image(running: Running, body: bytes, media_type: str) -> None:
+    """
+    JSON, base64, a path or a URL is told to be the bytes of the file, with an example.
+    """
+    headers = {"content-type": media_type}
+    answer = await ask(running, CLASSIFY, body, headers, method="POST")
+    told = check_error(answer, 400, "INVALID_IMAGE")
+    assert "not JSON, base64 or paths: send the file as the body (curl --data-binary @" in told
 
 
 async def test_unknown_models(running: Running) -> None:

@@ -125,9 +125,9 @@ async def test_poisoned_request_fails_alone(running: Running) -> None:
     [
         (infer_request(0, model_name="huge"), "NOT_FOUND", "no model is named 'huge'"),
         (infer_request(0, model_name="../tiny"), "NOT_FOUND", "no model"),
-        (infer_request(0, model_version="2"), "NOT_FOUND", "has version 1, not '2'"),
-        (infer_request(0, model_version="x"), "NOT_FOUND", "has version 1"),
-        (infer_request(*range(9)), "INVALID_ARGUMENT", "must hold 1 to 8"),
+        (infer_request(0, model_version="2"), "NOT_FOUND", "has no version '2'; it serves 1"),
+        (infer_request(0, model_version="x"), "NOT_FOUND", "it serves 1"),
+        (infer_request(*range(9)), "INVALID_ARGUMENT", "must have 1 to 8"),
         (pb.ModelInferRequest(model_name="tiny"), "INVALID_ARGUMENT", "0 inputs"),
     ],
 )
@@ -149,7 +149,9 @@ async def test_unknown_output(running: Running) -> None:
     """
     request = infer_request(0)
     request.outputs.add(name="scores")
-    with pytest.raises(grpc.aio.AioRpcError, match="has outputs logits, probabilities"):
+    with pytest.raises(
+        grpc.aio.AioRpcError, match="has no output 'scores': expected logits or probabilities"
+    ):
         await running.inference.ModelInfer(request)
 
 
@@ -160,7 +162,7 @@ async def test_outputs_are_not_multiplied(running: Running) -> None:
     request = infer_request(0)
     for _ in range(3):
         request.outputs.add(name="logits")
-    with pytest.raises(grpc.aio.AioRpcError, match="no more than 2 outputs"):
+    with pytest.raises(grpc.aio.AioRpcError, match="too many outputs requested: model tiny has 2"):
         await running.inference.ModelInfer(request)
 
 
@@ -220,7 +222,7 @@ async def test_settings_overrule_the_artifacts_batch_size(serve: Serve) -> None:
     """
     async with serve(max_batch_size=2) as running:
         await running.inference.ModelInfer(infer_request(0, 1))
-        with pytest.raises(grpc.aio.AioRpcError, match="must hold 1 to 2"):
+        with pytest.raises(grpc.aio.AioRpcError, match="must have 1 to 2"):
             await running.inference.ModelInfer(infer_request(0, 1, 2))
 
 
@@ -259,8 +261,22 @@ async def test_classification(running: Running) -> None:
     [
         ("output", "classification", "int64_param", 0, "INVALID_ARGUMENT", "at least 1"),
         ("output", "classification", "string_param", "3", "INVALID_ARGUMENT", "an integer"),
-        ("output", "shared_memory_region", "string_param", "x", "UNIMPLEMENTED", "no memory"),
-        ("input", "shared_memory_region", "string_param", "x", "UNIMPLEMENTED", "no memory"),
+        (
+            "output",
+            "shared_memory_region",
+            "string_param",
+            "x",
+            "UNIMPLEMENTED",
+            "shared memory is not supported",
+        ),
+        (
+            "input",
+            "shared_memory_region",
+            "string_param",
+            "x",
+            "UNIMPLEMENTED",
+            "shared memory is not supported",
+        ),
         ("request", "priority", "string_param", "1", "INVALID_ARGUMENT", "an integer"),
         ("request", "timeout", "int64_param", -1, "INVALID_ARGUMENT", "negative"),
         ("request", "timeout", "double_param", 1.0, "INVALID_ARGUMENT", "an integer"),

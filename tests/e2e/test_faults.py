@@ -215,5 +215,5 @@ def test_fatal_error_ends_the_process(repository: Path) -> None:
                     classifier_pb2.ClassifyRequest(model="tiny", image=png(3)), timeout=10
                 )
         assert server.wait(10) == 1
-    assert server.find("the model cannot run any more")
+    assert server.find("the model can no longer run")
     assert server.find("stopping after a fatal error")

@@ -84,5 +84,5 @@ def test_lost_gpu(lenet_repository: Path) -> None:
             server.process.send_signal(signal.SIGUSR1)
             assert first_failure(client).code == "INTERNAL"
         assert server.wait(30) == 1
-    assert server.find("the model cannot run any more")
+    assert server.find("the model can no longer run")
     assert server.find("stopping after a fatal error")

@@ -276,5 +276,7 @@ async def test_token_file_that_others_may_change(
     holders.file.chmod(0o622)
     async with serve(token_file=str(holders.file), load=False):
         pass
-    warned = [record for record in caplog.records if "others may change" in record.getMessage()]
+    warned = [
+        record for record in caplog.records if "other users can change" in record.getMessage()
+    ]
     assert [vars(record)["file"] for record in warned] == [str(holders.file)]

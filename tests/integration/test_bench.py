@@ -99,7 +99,7 @@ async def test_overload_is_counted(serve: Serve, lenet_repository: Path) -> None
     assert failed["RESOURCE_EXHAUSTED"]
     assert failed["DEADLINE_EXCEEDED"]
     assert not report.steps[0].latency_ms
-    assert "waiting already" in report.failures["RESOURCE_EXHAUSTED"]
+    assert "images are waiting" in report.failures["RESOURCE_EXHAUSTED"]
 
 
 async def start(lenet: Running, *arguments: str) -> asyncio.subprocess.Process:

@@ -119,7 +119,7 @@ async def test_full_queue_refuses_at_once(serve: Serve) -> None:
             await running.until_waiting(4)
             refused = await infer(running, 5)
             message = check_error(refused, 429, "QUEUE_FULL")
-            assert "4 images are waiting already" in message
+            assert "4 images are waiting" in message
             assert re.fullmatch("[1-9][0-9]*", refused.headers["retry-after"])
         assert [classes(await call) for call in calls] == [[0], [1], [2], [3], [4]]
         assert running.sample("convoy_rejected_total", model="tiny", reason="QUEUE_FULL") == 1

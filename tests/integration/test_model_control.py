@@ -552,7 +552,7 @@ async def test_invalid_names(serve: Serve, name: str) -> None:
         ("config", '{"no_such_field": 1}', "INVALID_ARGUMENT", "not a ModelConfig"),
         ("config", '{"backend": "tensorrt"}', "INVALID_ARGUMENT", "config changes backend"),
         ("config", '{"max_batch_size": 5000}', "INVALID_ARGUMENT", "max_batch_size must be"),
-        ("file:1/model.onnx", "x", "UNIMPLEMENTED", "come from the repository"),
+        ("file:1/model.onnx", "x", "UNIMPLEMENTED", "cannot send files: add them to the repository"),
         ("nonsense", "x", "INVALID_ARGUMENT", "unknown parameter 'nonsense'"),
     ],
 )
@@ -577,7 +577,7 @@ async def test_the_servers_own_config_is_accepted(serve: Serve) -> None:
         config = (await running.inference.ModelConfig(pb.ModelConfigRequest(name="tiny"))).config
         config.max_batch_size = 2
         await load(running, **json_format.MessageToDict(config))
-        with pytest.raises(grpc.aio.AioRpcError, match="must hold 1 to 2"):
+        with pytest.raises(grpc.aio.AioRpcError, match="must have 1 to 2"):
             await running.inference.ModelInfer(infer_request(0, 1, 2))
 
 
@@ -606,7 +606,7 @@ async def test_budget_counts_what_is_loaded(serve: Serve, tmp_path: Path) -> Non
         assert names == {"other"}
         code, reason, message = await failing(load(running))
         assert (code, reason) == ("RESOURCE_EXHAUSTED", "MEMORY_BUDGET_EXCEEDED")
-        assert "takes 5000 bytes, 5000 are taken, and the budget is 9000" in message
+        assert "needs 5000 bytes, but 5000 of the budget of 9000 bytes" in message
         await unload(running, "other")
         await load(running)
         assert await answering_version(running) == "1"

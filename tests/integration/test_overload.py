@@ -36,7 +36,7 @@ async def test_full_queue_refuses_at_once(serve: Serve, transport: str) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as failed:
                 await classify(running, 5)
             assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert "4 images are waiting already" in (failed.value.details() or "")
+            assert "4 images are waiting" in (failed.value.details() or "")
             trailing = dict(failed.value.trailing_metadata() or ())
             if transport == "grpcio":  # the other one cannot send it
                 assert int(trailing["grpc-retry-pushback-ms"]) >= 10

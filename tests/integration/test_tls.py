@@ -249,7 +249,7 @@ async def test_files_of_no_use(serve: Serve, certificates: Certificates, damage:
         certificates.certificate.write_text("rubbish")
     else:
         trustme.CA().issue_cert(HOST).private_key_pem.write_to_path(certificates.key)
-    with pytest.raises(StartError, match=r"TLS's files .*tls\.crt.*tls\.key"):
+    with pytest.raises(StartError, match=r"TLS files .*tls\.crt.*tls\.key"):
         async with serve(**certificates.settings):
             pass
 

@@ -45,7 +45,7 @@ def test_wrong_images(open_page: OpenPage, repository: Path) -> None:
         expect(problem).to_contain_text("too large")
         expect(problem).to_contain_text("at most 2000")
         give(page, "drop", encode(Image.fromarray(noise)))
-        expect(problem).to_contain_text("more than 100000 bytes")
+        expect(problem).to_contain_text("limit of 100000 bytes")
         give(page, "drop", SEVEN.read_bytes())
         expect(page.locator(".answer .timing")).to_be_visible()
 

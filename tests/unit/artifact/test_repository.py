@@ -114,7 +114,7 @@ def test_names_that_climb_out(tmp_path: Path, name: str) -> None:
     (tmp_path / "models" / "inner").mkdir()
     repository = ModelRepository(tmp_path / "models" / "inner")
     assert repository.versions(name) == []
-    with pytest.raises(ArtifactError, match="no version 1 of a model"):
+    with pytest.raises(ArtifactError, match="no version 1 of model"):
         repository.read(name, 1)
 
 
@@ -163,19 +163,19 @@ def _edit_manifest(**changes: object) -> Callable[[Path], None]:
         (lambda folder: (folder / "golden.npz").unlink(), r"golden\.npz is missing"),
         (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing"),
         (lambda folder: (folder / "model.onnx.data").touch(), r"model\.onnx\.data does not belong"),
-        (_replace("model.onnx", Path.mkdir), r"model\.onnx: is not a file"),
+        (_replace("model.onnx", Path.mkdir), r"model\.onnx: not a file"),
         (
             _replace("golden.npz", lambda path: path.symlink_to("gone")),
-            r"golden\.npz: is not a file",
+            r"golden\.npz: not a file",
         ),
-        (_replace("manifest.json", os.mkfifo), r"manifest\.json: is not a file"),
+        (_replace("manifest.json", os.mkfifo), r"manifest\.json: not a file"),
         (_truncate_model, "SHA-256 is"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json: "),
         (_edit_manifest(model_sha256="0" * 64), "model_sha256 in the manifest is 0000"),
         (_edit_manifest(labels=["only one"]), r"manifest\.json: labels: "),
         (_edit_manifest(surprise=1), r"manifest\.json: surprise: "),
-        (_edit_manifest(name="other"), "the manifest says other version 1"),
-        (_edit_manifest(version=2), "the manifest says tiny version 2"),
+        (_edit_manifest(name="other"), "the manifest states other version 1"),
+        (_edit_manifest(version=2), "the manifest states tiny version 2"),
         (lambda folder: (folder / "golden.npz").write_bytes(b"PK"), r"golden\.npz: SHA-256 is"),
         (_edit_manifest(golden_sha256="0" * 64), "golden_sha256 in the manifest is 0000"),
     ],
@@ -301,7 +301,7 @@ def test_folder_that_is_an_artifact_itself(tmp_path: Path) -> None:
     renamed = ModelRepository(flat, "digits")
     assert (renamed.names(), renamed.versions("tiny")) == (["digits"], [])
     assert renamed.read("digits", 1).manifest.name == "digits"
-    with pytest.raises(RepositoryError, match="is an artifact itself"):
+    with pytest.raises(RepositoryError, match="is an artifact, not a folder of models"):
         renamed.check_writable("digits")
 
 

@@ -131,7 +131,7 @@ def test_publisher_of_an_accuracy(origin: Any, publisher: str | None) -> None:
     """
     A published accuracy has a publisher; one that convoy measured has none.
     """
-    with pytest.raises(ValueError, match="has a publisher"):
+    with pytest.raises(ValueError, match="publisher is required for a published accuracy"):
         Evaluation(data="x", origin=origin, publisher=publisher, images=1, top1=1)
 
 

@@ -120,36 +120,36 @@ def test_nan() -> None:
 @pytest.mark.parametrize(
     ("datatype", "data", "message"),
     [
-        ("UINT8", [256], "do not fit into uint8"),
-        ("UINT8", [-1], "do not fit into uint8"),
-        ("UINT8", [2**70], "do not fit into uint8"),
-        ("UINT8", [1.0], "are no values of uint8"),
-        ("UINT8", [1.5], "are no values of uint8"),
-        ("UINT8", [math.nan], "are no values of uint8"),
-        ("UINT8", [True], "are no values of uint8"),
-        ("UINT8", ["1"], "are no values of uint8"),
-        ("UINT8", [1, "1"], "are no values of uint8"),
-        ("UINT8", [None], "are no values of uint8"),
-        ("UINT8", [{}], "are no values of uint8"),
-        ("UINT8", [[1], [2, 3]], "rows differ in length"),
-        ("UINT8", [1, [2]], "rows differ in length"),
-        ("INT32", [2**31], "do not fit into int32"),
-        ("INT64", [2**63], "do not fit into int64"),
-        ("INT64", [-(2**63) - 1], "do not fit into int64"),
-        ("FP32", [1e39], "do not fit into float32"),
-        ("FP32", [10**400], "do not fit into float32"),
-        ("FP32", ["NaN"], "are no values of float32"),
-        ("FP32", [True], "are no values of float32"),
-        ("FP16", [65520], "do not fit into float16"),
-        ("BOOL", [2], "do not fit into bool"),
-        ("BOOL", [0.0], "are no values of bool"),
-        ("UINT16", [1], "datatype 'UINT16' is not known here"),
-        ("uint8", [1], "datatype 'uint8' is not known here"),
-        ("", [1], "datatype '' is not known here"),
-        ("BYTES", [1], "must be a text"),
-        ("BYTES", [None], "must be a text"),
-        ("BYTES", [["a"], ["b", "c"]], "must be a text"),
-        ("BYTES", ["a", ["b"]], "must be a text"),
+        ("UINT8", [256], "out of range for uint8"),
+        ("UINT8", [-1], "out of range for uint8"),
+        ("UINT8", [2**70], "out of range for uint8"),
+        ("UINT8", [1.0], "expected uint8 values"),
+        ("UINT8", [1.5], "expected uint8 values"),
+        ("UINT8", [math.nan], "expected uint8 values"),
+        ("UINT8", [True], "expected uint8 values"),
+        ("UINT8", ["1"], "expected uint8 values"),
+        ("UINT8", [1, "1"], "expected uint8 values"),
+        ("UINT8", [None], "expected uint8 values"),
+        ("UINT8", [{}], "expected uint8 values"),
+        ("UINT8", [[1], [2, 3]], "in rows of one length"),
+        ("UINT8", [1, [2]], "in rows of one length"),
+        ("INT32", [2**31], "out of range for int32"),
+        ("INT64", [2**63], "out of range for int64"),
+        ("INT64", [-(2**63) - 1], "out of range for int64"),
+        ("FP32", [1e39], "out of range for float32"),
+        ("FP32", [10**400], "out of range for float32"),
+        ("FP32", ["NaN"], "expected float32 values"),
+        ("FP32", [True], "expected float32 values"),
+        ("FP16", [65520], "out of range for float16"),
+        ("BOOL", [2], "out of range for bool"),
+        ("BOOL", [0.0], "expected bool values"),
+        ("UINT16", [1], "unknown datatype 'UINT16'"),
+        ("uint8", [1], "unknown datatype 'uint8'"),
+        ("", [1], "unknown datatype ''"),
+        ("BYTES", [1], "must be a string"),
+        ("BYTES", [None], "must be a string"),
+        ("BYTES", [["a"], ["b", "c"]], "must be a string"),
+        ("BYTES", ["a", ["b"]], "must be a string"),
     ],
 )
 def test_wrong_elements(datatype: str, data: list[Any], message: str) -> None:
@@ -165,7 +165,7 @@ def test_one_text_among_numbers_costs_no_memory() -> None:
     A long text among many numbers is refused; numpy would make each number as wide as the text.
     """
     wide, many = 200_000, 100_000  # 80 GB
-    with pytest.raises(InvalidArgumentError, match="no values of uint8"):
+    with pytest.raises(InvalidArgumentError, match="expected uint8 values"):
         one_input(data=["x" * wide, *[1] * many])
 
 
@@ -294,7 +294,7 @@ def test_wrong_header(header: str) -> None:
     """
     The length of the JSON must be a number, and no more than there is.
     """
-    with pytest.raises(InvalidArgumentError, match="is not the length of a part of the body"):
+    with pytest.raises(InvalidArgumentError, match="must be a number of bytes, at most the length"):
         read({"inputs": [tensor()]}, header=header)
 
 
@@ -324,19 +324,19 @@ def test_json_limit() -> None:
     text = json.dumps({"inputs": [tensor(data=..., parameters={"binary_data_size": 999})]}).encode()
     body, binary = read_infer(text + bytes(999), str(len(text)), len(text))
     assert len(to_request(body, binary, "tiny", "").raw_input_contents[0]) == 999
-    with pytest.raises(RequestTooLargeError, match="tensors may be binary"):
+    with pytest.raises(RequestTooLargeError, match="send large tensors as binary data"):
         read_infer(text + bytes(999), str(len(text)), len(text) - 1)
     with pytest.raises(RequestTooLargeError):
         read_infer(text, None, len(text) - 1)
 
 
 WRONG_JSON: list[tuple[bytes, str]] = [
-    (b"", "not a JSON object"),
-    (b"   ", "not a JSON object"),
+    (b"", "must be a JSON object"),
+    (b"   ", "must be a JSON object"),
     (b"{", "Invalid JSON"),
-    (b"\x00", "not a JSON object"),
-    (b"\xff\xfe", "not a JSON object"),
-    (b"\xef\xbb\xbf{}", "not a JSON object"),
+    (b"\x00", "must be a JSON object"),
+    (b"\xff\xfe", "must be a JSON object"),
+    (b"\xef\xbb\xbf{}", "must be a JSON object"),
     (b"{'inputs': []}", "Invalid JSON"),
     (b'{"inputs": [],}', "Invalid JSON"),
     (b'{"inputs": []} x', "Invalid JSON"),
@@ -346,13 +346,13 @@ WRONG_JSON: list[tuple[bytes, str]] = [
     (b'{"id": "\\ud800", "inputs": []}', "Invalid JSON"),
     (b'{"id": "\\udc00\\ud800", "inputs": []}', "Invalid JSON"),
     (b'{"id": "\x01", "inputs": []}', "Invalid JSON"),
-    (b"[" * 100_000, "not a JSON object"),
+    (b"[" * 100_000, "must be a JSON object"),
     (b'{"inputs":' * 100_000, "recursion limit"),
     (b'{"inputs": [], "parameters": {"a": %s}}' % (b"9" * 5000), "number out of range"),
-    (b"[]", "not a JSON object"),
-    (b"null", "not a JSON object"),
-    (b"NaN", "not a JSON object"),
-    (b'"inputs"', "not a JSON object"),
+    (b"[]", "must be a JSON object"),
+    (b"null", "must be a JSON object"),
+    (b"NaN", "must be a JSON object"),
+    (b'"inputs"', "must be a JSON object"),
     (b"{}", "inputs: Field required"),
     (b'{"inputs": null}', "inputs: Input should be a valid array"),
     (b'{"inputs": {}}', "inputs: Input should be a valid array"),
@@ -366,12 +366,15 @@ WRONG_JSON: list[tuple[bytes, str]] = [
     (b'{"inputs": [], "outputs": [{}]}', r"outputs\.0\.name: Field required"),
     (b'{"inputs": [], "outputs": [{"name": 1}]}', r"outputs\.0\.name: "),
     (b'{"inputs": [], "parameters": []}', "parameters: Input should be an object"),
-    (b'{"inputs": [], "parameters": {"a": null}}', "parameter 'a' is no boolean, number or text"),
-    (b'{"inputs": [], "parameters": {"a": [1]}}', "parameter 'a' is no boolean"),
-    (b'{"inputs": [], "parameters": {"a": {}}}', "parameter 'a' is no boolean"),
+    (
+        b'{"inputs": [], "parameters": {"a": null}}',
+        "parameter 'a' must be a boolean, a number or a string",
+    ),
+    (b'{"inputs": [], "parameters": {"a": [1]}}', "parameter 'a' must be a boolean"),
+    (b'{"inputs": [], "parameters": {"a": {}}}', "parameter 'a' must be a boolean"),
     (b'{"inputs": [], "parameters": {"a": 9223372036854775808}}', "parameter 'a' is out of range"),
     (b'{"inputs": [], "parameters": {"a": %s}}' % (b"9" * 4000), "parameter 'a' is out of range"),
-    (b'{"inputs": [], "parameters": {"a\\n": []}}', r"parameter 'a\\n' is no boolean"),
+    (b'{"inputs": [], "parameters": {"a\\n": []}}', r"parameter 'a\\n' must be a boolean"),
 ]  # fmt: skip
 
 

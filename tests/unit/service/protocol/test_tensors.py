@@ -91,7 +91,7 @@ def test_half_floats_must_be_raw() -> None:
     """
     tensor = MANIFEST.input.model_copy(update={"dtype": "float16"})
     manifest = MANIFEST.model_copy(update={"input": tensor})
-    with pytest.raises(InvalidArgumentError, match="must be raw"):
+    with pytest.raises(InvalidArgumentError, match="elements in raw_input_contents"):
         read(request(datatype="FP16", raw=[], fp32_contents=[0.0] * 32), manifest)
 
 
@@ -99,22 +99,22 @@ def test_half_floats_must_be_raw() -> None:
     ("made", "message"),
     [
         (pb.ModelInferRequest(), "0 inputs"),
-        (request(name="x"), "named 'image', not 'x'"),
+        (request(name="x"), "unknown input 'x': expected 'image'"),
         (request(datatype="FP32"), "takes UINT8, or BYTES"),
         (request(shape=()), r"shape \[N, 4, 4, 1\], not \[\]"),
         (request(shape=(2, 4, 4)), "takes shape"),
         (request(shape=(2, 4, 1, 4)), "takes shape"),
-        (request(shape=(0, 4, 4, 1)), "holds 0 images"),
-        (request(shape=(-1, 4, 4, 1)), "holds -1 images"),
-        (request(shape=(9, 4, 4, 1)), "holds 9 images; it must hold 1 to 8"),
-        (request(shape=(2**62, 4, 4, 1)), "must hold 1 to 8"),
+        (request(shape=(0, 4, 4, 1)), "has 0 images"),
+        (request(shape=(-1, 4, 4, 1)), "has -1 images"),
+        (request(shape=(9, 4, 4, 1)), "has 9 images; it must have 1 to 8"),
+        (request(shape=(2**62, 4, 4, 1)), "must have 1 to 8"),
         (request(raw=[bytes(31)]), "31 bytes; its shape needs 32"),
         (request(raw=[bytes(33)]), "33 bytes"),
         (request(raw=[bytes(32), bytes(32)]), "2 raw contents"),
         (request(raw=[]), "0 elements in uint_contents"),
-        (request(uint_contents=[1]), "beside raw_input_contents"),
+        (request(uint_contents=[1]), "either contents or raw_input_contents"),
         (request(raw=[], uint_contents=[1]), "1 elements in uint_contents"),
-        (request(raw=[], int_contents=[1] * 32), "must be in uint_contents only"),
+        (request(raw=[], int_contents=[1] * 32), "elements in uint_contents only"),
         (request(raw=[], uint_contents=[256] * 32), "at most 255"),
         (request(datatype="BYTES", shape=(2, 2)), r"shape \[N\]"),
         (request(datatype="BYTES", shape=(2,), raw=[elements(b"a")]), "1 elements"),

@@ -9,7 +9,7 @@ def test_metadata_of_an_overload_is_kept() -> None:
     """
     The same refusal is put together once, for all clients; each gets its own identifier.
     """
-    error = QueueFullError("9 images are waiting already", retry_after_s=0.05)
+    error = QueueFullError("9 images are waiting", retry_after_s=0.05)
     before = unary._details_of_overload.cache_info()
     sent = [unary.error_metadata(error, ORIGIN) for _ in range(3)]
     assert unary._details_of_overload.cache_info().hits >= before.hits + 2

@@ -107,7 +107,7 @@ def test_golden_drift_is_refused(tmp_path: Path) -> None:
     """
     golden = tiny.right_golden()
     drifted = golden.logits + np.float32(0.01) * np.eye(4, 5, dtype=np.float32)
-    with pytest.raises(ModelLoadError, match=r"drift from the golden ones by 1\.0e-03"):
+    with pytest.raises(ModelLoadError, match=r"drift from the golden answers by 1\.0e-03"):
         load(tmp_path, golden=Golden(golden.images, drifted))
 
 
@@ -133,7 +133,7 @@ def test_output_of_another_type(tmp_path: Path) -> None:
     An output must have the type that the metadata states.
     """
     promised = OutputTensor(name="logits", kind="logits", dtype="float16")
-    with pytest.raises(ModelLoadError, match=r"type float32, the manifest says .* float16"):
+    with pytest.raises(ModelLoadError, match=r"type float32, but the manifest states .* float16"):
         load(tmp_path, outputs=(promised,))
 
 
@@ -198,7 +198,7 @@ def test_not_a_graph(tmp_path: Path) -> None:
     """
     A file that ONNX Runtime cannot open is named.
     """
-    with pytest.raises(ModelLoadError, match=r"model\.onnx: cannot be opened"):
+    with pytest.raises(ModelLoadError, match=r"cannot open .*model\.onnx on"):
         load(tmp_path, model=onnx.ModelProto())
 
 
@@ -225,5 +225,5 @@ def test_graph_that_fails_in_a_larger_batch(tmp_path: Path) -> None:
         len(baked.graph.node) - 2, helper.make_node("Add", ["before", "same"], ["logits"])
     )
     session = load(tmp_path, model=baked, max_batch_size=8)
-    with pytest.raises(ModelLoadError, match="a batch of 2 images fails"):
+    with pytest.raises(ModelLoadError, match="a batch of 2 images failed"):
         session.warm()

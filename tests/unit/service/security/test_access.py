@@ -18,5 +18,5 @@ def test_method_that_nobody_listed(tmp_path: Path, with_tokens: bool) -> None:
     (tmp_path / "tokens").write_text(token.line)
     access = Access(Tokens(tmp_path / "tokens") if with_tokens else None)
     access.check("ServerMetadata", token.digest)
-    with pytest.raises(PermissionDeniedError, match="Forgotten is not offered here"):
+    with pytest.raises(PermissionDeniedError, match="Forgotten is not available on this port"):
         access.check("Forgotten", token.digest)

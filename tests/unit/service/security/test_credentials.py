@@ -89,11 +89,11 @@ def test_certificates_that_change_while_they_are_loaded(
         (0o600, None),
         (0o640, None),
         (0o400, None),
-        (0o644, "all users may read"),
-        (0o604, "all users may read"),
-        (0o660, "others may change"),
-        (0o602, "others may change"),
-        (0o666, "others may change"),
+        (0o644, "all users can read"),
+        (0o604, "all users can read"),
+        (0o660, "other users can change"),
+        (0o602, "other users can change"),
+        (0o666, "other users can change"),
     ],
 )
 def test_files_that_others_may_use(

@@ -63,7 +63,7 @@ def test_bad_line(tmp_path: Path, line: str) -> None:
     """
     The error names the line by its number, and does not repeat what may be a secret.
     """
-    with pytest.raises(StartError, match=r"tokens:2 is not NAME RIGHTS SHA256") as failed:
+    with pytest.raises(StartError, match=r"tokens:2: expected NAME RIGHTS SHA256") as failed:
         Tokens(write(tmp_path, "# who may", line))
     assert "secret" not in str(failed.value).replace(str(tmp_path), "")
 
@@ -72,7 +72,7 @@ def test_no_file(tmp_path: Path) -> None:
     """
     A file that is not there is an error: not a server that lets everybody in.
     """
-    with pytest.raises(StartError, match="cannot read the tokens"):
+    with pytest.raises(StartError, match="cannot read the token file"):
         Tokens(tmp_path / "missing")
 
 
@@ -88,7 +88,7 @@ def test_changed_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     write(tmp_path, "rubbish")
     watched.reload_if_changed(tokens.load)
     assert tokens.find(first.digest) == first
-    assert "is not NAME RIGHTS SHA256" in str(vars(caplog.records[-1])["error"])
+    assert "expected NAME RIGHTS SHA256" in str(vars(caplog.records[-1])["error"])
     tokens.file.unlink()
     watched.reload_if_changed(tokens.load)
     assert tokens.find(first.digest) == first

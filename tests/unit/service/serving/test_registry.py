@@ -48,7 +48,7 @@ async def test_names_without_versions_are_not_kept(fails: bool) -> None:
         try:
             async with registry.locked(f"stranger-{number}"):
                 if fails:
-                    raise RuntimeError("the repository cannot be read")
+                    raise RuntimeError("cannot read the repository")
         except RuntimeError:
             assert fails
     assert registry._entries == {}

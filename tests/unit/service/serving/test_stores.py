@@ -98,7 +98,7 @@ def test_invalid_names(remote: RemoteRepository, name: str) -> None:
     No name leads out of the repository.
     """
     assert remote.versions(name) == []
-    with pytest.raises(ArtifactError, match="holds no version"):
+    with pytest.raises(ArtifactError, match="has no version"):
         remote.read(name, 1)
 
 

@@ -36,7 +36,7 @@ def test_a_lost_gpu_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
     Each GPU that answers is reported; the log names the one that does not.
     """
     assert list(gpus(NVML)) == [GpuFacts("GPU-0", 10, 80, 0.5), GpuFacts("GPU-2", 12, 80, 0.5)]
-    assert "a GPU does not answer" in caplog.text
+    assert "a GPU does not respond" in caplog.text
 
 
 def test_metrics() -> None:
