@@ -45,7 +45,7 @@ def load(name: str) -> DataSet:
     if kind in TORCHVISION_SETS and (path or not colon):
         return load_torchvision_set(kind, Path(path) if path else DEFAULT_FOLDER)
     raise DataError(
-        f"unknown data set {name!r}: known are {', '.join(_EMBEDDED)}, folder:PATH, and "
+        f"unknown data set {name!r}: expected {', '.join(_EMBEDDED)}, folder:PATH, and "
         f"{', '.join(TORCHVISION_SETS)}, each with :FOLDER if it is not in {DEFAULT_FOLDER}"
     )
 

@@ -58,7 +58,7 @@ def _from_json(path: Path, text: str) -> list[Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no JSON: {error}") from error
+        raise DataError(f"{path} is not valid JSON: {error}") from error
     labels = labels_under_key(str(path), document)
     if labels is None:
         labels = labels_of(str(path), document)

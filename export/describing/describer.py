@@ -47,12 +47,12 @@ def describe(settings: DescribeSettings) -> Description:
         if folder := _artifact(place):
             return _of_artifact(folder, settings)
     if settings.save:
-        raise ExportError(f"{settings.name} is no artifact: --save has nowhere to write")
+        raise ExportError(f"--save needs an artifact, which {settings.name} is not")
     # A graph on its own.
     if path.is_file():
         return _of_file(path, settings)
     if not is_name:
-        raise ExportError(f"{path}: no ONNX file, artifact or folder of versions")
+        raise ExportError(f"{path} is not an ONNX file, an artifact or a folder of versions")
     raise ExportError(_unknown_name(settings, architectures))
 
 
@@ -102,14 +102,16 @@ def _of_architecture(architecture: Architecture, settings: DescribeSettings) -> 
 
 def _of_artifact(folder: Path, settings: DescribeSettings) -> Description:
     if settings.classes or settings.input_px:
-        raise ExportError(f"{folder} has its classes and its input: they cannot be chosen")
+        raise ExportError(
+            f"the classes and the input of {folder} are fixed: leave out --classes and --input-px"
+        )
     return save_layers(folder) if settings.save else describe_artifact(folder)
 
 
 def _of_file(path: Path, settings: DescribeSettings) -> Description:
     """Describe a graph without a manifest; its input is what `convoy import` would find."""
     if settings.classes:
-        raise ExportError(f"{path} has its classes: leave out --classes")
+        raise ExportError(f"the classes of {path} are fixed: leave out --classes")
     source, side = read(path), settings.input_px
     guess = ImportSettings.model_construct(
         file=path,

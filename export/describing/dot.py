@@ -44,7 +44,7 @@ def save_graph(description: Description, path: Path) -> None:
     # Before anything is drawn: the format follows from the name.
     if path.suffix not in (TEXT_SUFFIX, *DRAWN_SUFFIXES):
         known = f"{TEXT_SUFFIX}, *{', *'.join(DRAWN_SUFFIXES)}"
-        raise ExportError(f"{path}: cannot draw such a file; choose one of *{known}")
+        raise ExportError(f"{path}: unsupported file type; choose one of *{known}")
     content = to_dot(description).encode()
     if path.suffix != TEXT_SUFFIX:
         content = _draw(content, path)
@@ -72,7 +72,7 @@ def _draw(text: bytes, path: Path) -> bytes:
         ) from error
     if done.returncode:
         message = " ".join(done.stderr.decode(errors="replace").split())
-        raise ExportError(f"{path}: dot fails: {message}")
+        raise ExportError(f"{path}: dot failed: {message}")
     return done.stdout
 
 

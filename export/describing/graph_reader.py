@@ -68,7 +68,7 @@ def _shapes(model: onnx.ModelProto, tensor: InputTensor) -> dict[str, _Shape]:
         session = open_session(model.SerializeToString(), is_optimised=False)
         results = session.run(None, {tensor.name: image})
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise GraphError(f"the graph does not run: {one_line(error)}") from error
+        raise GraphError(f"running the graph failed: {one_line(error)}") from error
     names = [output.name for output in session.get_outputs()]
     return {
         tensor.name: image.shape,

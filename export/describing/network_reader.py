@@ -39,7 +39,7 @@ def read_network(network: nn.Module, shape: tuple[int, int, int]) -> list[Layer]
         reader.run(torch.zeros(1, *shape, device="meta"))
     except RuntimeError as error:
         size, reason = "x".join(map(str, shape)), str(error).splitlines()[0].rstrip(".")
-        raise ExportError(f"the network takes no image of {size}: {reason}") from error
+        raise ExportError(f"the network does not accept images of {size}: {reason}") from error
     return reader.layers
 
 

@@ -18,7 +18,7 @@ def _height_and_width(value: Any) -> Any:
     if isinstance(text, tuple):
         return text
     if not re.fullmatch(r"[1-9][0-9]{0,4}(x[1-9][0-9]{0,4})?", str(text)):
-        raise ValueError(f"{text!r} is no size in pixels such as 224 or 240x320")
+        raise ValueError(f"{text!r} is not a size in pixels: expected one such as 224 or 240x320")
     height, _, width = str(text).partition("x")
     return height, width or height
 

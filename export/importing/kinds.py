@@ -66,7 +66,7 @@ def check_given(output: str, scores: _Scores, given: Given) -> None:
     if given in ("probabilities", "independent") and not _are_between_0_and_1(scores):
         raise GraphError(
             f"--scores {given}: output {output} gives test images {scores.min():.4g} to "
-            f"{scores.max():.4g}, which are no probabilities; logits go through softmax, and "
+            f"{scores.max():.4g}, which are not probabilities; logits go through softmax, and "
             "independent-logits through a sigmoid"
         )
 

@@ -121,7 +121,7 @@ def prove(
     logits = np.concatenate([torch_logits(servable, part) for part in parts])
     # A network that ignores its input would pass; one with logits that are not numbers fails here.
     if not np.ptp(logits) > 0:
-        raise ProofError("the network gives every image the same answer, or none")
+        raise ProofError("the network gives every image the same answer, or none that is finite")
     # Each batch is the beginning of the images, then the beginning of the noise.
     firsts = [np.arange(size) for size in batch_sizes]
     batches = [batch for first in firsts for batch in (first, count + first)]
@@ -135,7 +135,9 @@ def prove(
                 f"{drift.share:.1e} of their range; at most {PROOF_TOLERANCE:.0e} is allowed"
             )
         if not drift.same_classes:
-            raise ProofError(f"at batch {drift.batch_size} the graph's answer is not PyTorch's")
+            raise ProofError(
+                f"at batch {drift.batch_size} the graph's top class differs from PyTorch's"
+            )
     return worst
 
 
@@ -145,7 +147,7 @@ def _run(
     try:
         (logits,) = session.run(["logits"], {INPUT_NAME: batch})
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ProofError(f"at batch {len(batch)} the graph fails: {error}") from error
+        raise ProofError(f"running the graph at batch {len(batch)} failed: {error}") from error
     return {"logits": logits}
 
 

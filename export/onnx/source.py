@@ -121,10 +121,10 @@ def _load(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise GraphError(f"cannot read {path}: {error.strerror}") from error
     except DecodeError as error:
-        raise GraphError(f"{path}: is no ONNX file, or damaged") from error
+        raise GraphError(f"{path} is not an ONNX file, or it is damaged") from error
     # Protobuf parses many other files without an error, as messages of unknown fields.
     if not model.graph.node:
-        raise GraphError(f"{path}: is no ONNX file, or its graph is empty")
+        raise GraphError(f"{path} is not an ONNX file, or its graph is empty")
     return model
 
 
@@ -133,7 +133,8 @@ def _check_size(path: Path, size_bytes: int) -> None:
         raise GraphError(f"{path}: the file is empty")
     if size_bytes > MAX_BYTES:
         raise GraphError(
-            f"{path}: {size_bytes} bytes with its weights, but one ONNX file holds {MAX_BYTES}"
+            f"{path} has {size_bytes} bytes with its weights, but one ONNX file holds at most "
+            f"{MAX_BYTES}"
         )
 
 

@@ -79,7 +79,7 @@ def joined(policy: Policy, mixed_precision: bool) -> Iterator[Compute]:
     """
     has_gpu = torch.cuda.is_available()
     if policy == "cuda" and not has_gpu:
-        raise ExportError("--device cuda: PyTorch finds no GPU")
+        raise ExportError("--device cuda: PyTorch cannot find a GPU")
     on_gpu = has_gpu and policy != "cpu"
     if not on_gpu:
         _keep_memory()

@@ -38,7 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
     except BlockingIOError as error:
         os.close(lock)
         raise TrainingError(
-            f"another training is at work in {folder}: wait for it, or give another --name"
+            f"another training is running in {folder}: wait for it, or choose another --name"
         ) from error
     try:
         yield

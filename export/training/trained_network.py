@@ -100,7 +100,7 @@ def _train(
         recipe, name = dataclasses.replace(recipe, epochs=settings.head_epochs), f"{name}-head"
     run = Run(settings.runs / name, _identity(task, recipe, batches))
     if run.epochs:
-        console.print(f"going on after epoch {len(run.epochs)} of {recipe.epochs}")
+        console.print(f"resuming after epoch {len(run.epochs)} of {recipe.epochs}")
     freeze_except(network, only)
     try:
         with progress.shown(console, recipe.epochs) as report:
@@ -118,7 +118,7 @@ def _train(
         raise _explained(error, settings.workers) from error
     except KeyboardInterrupt:
         if run.epochs:
-            console.print(f"the same command goes on after epoch {len(run.epochs)}")
+            console.print(f"run the same command again to resume after epoch {len(run.epochs)}")
         raise
     finally:
         if compute.is_first:

@@ -131,7 +131,7 @@ def _refusal(path: Path, error: Exception) -> str:
         )
     if "TorchScript" in str(error):
         return f"{path} holds no state dict but a TorchScript program; {_REMEDY}"
-    return f"{path} holds no state dict that is safe to load: it is damaged, or no file of PyTorch"
+    return f"{path} holds no state dict that is safe to load: it is damaged, or not a PyTorch file"
 
 
 def _state_dicts(value: Any, place: str, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:

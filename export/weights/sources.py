@@ -175,7 +175,7 @@ def _torchvision_entry(architecture: str, entry: str) -> TorchvisionEntry:
     except KeyError:
         known = ", ".join(member.name for member in entries)
         raise WeightsError(
-            f"torchvision has no entry {entry!r} for {architecture}: known are {known}"
+            f"torchvision has no weights {entry!r} for {architecture}: expected one of {known}"
         ) from None
 
 
@@ -200,7 +200,7 @@ def _timm(architecture: str, tag: str) -> PublicWeights:
     if not known:
         raise WeightsError(f"timm has no weights for {architecture}")
     if tag and name not in known:
-        raise WeightsError(f"timm has no {name}: known are {', '.join(known)}")
+        raise WeightsError(f"timm has no {name}: expected one of {', '.join(known)}")
     try:
         network = timm.create_model(name, pretrained=True)
     except Exception as error:  # of the hub's client, of many kinds
@@ -253,7 +253,7 @@ def _prepared(architecture: str, options: FileOptions) -> Recipe:
     if options.resize_px:
         if options.resize_px < spec.crop_height_px:
             raise WeightsError(
-                f"--resize {options.resize_px} is less than the crop, {spec.crop_height_px}: "
+                f"--resize {options.resize_px} is smaller than the crop, {spec.crop_height_px}: "
                 "raise it, or lower --input-px"
             )
         spec = spec.model_copy(update={"resize_px": options.resize_px})

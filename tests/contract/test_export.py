@@ -287,7 +287,7 @@ def test_device_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     A GPU that is asked for is never replaced by a processor in silence.
     """
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ExportError, match="--device cuda: PyTorch finds no GPU"):
+    with pytest.raises(ExportError, match="--device cuda: PyTorch cannot find a GPU"):
         exporter.export(settings(tmp_path / "models", device="cuda"), Console(file=io.StringIO()))
 
 

@@ -82,8 +82,8 @@ def test_options(tmp_path: Path, flags: list[str], description: str) -> None:
     ("options", "message"),
     [
         ({"resize": (8, 9), "resize_mode": "crop"}, "--resize 8x9 names height and width"),
-        ({"resize": (8, 7)}, "--resize 8x7 is less than the crop, 8x8: raise it"),
-        ({"resize": 7, "resize_mode": "squash"}, "--resize 7 is less than the crop, 8x8"),
+        ({"resize": (8, 7)}, "--resize 8x7 is smaller than the crop, 8x8: raise it"),
+        ({"resize": 7, "resize_mode": "squash"}, "--resize 7 is smaller than the crop, 8x8"),
         ({"fill": (1,)}, "--fill is for --resize-mode letterbox"),
         ({"fill": (1, 2), "resize_mode": "letterbox"}, "--fill has 2 numbers, .* 3 channels"),
         ({"antialias": False, "interpolation": "box"}, "--interpolation box is always antialiased"),

@@ -63,7 +63,7 @@ def test_goes_on_after_a_kill(tmp_path: Path) -> None:
         assert any(line.startswith("epoch 3") for line in process.stdout)
         process.kill()
     again = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "going on after epoch" in again.stdout
+    assert "resuming after epoch" in again.stdout
     assert "epoch 1/4" not in again.stdout
     rows = (tmp_path / "runs" / "lenet5" / "metrics.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in rows] == ["epoch", "1", "2", "3", "4"]

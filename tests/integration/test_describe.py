@@ -141,13 +141,13 @@ def test_save(lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     ("arguments", "message"),
     [
         (["nothing"], "unknown network 'nothing': architectures are lenet5, "),
-        (["none/here"], "none/here: no ONNX file, artifact or folder of versions"),
-        (["none.onnx"], "none.onnx: no ONNX file"),
+        (["none/here"], "none/here is not an ONNX file, an artifact or a folder of versions"),
+        (["none.onnx"], "none.onnx is not an ONNX file"),
         (["resnet18", "--input-px", "8"], "resnet18 needs at least 32 px, not 8"),
-        (["lenet5", "--input-px", "40"], "the network takes no image of 1x40x40"),
-        (["lenet5", "--graph", "net.gif"], "net.gif: cannot draw such a file; choose one of *.dot"),
-        (["ANY_SIZE", "--save"], "is no artifact: --save has nowhere to write"),
-        (["ARTIFACT", "--classes", "3"], "has its classes and its input"),
+        (["lenet5", "--input-px", "40"], "the network does not accept images of 1x40x40"),
+        (["lenet5", "--graph", "net.gif"], "net.gif: unsupported file type; choose one of *.dot"),
+        (["ANY_SIZE", "--save"], "--save needs an artifact, which"),
+        (["ARTIFACT", "--classes", "3"], "the classes and the input of"),
         (["ANY_SIZE"], "takes images of any size: give --input-px"),
         (["ANY_LAYOUT"], "may be NCHW or NHWC: give --layout"),
         (
@@ -156,7 +156,7 @@ def test_save(lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         ),
         (["FIXED", "--input-px", "9"], "takes images of 8x8: leave out --input-px"),
         (["FIXED", "--classes", "9"], "leave out --classes"),
-        (["DAMAGED"], "is no ONNX file, or damaged"),
+        (["DAMAGED"], "is not an ONNX file, or it is damaged"),
     ],
 )
 def test_mistakes(

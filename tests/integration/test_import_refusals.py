@@ -34,7 +34,7 @@ STD = (0.229, 0.224, 0.225)
         ({}, {"layout": "NHWC"}, "has 8 channels"),
         ({}, {"crop": (7, 8)}, "takes 8x8 pixels, which is not --crop 7x8"),
         ({}, {"pad": 4}, "takes 8x8 pixels"),
-        ({}, {"resize": 7}, "--resize 7 is less than the crop, 8x8"),
+        ({}, {"resize": 7}, "--resize 7 is smaller than the crop, 8x8"),
         ({}, {"mean": (1, 2)}, "--mean has 2 numbers"),
         ({"channels": 1}, {"std": STD}, "--std has 3 numbers"),
         ({"element": TensorProto.UINT8}, {"normalization": "server"}, "--normalization graph"),
@@ -184,9 +184,9 @@ def too_new(field: str) -> bytes:
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"not an ONNX file", "is no ONNX file, or damaged"),
-        (b"\x08\x08", "is no ONNX file, or its graph is empty"),
-        (foreign.classifier().SerializeToString()[:-50], "is no ONNX file, or damaged"),
+        (b"not an ONNX file", "is not an ONNX file, or it is damaged"),
+        (b"\x08\x08", "is not an ONNX file, or its graph is empty"),
+        (foreign.classifier().SerializeToString()[:-50], "is not an ONNX file, or it is damaged"),
         (
             foreign.classifier().SerializeToString().replace(b"pixels", b"\xffixels"),
             r"no manifest can describe it: name: .* string|cannot be opened|utf-8",
@@ -266,7 +266,7 @@ def test_unwritable_repository(tmp_path: Path) -> None:
     [
         (["none.onnx"], 1, "convoy import: cannot read none.onnx: No such file or directory\n"),
         (["none.onnx", "--crop", "big"], 2, "--crop: "),
-        (["none.onnx", "--crop", "0"], 2, "no size in pixels such as 224"),
+        (["none.onnx", "--crop", "0"], 2, "not a size in pixels: expected one such as 224"),
         (["none.onnx", "--std", "1,0,1"], 2, "--std: "),
         (["none.onnx", "--mean", "nan"], 2, "--mean: "),
         (["none.onnx", "--std", "inf"], 2, "--std: "),

@@ -100,7 +100,9 @@ class ImageProcessor(Companion):
         if share != 1:
             side = size if isinstance(size, int) else size[0]
             if size not in (side, (side, side)):
-                raise DataError(f"{self.name}: crop_pct of an image that is no square")
+                raise DataError(
+                    f"{self.name}: crop_pct is not supported for an image that is not square"
+                )
             return int(side / share), self._crop(shape) or (side, side)
         crop = self._crop(shape) or (None if isinstance(size, int) else size)
         if crop is None:

@@ -88,4 +88,4 @@ def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{text[:40]!r} is no literal") from error
+        raise ValueError(f"{text[:40]!r} is not a literal") from error

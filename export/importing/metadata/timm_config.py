@@ -51,7 +51,7 @@ class TimmConfig(Companion):
             case "center":
                 raise DataError(f"{self.name}: a crop of {crop[0]}x{crop[1]} is not supported")
             case mode:
-                raise DataError(f"{self.name}: the crop_mode {mode!r} is not known")
+                raise DataError(f"{self.name}: unknown crop_mode {mode!r}")
 
     def _crop_and_share(self, shape: GraphShape) -> tuple[tuple[int, int], float]:
         _, *usual = self._cfg["input_size"]

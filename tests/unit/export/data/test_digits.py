@@ -88,5 +88,5 @@ def test_unknown(name: str) -> None:
     """
     A name that is no data set is refused with those that are.
     """
-    with pytest.raises(DataError, match="known are mnist5k"):
+    with pytest.raises(DataError, match="expected mnist5k"):
         data.load(name)

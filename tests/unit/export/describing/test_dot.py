@@ -102,7 +102,7 @@ def test_graphviz_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     command.write_text("#!/bin/sh\necho 'Format: \"png\"\nnot recognized' >&2\nexit 1\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ExportError, match=r'net\.png: dot fails: Format: "png" not recognized$'):
+    with pytest.raises(ExportError, match=r'net\.png: dot failed: Format: "png" not recognized$'):
         save_graph(NETWORK, tmp_path / "net.png")
     assert not (tmp_path / "net.png").exists()
 

@@ -233,6 +233,6 @@ def test_image_that_does_not_fit() -> None:
     """
     A size that the network does not take is an error of one line.
     """
-    with pytest.raises(ExportError, match=r"takes no image of 1x40x40: .*784") as raised:
+    with pytest.raises(ExportError, match=r"does not accept images of 1x40x40: .*784") as raised:
         read_network(build_network(ARCHITECTURES["lenet5"].build), (1, 40, 40))
     assert "\n" not in str(raised.value)

@@ -109,7 +109,7 @@ def test_given_kind_must_be_possible(kind: Any) -> None:
     """
     The user may know better than the operators, but no probability is negative.
     """
-    with pytest.raises(GraphError, match=rf"--scores {kind}: output y .* no probabilities"):
+    with pytest.raises(GraphError, match=rf"--scores {kind}: output y .* not probabilities"):
         chosen(output("y", LOGITS), kind=kind)
     assert kinds(chosen(output("y", sigmoid(LOGITS)), kind=kind)) == {"y": kind}
 

@@ -268,7 +268,7 @@ def test_one_training_at_a_time_in_a_folder(tmp_path: Path) -> None:
     """
     with (
         locked(tmp_path / "run"),
-        pytest.raises(TrainingError, match=r"another training is at work in .*run: wait for it"),
+        pytest.raises(TrainingError, match=r"another training is running in .*run: wait for it"),
         locked(tmp_path / "run"),
     ):
         pytest.fail("two trainings in one folder")

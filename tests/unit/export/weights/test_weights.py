@@ -124,10 +124,10 @@ def test_download_that_fails(
         ("googlenet", "torchvision", "is another network: export googlenet_tv"),
         ("resnet50_v1", "torchvision", "the stride on the 3x3: export resnet50"),
         ("nin", "torchvision", "torchvision has no weights for nin"),
-        ("resnet50", "torchvision:V3", "known are IMAGENET1K_V1, IMAGENET1K_V2"),
+        ("resnet50", "torchvision:V3", "expected one of IMAGENET1K_V1, IMAGENET1K_V2"),
         ("vgg16", "torchvision:IMAGENET1K_FEATURES", "has no classifier"),
         ("lenet5", "timm", "timm has no weights for lenet5"),
-        ("inception_v4", "timm:tf_in22k", "known are inception_v4.tf_in1k"),
+        ("inception_v4", "timm:tf_in22k", "expected one of inception_v4.tf_in1k"),
         ("resnet18", "no/such/file.pth", "cannot read the weights no/such/file.pth"),
     ],
 )
@@ -200,7 +200,7 @@ def test_file_that_is_damaged(tmp_path: Path, content: bytes) -> None:
     """
     for name in ("w.pth", "w.safetensors"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(WeightsError, match="it is damaged, or no file of PyTorch"):
+        with pytest.raises(WeightsError, match="it is damaged, or not a PyTorch file"):
             find_weights("resnet20", str(tmp_path / name))
 
 
@@ -328,7 +328,7 @@ def test_options_of_a_file(tmp_path: Path, options: dict[str, Any], expected: ob
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resize_px": 223}, "--resize 223 is less than the crop, 224"),
+        ({"resize_px": 223}, "--resize 223 is smaller than the crop, 224"),
         ({"input_px": 31}, "resnet18 takes images of 32 x 32 pixels or more"),
         ({"mean": (0.5, 0.5)}, "--mean has 2 numbers, and the images 3 channels"),
         ({"mean": (123.675,), "std": (58.395,)}, "meant for pixels of 0 to 255"),
