@@ -552,7 +552,7 @@ async def test_invalid_names(serve: Serve, name: str) -> None:
         ("config", '{"no_such_field": 1}', "INVALID_ARGUMENT", "not a ModelConfig"),
         ("config", '{"backend": "tensorrt"}', "INVALID_ARGUMENT", "config changes backend"),
         ("config", '{"max_batch_size": 5000}', "INVALID_ARGUMENT", "max_batch_size must be"),
-        ("file:1/model.onnx", "x", "UNIMPLEMENTED", "cannot send files: add them to the repository"),
+        ("file:1/model.onnx", "x", "UNIMPLEMENTED", "add them to the repository"),
         ("nonsense", "x", "INVALID_ARGUMENT", "unknown parameter 'nonsense'"),
     ],
 )
