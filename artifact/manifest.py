@@ -180,6 +180,21 @@ class OutputTensor(Part):
     shape: tuple[Annotated[int, Field(ge=-1)], ...] | None = None
 
 
+class Validation(Part):
+    """
+    The measurement by which the weights were chosen from those of all epochs.
+
+    Attributes:
+        images: Number of validation images.
+        loss: Mean cross-entropy on them; None if it was no finite number.
+        accuracy: Share of them answered right.
+    """
+
+    images: int = Field(ge=1)
+    loss: float | None
+    accuracy: float = Field(ge=0, le=1)
+
+
 class Training(Part):
     """
     The training that made the weights.
@@ -187,7 +202,10 @@ class Training(Part):
     Attributes:
         data: Name of the data set.
         data_source: Origin of its images.
+        data_sha256: SHA-256 of the content of its three parts; None in manifests of older versions.
         images: Number of images that were trained on.
+        epoch: The epoch whose weights these are, from 1; None in manifests of older versions.
+        validation: The measurement that chose the epoch; None if all images were trained on.
         recipe: The recipe that was used, with all its numbers.
         device: The processor or GPU, and the type of the arithmetic unless it was float32: `cpu`,
             or `NVIDIA H100 80GB HBM3, bfloat16`.
@@ -195,7 +213,10 @@ class Training(Part):
 
     data: str
     data_source: str
+    data_sha256: Sha256 | None = None
     images: int = Field(ge=1)
+    epoch: int | None = Field(None, ge=1)
+    validation: Validation | None = None
     seed: int
     recipe: dict[str, Any]
     device: str = "cpu"
@@ -220,6 +241,7 @@ class Evaluation(Part):
 
     Attributes:
         data: Name of the data set, and of its part.
+        data_sha256: SHA-256 of the images with their classes; None if it is not known.
         origin: `measured` by convoy on this very graph, or `published` by somebody else.
         publisher: The one who published it; None if it was measured.
         reference: The place where it was published, such as an address; None if it was measured.
@@ -228,6 +250,7 @@ class Evaluation(Part):
     """
 
     data: str
+    data_sha256: Sha256 | None = None
     origin: Literal["measured", "published"]
     publisher: str | None = None
     reference: str | None = None
@@ -249,6 +272,24 @@ class Evaluation(Part):
         if self.publisher is None:
             return self.origin
         return ": ".join(filter(None, (f"published by {self.publisher}", self.reference)))
+
+
+class Calibration(Part):
+    """
+    The temperature that the graph divides its logits by, so that probabilities are honest.
+
+    Attributes:
+        temperature: Above 1, probabilities are less sure than those of the version before.
+        of_version: The version of the model that the graph was made from.
+        data: Name of the data set, and of its part, that the temperature was fitted on.
+        images: Number of these images.
+    """
+
+    temperature: float = Field(gt=0)
+    of_version: int = Field(ge=1)
+    data: str
+    data_sha256: Sha256
+    images: int = Field(ge=1)
 
 
 class Memory(Part):
@@ -278,11 +319,12 @@ class Manifest(Part):
         skipped_images: Names of images that could not be decoded, below the folder of the data set;
             they were neither trained nor measured on.
         evaluations: Accuracies that were known when the artifact was made.
+        calibration: The temperature of the probabilities; None if it is 1.
         golden_tolerance: Largest drift from the golden answers, as a share of their range.
         tools: Versions of the programs that made the artifact.
     """
 
-    schema_version: Literal[6] = 6
+    schema_version: Literal[7] = 7
     name: ModelName
     version: int = Field(ge=1)
     architecture: str
@@ -301,6 +343,7 @@ class Manifest(Part):
     weights: Weights | None = None
     skipped_images: tuple[str, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
+    calibration: Calibration | None = None
     memory: Memory | None = None
     golden_tolerance: float = Field(gt=0, lt=1)
     model_sha256: Sha256
@@ -406,12 +449,18 @@ def _from_version_5(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _from_version_6(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: version 7 adds hashes of data, validation and calibration."""
+    return fields
+
+
 MANIFEST_STEPS = (
     _from_version_1,
     _from_version_2,
     _from_version_3,
     _from_version_4,
     _from_version_5,
+    _from_version_6,
 )
 """Upgrade a manifest's fields from version 1 on; see `artifact/schema.py`."""
 

@@ -94,7 +94,7 @@ def write(
         f"proof: ONNX Runtime and PyTorch differ by {worst:.1e} of the logits' range at batch "
         f"{', '.join(map(str, graph.PROOF_BATCH_SIZES))}; {graph.PROOF_TOLERANCE:.0e} is allowed"
     )
-    logits = [logits_of(session, split, subject.preprocessing) for _, split in subject.tests]
+    logits = [logits_of(session, test.images, subject.preprocessing) for test in subject.tests]
     # float32: the graph is what PyTorch computes, so published accuracies hold for it.
     # PyTorch is the reference of a float32 graph; weights as published keep published accuracies.
     if settings.precision == "float32":
@@ -138,11 +138,11 @@ def _reduce(
     convert(model_path, reduced, chosen, calibration.part(indices.tolist()).pixels(spec))
     reduced.replace(model_path)
     session = open_session(model_path)
-    after = [logits_of(session, split, spec) for _, split in subject.tests]
-    for (name, split), one, other in zip(subject.tests, logits, after, strict=True):
-        loss = compare(chosen, one, other, split.labels, settings.max_accuracy_loss)
+    after = [logits_of(session, test.images, spec) for test in subject.tests]
+    for test, one, other in zip(subject.tests, logits, after, strict=True):
+        loss = compare(chosen, one, other, test.images.labels, settings.max_accuracy_loss)
         console.print(
-            f"{chosen}: accuracy {loss.converted:.4f} on {loss.images} images of {name}, "
+            f"{chosen}: accuracy {loss.converted:.4f} on {loss.images} images of {test.name}, "
             f"{loss.float32:.4f} in float32"
         )
     # A half graph must answer as PyTorch does. An int8 graph is another function than the network,
@@ -168,8 +168,7 @@ def _golden(pixels: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> G
 def _evaluations(subject: Subject, logits: list[npt.NDArray[np.float32]]) -> tuple[Evaluation, ...]:
     """Return the accuracy of the exported graph itself on each part of the test data."""
     return tuple(
-        evaluation(name, answers, split.labels)
-        for (name, split), answers in zip(subject.tests, logits, strict=True)
+        evaluation(test, answers) for test, answers in zip(subject.tests, logits, strict=True)
     )
 
 
@@ -227,9 +226,9 @@ def _sample(subject: Subject) -> npt.NDArray[np.uint8]:
     # Public weights without data to measure on: no image is known.
     if not subject.tests:
         return noise(shape)
-    _, split = subject.tests[0]
-    indices = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
-    return np.resize(split.part(indices.tolist()).pixels(subject.preprocessing), shape)
+    images = subject.tests[0].images
+    indices = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    return np.resize(images.part(indices.tolist()).pixels(subject.preprocessing), shape)
 
 
 def noise(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,8 @@ from convoy.artifact.repository import ModelRepository
 from convoy.export.artifact_writer import write
 from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
+from convoy.export.subject import Subject
+from convoy.export.training.kept_weights import as_trained, load_kept
 from convoy.export.training.task import prepare
 from convoy.export.training.trained_network import fit
 from convoy.export.weights.pretrained import load
@@ -29,6 +31,8 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
         ExportError: If the architecture, data or weights are not available, or the proof fails.
         RepositoryError: If the artifact cannot be written; raised before the training.
     """
+    if settings.from_run is not None:
+        settings = as_trained(settings)
     if settings.architecture not in ARCHITECTURES:
         raise ExportError(
             f"unknown architecture {settings.architecture!r}: known are {', '.join(ARCHITECTURES)}"
@@ -37,18 +41,20 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
     # Fail before the training if the artifact cannot be written after it.
     if not settings.validate_only:
         repository.check_writable(name)
-    subject = (
-        load(settings, console)
-        if settings.only_weights
-        else fit(prepare(settings, console), console)
-    )
+    # Weights that a training has kept, public ones, or those of a training that begins now.
+    if settings.from_run is not None:
+        subject: Subject | None = load_kept(settings, console)
+    elif settings.only_weights:
+        subject = load(settings, console)
+    else:
+        subject = fit(prepare(settings, console), console)
     # A training to choose a recipe by, or a process beside the first.
     if subject is None:
         return None
     with repository.writing(name) as (folder, number):
         manifest = write(subject, settings, number, folder, console)
     path = repository.root / name / str(number)
-    # The artifact has the weights now; the checkpoint is no longer needed.
+    # The artifact is there; the checkpoint, to repeat a failed export from, is no longer needed.
     if subject.run is not None:
         subject.run.finish()
     _print_summary(manifest, path, console)

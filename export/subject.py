@@ -7,8 +7,37 @@ from dataclasses import dataclass
 from torch import nn
 
 from convoy.artifact.manifest import Evaluation, Preprocessing, Training, Weights
-from convoy.export.data import Split
+from convoy.export.data import DataSet, Split
+from convoy.export.data.content import images_sha256
 from convoy.export.training.run_folder import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """
+    Images to measure a graph on.
+
+    Attributes:
+        name: Name of the data set, and of its part.
+        sha256: Hash of their content.
+    """
+
+    name: str
+    images: Split
+    sha256: str
+
+
+def tests_of(data_set: DataSet) -> tuple[HeldOut, ...]:
+    """Return the test parts that come with *data_set*, its own first."""
+    parts = {data_set.name: data_set.test, **data_set.extra_tests}
+    return tuple(
+        HeldOut(
+            name=f"{name}, test part",
+            images=images,
+            sha256=images_sha256(images, data_set.labels),
+        )
+        for name, images in parts.items()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,7 +55,7 @@ class Subject:
         training: Data and recipe of the training, if it was trained here.
         weights: The first weights, if they are not random numbers.
         published: Measurements of the same weights by others.
-        tests: Images to measure it on, by the name of the data.
+        tests: Images to measure it on.
         skipped_images: Names of unreadable images of the data that were left out.
         calibration: Images to find the ranges of int8 with.
         run: The training's folder, whose checkpoint is no longer needed once this is exported.
@@ -41,7 +70,7 @@ class Subject:
     training: Training | None = None
     weights: Weights | None = None
     published: tuple[Evaluation, ...] = ()
-    tests: tuple[tuple[str, Split], ...] = ()
+    tests: tuple[HeldOut, ...] = ()
     skipped_images: tuple[str, ...] = ()
     calibration: Split | None = None
     run: Run | None = None

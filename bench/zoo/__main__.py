@@ -32,12 +32,19 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every network, as long as it takes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, as on a GPU")
+    parser.add_argument(
+        "--validated",
+        action="store_true",
+        help="take the best epoch by validation instead of training on the validation images",
+    )
     parser.add_argument("--accuracy-only", action="store_true", help="measure no speed")
     parser.add_argument("--folder", type=Path, default=Path("build/zoo"))
     parser.add_argument("--docs", type=Path, default=Path("docs/explanation"))
     chosen = parser.parse_args()
     names = chosen.names or [*NAMES, *(name for name in SMALL if chosen.all and name not in NAMES)]
-    zoo = Zoo(folder=chosen.folder / f"seed-{chosen.seed}", seed=chosen.seed)
+    zoo = Zoo(
+        folder=chosen.folder / f"seed-{chosen.seed}", seed=chosen.seed, validated=chosen.validated
+    )
     try:
         failed = train(zoo, names, chosen.jobs)
     except KeyboardInterrupt:

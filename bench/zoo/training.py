@@ -26,10 +26,13 @@ class Zoo:
     Attributes:
         folder: The folder of its artifacts and trainings.
         seed: The seed of all its trainings.
+        validated: Whether the weights of the best epoch by validation are taken; else all but the
+            test images are trained on.
     """
 
     folder: Path
     seed: int
+    validated: bool = False
 
     @property
     def repository(self) -> ModelRepository:
@@ -42,14 +45,16 @@ class Zoo:
         return self.folder / "runs"
 
     def manifest(self, name: str) -> Manifest | None:
-        """Return the manifest of *name* if today's recipe and this seed trained it, else None."""
+        """Return the manifest of *name* if it was trained so by today's recipe, else None."""
         versions = self.repository.versions(name)
         if not versions:
             return None
         manifest = self.repository.read(name, max(versions)).manifest
         training = manifest.training
-        # A network of another seed, data set or recipe is trained again.
+        # A network of another seed, data set, way or recipe is trained again.
         if training is None or (training.seed, training.data) != (self.seed, DATA):
+            return None
+        if (training.validation is not None) != self.validated:
             return None
         return manifest if training.recipe == record(SMALL[name]) else None
 
@@ -89,6 +94,7 @@ def _train(zoo: Zoo, name: str, *, shown: bool) -> str:
         return "is there already"
     print(f"{name}: training", flush=True)
     command = [sys.executable, "-m", "convoy", "export", name, "--data", DATA]
+    command += [] if zoo.validated else ["--train-on-validation"]
     folders = ["--model-repository", str(zoo.repository.root), "--runs", str(zoo.runs)]
     log = zoo.folder / f"{name}.log"
     with ExitStack() as stack:

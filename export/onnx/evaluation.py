@@ -10,6 +10,7 @@ from convoy.artifact.manifest import Evaluation, Preprocessing
 from convoy.export.accuracy import accuracy
 from convoy.export.data import Split
 from convoy.export.onnx import graph
+from convoy.export.subject import HeldOut
 
 
 def logits_of(
@@ -26,13 +27,13 @@ def logits_of(
     )
 
 
-def evaluation(
-    data: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
-) -> Evaluation:
-    """Return the accuracy of *logits*, measured on *data*, as a manifest states it."""
+def evaluation(test: HeldOut, logits: npt.NDArray[np.float32]) -> Evaluation:
+    """Return the accuracy of *logits*, measured on *test*, as a manifest states it."""
+    labels = test.images.labels
     # With five classes or fewer, every answer is among the top five.
     return Evaluation(
-        data=data,
+        data=test.name,
+        data_sha256=test.sha256,
         origin="measured",
         images=len(labels),
         top1=accuracy(logits, labels, top=1),

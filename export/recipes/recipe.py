@@ -118,6 +118,10 @@ class Recipe:
         gradient_clip: Largest norm of the gradient.
         averaging: Decay of the moving average of the weights, which is exported then.
         auxiliary_weight: Of the loss of each auxiliary head.
+        balance_classes: Whether the loss of an image is weighted by the inverse frequency of its
+            class.
+        patience: Epochs without progress on the validation images after which the training ends; 0
+            takes all epochs.
         augmentation: Random changes of each training image, anew in each epoch.
         preprocessing: From the bytes of an image to the network's pixels, in use.
         mean: Per channel, of pixels in `[0, 1]`.
@@ -136,6 +140,8 @@ class Recipe:
     gradient_clip: float | None = None
     averaging: float | None = None
     auxiliary_weight: float = 0.3
+    balance_classes: bool = False
+    patience: int = 0
     augmentation: Affine | PhotoCrop
     preprocessing: Preprocessing
     mean: tuple[float, ...]

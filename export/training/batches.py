@@ -118,7 +118,7 @@ class StreamedBatches:
             batch_sampler=keys,
             num_workers=self.workers,
             collate_fn=_joined,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=ignore_interrupts,
             pin_memory=on_gpu,
             generator=torch.Generator(),  # else it draws from the training's own
         ):
@@ -165,7 +165,8 @@ def _joined(items: Sequence[tuple[Tensor, int] | DataError]) -> Any:
     return next(errors, None) or default_collate(list(items))
 
 
-def _ignore_interrupts(worker: int) -> None:
+def ignore_interrupts(worker: int) -> None:
+    """Let a worker process ignore Ctrl-C."""
     # A terminal sends Ctrl-C to the workers as well; the training itself ends them, silently.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -1,9 +1,13 @@
-"""The folder of a training: measurements as numbers and curves, and a checkpoint."""
+"""The folder of a training: measurements and curves, kept weights, and a checkpoint until its end.
+
+`run.json` says what made them. The checkpoint lets the same command go on with an unfinished
+training; a command with other options is refused then. The files of a finished training are never
+overwritten by one with other options, but moved aside.
+"""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -13,12 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from convoy.export.errors import TrainingError
 from convoy.export.training.epoch_log import METRICS_FILE, Epoch, write_metrics
+from convoy.export.training.run_record import RECORD_FILE, RunRecord, read_record, write_record
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CURVES_FILE = "curves.png"
+BEST_FILE = "best.safetensors"
+LAST_FILE = "last.safetensors"
+
+_RESULTS = (RECORD_FILE, METRICS_FILE, CURVES_FILE, BEST_FILE, LAST_FILE)
+"""The files that stay after a training."""
 
 
 @contextmanager
@@ -59,22 +72,32 @@ class Run:
 
     Args:
         folder: Created if it is missing.
-        identity: The facts that distinguish this training; a checkpoint of another is ignored.
+        identity: The facts that distinguish this training, as plain data.
+        command: The options that decide them, as a command line, for messages.
+        keeps_weights: Whether the weights of the best and the last epoch are kept.
 
     Attributes:
         epochs: The finished epochs.
         state: State after the last finished epoch, if this training is resumed.
 
     Raises:
-        TrainingError: If the folder cannot be made, or the checkpoint cannot be read.
+        TrainingError: If the folder cannot be made, the checkpoint cannot be read, or it is that
+            of another training.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, object],
+        command: str = "",
+        *,
+        keeps_weights: bool = True,
+    ) -> None:
+        self.folder, self._keeps_weights = folder, keeps_weights
         self.epochs: list[Epoch] = []
         self.state: dict[str, Any] | None = None
-        text = json.dumps(identity, sort_keys=True, default=str)
-        self._identity = hashlib.sha256(text.encode()).hexdigest()
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity, default=str))
+        self.command = command
         _make(folder)
         if (folder / CHECKPOINT_FILE).exists():
             self._load(folder / CHECKPOINT_FILE)
@@ -82,22 +105,73 @@ class Run:
     def _load(self, path: Path) -> None:
         try:
             saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            # Other settings or data: begin anew, and overwrite the checkpoint.
-            if saved["identity"] == self._identity:
-                self.epochs = [Epoch(**row) for row in saved["epochs"]]
-                self.state = saved["state"]
+            identity, epochs = saved["identity"], [Epoch(**row) for row in saved["epochs"]]
+            state, command = saved["state"], saved.get("command", "that of an older convoy")
         except Exception as error:  # torch's errors share no base class
             raise TrainingError(f"{path} is damaged; delete it to start anew: {error}") from error
+        # Going on would mix two trainings, and beginning anew would lose the unfinished one.
+        if identity != self.identity:
+            raise TrainingError(
+                f"{self.folder} holds an unfinished training, {command}; this one is "
+                f"{self.command}, with {_difference(identity, self.identity)}. Give the options "
+                f"of that one to go on with it, give another --name, or delete {path}"
+            )
+        self.epochs, self.state = epochs, state
 
-    def save(self, epoch: Epoch, state: Mapping[str, Any]) -> None:
-        """Keep the measurements of *epoch*, and the *state* to resume from."""
-        self.epochs.append(epoch)
+    def begin(self, record: RunRecord, console: Console) -> None:
+        """Write *record*; move the weights of an earlier training with other options aside."""
+        # A training that is resumed has its files already.
+        if self.state is None:
+            self._make_room(console)
+        write_record(record, self.folder)
+
+    def _make_room(self, console: Console) -> None:
+        files = [self.folder / name for name in _RESULTS if (self.folder / name).exists()]
+        if not (self.folder / LAST_FILE).exists():
+            pass  # it has no weights worth keeping
+        elif _identity_in(self.folder) == self.identity:
+            console.print(
+                f"{self.folder} holds the weights of this very training, and is made anew; "
+                f"--from {self.folder} exports them without training"
+            )
+        else:
+            aside = _free_folder(self.folder)
+            aside.mkdir()
+            for file in files:
+                file.rename(aside / file.name)
+            console.print(f"the finished training in {self.folder} was moved to {aside}")
+        for file in files:
+            file.unlink(missing_ok=True)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep the measurements so far, and the *state* to resume from."""
         rows = [asdict(row) for row in self.epochs]
         path = self.folder / CHECKPOINT_FILE
         half = path.with_suffix(".half")
-        torch.save({"identity": self._identity, "epochs": rows, "state": dict(state)}, half)
+        saved = {"identity": self.identity, "command": self.command, "epochs": rows}
+        torch.save({**saved, "state": dict(state)}, half)
         os.replace(half, path)  # a killed process leaves the checkpoint before, or this one
         write_metrics(self.epochs, self.folder / METRICS_FILE)
+
+    def keep(self, name: str, network: nn.Module) -> None:
+        """Keep the weights of *network*, after the last of `epochs`, in the file *name*."""
+        if not self._keeps_weights:
+            return
+        weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+        half = self.folder / f"{name}.half"
+        # One entry: safetensors writes several in any order, and the same weights are one file.
+        save_file(weights, half, {"origin": f"epoch {len(self.epochs)} of {self.command}"})
+        half.chmod(0o644)  # safetensors makes it readable for its owner only
+        os.replace(half, self.folder / name)
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """
+        Return the weights that were kept in the file *name*.
+
+        Raises:
+            TrainingError: If the file is missing or damaged.
+        """
+        return read_weights(self.folder / name)
 
     def draw(self, title: str) -> Path | None:
         """Draw loss and accuracy over the epochs; None if there are none yet."""
@@ -110,5 +184,49 @@ class Run:
         return path
 
     def finish(self) -> None:
-        """Delete the checkpoint, which may be large, once its weights are kept elsewhere."""
+        """Delete the checkpoint, which may be large, once the weights are kept."""
         (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """
+    Return the weights in the file at *path*.
+
+    Raises:
+        TrainingError: If it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors' errors share no base class
+        raise TrainingError(f"cannot read the weights {path}: {error}") from error
+
+
+def _identity_in(folder: Path) -> dict[str, Any] | None:
+    try:
+        return read_record(folder).identity
+    except TrainingError:  # of an older convoy, or damaged: in any case another training
+        return None
+
+
+def _free_folder(folder: Path) -> Path:
+    """Return the first of `NAME.1`, `NAME.2`, ... that does not exist yet."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    return aside
+
+
+def _difference(there: object, here: Mapping[str, Any]) -> str:
+    """Return the facts in which two identities differ, for people."""
+    if not isinstance(there, dict):  # an older convoy kept a hash of them
+        return "other options or another convoy"
+    names = [name for name in here if there.get(name) != here[name]]
+    # A recipe has many numbers: name those that differ.
+    if "recipe" in names and isinstance(there.get("recipe"), dict):
+        index, theirs = names.index("recipe"), there["recipe"]
+        names[index : index + 1] = [
+            f"{name} of the recipe"
+            for name, value in here["recipe"].items()
+            if theirs.get(name) != value
+        ]
+    return f"another {', '.join(names)}"

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
+import numpy as np
 from rich.console import Console
 
 from convoy.export import data
+from convoy.export.data.content import data_set_sha256
 from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.recipes import Recipe, recipe_for
 from convoy.export.recipes.changes import at_size, fine_tuning, with_numbers
 from convoy.export.weights import PublicWeights, file_options, find_weights
 from convoy.models import ARCHITECTURES
+
+DEFAULT_DATA = "mnist5k"
+
+NAMED_CLASSES = 20
+"""Classes whose numbers of images are all printed."""
 
 VERIFIED_FILE = "verified_images"
 """Hashes of the images that trainings of this folder have decoded before."""
@@ -24,16 +32,20 @@ class Task:
     One training.
 
     Attributes:
+        data_option: The data set, as `--data` names it on this machine.
+        data_sha256: Hash of the content of the data set.
         split: The images that the network is fitted to.
-        watched: Images to measure on after each epoch, if any.
+        validation: Images to measure on after each epoch; None if they are trained on.
     """
 
     settings: ExportSettings
     recipe: Recipe
     data_set: data.DataSet
+    data_option: str
+    data_sha256: str
     weights: PublicWeights | None
     split: data.Split
-    watched: data.Split | None
+    validation: data.Split | None
 
 
 def prepare(settings: ExportSettings, console: Console) -> Task:
@@ -44,11 +56,10 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         ExportError: If one of them is not available, or images are damaged: before the training,
             not an hour later.
     """
-    data_set = data.load(settings.data or "mnist5k")
-    console.print(
-        f"data {data_set.name}: {len(data_set.train)} to train, "
-        f"{len(data_set.validation)} to validate, {len(data_set.test)} to test"
-    )
+    data_option = settings.data or DEFAULT_DATA
+    data_set = data.load(data_option)
+    console.print(_described(data_set, settings.train_on_validation))
+    console.print(_counts(data_set, settings.balance_classes))
     if data_set.left_out:
         console.print(f"left out: {data.counted(data_set.left_out)}")
     weights = None
@@ -56,7 +67,6 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         weights = find_weights(settings.architecture, settings.weights, file_options(settings))
         console.print(f"weights {weights.source}")
     recipe = _recipe(settings, data_set.name, weights)
-    validates = settings.validate_only
     data_set = data.check_images(
         data_set,
         recipe.preprocessing,
@@ -68,11 +78,39 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         settings=settings,
         recipe=recipe,
         data_set=data_set,
+        data_option=data_option,
+        data_sha256=data_set_sha256(data_set),
         weights=weights,
-        # Once a recipe is fixed, the validation images are trained on, too.
-        split=data_set.train if validates else data_set.train + data_set.validation,
-        watched=data_set.validation if validates else None,
+        # A recipe that is fixed needs no validation, and more images to train on are better.
+        split=data_set.train + data_set.validation
+        if settings.train_on_validation
+        else data_set.train,
+        validation=None if settings.train_on_validation else data_set.validation,
     )
+
+
+def _described(data_set: data.DataSet, train_on_validation: bool) -> str:
+    train, validation, test = map(len, (data_set.train, data_set.validation, data_set.test))
+    if train_on_validation:
+        return (
+            f"data {data_set.name}: {train + validation} to train, {test} to test; not validated, "
+            "as --train-on-validation trains on these images, too"
+        )
+    return f"data {data_set.name}: {train} to train, {validation} to validate, {test} to test"
+
+
+def _counts(data_set: data.DataSet, is_balanced: bool) -> str:
+    """Return the number of images to train of each class, or of the rarest and the commonest."""
+    counts = np.bincount(data_set.train.labels, minlength=len(data_set.labels)).tolist()
+    ordered = sorted(zip(counts, data_set.labels, strict=True))
+    (fewest, rarest), (most, commonest) = ordered[0], ordered[-1]
+    text = f"from {fewest} of {rarest} to {most} of {commonest}"
+    if len(counts) <= NAMED_CLASSES:
+        pairs = zip(data_set.labels, counts, strict=True)
+        text = ", ".join(f"{label} {count}" for label, count in pairs)
+    is_uneven = most >= 2 * fewest and not is_balanced
+    advice = "; --balance-classes weights rare classes more" if is_uneven else ""
+    return f"images to train by class: {text}{advice}"
 
 
 def _recipe(settings: ExportSettings, data_name: str, weights: PublicWeights | None) -> Recipe:
@@ -87,6 +125,9 @@ def _recipe(settings: ExportSettings, data_name: str, weights: PublicWeights | N
     if weights is not None:
         recipe = fine_tuning(recipe, weights.preprocessing, weights.mean, weights.std)
     recipe = with_numbers(recipe, settings.epochs, settings.batch_size, settings.learning_rate)
+    recipe = dataclasses.replace(
+        recipe, balance_classes=settings.balance_classes, patience=settings.early_stopping
+    )
     smallest = ARCHITECTURES[settings.architecture].min_px
     if settings.input_px and settings.input_px < smallest:
         raise ExportError(

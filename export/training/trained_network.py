@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import ExitStack
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
-from convoy.artifact import manifest
-from convoy.export.accuracy import accuracy
+from convoy.export.data import Split
 from convoy.export.errors import TrainingError
-from convoy.export.normalization import Normalize
-from convoy.export.recipes import Recipe, record
+from convoy.export.recipes import Recipe
 from convoy.export.subject import Subject
 from convoy.export.training import progress
 from convoy.export.training.batches import Batches, make_batches
 from convoy.export.training.compute import Compute, joined
+from convoy.export.training.epoch_log import best_epoch
 from convoy.export.training.optimization import INITIALIZATIONS
+from convoy.export.training.provenance import identity, run_record, subject_of, with_kept
 from convoy.export.training.run_folder import Run, locked
+from convoy.export.training.run_record import write_record
 from convoy.export.training.task import Task
-from convoy.export.training.trainer import Watch, freeze_except, train
+from convoy.export.training.trainer import freeze_except, train
+from convoy.export.training.validation import Validation
 from convoy.export.weights import head_names, load_into
 from convoy.models import ARCHITECTURES, drop_auxiliary
 
@@ -33,8 +35,8 @@ def fit(task: Task, console: Console) -> Subject | None:
     Train the network of *task*; report progress to *console*.
 
     Returns:
-        The subject to export; None with `validate_only`, and in processes that torchrun started
-        beside the first.
+        The subject to export, with the weights of the best epoch by `epoch_log.RULE`; None with
+        `validate_only`, and in processes that torchrun started beside the first.
 
     Raises:
         ExportError: If the training diverges, the weights do not fit, or another training
@@ -46,27 +48,65 @@ def fit(task: Task, console: Console) -> Subject | None:
             stack.enter_context(locked(settings.runs / settings.model_name))
         shown = console if compute.is_first else Console(quiet=True)
         torch.use_deterministic_algorithms(compute.device.type == "cpu")
+        run = _run(task, compute)
+        head_run = _run(task, compute, of_head=True) if settings.head_epochs else None
+        record = run_record(task, run, compute)
+        if compute.is_first:
+            run.begin(record, shown)
         network = _network(task, shown).to(compute.device)
         batches = make_batches(task.split, task.recipe, settings.seed, compute, settings.workers)
+        validate = _validation(task, compute)
         # Fine-tuning in two steps: the new head learns alone before the body may change.
-        if settings.head_epochs:
+        if head_run:
             head = head_names(settings.architecture)
-            head_run = _train(task, network, batches, compute, shown, only=head)
-        run = _train(task, network, batches, compute, shown)
-        if settings.head_epochs:
+            recipe = dataclasses.replace(task.recipe, epochs=settings.head_epochs)
+            _train(task, network, batches, recipe, compute, head_run, validate, shown, only=head)
+        _train(task, network, batches, task.recipe, compute, run, validate, shown)
+        if head_run:
             head_run.finish()  # not before: a resumed training begins with this head
     # Only the first process has an artifact to write.
     if not compute.is_first:
         return None
+    record = with_kept(record, run, task.validation)
+    write_record(record, run.folder)
+    _report_chosen(task, run, console)
     # A training to choose a recipe by: it writes no artifact.
-    if task.watched is not None:
-        share, count = run.epochs[-1].validation_accuracy, len(task.watched)
-        console.print(f"accuracy {share:.4f} on {count} validation images; no artifact written")
+    if settings.validate_only:
         run.finish()
         return None
-    network.cpu()
+    network.cpu().load_state_dict(run.weights(record.kept[0].file))
     drop_auxiliary(network)
-    return _subject(task, network, run, compute.name)
+    return subject_of(record, record.kept[0], network, task.data_set, run)
+
+
+def _report_chosen(task: Task, run: Run, console: Console) -> None:
+    """Print the epoch whose weights are exported, and why."""
+    last, best = run.epochs[-1], best_epoch(run.epochs)
+    if last.epoch < task.recipe.epochs:
+        console.print(
+            f"stopped after epoch {last.epoch} of {task.recipe.epochs}: "
+            f"{task.recipe.patience} epochs without progress"
+        )
+    if task.validation is None:
+        console.print(f"weights of the last epoch, {last.epoch}: nothing was validated")
+        return
+    console.print(
+        f"best epoch {best.epoch}: accuracy {best.validation_accuracy:.4f} on "
+        f"{len(task.validation)} validation images; after the last, {last.epoch}: "
+        f"{last.validation_accuracy:.4f}"
+        + ("; no artifact written" if task.settings.validate_only else "")
+    )
+
+
+def _run(task: Task, compute: Compute, *, of_head: bool = False) -> Run:
+    """Open the folder of the training, or of that of the head alone."""
+    settings = task.settings
+    return Run(
+        settings.runs / f"{settings.model_name}{'-head' if of_head else ''}",
+        identity(task, compute.world_size),
+        settings.training_command,
+        keeps_weights=not of_head,
+    )
 
 
 def _network(task: Task, console: Console) -> nn.Module:
@@ -86,24 +126,33 @@ def _network(task: Task, console: Console) -> nn.Module:
     return network
 
 
+def _validation(task: Task, compute: Compute) -> Validation | None:
+    if task.validation is None:
+        return None
+    return Validation(task.validation, task.recipe, compute, task.settings.workers)
+
+
 def _train(
     task: Task,
     network: nn.Module,
     batches: Batches,
+    recipe: Recipe,
     compute: Compute,
+    run: Run,
+    validate: Validation | None,
     console: Console,
     only: Collection[str] | None = None,
-) -> Run:
-    """Train all of *network*, or the parameters *only*; return the folder of the training."""
-    settings, recipe, name = task.settings, task.recipe, task.settings.model_name
-    if only is not None:
-        recipe, name = dataclasses.replace(recipe, epochs=settings.head_epochs), f"{name}-head"
-    run = Run(settings.runs / name, _identity(task, recipe, batches))
+) -> None:
+    """Train all of *network*, or the parameters *only*."""
+    settings = task.settings
     if run.epochs:
         console.print(f"resuming after epoch {len(run.epochs)} of {recipe.epochs}")
     freeze_except(network, only)
+    weights = (
+        balanced_weights(task.split, len(task.data_set.labels)) if recipe.balance_classes else None
+    )
     try:
-        with progress.shown(console, recipe.epochs) as report:
+        with progress.shown(console, recipe.epochs) as listener:
             train(
                 network,
                 batches,
@@ -111,8 +160,9 @@ def _train(
                 seed=settings.seed,
                 compute=compute,
                 run=run,
-                report=report,
-                watch=_watch(task, network, compute),
+                listener=listener,
+                validate=validate,
+                class_weights=None if weights is None else weights.to(compute.device),
             )
     except RuntimeError as error:
         raise _explained(error, settings.workers) from error
@@ -122,9 +172,15 @@ def _train(
         raise
     finally:
         if compute.is_first:
-            run.draw(name)
+            run.draw(run.folder.name)
     freeze_except(network, None)
-    return run
+
+
+def balanced_weights(images: Split, classes: int) -> Tensor:
+    """Return the weight of each class's images: float32 `[classes]`, 1 on average over *images*."""
+    counts = np.bincount(images.labels, minlength=classes)
+    # As scikit-learn's "balanced": each class counts as much as if it had the mean number.
+    return torch.from_numpy(len(images) / (classes * np.maximum(counts, 1))).float()
 
 
 def _explained(error: RuntimeError, workers: int) -> Exception:
@@ -134,70 +190,4 @@ def _explained(error: RuntimeError, workers: int) -> Exception:
     return TrainingError(
         f"one of the {workers} processes that decode photographs was killed ({error}): memory or "
         "shared memory (/dev/shm) may be short; give fewer --workers, or 0 to decode without them"
-    )
-
-
-def _identity(task: Task, recipe: Recipe, batches: Batches) -> Mapping[str, object]:
-    """Return the facts that a checkpoint must share with a training that resumes from it."""
-    return {
-        "architecture": task.settings.architecture,
-        "recipe": dataclasses.asdict(recipe),
-        "data": task.data_set.name,
-        "images": len(task.split),
-        "labels": task.data_set.labels,
-        "weights": task.weights and (task.weights.source, task.weights.sha256),
-        "head_epochs": task.settings.head_epochs,
-        "seed": task.settings.seed,
-        "steps": batches.steps,
-    }
-
-
-def _watch(task: Task, network: nn.Module, compute: Compute) -> Watch | None:
-    if task.watched is None:
-        return None
-    spec = task.recipe.preprocessing
-    labels = torch.from_numpy(task.watched.labels)
-    normalize = Normalize(task.recipe.mean, task.recipe.std).to(compute.device)
-
-    def watch() -> tuple[float, float]:
-        assert task.watched is not None
-        with torch.inference_mode():
-            logits = torch.cat(
-                [
-                    network(normalize(torch.from_numpy(pixels).to(compute.device))).cpu()
-                    for pixels in task.watched.batches(spec)
-                ]
-            )
-        return float(F.cross_entropy(logits, labels)), accuracy(
-            logits.numpy(), task.watched.labels, top=1
-        )
-
-    return watch
-
-
-def _subject(task: Task, network: nn.Module, run: Run, device: str) -> Subject:
-    recipe, data_set, weights = task.recipe, task.data_set, task.weights
-    return Subject(
-        architecture=task.settings.architecture,
-        network=network,
-        labels=data_set.labels,
-        preprocessing=recipe.preprocessing,
-        mean=recipe.mean,
-        std=recipe.std,
-        training=manifest.Training(
-            data=data_set.name,
-            data_source=data_set.source,
-            images=len(task.split),
-            seed=task.settings.seed,
-            recipe=record(recipe),
-            device=device,
-        ),
-        weights=None if weights is None else weights.record(),
-        tests=tuple(
-            (f"{name}, test part", split)
-            for name, split in {data_set.name: data_set.test, **data_set.extra_tests}.items()
-        ),
-        skipped_images=data_set.skipped,
-        calibration=data_set.train,
-        run=run,
     )

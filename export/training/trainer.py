@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +18,14 @@ from convoy.export.errors import TrainingError
 from convoy.export.recipes import Recipe
 from convoy.export.training.batches import Batches, derive
 from convoy.export.training.compute import Compute
-from convoy.export.training.epoch_log import Epoch
+from convoy.export.training.epoch_log import Epoch, best_epoch, epochs_without_progress
 from convoy.export.training.optimization import (
     make_average,
     make_optimizer,
     make_schedule,
     use_average,
 )
-from convoy.export.training.run_folder import Run
+from convoy.export.training.run_folder import BEST_FILE, LAST_FILE, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,18 @@ class Step:
     accuracy: float
 
 
-Report = Callable[[Step], None]
-Watch = Callable[[], tuple[float, float]]
-"""Function that returns loss and accuracy on validation images."""
+class Listener(Protocol):
+    """A listener to a training, such as its display."""
+
+    def step(self, step: Step) -> None:
+        """Take the progress after a step."""
+
+    def epoch(self, epochs: Sequence[Epoch]) -> None:
+        """Take the measurements of all epochs so far, after each."""
+
+
+Validate = Callable[[nn.Module], tuple[float, float]]
+"""Function that returns loss and accuracy of a network, in evaluation mode, on other images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +70,10 @@ class State:
     schedule: LRScheduler
     average: AveragedModel | None
     scaler: torch.amp.GradScaler
+
+    def served(self) -> nn.Module:
+        """Return the network that would be exported now, in evaluation mode: the average if any."""
+        return (self.network if self.average is None else self.average.module).eval()
 
     def parts(self) -> dict[str, Any]:
         """Return each part that has a state, by name."""
@@ -83,21 +96,22 @@ def train(
     seed: int,
     compute: Compute,
     run: Run,
-    report: Report,
-    watch: Watch | None = None,
+    listener: Listener,
+    validate: Validate | None = None,
+    class_weights: Tensor | None = None,
 ) -> None:
     """
-    Fit *network* in place and leave it in evaluation mode.
+    Fit *network* in place and leave it in evaluation mode, with the weights of the last epoch.
 
     Its parameters are averaged if the recipe says so. A training resumes after the last epoch of
-    which *run* has a checkpoint.
+    which *run* has a checkpoint. *run* keeps the weights of the best epoch and of the last one.
 
     Args:
         network: Takes normalised float32 `[N, C, H, W]`, gives logits; on `compute.device`.
             Parameters that need no gradient do not change.
         seed: Seed of dropout; the batches have their own.
-        report: Called after each step.
-        watch: Called after each epoch, *network* being in evaluation mode.
+        validate: Measures the weights after each epoch, averaged if the recipe says so.
+        class_weights: Weight of the loss of each class's images; None weights them alike.
 
     Raises:
         TrainingError: If the loss is not finite.
@@ -106,16 +120,18 @@ def train(
     if run.state is not None:
         state.load(run.state)
     model = compute.wrap(network)
-    for number in range(len(run.epochs) + 1, recipe.epochs + 1):
+    while not _is_over(run.epochs, recipe):
+        number = len(run.epochs) + 1
         started = time.perf_counter()
         # A seed per epoch, so that a resumed training draws the same numbers.
         torch.manual_seed(derive(seed, number, compute.rank))
         _train_mode(network)
-        loss, accuracy = _epoch(number, model, state, batches, recipe, compute, report)
-        network.eval()
-        validation = (None, None) if watch is None else watch()
-        if compute.is_first:
-            epoch = Epoch(
+        loss, accuracy = _epoch(
+            number, model, state, batches, recipe, compute, listener, class_weights
+        )
+        validation = (None, None) if validate is None else validate(state.served())
+        run.epochs.append(
+            Epoch(
                 epoch=number,
                 seconds=time.perf_counter() - started,
                 learning_rate=float(state.schedule.get_last_lr()[0]),
@@ -124,9 +140,25 @@ def train(
                 validation_loss=validation[0],
                 validation_accuracy=validation[1],
             )
-            run.save(epoch, state.save())
+        )
+        if compute.is_first:
+            # The weights first: a training that is killed in between takes the epoch once more.
+            if validate is not None and best_epoch(run.epochs).epoch == number:
+                run.keep(BEST_FILE, state.served())
+            run.save(state.save())
+        listener.epoch(run.epochs)
     use_average(network, state.average)
     network.eval()
+    if compute.is_first:
+        run.keep(LAST_FILE, network)
+
+
+def _is_over(epochs: Sequence[Epoch], recipe: Recipe) -> bool:
+    """Return whether all epochs are done, or enough of them without progress."""
+    is_stuck = bool(
+        recipe.patience and epochs and epochs_without_progress(epochs) >= recipe.patience
+    )
+    return len(epochs) >= recipe.epochs or is_stuck
 
 
 def _begin(network: nn.Module, batches: Batches, recipe: Recipe, compute: Compute) -> State:
@@ -147,7 +179,8 @@ def _epoch(
     batches: Batches,
     recipe: Recipe,
     compute: Compute,
-    report: Report,
+    listener: Listener,
+    class_weights: Tensor | None,
 ) -> tuple[float, float]:
     """Take the steps of one epoch; return loss and accuracy over all processes."""
     sums = torch.zeros(3, dtype=torch.float64)  # loss, right answers, images
@@ -158,7 +191,7 @@ def _epoch(
         with torch.autocast(
             compute.device.type, compute.autocast, enabled=compute.autocast is not None
         ):
-            loss, logits = _loss(model(images), labels, recipe)
+            loss, logits = _loss(model(images), labels, recipe, class_weights)
         value = loss.item()
         # Before the step: it would write such numbers into every weight.
         if not torch.isfinite(loss):
@@ -168,21 +201,24 @@ def _epoch(
         right = (logits.argmax(1) == labels).sum().item()
         sums += torch.tensor([value * len(labels), right, len(labels)], dtype=torch.float64)
         mean_loss, accuracy = (sums[:2] / sums[2]).tolist()
-        report(Step(number, done, total, mean_loss, accuracy))
+        listener.step(Step(number, done, total, mean_loss, accuracy))
     sums = compute.sum(sums.to(compute.device)).cpu()
     mean_loss, accuracy = (sums[:2] / sums[2]).tolist()
     return mean_loss, accuracy
 
 
 def _loss(
-    outputs: Tensor | tuple[Tensor, ...], labels: Tensor, recipe: Recipe
+    outputs: Tensor | tuple[Tensor, ...],
+    labels: Tensor,
+    recipe: Recipe,
+    class_weights: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss, including that of auxiliary heads, and the logits of the network itself."""
     logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
     smoothing = recipe.label_smoothing
-    loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    loss = F.cross_entropy(logits, labels, class_weights, label_smoothing=smoothing)
     for head in auxiliary:
-        head_loss = F.cross_entropy(head, labels, label_smoothing=smoothing)
+        head_loss = F.cross_entropy(head, labels, class_weights, label_smoothing=smoothing)
         loss = loss + recipe.auxiliary_weight * head_loss
     return loss, logits
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from convoy.export import data
 from convoy.export.errors import DataError
 from convoy.export.export_settings import ExportSettings
-from convoy.export.subject import Subject
+from convoy.export.subject import Subject, tests_of
 from convoy.export.weights import PublicWeights, file_options, find_weights, load_into
 from convoy.models import ARCHITECTURES, drop_auxiliary
 
@@ -36,7 +36,7 @@ def load(settings: ExportSettings, console: Console) -> Subject:
         std=weights.std,
         weights=weights.record(),
         published=() if weights.evaluation is None else (weights.evaluation,),
-        tests=() if images is None else ((f"{images.name}, test part", images.test),),
+        tests=() if images is None else tests_of(images),
         skipped_images=() if images is None else images.skipped,
         calibration=None if images is None else images.train,
     )

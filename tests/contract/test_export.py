@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -17,12 +19,18 @@ from convoy.service.runtime.session import Session
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 
+from safetensors.torch import save_file
+
 from convoy.__main__ import main
 from convoy.export import data, exporter
+from convoy.export.data.content import data_set_sha256, images_sha256
 from convoy.export.errors import DataError, ExportError, TrainingError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.training.batches import Photos
 from convoy.export.training.run_folder import locked
+from convoy.export.training.run_record import git_state, read_record
+from convoy.export.training.validation import Validation
+from convoy.models import ARCHITECTURES
 
 
 def settings(root: Path, **changes: object) -> ExportSettings:
@@ -58,10 +66,16 @@ def test_manifest_is_complete(exported: tuple[Path, str]) -> None:
         416_520,
     )
     assert manifest.training is not None
-    assert (manifest.training.data, manifest.training.images) == ("mnist5k", 4000)
-    assert manifest.training.recipe["epochs"] == 1
+    assert (manifest.training.data, manifest.training.images) == ("mnist5k", 3500)
+    assert manifest.training.recipe["epochs"] == manifest.training.epoch == 1
+    assert manifest.training.validation is not None
+    assert manifest.training.validation.images == 500
+    assert manifest.training.validation.accuracy > 0.5
+    assert manifest.training.data_sha256 == data_set_sha256(data.load("mnist5k"))
     (evaluation,) = manifest.evaluations
     assert (evaluation.origin, evaluation.images) == ("measured", 1000)
+    test = data.load("mnist5k").test
+    assert evaluation.data_sha256 == images_sha256(test, tuple("0123456789"))
     assert evaluation.top5 is not None
     assert 0.5 < evaluation.top1 <= evaluation.top5 <= 1
     assert manifest.memory is not None
@@ -119,7 +133,9 @@ def test_folder_of_images(tmp_path: Path) -> None:
     assert (evaluation.images, evaluation.top5) == (20, None)
     assert manifest.skipped_images == ("zero/bad.png",)
     assert manifest.training is not None
-    assert manifest.training.images + evaluation.images == len(list(images.rglob("*.png"))) - 1
+    assert manifest.training.validation is not None
+    used = manifest.training.images + manifest.training.validation.images + evaluation.images
+    assert used == len(list(images.rglob("*.png"))) - 1
     assert str(tmp_path) not in manifest.model_dump_json()
 
 
@@ -131,7 +147,8 @@ def test_validation_writes_nothing(tmp_path: Path) -> None:
     root = tmp_path / "models"
     path = exporter.export(settings(root, validate_only=True), Console(file=output, width=200))
     assert path is None
-    assert "on 500 validation images; no artifact written" in output.getvalue()
+    assert "on 500 validation images; after the last, 1: " in output.getvalue()
+    assert output.getvalue().endswith("; no artifact written\n")
     assert not root.exists()
     header, row = (tmp_path / "runs" / "lenet5" / "metrics.csv").read_text().splitlines()
     measured = dict(zip(header.split(","), row.split(","), strict=True))
@@ -227,6 +244,140 @@ def test_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
+def test_training_on_the_validation_images(tmp_path: Path) -> None:
+    """
+    All but the test images are trained on if the user says so, and the output says so, too.
+    """
+    output = io.StringIO()
+    root = tmp_path / "models"
+    exporter.export(settings(root, train_on_validation=True), Console(file=output, width=200))
+    assert "4000 to train, 1000 to test; not validated, as --train-on-valid" in output.getvalue()
+    assert "weights of the last epoch, 1: nothing was validated" in output.getvalue()
+    training = ModelRepository(root).read("lenet5", 1).manifest.training
+    assert training is not None
+    assert (training.images, training.validation) == (4000, None)
+    assert {path.name for path in (tmp_path / "runs" / "lenet5").iterdir()} == {
+        *("last.safetensors", "run.json", "metrics.csv", "curves.png")
+    }
+
+
+def test_best_weights_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The artifact has the weights of the best epoch, which need not be the last.
+    """
+    found = iter([0.5, 0.9, 0.8])
+    monkeypatch.setattr(Validation, "__call__", lambda self, network: (1.0, next(found)))
+    root, runs = tmp_path / "models", tmp_path / "runs"
+    exporter.export(settings(root, epochs=3), Console(file=io.StringIO()))
+    training = ModelRepository(root).read("lenet5", 1).manifest.training
+    assert training is not None
+    assert training.validation is not None
+    assert (training.epoch, training.validation.accuracy) == (2, 0.9)
+    # The same weights again, from either file: the one of the best epoch is the artifact's.
+    for file in ("best", "last"):
+        path = runs / "lenet5" / f"{file}.safetensors"
+        kept = ExportSettings(from_run=path, name=file, model_repository=root, runs=runs)
+        exporter.export(kept, Console(file=io.StringIO()))
+    exported, best, last = (
+        ModelRepository(root).read(name, 1).manifest for name in ("lenet5", "best", "last")
+    )
+    assert exported.model_sha256 == best.model_sha256 != last.model_sha256
+    assert (best.training, best.evaluations) == (exported.training, exported.evaluations)
+    assert last.training is not None
+    assert last.training.epoch == 3
+
+
+def test_kept_weights_in_fewer_bits(exported: tuple[Path, str], tmp_path: Path) -> None:
+    """
+    Kept weights are exported in another precision without training, under the run's name.
+    """
+    runs, output = exported[0].parent / "runs", io.StringIO()
+    kept = ExportSettings(
+        from_run=runs / "lenet5", precision="int8", model_repository=tmp_path, runs=runs
+    )
+    exporter.export(kept, Console(file=output, width=200))
+    manifest = ModelRepository(tmp_path).read("lenet5", 1).manifest
+    assert manifest.precision == "int8"
+    before = ModelRepository(exported[0]).read("lenet5", 1).manifest
+    assert manifest.training == before.training
+    assert "epoch 1/1" not in output.getvalue()
+    assert "of epoch 1: convoy export lenet5 --epochs 1\n" in output.getvalue()
+
+
+def test_kept_weights_that_cannot_be_exported(exported: tuple[Path, str], tmp_path: Path) -> None:
+    """
+    Weights of another training, of another network, or without their record are refused.
+    """
+    run = tmp_path / "lenet5"
+    shutil.copytree(exported[0].parent / "runs" / "lenet5", run)
+    options = {"from_run": run, "model_repository": tmp_path / "models", "runs": tmp_path}
+
+    def refusal(**changes: object) -> str:
+        with pytest.raises(ExportError) as caught:
+            exporter.export(
+                ExportSettings.model_validate({**options, **changes}), Console(file=io.StringIO())
+            )
+        return str(caught.value)
+
+    assert "holds weights of lenet5; leave out alexnet" in refusal(architecture="alexnet")
+    assert "has no weights a.safetensors: there are best" in refusal(from_run=run / "a.safetensors")
+    assert "run.json: No such file" in refusal(from_run=tmp_path)
+    record = (run / "run.json").read_text()
+    (run / "run.json").write_text(record.replace('"data": "mnist5k"', '"data": "hard5k"'))
+    assert "the images of hard5k have changed since the training" in refusal()
+    (run / "run.json").write_text(record)
+    (run / "best.safetensors").write_bytes((run / "best.safetensors").read_bytes()[:-4])
+    assert "cannot read the weights" in refusal()
+    other = ARCHITECTURES["lenet5"].build(num_classes=10).state_dict()
+    save_file(other, run / "best.safetensors")
+    assert "best.safetensors is not the file that" in refusal()
+    assert not any((tmp_path / "models").glob("*"))
+
+
+def test_finished_training_is_moved_aside(tmp_path: Path) -> None:
+    """
+    A training with other options keeps the weights of a finished one beside its own; the same
+    options again make the same weights.
+    """
+    root, run, output = tmp_path / "models", tmp_path / "runs" / "lenet5", io.StringIO()
+    weights = []
+    for seed in (0, 0, 1):
+        exporter.export(settings(root, seed=seed), Console(file=output, width=300))
+        weights.append((run / "best.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+    assert f"{run} holds the weights of this very training, and is made anew" in output.getvalue()
+    assert f"the finished training in {run} was moved to {run}.1" in output.getvalue()
+    assert (tmp_path / "runs" / "lenet5.1" / "best.safetensors").read_bytes() == weights[0]
+    assert read_record(run).command == "convoy export lenet5 --seed 1 --epochs 1"
+    assert read_record(tmp_path / "runs" / "lenet5.1").kept[0].file == "best.safetensors"
+
+
+def test_record_of_a_training(exported: tuple[Path, str]) -> None:
+    """
+    The record says what the weights were made with, and how many images of each class there were.
+    """
+    record = read_record(exported[0].parent / "runs" / "lenet5")
+    assert record.command == "convoy export lenet5 --epochs 1"
+    assert record.images["train"] == dict.fromkeys("0123456789", 350)
+    assert record.images["validation"] == dict.fromkeys("0123456789", 50)
+    assert record.training.seed == 0
+    assert {"python", "torch", "numpy", "convoy"} < set(record.tools)
+    assert [kept.file for kept in record.kept] == ["best.safetensors", "last.safetensors"]
+    # The tests run in a checkout, if git is there.
+    commit = git_state(Path(__file__).parent)
+    assert record.git.get("convoy", "").removesuffix("-dirty") == (commit or "").removesuffix(
+        "-dirty"
+    )
+    assert commit is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", commit)
+
+
+def test_folder_that_git_does_not_know(tmp_path: Path) -> None:
+    """
+    A folder outside of a checkout has no commit.
+    """
+    assert git_state(tmp_path) is None
+
+
 def test_unknown_architecture(tmp_path: Path) -> None:
     """
     A name that is no architecture is refused with those that are.
@@ -263,7 +414,11 @@ def test_unknown_architecture(tmp_path: Path) -> None:
         (["resnet18", "--weights", "w", "--device", "cpu"], 2, "--device: only for a training"),
         (["resnet18", "--weights", "w", "--skip-bad-images"], 2, "add --evaluation-data"),
         (["lenet5", "--max-accuracy-loss", "0.1"], 2, "only for --precision fp16 or int8"),
-        ([], 2, "missing argument 'network'"),
+        (["lenet5", "--train-on-validation", "--early-stopping", "3"], 2, "leaves no images"),
+        (["--from", "runs/a", "--data", "mnist5k"], 2, "leave out --data, --weights and"),
+        (["--from", "runs/a", "--seed", "1"], 2, "--seed: only for a training"),
+        (["--from", "runs/none"], 1, "cannot read runs/none/run.json"),
+        ([], 2, "name a network, such as lenet5, or a training with --from"),
     ],
 )
 def test_command_line_errors(

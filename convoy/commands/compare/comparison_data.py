@@ -105,7 +105,7 @@ class Comparison(_Part):
         interrupted: Whether the measurement was ended before its last turn.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     machine: Machine
     seconds: float
     networks: tuple[Network, ...]
@@ -155,4 +155,9 @@ def _from_version_2(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-_STEPS = (_from_version_1, _from_version_2)
+def _from_version_3(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: version 4 adds hashes of the data of evaluations."""
+    return fields
+
+
+_STEPS = (_from_version_1, _from_version_2, _from_version_3)

@@ -1,17 +1,30 @@
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from convoy.export.data.digits import load_digits
+from convoy.export.data.split import Split
 from convoy.export.errors import TrainingError
 from convoy.export.recipes import SMALL, Recipe
 from convoy.export.training.batches import KeptBatches
 from convoy.export.training.compute import CPU, Compute, joined
-from convoy.export.training.epoch_log import METRICS_FILE, read_metrics
-from convoy.export.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, Run, locked
-from convoy.export.training.trainer import Step, freeze_except, train
+from convoy.export.training.epoch_log import METRICS_FILE, Epoch, read_metrics
+from convoy.export.training.run_folder import (
+    BEST_FILE,
+    CHECKPOINT_FILE,
+    CURVES_FILE,
+    LAST_FILE,
+    Run,
+    locked,
+)
+from convoy.export.training.trained_network import balanced_weights
+from convoy.export.training.trainer import Step, Validate, freeze_except, train
+from convoy.export.training.validation import Validation
 from convoy.models import ARCHITECTURES
 
 RECIPE = dataclasses.replace(SMALL["lenet5"], epochs=3, batch_size=16)
@@ -51,20 +64,36 @@ def fit(
     network: nn.Module | None = None,
     compute: Compute = CPU,
     stop_in: int | None = None,
+    validate: Validate | None = None,
+    class_weights: Tensor | None = None,
 ) -> tuple[nn.Module, list[Step], Run]:
     """Train on stripes; Ctrl-C comes in the middle of the epoch *stop_in*."""
     torch.manual_seed(seed)
     network = network or Headed()
     steps: list[Step] = []
 
-    def report(step: Step) -> None:
-        steps.append(step)
-        if step.epoch == stop_in and step.done % 8 == 4:
-            raise KeyboardInterrupt
+    class Stopping:
+        def step(self, step: Step) -> None:
+            steps.append(step)
+            if step.epoch == stop_in and step.done % 8 == 4:
+                raise KeyboardInterrupt
 
-    run = Run(folder, {"seed": seed})
+        def epoch(self, epochs: Sequence[Epoch]) -> None:
+            assert epochs[-1].epoch == steps[-1].epoch
+
+    run = Run(folder, {"seed": seed}, f"seed {seed}")
     batches = KeptBatches(*stripes(128), recipe, seed, compute)
-    train(network, batches, recipe, seed=seed, compute=compute, run=run, report=report)
+    train(
+        network,
+        batches,
+        recipe,
+        seed=seed,
+        compute=compute,
+        run=run,
+        listener=Stopping(),
+        validate=validate,
+        class_weights=class_weights,
+    )
     return network, steps, run
 
 
@@ -235,13 +264,127 @@ def test_folder_of_a_training(tmp_path: Path) -> None:
 
 def test_checkpoint_of_another_training(tmp_path: Path) -> None:
     """
-    A checkpoint counts for the training that wrote it only.
+    An unfinished training is neither resumed nor overwritten by one with other options, and both
+    sets of options are shown.
     """
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, seed=0, stop_in=2)
-    _, steps, run = fit(tmp_path, seed=1)
-    assert steps[0].epoch == 1
-    assert [epoch.epoch for epoch in run.epochs] == [1, 2, 3]
+    before = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    with pytest.raises(
+        TrainingError, match=r"unfinished training, seed 0; this one is seed 1, with another seed"
+    ):
+        fit(tmp_path, seed=1)
+    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
+    assert fit(tmp_path, seed=0)[1][0].epoch == 2
+
+
+def answers(*accuracies: float) -> Validate:
+    """Validation that finds these accuracies, one after the other."""
+    found = iter(accuracies)
+    return lambda network: (1.0, next(found))
+
+
+def weights_after(folder: Path, epochs: int) -> dict[str, Tensor]:
+    """The weights of the same training after some of its epochs, from its own checkpoints."""
+    copies: dict[int, dict[str, Tensor]] = {}
+
+    def copy(network: nn.Module) -> tuple[float, float]:
+        copies[len(copies) + 1] = {k: v.clone() for k, v in network.state_dict().items()}
+        return 1.0, 0.5
+
+    fit(folder, validate=copy)
+    return copies[epochs]
+
+
+def test_best_and_last_weights_are_kept(tmp_path: Path) -> None:
+    """
+    The weights of the epoch with the highest accuracy are kept as the best, those at the end as
+    the last.
+    """
+    network, _, run = fit(tmp_path / "run", validate=answers(0.5, 0.9, 0.8))
+    best, last = run.weights(BEST_FILE), run.weights(LAST_FILE)
+    expected = weights_after(tmp_path / "again", 2)
+    assert best.keys() == last.keys() == expected.keys()
+    assert all(torch.equal(best[name], expected[name]) for name in best)
+    assert all(torch.equal(last[name], value) for name, value in network.state_dict().items())
+    assert not torch.equal(best["head.weight"], last["head.weight"])
+
+
+def test_averaged_weights_are_validated(tmp_path: Path) -> None:
+    """
+    The weights that would be exported are validated and kept: the average, not the last step's.
+    """
+    seen: list[Tensor] = []
+
+    def validate(network: nn.Module) -> tuple[float, float]:
+        assert not network.training
+        seen.append(network.state_dict()["head.weight"].clone())
+        return 1.0, 0.1 * len(seen)
+
+    recipe = dataclasses.replace(RECIPE, averaging=0.999)
+    network, _, run = fit(tmp_path, recipe=recipe, validate=validate)
+    assert torch.equal(seen[-1], network.state_dict()["head.weight"])
+    assert torch.equal(seen[-1], run.weights(BEST_FILE)["head.weight"])
+
+
+def test_validation_changes_no_weights(tmp_path: Path) -> None:
+    """
+    A training gives the same weights with validation and without, also one with dropout.
+    """
+    without, _, _ = fit(tmp_path / "without")
+    validate = Validation(images(), RECIPE, CPU, workers=0)
+    assert RECIPE.preprocessing.channels == 1
+    network, _, run = fit(tmp_path / "with", validate=validate)
+    assert all(
+        torch.equal(value, network.state_dict()[name])
+        for name, value in without.state_dict().items()
+    )
+    assert run.epochs[-1].validation_accuracy is not None
+
+
+def images() -> Split:
+    """A few digits, of two labels as the stripes have."""
+    digits = load_digits().validation
+    return Split(digits.sources[:40], digits.labels[:40] % 2)
+
+
+def test_early_stopping(tmp_path: Path) -> None:
+    """
+    A training ends after so many epochs without progress, and a resumed one at the same epoch.
+    """
+    recipe = dataclasses.replace(RECIPE, epochs=20, patience=2)
+    accuracies = (0.5, 0.7, 0.6, 0.7, 0.9)
+    _, steps, run = fit(tmp_path / "whole", recipe=recipe, validate=answers(*accuracies))
+    assert [epoch.validation_accuracy for epoch in run.epochs] == [0.5, 0.7, 0.6, 0.7]
+    assert steps[-1].epoch == 4
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", recipe=recipe, validate=answers(*accuracies), stop_in=4)
+    _, steps, run = fit(tmp_path / "parts", recipe=recipe, validate=answers(*accuracies[3:]))
+    assert {step.epoch for step in steps} == {4}
+    # Nothing is left to do for a training that had stopped by itself.
+    assert fit(tmp_path / "parts", recipe=recipe, validate=answers())[1] == []
+
+
+def test_class_weights() -> None:
+    """
+    Rare classes weigh more; over all images the weight is 1 on average.
+    """
+    found = balanced_weights(Split([b""] * 8, np.array([0] * 6 + [1] * 2)), 2)
+    assert found.tolist() == pytest.approx([8 / 12, 2.0])
+    assert (found * torch.tensor([6, 2])).sum() == 8
+
+
+def test_weights_of_classes(tmp_path: Path) -> None:
+    """
+    Images count by the weights of their classes; equal weights change nothing.
+    """
+    heads = {}
+    for name, weights in (("none", None), ("equal", [2.0, 2.0]), ("unequal", [3.0, 1.0])):
+        given = None if weights is None else torch.tensor(weights)
+        network, _, _ = fit(tmp_path / name, class_weights=given)
+        heads[name] = network.state_dict()["head.weight"]
+    assert torch.allclose(heads["none"], heads["equal"], atol=1e-4)
+    assert not torch.allclose(heads["none"], heads["unequal"], atol=1e-2)
 
 
 def test_damaged_checkpoint(tmp_path: Path) -> None:

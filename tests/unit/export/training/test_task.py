@@ -1,0 +1,52 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from convoy.export.export_settings import ExportSettings
+from convoy.export.training.task import prepare
+
+
+def described(root: Path, **options: object) -> str:
+    """The text that is printed before a training on the folder *root*."""
+    output = io.StringIO()
+    values = {"architecture": "resnet20", "data": f"folder:{root}", "runs": root.parent / "runs"}
+    prepare(ExportSettings.model_validate({**values, **options}), Console(file=output, width=2000))
+    return output.getvalue()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten images of one class and 30 of the other."""
+    random = np.random.default_rng(0)
+    for name, count in (("rare", 10), ("usual", 30)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
+    return tmp_path / "photos"
+
+
+def test_counts_per_class(photos: Path) -> None:
+    """
+    The images of each class are counted, with advice if some classes are rare.
+    """
+    text = described(photos)
+    assert "28 to train, 4 to validate, 8 to test" in text
+    assert "by class: rare 7, usual 21; --balance-classes weights rare classes more" in text
+    assert "--balance-classes weights" not in described(photos, balance_classes=True)
+
+
+def test_counts_of_many_classes(tmp_path: Path) -> None:
+    """
+    The rarest and the commonest of many classes are named.
+    """
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    for name in range(21):
+        (tmp_path / "photos" / f"{name:02}").mkdir(parents=True)
+        for index in range(20 if name == 7 else 10):
+            Image.fromarray(pixels).save(tmp_path / "photos" / f"{name:02}" / f"{index}.png")
+    assert "by class: from 7 of 00 to 14 of 07; --bal" in described(tmp_path / "photos")
