@@ -34,6 +34,7 @@ from convoy.service.http.server import HttpServer
 from convoy.service.lifecycle import Lifecycle, Phase
 from convoy.service.machine.resources import descriptor_limit, usable_cpus
 from convoy.service.machine.sockets import page_url, resolve
+from convoy.service.machine.supervisor import notify
 from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
@@ -168,7 +169,9 @@ class Server:
                 # The objects that exist now stay. Collecting garbage among them again and again
                 # would take a tenth of the time of a small network's request.
                 gc.freeze()
+                notify("READY=1")
                 await self._stop_requested.wait()
+                notify("STOPPING=1")
                 await self.drain(self._grace_s)
         finally:
             await self.stop()
