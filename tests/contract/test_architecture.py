@@ -17,7 +17,7 @@ def test_layers_of_the_server() -> None:
     drawing = (
         (ROOT / "docs/explanation/architecture.md")
         .read_text()
-        .split("```\nprocess ")[1]
+        .split("```text\nprocess ")[1]
         .split("```")[0]
     )
     lines = f"process {drawing}".splitlines()
