@@ -1,7 +1,11 @@
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from convoy.export.errors import GraphError
 from convoy.export.importing.import_settings import ImportSettings
@@ -57,19 +61,75 @@ def test_values_for_pixels_of_0_to_1(mean: Any, std: Any) -> None:
         ((-0.5,), (0.5,), "--mean 0.5 --std 0.5"),
         ((-127.5,), (127.5,), "--mean 0.5 --std 0.5"),
         ((0.5,), (0.5 / 255,), "--mean 0.5 --std 0.5"),
-        ((0,), (1e-9,), "--mean 0 --std 0.003921568627"),
+        # Factors and offsets: x / 127.5 - 1 in four notations, and x * 4.367 - 2.118.
+        ((-1,), (2,), "--mean 0.5 --std 0.5"),
+        ((1,), (127.5,), "--mean 0.5 --std 0.5"),
+        ((-1,), (127.5,), "--mean 0.5 --std 0.5"),
+        ((-1,), (1 / 127.5,), "--mean 0.5 --std 0.5"),
+        ((127.5,), (1 / 127.5,), "--mean 0.5 --std 0.5"),
+        ((-2.118,), (4.367,), "--mean 0.485001145 --std 0.2289901534"),
+        ((0.485,), (1 / 0.229,), "--mean 0.485 --std 0.229"),
+        # MXNet's and ncnn's factors; a division by 255 that --std 1 contains.
+        ((0,), (0.017,), "--mean 0 --std 0.2306805075"),
+        ((0.5,), (0.00392157,), "--mean 0.4999998"),
+        ((0.5,), (1 / 255,), "--mean 0.5 --std 1"),
     ],
 )
 def test_values_in_other_units(mean: Any, std: Any, flags: str) -> None:
     """
-    Values that cannot be meant for pixels of 0 to 1 are refused, with the flags that say the same,
-    which are accepted.
+    Values that cannot be meant for pixels of 0 to 1 are refused, with the flags that say the same.
     """
     with pytest.raises(GraphError) as refused:
         check_units(settings(mean, std))
     assert f"give {flags}" in str(refused.value)
-    _, new_mean, _, new_std = flags.split()
-    check_units(settings(new_mean, new_std))
+
+
+ADVICE = re.compile(r"for ([^;]+), give --mean (\S+) --std ([^\s;]+)")
+
+NUMBERS = st.one_of(
+    st.sampled_from([0, 1, -1, 2, 0.5, 127.5, 128, 255, 1 / 255, 1 / 127.5, 0.017, 0.485, 4.367]),
+    st.floats(-300, 300).map(lambda value: float(f"{value:.4g}")),
+)
+
+
+@given(
+    st.lists(NUMBERS, min_size=3, max_size=3) | st.lists(NUMBERS, min_size=1, max_size=1),
+    st.lists(NUMBERS, min_size=3, max_size=3) | st.lists(NUMBERS, min_size=1, max_size=1),
+)
+@example(mean=[-1], std=[2])
+@example(mean=[103.939, 116.779, 123.68], std=[1])
+@example(mean=[1], std=[127.5])
+@example(mean=[123.675, 116.28, 103.53], std=[0.01712475, 0.017507, 0.01742919])
+def test_advice_says_the_same(mean: list[float], std: list[float]) -> None:
+    """
+    Each advised pair of flags is accepted, and makes the same of every pixel as its formula does.
+    """
+    std = [abs(value) for value in std]
+    assume(all(value > 1e-6 for value in std))
+    try:
+        check_units(settings(tuple(mean), tuple(std)))
+    except GraphError as error:
+        refusal = str(error)
+    else:
+        return
+    advice = ADVICE.findall(refusal)
+    assert advice or "no flags say the same" in refusal
+    for formula, new_mean, new_std in advice:
+        advised = settings(new_mean, new_std)
+        check_units(advised)
+        pixel = np.arange(256.0)[:, None]
+        expected = eval(formula, {"pixel": pixel, "mean": np.array(mean), "std": np.array(std)})
+        made = (pixel / 255 - np.array(advised.mean)) / np.array(advised.std)
+        assert np.allclose(made, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("mean", "std"), [((0,), (1e-9,)), ((-1,), (1,)), ((1000,), (3,))])
+def test_no_flags_say_the_same(mean: Any, std: Any) -> None:
+    """
+    Numbers that make no sense in any convention are refused without inventing flags.
+    """
+    with pytest.raises(GraphError, match="no flags say the same for pixels of 0 to 1: give the"):
+        check_units(settings(mean, std))
 
 
 def test_factor_in_place_of_a_deviation() -> None:

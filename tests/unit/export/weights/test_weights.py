@@ -331,7 +331,7 @@ def test_options_of_a_file(tmp_path: Path, options: dict[str, Any], expected: ob
         ({"resize_px": 223}, "--resize 223 is smaller than the crop, 224"),
         ({"input_px": 31}, "resnet18 takes images of 32 x 32 pixels or more"),
         ({"mean": (0.5, 0.5)}, "--mean has 2 numbers, and the images 3 channels"),
-        ({"mean": (123.675,), "std": (58.395,)}, "meant for pixels of 0 to 255"),
+        ({"mean": (123.675,), "std": (58.395,)}, "cannot be meant for pixels of 0 to 1"),
     ],
 )
 def test_options_that_do_not_fit_a_file(
