@@ -5,7 +5,7 @@ They are more reliable than sums: quantised softmax scores need not sum to 1, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -94,7 +94,7 @@ class _Reader:
             return self._of_branches(node, name, depth)
         if node.op_type in _PASSING:
             # A label is looked up in a constant table, by an index that varies.
-            varying = [name for name in node.input if not self._wiring.is_constant(name)]
+            varying = self._varying(node)
             return self.read(varying[0], depth + 1) if varying else UNKNOWN
         # ONNX Runtime's fused operators, and classifiers from scikit-learn, end in an activation.
         if activation := _activation(node):
@@ -105,10 +105,14 @@ class _Reader:
     def _of_operator(self, node: NodeProto, depth: int) -> Head:
         operator = node.op_type
         found = Head(None, called(node), node.output[0], "".join(node.input[:1]))
-        if operator in _SOFTMAX or self._is_share(node):
+        if operator in _SOFTMAX:
             return replace(found, kind="probabilities")
-        if operator in _SIGMOID or self._is_logistic(node):
+        if self._is_share(node):
+            return replace(found, kind="probabilities", before=self._exponent(node))
+        if operator in _SIGMOID:
             return replace(found, kind="independent")
+        if self._is_logistic(node):
+            return replace(found, kind="independent", before=self._exponent(node))
         if operator in _LOGITS:
             return replace(found, kind="logits")
         if operator in _CHOOSING:
@@ -116,13 +120,14 @@ class _Reader:
             chooses_least = operator == "ArgMin" or attribute(node, "largest", 1) == 0
             return replace(found, is_chosen=not chooses_least)
         if combine := _COMBINING.get(operator):
-            kinds = [
-                self.read(name, depth + 1)
-                for name in node.input
-                if name and not self._wiring.is_constant(name)
-            ]
+            kinds = [self.read(name, depth + 1) for name in self._varying(node)]
             return combine(self._wiring, node, found, kinds)
-        return found
+        # Any other operator makes something else of scores.
+        is_altered = any(self.read(name, depth + 1).kind for name in self._varying(node))
+        return replace(found, is_altered=is_altered)
+
+    def _varying(self, node: NodeProto) -> list[str]:
+        return [name for name in node.input if name and not self._wiring.is_constant(name)]
 
     def _of_branches(self, node: NodeProto, name: str, depth: int) -> Head:
         """Return the head that all branches of a condition share, such as PyTorch's `squeeze`."""
@@ -141,6 +146,15 @@ class _Reader:
         divisors = {"Div": node.input[1:], "Mul": node.input}.get(node.op_type, ())
         return any(self._sums(name, is_reciprocal=node.op_type == "Mul") for name in divisors)
 
+    def _exponent(self, node: NodeProto) -> str:
+        """Return the logits of a softmax that is written out; empty if it is of something else."""
+        for name in node.input:
+            while (maker := self._wiring.maker(name)) is not None and maker.op_type in SHAPING:
+                name = maker.input[0]
+            if maker is not None and _is_exp(maker):
+                return str(maker.input[0])
+        return ""
+
     def _sums(self, name: str, *, is_reciprocal: bool) -> bool:
         for _ in range(_DEEPEST):
             node = self._wiring.maker(name)
@@ -157,16 +171,25 @@ class _Reader:
         return False
 
     def _is_logistic(self, node: NodeProto) -> bool:
-        """Return whether *node* is 1 / (1 + exp(-x))."""
-        one_over = {"Reciprocal": node.input[:1], "Div": node.input[1:]}.get(node.op_type, ())
+        """Return whether *node* is 1 / (1 + exp(-x)) or exp(x) / (1 + exp(x))."""
+        divisor = {"Reciprocal": node.input[:1], "Div": node.input[1:]}.get(node.op_type, ())
         if node.op_type == "Div" and self._wiring.scalar(node.input[0]) != 1:
-            return False
-        for name in one_over:
+            return any(node.input[0] in exponentials for exponentials in self._one_and(divisor))
+        return any(self._one_and(divisor))
+
+    def _one_and(self, names: Sequence[str]) -> Iterator[list[str]]:
+        """Yield the exponentials that are added to 1 to make one of *names*."""
+        for name in names:
             sum_ = self._wiring.maker(name)
             if sum_ is not None and sum_.op_type == "Add":
-                makers = [self._wiring.maker(part) for part in sum_.input]
-                return any(maker is not None and maker.op_type == "Exp" for maker in makers)
-        return False
+                makers = {part: self._wiring.maker(part) for part in sum_.input}
+                is_one = any(self._wiring.scalar(part) == 1 for part in sum_.input)
+                exponentials = [part for part, maker in makers.items() if _is_exp(maker)]
+                yield exponentials if is_one else []
+
+
+def _is_exp(node: NodeProto | None) -> bool:
+    return node is not None and node.op_type == "Exp"
 
 
 _ACTIVATIONS: dict[str, Kind] = {
@@ -199,8 +222,9 @@ def _same(heads: Sequence[Head], *kinds: Kind) -> Kind | None:
 
 def _scaled(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]) -> Head:
     """x * constant, x / constant."""
+    # A product of several, such as a square, or a reciprocal.
     if len(heads) != 1 or (node.op_type == "Div" and wiring.is_constant(node.input[0])):
-        return found
+        return replace(found, is_altered=any(head.kind for head in heads))
     (head,), numbers = heads, _constants(wiring, node)
     # A negative number turns the order of the classes round.
     if head.kind and any(number is not None and number < 0 for number in numbers):
@@ -270,7 +294,10 @@ def _clipped(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]
 
 def _exponential(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]) -> Head:
     is_log = bool(heads) and heads[0].operator.startswith("LogSoftmax ")
-    return replace(found, kind="probabilities") if is_log else found
+    if is_log:
+        return replace(found, kind="probabilities")
+    # Softmax without its division: softmax of this would be something else.
+    return replace(found, is_altered=bool(heads and heads[0].kind))
 
 
 def _logarithm(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]) -> Head:

@@ -12,6 +12,7 @@ from convoy.export.importing import reference
 from convoy.export.importing.facts import Facts
 from convoy.export.importing.heads import read_head
 from convoy.export.importing.kinds import Given
+from convoy.export.importing.not_finite import check_finite
 from convoy.export.importing.outputs import rounding_step
 from convoy.export.importing.rewriting import declare, rewrite
 from convoy.export.importing.scores import Choice, Output, Rewrite, choose, observe
@@ -34,7 +35,9 @@ def find_scores(facts: Facts, model: Path) -> Choice:
         if isinstance(found, Rewrite):
             name, kind = rewrite(facts.source, found)
             facts.outputs.added[name] = _made_of(found, facts.labels)
-        elif _show_logits(facts, found):
+            continue
+        check_finite(facts, found)
+        if _show_logits(facts, found):
             (name,) = found.kinds  # its logits are found beside it
         else:
             break

@@ -246,9 +246,21 @@ def _related(
             return {squashed.name: "independent"} if one.form == "clean" else {}, names
         kinds: dict[str, Kind] = {logits.name: "logits", squashed.name: "probabilities"}
         is_wanted = given in (None, kinds[one.name]) and one.form == "clean"
+        # Probabilities of 1 and 0 are the softmax of nearly anything, such as exp(logits).
+        is_wanted = is_wanted and (_vary(squashed, tolerance) or _is_argument(logits, squashed))
         if is_wanted and _is_close(squashed, softmax(logits.scores), tolerance):
             return kinds, names
     return {}, {one.name}
+
+
+def _vary(output: Output, tolerance: float) -> bool:
+    """Return whether the scores of an image differ from those of another one."""
+    return bool(np.ptp(output.scores, axis=0).max() > tolerance * np.ptp(output.scores))
+
+
+def _is_argument(logits: Output, squashed: Output) -> bool:
+    """Return whether the operators show that one output is the softmax of the other."""
+    return squashed.head.before in (logits.name, logits.head.value, logits.head.before)
 
 
 def _is_close(found: Output, expected: npt.NDArray[np.float32], tolerance: float) -> bool:

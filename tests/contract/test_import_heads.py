@@ -78,6 +78,12 @@ MAPS = helper.make_sequence_type_proto(
     helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(FLOAT, []))
 )
 LINEAR = next(one for one in foreign.classifier().graph.initializer if one.name == "linear")
+SQUARES = [
+    node("Mul", "logits logits", "square"),
+    node("ReduceSum", "square axis", "sum", keepdims=1),
+    node("Div", "square sum", "y"),
+]
+"""Shares of something else than exponentials."""
 ARGMAX = node("ArgMax", "soft", "best", axis=1, keepdims=0)
 
 
@@ -127,6 +133,98 @@ ENDS = {
         {"y": FLOAT},
         {"axis": np.array([1])},
         softmax,
+    ),
+    "softmax written out, less the maximum": End(
+        [
+            node("ReduceMax", "logits", "most", axes=[1], keepdims=1),
+            node("Sub", "logits most", "less"),
+            node("Exp", "less", "e"),
+            node("ReduceSum", "e axis", "sum", keepdims=1),
+            node("Div", "e sum", "y"),
+        ],
+        {"y": FLOAT},
+        {"axis": np.array([1])},
+        softmax,
+    ),
+    "softmax written out, times a reciprocal": End(
+        [
+            node("Exp", "logits", "e"),
+            node("ReduceSum", "e axis", "sum", keepdims=1),
+            node("Reciprocal", "sum", "part"),
+            node("Mul", "e part", "y"),
+        ],
+        {"y": FLOAT},
+        {"axis": np.array([1])},
+        softmax,
+    ),
+    "softmax written out, whose logits are large": End(
+        [
+            node("Exp", "logits", "e"),
+            node("ReduceSum", "e axis", "sum", keepdims=1),
+            node("Div", "e sum", "y"),
+        ],
+        {"y": FLOAT},
+        {"axis": np.array([1])},
+        lambda logits: softmax(logits + 10 * np.eye(5)[0]),
+        arguments={"bias": 10},
+    ),
+    "log-softmax written out": End(
+        [
+            node("Exp", "logits", "e"),
+            node("ReduceSum", "e axis", "sum", keepdims=1),
+            node("Log", "sum", "log"),
+            node("Sub", "logits log", "y"),
+        ],
+        {"y": FLOAT},
+        {"axis": np.array([1])},
+        softmax,
+    ),
+    "softmax with an epsilon, in a logarithm": End(
+        [SOFT, node("Add", "soft tiny", "sum"), node("Log", "sum", "y")],
+        {"y": FLOAT},
+        {"tiny": np.float32(1e-7)},
+        softmax,
+    ),
+    "softmax with a temperature": End(
+        [node("Div", "logits t", "cool"), node("Softmax", "cool", "y", axis=1)],
+        {"y": FLOAT},
+        {"t": np.float32(2.5)},
+        lambda logits: softmax(logits / 2.5),
+    ),
+    "softmax, identity, cast and reshape": End(
+        [
+            node("Identity", "logits", "same"),
+            node("Softmax", "same", "soft", axis=-1),
+            node("Cast", "soft", "double", to=TensorProto.DOUBLE),
+            node("Cast", "double", "float", to=FLOAT),
+            node("Reshape", "float shape", "y"),
+        ],
+        {"y": FLOAT},
+        {"shape": np.array([-1, 5])},
+        softmax,
+    ),
+    "softmax without its first class": End(
+        [SOFT, node("Slice", "soft one five one", "y")],
+        {"y": FLOAT},
+        {"one": np.array([1]), "five": np.array([5])},
+        lambda logits: softmax(logits)[:, 1:],
+    ),
+    "softmax in another order": End(
+        [
+            SOFT,
+            node("Slice", "soft zero two one", "a"),
+            node("Slice", "soft two five one", "b"),
+            node("Concat", "b a", "y", axis=1),
+        ],
+        {"y": FLOAT},
+        {name: np.array([n]) for name, n in (("zero", 0), ("one", 1), ("two", 2), ("five", 5))},
+        lambda logits: softmax(logits)[:, [2, 3, 4, 0, 1]],
+    ),
+    "sigmoid as exp(x) / (1 + exp(x))": End(
+        [node("Exp", "logits", "e"), node("Add", "e unit", "sum"), node("Div", "e sum", "y")],
+        {"y": FLOAT},
+        {"unit": np.float32(1)},
+        sigmoid,
     ),
     "clipped": End(
         [SOFT, node("Clip", "soft least most", "y")],
@@ -418,11 +516,16 @@ def test_saturated_probabilities_are_proven_by_their_logits(tmp_path: Path) -> N
     assert artifact.manifest.scores.name == "logits"
     assert "output logits was made: the logits, as soft is alike for all images" in told
     Session(artifact, CPU)
-    # A softmax that is written out has something else before it: it proves nothing, then.
+    # A softmax that is written out has an exponential before it, and that has the logits.
     end = ENDS["softmax written out"]
     made = foreign.ending(end.nodes, end.outputs, end.constants, bias=1e3)
+    artifact, _ = foreign.run(foreign.save(made, tmp_path / "y.onnx"), tmp_path)
+    assert artifact.manifest.scores.kind == "logits"
+    Session(artifact, CPU)
+    # Shares of anything else have none.
+    made = foreign.ending(SQUARES, {"y": FLOAT}, {"axis": np.array([1])}, bias=1e3)
     with pytest.raises(ProofError, match="the same answer"):
-        foreign.run(foreign.save(made, tmp_path / "y.onnx"), tmp_path)
+        foreign.run(foreign.save(made, tmp_path / "z.onnx"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -504,3 +607,77 @@ def test_other_heads_are_refused(
     file = foreign.save(foreign.ending(nodes, outputs, constants), tmp_path / "x.onnx")
     with pytest.raises(GraphError, match=message):
         foreign.run(file, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node("Exp", "logits", "y")],
+        [node("Softplus", "logits", "y")],
+        [node("Mul", "logits logits", "y")],
+        [node("LpNormalization", "logits", "y", axis=1, p=2)],
+        [SOFT, node("Sqrt", "soft", "y")],
+        [node("Tanh", "logits", "y")],
+    ],
+)
+def test_functions_of_scores_are_asked_about(tmp_path: Path, nodes: list[NodeProto]) -> None:
+    """
+    Scores that went through another function are of no known kind: softmax may make them worse.
+    """
+    made = foreign.ending(nodes, {"y": FLOAT}, {})
+    with pytest.raises(GraphError, match="of several kinds: choose one with --scores"):
+        foreign.run(foreign.save(made, tmp_path / "x.onnx"), tmp_path)
+
+
+def test_exponentials_are_no_logits(tmp_path: Path) -> None:
+    """
+    A softmax along the wrong dimension that is written out names its logits, not exp(logits).
+    """
+    nodes = [
+        node("Exp", "logits", "e"),
+        node("ReduceSum", "e axis", "sum", keepdims=1),
+        node("Div", "e sum", "y"),
+    ]
+    made = foreign.ending(nodes, {"y": FLOAT}, {"axis": np.array([0])})
+    with pytest.raises(GraphError, match=r"every score is 1.*--output logits, which"):
+        foreign.run(foreign.save(made, tmp_path / "x.onnx"), tmp_path)
+
+
+def test_saturated_scores_have_no_other_logits(tmp_path: Path) -> None:
+    """
+    Probabilities of 1 and 0 are the softmax of any large numbers; operators tell which.
+    """
+    nodes = [
+        node("Mul", "logits logits", "square"),
+        node("ReduceSum", "square axis", "sum", keepdims=1),
+        node("Div", "square sum", "y"),
+    ]
+    made = foreign.ending(nodes, {"y": FLOAT, "square": FLOAT}, {"axis": np.array([1])}, bias=1e3)
+    with pytest.raises(GraphError, match="several outputs may be the scores"):
+        foreign.run(foreign.save(made, tmp_path / "x.onnx"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (
+            [node("Exp", "logits", "y")],
+            r"output y .* 8 of 8 .*\(inf\), first at Exp y\..*--output log",
+        ),
+        (
+            [node("Log", "minus", "log"), node("Add", "logits log", "y")],
+            r"\(nan\), first at Log log",
+        ),
+        ([node("Add", "logits mask", "y")], r"\(-inf\), first at Add y, whose weight holds them"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_infinite_scores(tmp_path: Path, nodes: list[NodeProto], message: str) -> None:
+    """
+    Scores that are not finite are refused by output, operator and remedy, without a warning.
+    """
+    constants = {"mask": np.array([0, 0, 0, 0, -np.inf], np.float32), "minus": np.float32(-1)}
+    made = foreign.ending(nodes, {"y": FLOAT}, constants, bias=1e3)
+    with pytest.raises(ProofError, match=message) as refused:
+        foreign.run(foreign.save(made, tmp_path / "x.onnx"), tmp_path)
+    assert "change --mean, --std or --normalization" in str(refused.value)
