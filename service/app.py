@@ -28,6 +28,7 @@ from convoy.service.http.body import BodyReader
 from convoy.service.http.classify import Classify
 from convoy.service.http.limits import HttpLimits
 from convoy.service.http.page import Page, read_comparison
+from convoy.service.http.page_answers import PageAnswers
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app, outermost
 from convoy.service.http.server import HttpServer
@@ -378,19 +379,27 @@ class Server:
             read_body=read_body,
             max_json_bytes=settings.max_json_bytes,
         )
+        classifier = ClassifierProtocol(
+            self.registry, max_images_per_call=settings.max_images_per_call
+        )
         classify = Classify(
-            ClassifierProtocol(self.registry, max_images_per_call=settings.max_images_per_call),
+            classifier, calls, read_body=read_body, max_images=settings.max_images_per_call
+        )
+        answers = PageAnswers(
+            self.registry,
+            classifier,
             calls,
             read_body=read_body,
-            max_images=settings.max_images_per_call,
+            max_models=settings.max_images_per_call,
         )
         page = Page(
             self.registry,
             self.history,
             calls,
             grpc_port=lambda: self.grpc_port,
+            max_image_bytes=settings.max_image_bytes,
+            answers=answers,
             comparison=read_comparison(settings.comparison_file),
-            read_body=read_body,
         )
         return HttpServer(
             outermost(

@@ -130,14 +130,14 @@ class Classify:
         call.deadline = call.received_at + options.timeout_s
         asked = {
             "model": request.path_params["name"],
-            "model_version": _version(request.path_params.get("version")),
+            "model_version": version_number(request.path_params.get("version")),
             "top_k": options.top_k,
         }
         # One image: its result is the answer.
         if len(images) == 1:
             one = pb.ClassifyRequest(image=images[0].data, **asked)
             response = await while_connected(request, self._protocol.Classify(one, call))
-            return JSONResponse(_result(response))
+            return JSONResponse(as_result(response))
         # Several: an answer for each, as the failure of one does not affect the others.
         many = pb.ClassifyBatchRequest(images=[image.data for image in images], **asked)
         batch = await while_connected(request, self._protocol.ClassifyBatch(many, call))
@@ -147,8 +147,13 @@ class Classify:
         )
 
 
-def _version(text: str | None) -> int:
-    """Return the version of a path; 0 if it has none."""
+def version_number(text: str | None) -> int:
+    """
+    Return the version that a path names; 0 if it names none.
+
+    Raises:
+        ModelNotFoundError: If it is no number of a version.
+    """
     if text is None:
         return 0
     # Larger numbers than the message can hold are no versions, either.
@@ -161,11 +166,11 @@ def _version(text: str | None) -> int:
 def _outcome(outcome: pb.Outcome) -> dict[str, Any]:
     """Return the result of one of several images, or its error."""
     if outcome.HasField("response"):
-        return _result(outcome.response)
+        return as_result(outcome.response)
     return {"error": outcome.error.message, "reason": outcome.error.reason}
 
 
-def _result(response: pb.ClassifyResponse) -> dict[str, Any]:
+def as_result(response: pb.ClassifyResponse) -> dict[str, Any]:
     """Return a response as JSON, with probabilities as short as float32 allows."""
     result = as_json(response)
     for prediction in result["predictions"]:

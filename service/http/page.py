@@ -23,9 +23,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import convoy
 from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError, StartError, UnsupportedError
-from convoy.service.http.body import BodyReader
 from convoy.service.http.endpoints import Endpoint, counted, target
 from convoy.service.http.openapi import document
+from convoy.service.http.page_answers import PageAnswers
 from convoy.service.http.responses import PACKED
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
@@ -59,6 +59,8 @@ class Page:
 
     Args:
         grpc_port: Returns the port that gRPC listens on.
+        max_image_bytes: Largest encoded image; the page refuses larger ones itself.
+        answers: Answers for one image of several models.
         comparison: Output of `convoy compare --json`; empty if there is none.
         read_body: Reads the body of a request.
     """
@@ -70,22 +72,24 @@ class Page:
         calls: Calls,
         *,
         grpc_port: Callable[[], int],
+        max_image_bytes: int,
+        answers: PageAnswers,
         comparison: bytes,
-        read_body: BodyReader,
     ) -> None:
         self._registry = registry
         self._history = history
         self._calls = calls
         self._grpc_port = grpc_port
+        self._max_image_bytes = max_image_bytes
+        self._answers = answers
         self._comparison = comparison
-        self._read_body = read_body
 
     def routes(self) -> list[Route]:
         """Return every route."""
         return [
             self._route("/page/models", "PageModels", self._models),
             self._route(f"{_MODEL}/layers", "PageLayers", self._layers),
-            self._route(f"{_MODEL}/preview", "PagePreview", self._preview, "POST"),
+            self._route("/page/answers", "PageAnswers", self._answers.answer, "POST"),
             # Not packed: packing ten minutes of many models would delay every other request.
             self._route("/page/history", "PageHistory", self._samples, middleware=()),
             self._route("/page/comparison", "PageComparison", self._compared),
@@ -105,7 +109,8 @@ class Page:
 
     async def _models(self, request: Request, call: Call) -> Response:
         models = [_describe(model) for model in self._registry.models()]
-        return _json(to_json({"grpc_port": self._grpc_port(), "models": models}))
+        limits = {"grpc_port": self._grpc_port(), "max_image_bytes": self._max_image_bytes}
+        return _json(to_json(limits | {"models": models}))
 
     async def _layers(self, request: Request, call: Call) -> Response:
         model = self._registry.find(call, **target(request))
@@ -116,11 +121,6 @@ class Page:
                 f"layers: run `convoy describe {model.name} --save` to add them"
             )
         return _json(to_json(model.layers.as_dict()))
-
-    async def _preview(self, request: Request, call: Call) -> Response:
-        image = await self._read_body(request, call)
-        model = self._registry.find(call, **target(request))
-        return Response(await model.preview(image), media_type="image/png")
 
     async def _samples(self, request: Request, call: Call) -> Response:
         number = request.query_params.get("since", "0")
@@ -166,8 +166,6 @@ def _describe(model: ServedModel) -> dict[str, Any]:
     return {
         "manifest": manifest.model_dump(mode="json", exclude={"labels"}),
         "class_count": len(manifest.labels),
-        # The page turns logits into probabilities itself, for which it needs every label.
-        "labels": manifest.labels if scores.kind == "logits" else None,
         "scores": {"name": scores.name, "kind": scores.kind},
         "provider": session.provider,
         "fallback_reason": session.fallback_reason,

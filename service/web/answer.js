@@ -1,6 +1,5 @@
 /** One network's answer as a card: classes, what the network saw, where the time went. */
 
-import { classify, preview } from "./classify.js";
 import { bars, copyButton, el } from "./dom.js";
 import { explain } from "./errors.js";
 import { duration, percent, provider } from "./format.js";
@@ -10,9 +9,9 @@ const MULTI_LABEL = "Several labels may apply: each probability stands by itself
 const PHASES = ["decode", "queue", "inference", "respond"];
 
 /**
- * An empty card; `ask` fills it for an image.
+ * An empty card: `wait` hides what it shows, until `show` fills it with an outcome of `classify`.
  *
- * `ask` returns `{model, classes}`, or `{model, error}`.
+ * An outcome that failed comes with a button that calls `again`.
  */
 export function answerCard(model) {
   const content = el(
@@ -30,44 +29,32 @@ export function answerCard(model) {
     el("header", {}, el("h3", {}, model.title), subtitle(model.manifest)),
     content,
   );
-  return { card, ask: (image, signal) => ask(model, image, card, content, signal) };
+  const wait = () => card.setAttribute("aria-busy", "true");
+  const show = (outcome, again) => {
+    content.replaceChildren(
+      ...(outcome.error ? [explain(outcome.error, again)] : shown(model, outcome)),
+    );
+    card.removeAttribute("aria-busy");
+  };
+  return { model, card, wait, show };
 }
 
 function subtitle({ name, architecture }) {
   return architecture === name ? null : el("span", { class: "muted" }, architecture);
 }
 
-async function ask(model, image, card, content, signal) {
-  card.setAttribute("aria-busy", "true");
-  try {
-    const [answer, seen] = await Promise.all([
-      classify(model, image, signal),
-      preview(model, image, signal),
-    ]);
-    content.replaceChildren(...shown(model, answer, seen));
-    return { model, classes: answer.classes };
-  } catch (error) {
-    if (!signal.aborted)
-      content.replaceChildren(explain(error, () => ask(model, image, card, content, signal)));
-    return { model, error };
-  } finally {
-    // The next image is asked about already, if this one was aborted.
-    if (!signal.aborted) card.removeAttribute("aria-busy");
-  }
-}
-
-function shown(model, { classes, parameters, version }, seen) {
+function shown(model, { answer, seen }) {
   return [
-    el("div", { class: "answer-top" }, saw(seen), best(classes, model.title)),
+    el("div", { class: "answer-top" }, saw(seen), best(answer.predictions, model.title)),
     ...(model.scores.kind === "independent" ? [el("p", { class: "muted" }, MULTI_LABEL)] : []),
-    timing(parameters),
+    timing(answer.timing),
     el(
       "dl",
       { class: "facts" },
-      fact("version", version),
-      fact("batch size", parameters.batch_size),
-      fact("provider", provider(parameters.provider)),
-      fact("artifact", hash(parameters.model_sha256)),
+      fact("version", answer.model_version),
+      fact("batch size", answer.timing.batch_size),
+      fact("provider", provider(answer.provider)),
+      fact("artifact", hash(answer.model_sha256)),
     ),
   ];
 }
@@ -85,8 +72,8 @@ function saw(bitmap) {
   return el("figure", {}, canvas, el("figcaption", {}, `saw ${width} × ${height}`));
 }
 
-function best(classes, title) {
-  const rows = classes.map(({ label, probability }) => ({
+function best(predictions, title) {
+  const rows = predictions.map(({ label, probability }) => ({
     name: label,
     share: probability,
     text: percent(probability),
@@ -94,8 +81,8 @@ function best(classes, title) {
   return bars(rows, `Best classes of ${title}`);
 }
 
-function timing(parameters) {
-  const spent = PHASES.map((phase) => ({ phase, seconds: parameters[`${phase}_us`] / 1e6 }));
+function timing(took) {
+  const spent = PHASES.map((phase) => ({ phase, seconds: took[`${phase}_us`] / 1e6 }));
   const whole = spent.reduce((sum, { seconds }) => sum + seconds, 0) || 1;
   return el(
     "div",

@@ -4,9 +4,10 @@ import { askJson, Refused, Unreachable } from "./api.js";
 
 const FOLLOW_MS = 5000;
 
-/** The models that answer, by name and version, and the port that gRPC listens on. */
+/** The models that answer, by name and version; the port of gRPC; the most bytes of an image. */
 export async function served() {
-  const { grpc_port: grpcPort, models } = await askJson("page/models");
+  const answer = await askJson("page/models");
+  const { grpc_port: grpcPort, max_image_bytes: maxImageBytes, models } = answer;
   const newest = new Map(models.map(({ manifest }) => [manifest.name, manifest.version]));
   for (const model of models) {
     const { name, version } = model.manifest;
@@ -17,7 +18,7 @@ export async function served() {
     model.key = model.isNewest ? name : model.path;
     model.title = model.isNewest ? name : `${name} version ${version}`;
   }
-  return { grpcPort, models };
+  return { grpcPort, maxImageBytes, models };
 }
 
 /**

@@ -2,24 +2,27 @@
 
 import { percent } from "./format.js";
 
-/** The line for `{model, classes}` and `{model, error}` of each network. */
+/** The line for the outcomes of `classify`. */
 export function summarize(outcomes) {
-  const answered = outcomes.filter(({ classes }) => classes);
+  const answered = outcomes.filter(({ answer }) => answer);
   const failed = outcomes.length - answered.length;
   const failures = failed ? [`${count(failed)} gave no answer`] : [];
   if (answered.length === 1) return [sentence(answered[0]), ...failures].join(" · ");
   return [...agreement(answered), ...failures].join(" · ");
 }
 
-function sentence({ model, classes: [{ label, probability }] }) {
+function sentence({ model, answer }) {
+  const [{ label, probability }] = answer.predictions;
   return `${model.title}: ${label}, ${percent(probability)}`;
 }
 
 /** The labels that are some network's best, the most frequent first, each with its networks. */
 function agreement(answered) {
   const counts = new Map();
-  for (const { classes } of answered)
-    counts.set(classes[0].label, (counts.get(classes[0].label) ?? 0) + 1);
+  for (const { answer } of answered) {
+    const [{ label }] = answer.predictions;
+    counts.set(label, (counts.get(label) ?? 0) + 1);
+  }
   const sorted = [...counts].sort(([, one], [, other]) => other - one);
   return sorted.map(([label, number]) => `${label}: ${count(number)}`);
 }

@@ -2,6 +2,7 @@
 
 import { answerCard } from "./answer.js";
 import { ask } from "./api.js";
+import { classify } from "./classify.js";
 import { el } from "./dom.js";
 import { explain } from "./errors.js";
 import { drawingPad } from "./pad.js";
@@ -25,7 +26,7 @@ export async function open(root, signal) {
   let view = null;
   await followServed(signal, (found) => {
     if (!view) {
-      view = new Try(found.grpcPort, signal);
+      view = new Try(found, signal);
       root.className = "try";
       root.append(...view.parts);
       view.listen();
@@ -35,8 +36,9 @@ export async function open(root, signal) {
 }
 
 class Try {
-  constructor(grpcPort, signal) {
+  constructor({ grpcPort, maxImageBytes }, signal) {
     this.grpcPort = grpcPort;
+    this.maxImageBytes = maxImageBytes;
     this.signal = signal;
     this.asking = new AbortController();
     this.answers = el("section", { class: "answers", "aria-label": "Answers" });
@@ -177,16 +179,33 @@ class Try {
     const signal = AbortSignal.any([this.signal, this.asking.signal]);
     this.paint(image);
     this.summary.textContent = "";
-    const asked = this.cards.map((card) => card.ask(image, signal));
-    await Promise.race(asked);
-    if (scroll && NARROW.matches && !signal.aborted) this.answers.scrollIntoView();
-    const outcomes = await Promise.all(asked);
-    if (signal.aborted) return;
+    const outcomes = await this.ask(this.cards, image, signal);
+    if (!outcomes) return;
     this.summary.textContent = summarize(outcomes);
-    const [{ error }] = outcomes;
+    if (scroll && NARROW.matches) this.answers.scrollIntoView();
     // A file that no network can read is one problem, not one for each network.
-    if (outcomes.length > 1 && outcomes.every((one) => one.error?.message === error?.message))
-      if (error) this.fail(error, () => this.show(image, file));
+    const problems = new Set(outcomes.map(({ error }) => error?.message));
+    const [{ error }] = outcomes;
+    if (error && outcomes.length > 1 && problems.size === 1)
+      this.fail(error, () => this.show(image, file));
+  }
+
+  /** Ask some networks, and fill their cards; returns nothing if none was reached, or the next image is asked about. */
+  async ask(cards, image, signal) {
+    for (const card of cards) card.wait();
+    try {
+      const models = cards.map(({ model }) => model);
+      const outcomes = await classify(models, image, this.maxImageBytes, signal);
+      if (signal.aborted) return null;
+      outcomes.forEach((outcome, index) => {
+        const card = cards[index];
+        card.show(outcome, () => this.ask([card], image, signal));
+      });
+      return outcomes;
+    } catch (error) {
+      if (!signal.aborted) this.fail(error, () => this.show(image, kept.file));
+      return null;
+    }
   }
 
   /** Show one problem in place of all answers. */

@@ -260,7 +260,7 @@ NO_ROUTES = [
     ("GET", "/web/nothing.js", 404),
     ("GET", "/web/..%2fsettings.py", 404),
     ("POST", "/page/models", 405),
-    ("GET", "/page/models/tiny/versions/1/preview", 405),
+    ("GET", "/page/answers", 405),
     ("GET", "/v2/nothing", 404),
     ("GET", "/v2/models/tiny/nothing", 404),
     ("GET", "/v2/models/tiny/versions", 404),

@@ -73,10 +73,9 @@ async def test_kind_is_stated(serve: Serve, tags: str) -> None:
 
 async def test_page_is_told(serve: Serve, tags: str) -> None:
     """
-    The page learns that it must not take the softmax of these scores.
+    The page learns that several labels may apply.
     """
     async with serve() as running:
         models = (await ask("GET", f"{running.url}/page/models")).json()["models"]
     (found,) = (model for model in models if model["manifest"]["name"] == tags)
     assert found["scores"] == {"name": "probabilities", "kind": "independent"}
-    assert found["labels"] is None

@@ -116,7 +116,9 @@ async def ask(
 ) -> Answer:
     """Send one request on a connection of its own."""
     async with Connection(url) as connection:
-        return await connection.ask(method, urlsplit(url).path, body, headers)
+        parts = urlsplit(url)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        return await connection.ask(method, target, body, headers)
 
 
 async def get(url: str, **headers: str) -> tuple[int, str]:

@@ -49,14 +49,14 @@ ROUTES: list[tuple[str, str, set[Right]]] = [
     ("GET", "/", set()),
     ("GET", "/web/app.js", set()),
     ("GET", "/page/models", {"infer", "observe", "control"}),
-    ("POST", "/page/models/tiny/versions/1/preview", {"infer"}),
+    ("POST", "/page/answers?model=tiny/1", {"infer"}),
     ("GET", "/page/history", {"observe"}),
     ("GET", "/page/comparison", {"observe"}),
     ("POST", "/v2/repository/models/tiny/load", {"control"}),
     ("POST", "/v2/logging", {"control"}),
 ]
 
-BODIES = {INFER: infer_body(3), "/page/models/tiny/versions/1/preview": png(3)}
+BODIES = {INFER: infer_body(3), "/page/answers?model=tiny/1": png(3)}
 
 UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
 DENIED = (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")

@@ -54,8 +54,8 @@ async def test_good_and_bad_images(serve: Serve) -> None:
     async with serve(decode_processes=1) as running:
         assert await classify(running) == 3
         assert "this is text; convoy reads JPEG" in await failure(running, b"rubbish")
-        seen = await ask("POST", f"{running.url}/page/models/tiny/versions/1/preview", png(3))
-        assert (seen.status, seen.headers["content-type"]) == (200, "image/png")
+        seen = await ask("POST", f"{running.url}/page/answers?model=tiny/1", png(3))
+        assert seen.json()["answers"][0]["preview"]
 
 
 async def test_crash_and_hang(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

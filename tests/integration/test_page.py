@@ -2,7 +2,9 @@
 
 import io
 import json
+from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,23 +59,11 @@ async def test_models(running: Running) -> None:
     (model,) = told["models"]
     assert model["manifest"]["name"] == "tiny"
     assert "labels" not in model["manifest"]
-    assert (model["class_count"], model["labels"]) == (tiny.CLASSES, None)
+    assert model["class_count"] == tiny.CLASSES
     assert model["scores"] == {"name": "probabilities", "kind": "probabilities"}
     assert model["provider"] == "CPUExecutionProvider"
     assert model["max_batch_size"] == 8
     assert model["has_layers"] is False
-
-
-async def test_model_without_probabilities(serve: Serve, tmp_path: Path) -> None:
-    """
-    The answer of a model without probabilities has labels, too.
-    """
-    tiny.write(tmp_path, "raw", outputs=(OutputTensor(name="logits", kind="logits"),))
-    async with serve() as running:
-        models = (await ask("GET", f"{running.url}/page/models")).json()["models"]
-        (raw,) = (model for model in models if model["manifest"]["name"] == "raw")
-        assert raw["scores"] == {"name": "logits", "kind": "logits"}
-        assert raw["labels"] == [f"class {index}" for index in range(tiny.CLASSES)]
 
 
 async def test_layers(serve: Serve, tmp_path: Path) -> None:
@@ -92,38 +82,77 @@ async def test_layers(serve: Serve, tmp_path: Path) -> None:
         assert answer.json() == json.loads(json.dumps(FOUND.as_dict()))
 
 
+async def ask_models(running: Running, image: bytes, *models: str) -> list[Any]:
+    """Ask models, each by `NAME/VERSION`, as the page does."""
+    query = "&".join(f"model={model}" for model in models)
+    answer = await ask("POST", f"{running.url}/page/answers?{query}", image)
+    assert answer.status == 200, answer.body
+    return list(answer.json()["answers"])
+
+
+async def test_answers(serve: Serve, tmp_path: Path) -> None:
+    """
+    One upload is answered by several models, one without probabilities among them; one that is not
+    there fails alone, and each answer is counted for its model.
+    """
+    tiny.write(tmp_path, "raw", outputs=(OutputTensor(name="logits", kind="logits"),))
+    async with serve() as running:
+        asked = ("tiny/1", "gone/1", "tiny/one", "raw/1")
+        first, *missing, raw = await ask_models(running, png(3), *asked)
+        for answer in missing:
+            assert (answer["status"], answer["reason"]) == (404, "MODEL_NOT_FOUND")
+        for name, answer in {"tiny": first, "raw": raw}.items():
+            assert (answer["model"], answer["model_version"]) == (name, 1)
+            assert answer["predictions"][0]["label"] == "class 3"
+            assert answer["provider"] == "CPUExecutionProvider"
+        metrics = (await ask("GET", f"{running.url}/metrics")).body.decode()
+        for name in ("tiny", "raw", "unknown"):
+            assert f'method="Classify",model="{name}"' in metrics
+
+
+@pytest.mark.parametrize("count", [0, 257])
+async def test_answers_of_no_models(running: Running, count: int) -> None:
+    """
+    A query that names no models, or too many, is refused.
+    """
+    query = "&".join(["model=tiny/1"] * count)
+    answer = await ask("POST", f"{running.url}/page/answers?{query}", png(3))
+    assert "it must name 1 to 256" in check_error(answer, 400, "INVALID_ARGUMENT")
+
+
 async def test_preview(serve: Serve, tmp_path: Path) -> None:
     """
-    The preview shows the network's input as PNG, in the colours of the image.
+    With each answer comes the network's input as PNG, in the colours of the image.
     """
     spec = Preprocessing(color="BGR", resize_px=4, crop_height_px=4, crop_width_px=4)
     wide = tiny.manifest().input.model_copy(update={"channels": 3})
     normalization = Normalization(mean=(0.5,) * 3, std=(0.5,) * 3, where="graph")
     async with serve() as running:
-        answer = await ask("POST", f"{running.url}{VERSION}/preview", png(7))
-        assert answer.headers["content-type"] == "image/png"
-        with Image.open(io.BytesIO(answer.body)) as seen:
+        (answer,) = await ask_models(running, png(7), "tiny/1")
+        with Image.open(io.BytesIO(b64decode(answer["preview"]))) as seen:
             assert np.array_equal(np.asarray(seen)[:, :, None], tiny.pixels(7)[0])
-        wrong = await ask("POST", f"{running.url}{VERSION}/preview", b"no image")
-        check_error(wrong, 400, "INVALID_IMAGE")
+        (wrong,) = await ask_models(running, b"no image", "tiny/1")
+        assert (wrong["status"], wrong["reason"]) == (400, "INVALID_IMAGE")
         model = running.server.registry.get("tiny")
         model.manifest = model.manifest.model_copy(
             update={"preprocessing": spec, "input": wide, "normalization": normalization}
         )
         red = encode(Image.new("RGB", (8, 8), "red"))
-        answer = await ask("POST", f"{running.url}{VERSION}/preview", red)
-        with Image.open(io.BytesIO(answer.body)) as seen:
+        # The graph could not run such an input.
+        with Image.open(io.BytesIO(await model.preview(red))) as seen:
             assert (seen.size, seen.getpixel((0, 0))) == ((4, 4), (255, 0, 0))
 
 
-async def test_limits_of_a_preview(serve: Serve) -> None:
+async def test_limits_of_answers(serve: Serve) -> None:
     """
-    A preview is held to the limits that an inference is held to.
+    The page's requests are held to the limits of an inference, and the page is told the first.
     """
     async with serve(max_image_bytes=1000, max_message_bytes=2000) as running:
-        answer = await ask("POST", f"{running.url}{VERSION}/preview", png(1) + bytes(1200))
-        check_error(answer, 400, "IMAGE_TOO_LARGE")
-        answer = await ask("POST", f"{running.url}{VERSION}/preview", bytes(3000))
+        told = (await ask("GET", f"{running.url}/page/models")).json()
+        assert told["max_image_bytes"] == 1000
+        (answer,) = await ask_models(running, png(1) + bytes(1200), "tiny/1")
+        assert (answer["status"], answer["reason"]) == (400, "IMAGE_TOO_LARGE")
+        answer = await ask("POST", f"{running.url}/page/answers?model=tiny/1", bytes(3000))
         check_error(answer, 413, "REQUEST_TOO_LARGE")
 
 

@@ -38,14 +38,15 @@ def test_wrong_images(open_page: OpenPage, repository: Path) -> None:
         open_page(url_of(server), may_fail=True) as page,
     ):
         page.get_by_label("Network").select_option(label="lenet5")
-        problem = page.locator(".answer .problem")
+        problem = page.locator(".answers .problem")
         give(page, "drop", b"not an image")
         expect(problem).to_contain_text("cannot read this file")
-        give(page, "drop", encode(Image.fromarray(noise[:100])))
-        expect(problem).to_contain_text("too large")
-        expect(problem).to_contain_text("at most 2000")
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url))
         give(page, "drop", encode(Image.fromarray(noise)))
-        expect(problem).to_contain_text("limit of 100000 bytes")
+        expect(problem).to_contain_text("too large")
+        expect(problem).to_contain_text("at most 2000. It was not sent.")
+        assert [url for url in sent if "/answers" in url] == []
         give(page, "drop", SEVEN.read_bytes())
         expect(page.locator(".answer .timing")).to_be_visible()
 

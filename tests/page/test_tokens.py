@@ -99,7 +99,7 @@ def test_token_to_observe(
         page.get_by_role("link", name="Try").click()
         page.locator(".answer").wait_for()
         give(page, "drop", SEVEN.read_bytes())
-        problem = page.locator(".answer .problem")
+        problem = page.locator(".answers .problem")
         expect(problem).to_contain_text('needs a token with the right "infer"')
         problem.get_by_role("button", name="Use another token").click()
         sign_in(page, tokens["infer"][1])

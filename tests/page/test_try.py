@@ -65,8 +65,11 @@ def test_given_image_is_classified_by_all(open_page: OpenPage, url: str, kind: s
     """
     with open_page(url) as page:
         expect(page.locator(".answer")).to_have_count(len(NETWORKS))
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.method))
         give(page, kind, png(3))
         expect(page.locator(".answer .timing")).to_have_count(len(NETWORKS))
+        assert sent.count("POST") == 1, "uploaded once for all networks"
         assert best(page, "tiny") == "class 3"
         assert best(page, "raw") == "class 3"
         expect(page.locator(".snippets")).to_contain_text("given.png")
@@ -201,7 +204,7 @@ def test_last_answer_is_not_shown_with_a_new_image(open_page: OpenPage, url: str
     with open_page(url) as page:
         give(page, "drop", png(3))
         expect(page.locator(".answer .timing")).to_have_count(len(NETWORKS))
-        page.route("**/infer", lambda route: None)  # never answered
+        page.route("**/answers?*", lambda route: None)  # never answered
         give(page, "drop", png(2))
         expect(page.locator(".answer[aria-busy]")).to_have_count(len(NETWORKS))
         expect(page.locator(".answer .bars").first).to_be_hidden()

@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 
 from convoy.service.http.classify import Classify
 from convoy.service.http.page import Page
+from convoy.service.http.page_answers import PageAnswers
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
 from convoy.service.rpc.reflection import SERVICE_NAMES as REFLECTION_NAMES
@@ -77,7 +78,16 @@ def http_routes() -> list[HttpRoute]:
     """Return every route of the HTTP application, with each of its methods."""
     nothing: Any = None  # the routes are made, and never called
     rest = Rest(nothing, nothing, nothing, read_body=nothing, max_json_bytes=0)
-    page = Page(nothing, nothing, nothing, grpc_port=nothing, comparison=nothing, read_body=nothing)
+    answers = PageAnswers(nothing, nothing, nothing, read_body=nothing, max_models=0)
+    page = Page(
+        nothing,
+        nothing,
+        nothing,
+        grpc_port=nothing,
+        max_image_bytes=0,
+        answers=answers,
+        comparison=nothing,
+    )
     classify = Classify(nothing, nothing, read_body=nothing, max_images=0)
     return list(_routes(create_app(rest, classify, page, nothing, nothing).routes))
 
