@@ -52,7 +52,7 @@ SUFFIXES = frozenset(
 ) | ({".heic", ".heif", ".hif"} if HAS_HEIF else set())
 """The usual suffixes of files in these formats, in lower case."""
 
-_INSTALL_HEIF = "convert it to JPEG, or install the extra heif: pip install 'convoy[heif]'"
+_INSTALL_HEIF = "convert it to JPEG, or install the extra heif"
 
 _KNOWN: tuple[tuple[str, bytes], ...] = (
     ("JPEG", rb"\xff\xd8\xff"),

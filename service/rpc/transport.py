@@ -114,7 +114,8 @@ def make_transport(
         from convoy.service.rpc.native import NativeTransport  # an extra
     except ImportError as error:
         raise StartError(
-            "the native transport is not installed: add the extra fast, or take grpcio"
+            "the native transport is not installed; install the extra fast, or use "
+            "--transport grpcio"
         ) from error
     return NativeTransport(
         server,

@@ -22,6 +22,13 @@ from convoy.artifact.repository import ModelRepository
 from convoy.service.errors import StartError
 from convoy.service.serving.loader import Repository
 
+_EXTRAS = {
+    "s3": "s3",
+    **dict.fromkeys(("gcs", "gs"), "gcs"),
+    **dict.fromkeys(("abfs", "abfss", "az"), "azure"),
+}
+"""The extra with the package of each kind of store, by the scheme of a URL."""
+
 
 def open_repository(location: str, model_name: str, copies: Path | None) -> Repository:
     """
@@ -64,8 +71,12 @@ class RemoteRepository:
             import fsspec  # an extra
 
             self._store, self._path = fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError) as error:
+        except ValueError as error:
             raise RepositoryError(f"cannot reach {url}: {error}") from error
+        except ImportError as error:
+            extra = _EXTRAS.get(url.partition(":")[0])
+            remedy = f"install the extra {extra}" if extra else str(error)
+            raise RepositoryError(f"cannot reach {url}: {remedy}") from error
 
     def _temporary_folder(self) -> Path:
         try:

@@ -1,5 +1,6 @@
 """Repositories in stores that fsspec reaches: here a file system and one in memory."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,21 @@ def test_store_in_memory(tmp_path: Path) -> None:
     remote = RemoteRepository("memory://bucket", tmp_path / "copies")
     assert remote.names() == ["tiny"]
     assert remote.read("tiny", 1).golden.images.shape == (4, 4, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "package", "extra"),
+    [("s3", "s3fs", "s3"), ("gs", "gcsfs", "gcs"), ("az", "adlfs", "azure")],
+)
+def test_extra_of_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str, extra: str
+) -> None:
+    """
+    The error of a store whose package is missing names the extra that installs it.
+    """
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(RepositoryError, match=f"{scheme}://bucket: install the extra {extra}$"):
+        RemoteRepository(f"{scheme}://bucket", tmp_path / "copies")
 
 
 @pytest.mark.parametrize("url", ["nosuch://bucket/models", "file:///no/such/folder"])
