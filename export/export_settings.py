@@ -6,11 +6,13 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from convoy.artifact.manifest import ModelName, Side
 from convoy.export.importing.import_settings import Deviations, Means
+from convoy.export.recipes import NETWORKS
 from convoy.options import Option, Options
+from convoy.suggestion import suggest
 
 _SOURCES = ("torchvision", "timm")
 
@@ -32,114 +34,197 @@ _SIZED_ONLY = (
 _IMAGES_ONLY = "images; leave it out, or add --evaluation-data"
 
 
-class ExportSettings(Options):
-    """
-    Train a network or take public weights, prove that its ONNX graph answers as PyTorch does, and
-    write the artifact.
+class _Common(Options):
+    """The origin of the network, and the place of the model."""
 
-    With --weights or --from alone nothing is trained. With --weights and --data, the weights are
-    fine-tuned: the body is kept, and a new head is made for the classes of the data.
+    panel = "Common"
 
-    Each option is also a variable: --model-repository is CONVOY_MODEL_REPOSITORY.
-    """
-
-    architecture: Annotated[str, Option("NETWORK", positional=True)] = Field(
-        "", description="Name of the network, such as lenet5; none with --from."
+    data: Annotated[str | None, Option("DATA")] = Field(
+        None,
+        description="Train on these images: mnist5k, hard5k, mnist, cifar10, imagenette or "
+        "imagenet, or folder:PATH for a folder with one folder of images per class, or with such "
+        "folders in train and val. Write NAME:FOLDER for a data set that is not in ./data.",
+    )
+    weights: Annotated[str | None, Option("WEIGHTS")] = Field(
+        None,
+        description="Begin with these weights: torchvision[:ENTRY], timm[:TAG], or a *.pth or "
+        "*.safetensors file with a state dict or a checkpoint.",
     )
     from_run: Annotated[Path | None, Option("RUN", flag="from")] = Field(
         None,
         description="Export the weights that this folder of a training has kept, such as "
-        "runs/lenet5, without training: the best, or those in the file that is named.",
+        "runs/lenet5, without training: the best ones, or those of the file that is named.",
     )
-    data: Annotated[str | None, Option("DATA")] = Field(
-        None,
-        description="Images to train on: mnist5k (if neither this nor --weights is given), hard5k, "
-        "mnist, cifar10, imagenette or imagenet, each with :FOLDER if it lies elsewhere than in "
-        "data/, or folder:PATH with one folder per class, or with such folders in train and val.",
+    name: Annotated[ModelName | None, Option("NAME")] = Field(
+        None, description="Give the model this name. If unset, it has the name of the network."
     )
-    skip_bad_images: bool = Field(
-        False,
-        description="Leave out images that cannot be decoded, and record their names; without this "
-        "option they are refused, before anything is trained.",
+    model_repository: Annotated[Path, Option("DIR")] = Field(
+        Path("model_repository"), description="Write the model to this folder."
     )
-    weights: Annotated[str | None, Option("WEIGHTS")] = Field(
-        None,
-        description="Weights to begin with: torchvision[:ENTRY], timm[:TAG], or a file with a "
-        "state dict or a checkpoint, *.pth or *.safetensors.",
+
+
+class _Training(Options):
+    """A training."""
+
+    panel = "Training"
+
+    epochs: int = Field(
+        0,
+        ge=0,
+        description="Train for this many passes over the images. 0 uses the recipe's number.",
     )
-    labels: Annotated[Path | None, Option("FILE")] = Field(
-        None, description="Names of the classes of a file of weights, one per line, or JSON."
-    )
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="Seed the first weights, the order and the augmentation."
-    )
-    epochs: int = Field(0, ge=0, description="Passes over the images; 0 takes the recipe's.")
     early_stopping: int = Field(
         0,
         ge=0,
-        description="Stop after this many epochs without progress on the validation images; 0 "
-        "takes all epochs.",
+        description="Stop after this many epochs without progress on the validation images. 0 "
+        "trains all epochs.",
     )
-    train_on_validation: bool = Field(
-        False,
-        description="Train on the validation images, too: nothing is validated, and the weights of "
-        "the last epoch are exported.",
+    head_epochs: int = Field(
+        0, ge=0, description="When fine-tuning, train only the new head for this many passes first."
+    )
+    batch_size: int = Field(
+        0, ge=0, description="Use this many images per step. 0 uses the recipe's number."
+    )
+    learning_rate: float = Field(
+        0, ge=0, description="Use this learning rate. 0 uses the recipe's."
     )
     balance_classes: bool = Field(
         False,
         description="Weight the loss of each image by the inverse frequency of its class.",
     )
-    head_epochs: int = Field(
-        0, ge=0, description="Passes in which only the new head of fine-tuning learns, before."
+    train_on_validation: bool = Field(
+        False,
+        description="Train on the validation images, too. Nothing is validated then, and the "
+        "weights of the last epoch are exported.",
     )
-    batch_size: int = Field(0, ge=0, description="Images per step; 0 takes the recipe's.")
-    learning_rate: float = Field(0, ge=0, description="0 takes the recipe's.")
-    input_px: int = Field(
-        0, ge=0, le=4096, description="Side of the network's input; 0 takes the recipe's."
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**63,
+        description="Seed the initial weights, the order of the images and the augmentation.",
     )
-    resize: Side | None = Field(
-        None,
-        description="Shorter side before the crop, for a file of --weights; in the recipe's "
-        "proportion if it is not given.",
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Train on this device. auto uses a GPU if there is one."
     )
-    mean: Annotated[Means | None, Option("NUMBER")] = Field(
-        None,
-        description="Mean of pixels from 0 to 1 that a file of --weights was trained with: one "
-        "number, or one per channel; the recipe's if it is not given.",
-    )
-    std: Annotated[Deviations | None, Option("NUMBER")] = Field(
-        None, description="Their deviation, for a file of --weights, likewise."
-    )
-    precision: Literal["float32", "fp16", "int8"] = Field(
-        "float32",
-        description="Compute in this type; fp16 and int8 are measured against float32.",
-    )
-    evaluation_data: Annotated[str | None, Option("DATA")] = Field(
-        None,
-        description="Images to measure --weights on, and to find the ranges for fp16 and int8, "
-        "where nothing is trained; named as --data.",
-    )
-    max_accuracy_loss: float = Field(
-        0.01, ge=0, le=1, description="Share of answers that fp16 or int8 may lose."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Train on this device.")
     mixed_precision: bool = Field(True, description="Train in half precision on a GPU.")
-    workers: int = Field(2, ge=0, le=64, description="Processes that decode photographs.")
-    model_repository: Annotated[Path, Option("DIR")] = Field(
-        Path("model_repository"), description="Write artifacts here."
-    )
+    workers: int = Field(2, ge=0, le=64, description="Decode photographs in this many processes.")
     runs: Annotated[Path, Option("DIR")] = Field(
         Path("runs"),
-        description="Keep the weights, measurements and curves of each training here.",
+        description="Keep the weights, measurements and curves of each training in this folder.",
     )
-    name: Annotated[ModelName | None, Option("NAME")] = Field(
-        None, description="Name of the model; that of the network if it is not given."
+    skip_bad_images: bool = Field(
+        False,
+        description="Leave out images that cannot be decoded, and record their names. Without it, "
+        "such images are refused before the training begins.",
     )
     validate_only: bool = Field(
         False,
-        description="Report the accuracy on the validation images and write no artifact: for "
-        "choosing a recipe.",
+        description="Report the accuracy on the validation images, and write no model. Use this "
+        "to choose a recipe.",
     )
+
+
+class _Preprocessing(Options):
+    """The classes, and the input of the network."""
+
+    panel = "Preprocessing"
+
+    labels: Annotated[Path | None, Option("FILE")] = Field(
+        None,
+        description="For a file of --weights: read the names of the classes from this file, one "
+        "per line, or JSON.",
+    )
+    input_px: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="Use square input images with this side. 0 uses the recipe's side.",
+    )
+    resize: Side | None = Field(
+        None,
+        description="For a file of --weights: resize the shorter side to this before the crop. If "
+        "unset, the recipe's proportion is used.",
+    )
+    mean: Annotated[Means | None, Option("NUMBER")] = Field(
+        None,
+        description="For a file of --weights: the mean of the pixels, from 0 to 1, that it was "
+        "trained with; one number, or one per channel. If unset, the recipe's.",
+    )
+    std: Annotated[Deviations | None, Option("NUMBER")] = Field(
+        None,
+        description="For a file of --weights: the standard deviation of the pixels, likewise. If "
+        "unset, the recipe's.",
+    )
+
+
+class _Precision(Options):
+    """The type of the arithmetic, and its accuracy."""
+
+    panel = "Precision"
+
+    precision: Literal["float32", "fp16", "int8"] = Field(
+        "float32",
+        description="Compute in this type. The accuracy of fp16 and int8 is measured against "
+        "float32.",
+    )
+    evaluation_data: Annotated[str | None, Option("DATA")] = Field(
+        None,
+        description="When nothing is trained: measure the accuracy on these images, and find the "
+        "ranges for fp16 and int8 with them. The form is that of --data.",
+    )
+    max_accuracy_loss: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Refuse fp16 or int8 if it loses more than this share of the correct answers.",
+    )
+
+
+class ExportSettings(_Common, _Training, _Preprocessing, _Precision):
+    """
+    Train a network or take public weights, and write a model for the server.
+
+    With --data, the network is trained. With --weights, public weights or those of a file are
+    taken as they are. With both, the weights are fine-tuned: the network gets a new head for the
+    classes of the data. With --from, the weights of an earlier training are taken. Without any of
+    these, the network is trained on mnist5k.
+
+    Before the model is written, its ONNX graph must give the same answers as PyTorch.
+    """
+
+    examples = (
+        ("Train LeNet-5 on handwritten digits", "convoy export lenet5"),
+        ("Take ImageNet weights of torchvision", "convoy export resnet50 --weights torchvision"),
+        (
+            "Fine-tune them on a folder with one folder per class",
+            "convoy export resnet18 --weights torchvision \\\n"
+            "      --data folder:photos --name my-photos",
+        ),
+    )
+
+    architecture: Annotated[str, Option("NETWORK", positional=True)] = Field(
+        "", description="Export this network, such as lenet5 or resnet50. Leave it out with --from."
+    )
+
+    @field_validator("architecture")
+    @classmethod
+    def _is_network(cls, name: str) -> str:
+        if name and name not in NETWORKS:  # none with --from
+            raise ValueError(f"unknown network {name!r}; {suggest(name, NETWORKS)}")
+        return name
+
+    @field_validator("data", "evaluation_data")
+    @classmethod
+    def _is_data_set(cls, name: str | None) -> str | None:
+        if name is not None:
+            from convoy.export.data import check_name  # with numpy, which --help does not wait for
+            from convoy.export.errors import DataError
+
+            try:
+                check_name(name)
+            except DataError as error:
+                raise ValueError(str(error)) from error
+        return name
 
     @model_validator(mode="after")
     def _fit_together(self, info: ValidationInfo) -> Self:

@@ -11,12 +11,12 @@ from convoy.artifact.repository import ModelRepository
 from convoy.export.artifact_writer import write
 from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
+from convoy.export.recipes import NETWORKS
 from convoy.export.subject import Subject
 from convoy.export.training.kept_weights import as_trained, load_kept
 from convoy.export.training.task import prepare
 from convoy.export.training.trained_network import fit
 from convoy.export.weights.pretrained import load
-from convoy.models import ARCHITECTURES
 
 
 def export(settings: ExportSettings, console: Console) -> Path | None:
@@ -28,15 +28,14 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
         torchrun started beside the first.
 
     Raises:
-        ExportError: If the architecture, data or weights are not available, or the proof fails.
+        ExportError: If the network, data or weights are not available, or the proof fails.
         RepositoryError: If the artifact cannot be written; raised before the training.
     """
     if settings.from_run is not None:
         settings = as_trained(settings)
-    if settings.architecture not in ARCHITECTURES:
-        raise ExportError(
-            f"unknown architecture {settings.architecture!r}: known are {', '.join(ARCHITECTURES)}"
-        )
+    # That of a training is only in its record.
+    if settings.architecture not in NETWORKS:
+        raise ExportError(f"unknown network {settings.architecture!r}")
     name, repository = settings.model_name, ModelRepository(settings.model_repository)
     # Fail before the training if the artifact cannot be written after it.
     if not settings.validate_only:

@@ -29,21 +29,22 @@ class _Common(Options):
     model_repository: Annotated[str, BeforeValidator(str), Option("DIR", brief=True)] = Field(
         "model_repository",
         min_length=1,
-        description="Folder of models, or its URL, such as s3://bucket/models.",
+        description="Serve the models of this folder, or of a URL such as s3://bucket/models.",
     )
     host: Annotated[str, Option("ADDRESS", brief=True)] = Field(
         "",
-        description="Listen on this address or host name. Empty: all IPv4 and IPv6 addresses.",
+        description="Listen on this address or host name. If unset, listen on all IPv4 and IPv6 "
+        "addresses.",
     )
     grpc_port: Annotated[int, Option("PORT", brief=True)] = Field(
-        8001, ge=0, le=65535, description="gRPC port. 0: any free port."
+        8001, ge=0, le=65535, description="Listen for gRPC on this port. 0 chooses a free port."
     )
     http_port: Annotated[int, Option("PORT", brief=True)] = Field(
-        8000, ge=0, le=65535, description="HTTP port. 0: any free port."
+        8000, ge=0, le=65535, description="Listen for HTTP on this port. 0 chooses a free port."
     )
     device: Annotated[Literal["auto", "cuda", "cpu"], Option(brief=True)] = Field(
         "auto",
-        description="Where models run. auto uses CUDA if it is available, and logs a warning "
+        description="Run models on this device. auto uses a GPU if CUDA is available, and the CPU "
         "otherwise.",
     )
 
@@ -55,44 +56,49 @@ class _Models(Options):
 
     model_control_mode: Annotated[Literal["none", "poll", "explicit"], Option(brief=True)] = Field(
         "none",
-        description="When models are loaded and unloaded. none: at startup only. poll: when "
-        "the repository changes. explicit: by request.",
+        description="Choose when models are loaded and unloaded. none: at startup only. poll: "
+        "when the repository changes. explicit: when a client asks.",
     )
     load_model: Annotated[Names, Option("NAME", brief=True)] = Field(
-        [], description="Load these models at startup, in mode explicit. * loads all."
+        [],
+        description="Load these models at startup, with --model-control-mode explicit. * loads "
+        "all models.",
     )
     version_policy: Annotated[dict[str, str], Pairs, Option("NAME=POLICY", brief=True)] = Field(
         {"*": "latest:1"},
-        description="Versions to serve, by model: latest:N, all, or specific:N[:N...]. * "
-        "stands for all other models. Example: --version-policy lenet5=all.",
+        description="Choose the versions to serve of each model: latest:N, all, or "
+        "specific:N[:N...]. The name * stands for all models that are not named.",
     )
     repository_poll_s: float = Field(
         15.0,
         ge=0.05,
         le=86_400,
-        description="Check the repository for changes every so many seconds, in mode poll.",
+        description="Check the repository for changes at this interval, with --model-control-mode "
+        "poll.",
     )
     model_name: Annotated[ModelName | Literal[""], Option("NAME")] = Field(
-        "", description="Name of the model, if the repository is the folder of a single version."
+        "", description="Name the model, if the repository is the folder of a single version."
     )
     repository_cache: Annotated[str, Option("DIR")] = Field(
         "~/.cache/convoy/artifacts",
         min_length=1,
-        description="Folder for local copies of models from a URL.",
+        description="Keep copies of the models of a URL in this folder.",
     )
     memory_budget: ByteSize = Field(
         ByteSize(0),
         ge=0,
-        description="Refuse to load models beyond this much memory in total, such as 4GiB. 0: "
-        "no limit.",
+        description="Refuse to load models that need more memory than this in total, such as "
+        "4GiB. 0 disables the limit.",
     )
     graph_cache: Annotated[str, Option("DIR")] = Field(
         "~/.cache/convoy/graphs",
-        description="Folder for graphs that ONNX Runtime has optimized for this machine. "
-        "Empty: no cache.",
+        description="Keep graphs that ONNX Runtime has optimized for this machine in this folder. "
+        "An empty value disables the cache.",
     )
     graph_cache_size: ByteSize = Field(
-        ByteSize(4 * 1024 * MIB), ge=0, description="Maximum size of the graph cache."
+        ByteSize(4 * 1024 * MIB),
+        ge=0,
+        description="Limit the size of the graph cache, such as 4GiB.",
     )
 
 
@@ -105,23 +111,23 @@ class _Batching(Options):
         0,
         ge=0,
         le=1024,
-        description="Maximum number of images in a batch. 0: the model's own maximum.",
+        description="Limit the number of images in a batch. 0 uses each model's own maximum.",
     )
     max_queue_delay_ms: Annotated[float, Option(brief=True)] = Field(
         0.0,
         ge=0,
         le=60_000,
-        description="Maximum time that a batch waits for more images, in milliseconds.",
+        description="Let a batch wait up to this long for more images.",
     )
     max_queue_size: int = Field(
         1024,
         ge=1,
-        description="Maximum number of waiting images per model. Further ones are refused.",
+        description="Limit the number of waiting images per model. Further images are refused.",
     )
     model_weight: Annotated[dict[str, Weight], Pairs, Option("NAME=NUMBER")] = Field(
         {},
-        description="Shares of the device when several models have work, such as "
-        "--model-weight lenet5=4. Models that are not named have 1.",
+        description="Set the models' shares of the device when several of them have work. Models "
+        "that are not named have 1.",
     )
 
 
@@ -132,19 +138,19 @@ class _Security(Options):
 
     token_file: Annotated[str, Option("FILE", brief=True)] = Field(
         "",
-        description="Bearer-token file (see `convoy token`). If unset, requests are not "
-        "authenticated.",
+        description="Require a bearer token from this file. `convoy token` writes the file. If "
+        "unset, requests are not authenticated.",
     )
     tls_certificate: Annotated[str, Option("FILE", brief=True)] = Field(
-        "", description="Certificate chain of the server, in PEM, for both ports. Empty: no TLS."
+        "", description="Use TLS on both ports, with the certificate chain in this PEM file."
     )
     tls_key: Annotated[str, Option("FILE", brief=True)] = Field(
-        "", description="Private key of the certificate, in PEM."
+        "", description="Read the private key of --tls-certificate from this PEM file."
     )
     tls_client_ca: Annotated[str, Option("FILE")] = Field(
         "",
-        description="Certificate authorities, in PEM. If set, only clients with a certificate "
-        "of one of them can connect (mTLS).",
+        description="Require client certificates (mTLS) of the certificate authorities in this "
+        "PEM file.",
     )
     control: bool = Field(
         True, description="Allow clients to load and unload models, and to change the log level."
@@ -156,25 +162,23 @@ class _Security(Options):
         None,
         ge=0,
         le=65535,
-        description="Serve model control only on this gRPC port. Default: the main port.",
+        description="Serve model control on this gRPC port only. If unset, --grpc-port serves it.",
     )
     allowed_hosts: Annotated[Names, Option("HOST")] = Field(
         [],
-        description="Host names by which HTTP clients may address the server, such as "
-        "models.example.com,*.lab.example. Addresses, localhost and names of "
-        "private networks are always allowed. * allows any name. With "
-        "--token-file or TLS, any name is allowed unless this is set.",
+        description="Accept HTTP requests for these host names, such as models.example.com or "
+        "*.lab.example. * accepts any name. Addresses, localhost and names of private networks "
+        "are always accepted. If unset, a server with --token-file or TLS accepts any name.",
     )
     cors_origins: Annotated[Names, Option("ORIGIN")] = Field(
         [],
-        description="Origins of web pages that may call the HTTP API from a browser, such as "
-        "https://app.example.com. * allows any, and needs --token-file.",
+        description="Let web pages of these origins call the HTTP API from a browser, such as "
+        "https://app.example.com. * lets all pages call it, and needs --token-file.",
     )
     allow_unbounded_messages: bool = Field(
         False,
-        description="Let the native transport serve clients that are not trusted, as with "
-        "--token-file or on a public address. One compressed megabyte from any of "
-        "them can fill a gigabyte of memory.",
+        description="Allow --transport native for clients that are not trusted, such as on a "
+        "public address. One compressed megabyte from any of them can fill a gigabyte of memory.",
     )
 
 
@@ -187,27 +191,27 @@ class _Cpu(Options):
         0,
         ge=0,
         le=1024,
-        description="CPU threads of one run. 0: one for small networks, all available cores "
-        "for large ones.",
+        description="Use this many CPU threads for one run. 0 uses one for small networks, and "
+        "all available cores for large networks.",
     )
     decode_threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Threads that decode images. 0: one per available core.",
+        description="Decode images in this many threads. 0 uses one per available core.",
     )
     decode_processes: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Decode images in this many processes, so that a crash in a decoder "
-        "affects one image only. Needs the extra isolate. 0: decode in threads.",
+        description="Decode images in this many processes, so that a crash in a decoder affects "
+        "one image only. 0 decodes in threads. Needs the extra isolate.",
     )
     decode_timeout_s: float = Field(
         10.0,
         gt=0,
         le=3600,
-        description="Maximum time to decode one image, in seconds, with --decode-processes.",
+        description="Allow this long for decoding one image, with --decode-processes.",
     )
 
 
@@ -219,22 +223,22 @@ class _Gpu(Options):
     gpu_memory_limit: Annotated[ByteSize, Option(brief=True)] = Field(
         ByteSize(0),
         ge=0,
-        description="Maximum GPU memory of each model, such as 2GiB. 0: no limit.",
+        description="Limit the GPU memory of each model, such as 2GiB. 0 disables the limit.",
     )
     tf32: bool = Field(
         False,
-        description="Allow TF32 for float32 models on a GPU: faster and less precise, as "
-        "PyTorch does by default.",
+        description="Allow TF32 for float32 models on a GPU. It is faster and less precise, and "
+        "PyTorch's default for convolutions.",
     )
     cuda_graphs: bool = Field(
         True,
-        description="Capture the work of each batch size once on a GPU, and replay it. "
-        "Otherwise all batches are padded to the largest size.",
+        description="Capture the work of each batch size once on a GPU, and replay it. Without "
+        "it, all batches are padded to the largest size.",
     )
     tensorrt: bool = Field(
         False,
-        description="Run models with TensorRT where possible. Building an engine takes "
-        "minutes, once per model. Needs the extra tensorrt.",
+        description="Run models with TensorRT where possible. Building an engine takes minutes, "
+        "once per model. Needs the extra tensorrt.",
     )
 
 
@@ -246,63 +250,63 @@ class _Limits(Options):
     max_image_bytes: Annotated[int, Option(brief=True)] = Field(
         10 * MIB,
         ge=1,
-        description="Maximum size of an encoded image, in bytes. Photographs of "
-        "50 megapixels need 33554432 here and for --max-message-bytes.",
+        description="Limit the size of an encoded image. Photographs of 50 megapixels need "
+        "33554432, here and for --max-message-bytes.",
     )
     max_image_pixels: Annotated[int, Option(brief=True)] = Field(
         25_000_000,
         ge=1,
-        description="Maximum number of pixels of an image: width times height. "
-        "Each decoding thread takes up to 24 bytes of memory per pixel (JPEG: 9): 50000000, for "
-        "photographs of 48 or 50 megapixels, cost up to 1.2 GB per thread (JPEG: 450 MB).",
+        description="Limit the number of pixels of an image, which is its width times its height. "
+        "Photographs of 48 or 50 megapixels need 50000000. Each decoding thread takes up to 24 "
+        "bytes of memory per pixel, or 9 bytes for a JPEG.",
     )
     max_image_aspect_ratio: float = Field(
-        200.0, ge=1, description="Maximum ratio of the longer side of an image to the shorter one."
+        200.0, ge=1, description="Limit the ratio of an image's longer side to its shorter side."
     )
     max_images_per_call: int = Field(
-        256, ge=1, description="Maximum number of images in one ClassifyBatch call or form."
+        256,
+        ge=1,
+        description="Limit the number of images in one ClassifyBatch call or one HTTP form.",
     )
     max_message_bytes: int = Field(
         16 * MIB,
         ge=1,
         lt=2**31,
-        description="Maximum size of a request, uncompressed, in bytes. A model whose largest "
-        "batch needs more logs a warning when it is loaded.",
+        description="Limit the size of a request after decompression. If a model's largest batch "
+        "needs more, loading the model logs a warning.",
     )
     max_json_bytes: int = Field(
         4 * MIB,
         ge=1,
-        description="Maximum size of the JSON in an HTTP request, in bytes. Binary tensors do "
-        "not count.",
+        description="Limit the size of the JSON in an HTTP request, not counting binary tensors.",
     )
     max_calls_in_flight: int = Field(
         4096,
         ge=1,
-        description="Maximum number of calls in progress. Further ones are refused.",
+        description="Limit the number of calls in progress. Further calls are refused.",
     )
     max_bytes_in_flight: ByteSize = Field(
-        ByteSize(1024 * MIB), ge=1, description="Maximum size of all requests in progress together."
+        ByteSize(1024 * MIB), ge=1, description="Limit the total size of all requests in progress."
     )
     max_metadata_bytes: int = Field(
         16 * 1024,
         ge=1024,
         lt=2**31,
-        description="Maximum size of the metadata of a gRPC call, and of the headers of an "
-        "HTTP request, in bytes.",
+        description="Limit the size of a gRPC call's metadata, and of an HTTP request's headers.",
     )
     grpc_message_timeout_s: float = Field(
         30.0,
         gt=0,
         le=86_400,
-        description="Maximum time for the message of a gRPC call to arrive, in seconds. "
-        "Messages of ModelStreamInfer have no limit. grpcio only.",
+        description="Allow this long for the message of a gRPC call to arrive. ModelStreamInfer "
+        "has no such limit. Only for --transport grpcio.",
     )
     http_request_timeout_s: float = Field(
         30.0,
         gt=0,
         le=86_400,
-        description="Maximum time for the headers of an HTTP request to arrive, and again for "
-        "its body, in seconds.",
+        description="Allow this long for the headers of an HTTP request to arrive, and this long "
+        "again for its body.",
     )
 
 
@@ -313,90 +317,93 @@ class _Connections(Options):
 
     transport: Literal["grpcio", "native"] = Field(
         "grpcio",
-        description="gRPC implementation. native is faster, but receives whole messages "
-        "before it checks any limit. It needs the extra fast.",
+        description="Use this implementation of gRPC. native is faster, but receives whole "
+        "messages before it checks any limit. It needs the extra fast.",
     )
     http_root_path: Annotated[str, Option("PATH")] = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        description="Path that a proxy in front adds and does not remove, such as /models. "
-        "The routes without it keep working.",
+        description="Also serve HTTP under this path, which a proxy in front adds and does not "
+        "remove, such as /models.",
     )
     max_grpc_connections: int = Field(
         1024,
         ge=1,
         lt=2**31 - 1,
-        description="Maximum number of open gRPC connections. grpcio only.",
+        description="Limit the number of open gRPC connections. Only for --transport grpcio.",
     )
     max_streams_per_connection: int = Field(
         0,
         ge=0,
         le=2**31 - 1,
-        description="Maximum number of concurrent calls on a gRPC connection. Further ones "
-        "wait in the client. 0: 1,024 over grpcio, 256 over native.",
+        description="Limit the number of concurrent calls on a gRPC connection. Further calls "
+        "wait in the client. 0 uses 1024 for grpcio, and 256 for native.",
     )
     max_connection_age_s: float = Field(
         0.0,
         ge=0,
         le=86_400,
-        description="Ask gRPC clients to reconnect after so many seconds, so that load "
-        "balancers can redistribute them. 0: never.",
+        description="Ask gRPC clients to reconnect after this long, so that load balancers can "
+        "redistribute them. 0 never asks.",
     )
     max_connection_idle_s: float = Field(
         300.0,
         ge=0,
         le=86_400,
-        description="Close gRPC connections without calls after so many seconds. 0: never.",
+        description="Close gRPC connections that have had no calls for this long. 0 never closes "
+        "them.",
     )
     keepalive_s: float = Field(
         60.0,
         ge=0,
         le=86_400,
-        description="Ping a silent gRPC client after so many seconds. 0: never.",
+        description="Ping gRPC clients that have been silent for this long. 0 never pings.",
     )
     keepalive_timeout_s: float = Field(
         20.0,
         gt=0,
         le=86_400,
         description="Close the connection of a gRPC client that does not answer a ping within "
-        "so many seconds.",
+        "this time.",
     )
     keepalive_without_calls: bool = Field(
-        True, description="Also ping gRPC clients that have no calls in progress. grpcio only."
+        True,
+        description="Also ping gRPC clients that have no calls in progress. Only for --transport "
+        "grpcio.",
     )
     max_pings_without_data: int = Field(
         0,
         ge=0,
         lt=2**31,
-        description="Maximum number of pings to a gRPC client without data between them. 0: "
-        "no limit. grpcio only.",
+        description="Limit the number of pings to a gRPC client that sends no data. 0 disables "
+        "the limit. Only for --transport grpcio.",
     )
     min_ping_interval_s: float = Field(
         1.0,
         ge=0,
         le=86_400,
-        description="Minimum time between two pings from a gRPC client that sends no data, in "
-        "seconds. grpcio only.",
+        description="Require this much time between pings from a gRPC client that sends no data. "
+        "Only for --transport grpcio.",
     )
     max_ping_strikes: int = Field(
         2,
         ge=0,
         lt=2**31,
-        description="Close the connection of a gRPC client after so many pings that come too "
-        "early. 0: never. grpcio only.",
+        description="Close the connection of a gRPC client after this many pings that come too "
+        "early. 0 never closes it. Only for --transport grpcio.",
     )
     max_http_connections: int = Field(
         1024,
         ge=1,
-        description="Maximum number of open HTTP connections, and at most half of the "
-        "process's limit on open files. For a new connection, the one that has "
-        "been silent longest is closed.",
+        description="Limit the number of open HTTP connections, to half of the process's open "
+        "files at most. For a new connection, the server closes the one that has been silent "
+        "longest.",
     )
     max_http_connections_per_address: int = Field(
         0,
         ge=0,
-        description="Maximum number of open HTTP connections per client address. 0: no limit. "
-        "Behind a proxy, all clients have its address.",
+        description="Limit the number of open HTTP connections per client address. 0 disables the "
+        "limit. Behind a proxy, all clients have the same address.",
     )
 
 
@@ -409,20 +416,19 @@ class _Shutdown(Options):
         5.0,
         ge=0,
         le=3600,
-        description="After SIGTERM, report not ready but keep serving for so many seconds, so "
-        "that load balancers notice.",
+        description="After SIGTERM, report not ready but keep serving for this long, so that load "
+        "balancers notice.",
     )
     shutdown_timeout_s: float = Field(
         30.0,
         ge=0,
         le=3600,
-        description="After the grace period, wait at most so many seconds for calls in progress.",
+        description="After the grace period, wait up to this long for calls in progress.",
     )
     exit_on_fatal_error: bool = Field(
         False,
-        description="Exit with code 1 when a model can no longer run, such as after the loss "
-        "of its device. Otherwise the server reports not ready until the model "
-        "runs again.",
+        description="Exit with code 1 when a model can no longer run, such as after the loss of "
+        "its device. Without it, the server reports not ready until the model runs again.",
     )
 
 
@@ -432,17 +438,22 @@ class _Observability(Options):
     panel = "Observability"
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Option(brief=True)] = Field(
-        "info", description="Minimum level of log lines."
+        "info", description="Log lines of this level and above."
     )
     log_format: Annotated[Literal["auto", "json", "text"], Option(brief=True)] = Field(
-        "auto", description="Format of the log. auto: text on a terminal, JSON otherwise."
+        "auto",
+        description="Write the log in this format. auto writes text to a terminal, and JSON "
+        "otherwise.",
     )
     log_requests: Annotated[bool, Option(brief=True)] = Field(
         False,
-        description="Log every request. Otherwise, log one failed call of each kind per minute.",
+        description="Log every request. Without it, the server logs one failed call of each kind "
+        "per minute.",
     )
     comparison_file: Annotated[str, Option("FILE")] = Field(
-        "", description="Output of `convoy compare --json`, shown on the page. Read at startup."
+        "",
+        description="Show this output of `convoy compare --json` on the page. The file is read at "
+        "startup.",
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from convoy.commands.command_line import OptionsCommand
+from convoy.commands.group import COMMANDS, CONVOY
 from convoy.service.http.openapi import OPERATIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -26,7 +29,21 @@ def routes() -> str:
     return "\n".join(["| method | path | |", "|---|---|---|", *rows, ""])
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"routes": routes}
+def commands() -> str:
+    """Return the help of each command, with all options, as an 80-column terminal shows it."""
+    terminal: dict[str, Any] = {"resilient_parsing": True, "terminal_width": 78}
+    parts = []
+    with CONVOY.make_context("convoy", [], **terminal) as group:
+        for name in COMMANDS:
+            command = CONVOY.get_command(group, name)
+            assert isinstance(command, OptionsCommand)
+            with command.make_context(name, [], parent=group, **terminal) as context:
+                text = command.full_help(context)
+            parts.append(f"## convoy {name}\n\n```text\n{text.rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+PARTS: Mapping[str, Callable[[], str]] = {"commands": commands, "routes": routes}
 """The generator of each part, by the name in its comment."""
 
 

@@ -36,13 +36,16 @@ class OptionsCommand(click.Command, Generic[S]):
     """A command whose parameters are the fields of an `Options` class."""
 
     def __init__(self, options: type[S], run: Callable[[S], int]) -> None:
-        self._options = options
+        self.options = options
         self._run = run
         self._parameters = parameters(options)
         self._has_brief_help = any(p.declared.brief for p in self._parameters)
         super().__init__(
             None,
-            params=[*self._parameters, *([_help_all()] if self._has_brief_help else [])],
+            params=[
+                *self._parameters,
+                *([_help_all(len(self._parameters))] if self._has_brief_help else []),
+            ],
             help=options.__doc__,
             context_settings=CONTEXT,
         )
@@ -56,11 +59,16 @@ class OptionsCommand(click.Command, Generic[S]):
         given = {n: ctx.params[n] for n, s in sources.items() if s is not ParameterSource.DEFAULT}
         flags = {n for n, s in sources.items() if s is ParameterSource.COMMANDLINE}
         try:
-            return self._options.model_validate(given, context={"flags": flags})
+            return self.options.model_validate(given, context={"flags": flags})
         except ValidationError as error:
             names = {p.name: p.shown_name(p.name in flags) for p in self._parameters}
             maps = {p.name for p in self._parameters if p.is_map}
             raise Problem("\n".join(describe(error, names, maps)), ctx) from None
+
+    def full_help(self, ctx: click.Context) -> str:
+        """Return the help with every option."""
+        ctx.meta[_SHOW_ALL] = True
+        return self.get_help(ctx)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help; its lines break between words only."""
@@ -90,14 +98,16 @@ class OptionsCommand(click.Command, Generic[S]):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
-        write_examples(self._options.examples, formatter)
+        write_examples(self.options.examples, formatter)
 
 
-def _help_all() -> click.Option:
+def _help_all(count: int) -> click.Option:
+    """Make the option that shows all *count* options of its command."""
+
     def show(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         if asked and not ctx.resilient_parsing:
-            ctx.meta[_SHOW_ALL] = True
-            click.echo(ctx.get_help())
+            assert isinstance(ctx.command, OptionsCommand)
+            click.echo(ctx.command.full_help(ctx))
             ctx.exit()
 
     return click.Option(
@@ -106,5 +116,5 @@ def _help_all() -> click.Option:
         is_eager=True,
         expose_value=False,
         callback=show,
-        help="Show all options and exit.",
+        help=f"Show all {count} options and exit.",
     )

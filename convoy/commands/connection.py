@@ -21,24 +21,29 @@ if TYPE_CHECKING:
 class ConnectionSettings(Options):
     """The settings of every command that calls a server."""
 
+    panel = "Connection"
+
     address: Annotated[str, Option("HOST:PORT")] = Field(
-        ADDRESS, description="Connect to the gRPC port of this host:port."
+        ADDRESS, description="Connect to the server's gRPC port at this address."
     )
     token: Annotated[SecretStr, Option("TOKEN")] = Field(
         SecretStr(""),
-        description="Send this bearer token, if the server requires one; set it in CONVOY_TOKEN to "
-        "hide it from other users of the machine.",
+        description="Send this bearer token. Set it in CONVOY_TOKEN to hide it from other users "
+        "of the machine.",
     )
-    tls: bool = Field(False, description="Use TLS, and trust the authorities that gRPC trusts.")
+    tls: bool = Field(
+        False, description="Use TLS, and trust the certificate authorities that gRPC trusts."
+    )
     tls_ca: Annotated[Path | None, Option("FILE")] = Field(
-        None, description="Use TLS, and trust the authorities in this PEM file."
+        None, description="Use TLS, and trust the certificate authorities in this PEM file."
     )
     client_certificate: Annotated[Path | None, Option("FILE")] = Field(
         None,
-        description="Present the certificate in this PEM file, if the server requires one (mTLS).",
+        description="Present the certificate in this PEM file to a server that requires one "
+        "(mTLS).",
     )
     client_key: Annotated[Path | None, Option("FILE")] = Field(
-        None, description="Read the key of --client-certificate from this PEM file."
+        None, description="Read the private key of --client-certificate from this PEM file."
     )
 
     @field_validator("address")

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 class ModelsSettings(ConnectionSettings):
     """List the models of a running server."""
 
+    examples = (
+        ("List the models of the server on this machine", "convoy models"),
+        ("List those of another server, as JSON", "convoy models --address gpu1:8001 --json"),
+    )
+
     timeout_s: float = Field(TIMEOUT_S, gt=0, description="Wait this long for the answer.")
     print_json: Annotated[bool, Option(flag="json")] = Field(False, description="Print JSON.")
 

@@ -15,7 +15,13 @@ from pydantic.fields import FieldInfo
 from convoy.options import Option, Options
 from convoy.service.machine.environment import read_variable, variable_name
 
-_UNITS = {"_ms": "MILLISECONDS", "_s": "SECONDS", "_bytes": "BYTES", "_px": "PIXELS"}
+_UNITS = {
+    "_ms": "MILLISECONDS",
+    "_s": "SECONDS",
+    "seconds": "SECONDS",
+    "_bytes": "BYTES",
+    "_px": "PIXELS",
+}
 """Metavars by the end of an option's name."""
 
 _METAVARS = {int: "N", float: "NUMBER", ByteSize: "SIZE", Path: "PATH"}
@@ -75,7 +81,7 @@ class _Argument(Parameter, click.Argument):
     """A value without a flag."""
 
     def shown_name(self, is_flag: bool) -> str:
-        return self.human_readable_name if is_flag else str(self.envvar)
+        return self.human_readable_name.rstrip(".") if is_flag else str(self.envvar)
 
     @property
     def term(self) -> str:
@@ -149,6 +155,13 @@ def _kinds(field: FieldInfo) -> list[Any]:
     return [kind for kind in _alternatives(field.annotation) if kind is not type(None)]
 
 
+def _part_kinds(field: FieldInfo) -> list[Any]:
+    """Return the types that a value, or a part of a list, can have."""
+    (first, *_) = kinds = _kinds(field)
+    is_list = get_origin(first) in (list, tuple)
+    return list(_alternatives(get_args(first)[0])) if is_list else kinds
+
+
 def _alternatives(annotation: Any) -> Iterator[Any]:
     """Yield the parts of a union, and what is inside of Annotated."""
     origin = get_origin(annotation)
@@ -163,9 +176,7 @@ def _alternatives(annotation: Any) -> Iterator[Any]:
 
 def _choices(field: FieldInfo) -> list[str]:
     """Return the only possible texts of a value, or of each part of a list; else nothing."""
-    kinds = _kinds(field)
-    if get_origin(kinds[0]) is list:
-        kinds = list(get_args(kinds[0]))
+    kinds = _part_kinds(field)
     if any(get_origin(kind) is not Literal for kind in kinds):
         return []
     return [str(choice) for kind in kinds for choice in get_args(kind)]
@@ -175,7 +186,7 @@ def _metavar(name: str, field: FieldInfo) -> str:
     if choices := _choices(field):
         return f"[{'|'.join(choices)}]"
     units = [unit for end, unit in _UNITS.items() if name.endswith(end)]
-    types = [_METAVARS[kind] for kind in _kinds(field) if kind in _METAVARS]
+    types = [_METAVARS[kind] for kind in _part_kinds(field) if kind in _METAVARS]
     return next(iter([*units, *types]), "TEXT")
 
 

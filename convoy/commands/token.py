@@ -16,19 +16,28 @@ from convoy.service.security.tokens import Right, Token
 
 class TokenSettings(Options):
     """
-    Add a token to a server's token file, and print it, only once: the file keeps its SHA-256.
+    Make a bearer token for a server, add it to the server's token file, and print it.
 
-    To revoke a token, delete its line; the server notices that within ten seconds.
+    The token is printed only once: the file keeps its SHA-256. To revoke a token, delete its line
+    from the file. The server notices a change of the file within ten seconds.
     """
 
+    examples = (
+        ("Let an application classify images", "convoy token shop infer --token-file tokens"),
+        ("Let Prometheus read metrics", "convoy token prometheus observe --token-file tokens"),
+    )
+
     name: Annotated[str, Option("NAME", positional=True)] = Field(
-        pattern=r"^[^\s#]\S*$", description="Name the owner, for people who read the file."
+        pattern=r"^[^\s#]\S*$",
+        description="Name the owner of the token, for people who read the file.",
     )
     rights: Annotated[list[Right], Option("RIGHT", positional=True)] = Field(
-        min_length=1, description="Grant these rights: infer, observe, control."
+        min_length=1,
+        description="Grant these rights. infer: classify images. observe: read metrics and "
+        "statistics. control: load and unload models, and change the log level.",
     )
     token_file: Annotated[Path, Option("FILE")] = Field(
-        description="Add the token to this file; create it if it does not exist."
+        description="Add the token to this file. The file is created if it does not exist."
     )
 
 

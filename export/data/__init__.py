@@ -22,11 +22,28 @@ from convoy.export.data.readability import check_images
 from convoy.export.data.split import DataSet, Split
 from convoy.export.data.torchvision_sets import TORCHVISION_SETS, load_torchvision_set
 from convoy.export.errors import DataError
+from convoy.suggestion import suggest
 
 DEFAULT_FOLDER = Path("data")
 """Folder of torchvision's sets, and of their downloads."""
 
 _EMBEDDED = {"mnist5k": load_digits, "hard5k": load_hard_digits}
+
+
+def check_name(name: str) -> None:
+    """
+    Check that *name* is that of a data set, without reading it.
+
+    Raises:
+        DataError: If it is not.
+    """
+    kind, colon, path = name.partition(":")
+    # Sets that come with a package; folders; torchvision's sets, with or without a folder.
+    is_folder = kind == "folder" and path
+    is_torchvision = kind in TORCHVISION_SETS and (path or not colon)
+    if not (name in _EMBEDDED or is_folder or is_torchvision):
+        known = [*_EMBEDDED, "folder:PATH", *TORCHVISION_SETS]
+        raise DataError(f"unknown data set {name!r}; {suggest(name, known)}")
 
 
 def load(name: str) -> DataSet:
@@ -36,18 +53,13 @@ def load(name: str) -> DataSet:
     Raises:
         DataError: If there is no such data set, it is not available, or it lacks images.
     """
-    kind, colon, path = name.partition(":")
-    # Sets that come with a package; then folders; then torchvision's, with or without a folder.
+    check_name(name)
+    kind, _, path = name.partition(":")
     if name in _EMBEDDED:
         return _EMBEDDED[name]()
-    if kind == "folder" and path:
+    if kind == "folder":
         return load_folder(Path(path))
-    if kind in TORCHVISION_SETS and (path or not colon):
-        return load_torchvision_set(kind, Path(path) if path else DEFAULT_FOLDER)
-    raise DataError(
-        f"unknown data set {name!r}: expected {', '.join(_EMBEDDED)}, folder:PATH, and "
-        f"{', '.join(TORCHVISION_SETS)}, each with :FOLDER if it is not in {DEFAULT_FOLDER}"
-    )
+    return load_torchvision_set(kind, Path(path) if path else DEFAULT_FOLDER)
 
 
 __all__ = [
@@ -56,6 +68,7 @@ __all__ = [
     "DataSet",
     "Split",
     "check_images",
+    "check_name",
     "counted",
     "load",
 ]

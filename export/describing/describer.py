@@ -18,6 +18,8 @@ from convoy.export.errors import ExportError, GraphError
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.signature import open_shape, read_tensor
 from convoy.export.onnx.source import read
+from convoy.export.recipes import NETWORKS
+from convoy.suggestion import suggest
 
 if TYPE_CHECKING:
     from convoy.models import Architecture
@@ -38,7 +40,8 @@ def describe(settings: DescribeSettings) -> Description:
     """
     path = Path(settings.name)
     is_name = path.name == settings.name and path.suffix != ".onnx"
-    architectures = _architectures() if is_name else {}
+    # PyTorch takes seconds to import: a misspelt name does not wait for it.
+    architectures = _architectures() if is_name and settings.name in NETWORKS else {}
     # An architecture; but only an artifact has a place for its layers.
     if settings.name in architectures and not settings.save:
         return _of_architecture(architectures[settings.name], settings)
@@ -53,7 +56,7 @@ def describe(settings: DescribeSettings) -> Description:
         return _of_file(path, settings)
     if not is_name:
         raise ExportError(f"{path} is not an ONNX file, an artifact or a folder of versions")
-    raise ExportError(_unknown_name(settings, architectures))
+    raise ExportError(_unknown_name(settings))
 
 
 def _architectures() -> Mapping[str, Architecture]:
@@ -77,13 +80,15 @@ def _artifact(place: Path) -> Path | None:
     return place / str(versions[-1]) if versions else None
 
 
-def _unknown_name(settings: DescribeSettings, architectures: Mapping[str, Architecture]) -> str:
+def _unknown_name(settings: DescribeSettings) -> str:
+    # A network, but `_architectures` found no PyTorch.
+    if settings.name in NETWORKS:
+        return f"describing the network {settings.name} needs PyTorch; install the extra export"
     root = settings.model_repository
     models = ModelRepository(root).names() if root.is_dir() else []
+    known = dict.fromkeys([*NETWORKS, *models])
     return (
-        f"unknown network {settings.name!r}: architectures are "
-        f"{', '.join(architectures) or 'known only where PyTorch is installed'}; "
-        f"models in {root} are {', '.join(models) or 'none'}"
+        f"{settings.name!r} is no network, and no model in {root}; {suggest(settings.name, known)}"
     )
 
 

@@ -38,116 +38,182 @@ Color = Annotated[Fill, Separated]
 Paths = Annotated[tuple[Path, ...], Separated]
 
 
-class ImportSettings(Options):
-    """
-    Make an artifact of an ONNX classifier that was trained elsewhere; PyTorch is not needed.
+class _Common(Options):
+    """The classes, and the place of the model."""
 
-    The server gives a graph of floats (pixel / 255 - mean) / std, per channel, in the order of
-    --color. For one that takes floats of 0 to 255: --normalization graph. Means and deviations that
-    are stated for 0 to 255, such as 123.675 and 58.395, are divided by 255: 0.485 and 0.229.
+    panel = "Common"
 
-    Each option is also a variable: --model-repository is CONVOY_MODEL_REPOSITORY.
-    """
-
-    file: Annotated[Path, Option("FILE", positional=True)] = Field(description="The ONNX file.")
     labels: Annotated[Path | None, Option("FILE")] = Field(
         None,
-        description="Names of the classes, one per line; or a file *.json: a list, a map from "
-        "index to label or [identifier, label] or from label to index, or the config.json of "
-        'transformers or timm. "class 0" and so on if none are given or found.',
+        description="Read the names of the classes from this file: one per line, or a *.json file "
+        "with a list, a map from index to label or [identifier, label], a map from label to "
+        "index, or the config.json of transformers or timm. If no names are given or found, they "
+        'are "class 0" and so on.',
     )
     metadata: bool = Field(
         True,
         description="Take labels and preprocessing that are not given here from the metadata of "
         "the file (Ultralytics, Custom Vision) and from files next to it: "
-        "preprocessor_config.json and config.json (transformers, timm), labels.txt and the like.",
+        "preprocessor_config.json and config.json (transformers, timm), labels.txt and similar.",
     )
     name: Annotated[ModelName | None, Option("NAME")] = Field(
-        None, description="Name of the model; made of the file's name if it is not given."
+        None,
+        description="Give the model this name. If unset, it is made from the name of the file.",
     )
+    model_repository: Annotated[Path, Option("DIR")] = Field(
+        Path("model_repository"), description="Write the model to this folder."
+    )
+
+
+class _Preprocessing(Options):
+    """The way from an image to the input of the graph."""
+
+    panel = "Preprocessing"
+
     resize: Annotated[SideOrSize | None, Option("SIZE")] = Field(
         None,
-        description="Size after resizing: 256 for the shorter side, or HEIGHTxWIDTH. The size of "
-        "the crop if it is not given.",
+        description="Resize the image to this: 256 for its shorter side, or HEIGHTxWIDTH. If "
+        "unset, to the size of --crop.",
     )
     resize_mode: Literal["crop", "squash", "letterbox"] | None = Field(
         None,
-        description="crop: resize the shorter side and cut the centre out. squash: resize height "
-        "and width, whatever the image's ratio. letterbox: keep the ratio and the whole image, and "
-        "fill the rest. crop if it is not given, but squash if --resize is HEIGHTxWIDTH.",
+        description="Resize in this way. crop: resize the shorter side, then cut out the centre. "
+        "squash: resize height and width, whatever the ratio. letterbox: keep the ratio and the "
+        "whole image, and fill the rest. If unset: squash if --resize is HEIGHTxWIDTH, else "
+        "crop.",
     )
     crop: Annotated[Size | None, Option("SIZE")] = Field(
         None,
-        description="Centre crop, 224 or HEIGHTxWIDTH; what the graph takes if it is not given.",
+        description="Cut out the centre with this size: 224, or HEIGHTxWIDTH. If unset, the size "
+        "that the graph takes.",
     )
     crop_offset: Literal["even", "down"] = Field(
         "even",
-        description="Round half a pixel of the crop's offset: to the even number, as torchvision, "
-        "or down, as transformers.",
+        description="Round half a pixel of the crop's offset to the even number, as torchvision "
+        "does, or down, as transformers does.",
     )
-    pad: int = Field(0, ge=0, le=1024, description="Black pixels on each side after the crop.")
+    pad: int = Field(
+        0, ge=0, le=1024, description="Add this many black pixels on each side after the crop."
+    )
     fill: Annotated[Color, Option("VALUE")] = Field(
         (0,),
-        description="Colour around a letterbox, 0 to 255: one number, or one per channel.",
+        description="Fill around a letterbox with this colour, from 0 to 255: one number, or one "
+        "per channel.",
     )
     interpolation: Interpolation = Field(
-        "bilinear", description="Resize with this filter of Pillow's."
+        "bilinear", description="Resize with this filter of Pillow."
     )
     antialias: bool = Field(
         True,
-        description="Average over all pixels of the image where it shrinks, as Pillow does; "
-        "--no-antialias is for networks trained with OpenCV, tf.image, or tensors in PyTorch.",
+        description="Average over all pixels when an image shrinks, as Pillow does. Use "
+        "--no-antialias for networks that were trained with OpenCV, tf.image, or tensors in "
+        "PyTorch.",
     )
     color: Literal["RGB", "BGR", "L"] | None = Field(
-        None, description="Order of the channels; L is grey. RGB or L if it is not given."
+        None,
+        description="Give the graph its channels in this order. L is grey. If unset, RGB for "
+        "three channels and L for one.",
     )
     mean: Annotated[Means, Option("NUMBER")] = Field(
-        (0.0,), description="Subtract this from pixels of 0 to 1: one number, or one per channel."
+        (0.0,),
+        description="Subtract this mean from pixels of 0 to 1: one number, or one per channel.",
     )
     std: Annotated[Deviations, Option("NUMBER")] = Field(
-        (1.0,), description="Divide by this then: one number, or one per channel."
+        (1.0,),
+        description="Then divide by this standard deviation: one number, or one per channel.",
     )
     normalization: Literal["server", "graph"] | None = Field(
         None,
-        description="Normalise in the server, by --mean and --std, or in the graph, which then "
-        "gets 0 to 255. The server by default, unless the input is uint8 or the graph begins with "
-        "a normalisation of 0 to 255.",
+        description="Normalize in the server, with --mean and --std, or in the graph, which then "
+        "gets pixels of 0 to 255. If unset: in the graph if its input is uint8 or it begins with "
+        "a normalization of 0 to 255, else in the server.",
     )
+
+
+class _Graph(Options):
+    """The input and output of the graph, where it does not state them."""
+
+    panel = "Graph"
+
     layout: Literal["NCHW", "NHWC"] | None = Field(
-        None, description="Order of the dimensions, where the graph's shape does not show it."
+        None,
+        description="State the order of the dimensions, if the graph's shape does not show it.",
     )
     output: Annotated[str | None, Option("NAME")] = Field(
         None,
-        description="Output with the scores, if there are several; or a tensor inside the graph.",
+        description="Use this output for the scores, if the graph has several, or this tensor "
+        "inside the graph.",
     )
     scores: Literal["logits", "probabilities", "independent", "independent-logits"] | None = Field(
         None,
-        description="Kind of the scores; found by the graph's last operators if it is not given. "
-        "logits go through softmax; probabilities are of one class per image; independent ones "
-        "are of any number of labels per image (multi-label), and independent-logits get a "
-        "sigmoid.",
+        description="State the kind of the scores. logits go through a softmax. probabilities are "
+        "of one class per image. independent ones are of any number of labels per image. "
+        "independent-logits go through a sigmoid. If unset, the last operators of the graph "
+        "decide.",
     )
     max_batch_size: int | None = Field(
-        None, ge=1, le=1024, description="Most images in a batch; 32 if the graph takes any."
+        None,
+        ge=1,
+        le=1024,
+        description="Limit a batch to this many images. If unset, 32 for a graph that takes any "
+        "number.",
     )
+
+
+class _Proof(Options):
+    """The proof that the graph runs here as it should."""
+
+    panel = "Proof"
+
     golden: Annotated[Paths, Option("PATH")] = Field(
         (),
-        description="Images, or folders of them, to prove with, with commas between; invented ones "
-        "if it is not given.",
+        description="Prove the graph with these images, and the images in these folders. If "
+        "unset, with generated images.",
     )
     golden_tolerance: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Allowed difference from the answers without optimisations, as a share of "
-        "their range: 1e-4 for float32, 1e-2 for float16, 3e-2 for int8.",
+        description="Allow this difference from the answers without optimizations, as a share of "
+        "their range. If unset: 1e-4 for float32, 1e-2 for float16, 3e-2 for int8.",
     )
+
+
+class _Record(Options):
+    """Notes in the manifest."""
+
+    panel = "Record"
+
     architecture: Annotated[str, Option("NAME")] = Field(
-        "imported", description="Name of the network, for the record."
+        "imported", description="Record this name of the network in the manifest."
     )
     source: str | None = Field(
-        None, description="Origin of the network, for the record; the file if it is not given."
+        None,
+        description="Record this origin of the network in the manifest. If unset, the name of the "
+        "file.",
     )
-    model_repository: Annotated[Path, Option("DIR")] = Field(
-        Path("model_repository"), description="Write artifacts here."
+
+
+class ImportSettings(_Common, _Preprocessing, _Graph, _Proof, _Record):
+    """
+    Make a model of an ONNX classifier that was trained elsewhere.
+
+    The server gives a graph of floats (pixel / 255 - mean) / std for each channel, in the order of
+    --color. A graph that takes floats of 0 to 255 needs --normalization graph. Divide a mean and a
+    deviation that are stated for 0 to 255 by 255: 123.675 and 58.395 are 0.485 and 0.229.
+    """
+
+    examples = (
+        ("Use what the file and the files next to it state", "convoy import resnet50.onnx"),
+        (
+            "State labels and preprocessing",
+            "convoy import net.onnx --labels classes.txt \\\n"
+            "      --resize 256 --crop 224 \\\n"
+            "      --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
+        ),
+        ("Prove the graph with your own images", "convoy import net.onnx --golden cat.jpg,dog.jpg"),
+    )
+
+    file: Annotated[Path, Option("FILE", positional=True)] = Field(
+        description="Import this ONNX file."
     )

@@ -6,6 +6,9 @@ from convoy.export.recipes.paper import PAPER
 from convoy.export.recipes.recipe import Recipe, record
 from convoy.export.recipes.small import SMALL
 
+NETWORKS = tuple(SMALL)
+"""The names of all networks. `convoy.models.ARCHITECTURES` has the same, and needs PyTorch."""
+
 DIGITS = ("mnist5k", "hard5k", "mnist")
 """Data sets that the small recipes were made for."""
 
@@ -21,4 +24,4 @@ def recipe_for(architecture: str, data: str) -> Recipe:
     return SMALL[architecture] if small else PAPER[architecture]
 
 
-__all__ = ["DIGITS", "PAPER", "SMALL", "Recipe", "recipe_for", "record"]
+__all__ = ["DIGITS", "NETWORKS", "PAPER", "SMALL", "Recipe", "recipe_for", "record"]

@@ -391,8 +391,10 @@ def test_unknown_architecture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["lenet6"], 1, "unknown architecture 'lenet6'"),
-        (["lenet5", "--data", "cifar"], 1, "unknown data set 'cifar'"),
+        (["lenet6"], 2, "unknown network 'lenet6'; did you mean lenet5?"),
+        (["lenet5", "--data", "cifar"], 2, "unknown data set 'cifar'; did you mean cifar10?"),
+        (["lenet5", "--data", "mnist:"], 2, "unknown data set 'mnist:'"),
+        (["lenet5", "--evaluation-data", "x"], 2, "'x'; expected one of mnist5k, hard5k, folder:"),
         (["lenet5", "--name", "../up"], 2, "--name:"),
         (["lenet5", "--seed", str(2**63)], 2, "--seed:"),
         (["lenet5", "--epochs", "-1"], 2, "--epochs"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TypeVar
 
-from convoy.commands.command_line import command
+from convoy.commands.command_line import OptionsCommand, command
 from convoy.options import Options
 
 S = TypeVar("S", bound=Options)
+
+_read: list[Options] = []
 
 
 def read(settings: type[S], arguments: list[str]) -> S:
@@ -17,13 +20,18 @@ def read(settings: type[S], arguments: list[str]) -> S:
     Raises:
         click.UsageError: If they are not valid.
     """
-    read: list[S] = []
-
-    def run(chosen: S) -> int:
-        read.append(chosen)
-        return 0
-
-    made = command(settings)(run)
+    made = _command(settings)
     with made.make_context("convoy", list(arguments)) as context:
         made.invoke(context)
-    return read[0]
+    found = _read.pop()
+    assert isinstance(found, settings)
+    return found
+
+
+@cache
+def _command(settings: type[Options]) -> OptionsCommand[Options]:
+    def run(chosen: Options) -> int:
+        _read.append(chosen)
+        return 0
+
+    return command(settings)(run)

@@ -88,11 +88,12 @@ async def test_classify_errors(
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 6
     assert shown.err.startswith("convoy classify: images/bad.png: ")
-    assert await convoy("classify", "images", *address, "--model", "huge") == 1
+    assert await convoy("classify", "images", *address, "--model", "tini") == 1
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err == (
-        "convoy classify: 5 of 5 files: no model is named 'huge' (MODEL_NOT_FOUND)\n"
+        "convoy classify: 5 of 5 files: no model is named 'tini' (MODEL_NOT_FOUND); did you mean "
+        "tiny?\n"
     )
 
 

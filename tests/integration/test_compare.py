@@ -54,7 +54,7 @@ def test_measures_prints_and_writes(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models", "vgg16"], "no model 'vgg16' in {root}: there are lenet5, tiny"),
+        (["--models", "vgg16"], "no model 'vgg16' in {root}; expected one of lenet5, tiny"),
         (["--model-repository", "nowhere"], "cannot read the model repository nowhere: No such"),
         (["--model-repository", "{root}/../empty"], "{root}/../empty holds no models"),
         (["--from", "nothing.json"], "nothing.json: No such file"),

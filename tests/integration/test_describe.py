@@ -137,10 +137,29 @@ def test_save(lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert saved == read_artifact(lenet_folder).layers
 
 
+def test_network_without_pytorch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    The error names the extra that installs PyTorch.
+    """
+    for name in [name for name in sys.modules if name.startswith("convoy.models")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["describe", "resnet50"]) == 1
+    assert capsys.readouterr().err == (
+        "convoy describe: describing the network resnet50 needs PyTorch; install the extra export\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing"], "unknown network 'nothing': architectures are lenet5, "),
+        (
+            ["resnt50"],
+            "'resnt50' is no network, and no model in model_repository; did you mean resnet50?",
+        ),
+        (["xyz"], "expected one of lenet5, "),
         (["none/here"], "none/here is not an ONNX file, an artifact or a folder of versions"),
         (["none.onnx"], "none.onnx is not an ONNX file"),
         (["resnet18", "--input-px", "8"], "resnet18 needs at least 32 px, not 8"),

@@ -20,6 +20,7 @@ from convoy.commands.command_line import UsageError
 from convoy.commands.image_files import find_images
 from convoy.commands.listing import print_rows
 from convoy.results import Classification, ConvoyError
+from convoy.suggestion import suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,11 @@ async def _classify_all(settings: ClassifySettings) -> list[Row]:
                 except OSError as error:  # one unreadable file must not end the others
                     return Row(path, None, error.strerror or str(error))
                 except ConvoyError as error:  # nor must one image that the server refuses
-                    # A server that never answered is not tried again for every file.
-                    if not error.reason and not is_answered:
-                        unreachable = str(error)
-                    return Row(path, None, str(error))
+                    text = await _explained(error, client, model)
+                    # Every other file would get the same answer.
+                    if text != str(error) or (not error.reason and not is_answered):
+                        unreachable = text
+                    return Row(path, None, text)
 
         tasks = [asyncio.create_task(one(path)) for path in paths]
         # The bar goes to stderr, as stdout may be a file of JSON or CSV.
@@ -102,6 +104,18 @@ async def _only_model(client: AsyncClient) -> str:
         known = ", ".join(sorted(names)) or "none is loaded"
         raise UsageError(f"choose one with --model: {known}")
     return names.pop()
+
+
+async def _explained(error: ConvoyError, client: AsyncClient, model: str) -> str:
+    """Return the text of *error*, with the closest model if there is none named *model*."""
+    if error.reason != "MODEL_NOT_FOUND":
+        return str(error)
+    try:
+        names = sorted({known.name for known in await client.models()})
+    except ConvoyError:  # the first error is the one to report
+        return str(error)
+    # The model may be known without the version.
+    return str(error) if model in names or not names else f"{error}; {suggest(model, names)}"
 
 
 def _as_dict(row: Row) -> dict[str, object]:

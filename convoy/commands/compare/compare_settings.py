@@ -34,22 +34,31 @@ class CompareSettings(Options):
     """
     Compare the models of a repository: accuracy, operations, time, memory, parameters.
 
-    The time is that of ONNX Runtime on the CPU, with sessions like the server's, but with the same
-    threads for every network. The accuracy is that of the artifacts, next to the accuracy that
-    others published for the architecture on ImageNet.
+    Times are measured with ONNX Runtime on the CPU, with sessions like the server's, but with the
+    same number of threads for every network. Accuracy is the one that each model's manifest states,
+    next to the one that others published for the network on ImageNet.
+
     Ctrl-C ends the measurement and keeps the results so far.
     """
 
+    examples = (
+        ("Compare all models, and draw figures", "convoy compare --figures figures/"),
+        (
+            "Compare two models, and keep the results",
+            "convoy compare --models resnet18,vgg16 --json results.json",
+        ),
+        ("Show these results again", "convoy compare --from results.json"),
+    )
+
     model_repository: Annotated[Path, Option("DIR")] = Field(
-        Path("model_repository"), description="Read artifacts from this folder."
+        Path("model_repository"), description="Compare models of this folder."
     )
     models: Annotated[Names, Option("NAME")] = Field(
         (),
-        description="Compare the newest versions of these models, separated by commas; all models "
-        "by default.",
+        description="Compare the newest versions of these models. If unset, of all models.",
     )
     batch_sizes: BatchSizes = Field(
-        (1, 2, 4, 8, 16, 32, 64), description="Measure these batch sizes, separated by commas."
+        (1, 2, 4, 8, 16, 32, 64), description="Measure these batch sizes."
     )
     seconds: float = Field(
         1.0, gt=0, description="Run each batch size of each model for at least this long."
@@ -58,15 +67,17 @@ class CompareSettings(Options):
         0,
         ge=0,
         le=1024,
-        description="Use this many threads for a run; 0 uses all that the process may.",
+        description="Use this many threads for a run. 0 uses all that the process may use.",
     )
     json_file: Annotated[Path | None, Option("FILE", flag="json")] = Field(
         None, description="Write the results to this file."
     )
     from_file: Annotated[Path | None, Option("FILE", flag="from")] = Field(
-        None, description="Show the results in this file, written by --json, instead of measuring."
+        None,
+        description="Show the results in this file, which --json has written, instead of "
+        "measuring.",
     )
     figures: Annotated[Path | None, Option("DIR")] = Field(
-        None, description="Draw figures in this folder."
+        None, description="Draw figures into this folder."
     )
     format: Literal["png", "svg"] = Field("png", description="Draw figures in this format.")

@@ -13,6 +13,7 @@ from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import Artifact
 from convoy.artifact.misnamed import reasons
 from convoy.artifact.repository import ModelRepository
+from convoy.suggestion import suggest
 
 
 def read_newest(root: Path, names: Sequence[str]) -> list[Artifact]:
@@ -31,8 +32,7 @@ def read_newest(root: Path, names: Sequence[str]) -> list[Artifact]:
     for name in names:
         if name not in known:
             why = reasons(repository.misnamed(), name)
-            known_names = ", ".join(known)
-            raise RepositoryError(f"no model {name!r} in {root}: there are {known_names}{why}")
+            raise RepositoryError(f"no model {name!r} in {root}; {suggest(name, known)}{why}")
     # Versions are integers: max() is the newest one, as for the server.
     return [repository.read(name, max(repository.versions(name))) for name in names or known]
 

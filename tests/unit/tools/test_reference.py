@@ -20,7 +20,7 @@ IN_TRANSPORT = {"max-streams-per-connection"}
 """Settings whose default, 0, leaves the choice to the transport."""
 
 
-@pytest.mark.parametrize("page", ["reference/http.md"])
+@pytest.mark.parametrize("page", ["reference/command-line.md", "reference/http.md"])
 def test_generated_parts_are_current(page: str) -> None:
     """`python -m tools.reference` would change nothing."""
     text = (DOCS / page).read_text()

@@ -125,7 +125,11 @@ def test_interrupted(tmp_path: Path, turn: str, runs: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(
     ("models", "message"),
-    [("c", "no model 'c' in .*: there are a, b"), ("a,c", "no model 'c'"), (" ", "no model ' '")],
+    [
+        ("c", "no model 'c' in .*; expected one of a, b"),
+        ("a,c", "no model 'c'"),
+        (" ", "no model ' '"),
+    ],
 )
 def test_unknown_model(tmp_path: Path, models: str, message: str) -> None:
     """

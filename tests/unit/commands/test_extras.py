@@ -1,0 +1,81 @@
+"""Missing packages: the smallest extra that is enough is named."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from convoy.__main__ import main
+from convoy.commands import extras
+from convoy.commands.extras import remedy
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "has_runtime", "expected"),
+    [
+        ("compare", "onnxruntime", False, "cpu,import"),
+        ("compare", "matplotlib", True, "import"),
+        ("describe", "onnx", True, "import"),
+        ("describe", "onnx", False, "cpu,import"),
+        ("import", "onnx.checker", False, "cpu,import"),
+        ("export", "torch", False, "cpu,export"),
+        ("export", "torchvision", True, "export"),
+        ("serve", "click", False, "cpu"),
+        ("serve", "starlette", True, "server"),
+        ("tune", "onnxruntime", False, "cpu,bench"),
+        ("bench", "numpy", False, "bench"),
+        ("bench", "mlperf_loadgen", False, "mlperf"),
+        ("classify", "click", False, "cli"),
+        ("models", "rich", False, "cli"),
+        ("token", "pydantic", False, "cli"),
+        ("", "click", False, "cli"),
+        ("--help", "click", False, "cli"),
+    ],
+)
+def test_smallest_extra(
+    monkeypatch: pytest.MonkeyPatch, command: str, module: str, has_runtime: bool, expected: str
+) -> None:
+    """
+    A command names its own extra, and a runtime only if there is none: two exclude each other.
+    """
+    monkeypatch.setattr(extras, "find_spec", lambda _: object() if has_runtime else None)
+    assert remedy(command, module).endswith(
+        f" needs the package {module}: in convoy's folder, pip install '.[{expected}]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("click", [], "cli"),
+        ("click", ["models"], "cli"),
+        ("onnx", ["describe", "net.onnx"], "import"),
+        ("mlperf_loadgen", ["bench", "m", "--mlperf", "server", "--rate", "1"], "mlperf"),
+    ],
+)
+def test_missing_package(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    module: str,
+    arguments: list[str],
+    extra: str,
+) -> None:
+    """
+    A command without one of its packages is one line and code 1.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.onnx").touch()
+    for name in list(sys.modules):
+        if name.partition(".")[0] == module or name.startswith(
+            ("convoy.commands", "convoy.export")
+        ):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        f"needs the package {module}: in convoy's folder, pip install '.[{extra}]'"
+    )
