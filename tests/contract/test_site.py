@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.harness.site import ROOT, build
 
 _EXTERNAL_ASSETS = re.compile(
     r"""(?:<(?:script|img|iframe|source)[^>]*\ssrc=|<link[^>]*\shref=|@import\s+|url\()["']?(https?:)?//""",
@@ -21,12 +19,8 @@ _EXTERNAL_ASSETS = re.compile(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a site that was built from docs/ without a warning."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    """Return the folder of a site."""
+    return build(tmp_path_factory.mktemp("site"))
 
 
 def test_every_page_is_in_the_navigation(site: Path) -> None:
