@@ -1,0 +1,39 @@
+"""Documents wrap at the width that .editorconfig states."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+UNWRAPPED = ("|", "#", "<", "!")
+"""First characters of lines that cannot be wrapped: tables, headings, HTML, pictures."""
+
+
+def test_lines_wrap() -> None:
+    """No line of prose is longer than the stated width."""
+    (width,) = re.findall(r"^max_line_length = (\d+)$", (ROOT / ".editorconfig").read_text(), re.M)
+    long = [
+        f"{page.relative_to(ROOT)}:{number}"
+        for page in _documents()
+        for number, line in _prose(page)
+        if len(line) > int(width)
+    ]
+    assert long == []
+
+
+def _documents() -> list[Path]:
+    folders = [ROOT / name for name in ("docs", "examples", "tests/conformance", "tests/data")]
+    found = [page for folder in folders for page in folder.rglob("*.md")]
+    return [*ROOT.glob("*.md"), *(page for page in found if "node_modules" not in page.parts)]
+
+
+def _prose(page: Path) -> list[tuple[int, str]]:
+    """Return the lines outside of code blocks that can be wrapped, with their numbers."""
+    lines, is_code = [], False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            is_code = not is_code
+        elif not is_code and not line.startswith(UNWRAPPED):
+            lines.append((number, line))
+    return lines
