@@ -1,7 +1,8 @@
-"""The files of one artifact: `model.onnx`, `manifest.json` and `golden.npz`, and two optional ones.
+"""The files of one artifact: `model.onnx`, `manifest.json` and `golden.npz`, and optional ones.
 
 `layers.json` describes the graph for people; artifacts made before it was introduced lack it.
-`tuning.json` is written later, by `convoy tune`, for one machine. A folder with any other file is
+`tuning.json` is written later, by `convoy tune`, for one machine, and `evaluation.json` by `convoy
+evaluate`. A folder with any other file is
 refused, except for entries of other programs (`entries.py`). Reading proves that the artifact is
 whole: the files are there, the manifest is valid, and the graph and the golden answers have the
 hashes that it states.
@@ -21,9 +22,10 @@ from pydantic import ValidationError
 
 from convoy.artifact.entries import is_foreign
 from convoy.artifact.errors import ArtifactError
+from convoy.artifact.evaluation import EVALUATION_FILE, DataEvaluation, read_evaluations
 from convoy.artifact.golden import Golden
 from convoy.artifact.layers import LAYERS_FILE, Description, read_layers
-from convoy.artifact.manifest import MANIFEST_STEPS, Manifest
+from convoy.artifact.manifest import MANIFEST_STEPS, Evaluation, Manifest
 from convoy.artifact.schema import NewerSchemaError, load
 from convoy.artifact.tuning import TUNING_FILE, Tuning, read_tuning
 
@@ -33,7 +35,7 @@ GOLDEN_FILE = "golden.npz"
 ARTIFACT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 """The files that every artifact has."""
 
-ALL_FILES = (*ARTIFACT_FILES, LAYERS_FILE, TUNING_FILE)
+ALL_FILES = (*ARTIFACT_FILES, LAYERS_FILE, TUNING_FILE, EVALUATION_FILE)
 """The files that an artifact may have."""
 
 
@@ -45,6 +47,7 @@ class Artifact:
     Attributes:
         tuning: The way it runs best, on the machine that it names; None if it was not tuned.
         layers: The layers of the graph; None if they were never described.
+        evaluations: Measurements on images that were made after it was published.
     """
 
     manifest: Manifest
@@ -52,6 +55,14 @@ class Artifact:
     model_path: Path
     tuning: Tuning | None = None
     layers: Description | None = None
+    evaluations: tuple[DataEvaluation, ...] = ()
+
+    @property
+    def accuracies(self) -> tuple[Evaluation, ...]:
+        """All known accuracies: those of the manifest, and those on other images."""
+        known = {one.data_sha256 for one in self.manifest.evaluations} - {None}
+        added = (one for one in self.evaluations if one.data_sha256 not in known)
+        return (*self.manifest.evaluations, *(one.accuracy() for one in added))
 
 
 def read_artifact(folder: Path) -> Artifact:
@@ -69,7 +80,8 @@ def read_artifact(folder: Path) -> Artifact:
     _check_sha256(golden_path, "golden_sha256", manifest.golden_sha256)
     golden = _read_golden(golden_path, manifest)
     layers = read_layers(folder, manifest.model_sha256)
-    return Artifact(manifest, golden, model_path, read_tuning(folder), layers)
+    evaluations = read_evaluations(folder, manifest.model_sha256)
+    return Artifact(manifest, golden, model_path, read_tuning(folder), layers, evaluations)
 
 
 def files_state(folder: Path) -> tuple[object, ...]:

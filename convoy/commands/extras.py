@@ -9,13 +9,14 @@ _OF_COMMANDS = {
     "import": "import",
     "describe": "import",
     "compare": "import",
+    "evaluate": "import",
     "serve": "server",
     "tune": "server,bench",
     "bench": "bench",
 }
 """The extra of each command that needs more than `cli`."""
 
-_WITH_RUNTIME = frozenset({"export", "import", "describe", "compare", "serve", "tune"})
+_WITH_RUNTIME = frozenset({"export", "import", "describe", "compare", "evaluate", "serve", "tune"})
 """The commands that run graphs, with ONNX Runtime from `cpu` or `gpu`."""
 
 _OF_PACKAGES = {

@@ -68,6 +68,27 @@ def load_folder(root: Path) -> DataSet:
     )
 
 
+def has_parts(root: Path) -> bool:
+    """
+    Return whether the sub-folders of *root* are parts with classes in them, not classes.
+
+    Raises:
+        DataError: If the folder cannot be read.
+    """
+    names = [folder.name.lower() for folder in _folders_in(root)]
+    return bool(names) and all(name in PARTS for name in names)
+
+
+def load_classes(root: Path) -> tuple[Classes, Split]:
+    """
+    Load all images in *root*, whose sub-folders are classes, undivided.
+
+    Raises:
+        DataError: If a folder cannot be read, or a class has no images.
+    """
+    return _Folders(root).read_classes()
+
+
 class _Folders:
     """
     A reader of one folder.
@@ -95,6 +116,10 @@ class _Folders:
                 f"out of it, or name them as parts ({', '.join(PARTS)})"
             )
         return self._divide()
+
+    def read_classes(self) -> tuple[Classes, Split]:
+        """Return the classes and all images of them."""
+        return self._read(self.root, 1)
 
     def _divide(self) -> Parts:
         classes, images = self._read(self.root, MIN_IMAGES)

@@ -126,7 +126,9 @@ class Loader:
         run_s = session.warm()
         load_s = time.perf_counter() - started
         self._warn_of_large_requests(artifact.manifest, session.max_batch_size)
-        return LoadedArtifact(artifact.manifest, session, run_s, load_s, artifact.layers)
+        # The page shows all accuracies that are known.
+        manifest = artifact.manifest.model_copy(update={"evaluations": artifact.accuracies})
+        return LoadedArtifact(manifest, session, run_s, load_s, artifact.layers)
 
     def _warn_of_large_requests(self, manifest: Manifest, max_batch_size: int) -> None:
         """Warn if a tensor of *max_batch_size* images is larger than a request may be."""

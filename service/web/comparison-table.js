@@ -84,7 +84,7 @@ function accuracyColumns(all, of) {
       const found = evaluations.find((one) => accuracyTitle(one) === title);
       if (!found) return null;
       const source = measured
-        ? `${title}, when the artifact was made`
+        ? `${title}, when the artifact was made or by convoy evaluate`
         : `${attribution(found)}, ${found.data} (these weights)`;
       return cell(found.top1, source, !measured);
     };

@@ -77,8 +77,12 @@ export const isMeasured = ({ origin }) => origin === "measured";
 /** The kind and the images of an accuracy: those with the same title can be compared. */
 export const accuracyTitle = (evaluation) =>
   isMeasured(evaluation)
-    ? `measured on ${evaluation.data}, ${evaluation.images.toLocaleString("en")} images`
+    ? `measured on ${evaluation.data}, ${evaluation.images.toLocaleString("en")} images${content(evaluation)}`
     : `published: ${evaluation.data}`;
+
+/** The images of a folder, whose name other images may share. */
+const content = ({ data, data_sha256: hash }) =>
+  data.startsWith("folder:") && hash ? `, SHA-256 ${hash.slice(0, 12)}` : "";
 
 /** The origin of an accuracy in words, as `Evaluation.attribution` in artifact/manifest.py. */
 export function attribution({ origin, publisher, reference }) {

@@ -73,7 +73,7 @@ def measured(comparison: Comparison) -> list[Series]:
     for network in comparison.networks:
         for evaluation in network.evaluations:
             if evaluation.origin == "measured":
-                score = _score(network, evaluation, _title(evaluation))
+                score = _score(network, evaluation, _title(evaluation, network.name))
                 found.setdefault(score.source, []).append(score)
     series = []
     for title, scores in found.items():
@@ -137,8 +137,15 @@ def numbered(scores: Iterable[Score]) -> dict[str, int]:
     }
 
 
-def _title(evaluation: Evaluation) -> str:
-    return f"measured here on {evaluation.data}, {evaluation.images:,} images"
+def _title(evaluation: Evaluation, name: str) -> str:
+    """Return the kind and the data of an accuracy: those with the same title can be compared."""
+    title = f"measured here on {evaluation.data}, {evaluation.images:,} images"
+    # A data set that has a name of its own always has the same images; a folder need not.
+    if not evaluation.data.startswith("folder:"):
+        return title
+    if evaluation.data_sha256 is None:
+        return f"{title} of {name}, which other images may share the name with"
+    return f"{title}, SHA-256 {evaluation.data_sha256[:12]}"
 
 
 def _score(network: Network, evaluation: Evaluation, source: str) -> Score:

@@ -46,8 +46,8 @@ class Network(_Part):
         macs: The multiply-accumulates in its manifest, for one image of this size; None if they
             are not known.
         weights_bytes: The sum of the graph's initialisers.
-        evaluations: The accuracies of these weights in its manifest: measured when the artifact
-            was made, or published by the source that each of them names.
+        evaluations: The accuracies of these weights: measured when the artifact was made or by
+            `convoy evaluate`, or published by the source that each of them names.
         published: The accuracy of other weights of this architecture, on ImageNet.
         batches: Ascending sizes, without those that could not be measured.
     """

@@ -36,7 +36,7 @@ def notes(comparison: Comparison) -> list[str]:
         f"{machine.measured_at}, {machine.processor}, {machine.threads} threads on "
         f"{machine.cpus} CPUs, ONNX Runtime {machine.onnxruntime}, {machine.provider}",
         "top-1: each column holds accuracies on the same images; measured by the export, when it "
-        "made the model",
+        "made the model, or by convoy evaluate",
         "top-1, published: of these weights, on ImageNet, one central crop; architecture: the same "
         "of other weights, with other classes and sizes than here",
     ]

@@ -114,7 +114,7 @@ class _Model:
             parameters=manifest.parameter_count,
             macs=manifest.macs,
             weights_bytes=self._weights_bytes,
-            evaluations=manifest.evaluations,
+            evaluations=self._artifact.accuracies,
             published=PUBLISHED.get(manifest.architecture),
             batches=tuple(self._batch(size) for size in self._sizes if self._seconds[size]),
         )

@@ -118,6 +118,28 @@ def test_measured_series() -> None:
     assert [score.top1 for score in found[0].scores] == [0.8, 0.7]
 
 
+def test_series_on_folders() -> None:
+    """
+    Folders of one name may hold other images: only those of the same content are in one series.
+    """
+
+    def on_folder(sha256: str | None) -> Evaluation:
+        return measured(0.9, "folder:photos").model_copy(update={"data_sha256": sha256})
+
+    found = accuracy.measured(
+        comparisons.comparison(
+            *(
+                network(name, 1, 1, evaluations=(on_folder(sha256),))
+                for name, sha256 in (("a", "1" * 64), ("b", "2" * 64), ("c", "1" * 64))
+            ),
+            *(network(name, 1, 1, evaluations=(on_folder(None),)) for name in ("d", "e")),
+        )
+    )
+    names = [[score.name for score in series.scores] for series in found]
+    assert names == [["a", "c"], ["b"], ["d"], ["e"]]
+    assert found[0].title == "measured here on folder:photos, 1,000 images, SHA-256 111111111111"
+
+
 def test_published_series() -> None:
     """
     The weights here count before others of the architecture; these come with their own size, and

@@ -1,0 +1,174 @@
+"""`evaluation.json`: how well a version classifies, as `convoy evaluate` measured it.
+
+It is written beside the manifest after a version was published, and can be missing. It holds one
+evaluation for each set of images, which the hash of their content tells apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from convoy.artifact.errors import ArtifactError
+from convoy.artifact.manifest import Evaluation, Part, Sha256
+from convoy.artifact.schema import NewerSchemaError, load
+
+logger = logging.getLogger(__name__)
+
+EVALUATION_FILE = "evaluation.json"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Measured(Part):
+    """
+    A share of the images, with its 95 % interval (Wilson, 1927).
+
+    Attributes:
+        count: Number of images that it counts.
+    """
+
+    count: int = Field(ge=0)
+    share: Share
+    low: Share
+    high: Share
+
+
+class ClassScore(Part):
+    """
+    The scores of one class.
+
+    Attributes:
+        images: Number of images of the class.
+        precision: Share of the images given this class that are of it; None if none was given it.
+        recall: Share of its images that were given it; None if it has no images.
+        f1: Harmonic mean of the two; None if it has no images.
+    """
+
+    label: str
+    images: int = Field(ge=0)
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
+
+
+class Bin(Part):
+    """Answers of similar confidence: their number, mean confidence, and share of right ones."""
+
+    images: int = Field(ge=1)
+    confidence: Share
+    accuracy: Share
+
+
+class DataEvaluation(Part):
+    """
+    The answers of a model to one set of images.
+
+    Attributes:
+        data: Name of the data set, and of its part.
+        data_sha256: SHA-256 of the images with their classes.
+        images: Number of images.
+        skipped: Number of images that could not be decoded and were left out.
+        top5: None if there are no more than five classes.
+        ece: Expected calibration error: the mean difference of confidence and accuracy over `bins`.
+        bins: The reliability curve.
+        classes: The classes of the model, in the order of its output.
+        confusion: True class, given class and number of images, for each pair that occurs.
+        not_finite: Number of images whose scores held NaN or infinity; their answers are wrong.
+        images_per_s: Images read, decoded and classified per second.
+        measured_with: The runtime and the machine, in words.
+    """
+
+    data: str
+    data_sha256: Sha256
+    images: int = Field(ge=1)
+    skipped: int = Field(0, ge=0)
+    top1: Measured
+    top5: Measured | None
+    ece: Share
+    bins: tuple[Bin, ...]
+    classes: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, int, int], ...]
+    not_finite: int = Field(0, ge=0)
+    images_per_s: float = Field(gt=0)
+    measured_with: str
+    measured_at: datetime
+
+    def accuracy(self) -> Evaluation:
+        """Return the accuracy alone, as manifests state it."""
+        return Evaluation(
+            data=self.data,
+            data_sha256=self.data_sha256,
+            origin="measured",
+            images=self.images,
+            top1=self.top1.share,
+            top5=None if self.top5 is None else self.top5.share,
+        )
+
+
+class SavedEvaluations(Part):
+    """
+    The content of `evaluation.json`.
+
+    Attributes:
+        model_sha256: SHA-256 of the graph that was measured.
+    """
+
+    schema_version: Literal[1] = 1
+    model_sha256: Sha256
+    evaluations: tuple[DataEvaluation, ...]
+
+
+def read_evaluations(folder: Path, model_sha256: str) -> tuple[DataEvaluation, ...]:
+    """
+    Read the evaluations of the artifact in *folder*; return none if there are none to be used.
+
+    Raises:
+        ArtifactError: If the file is damaged, or of another graph than *model_sha256*.
+    """
+    path = folder / EVALUATION_FILE
+    try:
+        saved = SavedEvaluations.model_validate(load(path.read_bytes(), ()))
+    except FileNotFoundError:
+        return ()
+    except NewerSchemaError as error:
+        # It is for people: after a rollback of the server the model must load without it.
+        logger.warning(
+            "evaluation ignored: run convoy evaluate --write again",
+            extra={"path": str(path), "reason": str(error)},
+        )
+        return ()
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())  # pydantic's takes several lines
+        raise ArtifactError(f"{path}: damaged: {reason}; remove it") from error
+    # Copied from another version: its numbers would be those of another network.
+    if saved.model_sha256 != model_sha256:
+        raise ArtifactError(
+            f"{path}: evaluates another graph, of SHA-256 {saved.model_sha256}; remove it"
+        )
+    return saved.evaluations
+
+
+def write_evaluation(folder: Path, evaluation: DataEvaluation, model_sha256: str) -> None:
+    """
+    Add *evaluation* to those of the artifact in *folder*, atomically.
+
+    It replaces one on the same images.
+
+    Raises:
+        ArtifactError: If the evaluations that are there cannot be read.
+    """
+    others = [
+        one
+        for one in read_evaluations(folder, model_sha256)
+        if one.data_sha256 != evaluation.data_sha256
+    ]
+    saved = SavedEvaluations(model_sha256=model_sha256, evaluations=(*others, evaluation))
+    # Written outside of the version's folder, which may hold no other file, then renamed into it.
+    hidden = folder.parent / f".{folder.name}-{EVALUATION_FILE}"
+    hidden.write_text(saved.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    hidden.replace(folder / EVALUATION_FILE)

@@ -1,0 +1,173 @@
+"""The answers of a model to labelled images, from its artifact alone or through a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convoy.artifact.errors import ImageError
+from convoy.artifact.files import Artifact
+from convoy.artifact.golden import as_scores, softmax
+from convoy.artifact.manifest import Manifest
+from convoy.artifact.preprocess import TRAINING_LIMITS, image_to_input
+from convoy.client import Client
+from convoy.commands.command_line import UsageError
+from convoy.export.data.split import Split
+from convoy.export.errors import DataError
+from convoy.export.onnx.session import open_session
+from convoy.results import Classification
+
+TOP = 5
+"""Answers that are kept of each image."""
+
+CALL_IMAGES = 32
+"""Images in one call of a server."""
+
+_MOST_THREADS = 8
+
+Show = Callable[[int], None]
+"""Called with the number of images that are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """
+    The answers to a number of images.
+
+    Attributes:
+        best: Class indices by falling score: int64 `[N, k]`, k at most `TOP`; -1 in the rows of
+            images whose scores hold NaN or infinity.
+        confidence: Probability of the first: float64 `[N]`; 0 where it is not finite.
+        bad: Indices of images that could not be decoded, which the arrays leave out, with reasons.
+    """
+
+    best: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float64]
+    bad: dict[int, str]
+
+
+def probabilities(manifest: Manifest, outputs: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """
+    Return the probabilities in the *outputs* of a run: float64 `[N, classes]`.
+
+    Raises:
+        UsageError: If they are independent of each other.
+    """
+    check_single_label(manifest)
+    scores = as_scores(outputs[manifest.scores.name]).astype(np.float64)
+    return softmax(scores) if manifest.scores.kind == "logits" else scores
+
+
+def check_single_label(manifest: Manifest) -> None:
+    """Refuse a multi-label model, whose images may be of several classes; raises UsageError."""
+    if manifest.scores.kind == "independent":
+        raise UsageError(
+            f"{manifest.name} is a multi-label model: its images may be of several classes, and "
+            "those of folders are of one"
+        )
+
+
+def scores_of(
+    artifact: Artifact, images: Split, show: Show
+) -> Iterator[tuple[list[int], npt.NDArray[Any], dict[int, str]]]:
+    """
+    Yield, batch by batch, the indices, the probabilities and the undecodable images.
+
+    Raises:
+        GraphError: If ONNX Runtime refuses the graph.
+        DataError: If a file cannot be read.
+        UsageError: If the model is multi-label.
+    """
+    manifest = artifact.manifest
+    check_single_label(manifest)
+    session = open_session(artifact.model_path)
+    size = manifest.max_batch_size
+
+    def decoded(index: int) -> npt.NDArray[Any] | str:
+        try:
+            return image_to_input(images.image(index), manifest, TRAINING_LIMITS)
+        except ImageError as error:
+            return str(error)
+
+    # Decoders work outside Python's lock.
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+        for start in range(0, len(images), size):
+            indices = range(start, min(start + size, len(images)))
+            found = dict(zip(indices, threads.map(decoded, indices), strict=True))
+            bad = {index: item for index, item in found.items() if isinstance(item, str)}
+            good = [index for index in indices if index not in bad]
+            batch = [found[index] for index in good]
+            names = [output.name for output in manifest.outputs]
+            values = session.run(names, {manifest.input.name: np.stack(batch)}) if good else []
+            shares = (
+                probabilities(manifest, dict(zip(names, values, strict=True)))
+                if good
+                else np.empty((0, len(manifest.labels)))
+            )
+            yield good, shares, bad
+            show(indices[-1] + 1)
+
+
+def ask_artifact(artifact: Artifact, images: Split, show: Show) -> Answers:
+    """Return the answers of the graph of *artifact*; raises as `scores_of`."""
+    best, confidence, bad = [], [], dict[int, str]()
+    for _, shares, refused in scores_of(artifact, images, show):
+        bad |= refused
+        finite = np.isfinite(shares).all(axis=1)
+        # Ties go to the first class, as in the server.
+        order = np.argsort(-np.where(finite[:, None], shares, 0), axis=1, kind="stable")[:, :TOP]
+        best.append(np.where(finite[:, None], order, -1))
+        confidence.append(np.where(finite, np.where(finite[:, None], shares, 0).max(axis=1), 0))
+    return Answers(np.concatenate(best), np.concatenate(confidence).clip(0, 1), bad)
+
+
+def ask_server(
+    client: Client, model: str, version: int, classes: int, images: Split, show: Show
+) -> Answers:
+    """
+    Return the answers of a server's *model*, which has so many *classes*.
+
+    Raises:
+        ConvoyError: If it refuses a call, or an image for another reason than the image itself.
+        DataError: If a file cannot be read.
+    """
+    best, confidence, bad = [], [], dict[int, str]()
+    top_k = min(TOP, classes)
+    for start in range(0, len(images), CALL_IMAGES):
+        indices = range(start, min(start + CALL_IMAGES, len(images)))
+        answers = client.classify_batch(
+            [images.image(index) for index in indices], model=model, version=version, top_k=top_k
+        )
+        for index, answer in zip(indices, answers, strict=True):
+            if isinstance(answer, Classification):
+                best.append([prediction.class_index for prediction in answer.predictions])
+                confidence.append(answer.probability)
+            elif answer.reason in ("INVALID_IMAGE", "IMAGE_TOO_LARGE"):
+                bad[index] = answer.message
+            elif answer.reason == "SCORES_NOT_FINITE":
+                best.append([-1] * top_k)
+                confidence.append(0.0)
+            else:
+                raise answer
+        show(indices[-1] + 1)
+    return Answers(
+        np.array(best, np.int64).reshape(-1, top_k), np.array(confidence, np.float64), bad
+    )
+
+
+def refuse_bad(images: Split, names: Sequence[str], bad: dict[int, str], *, skip: bool) -> None:
+    """Refuse undecodable images unless they are to be left out; raises DataError."""
+    if not bad or skip:
+        return
+    index, reason = next(iter(bad.items()))
+    rest = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    raise DataError(
+        f"{names[index]}{rest} cannot be decoded ({reason}): repair or remove them, or leave them "
+        "out with --skip-bad-images"
+    )

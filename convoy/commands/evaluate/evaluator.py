@@ -1,0 +1,282 @@
+"""`convoy evaluate` from its settings to its table and files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from rich.console import Console
+
+from convoy.artifact.errors import RepositoryError
+from convoy.artifact.evaluation import DataEvaluation, write_evaluation
+from convoy.artifact.files import Artifact
+from convoy.artifact.repository import ModelRepository
+from convoy.client import Client
+from convoy.commands.command_line import UsageError
+from convoy.commands.evaluate import scoring
+from convoy.commands.evaluate.answers import (
+    TOP,
+    Answers,
+    Show,
+    ask_artifact,
+    ask_server,
+    check_single_label,
+    refuse_bad,
+)
+from convoy.commands.evaluate.evaluate_settings import EvaluateSettings
+from convoy.commands.evaluate.labelled_images import LabelledImages, class_indices, load_images
+from convoy.commands.evaluate.report import ModelResult, Pair, Report, print_report, write_json
+from convoy.commands.measurement.artifacts import read_newest
+from convoy.commands.measurement.progress import progress_bar
+from convoy.export.data.split import Split
+from convoy.export.errors import DataError
+from convoy.results import Model
+from convoy.service.machine.resources import processor_name
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """
+    A model that is measured.
+
+    Attributes:
+        ask: Answers images; reports how many are done.
+        measured_with: The runtime and the machine, in words.
+        artifact: Its files, if it is run here.
+    """
+
+    name: str
+    version: int
+    labels: tuple[str, ...]
+    ask: Callable[[Split, Show], Answers]
+    measured_with: str
+    artifact: Artifact | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}:{self.version}"
+
+
+def evaluate(settings: EvaluateSettings, console: Console | None = None) -> Report:
+    """
+    Measure, print, draw and write; return the results.
+
+    Raises:
+        RepositoryError: If there is no such model.
+        ArtifactError: If one is damaged.
+        ExportError: If the data is not available, has other classes than a model, or images that
+            cannot be decoded; or if ONNX Runtime refuses a graph.
+        ConvoyError: If the server cannot be reached or refuses a call.
+        UsageError: If the options do not fit the models.
+        OSError: If a file cannot be written.
+    """
+    _make_folders(settings)
+    console = console or Console(highlight=False, markup=False, soft_wrap=True)
+    if settings.uses_server:
+        with Client(
+            settings.address,
+            timeout_s=settings.timeout_s,
+            credentials=settings.credentials(),
+            token=settings.token.get_secret_value(),
+        ) as client:
+            report = _measure_all(settings, _served(settings, client))
+    else:
+        report = _measure_all(settings, _stored(settings))
+    print_report(report, console)
+    if settings.json_file:
+        write_json(report, settings.json_file)
+    if settings.figures:
+        from convoy.commands.evaluate.figures import draw_all  # matplotlib takes a second to import
+
+        for path in draw_all(report, settings.figures, settings.format):
+            console.print(str(path))
+    return report
+
+
+def _make_folders(settings: EvaluateSettings) -> None:
+    """Make the folders before measuring, as results must not be lost for want of a folder."""
+    if settings.json_file:
+        settings.json_file.parent.mkdir(parents=True, exist_ok=True)
+    if settings.figures:
+        import matplotlib  # noqa: F401 - fails before measuring if it is not installed
+
+        settings.figures.mkdir(parents=True, exist_ok=True)
+
+
+def _stored(settings: EvaluateSettings) -> list[Subject]:
+    """Return the models of the repository."""
+    subjects = []
+    for artifact in read_models(settings):
+        manifest = artifact.manifest
+        check_single_label(manifest)
+        subjects.append(
+            Subject(
+                name=manifest.name,
+                version=manifest.version,
+                labels=manifest.labels,
+                ask=partial(ask_artifact, artifact),
+                measured_with=f"ONNX Runtime {onnxruntime.__version__}, {processor_name()}",
+                artifact=artifact,
+            )
+        )
+    return subjects
+
+
+def read_models(settings: EvaluateSettings) -> list[Artifact]:
+    """Read the artifacts that *settings* name; raises RepositoryError and ArtifactError."""
+    return [_read(settings, *_parsed(text)) for text in dict.fromkeys(settings.models)]
+
+
+def _read(settings: EvaluateSettings, name: str, version: int) -> Artifact:
+    if not version:
+        return read_newest(settings.model_repository, [name])[0]
+    repository = ModelRepository(settings.model_repository)
+    if version not in (known := repository.versions(name)):
+        there = f"there are {', '.join(map(str, known))}" if known else "there is no such model"
+        raise RepositoryError(
+            f"no version {version} of {name!r} in {settings.model_repository}: {there}"
+        )
+    return repository.read(name, version)
+
+
+def _served(settings: EvaluateSettings, client: Client) -> list[Subject]:
+    """Return the models of the server."""
+    models = client.models()
+    return [
+        _served_model(settings, client, models, text) for text in dict.fromkeys(settings.models)
+    ]
+
+
+def _served_model(
+    settings: EvaluateSettings, client: Client, models: Sequence[Model], text: str
+) -> Subject:
+    name, version = _parsed(text)
+    found = [m for m in models if m.name == name and version in (0, m.version)]
+    if not found:
+        known = ", ".join(f"{model.name}:{model.version}" for model in models) or "none"
+        raise UsageError(f"{settings.address} serves no {text}: there are {known}")
+    model = max(found, key=lambda one: one.version)
+    return Subject(
+        name=model.name,
+        version=model.version,
+        labels=model.labels,
+        ask=lambda images, show: ask_server(
+            client, model.name, model.version, len(model.labels), images, show
+        ),
+        measured_with=f"the server at {settings.address}, {model.provider}",
+    )
+
+
+def _parsed(text: str) -> tuple[str, int]:
+    """Return the name and the version of `NAME` or `NAME:VERSION`; 0 is the newest."""
+    name, colon, version = text.partition(":")
+    if colon and not (version.isdecimal() and int(version)):
+        raise UsageError(f"{text!r} is no model: expected NAME, or NAME:VERSION such as lenet5:1")
+    return name, int(version or 0)
+
+
+def _measure_all(settings: EvaluateSettings, subjects: Sequence[Subject]) -> Report:
+    manifests = [subject.artifact.manifest for subject in subjects if subject.artifact]
+    trainings = [manifest.training for manifest in manifests if manifest.training]
+    images = load_images(settings.data, settings.part, None if settings.uses_server else trainings)
+    maps = [
+        class_indices(images.classes, s.labels, s.title, by_order=settings.by_order)
+        for s in subjects
+    ]
+    answers = _ask_all(settings, subjects, images)
+    # Every model is measured on the same images: those that any of them cannot decode are left out.
+    bad = {index for found, _ in answers for index in found.bad}
+    used = images.without(bad)
+    if not len(used.images):
+        raise DataError(f"no image of {images.name} can be decoded")
+    sha256, results, rights = used.sha256, [], []
+    for subject, indices, (found, seconds) in zip(subjects, maps, answers, strict=True):
+        kept = [i for i in range(len(images.images)) if i not in found.bad]
+        rows = [row for row, index in enumerate(kept) if index not in bad]
+        best, confidence = found.best[rows], found.confidence[rows]
+        truth = indices[used.images.labels]
+        right = scoring.right_answers(best, truth, 1)
+        rights.append(right)
+        evaluation = _evaluation(
+            subject, used, sha256, len(bad), best, confidence, truth, len(images.images) / seconds
+        )
+        results.append(
+            ModelResult(model=subject.name, version=subject.version, evaluation=evaluation)
+        )
+        if settings.write and subject.artifact:
+            artifact = subject.artifact
+            folder = artifact.model_path.parent
+            write_evaluation(folder, evaluation, artifact.manifest.model_sha256)
+    pair = None
+    if len(rights) == 2:
+        first, second, p_value = scoring.mcnemar(*rights)
+        pair = Pair(only_first=first, only_second=second, p_value=p_value)
+    return Report(results=tuple(results), pair=pair, written=settings.write)
+
+
+def _ask_all(
+    settings: EvaluateSettings, subjects: Sequence[Subject], images: LabelledImages
+) -> list[tuple[Answers, float]]:
+    """Return the answers of each model, with the seconds that they took."""
+    total = len(images.images) * len(subjects)
+    names = [str(s) if not isinstance(s, bytes) else "an image" for s in images.images.sources]
+    found = []
+    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+        for number, subject in enumerate(subjects):
+            before = number * len(images.images)
+            # A line for each model where there is no terminal, not one for each batch.
+            is_bar = sys.stderr.isatty()
+            show(subject.title, before, total)
+
+            def done(count: int, title: str = subject.title, before: int = before) -> None:
+                if is_bar:  # noqa: B023 - the same for all models
+                    show(title, before + count, total)
+
+            started = time.perf_counter()
+            answers = subject.ask(images.images, done)
+            found.append((answers, time.perf_counter() - started))
+            refuse_bad(images.images, names, answers.bad, skip=settings.skip_bad_images)
+    return found
+
+
+def _evaluation(
+    subject: Subject,
+    images: LabelledImages,
+    sha256: str,
+    skipped: int,
+    best: npt.NDArray[np.int64],
+    confidence: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.int64],
+    images_per_s: float,
+) -> DataEvaluation:
+    right = scoring.right_answers(best, truth, 1)
+    ece, bins = scoring.reliability(confidence, right)
+    table = scoring.confusion(best, truth, len(subject.labels))
+    # The last column counts answers that were no numbers; no class was given there.
+    entries = [
+        (int(t), int(g), int(table[t, g])) for t, g in zip(*table[:, :-1].nonzero(), strict=True)
+    ]
+    has_top5 = len(subject.labels) > TOP  # else every answer is among the five
+    return DataEvaluation(
+        data=images.name,
+        data_sha256=sha256,
+        images=len(truth),
+        skipped=skipped,
+        top1=scoring.measured(right),
+        top5=scoring.measured(scoring.right_answers(best, truth, TOP)) if has_top5 else None,
+        ece=ece,
+        bins=tuple(bins),
+        classes=tuple(scoring.class_scores(table, subject.labels)),
+        confusion=tuple(entries),
+        not_finite=int((best[:, 0] < 0).sum()),
+        images_per_s=images_per_s,
+        measured_with=subject.measured_with,
+        measured_at=datetime.now(UTC).replace(microsecond=0),
+    )
