@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.manifest import Part, Sha256
@@ -84,11 +84,14 @@ class Description:
         layers: The layers in an order in which they can be computed; the image is the first.
         trained_parameters: The manifest's number, which includes the parameters of batch norms
             that were folded into convolutions; None if there is no manifest.
+        is_multi_label: Whether an image may be of several classes or none; None if there is no
+            manifest. It is no layer, so that `layers.json` does not hold it.
     """
 
     name: str
     layers: tuple[Layer, ...]
     trained_parameters: int | None = None
+    is_multi_label: Annotated[bool | None, Field(exclude=True)] = None
 
     @property
     def parameters(self) -> int:
@@ -130,6 +133,7 @@ class Description:
             "name": self.name,
             "parameters": self.parameters,
             "trained_parameters": self.trained_parameters,
+            "multi_label": self.is_multi_label,
             "macs": self.macs,
             "not_counted": list(self.not_counted),
             "convolutions": self.count(CONVOLUTION),

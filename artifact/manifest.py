@@ -405,6 +405,11 @@ class Manifest(Part):
         assert scores is not None  # `_outputs_have_scores` has refused every other manifest
         return scores
 
+    @property
+    def is_multi_label(self) -> bool:
+        """The independence of the classes: an image may be of several of them, or of none."""
+        return self.scores.kind == "independent"
+
     def item_shape(self, output: OutputTensor) -> tuple[int, ...]:
         """Return the shape of one item of *output*, with -1 for a dimension that varies."""
         return (len(self.labels),) if output.shape is None else output.shape

@@ -90,6 +90,8 @@ class Model:
     Attributes:
         input_shape: The height, width and channels of its input.
         fallback_reason: The reason why it does not run on the preferred device; empty if it does.
+        is_multi_label: Whether an image may be of several classes or none; its probabilities are
+            then independent of each other.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Model:
     precision: str
     provider: str
     fallback_reason: str
+    is_multi_label: bool
 
 
 def to_classification(message: pb.ClassifyResponse) -> Classification:
@@ -149,6 +152,7 @@ def to_models(message: pb.ListModelsResponse) -> list[Model]:
             precision=model.precision,
             provider=model.provider,
             fallback_reason=model.fallback_reason,
+            is_multi_label=model.multi_label,
         )
         for model in message.models
     ]

@@ -79,7 +79,7 @@ def _row(model: Model) -> list[str]:
         str(model.version),
         model.architecture,
         "x".join(map(str, model.input_shape)),
-        str(len(model.labels)),
+        f"{len(model.labels)}{' multi-label' if model.is_multi_label else ''}",
         str(model.max_batch_size),
         model.provider.removesuffix("ExecutionProvider"),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from convoy.artifact.files import MODEL_FILE, read_manifest
@@ -34,7 +35,10 @@ def describe_artifact(folder: Path) -> Description:
     """
     manifest = read_manifest(folder)
     name = f"{manifest.name} version {manifest.version}"
-    return describe_graph(folder / MODEL_FILE, manifest.input, name, manifest.parameter_count)
+    description = describe_graph(
+        folder / MODEL_FILE, manifest.input, name, manifest.parameter_count
+    )
+    return replace(description, is_multi_label=manifest.is_multi_label)
 
 
 def save_layers(folder: Path) -> Description:

@@ -85,8 +85,13 @@ def _totals(description: Description) -> dict[str, str]:
     unknown = "; beside those that are not counted" if description.not_counted else ""
     # Folded batch norms make the difference.
     note = "" if trained in (None, parameters) else f" ({trained:,} as it was trained)"
+    kinds = {False: "one of them for each image", True: "any number for each image (multi-label)"}
+    scores = (
+        {} if description.is_multi_label is None else {"classes": kinds[description.is_multi_label]}
+    )
     return {
         "network": description.name,
+        **scores,
         "layers": f"{description.count(CONVOLUTION)} convolutions, "
         f"{description.count(LINEAR)} linear; {description.depth} on the longest path{unknown}",
         "parameters": f"{parameters:,}{note}",

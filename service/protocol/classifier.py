@@ -144,4 +144,5 @@ def _describe(model: ServedModel) -> classifier_pb2.Model:
         precision=manifest.precision,
         provider=model.session.provider,
         fallback_reason=model.session.fallback_reason,
+        multi_label=manifest.is_multi_label,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from convoy import AsyncClient
+from convoy.__main__ import main
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
 from tests.harness import tiny
@@ -79,3 +81,22 @@ async def test_page_is_told(serve: Serve, tags: str) -> None:
         models = (await ask("GET", f"{running.url}/page/models")).json()["models"]
     (found,) = (model for model in models if model["manifest"]["name"] == tags)
     assert found["scores"] == {"name": "probabilities", "kind": "independent"}
+
+
+async def test_models_are_listed_as_such(
+    serve: Serve, tags: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    ListModels, our client, the HTTP API and `convoy models` tell which models are multi-label.
+    """
+    async with serve() as running:
+        listed = (await running.classifier.ListModels(classifier_pb2.ListModelsRequest())).models
+        async with AsyncClient(f"127.0.0.1:{running.server.grpc_port}") as client:
+            models = await client.models()
+        over_http = (await ask("GET", f"{running.url}/v1/models")).json()["models"]
+        assert await asyncio.to_thread(main, ["models", "--address", running.address]) == 0
+    assert {model.name: model.multi_label for model in listed} == {tags: True, "tiny": False}
+    assert {model.name: model.is_multi_label for model in models} == {tags: True, "tiny": False}
+    assert [model["name"] for model in over_http if model.get("multi_label")] == [tags]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows if row[2:] == ["5", "multi-label"]] == [tags]

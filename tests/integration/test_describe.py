@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx import TensorProto, helper
 
 from convoy.__main__ import main
 from convoy.artifact.files import read_artifact
@@ -52,6 +53,29 @@ def test_artifact_is_its_architecture(
         assert (artifact["name"], artifact["trained_parameters"]) == ("lenet5 version 1", 61_706)
         assert LENET5.items() < artifact.items()
         assert costs(artifact["layers"]) == costs(network["layers"])
+
+
+@pytest.mark.parametrize(
+    ("operator", "is_multi_label", "told"),
+    [("Sigmoid", True, "any number for each image (multi-label)"), ("Softmax", False, "one of")],
+)
+def test_kind_of_classes(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    operator: str,
+    is_multi_label: bool,
+    told: str,
+) -> None:
+    """
+    The description of an artifact says whether an image may be of several classes.
+    """
+    made = foreign.ending([helper.make_node(operator, ["logits"], ["y"])], {"y": TensorProto.FLOAT})
+    artifact, _ = foreign.run(foreign.save(made, tmp_path / "tags.onnx"), tmp_path)
+    folder = artifact.model_path.parent
+    assert described(capsys, str(folder))["multi_label"] is is_multi_label
+    assert main(["describe", str(folder), "--save"]) == 0
+    assert f"\nclasses     {told}" in capsys.readouterr().out
+    assert "multi_label" not in (folder / LAYERS_FILE).read_text()
 
 
 def test_classes_and_size(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +157,7 @@ def test_save(lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     found = described(capsys, "lenet5", "--save", "--model-repository", str(tmp_path))
     saved = read_artifact(folder).layers
     assert saved is not None
-    assert json.loads(json.dumps(saved.as_dict())) == found
+    assert json.loads(json.dumps(saved.as_dict())) == found | {"multi_label": None}
     assert saved == read_artifact(lenet_folder).layers
 
 

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$convoy/pb/convoy/v1/classifier.proto\x12\tconvoy.v1\"\x95\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x14\n\x0c\x61rchitecture\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x13\n\x0b\x63lass_count\x18\x06 \x01(\x05\x12\x17\n\x0finput_height_px\x18\x07 \x01(\x05\x12\x16\n\x0einput_width_px\x18\x08 \x01(\x05\x12\x1b\n\x13input_channel_count\x18\t \x01(\x05\x12\x16\n\x0emax_batch_size\x18\n \x01(\x05\x12\x11\n\tprecision\x18\x0b \x01(\t\x12\x10\n\x08provider\x18\x0c \x01(\t\x12\x17\n\x0f\x66\x61llback_reason\x18\r \x01(\t\"U\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x15\n\rmodel_version\x18\x04 \x01(\x03\"\x9d\x01\n\x10\x43lassifyResponse\x12*\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x15.convoy.v1.Prediction\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\x03\x12\x14\n\x0cmodel_sha256\x18\x04 \x01(\t\x12!\n\x06timing\x18\x05 \x01(\x0b\x32\x11.convoy.v1.Timing\"[\n\x14\x43lassifyBatchRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x15\n\rmodel_version\x18\x04 \x01(\x03\"=\n\x15\x43lassifyBatchResponse\x12$\n\x08outcomes\x18\x01 \x03(\x0b\x32\x12.convoy.v1.Outcome\"h\n\x07Outcome\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1b.convoy.v1.ClassifyResponseH\x00\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x10.convoy.v1.ErrorH\x00\x42\t\n\x07outcome\"6\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"E\n\nPrediction\x12\x13\n\x0b\x63lass_index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"k\n\x06Timing\x12\x11\n\tdecode_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x14\n\x0cinference_us\x18\x03 \x01(\x03\x12\x12\n\nbatch_size\x18\x04 \x01(\x05\x12\x12\n\nrespond_us\x18\x05 \x01(\x03\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.convoy.v1.Model2\x86\x02\n\x11\x43lassifierService\x12H\n\x08\x43lassify\x12\x1a.convoy.v1.ClassifyRequest\x1a\x1b.convoy.v1.ClassifyResponse\"\x03\x90\x02\x01\x12W\n\rClassifyBatch\x12\x1f.convoy.v1.ClassifyBatchRequest\x1a .convoy.v1.ClassifyBatchResponse\"\x03\x90\x02\x01\x12N\n\nListModels\x12\x1c.convoy.v1.ListModelsRequest\x1a\x1d.convoy.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$convoy/pb/convoy/v1/classifier.proto\x12\tconvoy.v1\"\xaa\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x14\n\x0c\x61rchitecture\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x13\n\x0b\x63lass_count\x18\x06 \x01(\x05\x12\x17\n\x0finput_height_px\x18\x07 \x01(\x05\x12\x16\n\x0einput_width_px\x18\x08 \x01(\x05\x12\x1b\n\x13input_channel_count\x18\t \x01(\x05\x12\x16\n\x0emax_batch_size\x18\n \x01(\x05\x12\x11\n\tprecision\x18\x0b \x01(\t\x12\x10\n\x08provider\x18\x0c \x01(\t\x12\x17\n\x0f\x66\x61llback_reason\x18\r \x01(\t\x12\x13\n\x0bmulti_label\x18\x0e \x01(\x08\"U\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x15\n\rmodel_version\x18\x04 \x01(\x03\"\x9d\x01\n\x10\x43lassifyResponse\x12*\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x15.convoy.v1.Prediction\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\x03\x12\x14\n\x0cmodel_sha256\x18\x04 \x01(\t\x12!\n\x06timing\x18\x05 \x01(\x0b\x32\x11.convoy.v1.Timing\"[\n\x14\x43lassifyBatchRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x15\n\rmodel_version\x18\x04 \x01(\x03\"=\n\x15\x43lassifyBatchResponse\x12$\n\x08outcomes\x18\x01 \x03(\x0b\x32\x12.convoy.v1.Outcome\"h\n\x07Outcome\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1b.convoy.v1.ClassifyResponseH\x00\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x10.convoy.v1.ErrorH\x00\x42\t\n\x07outcome\"6\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"E\n\nPrediction\x12\x13\n\x0b\x63lass_index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"k\n\x06Timing\x12\x11\n\tdecode_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x14\n\x0cinference_us\x18\x03 \x01(\x03\x12\x12\n\nbatch_size\x18\x04 \x01(\x05\x12\x12\n\nrespond_us\x18\x05 \x01(\x03\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.convoy.v1.Model2\x86\x02\n\x11\x43lassifierService\x12H\n\x08\x43lassify\x12\x1a.convoy.v1.ClassifyRequest\x1a\x1b.convoy.v1.ClassifyResponse\"\x03\x90\x02\x01\x12W\n\rClassifyBatch\x12\x1f.convoy.v1.ClassifyBatchRequest\x1a .convoy.v1.ClassifyBatchResponse\"\x03\x90\x02\x01\x12N\n\nListModels\x12\x1c.convoy.v1.ListModelsRequest\x1a\x1d.convoy.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -28,27 +28,27 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_CLASSIFIERSERVICE'].methods_by_name['ListModels']._options = None
   _globals['_CLASSIFIERSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
   _globals['_MODEL']._serialized_start=52
-  _globals['_MODEL']._serialized_end=329
-  _globals['_CLASSIFYREQUEST']._serialized_start=331
-  _globals['_CLASSIFYREQUEST']._serialized_end=416
-  _globals['_CLASSIFYRESPONSE']._serialized_start=419
-  _globals['_CLASSIFYRESPONSE']._serialized_end=576
-  _globals['_CLASSIFYBATCHREQUEST']._serialized_start=578
-  _globals['_CLASSIFYBATCHREQUEST']._serialized_end=669
-  _globals['_CLASSIFYBATCHRESPONSE']._serialized_start=671
-  _globals['_CLASSIFYBATCHRESPONSE']._serialized_end=732
-  _globals['_OUTCOME']._serialized_start=734
-  _globals['_OUTCOME']._serialized_end=838
-  _globals['_ERROR']._serialized_start=840
-  _globals['_ERROR']._serialized_end=894
-  _globals['_PREDICTION']._serialized_start=896
-  _globals['_PREDICTION']._serialized_end=965
-  _globals['_TIMING']._serialized_start=967
-  _globals['_TIMING']._serialized_end=1074
-  _globals['_LISTMODELSREQUEST']._serialized_start=1076
-  _globals['_LISTMODELSREQUEST']._serialized_end=1095
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1097
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1151
-  _globals['_CLASSIFIERSERVICE']._serialized_start=1154
-  _globals['_CLASSIFIERSERVICE']._serialized_end=1416
+  _globals['_MODEL']._serialized_end=350
+  _globals['_CLASSIFYREQUEST']._serialized_start=352
+  _globals['_CLASSIFYREQUEST']._serialized_end=437
+  _globals['_CLASSIFYRESPONSE']._serialized_start=440
+  _globals['_CLASSIFYRESPONSE']._serialized_end=597
+  _globals['_CLASSIFYBATCHREQUEST']._serialized_start=599
+  _globals['_CLASSIFYBATCHREQUEST']._serialized_end=690
+  _globals['_CLASSIFYBATCHRESPONSE']._serialized_start=692
+  _globals['_CLASSIFYBATCHRESPONSE']._serialized_end=753
+  _globals['_OUTCOME']._serialized_start=755
+  _globals['_OUTCOME']._serialized_end=859
+  _globals['_ERROR']._serialized_start=861
+  _globals['_ERROR']._serialized_end=915
+  _globals['_PREDICTION']._serialized_start=917
+  _globals['_PREDICTION']._serialized_end=986
+  _globals['_TIMING']._serialized_start=988
+  _globals['_TIMING']._serialized_end=1095
+  _globals['_LISTMODELSREQUEST']._serialized_start=1097
+  _globals['_LISTMODELSREQUEST']._serialized_end=1116
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1118
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1172
+  _globals['_CLASSIFIERSERVICE']._serialized_start=1175
+  _globals['_CLASSIFIERSERVICE']._serialized_end=1437
 # @@protoc_insertion_point(module_scope)

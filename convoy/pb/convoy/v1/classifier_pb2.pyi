@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "architecture", "sha256", "labels", "class_count", "input_height_px", "input_width_px", "input_channel_count", "max_batch_size", "precision", "provider", "fallback_reason")
+    __slots__ = ("name", "version", "architecture", "sha256", "labels", "class_count", "input_height_px", "input_width_px", "input_channel_count", "max_batch_size", "precision", "provider", "fallback_reason", "multi_label")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class Model(_message.Message):
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_REASON_FIELD_NUMBER: _ClassVar[int]
+    MULTI_LABEL_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     architecture: str
@@ -33,7 +34,8 @@ class Model(_message.Message):
     precision: str
     provider: str
     fallback_reason: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., architecture: _Optional[str] = ..., sha256: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., class_count: _Optional[int] = ..., input_height_px: _Optional[int] = ..., input_width_px: _Optional[int] = ..., input_channel_count: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., precision: _Optional[str] = ..., provider: _Optional[str] = ..., fallback_reason: _Optional[str] = ...) -> None: ...
+    multi_label: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., architecture: _Optional[str] = ..., sha256: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., class_count: _Optional[int] = ..., input_height_px: _Optional[int] = ..., input_width_px: _Optional[int] = ..., input_channel_count: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., precision: _Optional[str] = ..., provider: _Optional[str] = ..., fallback_reason: _Optional[str] = ..., multi_label: bool = ...) -> None: ...
 
 class ClassifyRequest(_message.Message):
     __slots__ = ("model", "image", "top_k", "model_version")

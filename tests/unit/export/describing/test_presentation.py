@@ -92,6 +92,7 @@ def test_json_round_trip() -> None:
         "name": "net version 3",
         "parameters": 131_954,
         "trained_parameters": 132_000,
+        "multi_label": None,
         "macs": 231_211_848,
         "not_counted": [],
         "convolutions": 1,
