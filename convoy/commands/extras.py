@@ -10,13 +10,16 @@ _OF_COMMANDS = {
     "describe": "import",
     "compare": "import",
     "evaluate": "import",
+    "calibrate": "import",
     "serve": "server",
     "tune": "server,bench",
     "bench": "bench",
 }
 """The extra of each command that needs more than `cli`."""
 
-_WITH_RUNTIME = frozenset({"export", "import", "describe", "compare", "evaluate", "serve", "tune"})
+_WITH_RUNTIME = frozenset(
+    {"export", "import", "describe", "calibrate", "compare", "evaluate", "serve", "tune"}
+)
 """The commands that run graphs, with ONNX Runtime from `cpu` or `gpu`."""
 
 _OF_PACKAGES = {

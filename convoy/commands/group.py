@@ -29,6 +29,7 @@ GROUPS = {
     "Understand and measure": {
         "describe": "Show the layers of a network: sizes, parameters, operations.",
         "evaluate": "Measure how well models classify images of known classes.",
+        "calibrate": "Make the probabilities of a model honest, in its next version.",
         "compare": "Measure the models of a repository against each other.",
         "bench": "Put load on a server, and measure latency and throughput.",
         "tune": "Find the fastest settings of a model on this machine.",

@@ -52,18 +52,6 @@ class Answers:
     bad: dict[int, str]
 
 
-def probabilities(manifest: Manifest, outputs: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """
-    Return the probabilities in the *outputs* of a run: float64 `[N, classes]`.
-
-    Raises:
-        UsageError: If they are independent of each other.
-    """
-    check_single_label(manifest)
-    scores = as_scores(outputs[manifest.scores.name]).astype(np.float64)
-    return softmax(scores) if manifest.scores.kind == "logits" else scores
-
-
 def check_single_label(manifest: Manifest) -> None:
     """Refuse a multi-label model, whose images may be of several classes; raises UsageError."""
     if manifest.scores.kind == "independent":
@@ -77,7 +65,9 @@ def scores_of(
     artifact: Artifact, images: Split, show: Show
 ) -> Iterator[tuple[list[int], npt.NDArray[Any], dict[int, str]]]:
     """
-    Yield, batch by batch, the indices, the probabilities and the undecodable images.
+    Yield, batch by batch, the indices, the scores and the undecodable images.
+
+    The scores are those of `manifest.scores`, logits or probabilities: float64 `[N, classes]`.
 
     Raises:
         GraphError: If ONNX Runtime refuses the graph.
@@ -103,27 +93,27 @@ def scores_of(
             bad = {index: item for index, item in found.items() if isinstance(item, str)}
             good = [index for index in indices if index not in bad]
             batch = [found[index] for index in good]
-            names = [output.name for output in manifest.outputs]
-            values = session.run(names, {manifest.input.name: np.stack(batch)}) if good else []
-            shares = (
-                probabilities(manifest, dict(zip(names, values, strict=True)))
-                if good
-                else np.empty((0, len(manifest.labels)))
-            )
-            yield good, shares, bad
+            scores = np.empty((0, len(manifest.labels)))
+            if good:
+                inputs = {manifest.input.name: np.stack(batch)}
+                (values,) = session.run([manifest.scores.name], inputs)
+                scores = as_scores(values).astype(np.float64)
+            yield good, scores, bad
             show(indices[-1] + 1)
 
 
 def ask_artifact(artifact: Artifact, images: Split, show: Show) -> Answers:
     """Return the answers of the graph of *artifact*; raises as `scores_of`."""
     best, confidence, bad = [], [], dict[int, str]()
-    for _, shares, refused in scores_of(artifact, images, show):
+    for _, scores, refused in scores_of(artifact, images, show):
         bad |= refused
-        finite = np.isfinite(shares).all(axis=1)
+        finite = np.isfinite(scores).all(axis=1)
+        safe = np.where(finite[:, None], scores, 0)
+        shares = softmax(safe) if artifact.manifest.scores.kind == "logits" else safe
         # Ties go to the first class, as in the server.
-        order = np.argsort(-np.where(finite[:, None], shares, 0), axis=1, kind="stable")[:, :TOP]
+        order = np.argsort(-safe, axis=1, kind="stable")[:, :TOP]
         best.append(np.where(finite[:, None], order, -1))
-        confidence.append(np.where(finite, np.where(finite[:, None], shares, 0).max(axis=1), 0))
+        confidence.append(np.where(finite, shares.max(axis=1), 0))
     return Answers(np.concatenate(best), np.concatenate(confidence).clip(0, 1), bad)
 
 

@@ -14,10 +14,8 @@ import numpy.typing as npt
 import onnxruntime
 from rich.console import Console
 
-from convoy.artifact.errors import RepositoryError
 from convoy.artifact.evaluation import DataEvaluation, write_evaluation
 from convoy.artifact.files import Artifact
-from convoy.artifact.repository import ModelRepository
 from convoy.client import Client
 from convoy.commands.command_line import UsageError
 from convoy.commands.evaluate import scoring
@@ -32,8 +30,8 @@ from convoy.commands.evaluate.answers import (
 )
 from convoy.commands.evaluate.evaluate_settings import EvaluateSettings
 from convoy.commands.evaluate.labelled_images import LabelledImages, class_indices, load_images
+from convoy.commands.evaluate.models import parse_model, read_model
 from convoy.commands.evaluate.report import ModelResult, Pair, Report, print_report, write_json
-from convoy.commands.measurement.artifacts import read_newest
 from convoy.commands.measurement.progress import progress_bar
 from convoy.export.data.split import Split
 from convoy.export.errors import DataError
@@ -113,7 +111,8 @@ def _make_folders(settings: EvaluateSettings) -> None:
 def _stored(settings: EvaluateSettings) -> list[Subject]:
     """Return the models of the repository."""
     subjects = []
-    for artifact in read_models(settings):
+    for text in dict.fromkeys(settings.models):
+        artifact = read_model(settings.model_repository, text)
         manifest = artifact.manifest
         check_single_label(manifest)
         subjects.append(
@@ -129,23 +128,6 @@ def _stored(settings: EvaluateSettings) -> list[Subject]:
     return subjects
 
 
-def read_models(settings: EvaluateSettings) -> list[Artifact]:
-    """Read the artifacts that *settings* name; raises RepositoryError and ArtifactError."""
-    return [_read(settings, *_parsed(text)) for text in dict.fromkeys(settings.models)]
-
-
-def _read(settings: EvaluateSettings, name: str, version: int) -> Artifact:
-    if not version:
-        return read_newest(settings.model_repository, [name])[0]
-    repository = ModelRepository(settings.model_repository)
-    if version not in (known := repository.versions(name)):
-        there = f"there are {', '.join(map(str, known))}" if known else "there is no such model"
-        raise RepositoryError(
-            f"no version {version} of {name!r} in {settings.model_repository}: {there}"
-        )
-    return repository.read(name, version)
-
-
 def _served(settings: EvaluateSettings, client: Client) -> list[Subject]:
     """Return the models of the server."""
     models = client.models()
@@ -157,7 +139,7 @@ def _served(settings: EvaluateSettings, client: Client) -> list[Subject]:
 def _served_model(
     settings: EvaluateSettings, client: Client, models: Sequence[Model], text: str
 ) -> Subject:
-    name, version = _parsed(text)
+    name, version = parse_model(text)
     found = [m for m in models if m.name == name and version in (0, m.version)]
     if not found:
         known = ", ".join(f"{model.name}:{model.version}" for model in models) or "none"
@@ -172,14 +154,6 @@ def _served_model(
         ),
         measured_with=f"the server at {settings.address}, {model.provider}",
     )
-
-
-def _parsed(text: str) -> tuple[str, int]:
-    """Return the name and the version of `NAME` or `NAME:VERSION`; 0 is the newest."""
-    name, colon, version = text.partition(":")
-    if colon and not (version.isdecimal() and int(version)):
-        raise UsageError(f"{text!r} is no model: expected NAME, or NAME:VERSION such as lenet5:1")
-    return name, int(version or 0)
 
 
 def _measure_all(settings: EvaluateSettings, subjects: Sequence[Subject]) -> Report:

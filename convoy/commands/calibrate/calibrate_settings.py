@@ -1,0 +1,43 @@
+"""The settings of `convoy calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from convoy.options import Option, Options
+
+
+class CalibrateSettings(Options):
+    """
+    Make the probabilities of a model honest: of the answers with a probability of 0.8, eight of ten
+    should be right.
+
+    One number, the temperature, is fitted to images of known classes. The next version of the model
+    divides its logits by it; classes and their order stay the same. The calibration error before
+    and after is measured on other images. PyTorch is not needed.
+    """
+
+    examples = (
+        ("Calibrate a model on photographs", "convoy calibrate lenet5 --data folder:photos"),
+    )
+
+    model: Annotated[str, Option("MODEL", positional=True)] = Field(
+        description="Calibrate the newest version of this model, or NAME:VERSION."
+    )
+    data: Annotated[str, Option("DATA")] = Field(
+        description="Images with known classes that the model was not trained on, named as for "
+        "convoy evaluate. Data with a validation part is fitted on that and measured on the test "
+        "part; other data is halved."
+    )
+    by_order: bool = Field(
+        False,
+        description="Take the folders, sorted by name, for the classes of the model in their "
+        "order, whatever their names are.",
+    )
+    skip_bad_images: bool = Field(False, description="Leave out images that cannot be decoded.")
+    model_repository: Annotated[Path, Option("DIR")] = Field(
+        Path("model_repository"), description="Read the model from here, and write it here."
+    )

@@ -1,0 +1,89 @@
+"""`convoy calibrate`, on tiny models whose answers are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convoy.__main__ import main
+from convoy.artifact.golden import softmax
+from convoy.artifact.repository import ModelRepository
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.session import Session
+from tests.harness import tiny
+from tests.harness.images import png
+
+
+def write_images(root: Path, right: int, wrong: int) -> Path:
+    """A folder per class; in each, *wrong* images are those of the next class."""
+    for index in range(tiny.CLASSES):
+        folder = root / f"class {index}"
+        folder.mkdir(parents=True)
+        for number in range(right + wrong):
+            first = (index + (number >= right)) % tiny.CLASSES + 5 * number
+            (folder / f"{number}.png").write_bytes(png(first))
+    return root
+
+
+def calibrate(models: Path, images: Path, *arguments: str) -> int:
+    options = ("--data", f"folder:{images}", "--model-repository", str(models))
+    return main(["calibrate", "tiny", *options, *arguments])
+
+
+def test_next_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A model that is sure, and right about 15 of 20 images, gets probabilities of about 0.75 in its
+    next version, which a server accepts; classes and their order stay.
+    """
+    tiny.write(tmp_path / "models")
+    images = write_images(tmp_path / "photos", right=15, wrong=5)
+    assert calibrate(tmp_path / "models", images) == 0
+    output = capsys.readouterr().out
+    repository = ModelRepository(tmp_path / "models")
+    assert repository.versions("tiny") == [1, 2]
+    before, after = (repository.read("tiny", version) for version in (1, 2))
+    calibration = after.manifest.calibration
+    assert calibration is not None
+    assert (calibration.of_version, calibration.images) == (1, 50)
+    assert f"temperature {calibration.temperature:.4f}: less sure" in output
+    assert "ECE 0.2" in output
+    assert after.layers is not None
+    # Nothing else of the manifest has changed.
+    changed = {"version", "calibration", "model_sha256", "golden_sha256", "created_at"}
+    old, new = (artifact.manifest.model_dump(exclude=changed) for artifact in (before, after))
+    assert old == new
+    # The server's own session: its proof has the golden answers of the new version.
+    device = Device(policy="cpu", cores=1)
+    pixels = np.concatenate([tiny.pixels(first) for first in range(4)])
+    old, new = (Session(artifact, device).run(pixels) for artifact in (before, after))
+    assert (new["logits"].argmax(1) == old["logits"].argmax(1)).all()
+    assert new["logits"] == pytest.approx(old["logits"] / calibration.temperature)
+    assert new["probabilities"] == pytest.approx(softmax(new["logits"]), abs=1e-6)
+    assert new["probabilities"].max() == pytest.approx(0.75, abs=0.1)
+    # What is calibrated already stays as it is.
+    assert calibrate(tmp_path / "models", images) == 0
+    assert "nothing written" in capsys.readouterr().out
+    assert repository.versions("tiny") == [1, 2]
+
+
+def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Data that tells nothing about the temperature is refused in one line.
+    """
+    models = tmp_path / "models"
+    tiny.write(models)
+    tiny.write_multi_label(models, "labels")
+    perfect = write_images(tmp_path / "perfect", right=4, wrong=0)
+    assert calibrate(models, perfect) == 1
+    assert "no temperature fits the 10 images of folder:perfect, one half: the model is right" in (
+        capsys.readouterr().err
+    )
+    (perfect / "class 0" / "bad.png").write_bytes(b"no image")
+    assert calibrate(models, perfect) == 1
+    assert "bad.png cannot be decoded" in capsys.readouterr().err
+    arguments = ("--data", f"folder:{perfect}", "--model-repository", str(models))
+    assert main(["calibrate", "labels", *arguments]) == 1
+    assert "labels is a multi-label model" in capsys.readouterr().err
+    assert main(["calibrate", "none", *arguments]) == 1
+    assert "no model 'none'" in capsys.readouterr().err
+    assert ModelRepository(models).versions("tiny") == [1]
