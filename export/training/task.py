@@ -58,10 +58,6 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
     """
     data_option = settings.data or DEFAULT_DATA
     data_set = data.load(data_option)
-    console.print(_described(data_set, settings.train_on_validation))
-    console.print(_counts(data_set, settings.balance_classes))
-    if data_set.left_out:
-        console.print(f"left out: {data.counted(data_set.left_out)}")
     weights = None
     if settings.weights is not None:
         weights = find_weights(settings.architecture, settings.weights, file_options(settings))
@@ -74,6 +70,11 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         skip_bad=settings.skip_bad_images,
         verified=settings.runs / VERIFIED_FILE,
     )
+    # After the check, which may leave images out.
+    console.print(_described(data_set, settings.train_on_validation))
+    console.print(_counts(data_set, settings.balance_classes))
+    if data_set.left_out:
+        console.print(f"left out: {data.counted(data_set.left_out)}")
     return Task(
         settings=settings,
         recipe=recipe,

@@ -1,4 +1,5 @@
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,20 @@ def test_counts_per_class(photos: Path) -> None:
     assert "28 to train, 4 to validate, 8 to test" in text
     assert "by class: rare 7, usual 21; --balance-classes weights rare classes more" in text
     assert "--balance-classes weights" not in described(photos, balance_classes=True)
+
+
+def test_counts_of_images_that_are_used(photos: Path) -> None:
+    """
+    Unreadable images that are left out are not counted, in any part or class.
+    """
+    for index in range(30, 40):
+        (photos / "usual" / f"{index}.png").write_bytes(b"no image")
+    text = described(photos, skip_bad_images=True)
+    (parts,) = re.findall(r"(\d+) to train, (\d+) to validate, (\d+) to test", text)
+    assert sum(map(int, parts)) == 40
+    (classes,) = re.findall(r"by class: rare (\d+), usual (\d+)", text)
+    assert sum(map(int, classes)) == int(parts[0])
+    assert text.index("left out as unreadable: 10 images") < text.index("to train")
 
 
 def test_counts_of_many_classes(tmp_path: Path) -> None:
