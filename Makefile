@@ -146,7 +146,8 @@ dashboards: setup  ## Generate Grafana's dashboards anew
 tools:  ## Install Debian's packages that some tests need (as root); they are skipped without
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends \
-	    buildah chromium debootstrap faketime graphviz haproxy nghttp2-client prometheus
+	    buildah chromium curl debootstrap faketime graphviz haproxy nghttp2-client openssl \
+	    prometheus
 
 lock:  ## Pin the server image's packages anew, with hashes
 	$(PYTHON) -m venv $(LOCK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ RUN = [
 ]
 SLOW = [name for name, found in SNIPPETS.items() if any("slow" in one.marks for one in found)]
 
+needs_tools = pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("openssl")),
+    reason="needs curl and openssl: make tools",
+)
+
 
 def run(page: str, folder: Path, *, slow: bool) -> None:
     """Run the programs of a page in their order."""
@@ -42,12 +48,14 @@ def run(page: str, folder: Path, *, slow: bool) -> None:
                     pytest.fail(f"{page}:{snippet.line}\n{snippet.code}\n{error}", pytrace=False)
 
 
+@needs_tools
 @pytest.mark.parametrize("page", RUN)
 def test_runs(page: str, tmp_path: Path) -> None:
     """Each program of a page runs, in a checkout with a server, and prints what the page shows."""
     run(page, tmp_path, slow=False)
 
 
+@needs_tools
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", SLOW)

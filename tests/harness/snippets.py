@@ -43,6 +43,8 @@ DATA = ("haproxy", "ini", "json", "nginx", "proto", "text", "yaml")
 
 MARKS = re.compile(r"<!-- (?P<mark>not run|slow|fails)(?:: (?P<value>[^>]+))? -->")
 START_TIMEOUT_S = 60.0
+TIMEOUT_S = 100.0
+SLOW_TIMEOUT_S = 500.0
 _SERVE = re.compile(r"(?:\S*/)?convoy serve\b[^|;&]*&?$")
 _VARIABLE = re.compile(
     r"\d+\.\d+(?:e-?\d+)?"  # probabilities and durations
@@ -157,16 +159,20 @@ class Reader:
         """Run one program and compare what it prints; raise `AssertionError` if it differs."""
         lines = snippet.code.strip().splitlines()
         if snippet.language == "sh" and _SERVE.match(lines[-1].partition(" #")[0].strip()):
-            self._execute("sh", "\n".join(lines[:-1]))
+            if lines[:-1]:
+                self.run(dataclasses.replace(snippet, code="\n".join(lines[:-1])))
             self._serve(lines[-1].partition(" #")[0].strip().removesuffix("&"))
             return
-        done = self._execute(snippet.language, snippet.code)
+        seconds = SLOW_TIMEOUT_S if "slow" in snippet.marks else TIMEOUT_S
+        done = self._execute(snippet.language, snippet.code, seconds)
         assert done.returncode == int(snippet.marks.get("fails", 0)), f"{done.stdout}{done.stderr}"
         if snippet.output is not None:
             printed = done.stdout + (done.stderr if done.returncode else "")
             assert matches(snippet.output, printed), f"shown:\n{snippet.output}\nis:\n{printed}"
 
-    def _execute(self, language: str, code: str) -> subprocess.CompletedProcess[str]:
+    def _execute(
+        self, language: str, code: str, timeout_s: float
+    ) -> subprocess.CompletedProcess[str]:
         for port, actual in self._ports.items():
             code = code.replace(f"localhost:{port}", f"localhost:{actual}")
         program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else ["python", "-c"]
@@ -176,7 +182,7 @@ class Reader:
             env=self._environment(),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=timeout_s,
         )
 
     def _serve(self, command: str) -> None:

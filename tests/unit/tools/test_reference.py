@@ -7,6 +7,7 @@ import re
 import pytest
 
 from convoy.artifact.image_formats import NAMES
+from convoy.commands.group import COMMANDS
 from convoy.service.settings import Settings
 from tools.reference import DOCS, generated
 
@@ -35,6 +36,14 @@ def test_defaults_of_limits() -> None:
         if option not in IN_TRANSPORT:
             default = Settings.model_fields[option.replace("-", "_")].default
             assert int(number.replace(",", "")) * UNITS.get(unit, 1) == default, option
+
+
+def test_each_command_has_a_guide() -> None:
+    """A page shows how to use each command, besides its help."""
+    pages = (page for page in DOCS.rglob("*.md") if page.name != "command-line.md")
+    guides = "\n".join(page.read_text() for page in pages)
+    shown = set(re.findall(r"^convoy (\w+)", guides, re.MULTILINE))
+    assert set(COMMANDS) - shown == {"completion"}  # its lines are for files of the shell
 
 
 def test_image_formats() -> None:
