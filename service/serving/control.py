@@ -20,6 +20,7 @@ from convoy.service.serving.loader import Repository
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry, ServingSpec, VersionEntry
+from convoy.suggestion import suggest
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,15 @@ class ModelControl:
             try:
                 await self._reconciler.reconcile(name, self._default_spec(name), again=False)
             except ModelNotFoundError as error:  # start without it: a request may load it later
-                logger.error("model not loaded", extra={"model": name, "reason": str(error)})
+                reason = await self._explained(error, name)
+                logger.error("model not loaded", extra={"model": name, "reason": reason})
+
+    async def _explained(self, error: ModelNotFoundError, name: str) -> str:
+        """Return the text of *error*, with the closest model if there is none named *name*."""
+        known: list[str] = []
+        with suppress(RepositoryError):
+            known = await self._reconciler.in_thread(self._repository.names)
+        return f"{error}; {suggest(name, known)}" if known and name not in known else str(error)
 
     async def load_all(self) -> None:
         """

@@ -519,6 +519,16 @@ async def test_explicit_mode_loads_the_named_models(serve: Serve, tmp_path: Path
         assert await answering_version(running) == "1"
 
 
+async def test_misspelt_model(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The log names the closest model for one to load that the repository does not have.
+    """
+    async with serve(model_control_mode="explicit", load_model=["tini"]):
+        (record,) = (line for line in caplog.records if line.message == "model not loaded")
+    assert record.__dict__["model"] == "tini"
+    assert record.__dict__["reason"].endswith("; did you mean tiny?")
+
+
 async def test_kserve_names_the_model_in_the_first_field(serve: Serve) -> None:
     """
     KServe's clients put the model's name where Triton has the repository's, and read an answer.

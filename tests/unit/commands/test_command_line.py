@@ -107,6 +107,19 @@ def test_variable_accepts_what_the_flag_accepts(option: tuple[str, Parameter], t
         assert by_variable == by_flag
 
 
+@pytest.mark.parametrize("name", POSITIONALS)
+def test_argument_by_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Every argument can come from its variable.
+    """
+    others = ["--token-file", "tokens"] if name == "token" else []
+    expected = read(command_of(name).options, [*POSITIONALS[name], *others])
+    arguments = [p for p in command_of(name).params if isinstance(p, click.Argument)]
+    for argument, text in zip(arguments, POSITIONALS[name], strict=True):
+        monkeypatch.setenv(str(argument.envvar), text)
+    assert read(command_of(name).options, others) == expected
+
+
 @pytest.mark.parametrize(("name", "option"), SWITCHES, ids=str)
 def test_switch_by_variable(name: str, option: Parameter) -> None:
     """
