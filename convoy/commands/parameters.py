@@ -105,7 +105,8 @@ class _Option(Parameter, click.Option):
 def parameters(options: type[Options]) -> list[Parameter]:
     """Return the parameters for all fields: those of the class itself, then those of its bases."""
     return [
-        _parameter(name, options.model_fields[name], owner.panel)
+        # A class without a heading of its own does not belong to the panel of its base.
+        _parameter(name, options.model_fields[name], vars(owner).get("panel", Options.panel))
         for owner in options.__mro__
         if issubclass(owner, Options)
         for name in inspect.get_annotations(owner)

@@ -32,36 +32,36 @@ class EvaluateSettings(ConnectionSettings):
         min_length=1, description="Measure the newest versions of these models, or NAME:VERSION."
     )
     data: Annotated[str, Option("DATA")] = Field(
-        description="Images with known classes: folder:DIR with one folder per class, or another "
-        "data set that convoy export knows."
+        description="Measure on these images: folder:DIR with one folder per class, or another "
+        "data set of `convoy export`."
     )
     part: DataPart | None = Field(
         None,
-        description="Measure on this part of the data. By default it is the test part if the data "
-        "comes in parts or a model was trained on it, and all images otherwise.",
+        description="Measure on this part of the data. If unset: the test part if the data comes "
+        "in parts or a model was trained on it, else all images.",
     )
     by_order: bool = Field(
         False,
-        description="Take the folders, sorted by name, for the classes of the model in their "
-        "order, whatever their names are.",
+        description="Assign the folders, sorted by name, to the classes of the model in their "
+        "order, whatever the names are.",
     )
     skip_bad_images: bool = Field(False, description="Leave out images that cannot be decoded.")
     model_repository: Annotated[Path, Option("DIR")] = Field(
-        Path("model_repository"), description="Read artifacts from this folder."
+        Path("model_repository"), description="Find the models in this folder."
     )
     write: bool = Field(
         False,
-        description="Keep the result in evaluation.json beside the manifest, where convoy compare "
-        "finds it.",
+        description="Keep the result in evaluation.json beside the manifest, where `convoy "
+        "compare` finds it.",
     )
     json_file: Annotated[Path | None, Option("FILE", flag="json")] = Field(
         None, description="Write the results to this file."
     )
     figures: Annotated[Path | None, Option("DIR")] = Field(
-        None, description="Draw confusion matrices and reliability curves in this folder."
+        None, description="Draw confusion matrices and reliability curves into this folder."
     )
     format: Literal["png", "svg"] = Field("png", description="Draw figures in this format.")
-    timeout_s: float = Field(60.0, gt=0, description="Wait this long for one answer of a server.")
+    timeout_s: float = Field(60.0, gt=0, description="Wait this long for each answer of a server.")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

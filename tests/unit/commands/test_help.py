@@ -84,6 +84,17 @@ def test_brief_help_of_serve(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--help-all  Show all {full.count('[env:')} options" in brief
 
 
+@pytest.mark.parametrize("name", ["bench", "classify", "evaluate", "models"])
+def test_panel_of_the_connection(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The options of a connection have a panel, in which none of the command's own are.
+    """
+    panels = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", shown([name, "--help"], capsys), re.M))
+    assert re.findall(r"^  (--\S+)", panels["Connection"], re.M) == [
+        *("--address", "--token", "--tls", "--tls-ca", "--client-certificate", "--client-key"),
+    ]
+
+
 def test_values_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     """
     The name of a value tells its kind, and a default is written as a user would give it.
