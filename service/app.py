@@ -142,6 +142,8 @@ class Server:
         self.metrics.watch(self.registry.facts, self.registry.not_ready)
         lifecycle = self.lifecycle
         self.metrics.watch_calls(lambda: lifecycle.in_flight, lambda: lifecycle.waiting)
+        if tls := self.credentials.tls:
+            self.metrics.watch_certificate(lambda: tls.expires_at)
         # Without a GPU to use, none is reported.
         if settings.device != "cpu" and (nvml := open_nvml()):
             self.metrics.watch_gpus(lambda: gpus(nvml))

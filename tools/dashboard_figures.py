@@ -25,6 +25,7 @@ from rich.progress import track
 from tests.harness.server_process import ServerProcess
 from tools.grafana.board import Board, Panel, Query
 from tools.grafana.boards import BOARDS
+from tools.grafana.expressions import chosen
 from tools.observation import Load, Prometheus
 
 DOCS = Path("docs/images/operations")
@@ -163,7 +164,7 @@ def _legend(template: str, labels: dict[str, str]) -> str:
 
 
 def _expression(query: Query) -> str:
-    return query.expr.replace("$model", MODEL)
+    return chosen(query.expr, model=MODEL)
 
 
 def _with_unit(value: float, unit: str) -> str:

@@ -193,7 +193,7 @@ def _observe(repository: Path, seconds: float) -> None:
         ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > 0:
             time.sleep(min(5.0, left))
-            for result in prometheus.query("sum(model_code:convoy_requests:rate1m)"):
+            for result in prometheus.query("sum(rate(convoy_requests_total[1m]))"):
                 console.print(f"{float(result['value'][1]):.0f} calls/s")
 
 

@@ -49,6 +49,7 @@ class Tls:
         files: Paths of its certificates and keys.
         context: Context of the HTTP transport.
         pem: Certificates and keys for gRPC, which has its own TLS library.
+        expires_at: Time at which the certificate expires, in seconds since 1970.
 
     Raises:
         StartError: See `load`.
@@ -75,6 +76,7 @@ class Tls:
             # old one.
             for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
                 _load_into(context, self.files)
+            self.expires_at = _expiry(self.files.certificate)
         except OSError as error:  # includes ssl.SSLError
             named = ", ".join(str(file) for file in self.files)
             raise StartError(f"cannot load the TLS files {named}: {error}") from error
@@ -93,6 +95,13 @@ def _load_into(context: ssl.SSLContext, files: TlsFiles) -> None:
     if files.client_ca:
         context.load_verify_locations(files.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _expiry(certificate: Path) -> float:
+    """Return the time at which the first certificate of a file expires, in seconds since 1970."""
+    # The public functions of `ssl` decode only the certificates of a peer.
+    decoded = ssl._ssl._test_decode_cert(str(certificate))  # type: ignore[attr-defined]
+    return ssl.cert_time_to_seconds(decoded["notAfter"])
 
 
 def _no_password() -> str:

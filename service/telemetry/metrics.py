@@ -10,7 +10,13 @@ from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -167,6 +173,15 @@ class Metrics:
             waiting: Returns the calls that wait in the gRPC transport.
         """
         self.registry.register(_Gauges(lambda: _calls(in_flight(), waiting())))
+
+    def watch_certificate(self, expires_at: Callable[[], float]) -> None:
+        """Publish the time that *expires_at* returns, in seconds since 1970."""
+        gauge = Gauge(
+            "convoy_tls_certificate_expiry_timestamp_seconds",
+            "Time at which the TLS certificate expires, in seconds since 1970.",
+            registry=self.registry,
+        )
+        gauge.set_function(expires_at)
 
     def watch_gpus(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
         """Publish the facts that *gpus* returns whenever metrics are collected."""

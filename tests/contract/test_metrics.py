@@ -44,6 +44,9 @@ NAMES_AND_LABELS = {
 
 GPU_METRICS = ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")
 
+CERTIFICATE_EXPIRY = "convoy_tls_certificate_expiry_timestamp_seconds"
+"""Only of servers with TLS."""
+
 
 async def scrape(running: Running) -> dict[str, list[tuple[dict[str, str], float]]]:
     """Every sample of /metrics, by its name."""
@@ -104,8 +107,8 @@ def test_documented() -> None:
     rows = re.findall(r"^\| `(convoy_\w+)` \| ([\w, ]*)\|", text, re.MULTILINE)
     documented = {name.removesuffix("_total"): set(re.findall(r"\w+", s)) for name, s in rows}
     assert f"`{UNKNOWN_MODEL}`" in text
-    of_gpus = {f"convoy_gpu_{what}" for what in GPU_METRICS}
-    assert documented == NAMES_AND_LABELS | {name: {"gpu"} for name in of_gpus}
+    of_gpus = {f"convoy_gpu_{what}": {"gpu"} for what in GPU_METRICS}
+    assert documented == NAMES_AND_LABELS | of_gpus | {CERTIFICATE_EXPIRY: set()}
 
 
 def test_named() -> None:
@@ -115,7 +118,8 @@ def test_named() -> None:
     """
     pages = ("reference/metrics.md", "how-to/alerts.md", "how-to/monitoring.md", "how-to/tune.md")
     text = "\n".join((DOCS / page).read_text() for page in pages)
-    known = {*NAMES_AND_LABELS, *(f"convoy_gpu_{what}" for what in GPU_METRICS)}
+    of_gpus = {f"convoy_gpu_{what}" for what in GPU_METRICS}
+    known = {*NAMES_AND_LABELS, *of_gpus, CERTIFICATE_EXPIRY}
     named = set(re.findall(r"(?<![:\w])convoy_[a-z_]+[a-z]", text))
     assert {re.sub("_(total|sum|count|bucket)$", "", name) for name in named} <= known
     advice = (DOCS / "how-to/tune.md").read_text().split("## Settings to change")[1]

@@ -1,10 +1,12 @@
 """TLS and mTLS on both ports, and certificates that change."""
 
 import asyncio
+import re
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,9 @@ class Certificates:
         self.authority.cert_pem.write_to_path(self.client_ca)
         self.issue()
 
-    def issue(self) -> None:
+    def issue(self, expires: datetime | None = None) -> None:
         """Replace the server's certificate."""
-        issued = self.authority.issue_cert(HOST)
+        issued = self.authority.issue_cert(HOST, not_after=expires)
         self.certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(self.key)
 
@@ -236,6 +238,24 @@ async def test_a_new_certificate(serve: Serve, certificates: Certificates) -> No
         for port in ports(running):
             assert (await shown(running, port, context))[1] not in before
         assert await classify(running, certificates.credentials()) == 3
+
+
+async def test_expiry_of_the_certificate(serve: Serve, certificates: Certificates) -> None:
+    """
+    The metrics tell when the certificate expires, and follow a new one.
+    """
+    context = certificates.context()
+    metric = "convoy_tls_certificate_expiry_timestamp_seconds"
+    async with serve(**certificates.settings) as running:
+        for days in (10, 30):
+            expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+            certificates.issue(expires)
+            running.server.credentials.reload_changed()
+            url = running.url.replace("http:", "https:") + "/metrics"
+            answer = await asyncio.to_thread(urllib.request.urlopen, url, context=context)
+            text = answer.read().decode()
+            (line,) = re.findall(rf"^{metric} (\S+)$", text, re.MULTILINE)
+            assert float(line) == expires.timestamp()
 
 
 @pytest.mark.parametrize("damage", ["missing", "rubbish", "other key"])

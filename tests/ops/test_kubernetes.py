@@ -291,7 +291,7 @@ def test_scaling_asks_for_what_is_recorded() -> None:
         rule["expr"]
         for group in rules["groups"]
         for rule in group["rules"]
-        if rule["record"] == "job:convoy_waiting_seconds:rate1m"
+        if rule["record"] == "job:convoy_waiting_seconds:rate2m"
     )
     (kustomization,) = read("base/kustomization.yaml")
     here = f'namespace="{kustomization["namespace"]}"'

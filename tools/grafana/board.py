@@ -1,7 +1,7 @@
 """The content of a dashboard: rows of panels and their queries. `generator.py` writes them as JSON.
 
-`$model` is the model that a viewer chose. An expression that several panels or alerts share is a
-recording rule in `deploy/prometheus/rules.yml`.
+`$namespace`, `$instance` and `$model` are what a viewer chose; `expressions.py` has the expressions
+that several panels need.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ class Query:
 
     Attributes:
         legend: Name of each of its series, with labels in `{{ }}`.
-        needs: Condition for data: a GPU, or a control group with a limit of memory.
+        needs: Condition for data: a GPU, a control group with a limit of memory, or NVIDIA's DCGM
+            exporter.
     """
 
     expr: str
     legend: str = ""
-    needs: Literal["", "gpu", "limit"] = ""
+    needs: Literal["", "gpu", "limit", "dcgm"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Panel:
         about: Explanation for readers.
         unit: Grafana's name of the unit.
         width: Columns, of 24.
+        limits: Values from which a number is yellow, and red; None if no value is bad.
+        leads_to: The dashboard of one of its series, which is chosen by its labels.
     """
 
     title: str
@@ -44,6 +47,8 @@ class Panel:
     unit: str = "short"
     kind: Kind = "lines"
     width: int = 12
+    limits: tuple[float, float] | None = None
+    leads_to: Literal["", "model", "device"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Board:
     Attributes:
         uid: Grafana's identifier, and the name of the file.
         rows: Panels, by the title of their row.
-        by_model: True if a viewer chooses a model.
+        by_model: True if a viewer chooses models, and not servers only.
     """
 
     uid: str

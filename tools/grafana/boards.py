@@ -1,6 +1,6 @@
 """The dashboards that there are."""
 
-from tools.grafana.gpu_board import DEVICE
+from tools.grafana.device_board import DEVICE
 from tools.grafana.model_board import MODEL
 from tools.grafana.overview_board import OVERVIEW
 

@@ -1,17 +1,22 @@
-"""The dashboard of one model."""
+"""The dashboard of models."""
 
 from tools.grafana.board import Board, Panel, Query
+from tools.grafana.expressions import BUCKETS, MODELS, latency, mean, quantile, rate
+
+_PHASES = "convoy_phase_duration_seconds"
+
+_PADDING = rate("convoy_batch_padding_images_total", "model")
 
 MODEL = Board(
     "convoy-model",
     "convoy: model",
-    "One model: where its time goes, its batches, its queue, its memory.",
+    "The time, batches, queue and memory of models.",
     {
         "Served": (
             Panel(
                 "Versions",
-                "What answers, and where it runs.",
-                (Query('convoy_model_info{model="$model"}'),),
+                "The versions that are served, and where they run.",
+                (Query(f"convoy_model_info{{{MODELS}}}"),),
                 kind="table",
                 width=24,
             ),
@@ -19,13 +24,8 @@ MODEL = Board(
         "Time": (
             Panel(
                 "Where the time goes",
-                "Mean of each phase of a request: decoding, waiting, running, answering.",
-                (
-                    Query(
-                        'model_phase:convoy_phase_duration_seconds:mean1m{model="$model"}',
-                        "{{phase}}",
-                    ),
-                ),
+                "Mean time of each phase of a request: decoding, waiting, running, answering.",
+                (Query(mean(_PHASES, "phase"), "{{phase}}"),),
                 unit="s",
                 kind="stacked",
             ),
@@ -34,35 +34,23 @@ MODEL = Board(
                 "As clients see it: the wait in the gRPC transport, which all models share, and "
                 "the handler.",
                 (
-                    *(
-                        Query(
-                            f'model:convoy_latency_seconds:{quantile}_1m{{model="$model"}}',
-                            quantile,
-                        )
-                        for quantile in ("p50", "p95", "p99")
-                    ),
-                    Query(
-                        'model:convoy_request_duration_seconds:p99_1m{model="$model"}',
-                        "p99 of the handler",
-                    ),
+                    Query(latency(0.5), "{{model}} p50"),
+                    Query(latency(0.95), "{{model}} p95"),
+                    Query(latency(0.99), "{{model}} p99"),
+                    Query(quantile(0.99, BUCKETS, "model, le"), "{{model}} p99 of the handler"),
                 ),
                 unit="s",
             ),
             Panel(
                 "Slowest phases",
-                "99 of 100 requests spent less in each.",
-                (
-                    Query(
-                        'model_phase:convoy_phase_duration_seconds:p99_1m{model="$model"}',
-                        "{{phase}}",
-                    ),
-                ),
+                "p99 of each phase.",
+                (Query(quantile(0.99, f"{_PHASES}_bucket", "phase, le"), "{{phase}}"),),
                 unit="s",
             ),
             Panel(
                 "Calls",
-                "Calls a second by gRPC status.",
-                (Query('model_code:convoy_requests:rate1m{model="$model"}', "{{code}}"),),
+                "Calls per second by gRPC status.",
+                (Query(rate("convoy_requests_total", "code"), "{{code}}"),),
                 unit="reqps",
                 kind="stacked",
             ),
@@ -70,10 +58,11 @@ MODEL = Board(
         "Batches and queue": (
             Panel(
                 "Sizes of batches",
-                "Runs of each minute by their images.",
+                "Runs by their number of images.",
                 (
                     Query(
-                        'sum by (le) (increase(convoy_batch_size_bucket{model="$model"}[1m]))',
+                        f"sum by (le) (increase(convoy_batch_size_bucket{{{MODELS}}}"
+                        "[$__rate_interval]))",
                         "{{le}}",
                     ),
                 ),
@@ -81,26 +70,23 @@ MODEL = Board(
             ),
             Panel(
                 "Queue",
-                "Images that wait, on each server; at the limit calls are refused.",
-                (
-                    Query('convoy_queue_depth{model="$model"}', "{{instance}}"),
-                    Query('max(convoy_queue_limit{model="$model"})', "limit"),
-                ),
+                "Images that wait, on each server.",
+                (Query(f"convoy_queue_depth{{{MODELS}}}", "{{model}} {{instance}}"),),
+                leads_to="device",
             ),
             Panel(
                 "Images per run",
-                "1 means that nobody shares a run.",
-                (Query('model:convoy_batch_size:mean1m{model="$model"}', "mean"),),
+                "Mean number of images in a batch. At 1, no requests share a batch.",
+                (Query(mean("convoy_batch_size", "model"), "{{model}}"),),
             ),
             Panel(
-                "Filled up",
-                "Share of what a GPU runs that fills batches up to a size it knows; 0 on a CPU.",
+                "Padding",
+                "Share of the images in batches that a GPU adds to reach a size it knows. On a "
+                "CPU: 0.",
                 (
                     Query(
-                        'sum(rate(convoy_batch_padding_images_total{model="$model"}[1m])) / '
-                        '(sum(rate(convoy_batch_size_sum{model="$model"}[1m])) + '
-                        'sum(rate(convoy_batch_padding_images_total{model="$model"}[1m])))',
-                        "share",
+                        f"{_PADDING} / ({rate('convoy_batch_size_sum', 'model')} + {_PADDING})",
+                        "{{model}}",
                     ),
                 ),
                 unit="percentunit",
@@ -109,20 +95,22 @@ MODEL = Board(
         "Memory": (
             Panel(
                 "Memory",
-                "Weights and arena by its manifest; on a GPU also what it took when it was loaded.",
+                "Weights and arena according to the manifest; on a GPU, also the memory that "
+                "loading took.",
                 (
                     Query(
-                        'max by (version, kind) (convoy_model_memory_bytes{model="$model"})',
-                        "version {{version}}, {{kind}}",
+                        f"max by (model, version, kind) (convoy_model_memory_bytes{{{MODELS}}})",
+                        "{{model}} version {{version}}, {{kind}}",
                     ),
                 ),
                 unit="bytes",
             ),
             Panel(
                 "Loading",
-                "Time from the file to the first answer, of the newest version.",
-                (Query('convoy_model_load_seconds{model="$model"}', "{{instance}}"),),
+                "Time to load the newest version: from the file to the first answer.",
+                (Query(f"convoy_model_load_seconds{{{MODELS}}}", "{{model}} {{instance}}"),),
                 unit="s",
+                leads_to="device",
             ),
         ),
     },

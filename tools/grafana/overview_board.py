@@ -1,6 +1,14 @@
 """The dashboard of all servers and models."""
 
 from tools.grafana.board import Board, Panel, Query
+from tools.grafana.expressions import BUCKETS, MODELS, SERVERS, latency, mean, rate
+
+_SERVER_FAULTS = 'code=~"INTERNAL|UNKNOWN|UNAVAILABLE|DATA_LOSS"'
+
+_FAILED = (
+    f"(sum(rate(convoy_requests_total{{{MODELS}, {_SERVER_FAULTS}}}[$__rate_interval])) "
+    f"or vector(0)) / sum(rate(convoy_requests_total{{{MODELS}}}[$__rate_interval]))"
+)
 
 OVERVIEW = Board(
     "convoy-overview",
@@ -10,66 +18,66 @@ OVERVIEW = Board(
         "Now": (
             Panel(
                 "Calls",
-                "Calls a second, whatever their end.",
-                (Query("sum(model_code:convoy_requests:rate1m)"),),
+                "Calls per second, successful or not.",
+                (Query(f"sum(rate(convoy_requests_total{{{MODELS}}}[$__rate_interval]))"),),
                 unit="reqps",
                 kind="number",
                 width=6,
             ),
             Panel(
                 "Failed",
-                "Share of the calls of 5 minutes that failed for a fault of the server.",
-                (Query("job:convoy_errors:ratio_rate5m"),),
+                "Share of calls that failed for a fault of the server. Yellow: more than one in a "
+                "thousand, the objective.",
+                (Query(_FAILED),),
                 unit="percentunit",
                 kind="number",
                 width=6,
+                limits=(0.001, 0.01),
             ),
             Panel(
                 "p99",
-                "Of the slowest model: 99 of 100 clients waited less.",
-                (Query("max(model:convoy_latency_seconds:p99_1m)"),),
+                "p99 of the slowest model, as clients see it. Red: above 0.5 s, the objective.",
+                (Query(f"max({latency(0.99)})"),),
                 unit="s",
                 kind="number",
                 width=6,
+                limits=(0.4, 0.5),
             ),
             Panel(
-                "Versions that answer",
-                "Of all models, on all servers.",
-                (Query("sum(convoy_model_ready)"),),
+                "Versions not ready",
+                "Versions of models that should answer and do not, on all servers.",
+                (Query(f"count(convoy_model_ready{{{MODELS}}} == 0) or vector(0)"),),
                 kind="number",
                 width=6,
+                limits=(1, 1),
             ),
         ),
         "Traffic and errors": (
             Panel(
                 "Calls by outcome",
-                "Calls a second by gRPC status, over either transport.",
-                (Query("sum by (code) (model_code:convoy_requests:rate1m)", "{{code}}"),),
+                "Calls per second by gRPC status, over either transport.",
+                (Query(rate("convoy_requests_total", "code"), "{{code}}"),),
                 unit="reqps",
                 kind="stacked",
             ),
             Panel(
                 "Images by model",
-                "Images a second that ran.",
-                (Query("model:convoy_images:rate1m", "{{model}}"),),
+                "Images per second that ran.",
+                (Query(rate("convoy_batch_size_sum", "model"), "{{model}}"),),
                 unit="cps",
                 kind="stacked",
+                leads_to="model",
             ),
             Panel(
                 "Refused or expired",
-                "Requests a second, by reason.",
-                (
-                    Query(
-                        "sum by (model, reason) (model_reason:convoy_rejected:rate1m)",
-                        "{{model}} {{reason}}",
-                    ),
-                ),
+                "Requests per second, by reason.",
+                (Query(rate("convoy_rejected_total", "model, reason"), "{{model}} {{reason}}"),),
                 unit="reqps",
+                leads_to="model",
             ),
             Panel(
                 "Error budget",
-                "Share of the calls that failed for a fault of the server; 1 in the objective's "
-                "unit uses up the budget exactly.",
+                "How fast the error budget is used. At 1, the budget of a month lasts a month.",
                 (
                     Query(
                         "job:convoy_errors:ratio_rate5m"
@@ -87,10 +95,10 @@ OVERVIEW = Board(
         "Latency": (
             Panel(
                 "Time in handlers",
-                "Inference calls of each minute, by the time from the handler's start to the end.",
+                "Inference calls by the time from the start of their handler to its end.",
                 (
                     Query(
-                        "sum by (le) (increase(convoy_request_duration_seconds_bucket[1m]))",
+                        f"sum by (le) (increase({BUCKETS}{{{MODELS}}}[$__rate_interval]))",
                         "{{le}}",
                     ),
                 ),
@@ -99,64 +107,81 @@ OVERVIEW = Board(
             ),
             Panel(
                 "p99 by model",
-                "99 of 100 clients waited less, in the gRPC transport and in the handler; the line "
-                "is the objective.",
-                (
-                    Query("model:convoy_latency_seconds:p99_1m", "{{model}}"),
-                    Query("convoy:latency_seconds:objective", "objective"),
-                ),
+                "p99 as clients see it: the wait in the gRPC transport and the handler.",
+                (Query(latency(0.99), "{{model}}"),),
                 unit="s",
+                leads_to="model",
             ),
         ),
         "Saturation": (
             Panel(
                 "Queues",
-                "Share of the places that are taken; at 1 calls are refused.",
-                (Query("instance_model:convoy_queue:ratio", "{{model}} {{instance}}"),),
+                "Share of the places that are taken. At 100 %, calls are refused.",
+                (
+                    Query(
+                        f"convoy_queue_depth{{{MODELS}}} / convoy_queue_limit{{{MODELS}}}",
+                        "{{model}} {{instance}}",
+                    ),
+                ),
                 unit="percentunit",
+                leads_to="model",
             ),
             Panel(
-                "Waiting",
+                "Waiting for the device",
                 "Requests that wait for the device, on average.",
-                (Query("model:convoy_queue_seconds:rate1m", "{{model}}"),),
+                (
+                    Query(
+                        rate(
+                            "convoy_phase_duration_seconds_sum", "model", f'{MODELS}, phase="queue"'
+                        ),
+                        "{{model}}",
+                    ),
+                ),
+                leads_to="model",
             ),
             Panel(
                 "Waiting in the transport",
-                "Calls that wait for their handler, on each server. Many, while processors are not "
-                "busy, mean that one process cannot take more calls.",
-                (Query("convoy_transport_waiting_calls", "{{instance}}"),),
+                "Calls that wait for their handler, on each server. If many wait while processors "
+                "are idle, one process cannot take more calls.",
+                (Query(f"convoy_transport_waiting_calls{{{SERVERS}}}", "{{instance}}"),),
+                leads_to="device",
             ),
             Panel(
                 "Calls in flight",
                 "Calls in handlers, on each server.",
-                (Query("convoy_calls_in_flight", "{{instance}}"),),
+                (Query(f"convoy_calls_in_flight{{{SERVERS}}}", "{{instance}}"),),
+                leads_to="device",
             ),
             Panel(
                 "Dropped calls",
-                "Calls a second that were cancelled, or expired, before their handler started.",
+                "Calls per second that were cancelled, or expired, before their handler started.",
                 (
                     Query(
-                        "sum by (instance) (rate(convoy_transport_dropped_calls_total[1m]))",
+                        rate("convoy_transport_dropped_calls_total", "instance", SERVERS),
                         "{{instance}}",
                     ),
                 ),
                 unit="reqps",
+                leads_to="device",
             ),
             Panel(
                 "Images per run",
-                "How full batches are; 1 means that nobody shares one.",
-                (Query("model:convoy_batch_size:mean1m", "{{model}}"),),
+                "Mean number of images in a batch. At 1, no requests share a batch.",
+                (Query(mean("convoy_batch_size", "model"), "{{model}}"),),
+                leads_to="model",
             ),
             Panel(
                 "Processors",
-                "Processor seconds a second of each server.",
+                "Processor cores in use, on each server.",
                 (
                     Query(
-                        'sum by (instance) (rate(process_cpu_seconds_total{job="convoy"}[1m]))',
+                        rate("process_cpu_seconds_total", "instance", f'{SERVERS}, job="convoy"'),
                         "{{instance}}",
                     ),
                 ),
+                leads_to="device",
             ),
         ),
     },
+    by_model=True,
 )
