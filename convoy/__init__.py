@@ -1,4 +1,4 @@
-"""convoy serves the classic convolutional networks over gRPC; this package is its client.
+"""convoy trains the classic convolutional networks and serves them over gRPC.
 
     from convoy import Client
 
@@ -6,14 +6,16 @@
         answer = client.classify("digit.png", model="lenet5")
         print(answer.label, answer.probability)
 
-The client needs grpcio and protobuf only. Names are imported when they are first used, so that
-`import convoy` costs nothing and parts that need no gRPC do not load it.
+The client needs grpcio and protobuf only. `train`, `export_model`, `evaluate` and `list_models` do
+what the commands do, and need the extras of these. Names are imported when they are first used, so
+that `import convoy` costs nothing and parts that need no gRPC do not load it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from convoy.api import evaluate, export_model, list_models, train
     from convoy.client import AsyncClient, Client
     from convoy.results import Classification, ConvoyError, Model, Prediction, Timing
 
@@ -28,15 +30,23 @@ __all__ = [
     "Prediction",
     "Timing",
     "__version__",
+    "evaluate",
+    "export_model",
+    "list_models",
+    "train",
 ]
 
-_MODULES = {"AsyncClient": "convoy.client", "Client": "convoy.client"} | dict.fromkeys(
-    ["Classification", "ConvoyError", "Model", "Prediction", "Timing"], "convoy.results"
-)
+_MODULES = {
+    **dict.fromkeys(["AsyncClient", "Client"], "convoy.client"),
+    **dict.fromkeys(
+        ["Classification", "ConvoyError", "Model", "Prediction", "Timing"], "convoy.results"
+    ),
+    **dict.fromkeys(["evaluate", "export_model", "list_models", "train"], "convoy.api"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the client's names, and read the version, when they are first used."""
+    """Import the package's names, and read the version, when they are first used."""
     if name == "__version__":
         return _version()
     if name in _MODULES:

@@ -60,6 +60,22 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
     return path
 
 
+def train(settings: ExportSettings, console: Console) -> Path:
+    """
+    Train, and write no artifact; report progress to *console*.
+
+    Returns:
+        The folder of the training, with its weights.
+
+    Raises:
+        ExportError: If data or weights are not available, or the training diverges.
+    """
+    subject = fit(prepare(settings, console), console)
+    if subject is not None and subject.run is not None:
+        subject.run.finish()
+    return settings.runs / settings.model_name
+
+
 def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
     assert manifest.memory is not None
     memory = manifest.memory

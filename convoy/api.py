@@ -1,0 +1,199 @@
+"""The functions that train, export and evaluate models from Python, with the flags of the commands.
+
+`from convoy import train, export_model, evaluate, list_models` imports them when they are first
+used. They need what their commands need: PyTorch for the first two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from rich.console import Console
+
+from convoy.api_results import ExportedModel, TrainingRun
+from convoy.commands.evaluate.evaluate_settings import DataPart, EvaluateSettings
+from convoy.commands.evaluate.report import Report
+from convoy.defaults import ADDRESS
+from convoy.export.export_settings import ExportSettings
+from convoy.export.recipes import NETWORKS
+from convoy.options import Options
+
+S = TypeVar("S", bound=Options)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names of the architectures that match *pattern*, such as `resnet*`."""
+    return [name for name in NETWORKS if fnmatchcase(name, pattern)]
+
+
+def train(
+    architecture: str,
+    *,
+    data: str | None = None,
+    skip_bad_images: bool = False,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    epochs: int = 0,
+    head_epochs: int = 0,
+    early_stopping: int = 0,
+    train_on_validation: bool = False,
+    balance_classes: bool = False,
+    batch_size: int = 0,
+    learning_rate: float = 0,
+    input_px: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    mixed_precision: bool = True,
+    workers: int = 2,
+    runs: str | Path = "runs",
+    name: str | None = None,
+    quiet: bool = False,
+) -> TrainingRun:
+    """
+    Train a network and keep its best and its last weights in the folder *runs*.
+
+    The arguments are the flags of `convoy export`. A training that was interrupted is resumed by
+    the same call.
+
+    Args:
+        quiet: Print nothing.
+
+    Raises:
+        ExportError: If data or weights are not available, the folder has an unfinished training
+            with other options, or the training diverges.
+        ValueError: If arguments are out of range or contradict each other.
+    """
+    from convoy.export.exporter import train as run
+
+    settings = _settings(ExportSettings, locals())
+    return TrainingRun(run(settings, _console(quiet)))
+
+
+def export_model(
+    source: str | Path | TrainingRun,
+    *,
+    data: str | None = None,
+    skip_bad_images: bool = False,
+    weights: str | Path | None = None,
+    labels: str | Path | None = None,
+    seed: int = 0,
+    epochs: int = 0,
+    head_epochs: int = 0,
+    early_stopping: int = 0,
+    train_on_validation: bool = False,
+    balance_classes: bool = False,
+    batch_size: int = 0,
+    learning_rate: float = 0,
+    input_px: int = 0,
+    resize: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    precision: Literal["float32", "fp16", "int8"] = "float32",
+    evaluation_data: str | None = None,
+    max_accuracy_loss: float = 0.01,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    mixed_precision: bool = True,
+    workers: int = 2,
+    model_repository: str | Path = "model_repository",
+    runs: str | Path = "runs",
+    name: str | None = None,
+    quiet: bool = False,
+) -> ExportedModel:
+    """
+    Write a model for the server: of a training, of public weights, or of a training that it starts.
+
+    The arguments are the flags of `convoy export`.
+
+    Args:
+        source: A training that `train` returned, its folder or a file of weights in it as a `Path`;
+            or the name of an architecture.
+        quiet: Print nothing.
+
+    Raises:
+        ExportError: If data or weights are not available, the proof fails, or too much accuracy is
+            lost.
+        RepositoryError: If the model cannot be written.
+        ValueError: If arguments are out of range or contradict each other.
+    """
+    from convoy.export.exporter import export
+
+    options = locals()
+    # A text names a network; a training is never meant by it, as `lenet5` could be either.
+    if isinstance(source, str):
+        options["architecture"] = source
+    else:
+        options["from_run"] = source if isinstance(source, Path) else source.folder
+    folder = export(_settings(ExportSettings, options), _console(quiet))
+    assert folder is not None  # without --validate-only, and in one process
+    return ExportedModel(folder)
+
+
+def evaluate(
+    *models: str | ExportedModel,
+    data: str,
+    part: DataPart | None = None,
+    by_order: bool = False,
+    skip_bad_images: bool = False,
+    model_repository: str | Path = "model_repository",
+    write: bool = False,
+    json_file: str | Path | None = None,
+    figures: str | Path | None = None,
+    format: Literal["png", "svg"] = "png",
+    timeout_s: float = 60.0,
+    address: str = ADDRESS,
+    token: str = "",
+    tls: bool = False,
+    tls_ca: str | Path | None = None,
+    client_certificate: str | Path | None = None,
+    client_key: str | Path | None = None,
+    quiet: bool = True,
+) -> Report:
+    """
+    Measure how well models classify images whose classes are known.
+
+    The arguments are the flags of `convoy evaluate`; an *address* other than the default one means
+    a server.
+
+    Args:
+        models: Names, `NAME:VERSION`, or what `export_model` returned.
+        quiet: Print nothing.
+
+    Raises:
+        RepositoryError: If there is no such model.
+        ArtifactError: If one is damaged.
+        ExportError: If the data is not available or does not fit a model.
+        ConvoyError: If the server cannot be reached or refuses a call.
+        UsageError: If the arguments do not fit the models.
+    """
+    from convoy.commands.evaluate.evaluator import evaluate as run
+
+    options = locals()
+    exported = [model for model in models if isinstance(model, ExportedModel)]
+    if exported:
+        options["model_repository"] = exported[0].repository
+    options["models"] = [model if isinstance(model, str) else model.title for model in models]
+    return run(_settings(EvaluateSettings, options), _console(quiet))
+
+
+def _settings(kind: type[S], options: Mapping[str, Any]) -> S:
+    """Return the settings that differ from their defaults, as if they were given as flags."""
+    given = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in options.items()
+        if name in kind.model_fields and value != _plain(kind.model_fields[name].default)
+    }
+    return kind.model_validate(given)
+
+
+def _plain(default: Any) -> Any:
+    """Return a default of settings as the functions here have it."""
+    if isinstance(default, Path):
+        return str(default)
+    secret = getattr(default, "get_secret_value", None)
+    return secret() if secret else default
+
+
+def _console(quiet: bool) -> Console:
+    return Console(highlight=False, markup=False, soft_wrap=True, quiet=quiet)

@@ -1,0 +1,118 @@
+"""The functions of the package, which do what the commands do."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import convoy
+import convoy.api_results
+from convoy import api
+from convoy.commands.evaluate.evaluate_settings import EvaluateSettings
+from convoy.export.export_settings import ExportSettings
+from convoy.options import Options
+from tests.harness import tiny
+from tests.harness.images import png
+
+
+@pytest.mark.parametrize(
+    ("function", "settings", "left_out"),
+    [
+        (api.export_model, ExportSettings, {"architecture", "from_run", "validate_only"}),
+        (api.evaluate, EvaluateSettings, set()),
+    ],
+)
+def test_arguments_are_the_flags(
+    function: Any, settings: type[Options], left_out: set[str]
+) -> None:
+    """
+    Each flag is an argument with the same default.
+    """
+    own = {"source", "quiet"}
+    found = inspect.signature(function).parameters
+    assert found.keys() - own == settings.model_fields.keys() - left_out
+    for name in found.keys() - own - {"models", "data"}:
+        default = api._plain(settings.model_fields[name].default)
+        assert found[name].default == default, name
+
+
+def test_train_takes_flags_of_export() -> None:
+    """
+    Training has the arguments of the export but those of its artifact.
+    """
+    trained = inspect.signature(api.train).parameters
+    exported = inspect.signature(api.export_model).parameters
+    others = {"labels", "resize", "mean", "std", "precision", "evaluation_data", "source"}
+    others |= {"max_accuracy_loss", "model_repository"}
+    assert trained.keys() - {"architecture"} == exported.keys() - others
+    for name in trained.keys() - {"architecture"}:
+        assert trained[name].default == exported[name].default, name
+
+
+def test_list_models() -> None:
+    """
+    Names are chosen by a pattern.
+    """
+    assert convoy.list_models("resnet5*") == ["resnet50", "resnet50_v1", "resnet56"]
+    assert len(convoy.list_models()) == 36
+    assert convoy.list_models("none") == []
+
+
+def test_imported_when_used() -> None:
+    """
+    The package imports nothing of them before, and `convoy.export` stays the package.
+    """
+    program = (
+        "import sys, convoy; assert 'pydantic' not in sys.modules; "
+        "from convoy import evaluate, export_model, list_models, train; "
+        "assert 'torch' not in sys.modules and 'onnxruntime' not in sys.modules; "
+        "import convoy.export; assert convoy.export.__path__"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_evaluate(tmp_path: Path) -> None:
+    """
+    A model is measured, and the result shows itself.
+    """
+    for index in range(tiny.CLASSES):
+        folder = tmp_path / "photos" / f"class {index}"
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(png(index))
+    tiny.write(tmp_path / "models")
+    model = convoy.api_results.ExportedModel(tmp_path / "models" / "tiny" / "1")
+    report = convoy.evaluate(model, data=f"folder:{tmp_path / 'photos'}")
+    assert report.results[0].title == model.title == "tiny:1"
+    assert report.results[0].evaluation.top1.share == 1
+    assert "100.00 (56.55-100.00)" in report._repr_html_()
+    named = convoy.evaluate(
+        "tiny", data=f"folder:{tmp_path / 'photos'}", model_repository=tmp_path / "models"
+    )
+    assert named.results[0].evaluation.confusion == report.results[0].evaluation.confusion
+    assert "<td>tiny:1</td>" in model._repr_html_()
+
+
+def test_train_and_export(tmp_path: Path) -> None:
+    """
+    A training is kept, shown, and exported without training again.
+    """
+    pytest.importorskip("torch", reason="training needs PyTorch")
+    run = convoy.train("lenet5", epochs=1, runs=tmp_path / "runs", name="small", quiet=True)
+    assert run.folder == tmp_path / "runs" / "small"
+    assert run.record.command == "convoy export lenet5 --epochs 1 --name small"
+    assert {"best.safetensors", "last.safetensors", "run.json"} < {
+        path.name for path in run.folder.iterdir()
+    }
+    assert not (run.folder / "checkpoint.pt").exists()
+    assert repr(run).startswith(f"TrainingRun('{run.folder}', epoch 1 of 1: validation accuracy 0.")
+    assert "data:image/png;base64," in run._repr_html_()
+    model = convoy.export_model(run, model_repository=tmp_path / "models", quiet=True)
+    assert model.title == "small:1"
+    assert model.manifest.training is not None
+    assert model.manifest.training.validation is not None
+    assert model.manifest.training.validation.accuracy == run.best.validation_accuracy
+    with pytest.raises(ValueError, match="unknown network 'lenet6'"):
+        convoy.train("lenet6")
