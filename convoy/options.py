@@ -44,7 +44,9 @@ class Options(BaseModel):
     """
 
     # Built when the first values are checked: --help checks none.
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, defer_build=True, allow_inf_nan=False
+    )
 
     panel: ClassVar[str] = "Options"
     examples: ClassVar[tuple[tuple[str, str], ...]] = ()

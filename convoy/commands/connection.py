@@ -53,6 +53,17 @@ class ConnectionSettings(Options):
 
         return to_target(address)
 
+    @field_validator("*")
+    @classmethod
+    def _check_text(cls, value: object) -> object:
+        # Names, addresses and tokens go to the server; only paths may hold any bytes.
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError("the text is not valid UTF-8") from error
+        return value
+
     @field_validator("token")
     @classmethod
     def _check_token(cls, token: SecretStr) -> SecretStr:

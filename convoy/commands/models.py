@@ -26,7 +26,7 @@ class ModelsSettings(ConnectionSettings):
         ("List those of another server, as JSON", "convoy models --address gpu1:8001 --json"),
     )
 
-    timeout_s: float = Field(TIMEOUT_S, gt=0, description="Wait this long for the answer.")
+    timeout_s: float = Field(TIMEOUT_S, gt=0, le=1e6, description="Wait this long for the answer.")
     print_json: Annotated[bool, Option(flag="json")] = Field(False, description="Print JSON.")
 
 

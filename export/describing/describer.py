@@ -54,7 +54,7 @@ def describe(settings: DescribeSettings) -> Description:
     # A graph on its own.
     if path.is_file():
         return _of_file(path, settings)
-    if not is_name:
+    if not is_name or path.exists():
         raise ExportError(f"{path} is not an ONNX file, an artifact or a folder of versions")
     raise ExportError(_unknown_name(settings))
 

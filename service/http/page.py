@@ -144,8 +144,10 @@ def read_comparison(path: str) -> bytes:
     try:
         content = Path(path).read_bytes()
         found = from_json(content)
-    except (OSError, ValueError) as error:
-        raise StartError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise StartError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise StartError(f"{path} is not valid JSON: {error}") from error
     # The page knows one version only; `convoy compare` reads older ones.
     if not isinstance(found, dict) or found.get("schema_version") != COMPARISON_VERSION:
         raise StartError(

@@ -77,9 +77,9 @@ class Tls:
             for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
                 _load_into(context, self.files)
             self.expires_at = _expiry(self.files.certificate)
-        except OSError as error:  # includes ssl.SSLError
-            named = ", ".join(str(file) for file in self.files)
-            raise StartError(f"cannot load the TLS files {named}: {error}") from error
+        except OSError as error:
+            named = ", ".join(str(file) for file in self.files if file)
+            raise StartError(f"cannot load the TLS files {named}: {_reason(error)}") from error
         self.pem = pem
 
 
@@ -102,6 +102,15 @@ def _expiry(certificate: Path) -> float:
     # The public functions of `ssl` decode only the certificates of a peer.
     decoded = ssl._ssl._test_decode_cert(str(certificate))  # type: ignore[attr-defined]
     return ssl.cert_time_to_seconds(decoded["notAfter"])
+
+
+def _reason(error: OSError) -> str:
+    """Return the reason why files cannot be loaded; OpenSSL's own names are for its authors."""
+    if not isinstance(error, ssl.SSLError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key does not belong to the certificate"
+    return "a certificate or a key is not in PEM format"
 
 
 def _no_password() -> str:

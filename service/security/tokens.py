@@ -92,8 +92,10 @@ class Tokens:
         """
         try:
             lines = self.file.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise StartError(f"cannot read the token file {self.file}: {error}") from error
+        except OSError as error:
+            raise StartError(f"cannot read the token file {self.file}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise StartError(f"the token file {self.file} is not UTF-8 text") from error
         numbered = [(number, line.strip()) for number, line in enumerate(lines, 1)]
         self._tokens = [
             _token(line, f"{self.file}:{number}")

@@ -57,6 +57,24 @@ async def test_classify_table(
     ]
 
 
+async def test_names_that_are_no_text(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A file whose name is not UTF-8 is classified; a model's name that is not is refused.
+    """
+    path = tmp_path / "caf\udce9.png"
+    path.write_bytes(png(3))
+    options = (str(path), "--address", running.address)
+    program = [sys.executable, "-m", "convoy", "classify", *options]
+    process = await asyncio.create_subprocess_exec(*program, stdout=subprocess.PIPE)
+    shown, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"caf\\udce9.png: tiny version 1" in shown
+    assert await convoy("classify", *options, "--model", "caf\udce9") == 2
+    assert capsys.readouterr().err == "convoy classify: --model: the text is not valid UTF-8\n"
+
+
 async def test_classify_one_file(
     running: Running, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -258,10 +258,19 @@ async def test_expiry_of_the_certificate(serve: Serve, certificates: Certificate
             assert float(line) == expires.timestamp()
 
 
-@pytest.mark.parametrize("damage", ["missing", "rubbish", "other key"])
-async def test_files_of_no_use(serve: Serve, certificates: Certificates, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("missing", r"tls\.crt: No such file or directory"),
+        ("rubbish", "a certificate or a key is not in PEM format"),
+        ("other key", "the key does not belong to the certificate"),
+    ],
+)
+async def test_files_of_no_use(
+    serve: Serve, certificates: Certificates, damage: str, reason: str
+) -> None:
     """
-    The server does not start, and names the files.
+    The server does not start, and names the files and the fault.
     """
     if damage == "missing":
         certificates.certificate.unlink()
@@ -269,7 +278,7 @@ async def test_files_of_no_use(serve: Serve, certificates: Certificates, damage:
         certificates.certificate.write_text("rubbish")
     else:
         trustme.CA().issue_cert(HOST).private_key_pem.write_to_path(certificates.key)
-    with pytest.raises(StartError, match=r"TLS files .*tls\.crt.*tls\.key"):
+    with pytest.raises(StartError, match=rf"TLS files .*tls\.crt.*tls\.key: .*{reason}$"):
         async with serve(**certificates.settings):
             pass
 

@@ -7,6 +7,7 @@ import sys
 
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.command_line import UsageError, command
+from convoy.commands.output_files import explain
 
 
 @command(BenchSettings)
@@ -33,5 +34,5 @@ def main(chosen: BenchSettings) -> int:
     except (BenchError, UsageError) as error:
         print(f"convoy bench: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"convoy bench: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"convoy bench: {explain(error)}", file=sys.stderr)
     return 1

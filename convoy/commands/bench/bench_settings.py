@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from convoy.commands.connection import ConnectionSettings
+from convoy.commands.output_files import Drawing
 from convoy.options import Option, Options, Separated
 
 Concurrencies = Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Separated]
@@ -38,7 +39,7 @@ class _Load(Options):
     connections: int = Field(
         4, ge=1, le=1024, description="Open this many TCP connections to the server."
     )
-    timeout_s: float = Field(10.0, gt=0, description="Set this deadline for each request.")
+    timeout_s: float = Field(10.0, gt=0, le=1e6, description="Set this deadline for each request.")
 
 
 class _Requests(Options):
@@ -66,7 +67,7 @@ class _Output(Options):
     json_file: Annotated[Path | None, Option("FILE", flag="json")] = Field(
         None, description="Write the results to this file."
     )
-    plot: Annotated[Path | None, Option("FILE")] = Field(
+    plot: Annotated[Drawing | None, Option("FILE")] = Field(
         None, description="Draw the results to this file, as PNG or SVG."
     )
 

@@ -16,6 +16,7 @@ from convoy.commands.bench.load_table import print_table
 from convoy.commands.bench.loops import arrivals, closed_loop, open_loop
 from convoy.commands.bench.target import Sender, find
 from convoy.commands.measurement.progress import Progress, progress_bar
+from convoy.commands.output_files import prepare
 
 DEFAULT_CONCURRENCY = (1, 4, 16, 64)
 """The loads if the settings name none."""
@@ -33,9 +34,7 @@ def bench(settings: BenchSettings, images: Sequence[Path]) -> int:
         OSError: If a file cannot be read or written.
         KeyboardInterrupt: If the test was interrupted before the first load was complete.
     """
-    for path in (settings.json_file, settings.plot):
-        if path:  # before measuring, as minutes of results must not be lost for want of a folder
-            path.parent.mkdir(parents=True, exist_ok=True)
+    prepare(settings.json_file, settings.plot)
     report = asyncio.run(measure(settings, images))
     print_table(report, Console(highlight=False, markup=False))
     if settings.json_file:

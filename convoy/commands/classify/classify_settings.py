@@ -37,7 +37,7 @@ class ClassifySettings(ConnectionSettings):
         0, ge=0, description="Use this version of the model. 0 uses the newest."
     )
     top_k: int = Field(5, ge=1, le=1000, description="Show this many classes of each image.")
-    timeout_s: float = Field(TIMEOUT_S, gt=0, description="Wait this long for each answer.")
+    timeout_s: float = Field(TIMEOUT_S, gt=0, le=1e6, description="Wait this long for each answer.")
     concurrency: int = Field(32, ge=1, description="Send this many images at once.")
     print_json: Annotated[bool, Option(flag="json")] = Field(False, description="Print JSON.")
     print_csv: Annotated[bool, Option(flag="csv")] = Field(False, description="Print CSV.")

@@ -7,6 +7,7 @@ import sys
 
 from convoy.commands.command_line import command
 from convoy.commands.compare.compare_settings import CompareSettings
+from convoy.commands.output_files import explain
 
 
 @command(CompareSettings)
@@ -28,5 +29,5 @@ def main(chosen: CompareSettings) -> int:
     except (ArtifactError, RepositoryError, ComparisonError) as error:
         print(f"convoy compare: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"convoy compare: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"convoy compare: {explain(error)}", file=sys.stderr)
     return 1

@@ -11,6 +11,7 @@ from convoy.commands.compare.compare_settings import CompareSettings
 from convoy.commands.compare.comparison_data import Comparison, ComparisonError
 from convoy.commands.measurement.artifacts import read_newest
 from convoy.commands.measurement.progress import progress_bar
+from convoy.commands.output_files import prepare
 
 
 def compare(settings: CompareSettings) -> int:
@@ -51,8 +52,7 @@ def compare(settings: CompareSettings) -> int:
 
 def _make_folders(settings: CompareSettings) -> None:
     """Make the folders before measuring, as results must not be lost for want of a folder."""
-    if settings.json_file:
-        settings.json_file.parent.mkdir(parents=True, exist_ok=True)
+    prepare(settings.json_file)
     if settings.figures:
         import matplotlib  # noqa: F401 - fails before measuring if it is not installed
 

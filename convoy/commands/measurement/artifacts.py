@@ -12,7 +12,7 @@ import numpy.typing as npt
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import Artifact
 from convoy.artifact.misnamed import reasons
-from convoy.artifact.repository import ModelRepository
+from convoy.artifact.repository import FIRST_MODEL, ModelRepository
 from convoy.suggestion import suggest
 
 
@@ -27,7 +27,7 @@ def read_newest(root: Path, names: Sequence[str]) -> list[Artifact]:
     repository = ModelRepository(root)
     known = repository.names()
     if not known:
-        why = reasons(repository.misnamed()) or "; make one with `convoy export lenet5`"
+        why = reasons(repository.misnamed()) or f"; {FIRST_MODEL}"
         raise RepositoryError(f"{root} holds no models{why}")
     for name in names:
         if name not in known:

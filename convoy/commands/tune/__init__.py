@@ -6,6 +6,7 @@ import signal
 import sys
 
 from convoy.commands.command_line import command
+from convoy.commands.output_files import explain
 from convoy.commands.tune.tune_settings import TuneSettings
 
 
@@ -24,5 +25,5 @@ def main(chosen: TuneSettings) -> int:
     except (ArtifactError, RepositoryError, ModelLoadError) as error:
         print(f"convoy tune: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"convoy tune: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"convoy tune: {explain(error)}", file=sys.stderr)
     return 1

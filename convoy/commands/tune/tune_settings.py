@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from convoy.commands.output_files import Drawing
 from convoy.options import Names, Option, Options
 
 
@@ -47,7 +48,7 @@ class TuneSettings(Options):
         False, description="Use TensorRT. Give this if you start the server with it."
     )
     seconds: float = Field(3.0, gt=0, description="Measure each setting for this long.")
-    plot: Annotated[Path | None, Option("FILE")] = Field(
+    plot: Annotated[Drawing | None, Option("FILE")] = Field(
         None,
         description="Draw the results to this file, as PNG or SVG. With several models, there is "
         "a file for each, with the model's name added.",

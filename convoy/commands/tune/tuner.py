@@ -13,6 +13,7 @@ from convoy.artifact.tuning import Choice, Machine, Tuning, write_tuning
 from convoy.commands.measurement.artifacts import read_newest
 from convoy.commands.measurement.progress import progress_bar
 from convoy.commands.measurement.tables import print_numbers
+from convoy.commands.output_files import prepare
 from convoy.commands.tune.trials import choose, measure, request_p99_ms
 from convoy.commands.tune.tune_settings import TuneSettings
 from convoy.service.machine.resources import usable_cpus
@@ -32,6 +33,7 @@ def tune(settings: TuneSettings) -> int:
         ModelLoadError: If one cannot be opened.
         OSError: If a file cannot be written.
     """
+    prepare(settings.plot)
     artifacts = read_newest(settings.model_repository, settings.models)
     console = Console(highlight=False, markup=False)
     # 1 of any model wins over 0 of the others, but every model is tuned.
@@ -83,7 +85,9 @@ def _write(artifact: Artifact, tuning: Tuning, settings: TuneSettings, console: 
         console.print(str(path))
     if not settings.dry_run:
         write_tuning(artifact.model_path.parent, tuning)
-        console.print(f"written beside {artifact.model_path}; the server uses it when it loads it")
+        console.print(
+            f"written beside {artifact.model_path}; the server uses it when it next loads the model"
+        )
     console.print()
 
 
