@@ -110,6 +110,21 @@ async def start(lenet: Running, *arguments: str) -> asyncio.subprocess.Process:
     )
 
 
+async def test_no_answer(lenet: Running, tmp_path: Path) -> None:
+    """
+    If every request is refused, there is nothing to draw, and a line says so.
+    """
+    image, plot = tmp_path / "image.png", tmp_path / "plot.png"
+    image.write_bytes(b"not an image")
+    load = ("--concurrency", "1", "--seconds", "0.1", "--warmup-s", "0")
+    process = await start(lenet, *load, "--images", str(image), "--plot", str(plot))
+    output, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"INVALID_ARGUMENT: " in output
+    assert errors.decode().endswith(f"{plot} is not drawn: no request was answered\n")
+    assert not plot.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted(lenet: Running, tmp_path: Path, number: signal.Signals) -> None:
     """

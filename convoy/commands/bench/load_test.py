@@ -39,14 +39,17 @@ def bench(settings: BenchSettings, images: Sequence[Path]) -> int:
     print_table(report, Console(highlight=False, markup=False))
     if settings.json_file:
         settings.json_file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    if settings.plot:
+    is_answered = any(step.latency_ms for step in report.steps)
+    if settings.plot and is_answered:
         from convoy.commands.bench.load_figure import draw  # matplotlib takes a second to import
 
         draw(report, settings.plot)
+    elif settings.plot:
+        print(f"{settings.plot} is not drawn: no request was answered", file=sys.stderr)
     if report.interrupted:
         return 130
     # Failures under load are a result, not an error; no answer at all is one.
-    return 0 if any(step.latency_ms for step in report.steps) else 1
+    return 0 if is_answered else 1
 
 
 async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
