@@ -51,3 +51,25 @@ def test_image_formats() -> None:
     page = (DOCS / "reference/images.md").read_text()
     listed = re.findall(r"^\| ([A-Z]\w+) \|", page.split("##")[0], re.MULTILINE)
     assert listed == re.findall(r"[A-Z]\w+", NAMES if "HEIC" in NAMES else f"{NAMES} HEIC")
+
+
+def test_comparison_with_other_servers() -> None:
+    """README's table has figures of the benchmarks."""
+    readme = (DOCS.parent / "README.md").read_text()
+    table = readme.split("## Compared with other servers")[1].split("## ")[0]
+    rows = re.findall(r"^\| ([A-Z][^|]*?)(?: \([^|]*\))? \| (\d.*) \|$", table, re.MULTILINE)
+    assert len(rows) == 6
+    for server, figures in rows:
+        its, ours, ratio, its_memory, our_memory = figures.split(" | ")
+        assert (ours, our_memory, ratio, server, its, its_memory) in _races()
+
+
+def _races() -> list[tuple[str, ...]]:
+    """Return the races of LeNet-5: figures of convoy, the other server, and its figures."""
+    others = r"[^|]*\|[^|]*\|[^|]*\|[^|]*\|"  # the spread, p50, p99 and processor time
+    return re.findall(
+        rf"^\| `lenet5` \| 64 \| convoy, native \| ([\d,]+) {others} (\d+ MB) \| ([\d.]+) [^|]*\|\n"
+        rf"\|  \|  \| ([A-Z][^|]*) \| ([\d,]+) {others} (\d+ MB)",
+        (DOCS / "explanation/benchmarks.md").read_text(),
+        re.MULTILINE,
+    )
