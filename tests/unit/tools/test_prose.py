@@ -37,3 +37,8 @@ def _prose(page: Path) -> list[tuple[int, str]]:
         elif not is_code and not line.startswith(UNWRAPPED):
             lines.append((number, line))
     return lines
+
+
+def test_readme_is_short() -> None:
+    """A new user can read README in a few minutes."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
