@@ -15,6 +15,9 @@ const SCORES = {
   independent: "any number of classes (multi-label)",
 };
 
+/** Of more versions than these, the facts are folded away, and a filter is offered. */
+const FEW = 6;
+
 /** Open the view. */
 export async function open(root) {
   const [index, { models }] = await Promise.all([
@@ -32,10 +35,39 @@ export async function open(root) {
         "The repository is empty: make a model with convoy export lenet5.",
       ),
     );
-  root.append(...index.map((entry) => modelCard(entry, find(entry))));
+  const isLong = index.length > FEW;
+  const cards = index.map((entry) => modelCard(entry, find(entry), isLong));
+  root.append(isLong ? filter(cards) : "", ...fallbacks(models), ...cards);
 }
 
-function modelCard({ name, version, state, reason }, model) {
+/** A field that hides the cards without its text. */
+function filter(cards) {
+  const count = el("span", { class: "muted", role: "status" }, `${cards.length} versions`);
+  const input = ({ target }) => {
+    const text = target.value.trim().toLowerCase();
+    for (const card of cards) card.hidden = !card.textContent.toLowerCase().includes(text);
+    count.textContent = `${cards.filter((card) => !card.hidden).length} of ${cards.length} versions`;
+  };
+  return el(
+    "div",
+    { class: "row controls" },
+    el("label", { for: "filter" }, "Filter"),
+    el("input", { type: "search", id: "filter", placeholder: "name, state, provider", input }),
+    count,
+  );
+}
+
+/** Why models are not on the preferred device: a line for each reason, with its models. */
+function fallbacks(models) {
+  const byReason = new Map();
+  for (const { fallback_reason: reason, title } of models)
+    if (reason) byReason.set(reason, [...(byReason.get(reason) ?? []), title]);
+  return [...byReason].map(([reason, titles]) =>
+    el("p", { class: "warning" }, `Not on the preferred device: ${titles.join(", ")}: ${reason}`),
+  );
+}
+
+function modelCard({ name, version, state, reason }, model, isLong) {
   const known = state || "NOT LOADED";
   return el(
     "article",
@@ -48,7 +80,7 @@ function modelCard({ name, version, state, reason }, model) {
       el("span", { class: "badge", "data-state": known }, known.toLowerCase()),
     ),
     reason ? el("p", { class: "reason" }, reason) : null,
-    model ? facts(model) : null,
+    model && (isLong ? el("details", {}, el("summary", {}, "Facts"), facts(model)) : facts(model)),
     model ? layers(model) : null,
   );
 }
@@ -84,9 +116,6 @@ function facts(model) {
   return el(
     "div",
     {},
-    model.fallback_reason
-      ? el("p", { class: "warning" }, `Not on the preferred device: ${model.fallback_reason}`)
-      : null,
     el(
       "dl",
       { class: "facts" },

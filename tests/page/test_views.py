@@ -133,6 +133,25 @@ def test_models(
         )
 
 
+def test_many_models(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    Of many models the facts are folded away; a filter leaves those with its text.
+    """
+    for number in range(12):
+        tiny.write(tmp_path, f"model{number}")
+    with ServerProcess(tmp_path) as server, open_page(f"{url_of(server)}#models") as page:
+        cards = page.locator(".model:visible")
+        expect(cards).to_have_count(12)
+        assert page.evaluate("document.documentElement.scrollHeight") < 12 * 160
+        page.get_by_label("Filter").fill("MODEL11")
+        expect(cards).to_have_count(1)
+        expect(page.get_by_role("status").last).to_have_text("1 of 12 versions")
+        cards.locator("summary", has_text="Facts").click()
+        expect(cards).to_contain_text("CPU")
+        page.get_by_label("Filter").fill("no such model")
+        expect(cards).to_have_count(0)
+
+
 def test_compare_by_what_the_server_knows(open_page: OpenPage, url: str) -> None:
     """
     Without measurements the page compares those of the artifacts and names the command for more.
