@@ -135,7 +135,7 @@ def test_models(
 
 def test_many_models(open_page: OpenPage, tmp_path: Path) -> None:
     """
-    Of many models the facts are folded away; a filter leaves those with its text.
+    The facts of many models are folded away; a filter leaves those with its text.
     """
     for number in range(12):
         tiny.write(tmp_path, f"model{number}")
