@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
 from rich.console import Console
 
@@ -29,19 +30,21 @@ from convoy.artifact.manifest import (
     Normalization,
     Precision,
     Preprocessing,
+    Quantization,
 )
+from convoy.export.accuracy import evaluation
 from convoy.export.describing.layer_table import describe_graph
+from convoy.export.errors import PrecisionError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.onnx import graph
-from convoy.export.onnx.evaluation import evaluation, logits_of
+from convoy.export.onnx.half_precision import halve
 from convoy.export.onnx.memory import measure_memory
-from convoy.export.onnx.precision import (
-    CALIBRATION_COUNT,
-    ReducedPrecision,
-    compare,
-    convert,
-)
 from convoy.export.onnx.session import open_session
+from convoy.export.quantization.int8_writer import record_of
+from convoy.export.quantization.interface import Interface
+from convoy.export.quantization.processor import choose_scheme, read_processor
+from convoy.export.quantization.quantizing import CALIBRATION_COUNT, Material, quantize
+from convoy.export.quantization.verification import Bounds, compare, describe, objection
 from convoy.export.subject import Subject
 from convoy.models import ARCHITECTURES
 
@@ -62,12 +65,14 @@ class Graph:
         golden: Images with the answers that the graph must give wherever it is loaded.
         tolerance: Largest drift from these answers, as a share of their range.
         evaluations: Accuracies of the graph.
+        quantization: The conversion to 8 bits, if it was one.
     """
 
     precision: Precision
     golden: Golden
     tolerance: float
     evaluations: tuple[Evaluation, ...]
+    quantization: Quantization | None = None
 
 
 def write(
@@ -94,7 +99,8 @@ def write(
         f"proof: ONNX Runtime and PyTorch differ by {worst:.1e} of the logits' range at batch "
         f"{', '.join(map(str, graph.PROOF_BATCH_SIZES))}; {graph.PROOF_TOLERANCE:.0e} is allowed"
     )
-    logits = [logits_of(session, test.images, subject.preprocessing) for test in subject.tests]
+    interface = _interface(subject)
+    logits = [interface.scores_of(session, test.images) for test in subject.tests]
     # float32: the graph is what PyTorch computes, so published accuracies hold for it.
     # PyTorch is the reference of a float32 graph; weights as published keep published accuracies.
     if settings.precision == "float32":
@@ -107,8 +113,10 @@ def write(
             evaluations=measured,
         )
     # Fewer bits: other answers, so only accuracies that are measured on this graph.
+    elif settings.precision == "fp16":
+        written = _halve(subject, settings, model_path, servable, pixels, logits, console)
     else:
-        written = _reduce(subject, settings, model_path, servable, pixels, logits, console)
+        written = _quantize(subject, settings, model_path, pixels, logits, console)
     write_golden(folder, written.golden)
     title = f"{settings.model_name} version {number}"
     table = describe_graph(model_path, input_tensor(subject.preprocessing), title)
@@ -119,7 +127,7 @@ def write(
     return manifest
 
 
-def _reduce(
+def _halve(
     subject: Subject,
     settings: ExportSettings,
     model_path: Path,
@@ -128,36 +136,92 @@ def _reduce(
     logits: list[npt.NDArray[np.float32]],
     console: Console,
 ) -> Graph:
-    """Replace the float32 graph, whose *logits* are given, by one in fewer bits."""
-    chosen: ReducedPrecision = "float16" if settings.precision == "fp16" else "int8"
-    calibration, spec = subject.calibration, subject.preprocessing
-    assert calibration is not None  # the settings refuse fewer bits without data
-    count = min(CALIBRATION_COUNT, len(calibration))
-    indices = np.random.default_rng(0).choice(len(calibration), count, replace=False)
-    reduced = model_path.with_name("reduced.onnx")
-    convert(model_path, reduced, chosen, calibration.part(indices.tolist()).pixels(spec))
-    reduced.replace(model_path)
+    """Replace the float32 graph, whose *logits* are given, by one in half precision."""
+    material, interface = _material(subject), _interface(subject)
+    half = model_path.with_name("half.onnx")
+    halve(model_path, half, interface.batches(material.calibration))
+    half.replace(model_path)
     session = open_session(model_path)
-    after = [logits_of(session, test.images, spec) for test in subject.tests]
-    for test, one, other in zip(subject.tests, logits, after, strict=True):
-        loss = compare(chosen, one, other, test.images.labels, settings.max_accuracy_loss)
-        console.print(
-            f"{chosen}: accuracy {loss.converted:.4f} on {loss.images} images of {test.name}, "
-            f"{loss.float32:.4f} in float32"
-        )
-    # A half graph must answer as PyTorch does. An int8 graph is another function than the network,
-    # so its reference is the graph itself, without ONNX Runtime's optimisations.
-    # Half precision is near PyTorch. 8 bits are not: their reference is the graph itself.
-    if chosen == "float16":
-        expected = graph.torch_logits(servable, pixels)
-    else:
-        expected = graph.reference_logits(model_path, pixels)
+    after = [interface.scores_of(session, test.images) for test in material.tests]
+    if not all(np.isfinite(scores).all() for scores in after):
+        raise PrecisionError("in float16 the logits are not finite numbers")
+    pairs = zip(material.tests, logits, after, strict=True)
+    comparisons = [compare(test, interface, one, other) for test, one, other in pairs]
+    if reason := objection(comparisons, _bounds(settings)):
+        raise PrecisionError(f"the float16 graph {reason}")
+    for comparison in comparisons:
+        console.print(f"float16: {describe(comparison)}")
+    # Half precision is near PyTorch, which remains the reference.
     return Graph(
-        precision=chosen,
-        golden=_golden(pixels, expected),
-        tolerance=TOLERANCES[chosen],
+        precision="float16",
+        golden=_golden(pixels, graph.torch_logits(servable, pixels)),
+        tolerance=TOLERANCES["float16"],
         evaluations=_evaluations(subject, after),
     )
+
+
+def _quantize(
+    subject: Subject,
+    settings: ExportSettings,
+    model_path: Path,
+    pixels: npt.NDArray[np.uint8],
+    logits: list[npt.NDArray[np.float32]],
+    console: Console,
+) -> Graph:
+    """Replace the float32 graph, whose *logits* are given, by one in 8 bits."""
+    material, processor = _material(subject), read_processor()
+    quantized = quantize(
+        model_path,
+        _interface(subject),
+        material,
+        choose_scheme(processor.features),
+        _bounds(settings),
+        console,
+        before=logits,
+    )
+    record = record_of(quantized, material, processor, file_sha256(model_path))
+    onnx.save(quantized.model, model_path)
+    # 8 bits are another function than the network: their reference is the graph itself, without
+    # ONNX Runtime's optimisations.
+    return Graph(
+        precision="int8",
+        golden=_golden(pixels, graph.reference_logits(model_path, pixels)),
+        tolerance=TOLERANCES["int8"],
+        evaluations=_evaluations(subject, [*quantized.scores]),
+        quantization=record,
+    )
+
+
+def _material(subject: Subject) -> Material:
+    """Return the images of a conversion: some to find ranges with, and the test data."""
+    images = subject.calibration
+    assert images is not None  # the settings refuse fewer bits without data
+    count = min(CALIBRATION_COUNT, len(images))
+    indices = np.random.default_rng(0).choice(len(images), count, replace=False)
+    return Material(
+        data=f"{subject.tests[0].name.removesuffix(', test part')}, training part",
+        calibration=images.part(indices.tolist()),
+        tests=subject.tests,
+    )
+
+
+def _interface(subject: Subject) -> Interface:
+    return Interface(
+        input=input_tensor(subject.preprocessing),
+        normalization=_normalization(subject),
+        preprocessing=subject.preprocessing,
+        scores=graph.OUTPUTS[0],
+        max_batch_size=Manifest.model_fields["max_batch_size"].default,
+    )
+
+
+def _normalization(subject: Subject) -> Normalization:
+    return Normalization(mean=subject.mean, std=subject.std, where="graph")
+
+
+def _bounds(settings: ExportSettings) -> Bounds:
+    # The classes of all images are known.
+    return Bounds(max_accuracy_loss=settings.max_accuracy_loss, min_agreement=0)
 
 
 def _golden(pixels: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> Golden:
@@ -192,7 +256,7 @@ def _manifest(
         input=tensor,
         outputs=graph.OUTPUTS,
         preprocessing=subject.preprocessing,
-        normalization=Normalization(mean=subject.mean, std=subject.std, where="graph"),
+        normalization=_normalization(subject),
         # Not those of the graph: it has batch norms folded into the convolutions before them.
         parameter_count=sum(weights.numel() for weights in subject.network.parameters()),
         macs=macs,
@@ -202,6 +266,7 @@ def _manifest(
         skipped_images=subject.skipped_images,
         weights=subject.weights,
         evaluations=written.evaluations,
+        quantization=written.quantization,
         memory=measure_memory(folder / MODEL_FILE, pixels[:max_batch_size]),
         golden_tolerance=written.tolerance,
         model_sha256=file_sha256(folder / MODEL_FILE),

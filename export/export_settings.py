@@ -173,10 +173,11 @@ class _Precision(Options):
         "ranges for fp16 and int8 with them. The form is that of --data.",
     )
     max_accuracy_loss: float = Field(
-        0.01,
+        0.5,
         ge=0,
-        le=1,
-        description="Refuse fp16 or int8 if it loses more than this share of the correct answers.",
+        le=100,
+        description="Refuse fp16 or int8 if it loses more than this many percentage points of "
+        "accuracy.",
     )
 
 

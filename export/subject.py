@@ -7,37 +7,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from convoy.artifact.manifest import Evaluation, Preprocessing, Training, Weights
-from convoy.export.data import DataSet, Split
-from convoy.export.data.content import images_sha256
+from convoy.export.data import Split
+from convoy.export.data.held_out import HeldOut
 from convoy.export.training.run_folder import Run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HeldOut:
-    """
-    Images to measure a graph on.
-
-    Attributes:
-        name: Name of the data set, and of its part.
-        sha256: Hash of their content.
-    """
-
-    name: str
-    images: Split
-    sha256: str
-
-
-def tests_of(data_set: DataSet) -> tuple[HeldOut, ...]:
-    """Return the test parts that come with *data_set*, its own first."""
-    parts = {data_set.name: data_set.test, **data_set.extra_tests}
-    return tuple(
-        HeldOut(
-            name=f"{name}, test part",
-            images=images,
-            sha256=images_sha256(images, data_set.labels),
-        )
-        for name, images in parts.items()
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 _OF_COMMANDS = {
     "export": "export",
     "import": "import",
+    "quantize": "import",
     "describe": "import",
     "compare": "import",
     "evaluate": "import",
@@ -18,7 +19,17 @@ _OF_COMMANDS = {
 """The extra of each command that needs more than `cli`."""
 
 _WITH_RUNTIME = frozenset(
-    {"export", "import", "describe", "calibrate", "compare", "evaluate", "serve", "tune"}
+    {
+        "export",
+        "import",
+        "quantize",
+        "describe",
+        "calibrate",
+        "compare",
+        "evaluate",
+        "serve",
+        "tune",
+    }
 )
 """The commands that run graphs, with ONNX Runtime from `cpu` or `gpu`."""
 

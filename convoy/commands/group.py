@@ -19,6 +19,7 @@ GROUPS = {
     "Make models": {
         "export": "Train a network or take public weights, and write a model.",
         "import": "Make a model of an ONNX file that was trained elsewhere.",
+        "quantize": "Make an int8 version of a model, and compare it with float32.",
     },
     "Serve and query": {
         "serve": "Serve the models of a repository over gRPC and HTTP.",

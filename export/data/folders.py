@@ -89,6 +89,19 @@ def load_classes(root: Path) -> tuple[Classes, Split]:
     return _Folders(root).read_classes()
 
 
+def images_below(folder: Path) -> list[Path]:
+    """
+    Return the images in *folder* and the folders below it, sorted.
+
+    Raises:
+        DataError: If it cannot be read or holds no image.
+    """
+    images = sorted(filter(_is_image, _files_below(folder)))
+    if not images:
+        raise DataError(f"{folder} holds no images named {', '.join(IMAGE_SUFFIXES)}")
+    return images
+
+
 class _Folders:
     """
     A reader of one folder.

@@ -17,8 +17,9 @@ import convoy.models
 from convoy.artifact.files import file_sha256
 from convoy.artifact.manifest import Training, Validation
 from convoy.export.data import DataSet, Split
+from convoy.export.data.held_out import tests_of
 from convoy.export.recipes import record as plain_recipe
-from convoy.export.subject import Subject, tests_of
+from convoy.export.subject import Subject
 from convoy.export.training.compute import Compute
 from convoy.export.training.epoch_log import Epoch, best_epoch
 from convoy.export.training.run_folder import BEST_FILE, LAST_FILE, Run

@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 
 from convoy.export import data
+from convoy.export.data.held_out import tests_of
 from convoy.export.errors import DataError
 from convoy.export.export_settings import ExportSettings
-from convoy.export.subject import Subject, tests_of
+from convoy.export.subject import Subject
 from convoy.export.weights import PublicWeights, file_options, find_weights, load_into
 from convoy.models import ARCHITECTURES, drop_auxiliary
 

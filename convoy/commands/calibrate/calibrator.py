@@ -27,8 +27,9 @@ from convoy.commands.calibrate.calibrate_settings import CalibrateSettings
 from convoy.commands.command_line import UsageError
 from convoy.commands.evaluate import scoring
 from convoy.commands.evaluate.answers import refuse_bad, scores_of
-from convoy.commands.evaluate.labelled_images import LabelledImages, class_indices, load_images
+from convoy.commands.evaluate.labelled_images import LabelledImages, load_images
 from convoy.commands.evaluate.models import read_model
+from convoy.export.data.classes import class_indices
 from convoy.export.data.split import divide
 from convoy.export.describing.layer_table import describe_graph
 from convoy.export.errors import DataError, ProofError

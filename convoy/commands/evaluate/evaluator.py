@@ -29,10 +29,11 @@ from convoy.commands.evaluate.answers import (
     refuse_bad,
 )
 from convoy.commands.evaluate.evaluate_settings import EvaluateSettings
-from convoy.commands.evaluate.labelled_images import LabelledImages, class_indices, load_images
+from convoy.commands.evaluate.labelled_images import LabelledImages, load_images
 from convoy.commands.evaluate.models import parse_model, read_model
 from convoy.commands.evaluate.report import ModelResult, Pair, Report, print_report, write_json
 from convoy.commands.measurement.progress import progress_bar
+from convoy.export.data.classes import class_indices
 from convoy.export.data.split import Split
 from convoy.export.errors import DataError
 from convoy.results import Model

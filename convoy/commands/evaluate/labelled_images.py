@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from convoy.artifact.manifest import Training
 from convoy.commands.command_line import UsageError
@@ -18,11 +14,6 @@ from convoy.export.data.content import data_set_sha256, images_sha256
 from convoy.export.data.folders import has_parts, load_classes
 from convoy.export.data.split import DataSet, Split
 from convoy.export.errors import DataError
-
-_WORDNET = re.compile(r"n\d{8}")
-"""Names of ImageNet's folders, whose order is that of the classes of all public weights."""
-
-_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +95,3 @@ def _divided(root: Path) -> DataSet | None:
         return data.load(f"folder:{root}")
     except DataError:  # it has too few images for a training
         return None
-
-
-def class_indices(
-    classes: Sequence[str], labels: Sequence[str], model: str, *, by_order: bool
-) -> npt.NDArray[np.int64]:
-    """
-    Return the index in the output of *model*, whose *labels* are given, of each of *classes*.
-
-    Raises:
-        DataError: If the classes of the data are not those of the model.
-    """
-    known = {label: index for index, label in enumerate(labels)}
-    # By their names; a test set need not have images of all classes.
-    if not by_order and set(classes) <= known.keys() and len(known) == len(labels):
-        return np.array([known[name] for name in classes])
-    # By their order, where the user or ImageNet's own names say so.
-    is_imagenet = all(_WORDNET.fullmatch(name) for name in classes)
-    if (by_order or is_imagenet) and len(classes) == len(labels):
-        return np.arange(len(labels))
-    if by_order:
-        raise DataError(f"the data has {len(classes)} classes, and {model} {len(labels)}")
-    unknown = [name for name in classes if name not in known]
-    rest = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-    raise DataError(
-        f"{model} does not know the classes {', '.join(unknown[:_NAMED])}{rest}: name the folders "
-        f"as its labels, such as {', '.join(labels[:_NAMED])}; or give --by-order if the folders, "
-        "sorted by name, are its classes in their order"
-    )

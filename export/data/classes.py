@@ -1,0 +1,44 @@
+"""The meaning of a data set's classes for a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from convoy.export.errors import DataError
+
+_WORDNET = re.compile(r"n\d{8}")
+"""Names of ImageNet's folders, whose order is that of the classes of all public weights."""
+
+_NAMED = 3
+
+
+def class_indices(
+    classes: Sequence[str], labels: Sequence[str], model: str, *, by_order: bool
+) -> npt.NDArray[np.int64]:
+    """
+    Return the index in the output of *model*, whose *labels* are given, of each of *classes*.
+
+    Raises:
+        DataError: If the classes of the data are not those of the model.
+    """
+    known = {label: index for index, label in enumerate(labels)}
+    # By their names; a test set need not have images of all classes.
+    if not by_order and set(classes) <= known.keys() and len(known) == len(labels):
+        return np.array([known[name] for name in classes])
+    # By their order, where the user or ImageNet's own names say so.
+    is_imagenet = all(_WORDNET.fullmatch(name) for name in classes)
+    if (by_order or is_imagenet) and len(classes) == len(labels):
+        return np.arange(len(labels))
+    if by_order:
+        raise DataError(f"the data has {len(classes)} classes, and {model} {len(labels)}")
+    unknown = [name for name in classes if name not in known]
+    rest = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+    raise DataError(
+        f"{model} does not know the classes {', '.join(unknown[:_NAMED])}{rest}: name the folders "
+        f"as its labels, such as {', '.join(labels[:_NAMED])}; or give --by-order if the folders, "
+        "sorted by name, are its classes in their order"
+    )

