@@ -25,7 +25,7 @@ def is_damaged(data: bytes, image: Image.Image) -> bool:
     at += 10 + _table_bytes(flags)
     try:
         variant = _VARIANTS[frame[at]]
-        values, ended = variant.count(_joined(frame, at + 1))
+        values, ended, _ = variant.count(_joined(frame, at + 1))
     except lzw.CorruptError:
         return True
     # Encoders may leave the end code out, and fill the last byte.

@@ -10,8 +10,8 @@ What libtiff notices of these and of the others is heard in `convoy.artifact.tif
 
 from __future__ import annotations
 
+import io
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image, TiffImagePlugin
@@ -30,10 +30,13 @@ _JPEG = 7
 _LZW_VARIANT = lzw.Variant(8, is_tiff=True)
 _PIECE_BYTES = 1 << 20
 _MAX_RUNS = 1_000_000
-"""Limit on the runs of a block, of which each takes a step in Python."""
+"""Limit on the runs of an image, of which each takes a step in Python."""
 
-_JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
-"""Pillow's modes of JPEGs, by number of samples."""
+_MAX_BLOCKS = 10_000
+"""Limit on the strips or tiles that are checked."""
+
+_MAX_SHARED = 4
+"""Limit on the bytes of all blocks, as a multiple of the file's; usual ones share none."""
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 
@@ -64,71 +67,92 @@ def is_damaged(data: bytes, image: Image.Image) -> bool:
     assert isinstance(image, TiffImagePlugin.TiffImageFile)
     tags = image.tag_v2
     compression = tags.get(_COMPRESSION, 1)
-    if compression == _JPEG:
-        return any(_is_damaged_jpeg(block, tags) for block in _blocks(data, tags))
-    # Reversed bits, and colours that share a value, make blocks of another form.
-    if tags.get(_FILL_ORDER, 1) != 1 or tags.get(_PHOTOMETRIC) == _YCC:
-        return False
     check = _CHECKS.get(compression)
-    return check is not None and any(map(check, _blocks(data, tags)))
+    # Reversed bits, and colours that share a value, make blocks of another form.
+    is_plain = tags.get(_FILL_ORDER, 1) == 1 and tags.get(_PHOTOMETRIC) != _YCC
+    if check is None or not (is_plain or compression == _JPEG):
+        return False
+    return check(_blocks(data, tags), tags)
 
 
-def _blocks(data: bytes, tags: Tags) -> Iterator[_Block]:
-    """Yield the strips or tiles of all planes."""
+def _blocks(data: bytes, tags: Tags) -> list[_Block]:
+    """Return the strips or tiles of all planes; none if checking them might take too long."""
     is_tiled, planes = _TILE_PLACES in tags, _planes(tags)
-    places = tags[_TILE_PLACES if is_tiled else _STRIP_PLACES]
-    sizes = tags.get(_TILE_SIZES if is_tiled else _STRIP_SIZES) or (len(data),) * len(places)
     rows, width = min(tags.get(_ROWS, tags[_HEIGHT]), tags[_HEIGHT]), tags[_WIDTH]
     if is_tiled:
         rows, width = tags[_TILE_HEIGHT], tags[_TILE_WIDTH]
+    below = -(-tags[_HEIGHT] // rows)
+    count = below * -(-tags[_WIDTH] // width) * planes
+    places = tags[_TILE_PLACES if is_tiled else _STRIP_PLACES][:count]
+    sizes = tags.get(_TILE_SIZES if is_tiled else _STRIP_SIZES) or (len(data),) * len(places)
+    # Many small blocks, or blocks that share their bytes.
+    if len(places) > _MAX_BLOCKS or sum(sizes[:count]) > _MAX_SHARED * len(data):
+        return []
     bits = sum(tags.get(_BITS, (1,)))
     # One value may stand for all samples.
     if len(tags.get(_BITS, (1,))) == 1:
         bits *= tags.get(_SAMPLES, 1)
     line = (width * bits // planes + 7) // 8
-    for number, (place, size) in enumerate(zip(places, sizes, strict=True)):
-        above = number % (len(places) // planes) * rows
-        inside = rows if is_tiled else min(rows, tags[_HEIGHT] - above)
-        yield _Block(data[place : place + size], inside * line, rows * line)
+    blocks = []
+    for number, (place, size) in enumerate(zip(places, sizes, strict=False)):
+        inside = rows if is_tiled else min(rows, tags[_HEIGHT] - number % below * rows)
+        blocks.append(_Block(data[place : place + size], inside * line, rows * line))
+    return blocks
 
 
 def _planes(tags: Tags) -> int:
     return int(tags.get(_SAMPLES, 1)) if tags.get(_PLANAR) == _SEPARATE else 1
 
 
-def _is_damaged_group_4(block: _Block) -> bool:
+def _group_4(blocks: list[_Block], tags: Tags) -> bool:
     """Return whether there are more zeros in a row than any code has, before the last byte."""
-    return b"\0\0" in block.data.rstrip(b"\0")
+    return any(b"\0\0" in block.data.rstrip(b"\0") for block in blocks)
 
 
-def _is_damaged_packbits(block: _Block) -> bool:
-    """Return whether the runs have too many bytes; libtiff notices too few."""
-    at = size = 0
-    for _ in range(_MAX_RUNS):
-        if at >= len(block.data):
-            return size > block.full_size
-        head = block.data[at]
-        # Up to 127: that many bytes and one more. From 129 on: one byte several times.
-        at += 2 + head if head < 128 else 2 if head > 128 else 1
-        size += 1 + head if head < 128 else 257 - head if head > 128 else 0
+def _packbits(blocks: list[_Block], tags: Tags) -> bool:
+    """Return whether the runs of a block have too many bytes; libtiff notices too few."""
+    steps = 0
+    for block in blocks:
+        at = size = 0
+        while at < len(block.data):
+            head = block.data[at]
+            # Up to 127: that many bytes and one more. From 129 on: one byte several times.
+            at += 2 + head if head < 128 else 2 if head > 128 else 1
+            size += 1 + head if head < 128 else 257 - head if head > 128 else 0
+            steps += 1
+            if steps > _MAX_RUNS:
+                return False
+        if size > block.full_size:
+            return True
     return False
 
 
-def _is_damaged_lzw(block: _Block) -> bool:
-    # Old writers turned the bits around, as libtiff notices by the first code.
-    if block.data[:1] == b"\0" and block.data[1] & 1:
-        return False
-    try:
-        values, ended = _LZW_VARIANT.count(block.data)
-    except lzw.CorruptError:
-        return True
-    if values is None or (values >= block.size and not ended):
-        return False
-    return values not in (block.size, block.full_size)
+def _lzw(blocks: list[_Block], tags: Tags) -> bool:
+    """Return whether a block decodes to too few bytes, or to too many before its end code."""
+    tables = lzw.MAX_TABLES + len(blocks)
+    for block in blocks:
+        # Old writers turned the bits around, as libtiff notices by the first code.
+        if block.data[:1] == b"\0" and block.data[1] & 1:
+            continue
+        try:
+            values, ended, used = _LZW_VARIANT.count(block.data, tables)
+        except lzw.CorruptError:
+            return True
+        if values is None:  # too many tables
+            return False
+        tables -= used
+        is_filled = values >= block.size and not ended
+        if not is_filled and values not in (block.size, block.full_size):
+            return True
+    return False
 
 
-def _is_damaged_deflate(block: _Block) -> bool:
-    """Return whether the checksum is wrong or missing, or the data decode to far too much."""
+def _deflate(blocks: list[_Block], tags: Tags) -> bool:
+    """Return whether a checksum is wrong or missing, or a block decodes to far too much."""
+    return any(not _has_checksum(block) for block in blocks)
+
+
+def _has_checksum(block: _Block) -> bool:
     stream, rest, left = zlib.decompressobj(), block.data, 2 * block.full_size + _PIECE_BYTES
     try:
         while not stream.eof and left > 0:
@@ -137,24 +161,21 @@ def _is_damaged_deflate(block: _Block) -> bool:
             if not decoded and not rest:
                 break
     except zlib.error:
-        return True
-    return not stream.eof
+        return False
+    return stream.eof
 
 
-def _is_damaged_jpeg(block: _Block, tags: Tags) -> bool:
-    """Decode a strip or a tile, whose tables may lie elsewhere; return False, or raise."""
-    tables, data = tags.get(_JPEG_TABLES), block.data
-    samples = tags.get(_SAMPLES, 3) // _planes(tags)
-    if samples in _JPEG_MODES:
-        jpeg.decode(tables[:-2] + data[2:] if tables else data, _JPEG_MODES[samples])
+def _jpeg(blocks: list[_Block], tags: Tags) -> bool:
+    """Decode each block, whose tables may lie elsewhere; return whether one is too large."""
+    tables = tags.get(_JPEG_TABLES)
+    for block in blocks:
+        whole = tables[:-2] + block.data[2:] if tables else block.data
+        with Image.open(io.BytesIO(whole), formats=("JPEG",)) as image:
+            if image.width * image.height * len(image.getbands()) > block.full_size:
+                return True
+            jpeg.decode(whole, image.mode)
     return False
 
 
-_CHECKS = {
-    4: _is_damaged_group_4,
-    5: _is_damaged_lzw,
-    8: _is_damaged_deflate,
-    32773: _is_damaged_packbits,
-    32946: _is_damaged_deflate,
-}
-"""Checks of a strip or a tile, by compression."""
+_CHECKS = {4: _group_4, 5: _lzw, _JPEG: _jpeg, 8: _deflate, 32773: _packbits, 32946: _deflate}
+"""Checks of strips or tiles, by compression."""

@@ -18,7 +18,9 @@ from convoy.artifact.errors import ImageError
 from convoy.artifact.manifest import Preprocessing
 from convoy.artifact.preprocess import decode
 from tests.fuzz.damage import photograph
+from tests.harness import tiffs
 from tests.harness.images import encode
+from tests.harness.tiffs import Layout, Tiff
 
 SPEC = Preprocessing(color="RGB", resize_px=32, crop_height_px=32, crop_width_px=32)
 
@@ -284,7 +286,7 @@ def test_lzw_counts(bits: int, is_tiff: bool, clears: bool, ends: bool, length: 
     noise = np.random.default_rng(length).normal(0, 1, length)
     values = (np.abs(noise) * 20 % (1 << bits)).astype(np.uint8).tobytes()
     data = compress(values, bits, is_tiff=is_tiff, clears=clears, ends=ends)
-    counted, ended = lzw.Variant(bits, is_tiff).count(data)
+    counted, ended, _ = lzw.Variant(bits, is_tiff).count(data)
     assert ended is ends
     # Without an end code, what fills the last byte may count as a code.
     assert counted == length if ends else counted is not None and counted >= length
@@ -295,3 +297,27 @@ def test_lzw_in_too_many_pieces() -> None:
     Data of nothing but clear codes take no time.
     """
     assert lzw.Variant(7, is_tiff=False).count(b"\x80" * 2_000_000).values is None
+
+
+def test_tiles_that_share_their_bytes() -> None:
+    """
+    Blank tiles may lie in one place; so may hostile ones, which are not read again and again.
+    """
+    white = Tiff(np.full((160, 160, 1), 255), 8, tiffs.MIN_IS_BLACK)
+    data = white.encode(Layout(compression=tiffs.DEFLATE, tile=16))
+    page = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    places = page.tag_v2[324]
+    shared = data.replace(
+        struct.pack(f"<{len(places)}I", *places), struct.pack("<I", places[0]) * len(places)
+    )
+    assert shared != data
+    assert (np.asarray(decode(shared, SPEC)) == 255).all()
+
+
+def test_jpeg_in_a_tiff_that_claims_more_pixels() -> None:
+    """
+    A JPEG that is larger than its strip is refused before memory is made for it.
+    """
+    sound = saved("TIFF with JPEG", random.Random(8))
+    at = sound.index(b"\xff\xc0") + 5
+    assert wrong_share(sound, sound[:at] + b"\xff\xff\xff\xff" + sound[at + 4 :]) is None
