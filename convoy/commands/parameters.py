@@ -98,7 +98,7 @@ class _Option(Parameter, click.Option):
     def term(self) -> str:
         if not self.is_flag:
             return f"{self.opts[0]} {self.metavar}"
-        # Only a flag that is on by default is ever given to turn it off.
+        # --no-tf32 only overrides a variable: it works, but is not shown.
         return f"{self.opts[0]} / {self.secondary_opts[0]}" if self.field.default else self.opts[0]
 
 

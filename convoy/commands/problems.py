@@ -28,8 +28,8 @@ _MESSAGES = {
     "less_than": "{input} is out of range; must be less than {lt}",
     "less_than_equal": "{input} is out of range; must be at most {le}",
     "string_pattern_mismatch": "{input!r} is not valid; must match {pattern}",
-    "string_too_short": "the value is empty",
-    "too_short": "the value is empty",
+    "string_too_short": "the value must not be empty",
+    "too_short": "the value must not be empty",
 }
 """Texts by the kind of the error, for those whose own text is about Python's types."""
 
