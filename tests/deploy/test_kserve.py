@@ -1,4 +1,4 @@
-"""What KServe does with an artifact: its initializer fetches it, its clients query the server."""
+"""An artifact under KServe: its initializer fetches it, and its clients query the server."""
 
 from __future__ import annotations
 
