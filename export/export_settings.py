@@ -24,13 +24,11 @@ _OF_A_TRAINING = (
 _OF_THE_WEIGHTS = (
     *("data", "skip_bad_images", "weights", "seed", "epochs", "head_epochs", "early_stopping"),
     *("train_on_validation", "balance_classes", "batch_size", "learning_rate", "input_px"),
-    *("resize", "name"),
+    *("resize", "mean", "std", "name"),
 )
 """Options that a training with other weights differs in, and its name."""
 _FILE_ONLY = "a file of --weights; leave it out, as other weights and trainings have their own"
-_SIZED_ONLY = (
-    "a training or a file of --weights; leave it out, as other weights have their own size"
-)
+_SIZED_ONLY = "a training or --weights; leave it out, as kept weights have their own size"
 _IMAGES_ONLY = "images; leave it out, or add --evaluation-data"
 
 
@@ -138,7 +136,8 @@ class _Preprocessing(Options):
         0,
         ge=0,
         le=4096,
-        description="Use square input images with this side. 0 uses the recipe's side.",
+        description="Use square input images with this side. 0 uses that of the recipe, or of the "
+        "public weights. Accuracies published for another side are left out.",
     )
     resize: Side | None = Field(
         None,
@@ -254,7 +253,7 @@ class ExportSettings(_Common, _Training, _Preprocessing, _Precision):
         for names, applies, purpose in (
             (_OF_A_FILE, self.is_file, _FILE_ONLY),
             (_OF_A_TRAINING, self.trains, "a training; leave it out, or add --data"),
-            (("input_px",), self.is_file or self.trains, _SIZED_ONLY),
+            (("input_px",), self.from_run is None, _SIZED_ONLY),
             (("skip_bad_images",), self.evaluation_data or self.trains, _IMAGES_ONLY),
             (("max_accuracy_loss",), self.precision != "float32", "--precision fp16 or int8"),
         ):

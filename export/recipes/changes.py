@@ -29,22 +29,19 @@ def at_size(recipe: Recipe, input_px: int) -> Recipe:
         low, high = augmentation.short_side_px
         sides = (_scaled(low, input_px, made), _scaled(high, input_px, made))
         augmentation = replace(augmentation, short_side_px=sides)
+    return replace(recipe, augmentation=augmentation, preprocessing=crop_at_size(made, input_px))
+
+
+def crop_at_size(made: Preprocessing, input_px: int) -> Preprocessing:
+    """Return *made* for images of another size; the size before the crop changes in proportion."""
     px = made.resize_px
     resized = (
         _scaled(px, input_px, made)
         if isinstance(px, int)
         else (_scaled(px[0], input_px, made), _scaled(px[1], input_px, made))
     )
-    return replace(
-        recipe,
-        augmentation=augmentation,
-        preprocessing=made.model_copy(
-            update={
-                "resize_px": resized,
-                "crop_height_px": input_px,
-                "crop_width_px": input_px,
-            }
-        ),
+    return made.model_copy(
+        update={"resize_px": resized, "crop_height_px": input_px, "crop_width_px": input_px}
     )
 
 

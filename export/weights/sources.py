@@ -21,7 +21,7 @@ from convoy.export.errors import WeightsError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.importing.units import check_units
 from convoy.export.recipes import PAPER, SMALL, Recipe
-from convoy.export.recipes.changes import at_size
+from convoy.export.recipes.changes import at_size, crop_at_size
 from convoy.export.weights.checkpoint import read_state
 from convoy.export.weights.state_dict import count_classes
 from convoy.models import ARCHITECTURES
@@ -117,10 +117,26 @@ def find_weights(
     # A source by its name; anything else is a file.
     kind, _, entry = text.partition(":")
     if kind == "torchvision":
-        return _torchvision(architecture, entry or "DEFAULT")
+        return _at_size(architecture, _torchvision(architecture, entry or "DEFAULT"), options)
     if kind == "timm":
-        return _timm(architecture, entry)
+        return _at_size(architecture, _timm(architecture, entry), options)
     return _file(architecture, Path(text), options)
+
+
+def _at_size(architecture: str, weights: PublicWeights, options: FileOptions) -> PublicWeights:
+    """Return *weights* for the user's size, without the accuracy published for another one."""
+    side = options.input_px
+    if side in (0, weights.preprocessing.height):
+        return weights
+    _check_side(architecture, side)
+    preprocessing = crop_at_size(weights.preprocessing, side)
+    return replace(weights, preprocessing=preprocessing, evaluation=None)
+
+
+def _check_side(architecture: str, side: int) -> None:
+    smallest = ARCHITECTURES[architecture].min_px
+    if side < smallest:
+        raise WeightsError(f"{architecture} takes images of {smallest} x {smallest} pixels or more")
 
 
 def _torchvision(architecture: str, entry: str) -> PublicWeights:
@@ -242,12 +258,8 @@ def _file(architecture: str, path: Path, options: FileOptions) -> PublicWeights:
 def _prepared(architecture: str, options: FileOptions) -> Recipe:
     """Return the network's recipe with the user's sizes and normalisation."""
     recipe = PAPER.get(architecture, SMALL[architecture])
-    side, smallest = (
-        options.input_px or recipe.preprocessing.height,
-        ARCHITECTURES[architecture].min_px,
-    )
-    if side < smallest:
-        raise WeightsError(f"{architecture} takes images of {smallest} x {smallest} pixels or more")
+    side = options.input_px or recipe.preprocessing.height
+    _check_side(architecture, side)
     recipe = at_size(recipe, side)
     spec = recipe.preprocessing
     if options.resize_px:

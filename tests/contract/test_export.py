@@ -407,7 +407,7 @@ def test_unknown_architecture(tmp_path: Path) -> None:
         (["resnet18", "--mean", "0.5"], 2, "--mean: only for a file of --weights"),
         (["resnet18", "--resize", "9"], 2, "--resize: only for a file of --weights"),
         (["resnet18", "--weights", "timm", "--std", "1"], 2, "--std: only for a file"),
-        (["resnet18", "--weights", "torchvision", "--input-px", "99"], 2, "--input-px: only for"),
+        (["--from", "runs/a", "--input-px", "99"], 2, "--input-px: only for a training or"),
         (
             ["resnet18", "--weights", "w", "--epochs", "3", "--seed", "1"],
             2,

@@ -92,6 +92,26 @@ def test_torchvision_download(
     assert f"-{found.sha256[:8]}.pth" in found.source
 
 
+def test_torchvision_at_another_size(
+    mirror: tuple[Path, ThreadingHTTPServer],
+    state: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Public weights take images of the user's size, resized in proportion, and the accuracy that was
+    published for another size is left out.
+    """
+    publish(mirror, state, monkeypatch)
+    source = "torchvision:IMAGENET1K_V1"
+    found = find_weights("resnet18", source, FileOptions(input_px=112))
+    assert (found.preprocessing.resize_px, found.preprocessing.height) == (128, 112)
+    assert found.evaluation is None
+    same = find_weights("resnet18", source, FileOptions(input_px=224))
+    assert same.evaluation is not None
+    with pytest.raises(WeightsError, match="takes images of 32 x 32 pixels or more"):
+        find_weights("resnet18", source, FileOptions(input_px=31))
+
+
 def test_damaged_download(
     mirror: tuple[Path, ThreadingHTTPServer],
     state: dict[str, torch.Tensor],
