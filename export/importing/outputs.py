@@ -19,6 +19,13 @@ from convoy.export.onnx.wiring import SHAPING, Wiring, all_nodes, attribute
 
 _INTEGERS = {TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.INT16}
 
+_UNKNOWN: dict[int, str] = {
+    TensorProto.BFLOAT16: "bfloat16",
+    TensorProto.FLOAT8E4M3FN: "float8",
+    TensorProto.FLOAT8E5M2: "float8",
+}
+"""Types of numbers that no answer can hold, with their names."""
+
 _SCALES = {
     "QuantizeLinear": 1,
     **dict.fromkeys(("QLinearMatMul", "QLinearConv", "QLinearAdd", "QLinearMul"), 6),
@@ -95,9 +102,13 @@ def _is_output(graph: onnx.GraphProto, name: str) -> bool:
 
 def _no_tensor(output: ValueInfoProto) -> str:
     """Return the kind of an output that no answer can hold; empty if one can."""
-    if output.type.HasField("sequence_type") or output.type.HasField("map_type"):
+    if output.type.HasField("sequence_type"):
+        is_map = output.type.sequence_type.elem_type.HasField("map_type")
+        return "maps" if is_map else "a list of tensors"
+    if output.type.HasField("map_type"):
         return "maps"
-    return "strings" if output.type.tensor_type.elem_type == TensorProto.STRING else ""
+    element = output.type.tensor_type.elem_type
+    return "strings" if element == TensorProto.STRING else _UNKNOWN.get(element, "")
 
 
 def _scores_within(
@@ -108,6 +119,10 @@ def _scores_within(
     element = output.type.tensor_type.elem_type
     if node is not None and node.op_type == "ZipMap":
         yield node.input[0], f"the scores in the maps of {output.name}"
+    elif node is not None and node.op_type == "SequenceConstruct":
+        yield from ((name, f"one of the list {output.name}") for name in node.input)
+    elif node is not None and node.op_type == "Cast" and element in _UNKNOWN:
+        yield node.input[0], f"{output.name} before it becomes {_UNKNOWN[element]}"
     elif head.is_chosen:
         # A label is chosen by the index of a class, which is chosen among the scores.
         while (before := read_head(wiring, head.before)).is_chosen:

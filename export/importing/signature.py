@@ -183,7 +183,10 @@ def _input_tensor(
     if element not in _DTYPES:
         names = {number: name.lower() for name, number in TensorProto.DataType.items()}
         found = names.get(element, "of an unknown type")
-        raise GraphError(f"input {value.name} is {found}, not uint8, float32 or float16")
+        raise GraphError(
+            f"input {value.name} is {found}, not uint8, float32 or float16: export the graph with "
+            "an input of one of these, such as float32"
+        )
     layout = settings.layout or _layout(value.name, dims)
     channels, height, width = (dims[axis] for axis in _AXES[layout])
     # The crop closes what the graph leaves open; `make_preprocessing` compares the two otherwise.

@@ -226,6 +226,18 @@ ENDS = {
         {"unit": np.float32(1)},
         sigmoid,
     ),
+    "list of tensors": End(
+        [SOFT, node("SequenceConstruct", "soft", "y")],
+        {"y": helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, None))},
+        {},
+        softmax,
+    ),
+    "bfloat16": End(
+        [SOFT, node("Cast", "soft", "y", to=TensorProto.BFLOAT16)],
+        {"y": TensorProto.BFLOAT16},
+        {},
+        softmax,
+    ),
     "clipped": End(
         [SOFT, node("Clip", "soft least most", "y")],
         {"y": FLOAT},
