@@ -15,6 +15,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MODEL_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+MODEL_NAME_RULE = (
+    "a model's name has up to 64 lower-case letters, digits, '_', '.' and '-', and begins with a "
+    "letter or digit"
+)
+"""`MODEL_NAME` in words."""
+
 ModelName = Annotated[str, Field(pattern=MODEL_NAME)]
 """Name of a model, which is also the name of a folder, a metric's label and a health service."""
 

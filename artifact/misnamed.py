@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from convoy.artifact.entries import is_foreign
 from convoy.artifact.files import ARTIFACT_FILES
-from convoy.artifact.manifest import MODEL_NAME
+from convoy.artifact.manifest import MODEL_NAME, MODEL_NAME_RULE
 
 NAME = re.compile(MODEL_NAME)
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -86,10 +86,7 @@ def _model_rule(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name.lower()).encode("ascii", "ignore").decode()
     valid = re.sub(r"[^a-z0-9_.]+", "-", plain).strip("_.-")[:64]
     remedy = f"rename the folder to {valid}" if valid else "rename the folder"
-    return (
-        "a model's name has up to 64 lower-case letters, digits, '_', '.' and '-', and begins with "
-        f"a letter or digit; {remedy}, and use that name in its manifest"
-    )
+    return f"{MODEL_NAME_RULE}; {remedy}, and use that name in its manifest"
 
 
 def _artifact_rule(place: str, model: str) -> str:

@@ -8,6 +8,7 @@ size) are in its manifest, not here.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
@@ -322,7 +323,6 @@ class _Connections(Options):
     )
     http_root_path: Annotated[str, Option("PATH")] = Field(
         "",
-        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
         description="Also serve HTTP under this path, which a proxy in front adds and does not "
         "remove, such as /models.",
     )
@@ -490,6 +490,13 @@ class Settings(
             "      --tls-certificate server.pem --tls-key server.key",
         ),
     )
+
+    @field_validator("http_root_path")
+    @classmethod
+    def _is_path(cls, path: str) -> str:
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path):
+            raise ValueError(f"{path!r} is not valid; expected a path such as /models")
+        return path
 
     @field_validator("version_policy")
     @classmethod

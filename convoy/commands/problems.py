@@ -69,6 +69,10 @@ def explain(error: click.UsageError, command: str) -> list[str]:
 
 
 def _message(problem: ErrorDetails) -> str:
+    from convoy.artifact.manifest import MODEL_NAME, MODEL_NAME_RULE  # help does not wait for it
+
+    if problem.get("ctx", {}).get("pattern") == MODEL_NAME:
+        return f"{problem['input']!r} is not valid; {MODEL_NAME_RULE}"
     context = {
         key: f"{value:g}" if isinstance(value, float) else value
         for key, value in problem.get("ctx", {}).items()

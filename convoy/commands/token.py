@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from convoy.commands.command_line import command
 from convoy.options import Option, Options
@@ -28,7 +29,6 @@ class TokenSettings(Options):
     )
 
     name: Annotated[str, Option("NAME", positional=True)] = Field(
-        pattern=r"^[^\s#]\S*$",
         description="Name the owner of the token, for people who read the file.",
     )
     rights: Annotated[list[Right], Option("RIGHT", positional=True)] = Field(
@@ -39,6 +39,15 @@ class TokenSettings(Options):
     token_file: Annotated[Path, Option("FILE")] = Field(
         description="Add the token to this file. The file is created if it does not exist."
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_one_word(cls, name: str) -> str:
+        if not re.fullmatch(r"[^\s#]\S*", name):
+            raise ValueError(
+                f"{name!r} is not valid; a name has no spaces, and does not begin with #"
+            )
+        return name
 
 
 @command(TokenSettings)

@@ -160,6 +160,21 @@ def test_switch_by_variable(name: str, option: Parameter) -> None:
             "describe lenet6 --model-repository none",
             "convoy describe: 'lenet6' is no network, and no model in none; did you mean lenet5?",
         ),
+        (
+            "token #a infer --token-file x",
+            "convoy token: NAME: '#a' is not valid; a name has no spaces, and does not begin with "
+            "#",
+        ),
+        (
+            "serve --http-root-path models/",
+            "convoy serve: --http-root-path: 'models/' is not valid; expected a path such as "
+            "/models",
+        ),
+        (
+            "import a.onnx --name A",
+            "convoy import: --name: 'A' is not valid; a model's name has up to 64 lower-case "
+            "letters, digits, '_', '.' and '-', and begins with a letter or digit",
+        ),
         ("import", "convoy import: missing argument 'FILE'; see convoy import --help"),
         ("serve a", "convoy serve: got unexpected extra argument (a); see convoy serve --help"),
         (
