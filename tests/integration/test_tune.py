@@ -101,3 +101,26 @@ def test_on_a_gpu(
     device = Device(policy="cuda", cores=usable_cpus())
     assert Session(artifact, device).tuned == artifact.tuning.chosen
     assert Session(artifact, replace(device, gpu=Gpu(tf32=True))).tuned is None
+
+
+def test_versions_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The int8 version of a model is tuned, too, drawn to a file of its own, and one is recommended.
+    """
+    pytest.importorskip("onnx", reason="quantising needs onnx")
+    from tests.harness import colours
+
+    monkeypatch.setenv("CONVOY_MODEL_REPOSITORY", str(tmp_path / "models"))
+    colours.imported(tmp_path / "models", colours.classifier())
+    photos = colours.write_images(tmp_path / "photos", 20)
+    assert main(["quantize", "colours", "--images", str(photos), "--seconds", "0"]) == 0
+    options = ["--p99-ms", "10000", "--plot", str(tmp_path / "tuning.png")]
+    assert main(["tune", "colours", *SHORT, *options]) == 0
+    told = capsys.readouterr().out
+    assert "difference from float32" in told
+    assert "\nserve colours" in told
+    for name in ("colours", "colours_int8"):
+        assert read_tuning(tmp_path / "models" / name / "1") is not None
+        assert (tmp_path / f"tuning-{name}-1.png").exists()

@@ -19,6 +19,9 @@ class TuneSettings(Options):
     time of a run. It chooses the setting with the most images per second that keeps --p99-ms. A
     request waits at most for the run in progress, and then for its own.
 
+    If there are versions of the model in float32 and in int8, all of them are measured, and the
+    command recommends one.
+
     First stop the server, and everything else that uses the machine.
     """
 
@@ -50,7 +53,7 @@ class TuneSettings(Options):
     seconds: float = Field(3.0, gt=0, description="Measure each setting for this long.")
     plot: Annotated[Drawing | None, Option("FILE")] = Field(
         None,
-        description="Draw the results to this file, as PNG or SVG. With several models, there is "
-        "a file for each, with the model's name added.",
+        description="Draw the results to this file, as PNG or SVG. With several versions, there "
+        "is a file for each, with its name and version added.",
     )
     dry_run: bool = Field(False, description="Measure, and do not write the result.")

@@ -16,6 +16,7 @@ from convoy.commands.measurement.tables import print_numbers
 from convoy.commands.output_files import prepare
 from convoy.commands.tune.trials import choose, measure, request_p99_ms
 from convoy.commands.tune.tune_settings import TuneSettings
+from convoy.commands.tune.versions import Tuned, origin, recommendation, rows, with_relatives
 from convoy.service.machine.resources import usable_cpus
 from convoy.service.runtime.device import Device, Gpu
 
@@ -23,6 +24,8 @@ from convoy.service.runtime.device import Device, Gpu
 def tune(settings: TuneSettings) -> int:
     """
     Measure, print, choose, draw and write the settings of one model after the other.
+
+    The versions of these models in other precisions are tuned, too, and one of them recommended.
 
     Returns:
         The exit code: 1 if no setting of some model meets the bound, so that none was written.
@@ -34,13 +37,33 @@ def tune(settings: TuneSettings) -> int:
         OSError: If a file cannot be written.
     """
     prepare(settings.plot)
-    artifacts = read_newest(settings.model_repository, settings.models)
+    asked = read_newest(settings.model_repository, settings.models)
+    artifacts = with_relatives(settings.model_repository, asked)
     console = Console(highlight=False, markup=False)
-    # 1 of any model wins over 0 of the others, but every model is tuned.
-    return max(_tune(artifact, settings, console) for artifact in artifacts)
+    tuned = [
+        Tuned(artifact.manifest, chosen)
+        for artifact in artifacts
+        if (chosen := _tune(artifact, settings, console, alone=len(artifacts) == 1))
+    ]
+    for source in dict.fromkeys(origin(artifact.manifest) for artifact in artifacts):
+        _compare([one for one in tuned if origin(one.manifest) == source], console)
+    # Every model is tuned, even if one of them does not meet the bound.
+    return 0 if len(tuned) == len(artifacts) else 1
 
 
-def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
+def _compare(tuned: list[Tuned], console: Console) -> None:
+    """Print the versions of one float32 graph side by side, and which one to serve."""
+    if len(tuned) > 1:
+        columns = ["", "precision", "images/s", "p99 ms", "difference from float32"]
+        print_numbers(columns, rows(tuned), console)
+        console.print(recommendation(tuned))
+        console.print()
+
+
+def _tune(
+    artifact: Artifact, settings: TuneSettings, console: Console, *, alone: bool
+) -> Choice | None:
+    """Tune one version and return the choice; None if no setting meets the bound."""
     machine, measured = _measure(artifact, settings)
     manifest = artifact.manifest
     chosen = choose(measured, settings.p99_ms)
@@ -53,7 +76,7 @@ def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
             f"nothing keeps {settings.p99_ms:g} ms for 99 of 100 requests: nothing is written; "
             "does anything else use the machine?"
         )
-        return 1
+        return None
     tuning = Tuning(
         machine=machine,
         model_sha256=manifest.model_sha256,
@@ -62,8 +85,8 @@ def _tune(artifact: Artifact, settings: TuneSettings, console: Console) -> int:
         measured=tuple(measured),
         made_at=datetime.now(UTC).replace(microsecond=0),
     )
-    _write(artifact, tuning, settings, console)
-    return 0
+    _write(artifact, tuning, settings, console, alone=alone)
+    return chosen
 
 
 def _measure(artifact: Artifact, settings: TuneSettings) -> tuple[Machine, list[Choice]]:
@@ -75,12 +98,14 @@ def _measure(artifact: Artifact, settings: TuneSettings) -> tuple[Machine, list[
         )
 
 
-def _write(artifact: Artifact, tuning: Tuning, settings: TuneSettings, console: Console) -> None:
+def _write(
+    artifact: Artifact, tuning: Tuning, settings: TuneSettings, console: Console, *, alone: bool
+) -> None:
     manifest = artifact.manifest
     if settings.plot:
         from convoy.commands.tune.tuning_figure import draw  # matplotlib takes a second to import
 
-        path = _plot_path(settings.plot, manifest.name, alone=len(settings.models) == 1)
+        path = _plot_path(settings.plot, f"{manifest.name}-{manifest.version}", alone=alone)
         draw(f"{manifest.name}, {manifest.precision}", tuning, path)
         console.print(str(path))
     if not settings.dry_run:
