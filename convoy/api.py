@@ -92,7 +92,7 @@ def export_model(
     std: Sequence[float] | None = None,
     precision: Literal["float32", "fp16", "int8"] = "float32",
     evaluation_data: str | None = None,
-    max_accuracy_loss: float = 0.01,
+    max_accuracy_loss: float = 0.5,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     mixed_precision: bool = True,
     workers: int = 2,
