@@ -20,7 +20,7 @@ There is one rule for each kind of image:
 * The first frame of an animation is used, and the first page of a TIFF. A camera's raw file, which
   has a thumbnail there, is refused.
 * A damaged or truncated image is refused, never completed with grey, as far as its format reveals
-  damage: `damage/` looks for what decoders do not notice, and `jpeg.py` tells damage from oddities
+  damage: `damage/` looks for what decoders do not notice, and `jpeg/` tells damage from oddities
   that every viewer accepts. What follows the image, as in a motion photo, is ignored.
 * A TIFF shows what its tags say, or is refused; see `tiff.py`.
 """

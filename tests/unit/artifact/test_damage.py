@@ -17,7 +17,7 @@ from convoy.artifact.damage import lzw
 from convoy.artifact.errors import ImageError
 from convoy.artifact.manifest import Preprocessing
 from convoy.artifact.preprocess import decode
-from tests.fuzz.damage import photograph
+from tests.fuzz.jpegs import photograph
 from tests.harness import tiffs
 from tests.harness.images import encode
 from tests.harness.tiffs import Layout, Tiff
