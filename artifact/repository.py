@@ -171,7 +171,8 @@ class ModelRepository:
                 yield folder, version
                 _publish(folder, parent / str(version))
         except OSError as error:
-            raise RepositoryError(f"cannot write {parent / str(version)}: {error}") from error
+            reason = error.strerror or error
+            raise RepositoryError(f"cannot write {parent / str(version)}: {reason}") from error
         finally:
             _remove_if_empty(parent)
 

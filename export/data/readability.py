@@ -17,6 +17,7 @@ from rich.progress import Progress
 from convoy.artifact.manifest import Preprocessing
 from convoy.export.data.split import DataSet, Split
 from convoy.export.errors import DataError
+from convoy.export.whole_files import replacing
 
 NAMED = 10
 """Number of unreadable images that a message names before it counts the rest."""
@@ -69,9 +70,8 @@ class Verified:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(f".{os.getpid()}")
-        np.fromiter(self._hashes, np.uint64, len(self._hashes)).tofile(part)
-        part.replace(self._path)
+        with replacing(self._path, f".{os.getpid()}") as half:
+            np.fromiter(self._hashes, np.uint64, len(self._hashes)).tofile(half)
 
     @staticmethod
     def _hash(image: Path) -> int:

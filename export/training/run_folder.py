@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from convoy.export.errors import TrainingError
 from convoy.export.training.epoch_log import METRICS_FILE, Epoch, write_metrics
 from convoy.export.training.run_record import RECORD_FILE, RunRecord, read_record, write_record
+from convoy.export.whole_files import replacing
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CURVES_FILE = "curves.png"
@@ -144,25 +145,28 @@ class Run:
             file.unlink(missing_ok=True)
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep the measurements so far, and the *state* to resume from."""
+        """
+        Keep the measurements so far, and the *state* to resume from.
+
+        Raises:
+            ExportError: If they cannot be written; the checkpoint before is still there.
+        """
         rows = [asdict(row) for row in self.epochs]
-        path = self.folder / CHECKPOINT_FILE
-        half = path.with_suffix(".half")
         saved = {"identity": self.identity, "command": self.command, "epochs": rows}
-        torch.save({**saved, "state": dict(state)}, half)
-        os.replace(half, path)  # a killed process leaves the checkpoint before, or this one
-        write_metrics(self.epochs, self.folder / METRICS_FILE)
+        with replacing(self.folder / CHECKPOINT_FILE) as half:
+            torch.save({**saved, "state": dict(state)}, half)
+        with replacing(self.folder / METRICS_FILE) as half:
+            write_metrics(self.epochs, half)
 
     def keep(self, name: str, network: nn.Module) -> None:
         """Keep the weights of *network*, after the last of `epochs`, in the file *name*."""
         if not self._keeps_weights:
             return
         weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-        half = self.folder / f"{name}.half"
-        # One entry: safetensors writes several in any order, and the same weights are one file.
-        save_file(weights, half, {"origin": f"epoch {len(self.epochs)} of {self.command}"})
-        half.chmod(0o644)  # safetensors makes it readable for its owner only
-        os.replace(half, self.folder / name)
+        with replacing(self.folder / name) as half:
+            # One entry: safetensors writes several in any order, and the same weights are one file.
+            save_file(weights, half, {"origin": f"epoch {len(self.epochs)} of {self.command}"})
+            half.chmod(0o644)  # safetensors makes it readable for its owner only
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """
@@ -180,7 +184,8 @@ class Run:
         from convoy.export.training.learning_curves import draw_curves  # matplotlib takes a second
 
         path = self.folder / CURVES_FILE
-        draw_curves({title: self.epochs}, path)
+        with replacing(path) as half:
+            draw_curves({title: self.epochs}, half)
         return path
 
     def finish(self) -> None:

@@ -5,7 +5,6 @@ It lies beside the weights in the folder of the training. Needs no PyTorch.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from convoy.artifact.manifest import (
 )
 from convoy.artifact.schema import load
 from convoy.export.errors import TrainingError
+from convoy.export.whole_files import replacing
 
 RECORD_FILE = "run.json"
 
@@ -86,9 +86,8 @@ class RunRecord(Part):
 
 def write_record(record: RunRecord, folder: Path) -> None:
     """Write *record* into *folder*, atomically."""
-    half = folder / f"{RECORD_FILE}.half"
-    half.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(half, folder / RECORD_FILE)
+    with replacing(folder / RECORD_FILE) as half:
+        half.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path) -> RunRecord:
