@@ -9,6 +9,8 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 ARG NODE_IMAGE=node:22-bookworm-slim
 # What a server is to have beside: s3, gcs or azure, for a repository in an object store.
 ARG EXTRAS=
+# The version of the package, as there is no git here.
+ARG RELEASE_VERSION=
 
 # The page's chart library, by its lock file, unless `make page` put it there.
 FROM ${NODE_IMAGE} AS build-page
@@ -29,6 +31,7 @@ ENV PATH=/opt/convoy/bin:$PATH \
 FROM base AS build
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/convoy
 # pip compiles what it installs: without .pyc files a server would take seconds to start.
+ARG RELEASE_VERSION
 ENV PIP="/opt/pip/bin/pip --python /opt/convoy/bin/python --disable-pip-version-check --no-cache-dir"
 WORKDIR /src
 

@@ -123,6 +123,7 @@ check: setup docs  ## Lint, types, import contracts, API, generated code, docume
 	$(BIN)/buf lint
 	@$(MAKE) --no-print-directory proto OUT=build/pb
 	diff --recursive --exclude=__pycache__ --exclude=__init__.py build/pb/convoy/pb convoy/pb
+	tools/breaking.sh $(BIN)/buf
 
 fmt: setup  ## Format code and API
 	$(BIN)/ruff format .
@@ -155,6 +156,20 @@ bench: setup  ## Measure start, memory and idle CPU of a server
 zoo: setup  ## Train the brief's networks small, serve and measure them; ALL=1: every one; SEED=n; JOBS=n at once
 	$(BIN)/python -m bench.zoo $(if $(ALL),--all) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
+# The wheel is the same for every processor. The images need a registry of base images, and emulation
+# (Debian's qemu-user-static) for the processor that the machine does not have.
+wheel: setup  ## Build the wheel of the last tag, or of RELEASE_VERSION: dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+IMAGE := convoy
+PLATFORMS := linux/amd64,linux/arm64
+images:  ## Build the images server and export for amd64 and arm64, as manifests of podman
+	for target in server export; do \
+	    podman build --format docker --platform $(PLATFORMS) --target $$target \
+	        --build-arg RELEASE_VERSION=$$(git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null) \
+	        --manifest $(IMAGE):$$target . || exit 1; \
+	done
+
 LOCK := build/lock
 observe: setup  ## Start a server, a Prometheus and some load, until Ctrl-C
 	$(BIN)/python -m tools.observation
@@ -172,7 +187,7 @@ lock:  ## Pin the server image's packages anew, with hashes
 	$(PYTHON) -m venv $(LOCK)
 	$(LOCK)/bin/pip install --quiet --disable-pip-version-check pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK)/bin/pip-compile --quiet --generate-hashes \
-	    --strip-extras --no-emit-index-url --no-emit-find-links --unsafe-package convoy \
+	    --strip-extras --no-emit-index-url --no-emit-find-links --unsafe-package convoy-serving \
 	    --extra cpu --extra fast --extra isolate --constraint constraints.txt \
 	    --output-file deploy/requirements-server.txt pyproject.toml
 

@@ -62,6 +62,6 @@ def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version  # takes 25 ms
 
     try:
-        return version("convoy")
+        return version("convoy-serving")
     except PackageNotFoundError:  # run from a checkout that is not installed
         return "0+unknown"
