@@ -283,6 +283,12 @@ def _extreme(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]
     return replace(found, kind=_same(heads[:1], "logits", "independent") if heads else None)
 
 
+def _masked(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]) -> Head:
+    """Scores, with a number in place of those of some classes."""
+    kind = _same(heads, "logits") if heads else None
+    return replace(found, kind=kind, is_altered=any(head.kind for head in heads))
+
+
 def _rectified(wiring: Wiring, node: NodeProto, found: Head, heads: Sequence[Head]) -> Head:
     return replace(found, kind=_same(heads[:1], "logits") if heads else None)
 
@@ -316,6 +322,7 @@ _COMBINING: dict[str, _Combining] = {
     **dict.fromkeys(_EXTREMES, _extreme),
     **dict.fromkeys(_SUMS | _RECTIFYING, _rectified),
     **dict.fromkeys(("Clip", "Min", "Max"), _clipped),
+    "Where": _masked,
     "Exp": _exponential,
     "Log": _logarithm,
 }

@@ -35,12 +35,17 @@ def check_finite(facts: Facts, found: Choice) -> None:
     inner = (
         f", such as --output {before}" if before in values and _is_finite(values[before]) else ""
     )
+    operator, weight = _origin(facts, values)
+    remedy = (
+        f"Export the graph with finite numbers in weight {weight}, such as -100 in a mask"
+        if weight
+        else "If pixels are too large for the graph, change --mean, --std or --normalization; if "
+        "its numbers are too large for float16, export it in float32"
+    )
     raise ProofError(
         f"the scores in output {name} are not finite for {len(failed)} of {len(found.scores)} test "
-        f"images ({_values(found.scores[failed])}){_origin(facts, values)}. If pixels are too "
-        "large for the graph, change --mean, --std or --normalization; if its numbers are too "
-        "large for float16, export it in float32; or give --output with a tensor before "
-        f"that{inner}"
+        f"images ({_values(found.scores[failed])}){operator}. {remedy}; or give --output with a "
+        f"tensor before that{inner}"
     )
 
 
@@ -49,15 +54,15 @@ def _values(scores: npt.NDArray[np.float32]) -> str:
     return ", ".join(sorted({str(value) for value in scores[~np.isfinite(scores)]}))
 
 
-def _origin(facts: Facts, values: Mapping[str, Any]) -> str:
+def _origin(facts: Facts, values: Mapping[str, Any]) -> tuple[str, str]:
     """Name the operator that makes the first number that is not finite, and its weight if it is."""
     bad = {name for name, value in values.items() if not _is_finite(value)}
+    weights = Wiring(facts.source.model)
     for node in facts.source.model.graph.node:
         if bad & set(node.output) and not bad & set(node.input):
-            weights = Wiring(facts.source.model)
-            held = [name for name in node.input if not _is_finite(weights.constant(name))]
-            return f", first at {called(node)}{', whose weight holds them' if held else ''}"
-    return ""
+            held = (name for name in node.input if not _is_finite(weights.constant(name)))
+            return f", first at {called(node)}", next(held, "")
+    return "", ""
 
 
 def _all_values(facts: Facts, images: npt.NDArray[np.generic]) -> Mapping[str, Any]:
