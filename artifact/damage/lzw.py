@@ -22,6 +22,7 @@ _FEW_CODES, _MAX_CODES = 300, 1 << 18
 
 _MAX_BITS = 12
 
+Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 
 
@@ -77,7 +78,7 @@ class Variant:
         Raises:
             CorruptError: If a code stands for nothing.
         """
-        padded = np.frombuffer(data + bytes(2), np.uint8).astype(np.int64)
+        padded = np.frombuffer(data + bytes(2), np.uint8)
         bit = values = 0
         for tables in range(1, max_tables + 1):
             codes, stop, bit = self._table(padded, bit)
@@ -90,7 +91,7 @@ class Variant:
                 return Count(values, ended=True, tables=tables)
         return Count(None, ended=False, tables=max_tables)
 
-    def _table(self, padded: Integers, bit: int) -> tuple[Integers, int | None, int]:
+    def _table(self, padded: Bytes, bit: int) -> tuple[Integers, int | None, int]:
         """Return the codes up to the next clear or end code, that code if there is one, its end."""
         limit = _FEW_CODES
         while True:
@@ -102,13 +103,13 @@ class Variant:
                 return codes, None, bit
             limit *= 4
 
-    def _codes(self, padded: Integers, bit: int, limit: int) -> tuple[Integers, Integers]:
+    def _codes(self, padded: Bytes, bit: int, limit: int) -> tuple[Integers, Integers]:
         """Read up to *limit* codes from a place where the table is empty; return their ends too."""
         bits = bit + _starts(self.root_bits, self.is_tiff, limit)
         ends = bits[1 : np.searchsorted(bits, 8 * (len(padded) - 2), "right")]
         starts = bits[: len(ends)]
         at, shift, width = starts >> 3, starts & 7, ends - starts
-        first, second, third = padded[at], padded[at + 1], padded[at + 2]
+        first, second, third = (padded[at + place].astype(np.int64) for place in range(3))
         if self.is_tiff:
             window = (first << 16 | second << 8 | third) >> 24 - shift - width
         else:
