@@ -10,10 +10,15 @@ default. `convoy.commands.command_line` makes a command line of such a class.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
+
+# A Path has only one of the slashes.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,17 @@ class Options(BaseModel):
 
     panel: ClassVar[str] = "Options"
     examples: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    @field_validator("model_repository", mode="before", check_fields=False)
+    @classmethod
+    def _refuse_urls(cls, value: Any) -> Any:
+        # Only the server reads stores; a path would take the URL for folders, and make them.
+        if cls.model_fields["model_repository"].annotation is Path and _URL.match(str(value)):
+            raise ValueError(
+                f"{value} is a URL, and this command uses folders only; copy artifacts between "
+                "the folder and the store"
+            )
+        return value
 
 
 def split(value: Any) -> Any:

@@ -266,3 +266,15 @@ def test_help_and_mistakes_wait_for_no_library() -> None:
     """
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["describe", "export", "import", "tune"])
+@pytest.mark.parametrize("url", ["s3://bucket/models", "s3:/bucket/models", "az://models"])
+def test_repository_in_a_store_is_refused(
+    name: str, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A command that uses folders makes none with the name of a URL.
+    """
+    assert main([name, *POSITIONALS[name], "--model-repository", url]) == 2
+    assert f"{url} is a URL, and this command uses folders only" in capsys.readouterr().err
