@@ -233,6 +233,12 @@ class Server:
                 or one of them cannot be served.
         """
         settings = self._settings
+        # The other modes load every model, these or not.
+        if settings.load_model and settings.model_control_mode != "explicit":
+            logger.warning(
+                "--load-model ignored: it needs --model-control-mode explicit",
+                extra={"mode": settings.model_control_mode, "models": settings.load_model},
+            )
         try:
             await self.control.start(settings.load_model)
         except RepositoryError as error:

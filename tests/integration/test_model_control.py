@@ -519,6 +519,20 @@ async def test_explicit_mode_loads_the_named_models(serve: Serve, tmp_path: Path
         assert await answering_version(running) == "1"
 
 
+async def test_named_models_in_another_mode(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The other modes load every model; the log warns if some are named, and only then.
+    """
+    tiny.write(tmp_path, "other")
+    for named in ([], ["other"]):
+        async with serve(load_model=named) as running:
+            assert {name for name, _ in await index(running)} == {"other", "tiny"}
+        ignored = [one for one in caplog.records if "--load-model ignored" in one.message]
+        assert len(ignored) == bool(named)
+
+
 async def test_misspelt_model(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """
     The log names the closest model for one to load that the repository does not have.
