@@ -10,8 +10,8 @@ class ClassifierServiceStub(object):
 
     A failed call carries a stable UPPER_SNAKE_CASE reason in the trailing
     metadata key `error-reason`. A call may name itself in the metadata key
-    `x-request-id`; the server makes an identifier where there is none and
-    returns it in the trailing metadata. Liveness and readiness are told by the
+    `x-request-id`; the server creates an identifier if there is none and
+    returns it in the trailing metadata. Liveness and readiness are reported by the
     standard `grpc.health.v1.Health` service, which knows every model by name.
     """
 
@@ -43,8 +43,8 @@ class ClassifierServiceServicer(object):
 
     A failed call carries a stable UPPER_SNAKE_CASE reason in the trailing
     metadata key `error-reason`. A call may name itself in the metadata key
-    `x-request-id`; the server makes an identifier where there is none and
-    returns it in the trailing metadata. Liveness and readiness are told by the
+    `x-request-id`; the server creates an identifier if there is none and
+    returns it in the trailing metadata. Liveness and readiness are reported by the
     standard `grpc.health.v1.Health` service, which knows every model by name.
     """
 
@@ -64,7 +64,7 @@ class ClassifierServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that this server can answer with.
+        """Lists the models that this server serves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,8 +100,8 @@ class ClassifierService(object):
 
     A failed call carries a stable UPPER_SNAKE_CASE reason in the trailing
     metadata key `error-reason`. A call may name itself in the metadata key
-    `x-request-id`; the server makes an identifier where there is none and
-    returns it in the trailing metadata. Liveness and readiness are told by the
+    `x-request-id`; the server creates an identifier if there is none and
+    returns it in the trailing metadata. Liveness and readiness are reported by the
     standard `grpc.health.v1.Health` service, which knows every model by name.
     """
 
