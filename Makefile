@@ -15,7 +15,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help help-dev setup page docs demo test test-slow test-page test-deploy conformance security check fmt proto serve bench zoo observe dashboards tools lock sbom audit mutate soak fuzz clean
+.PHONY: help help-dev setup page docs demo test test-slow test-page test-deploy conformance security check fmt proto serve bench zoo observe dashboards tools lock sbom audit wheel images mutate soak fuzz clean
 
 help:  # the first target: the one of `make` alone
 	@echo "Commands, which install what they need:"
@@ -165,12 +165,12 @@ zoo: setup  #: Train, serve, measure networks (ALL=1: all); SEED=n JOBS=n
 
 # The wheel is the same for every processor. The images need a registry of base images, and emulation
 # (Debian's qemu-user-static) for the processor that the machine does not have.
-wheel: setup  ## Build the wheel of the last tag, or of RELEASE_VERSION: dist/
+wheel: setup  #: Build the wheel of the last tag, or RELEASE_VERSION: dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 IMAGE := convoy
 PLATFORMS := linux/amd64,linux/arm64
-images:  ## Build the images server and export for amd64 and arm64, as manifests of podman
+images:  #: Build the images for amd64 and arm64, with podman
 	for target in server export; do \
 	    podman build --format docker --platform $(PLATFORMS) --target $$target \
 	        --build-arg RELEASE_VERSION=$$(git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null) \

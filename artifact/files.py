@@ -144,7 +144,7 @@ def _check_files(folder: Path) -> None:
         found = {path.name: path.is_file() for path in paths}
     except OSError as error:
         raise ArtifactError(f"{folder}: {error.strerror}") from error
-    # Missing files first: a folder that is no artifact should not be reported by its other files.
+    # Missing files first: a folder that is not an artifact must not be reported by other files.
     if missing := set(ARTIFACT_FILES) - found.keys():
         raise ArtifactError(
             f"{folder}: {', '.join(sorted(missing))} is missing; copy the whole artifact, or make "

@@ -12,7 +12,7 @@ class DataError(ExportError):
 
 
 class GraphError(ExportError):
-    """The ONNX file is damaged, or its graph is no classifier that the server could serve."""
+    """The ONNX file is damaged, or its graph is not a classifier that the server can serve."""
 
 
 class TrainingError(ExportError):

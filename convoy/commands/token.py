@@ -55,7 +55,7 @@ def main(chosen: TokenSettings) -> int:
     """Make a token and print it; return 1 if the file cannot be written."""
     token, text = Token.make(chosen.name, chosen.rights)
     try:
-        # The hashes are no secret, but a user who can write the file can grant access: mode 600.
+        # The hashes are not secret, but a user who can write the file can grant access: mode 600.
         with os.fdopen(os.open(chosen.token_file, _APPENDING, 0o600), "a") as file:
             file.write(f"{token.line}\n")
     except OSError as error:

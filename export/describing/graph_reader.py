@@ -171,7 +171,7 @@ class _Reader:
                 return replace(layer, window=_window(node, kernel, before, shape))
             case "largest value":
                 return pooling(layer, "max pool", before)
-            # A mean over channels or features is no pooling.
+            # A mean over channels or features is not pooling.
             case "mean" if len(before) == 3 and math.prod(shape) == before[0]:
                 return pooling(layer, "avg pool", before)
             # A shortcut without weights skips pixels.

@@ -96,7 +96,7 @@ def of_function(plain: Layer, node: fx.Node, before: _Shape) -> Layer | None:
             return pooling(layer, "avg pool", before)
         case "adaptive_max_pool2d":
             return pooling(layer, "max pool", before)
-        # A mean over channels or features is no pooling.
+        # A mean over channels or features is not pooling.
         case "mean" if len(before) == 3 and math.prod(layer.output_shape) == before[0]:
             return pooling(layer, "avg pool", before)
         case "slice":

@@ -56,7 +56,7 @@ def _belongs_to(operation: Layer, row: Layer) -> bool:
     flat = (math.prod(row.output_shape),)
     if operation.output_shape not in (row.output_shape, flat):
         return False
-    # Parameters join those of a layer with weights; a constant on the image is no parameter.
+    # Parameters join those of a layer with weights; a constant on the image is not one.
     return (
         not operation.parameters or row.kind in WEIGHTED or operation.kind in WITH_CONSTANT.values()
     )
@@ -64,7 +64,7 @@ def _belongs_to(operation: Layer, row: Layer) -> bool:
 
 def _merge(row: Layer, operation: Layer) -> Layer:
     then = (*row.then, operation.kind, *operation.then)
-    # Constants that normalise the image are no parameters.
+    # Constants that normalise the image are not parameters.
     if row.kind == "input":
         return dataclasses.replace(row, then=then)
     return dataclasses.replace(

@@ -28,7 +28,7 @@ _LOGITS = {
     *("FusedMatMul", "FusedConv", "FusedGemm", "NhwcFusedConv", "MatMulNBits", "LogSoftmax"),
     *("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "TransposeMatMul", "GemmFastGelu"),
 }
-"""Operators of sums: their results are no probabilities. LogSoftmax: softmax gives its argument."""
+"""Operators of sums, which give no probabilities. LogSoftmax: softmax gives its argument."""
 
 _SOFTMAX = {"Softmax", "QLinearSoftmax", "BiasSoftmax"}
 _SIGMOID = {"Sigmoid", "HardSigmoid", "QLinearSigmoid"}

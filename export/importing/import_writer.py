@@ -49,7 +49,7 @@ def write(facts: Facts, name: str, number: int, folder: Path, console: Console) 
     Write the files into *folder*; report findings to *console*.
 
     Raises:
-        GraphError: If ONNX Runtime cannot run the graph, or its outputs are no classifier's.
+        GraphError: If ONNX Runtime cannot run the graph, or its outputs are not a classifier's.
         ProofError: If its answers prove nothing, or change with optimisations or in batches.
     """
     model = folder / MODEL_FILE
@@ -90,7 +90,7 @@ def _check_independence(
     facts: Facts, choice: Choice, model: Path, session: InferenceSession
 ) -> None:
     """Check that the scores of an image depend on this image alone, whatever is tolerated."""
-    # Answers that are no numbers are refused later; differences between them mean nothing.
+    # Answers that are not numbers are refused later; differences between them mean nothing.
     if not np.isfinite(choice.scores).all():
         return
     suspects = find_suspects(Wiring(facts.source.model), choice.kinds)

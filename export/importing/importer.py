@@ -29,7 +29,7 @@ def import_model(settings: ImportSettings, console: Console) -> Path:
         The folder of the new version.
 
     Raises:
-        ExportError: If the file is no classifier that can be served, or the labels, images or
+        ExportError: If the file is not a classifier that can be served, or the labels, images or
             settings do not fit it.
         RepositoryError: If the artifact cannot be written.
     """
@@ -40,7 +40,7 @@ def import_model(settings: ImportSettings, console: Console) -> Path:
         facts = _gather(settings, console)
         with repository.writing(name) as (folder, number):
             manifest = write(facts, name, number, folder, console)
-    except ValidationError as error:  # such as a name in the graph that is no text
+    except ValidationError as error:  # such as a name in the graph that is not text
         raise GraphError(
             f"{settings.file}: no manifest can describe it: {_first(error)}"
         ) from error

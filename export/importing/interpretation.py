@@ -30,7 +30,7 @@ def find_scores(facts: Facts, model: Path) -> Choice:
     while True:
         facts.source.write(model)
         outputs = _observe(facts, model)
-        with np.errstate(all="ignore"):  # answers that are no numbers are refused later
+        with np.errstate(all="ignore"):  # answers that are not numbers are refused later
             found = _choose(facts, outputs, name, kind)
         if isinstance(found, Rewrite):
             name, kind = rewrite(facts.source, found)

@@ -23,7 +23,7 @@ _LEAST_FACTOR = 1 / 50
 """A factor below it can be meant for large pixels only: it would leave nothing of 0 to 1."""
 
 _LARGEST_MEAN = 1.5
-"""A mean above it, relative to the pixels, is no mean of pixels of 0 to 1."""
+"""A mean above it, relative to the pixels, is not a mean of pixels of 0 to 1."""
 
 _LEAST_MEAN = 0.2
 """A mean above it is that of pixels of 0 to 1, if not of larger ones."""

@@ -79,7 +79,7 @@ def read_signature(source: Source, settings: ImportSettings) -> Signature:
     Read what the graph of *source* says of its input, and complete it by *settings*.
 
     Raises:
-        GraphError: If its input is no batch of images, or *settings* leave open what the graph
+        GraphError: If its input is not a batch of images, or *settings* leave open what the graph
             leaves open, or contradict it; names the flag.
     """
     value = _only_input(source)
@@ -117,7 +117,7 @@ def read_tensor(source: Source, settings: ImportSettings, size_flag: str = "--cr
         size_flag: The flag with which the caller's user gives the size of the images.
 
     Raises:
-        GraphError: If its input is no batch of images, or *settings* leave open what the graph
+        GraphError: If its input is not a batch of images, or *settings* leave open what the graph
             leaves open; names the flag.
     """
     value = _only_input(source)
@@ -129,7 +129,7 @@ def open_shape(source: Source, settings: ImportSettings) -> GraphShape:
     Return what the graph of *source* says of the images that it takes.
 
     Raises:
-        GraphError: If its input is no batch of images.
+        GraphError: If its input is not a batch of images.
     """
     dims = _dims(_only_input(source))
     fitting: list[Layout] = [settings.layout] if settings.layout else _fitting_layouts(dims)
@@ -147,7 +147,7 @@ def normalizes_itself(source: Source) -> bool:
 
 
 def _only_input(source: Source) -> onnx.ValueInfoProto:
-    """Return the one input that is no weight."""
+    """Return the one input that is not a weight."""
     # Graphs before version 4 of ONNX's format list their weights among the inputs.
     graph = source.model.graph
     weights = {tensor.name for tensor in graph.initializer}

@@ -135,7 +135,7 @@ def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
 
 
 def _inputs(graph: GraphProto) -> Iterator[str]:
-    """Yield the names of all inputs that are no weights, and of those of graphs inside."""
+    """Yield the names of all inputs that are not weights, and of those of graphs inside."""
     weights = {tensor.name for tensor in graph.initializer}
     yield from (value.name for value in graph.input if value.name not in weights)
     for node in graph.node:

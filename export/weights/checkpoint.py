@@ -108,7 +108,7 @@ def _load(path: Path) -> Any:
         raise
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {error.strerror}") from error
-    except Exception as error:  # torch's errors for bytes that are no such file
+    except Exception as error:  # torch's errors for bytes that are not such a file
         raise WeightsError(_refusal(path, error)) from error
 
 

@@ -156,7 +156,7 @@ def version_number(text: str | None) -> int:
     """
     if text is None:
         return 0
-    # Larger numbers than the message can hold are no versions, either.
+    # Numbers too large for the message are not versions, either.
     is_number = text.isascii() and text.isdecimal() and len(text) < 11
     if not is_number or not 0 < int(text) < 2**31 or text.startswith("0"):
         raise ModelNotFoundError(f"invalid version {text[:20]!r}: expected a number from 1 on")

@@ -56,7 +56,7 @@ def create_app(
     """Make the application of all routes; each is named by the method whose right it needs."""
 
     async def expose(request: Request) -> Response:
-        # A scrape is no call: it is neither counted nor logged.
+        # A scrape is not a call: it is neither counted nor logged.
         try:
             access.check("Metrics", Origin.from_headers(request.headers.items()).token_digest)
         except ServiceError as error:

@@ -40,7 +40,7 @@ def read_variable(name: str) -> str | None:
 
 def warn_of_variables(
     settings: Collection[str],
-    variables: Mapping[str, str] = os.environ,  # noqa: TID251 - only names that are no settings
+    variables: Mapping[str, str] = os.environ,  # noqa: TID251 - only names that are not settings
 ) -> None:
     """
     Warn of variables that begin with `CONVOY_` and are none of *settings*.

@@ -22,7 +22,7 @@ def set_options(call: Call, parameters: Parameters) -> None:
     only shorten the client's deadline.
 
     Raises:
-        InvalidArgumentError: If a value is no integer, or the timeout is negative.
+        InvalidArgumentError: If a value is not an integer, or the timeout is negative.
     """
     priority = integer(parameters, "priority") or DEFAULT_PRIORITY
     timeout_us = integer(parameters, "timeout") or 0

@@ -26,7 +26,7 @@ class HealthServicer(health.aio.HealthServicer):  # type: ignore[misc]  # it has
 
     Args:
         access: Knows the tokens.
-        public: Names that are no models.
+        public: Names that are not models.
     """
 
     def __init__(self, access: Access, public: tuple[str, ...]) -> None:

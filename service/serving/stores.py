@@ -94,7 +94,7 @@ class RemoteRepository:
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
-        # A name that is no model's could climb out of the repository, as ".." does.
+        # A name that is not a model's could climb out of the repository, as ".." does.
         if not NAME.fullmatch(name):
             return []
         found = self._folders(f"{self._path}/{name}")
