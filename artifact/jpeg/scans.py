@@ -37,7 +37,7 @@ _MAX_WORK = 8_000_000
 _SIZE = 15
 """Bits of an AC symbol that say how long a coefficient is; 0 means no more, or 16 zeros."""
 
-_INTERVAL_WORK = 16
+_INTERVAL_WORK = 100
 """The part of `_MAX_WORK` that any interval takes."""
 
 _SIZES_OF_GENERAL_TABLES = (16 + 12, 16 + 162)
