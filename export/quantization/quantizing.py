@@ -111,6 +111,8 @@ def quantize(
     # The second half tells how much more images would change.
     halves = _halves(material.calibration)
     half, ranges = measure_ranges(model, *(interface.batches(part) for part in halves))
+    count = sum(len(test.images) for test in material.tests)
+    console.print(f"comparing int8 with float32 on {count} images")
     if before is None:
         session = open_session(source)
         before = [interface.scores_of(session, test.images) for test in material.tests]

@@ -15,6 +15,7 @@ from convoy.artifact.repository import ModelRepository
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from tests.harness import colours, tiny
+from tests.harness.server import Serve
 
 FILES = {"golden.npz", "layers.json", "manifest.json", "model.onnx"}
 
@@ -96,6 +97,23 @@ def test_next_version(place: Path) -> None:
     assert (manifest.precision, manifest.quantization.source_version) == ("int8", 1)
     assert manifest.evaluations == ()  # the classes of the photos were not known
     assert manifest.quantization.comparisons[0].same_class == 180
+
+
+async def test_server_that_polls_rolls_forward_and_back(place: Path, serve: Serve) -> None:
+    """
+    A server switches to the int8 version by itself, and back when the version is removed.
+    """
+    polling = {"model_control_mode": "poll", "repository_poll_s": 0.05}
+    async with serve(model_repository=place / "models", **polling) as running:
+        registry = running.server.registry
+        assert [*registry.versions("colours")] == [1]
+        options = ["--as-next-version", "--images", "photos", "--seconds", "0"]
+        assert main(["quantize", "colours", *options]) == 0
+        await running.until(lambda: [*registry.versions("colours")] == [2])
+        assert registry.get("colours").manifest.precision == "int8"
+        shutil.rmtree(place / "models/colours/2")
+        await running.until(lambda: [*registry.versions("colours")] == [1])
+        assert registry.get("colours").manifest.precision == "float32"
 
 
 def test_version_and_name_are_chosen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
