@@ -159,6 +159,14 @@ async def test_classify_csv(
     assert rows[0]["label"] == "class 1"
 
 
+async def test_classify_in_two_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    JSON and CSV at once is a mistake, and neither is chosen silently.
+    """
+    assert await convoy("classify", "x.png", "--json", "--csv") == 2
+    assert "--json and --csv exclude each other" in capsys.readouterr().err
+
+
 async def test_classify_nothing(
     running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

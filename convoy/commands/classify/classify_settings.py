@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from convoy.commands.connection import ConnectionSettings
 from convoy.defaults import TIMEOUT_S
@@ -41,3 +41,9 @@ class ClassifySettings(ConnectionSettings):
     concurrency: int = Field(32, ge=1, description="Send this many images at once.")
     print_json: Annotated[bool, Option(flag="json")] = Field(False, description="Print JSON.")
     print_csv: Annotated[bool, Option(flag="csv")] = Field(False, description="Print CSV.")
+
+    @model_validator(mode="after")
+    def _check_format(self) -> Self:
+        if self.print_json and self.print_csv:
+            raise ValueError("--json and --csv exclude each other")
+        return self
