@@ -49,6 +49,7 @@ def run(page: str, folder: Path, *, slow: bool) -> None:
 
 
 @needs_tools
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("page", RUN)
 def test_runs(page: str, tmp_path: Path) -> None:
     """Each program of a page runs, in a checkout with a server, and prints what the page shows."""
@@ -57,7 +58,7 @@ def test_runs(page: str, tmp_path: Path) -> None:
 
 @needs_tools
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", SLOW)
 def test_runs_with_training(page: str, tmp_path: Path) -> None:
     """The same holds for pages with programs that take longer than a few seconds."""

@@ -42,9 +42,9 @@ DATA = ("haproxy", "ini", "json", "nginx", "proto", "text", "yaml")
 """Languages of blocks that do not."""
 
 MARKS = re.compile(r"<!-- (?P<mark>not run|slow|fails)(?:: (?P<value>[^>]+))? -->")
-START_TIMEOUT_S = 60.0
-TIMEOUT_S = 100.0
-SLOW_TIMEOUT_S = 500.0
+START_TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
+SLOW_TIMEOUT_S = 800.0
 _SERVE = re.compile(r"(?:\S*/)?convoy serve\b[^|;&]*&?$")
 _VARIABLE = re.compile(
     r"\d+\.\d+(?:e-?\d+)?"  # probabilities and durations
