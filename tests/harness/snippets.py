@@ -45,6 +45,15 @@ MARKS = re.compile(r"<!-- (?P<mark>not run|slow|fails)(?:: (?P<value>[^>]+))? --
 START_TIMEOUT_S = 120.0
 TIMEOUT_S = 300.0
 SLOW_TIMEOUT_S = 800.0
+# Readers need no address: their server has the default port. Other commands, such as evaluate, do
+# something else if they get one.
+_CONVOY = """convoy() {
+    case $1 in
+        bench|classify|models) CONVOY_ADDRESS=localhost:8001 command convoy "$@" ;;
+        *) command convoy "$@" ;;
+    esac
+}
+"""
 _SERVE = re.compile(r"(?:\S*/)?convoy serve\b[^|;&]*&?$")
 _VARIABLE = re.compile(
     r"\d+\.\d+(?:e-?\d+)?"  # probabilities and durations
@@ -173,6 +182,8 @@ class Reader:
     def _execute(
         self, language: str, code: str, timeout_s: float
     ) -> subprocess.CompletedProcess[str]:
+        if language == "sh":
+            code = _CONVOY + code
         for port, actual in self._ports.items():
             code = code.replace(f"localhost:{port}", f"localhost:{actual}")
         program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else ["python", "-c"]
@@ -214,7 +225,6 @@ class Reader:
         ports = {
             "CONVOY_HTTP_PORT": self._ports["8000"],
             "CONVOY_GRPC_PORT": self._ports["8001"],
-            "CONVOY_ADDRESS": f"localhost:{self._ports['8001']}",
         }
         path = f"{sys.prefix}/bin:{inherited['PATH']}"
         return {
