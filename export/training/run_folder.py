@@ -113,9 +113,9 @@ class Run:
         # Going on would mix two trainings, and beginning anew would lose the unfinished one.
         if identity != self.identity:
             raise TrainingError(
-                f"{self.folder} holds an unfinished training, {command}; this one is "
-                f"{self.command}, with {_difference(identity, self.identity)}. Give the options "
-                f"of that one to go on with it, give another --name, or delete {path}"
+                f"{self.folder} holds an unfinished training, `{command}`; this one is "
+                f"`{self.command}`. They differ in {_difference(identity, self.identity)}. Give "
+                f"the options of that one to go on with it, give another --name, or delete {path}"
             )
         self.epochs, self.state = epochs, state
 
@@ -224,7 +224,7 @@ def _free_folder(folder: Path) -> Path:
 def _difference(there: object, here: Mapping[str, Any]) -> str:
     """Return the facts in which two identities differ, for people."""
     if not isinstance(there, dict):  # an older convoy kept a hash of them
-        return "other options or another convoy"
+        return "options, or in the version of convoy"
     names = [name for name in here if there.get(name) != here[name]]
     # A recipe has many numbers: name those that differ.
     if "recipe" in names and isinstance(there.get("recipe"), dict):
@@ -234,4 +234,4 @@ def _difference(there: object, here: Mapping[str, Any]) -> str:
             for name, value in here["recipe"].items()
             if theirs.get(name) != value
         ]
-    return f"another {', '.join(names)}"
+    return ", ".join(names)

@@ -271,7 +271,8 @@ def test_checkpoint_of_another_training(tmp_path: Path) -> None:
         fit(tmp_path, seed=0, stop_in=2)
     before = (tmp_path / CHECKPOINT_FILE).read_bytes()
     with pytest.raises(
-        TrainingError, match=r"unfinished training, seed 0; this one is seed 1, with another seed"
+        TrainingError,
+        match=r"unfinished training, `seed 0`; this one is `seed 1`. They differ in seed\.",
     ):
         fit(tmp_path, seed=1)
     assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
