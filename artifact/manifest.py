@@ -307,7 +307,8 @@ class Comparison(Part):
 
     Attributes:
         data: Name of the data set, and of its part.
-        same_class: Number of images whose most likely class stays.
+        same_class: Number of images whose most likely class stays; of independent probabilities,
+            all that are above 0.5.
         largest_change: Largest change of any probability, in `[0, 1]`.
         right_before: Number of images that float32 answers right; None if classes are not known.
         right: Number of images that the converted graph answers right, likewise.

@@ -60,6 +60,11 @@ def from_data(
     Raises:
         DataError: If there is no such data set, or its classes are not those of *manifest*.
     """
+    if manifest.scores.kind == "independent":
+        raise DataError(
+            f"{manifest.name} gives an image several labels, and a folder per class states one: "
+            "give the images without their classes, with --images"
+        )
     found = _load(name)
     classes = class_indices(found.labels, manifest.labels, manifest.name, by_order=by_order)
     test = Split(found.test.sources, classes[found.test.labels])

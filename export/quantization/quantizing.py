@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnxruntime import InferenceSession
+from onnxruntime.quantization import TensorsData
 from rich.console import Console
 
 from convoy.artifact.manifest import Comparison, Scheme
@@ -78,10 +80,56 @@ class Quantized:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Attempt:
+    """A converted graph, and the reason to refuse it; empty if there is none."""
+
     model: onnx.ModelProto
     objection: str
     comparisons: tuple[Comparison, ...] = ()
     scores: tuple[npt.NDArray[np.float32], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Conversion:
+    """
+    A prepared graph, and all that its attempts share.
+
+    Attributes:
+        before: The scores of the float32 graph for each test.
+    """
+
+    model: onnx.ModelProto
+    layers: Sequence[str]
+    ranges: TensorsData
+    interface: Interface
+    material: Material
+    scheme: Scheme
+    bounds: Bounds
+    before: Sequence[npt.NDArray[np.float32]]
+
+    def attempt(self, without: Sequence[str] = ()) -> _Attempt:
+        """Convert all layers but *without*, and compare the result with float32."""
+        converted = convert(self.model, self.ranges, self.scheme, without=without)
+        session = open_session(converted.SerializeToString())
+        after = _scores(session, self.interface, self.material)
+        if not all(np.isfinite(scores).all() for scores in after):
+            return _Attempt(converted, "gives scores that are not finite numbers")
+        pairs = zip(self.material.tests, self.before, after, strict=True)
+        comparisons = tuple(compare(test, self.interface, one, two) for test, one, two in pairs)
+        return _Attempt(converted, objection(comparisons, self.bounds), comparisons, after)
+
+    def leave_out(self, console: Console) -> tuple[Sequence[str], _Attempt]:
+        """
+        Return the fewest layers that must stay in float32, and the attempt without them.
+
+        Raises:
+            PrecisionError: If even `_LARGEST_SHARE` of the layers are not enough.
+        """
+        images = self.material.calibration
+        few = images.part(range(min(_ERROR_COUNT, len(images))))
+        order = order_by_error(
+            self.model, self.ranges, self.scheme, self.layers, self.interface, few, console
+        )
+        return _leave_out(order, self.attempt)
 
 
 def quantize(
@@ -113,39 +161,45 @@ def quantize(
     half, ranges = measure_ranges(model, *(interface.batches(part) for part in halves))
     count = sum(len(test.images) for test in material.tests)
     console.print(f"comparing int8 with float32 on {count} images")
-    if before is None:
-        session = open_session(source)
-        before = [interface.scores_of(session, test.images) for test in material.tests]
-    expected = before
+    conversion = _Conversion(
+        model=model,
+        layers=layers,
+        ranges=ranges,
+        interface=interface,
+        material=material,
+        scheme=scheme,
+        bounds=bounds,
+        before=before or _scores(open_session(source), interface, material),
+    )
+    return _best(conversion, growth(half, ranges), console)
 
-    def attempt(without: Sequence[str] = ()) -> _Attempt:
-        converted = convert(model, ranges, scheme, without=without)
-        session = open_session(converted.SerializeToString())
-        after = tuple(interface.scores_of(session, test.images) for test in material.tests)
-        if not all(np.isfinite(scores).all() for scores in after):
-            return _Attempt(converted, "gives scores that are not finite numbers")
-        pairs = zip(material.tests, expected, after, strict=True)
-        comparisons = tuple(compare(test, interface, one, two) for test, one, two in pairs)
-        return _Attempt(converted, objection(comparisons, bounds), comparisons, after)
 
-    in_full = found = attempt()
+def _best(conversion: _Conversion, grown: Growth, console: Console) -> Quantized:
+    """Convert all layers, or those that the bounds allow."""
     kept: Sequence[str] = ()
+    in_full = found = conversion.attempt()
     if in_full.objection:
-        console.print(f"with all {len(layers)} layers in 8 bits, it {in_full.objection}")
-        few = material.calibration.part(range(min(_ERROR_COUNT, len(material.calibration))))
-        order = order_by_error(model, ranges, scheme, layers, interface, few, console)
-        kept, found = _leave_out(order, attempt)
+        count = len(conversion.layers)
+        console.print(f"with all {count} layers in 8 bits, the graph {in_full.objection}")
+        kept, found = conversion.leave_out(console)
     for comparison in found.comparisons:
         console.print(describe(comparison))
     return Quantized(
         model=found.model,
-        scheme=scheme,
-        growth=growth(half, ranges),
-        float32_layers=tuple(layer for layer in layers if layer in kept),
+        scheme=conversion.scheme,
+        growth=grown,
+        float32_layers=tuple(layer for layer in conversion.layers if layer in kept),
         comparisons=found.comparisons,
         scores=found.scores,
         in_full=in_full.model if kept else None,
     )
+
+
+def _scores(
+    session: InferenceSession, interface: Interface, material: Material
+) -> tuple[npt.NDArray[np.float32], ...]:
+    """Return the scores of a graph for each test."""
+    return tuple(interface.scores_of(session, test.images) for test in material.tests)
 
 
 def _halves(images: Split) -> tuple[Split, Split]:

@@ -40,16 +40,20 @@ def compare(
         before: `[N, classes]`.
         after: `[N, classes]`, finite.
     """
-    changes = interface.probabilities(after) - interface.probabilities(before)
+    probabilities = [interface.probabilities(scores) for scores in (before, after)]
     classes = [scores.argmax(1) for scores in (before, after)]
+    same = classes[0] == classes[1]
+    # Of several labels for an image, all must stay.
+    if interface.scores.kind == "independent":
+        same = ((probabilities[0] > 0.5) == (probabilities[1] > 0.5)).all(axis=1)
     right = [
         int((found == test.images.labels).sum()) if test.is_labelled else None for found in classes
     ]
     return Comparison(
         data=test.name,
         images=len(before),
-        same_class=int((classes[0] == classes[1]).sum()),
-        largest_change=float(np.abs(changes).max()),
+        same_class=int(same.sum()),
+        largest_change=float(np.abs(probabilities[1] - probabilities[0]).max()),
         right_before=right[0],
         right=right[1],
     )

@@ -7,7 +7,7 @@ from convoy.artifact.files import read_artifact
 from convoy.artifact.manifest import Manifest
 from convoy.export.errors import DataError
 from convoy.export.quantization.images import from_data, from_folder
-from tests.harness import colours
+from tests.harness import colours, tiny
 from tests.harness.lenet import LENET
 
 LABELS = ("red", "blue", "green")
@@ -89,6 +89,15 @@ def test_classes_that_do_not_fit(photos: Path) -> None:
     folders = [path.parent.name for path in paths if isinstance(path, Path)]
     labels = material.tests[0].images.labels
     assert folders == [("blue", "green", "red")[label] for label in labels]
+
+
+def test_several_labels_per_image(photos: Path, tmp_path: Path) -> None:
+    """
+    The accuracy of a multi-label model cannot be measured with one class per image.
+    """
+    several = tiny.write_multi_label(tmp_path, "several")
+    with pytest.raises(DataError, match=r"several gives an image several labels.* with --images"):
+        from_data(f"folder:{photos}", several, 256, 1000)
 
 
 def test_folder_without_images(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_layers_that_cause_the_loss_stay_in_float32(tmp_path: Path, photos: Path
     makes it and the one that reads it are found, and no other.
     """
     artifact, found, told = quantized(tmp_path, photos, outlier=1000)
-    assert "with all 5 layers in 8 bits, it loses " in told
+    assert "with all 5 layers in 8 bits, the graph loses " in told
     maker, reader = found.float32_layers
     nodes = {node.name: node for node in found.model.graph.node}
     assert (nodes[maker].op_type, nodes[reader].op_type) == ("Conv", "Gemm")

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from convoy.artifact.files import read_artifact
-from convoy.artifact.manifest import Comparison
+from convoy.artifact.manifest import Comparison, OutputTensor
 from convoy.export.data import Split
 from convoy.export.data.held_out import HeldOut
 from convoy.export.quantization.interface import Interface
@@ -19,10 +21,16 @@ def answers(right: int, count: int = 1000) -> np.ndarray:
     return scores
 
 
-def compared(before: np.ndarray, after: np.ndarray, *, is_labelled: bool = True) -> Comparison:
+def compared(
+    before: np.ndarray,
+    after: np.ndarray,
+    *,
+    is_labelled: bool = True,
+    interface: Interface = INTERFACE,
+) -> Comparison:
     images = Split([b""] * len(before), np.zeros(len(before), np.int64))
     photos = HeldOut(name="photos", images=images, sha256="0" * 64 if is_labelled else None)
-    return compare(photos, INTERFACE, before, after)
+    return compare(photos, interface, before, after)
 
 
 def test_accepted_loss_is_inclusive() -> None:
@@ -74,3 +82,15 @@ def test_probabilities_are_compared_not_logits() -> None:
         "photos: accuracy 1.0000, 1.0000 in float32; the class of 1 of 1 images stays, and no "
         "probability changes by more than 0.250"
     )
+
+
+def test_all_labels_of_an_image_must_stay() -> None:
+    """
+    A multi-label model keeps its answer if the same labels are above one half.
+    """
+    independent = replace(INTERFACE, scores=OutputTensor(name="scores", kind="independent"))
+    before = np.array([[0.9, 0.6, 0.1]] * 2, np.float32)
+    after = np.array([[0.8, 0.7, 0.3], [0.9, 0.4, 0.1]], np.float32)
+    found = compared(before, after, is_labelled=False, interface=independent)
+    assert found.same_class == 1
+    assert found.largest_change == pytest.approx(0.2)
