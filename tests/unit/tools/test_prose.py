@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -42,3 +43,10 @@ def _prose(page: Path) -> list[tuple[int, str]]:
 def test_readme_is_short() -> None:
     """A new user can read README in a few minutes."""
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_changelog_has_each_entry_once() -> None:
+    """No two entries begin alike, as those that a merge has doubled do."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    beginnings = Counter(line[:45] for line in text.splitlines() if line.startswith("* "))
+    assert [beginning for beginning, count in beginnings.items() if count > 1] == []
