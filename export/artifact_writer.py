@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +44,15 @@ from convoy.export.quantization.processor import choose_scheme, read_processor
 from convoy.export.quantization.quantizing import CALIBRATION_COUNT, Material, quantize
 from convoy.export.quantization.verification import Bounds, compare, describe, objection
 from convoy.export.subject import Subject
+from convoy.export.tool_versions import tool_versions
 from convoy.models import ARCHITECTURES
 
 TOOLS = (
-    *("convoy", "torch", "torchvision", "onnx", "onnxscript"),
+    *("torch", "torchvision", "onnx", "onnxscript"),
     *("numpy", "pillow", "simplejpeg", "mlxtend"),
 )
-"""Packages whose versions go into the manifest, beside Python's and ONNX Runtime's: all that affect
-the weights or the pixels."""
+"""Packages whose versions go into the manifest, beside those of Python, convoy and ONNX Runtime:
+all that affect the weights or the pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,9 +271,8 @@ def _manifest(
         model_sha256=file_sha256(folder / MODEL_FILE),
         golden_sha256=file_sha256(folder / GOLDEN_FILE),
         tools={
-            "python": platform.python_version(),
             "onnxruntime": onnxruntime.__version__,  # of either package that it comes in
-            **{tool: version(tool) for tool in TOOLS},
+            **tool_versions(TOOLS),
         },
         created_at=datetime.now(UTC).replace(microsecond=0),
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import platform
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +37,10 @@ from convoy.export.importing.scores import Choice
 from convoy.export.onnx.memory import measure_memory
 from convoy.export.onnx.session import open_session
 from convoy.export.onnx.wiring import Wiring
+from convoy.export.tool_versions import tool_versions
 
-TOOLS = ("convoy", "onnx", "numpy", "pillow", "simplejpeg")
-"""Packages whose versions go into the manifest, beside Python's and ONNX Runtime's."""
+TOOLS = ("onnx", "numpy", "pillow", "simplejpeg")
+"""Packages whose versions go into the manifest, beside those of Python, convoy and ONNX Runtime."""
 
 
 def write(facts: Facts, name: str, number: int, folder: Path, console: Console) -> Manifest:
@@ -133,9 +132,8 @@ def _manifest(
         model_sha256=file_sha256(model),
         golden_sha256=file_sha256(folder / GOLDEN_FILE),
         tools={
-            "python": platform.python_version(),
             "onnxruntime": onnxruntime.__version__,  # of either package that it comes in
-            **{tool: version(tool) for tool in TOOLS},
+            **tool_versions(TOOLS),
         },
         created_at=datetime.now(UTC).replace(microsecond=0),
     )

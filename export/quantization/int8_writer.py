@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import platform
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +33,10 @@ from convoy.export.onnx.memory import measure_memory
 from convoy.export.onnx.session import open_session
 from convoy.export.quantization.processor import Processor
 from convoy.export.quantization.quantizing import Material, Quantized
+from convoy.export.tool_versions import tool_versions
 
-TOOLS = ("convoy", "onnx", "numpy", "pillow", "simplejpeg")
-"""Packages whose versions go into the manifest, beside Python's and ONNX Runtime's."""
+TOOLS = ("onnx", "numpy", "pillow", "simplejpeg")
+"""Packages whose versions go into the manifest, beside those of Python, convoy and ONNX Runtime."""
 
 
 def write(
@@ -79,9 +78,8 @@ def write(
         "model_sha256": file_sha256(model_path),
         "golden_sha256": file_sha256(folder / GOLDEN_FILE),
         "tools": {
-            "python": platform.python_version(),
             "onnxruntime": onnxruntime.__version__,  # of either package that it comes in
-            **{tool: version(tool) for tool in TOOLS},
+            **tool_versions(TOOLS),
         },
         "created_at": datetime.now(UTC).replace(microsecond=0),
     }

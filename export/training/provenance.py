@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +18,16 @@ from convoy.export.data import DataSet, Split
 from convoy.export.data.held_out import tests_of
 from convoy.export.recipes import record as plain_recipe
 from convoy.export.subject import Subject
+from convoy.export.tool_versions import tool_versions
 from convoy.export.training.compute import Compute
 from convoy.export.training.epoch_log import Epoch, best_epoch
 from convoy.export.training.run_folder import BEST_FILE, LAST_FILE, Run
 from convoy.export.training.run_record import Kept, RunRecord, git_state
 from convoy.export.training.task import Task
 
-TOOLS = ("convoy", "torch", "torchvision", "numpy", "pillow", "simplejpeg", "mlxtend")
-"""Packages whose versions a record has, beside Python's: all that affect weights or pixels."""
+TOOLS = ("torch", "torchvision", "numpy", "pillow", "simplejpeg", "mlxtend")
+"""Packages whose versions a record has, beside those of Python and convoy: all that affect weights
+or pixels."""
 
 
 def identity(task: Task, world_size: int) -> Mapping[str, object]:
@@ -79,7 +79,7 @@ def run_record(task: Task, run: Run, compute: Compute) -> RunRecord:
         ),
         weights=None if task.weights is None else task.weights.record(),
         skipped_images=data_set.skipped,
-        tools={"python": platform.python_version(), **{tool: version(tool) for tool in TOOLS}},
+        tools=tool_versions(TOOLS),
         git=_git_states(),
         started_at=datetime.now(UTC).replace(microsecond=0),
     )
