@@ -16,6 +16,7 @@ from pydantic import Field
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.manifest import Evaluation, Part, Sha256
 from convoy.artifact.schema import NewerSchemaError, load
+from convoy.artifact.whole_files import write_beside_graph
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,4 @@ def write_evaluation(folder: Path, evaluation: DataEvaluation, model_sha256: str
         if one.data_sha256 != evaluation.data_sha256
     ]
     saved = SavedEvaluations(model_sha256=model_sha256, evaluations=(*others, evaluation))
-    # Written outside of the version's folder, which may hold no other file, then renamed into it.
-    hidden = folder.parent / f".{folder.name}-{EVALUATION_FILE}"
-    hidden.write_text(saved.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    hidden.replace(folder / EVALUATION_FILE)
+    write_beside_graph(folder, EVALUATION_FILE, saved.model_dump_json(indent=2) + "\n")

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.manifest import Part, Sha256
+from convoy.artifact.whole_files import write_beside_graph
 
 LAYERS_FILE = "layers.json"
 
@@ -181,7 +182,4 @@ def read_layers(folder: Path, model_sha256: str) -> Description | None:
 def write_layers(folder: Path, description: Description, model_sha256: str) -> None:
     """Write the layers of the artifact in *folder*, atomically."""
     saved = SavedLayers(model_sha256=model_sha256, description=description)
-    # Written outside of the version's folder, which may hold no other file, then renamed into it.
-    hidden = folder.parent / f".{folder.name}-{LAYERS_FILE}"
-    hidden.write_text(saved.model_dump_json() + "\n", encoding="utf-8")
-    hidden.replace(folder / LAYERS_FILE)
+    write_beside_graph(folder, LAYERS_FILE, saved.model_dump_json() + "\n")

@@ -16,6 +16,7 @@ from pydantic import Field
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.manifest import Part
 from convoy.artifact.schema import NewerSchemaError, load
+from convoy.artifact.whole_files import write_beside_graph
 
 logger = logging.getLogger(__name__)
 
@@ -140,10 +141,7 @@ def read_tuning(folder: Path) -> Tuning | None:
 
 def write_tuning(folder: Path, tuning: Tuning) -> None:
     """Write the tuning of the artifact in *folder*, atomically."""
-    # Written outside of the version's folder, which may hold no other file, then renamed into it.
-    hidden = folder.parent / f".{folder.name}-{TUNING_FILE}"
-    hidden.write_text(tuning.model_dump_json(indent=2) + "\n")
-    hidden.replace(folder / TUNING_FILE)
+    write_beside_graph(folder, TUNING_FILE, tuning.model_dump_json(indent=2) + "\n")
 
 
 def _from_version_1(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""Files that are replaced whole: a killed process or a full disk leaves the previous content."""
+"""Files that are replaced whole, whose writers have errors of their own."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from convoy.artifact import whole_files
 from convoy.export.errors import ExportError
 
 
@@ -25,17 +25,14 @@ def replacing(path: Path, mark: str = ".half") -> Iterator[Path]:
     Raises:
         ExportError: If the file cannot be written, such as on a full disk.
     """
-    half = path.with_name(f"{path.name}{mark}{path.suffix}")  # some writers tell formats by suffix
     try:
-        yield half
-        os.replace(half, path)
+        with whole_files.replacing(path, whole_files.unfinished(path, mark)) as half:
+            yield half
     except OSError as error:
         raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
     # torch and safetensors have errors of their own for files that cannot be written.
     except (RuntimeError, SafetensorError) as error:
         raise ExportError(f"cannot write {path}; is the disk full? ({_line(error)})") from error
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def _line(error: Exception) -> str:

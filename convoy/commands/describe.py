@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from convoy.commands.command_line import command
+from convoy.commands.output_files import explain
 from convoy.export.describing.describe_settings import DescribeSettings
 
 
@@ -26,6 +27,9 @@ def main(chosen: DescribeSettings) -> int:
             save_graph(description, chosen.graph)
     except (ExportError, ArtifactError, RepositoryError) as error:
         print(f"convoy describe: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"convoy describe: {explain(error)}", file=sys.stderr)
         return 1
     if chosen.print_json:
         print(presentation.to_json(description))

@@ -38,6 +38,9 @@ def prepare(*files: Path | None) -> None:
             pass
         if is_new:  # nothing is to be left there if there will be no results
             file.unlink()
+        # The results replace the file, so that its folder must take another one.
+        elif file.is_file() and not os.access(file.resolve().parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
 
 
 def explain(error: OSError) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from convoy.artifact.layers import CONVOLUTION, LINEAR, Description, Layer
 from convoy.export.describing.presentation import in_words, short_name, size, window
 from convoy.export.errors import ExportError
+from convoy.export.whole_files import replacing
 
 TEXT_SUFFIX = ".dot"
 DRAWN_SUFFIXES = (".svg", ".png", ".pdf")
@@ -48,10 +49,8 @@ def save_graph(description: Description, path: Path) -> None:
     content = to_dot(description).encode()
     if path.suffix != TEXT_SUFFIX:
         content = _draw(content, path)
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror}") from error
+    with replacing(path) as half:
+        half.write_bytes(content)
 
 
 def _draw(text: bytes, path: Path) -> bytes:

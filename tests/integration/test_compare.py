@@ -11,6 +11,7 @@ import pytest
 from convoy.__main__ import main
 from convoy.commands.compare import comparison_data
 from tests.harness import tiny
+from tests.harness.full_disk import limited_files
 
 SHORT = ["--seconds", "0.02", "--batch-sizes", "1,3"]
 
@@ -125,3 +126,21 @@ def test_interrupted_before_anything(tmp_path: Path) -> None:
         assert errors.read() == "interrupted\n"
         assert output.read() == ""
     assert not (tmp_path / "c.json").exists()
+
+
+def test_json_on_a_full_disk(
+    repository: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    On a full disk, --json says so in one line and keeps the earlier results.
+    """
+    file = tmp_path / "results" / "c.json"
+    file.parent.mkdir()
+    file.write_text("before")
+    measured = tmp_path / "measured.json"
+    assert main(["compare", *repository, *SHORT, "--json", str(measured)]) == 0
+    with limited_files(100):
+        assert main(["compare", "--from", str(measured), "--json", str(file)]) == 1
+    assert capsys.readouterr().err.endswith("convoy compare: File too large\n")
+    assert file.read_text() == "before"
+    assert list(file.parent.iterdir()) == [file]

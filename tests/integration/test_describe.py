@@ -16,6 +16,7 @@ from convoy.__main__ import main
 from convoy.artifact.files import read_artifact
 from convoy.artifact.layers import LAYERS_FILE
 from tests.harness import foreign
+from tests.harness.full_disk import limited_files
 
 LENET5 = {"parameters": 61_706, "macs": 416_520, "convolutions": 2, "linear_layers": 3, "depth": 5}
 
@@ -229,3 +230,19 @@ def test_mistakes(
     assert error.startswith("convoy describe: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_save_on_a_full_disk(
+    lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    On a full disk, --save says so in one line, and leaves no part of the layers.
+    """
+    folder = tmp_path / "lenet5" / "1"
+    shutil.copytree(lenet_folder, folder)
+    (folder / LAYERS_FILE).unlink()
+    with limited_files(100):
+        assert main(["describe", str(folder), "--save"]) == 1
+    assert capsys.readouterr().err == "convoy describe: File too large\n"
+    assert not (folder / LAYERS_FILE).exists()
+    assert list(folder.parent.iterdir()) == [folder]

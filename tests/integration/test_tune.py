@@ -13,6 +13,7 @@ from convoy.service.machine.resources import usable_cpus
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.session import Session
 from tests.harness import tiny
+from tests.harness.full_disk import limited_files
 from tests.harness.server import Serve
 
 SHORT = ["--seconds", "0.05"]
@@ -124,3 +125,17 @@ def test_versions_are_compared(
     for name in ("colours", "colours_int8"):
         assert read_tuning(tmp_path / "models" / name / "1") is not None
         assert (tmp_path / f"tuning-{name}-1.png").exists()
+
+
+def test_full_disk(
+    repository: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    On a full disk, the command says so in one line and leaves no part of a tuning.
+    """
+    folder = tmp_path / "tiny" / "1"
+    with limited_files(100):
+        assert main(["tune", "tiny", *repository, *SHORT, "--p99-ms", "10000"]) == 1
+    assert capsys.readouterr().err.endswith("convoy tune: File too large\n")
+    assert read_tuning(folder) is None
+    assert list(folder.parent.iterdir()) == [folder]

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from convoy.artifact.whole_files import replacing
 from convoy.commands.bench.load_results import PERCENTILES, Report
 
 _DRAWN = ((50.0, "#0072b2"), (99.0, "#d55e00"))
@@ -39,7 +40,8 @@ def draw(report: Report, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(path, dpi=150)
+    with replacing(path) as half:
+        figure.savefig(half, dpi=150)
 
 
 def _draw_against_throughput(axes: Axes, report: Report) -> None:

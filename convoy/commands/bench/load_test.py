@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from convoy.artifact.whole_files import write_whole
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_results import Report, Step, summarize
 from convoy.commands.bench.load_table import print_table
@@ -38,7 +39,7 @@ def bench(settings: BenchSettings, images: Sequence[Path]) -> int:
     report = asyncio.run(measure(settings, images))
     print_table(report, Console(highlight=False, markup=False))
     if settings.json_file:
-        settings.json_file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(settings.json_file, report.model_dump_json(indent=2) + "\n")
     is_answered = any(step.latency_ms for step in report.steps)
     if settings.plot and is_answered:
         from convoy.commands.bench.load_figure import draw  # matplotlib takes a second to import

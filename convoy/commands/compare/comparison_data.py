@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convoy.artifact.manifest import Evaluation, split_sources
 from convoy.artifact.schema import load
+from convoy.artifact.whole_files import write_whole
 from convoy.commands.compare.published import Published
 
 
@@ -120,7 +121,7 @@ class Comparison(_Part):
 
 def write(comparison: Comparison, path: Path) -> None:
     """Write *comparison* to *path* as indented JSON."""
-    path.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_whole(path, comparison.model_dump_json(indent=2) + "\n")
 
 
 def read(path: Path) -> Comparison:

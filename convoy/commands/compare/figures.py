@@ -11,6 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from convoy.artifact.whole_files import replacing
 from convoy.commands.compare import accuracy
 from convoy.commands.compare.accuracy import Series
 from convoy.commands.compare.accuracy_figures import (
@@ -46,7 +47,8 @@ def draw_all(comparison: Comparison, folder: Path, suffix: str) -> list[Path]:
     paths = []
     for name, figure in figures(comparison).items():
         paths.append(folder / f"{name}.{suffix}")
-        figure.savefig(paths[-1], dpi=_DPI)
+        with replacing(paths[-1]) as half:
+            figure.savefig(half, dpi=_DPI)
     return paths
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from convoy.artifact.whole_files import replacing
 from convoy.commands.evaluate.report import ModelResult, Report
 
 _MOST_NAMED = 30
@@ -26,7 +27,8 @@ def draw_all(report: Report, folder: Path, suffix: str) -> list[Path]:
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.{suffix}")
-        figure.savefig(paths[-1], dpi=150)
+        with replacing(paths[-1]) as half:
+            figure.savefig(half, dpi=150)
     return paths
 
 

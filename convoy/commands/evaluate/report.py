@@ -11,6 +11,7 @@ from rich.console import Console
 
 from convoy.artifact.evaluation import ClassScore, DataEvaluation, Measured
 from convoy.artifact.manifest import Part
+from convoy.artifact.whole_files import write_whole
 from convoy.commands.measurement.tables import print_numbers
 
 SHOWN_CLASSES = 30
@@ -76,7 +77,7 @@ class Report(Part):
 
 def write_json(report: Report, path: Path) -> None:
     """Write *report* to *path* as indented JSON."""
-    path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_whole(path, report.model_dump_json(indent=2) + "\n")
 
 
 def print_report(report: Report, console: Console) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from convoy.artifact.tuning import Tuning
+from convoy.artifact.whole_files import replacing
 from convoy.commands.tune.trials import request_p99_ms
 
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
@@ -56,7 +57,8 @@ def draw(title: str, tuning: Tuning, path: Path) -> None:
     caption += f"{machine.device}, " if machine.gpu else ""
     caption += f"ONNX Runtime {machine.onnxruntime}; numbers: images in a batch"
     figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color="#666666")
-    figure.savefig(path, dpi=150)
+    with replacing(path) as half:
+        figure.savefig(half, dpi=150)
 
 
 def _many(count: int, noun: str) -> str:

@@ -1,7 +1,4 @@
-import resource
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,19 +7,7 @@ from safetensors.torch import save_file
 
 from convoy.export.errors import ExportError
 from convoy.export.whole_files import replacing
-
-
-@contextmanager
-def limited_files(size: int) -> Iterator[None]:
-    """Let writing fail beyond *size* bytes of a file, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write then fails instead
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
+from tests.harness.full_disk import limited_files
 
 
 def _save_torch(path: Path) -> None:
