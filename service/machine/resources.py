@@ -51,8 +51,19 @@ def has_gpu(root: Path = cgroup.ROOT) -> bool:
     Args:
         root: Root of the file system, with the folder `dev`.
     """
-    # The driver's device file; under Windows' subsystem for Linux, there is one for all GPUs.
-    return any((root / "dev" / name).exists() for name in ("nvidiactl", "dxg"))
+    # The driver's device file; under Windows' subsystem for Linux, and on Jetson, it has other
+    # names.
+    return any((root / "dev" / name).exists() for name in ("nvidiactl", "dxg", "nvhost-gpu"))
+
+
+def has_gpu_driver(root: Path = cgroup.ROOT) -> bool:
+    """
+    Return whether the kernel runs NVIDIA's driver, also in a container without its devices.
+
+    Args:
+        root: Root of the file system, with the folder `proc`.
+    """
+    return (root / "proc/driver/nvidia/version").exists()
 
 
 def memory_bytes(root: Path = cgroup.ROOT) -> dict[str, int]:

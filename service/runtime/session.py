@@ -1,7 +1,7 @@
 """One loaded model on its device: opened, proven, warmed up, and run in batches.
 
 The device is never chosen silently. `cuda` is an error if CUDA is not available; `auto` falls back
-to the CPU and keeps the reason, unless the machine has no GPU and the server is not built for one.
+to the CPU and keeps the reason, unless the machine has no GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from convoy.artifact.files import Artifact
 from convoy.service.call import Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
-from convoy.service.machine.resources import has_gpu
+from convoy.service.machine.resources import has_gpu, has_gpu_driver
 from convoy.service.runtime.cpu import open_on_cpu
 from convoy.service.runtime.cuda import AHEAD_S, has_cuda, open_on_gpu
 from convoy.service.runtime.device import Device
@@ -131,13 +131,18 @@ class Session:
         return np.zeros((count, *self._input.item_shape), self._input.dtype)
 
 
+def _has_gpu() -> bool:
+    """Return whether this process sees a GPU, or this build is for one that the host has."""
+    # A container sees the host's GPU only if it was started with it, which is easily forgotten.
+    return has_gpu() or (has_cuda() and has_gpu_driver())
+
+
 def _open(
     artifact: Artifact, device: Device, cache: GraphCache, max_batch_size: int
 ) -> tuple[Runner, str]:
     """Open and prove the graph by *device*'s policy; also return the reason of a fallback."""
     # Case 1: the operator chose the CPU, or there is nothing to prefer to it.
-    nothing_else = device.policy == "auto" and not (has_gpu() or has_cuda())
-    if device.policy == "cpu" or nothing_else:
+    if device.policy == "cpu" or (device.policy == "auto" and not _has_gpu()):
         return open_on_cpu(artifact, device, cache), ""
     try:
         return open_on_gpu(artifact, device, max_batch_size), ""

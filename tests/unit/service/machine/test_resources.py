@@ -11,6 +11,7 @@ import pytest
 from convoy.service.machine.resources import (
     descriptor_limit,
     has_gpu,
+    has_gpu_driver,
     memory_bytes,
     raise_descriptor_limit,
     usable_cpus,
@@ -43,7 +44,7 @@ def test_cpus_by_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert usable_cpus(quota(tmp_path, "400000 100000")) == 1
 
 
-@pytest.mark.parametrize("name", ["nvidiactl", "dxg"])
+@pytest.mark.parametrize("name", ["nvidiactl", "dxg", "nvhost-gpu"])
 def test_gpu(tmp_path: Path, name: str) -> None:
     """
     A GPU is there if its driver has a device.
@@ -52,6 +53,17 @@ def test_gpu(tmp_path: Path, name: str) -> None:
     assert not has_gpu(tmp_path)
     (tmp_path / "dev" / name).touch()
     assert has_gpu(tmp_path)
+
+
+def test_gpu_driver(tmp_path: Path) -> None:
+    """
+    A driver that runs is found in a container without its devices, too.
+    """
+    assert not has_gpu_driver(tmp_path)
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+    (tmp_path / "proc/driver/nvidia/version").touch()
+    assert has_gpu_driver(tmp_path)
+    assert not has_gpu(tmp_path)
 
 
 def test_memory(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from convoy.artifact.golden import Golden, as_scores
 from convoy.artifact.manifest import OutputTensor
 from convoy.artifact.repository import ModelRepository
 from convoy.service.errors import ModelLoadError
-from convoy.service.machine.resources import has_gpu
+from convoy.service.machine.resources import has_gpu, has_gpu_driver
 from convoy.service.runtime.cuda import has_cuda
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.runs import CPU, CUDA, batch_sizes
@@ -69,14 +70,39 @@ def test_auto_logs_its_fallback(
     assert line.message == "device auto: falling back to the CPU"
 
 
-@pytest.mark.skipif(HAS_CUDA or has_gpu(), reason="this machine has a GPU or CUDA")
-def test_auto_without_a_gpu(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.skipif(has_gpu() or has_gpu_driver(), reason="this machine has a GPU")
+@pytest.mark.parametrize("is_gpu_build", [False, True])
+def test_auto_without_a_gpu(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    is_gpu_build: bool,
+) -> None:
     """
-    Without a GPU, running on the CPU is no fallback, and is not logged.
+    Without a GPU, running on the CPU is no fallback and is not logged, in the GPU build neither.
     """
+    monkeypatch.setattr("convoy.service.runtime.session.has_cuda", lambda: is_gpu_build)
     session = load(tmp_path, Device(policy="auto", cores=1))
     assert (session.provider, session.fallback_reason) == (CPU, "")
     assert not caplog.records
+
+
+@pytest.mark.skipif(has_gpu(), reason="this machine has a GPU")
+def test_auto_in_a_container_without_the_gpu_of_its_host(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    In the GPU build, a host's GPU that the container was not given is logged; else it is not.
+    """
+    monkeypatch.setattr("convoy.service.runtime.session.has_gpu_driver", lambda: True)
+    for is_gpu_build in (False, True):
+        assert not caplog.records
+        monkeypatch.setattr("convoy.service.runtime.session.has_cuda", partial(bool, is_gpu_build))
+        session = load(tmp_path / str(is_gpu_build), Device(policy="auto", cores=1))
+        assert session.provider == CPU
+        assert bool(session.fallback_reason) == is_gpu_build
+    (line,) = caplog.records
+    assert line.message == "device auto: falling back to the CPU"
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime has CUDA")
