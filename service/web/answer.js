@@ -4,7 +4,7 @@ import { bars, copyButton, el } from "./dom.js";
 import { explain } from "./errors.js";
 import { duration, percent, provider } from "./format.js";
 
-const MULTI_LABEL = "Several labels may apply: each probability stands by itself.";
+const MULTI_LABEL = "Several labels may apply. Each probability is independent of the others.";
 
 const PHASES = ["decode", "queue", "inference", "respond"];
 
@@ -66,10 +66,10 @@ function saw(bitmap) {
     height,
     class: "seen",
     role: "img",
-    "aria-label": "What the network saw",
+    "aria-label": "Input of the network",
   });
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
-  return el("figure", {}, canvas, el("figcaption", {}, `saw ${width} × ${height}`));
+  return el("figure", {}, canvas, el("figcaption", {}, `input: ${width} × ${height}`));
 }
 
 function best(predictions, title) {

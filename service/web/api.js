@@ -14,7 +14,7 @@ export class Refused extends Error {
 /** The server did not answer. */
 export class Unreachable extends Error {
   constructor() {
-    super("The server does not answer.");
+    super("The server does not respond.");
   }
 }
 

@@ -13,12 +13,12 @@ const STATES = {
   connecting: "connecting",
   ready: "ready",
   loading: "not ready",
-  gone: "no answer",
+  gone: "no response",
 };
 
 const NOTICES = {
-  loading: "The server is not ready: it starts, or is about to stop. This page goes on when it is.",
-  gone: "The server does not answer. This page tries again every second, and goes on when it is back.",
+  loading: "The server is starting or shutting down. This page continues when the server is ready.",
+  gone: "The server does not respond. This page retries every second and continues when the server is back.",
 };
 
 const main = document.getElementById("view");

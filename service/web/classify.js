@@ -31,6 +31,6 @@ async function outcome(model, answer) {
 }
 
 function tooLarge(bytes, maxBytes) {
-  const message = `The file has ${bytes} bytes; this server accepts at most ${maxBytes}. It was not sent.`;
+  const message = `The file has ${bytes} bytes, and this server accepts at most ${maxBytes}. The file was not sent; choose a smaller one.`;
   return new Refused(400, "IMAGE_TOO_LARGE", message);
 }

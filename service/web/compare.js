@@ -9,8 +9,8 @@ import { chart } from "./scatter.js";
 const CHARTS = {
   balls: "Accuracy against operations",
   density: "Accuracy density",
-  time: "Time against batch",
-  memory: "Memory against batch",
+  time: "Time against batch size",
+  memory: "Memory against batch size",
 };
 
 /** What is shown; kept while other views are open. */
@@ -21,7 +21,7 @@ export async function open(root) {
   const found = await networks();
   root.className = "compare";
   if (!found.networks.length)
-    root.append(el("p", { class: "card" }, "There is no network to compare: no model is loaded."));
+    root.append(el("p", { class: "card" }, "No models are loaded, so there is nothing to compare."));
   else new Compare(root, found).draw();
 }
 
@@ -47,7 +47,7 @@ class Compare {
     const shown = (one) => !kept.hidden.has(one.familyName);
     this.caption.textContent = caption;
     if (!marks.some(shown)) {
-      this.place.replaceChildren(el("p", { class: "muted empty" }, "There is nothing to draw."));
+      this.place.replaceChildren(el("p", { class: "muted empty" }, "Nothing to draw."));
       return;
     }
     const place = el("div", { class: "scatter" }); // its observer goes with it
@@ -141,11 +141,11 @@ class Compare {
     return {
       marks,
       x: {
-        label: `operations for one image (${unitName})`,
+        label: `operations per image (${unitName})`,
         logarithmic: spans(marks.map(({ x }) => x)),
       },
       y: { label: "top-1 (%)", bounds: [0, 100] },
-      caption: `The area of a ball is its parameters. Operations are 2 × multiply-accumulates. ${this.note()}`,
+      caption: `The area of each circle is proportional to the number of parameters. Operations are 2 × multiply-accumulates. ${this.note()}`,
     };
   }
 
@@ -156,7 +156,7 @@ class Compare {
       radius: 6,
       words: [
         score.name,
-        `${rounded((100 * score.top1) / (score.parameters / 1e6))} % for each million parameters`,
+        `${rounded((100 * score.top1) / (score.parameters / 1e6))} % per million parameters`,
         `top-1 ${percent(score.top1)}`,
         score.source,
       ],
@@ -164,17 +164,17 @@ class Compare {
     return {
       marks,
       x: { label: "parameters (millions)", logarithmic: true },
-      y: { label: "top-1 (%) for each million", logarithmic: true },
-      caption: `Points of accuracy for each million parameters. ${this.note()}`,
+      y: { label: "top-1 (%) per million parameters", logarithmic: true },
+      caption: `Percentage points of top-1 accuracy per million parameters. ${this.note()}`,
     };
   }
 
   time() {
     return this.perBatch(
       "ms",
-      "ms for each image",
+      "ms per image",
       (batch) => batch.ms,
-      ({ ms }) => `${rounded(ms)} ms for each image`,
+      ({ ms }) => `${rounded(ms)} ms per image`,
     );
   }
 
@@ -212,7 +212,7 @@ class Compare {
       y: { label, logarithmic: true },
       caption: this.machine
         ? ""
-        : "No measurements of convoy compare were given to this server: these are its own runs, and what was measured when the artifacts were made.",
+        : "This server has no results of convoy compare. The chart shows its own runs, and the measurements made at export.",
     };
   }
 
@@ -227,9 +227,9 @@ class Compare {
 
   note() {
     const chosen = this.chosen();
-    if (!chosen) return "No artifact here says how accurate it is.";
+    if (!chosen) return "No model here states its accuracy.";
     return chosen.published
-      ? `Top-1 is ${chosen.title}; hollow marks are of other weights than those here.`
+      ? `Top-1 is ${chosen.title}; hollow marks are for other weights than those served here.`
       : `Top-1 was ${chosen.title}.`;
   }
 }

@@ -17,7 +17,7 @@ export function comparisonTable(all, machine) {
   return el(
     "section",
     { class: "card" },
-    el("h2", {}, "Every figure"),
+    el("h2", {}, "All figures"),
     el(
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the networks" },
@@ -33,7 +33,7 @@ export function comparisonTable(all, machine) {
       : el(
           "p",
           { class: "muted" },
-          "For times and memory at every batch size: ",
+          "For times and memory at every batch size, run ",
           el("code", {}, "convoy compare --json comparison.json"),
           ", then ",
           el("code", {}, "convoy serve --comparison-file comparison.json"),

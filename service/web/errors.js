@@ -13,19 +13,19 @@ const TITLES = {
   QUEUE_FULL: "The queue is full",
   DEADLINE_UNMEETABLE: "The queue is too long",
   SHUTTING_DOWN: "The server is shutting down",
-  SCORES_NOT_FINITE: "The model finds no class for this image",
-  UNAUTHENTICATED: "The server wants a token",
+  SCORES_NOT_FINITE: "The model returned no valid scores for this image",
+  UNAUTHENTICATED: "Token required",
   PERMISSION_DENIED: "Your token does not allow this",
-  HOST_NOT_ALLOWED: "The server does not answer to this name",
-  ORIGIN_NOT_ALLOWED: "The server refuses requests of other sites",
-  UNSUPPORTED: "Not here",
+  HOST_NOT_ALLOWED: "The server does not accept this host name",
+  ORIGIN_NOT_ALLOWED: "The server refuses requests from other sites",
+  UNSUPPORTED: "Not supported",
 };
 
 const ADVICE = {
-  MODEL_NOT_FOUND: "It was unloaded or replaced: this page follows within seconds.",
+  MODEL_NOT_FOUND: "The model was unloaded or replaced. This page updates within seconds.",
   SCORES_NOT_FINITE: "Send another image, or ask the server's operator to check the model.",
-  SHUTTING_DOWN: "This page goes on when it is back.",
-  MODEL_NOT_READY: "This page asks again when the model is loaded.",
+  SHUTTING_DOWN: "This page continues when the server is back.",
+  MODEL_NOT_READY: "This page retries when the model is loaded.",
 };
 
 const ABOUT_TOKENS = new Set(["UNAUTHENTICATED", "PERMISSION_DENIED"]);
@@ -33,11 +33,11 @@ const ABOUT_TOKENS = new Set(["UNAUTHENTICATED", "PERMISSION_DENIED"]);
 /** A box that says what went wrong; with `again`, a button to try once more. */
 export function explain(error, again) {
   if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
-  const title = error instanceof Unreachable ? "The server does not answer" : TITLES[error.reason];
+  const title = error instanceof Unreachable ? "The server does not respond" : TITLES[error.reason];
   const box = el(
     "div",
     { class: "problem", role: "alert" },
-    el("strong", {}, title ?? "The server could not do it"),
+    el("strong", {}, title ?? "The request failed"),
     el("p", {}, message(error)),
     ADVICE[error.reason] ? el("p", { class: "muted" }, ADVICE[error.reason]) : null,
   );
@@ -47,10 +47,10 @@ export function explain(error, again) {
 }
 
 function message(error) {
-  if (error instanceof Unreachable) return "This page goes on when it is back.";
+  if (error instanceof Unreachable) return "This page continues when the server is back.";
   // The server names the call, which only programs know.
   const [, right] = /needs a token with the right (\w+)$/.exec(error.message) ?? [];
-  return right ? `It needs a token with the right "${right}".` : error.message;
+  return right ? `This needs a token with the right "${right}".` : error.message;
 }
 
 function otherToken(again) {
@@ -70,7 +70,7 @@ function tryAgain({ retryAfterS }, again) {
   );
   const count = (left) => {
     button.disabled = left > 0;
-    button.textContent = left > 0 ? `Again in ${left} s` : "Try again";
+    button.textContent = left > 0 ? `Try again in ${left} s` : "Try again";
     if (left > 0) setTimeout(count, 1000, left - 1);
   };
   count(Math.ceil(retryAfterS ?? 0));

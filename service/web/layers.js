@@ -42,13 +42,13 @@ export function layerTable(description) {
     el(
       "p",
       { class: "muted" },
-      "kernel: size, stride s, padding p; field: receptive field of one number of the output, in pixels of the image",
+      "kernel: size, stride s, padding p; field: receptive field of one output value, in pixels of the image",
     ),
   );
 }
 
 function macs({ macs, layers }) {
-  if (macs !== null) return `${whole(macs)} MACs for one image`;
+  if (macs !== null) return `${whole(macs)} MACs per image`;
   const kinds = layers.filter((layer) => layer.is_counted === false).map(({ kind }) => kind);
   return `MACs not counted: ${[...new Set(kinds)].join(", ")}`;
 }

@@ -50,7 +50,7 @@ class Live {
         { class: "row controls" },
         el("label", { for: "live-model" }, "Model"),
         this.select,
-        el("span", { class: "muted" }, "the last ten minutes"),
+        el("span", { class: "muted" }, "last ten minutes"),
       ),
       this.tiles,
       chart
@@ -61,7 +61,7 @@ class Live {
             el("strong", {}, "The chart library is not installed"),
             " — run ",
             el("code", {}, "make page"),
-            " where the server runs. The figures of now are here without it.",
+            " on the server's machine. The current figures are shown without it.",
           ),
       el(
         "div",
@@ -71,7 +71,7 @@ class Live {
           "section",
           { class: "card panel" },
           el("h2", {}, "Batch sizes"),
-          el("p", { class: "muted" }, "share of the runs"),
+          el("p", { class: "muted" }, "share of runs"),
           this.batches,
         ),
       ),
@@ -157,12 +157,12 @@ function makeCharts(uPlot) {
   const line = (title, unit, options) => new LineChart(uPlot, title, unit, options);
   return {
     requests: line("Requests", "per second"),
-    latency: line("Latency, failed ones included", "ms"),
+    latency: line("Latency, including failed requests", "ms"),
     median: line("Phases, p50", "ms", { logarithmic: true }),
     slowest: line("Phases, p99", "ms", { logarithmic: true }),
     queue: line("Queue depth", "images"),
-    failed: line("Failed, by code", "per second"),
-    rejected: line("Rejected, by reason", "per second"),
+    failed: line("Failed requests, by code", "per second"),
+    rejected: line("Rejected requests, by reason", "per second"),
     memory: line("Memory", "MB"),
   };
 }

@@ -8,7 +8,7 @@ import { layerTable } from "./layers.js";
 import { attribution } from "./networks.js";
 import { served } from "./served.js";
 
-/** What a model tells of an image, by the kind of its scores. */
+/** What a model predicts for an image, by the kind of its scores. */
 const SCORES = {
   logits: "one class",
   probabilities: "one class",
@@ -32,7 +32,7 @@ export async function open(root) {
       el(
         "p",
         { class: "card" },
-        "The repository is empty: make a model with convoy export lenet5.",
+        "The model repository is empty. Make a model with convoy export lenet5.",
       ),
     );
   const isLong = index.length > FEW;
@@ -94,7 +94,7 @@ function facts(model) {
     provider: provider(model.provider),
     input: `${input.height} × ${input.width} × ${input.channels}`,
     classes: whole(model.class_count),
-    tells: SCORES[model.scores.kind],
+    predicts: SCORES[model.scores.kind],
     parameters: `${rounded(manifest.parameter_count / 1e6)} M`,
     "operations M": operations(manifest.macs),
     ...accuracy(manifest),
@@ -102,10 +102,10 @@ function facts(model) {
       weights: megabytes(memory.weights_bytes),
       [`arena at batch ${memory.batch_size}`]: megabytes(memory.arena_peak_bytes),
     }),
-    "loaded in": duration(model.load_s),
-    "batch at most": whole(model.max_batch_size),
-    "queue at most": whole(model.max_queue_size),
-    made: manifest.created_at.slice(0, 10),
+    "load time": duration(model.load_s),
+    "max batch size": whole(model.max_batch_size),
+    "max queue size": whole(model.max_queue_size),
+    created: manifest.created_at.slice(0, 10),
     artifact: el(
       "span",
       { class: "hash" },
@@ -145,9 +145,9 @@ function layers(model) {
     return el(
       "p",
       { class: "muted" },
-      "The artifact was made before artifacts told their layers: ",
+      "This artifact has no layer table. Run ",
       el("code", {}, `convoy describe ${model.manifest.name} --save`),
-      " writes them.",
+      " to add it.",
     );
   const details = el("details", {}, el("summary", {}, "Layers"), content);
   details.addEventListener("toggle", () => details.open && read(), { once: true });

@@ -102,7 +102,7 @@ export function drawingPad(drawn) {
     el(
       "div",
       {},
-      el("p", { class: "muted hint" }, "It is centred and scaled as MNIST's digits are."),
+      el("p", { class: "muted hint" }, "Drawings are centred and scaled like MNIST digits."),
       el("button", { type: "button", class: "small", click: clear }, "Clear"),
     ),
   );

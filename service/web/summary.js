@@ -6,7 +6,7 @@ import { percent } from "./format.js";
 export function summarize(outcomes) {
   const answered = outcomes.filter(({ answer }) => answer);
   const failed = outcomes.length - answered.length;
-  const failures = failed ? [`${count(failed)} gave no answer`] : [];
+  const failures = failed ? [`${count(failed)} failed`] : [];
   if (answered.length === 1) return [sentence(answered[0]), ...failures].join(" · ");
   return [...agreement(answered), ...failures].join(" · ");
 }

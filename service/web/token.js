@@ -25,8 +25,8 @@ function show(wasWrong) {
   const dialog = document.getElementById("token");
   const field = dialog.querySelector("input");
   document.getElementById("token-why").textContent = wasWrong
-    ? "The server does not know that token."
-    : "The server answers only who has one.";
+    ? "The server does not accept this token."
+    : "This server requires a token.";
   field.value = "";
   dialog.returnValue = "";
   dialog.showModal();

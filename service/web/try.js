@@ -70,7 +70,7 @@ class Try {
       this.cards = [];
       this.code.replaceChildren();
       this.answers.replaceChildren(
-        el("p", { class: "card" }, "No model is loaded: see the view Models."),
+        el("p", { class: "card" }, "No model is loaded. See Models."),
       );
     }
   }
@@ -85,7 +85,7 @@ class Try {
       this.summary,
       el("h2", {}, "Or draw a digit"),
       pad,
-      el("h2", {}, "Or start with one of ours"),
+      el("h2", {}, "Or choose a sample"),
       el(
         "div",
         { class: "samples" },

@@ -45,7 +45,7 @@ def test_wrong_images(open_page: OpenPage, repository: Path) -> None:
         page.on("request", lambda request: sent.append(request.url))
         give(page, "drop", encode(Image.fromarray(noise)))
         expect(problem).to_contain_text("too large")
-        expect(problem).to_contain_text("at most 2000. It was not sent.")
+        expect(problem).to_contain_text("at most 2000. The file was not sent")
         assert [url for url in sent if "/answers" in url] == []
         give(page, "drop", SEVEN.read_bytes())
         expect(page.locator(".answer .timing")).to_be_visible()
@@ -59,7 +59,7 @@ def test_one_problem_with_a_file_for_all_networks(open_page: OpenPage, url: str)
         give(page, "drop", b"not an image")
         expect(page.locator(".problem")).to_have_count(1)
         expect(page.locator(".answers .problem")).to_contain_text("cannot read this file")
-        expect(page.locator(".summary")).to_have_text("3 networks gave no answer")
+        expect(page.locator(".summary")).to_have_text("3 networks failed")
         give(page, "drop", png(3))
         expect(page.locator(".answer .timing")).to_have_count(3)
         expect(page.locator(".problem")).to_have_count(0)
@@ -119,8 +119,8 @@ def test_sample_without_a_server(open_page: OpenPage, repository: Path) -> None:
         before = sample.evaluate(top)
         server.stop()
         sample.click()
-        expect(page.locator(".answers .problem")).to_contain_text("The server does not answer")
-        expect(page.locator("#notice")).to_contain_text("does not answer")
+        expect(page.locator(".answers .problem")).to_contain_text("The server does not respond")
+        expect(page.locator("#notice")).to_contain_text("does not respond")
         assert sample.evaluate(top) == before
 
 
@@ -175,7 +175,7 @@ def test_full_queue(open_page: OpenPage, tmp_path: Path) -> None:
 
 def test_restart(open_page: OpenPage, repository: Path) -> None:
     """
-    The page says that the server does not answer; when it is back, the image is classified again.
+    The page says that the server does not respond; when it is back, the image is classified again.
     """
     http, grpc = map(str, free_ports(2))
     options = ("--model-control-mode", "poll", "--http-port", http, "--grpc-port", grpc)
@@ -185,8 +185,8 @@ def test_restart(open_page: OpenPage, repository: Path) -> None:
         give(page, "drop", png(3))
         expect(page.locator(".answer .timing")).to_have_count(3)
         server.stop()
-        expect(page.locator("#notice")).to_contain_text("does not answer")
-        expect(page.locator("#status")).to_have_text("no answer")
+        expect(page.locator("#notice")).to_contain_text("does not respond")
+        expect(page.locator("#status")).to_have_text("no response")
         with ServerProcess(repository, *options):
             expect(page.locator("#status")).to_have_text("ready")
             expect(page.locator("#notice")).to_be_hidden()

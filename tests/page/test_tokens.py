@@ -42,7 +42,7 @@ def sign_in(page: Page, text: str) -> None:
     """Answer the dialog."""
     expect(page.get_by_role("dialog")).to_be_visible()
     page.get_by_role("textbox", name="Token").fill(text)
-    page.get_by_role("button", name="Use it").click()
+    page.get_by_role("button", name="Use token").click()
 
 
 def test_token_to_infer(
@@ -56,10 +56,10 @@ def test_token_to_infer(
     """
     _, text = tokens["infer"]
     with open_page(url_of(guarded), may_fail=True) as page:
-        expect(page.get_by_role("dialog")).to_contain_text("answers only who has one")
+        expect(page.get_by_role("dialog")).to_contain_text("requires a token")
         assert page.locator("#view").inner_text() == ""
         sign_in(page, "wrong")
-        expect(page.get_by_role("dialog")).to_contain_text("does not know that token")
+        expect(page.get_by_role("dialog")).to_contain_text("does not accept this token")
         sign_in(page, text)
         page.locator(".answer").wait_for()
         give(page, "drop", SEVEN.read_bytes())
@@ -111,7 +111,7 @@ def test_no_token(open_page: OpenPage, guarded: ServerProcess) -> None:
     The page asks for a token, and takes one later.
     """
     with open_page(url_of(guarded), may_fail=True) as page:
-        page.get_by_role("button", name="Not now").click()
-        expect(page.locator("#view")).to_contain_text("The server wants a token")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#view")).to_contain_text("Token required")
         page.get_by_role("button", name="Use another token").click()
         expect(page.get_by_role("dialog")).to_be_visible()

@@ -53,7 +53,7 @@ def test_scores_that_are_no_numbers(open_page: OpenPage, url: str) -> None:
     with open_page(url) as page:
         give(page, "drop", png(77))
         problem = page.locator('.answer[data-model="raw"] .problem')
-        expect(problem).to_contain_text("finds no class for this image")
+        expect(problem).to_contain_text("returned no valid scores for this image")
         expect(problem).to_contain_text("NaN")
         assert best(page, "tiny") == "class 2"
 
@@ -87,7 +87,7 @@ def test_content_of_an_answer(open_page: OpenPage, url: str, repository: Path) -
         expect(card.locator(".bars li")).to_have_count(5)
         expect(card.locator(".bar-text").first).to_have_text(re.compile(r"9\d\.\d %"))
         expect(card.locator("canvas.seen")).to_have_js_property("width", 32)
-        for told in ("saw 32", "decode", "queue", "inference", "respond", "CPU"):
+        for told in ("input: 32", "decode", "queue", "inference", "respond", "CPU"):
             expect(card).to_contain_text(told)
         expect(card.locator(".hash code")).to_have_attribute("title", manifest["model_sha256"])
         seen = page.evaluate(

@@ -202,7 +202,7 @@ def check_axes(page: Page) -> None:
 
     page.get_by_label("Chart", exact=True).select_option(label="Accuracy against operations")
     assert max(ticks("end")) <= 100
-    page.get_by_label("Chart", exact=True).select_option(label="Time against batch")
+    page.get_by_label("Chart", exact=True).select_option(label="Time against batch size")
     marked = set(ticks("middle"))
     words = page.locator("circle.mark").evaluate_all(
         "(marks) => marks.map((mark) => mark.getAttribute('aria-label'))"
