@@ -10,7 +10,7 @@ from tests.harness.http import Connection
 from tests.security.entries import http_routes, rpcs
 from tests.security.target import ENDS_ON_ERROR, Target
 
-MESSAGE = "the call has several Authorization headers; send one"
+MESSAGE = "the call has several Authorization headers; send only one"
 
 CLOSED = [rpc.path for rpc in rpcs() if rpc.method in {"ModelInfer", "ModelStreamInfer", "List"}]
 
