@@ -224,5 +224,5 @@ def _check(drift: Drift, tolerance: float) -> None:
     if not drift.same_classes:
         raise ProofError(
             f"at batch {drift.batch_size} a test image gets another class than on its own: "
-            "--golden takes images whose class is clear"
+            "give images whose class is clear with --golden"
         )

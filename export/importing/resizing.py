@@ -48,7 +48,7 @@ def _crop(tensor: InputTensor, settings: ImportSettings) -> _Size:
             f"--crop {height}x{width} with --pad {settings.pad} on each side"
         )
     if max(height, width) > MAX_PX:
-        raise GraphError(f"a crop of {height}x{width} is too large: {MAX_PX} is the most")
+        raise GraphError(f"a crop of {height}x{width} is too large; the maximum is {MAX_PX}")
     return height, width
 
 

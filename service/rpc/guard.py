@@ -103,4 +103,6 @@ def _with_streams(handler: Any, reader: Receiving, origin: Origin) -> Any:
 def _error(error: DecodeError | RequestTooSlowError) -> ServiceError:
     if isinstance(error, RequestTooSlowError):
         return error
-    return InvalidArgumentError("the message is not the request of this method")
+    return InvalidArgumentError(
+        "the message is not a valid request of this method; see the .proto files"
+    )

@@ -86,7 +86,9 @@ class InferenceServicer(InferenceProtocol, grpc_service_pb2_grpc.GRPCInferenceSe
 
     def _unreadable(self, cause: DecodeError, origin: Origin) -> ServiceError:
         """Count a message that cannot be parsed as a call; return its error."""
-        error = InvalidArgumentError("the message is not a ModelInferRequest")
+        error = InvalidArgumentError(
+            "the message is not a valid ModelInferRequest; see the .proto files"
+        )
         error.__cause__ = cause
         try:
             with self._calls.open("ModelStreamInfer", origin):

@@ -70,7 +70,10 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
         """Count an open stream; refuse one of a *limited* service if there are too many."""
         with self._backlog:
             if limited and self._open >= self.max_open:
-                error = ServerBusyError(f"{self._open} streams are open already", BUSY_RETRY_S)
+                error = ServerBusyError(
+                    f"{self._open} streams are open already; close one, or try again later",
+                    BUSY_RETRY_S,
+                )
                 origin = Origin.from_headers(context.invocation_metadata() or ())
                 await abort(context, error, origin)
             self._open += limited

@@ -111,7 +111,8 @@ def unary_handler(
         with call:
             if len(message) > max_message_bytes:
                 raise RequestTooLargeError(
-                    f"the message has {len(message)} bytes; at most {max_message_bytes}"
+                    f"the message has {len(message)} bytes; this server accepts at most "
+                    f"{max_message_bytes}"
                 )
             # Counted before it is parsed, as parsing takes as much memory again.
             call.hold(len(message))
@@ -119,7 +120,7 @@ def unary_handler(
                 request = parse(message)
             except DecodeError as error:
                 raise InvalidArgumentError(
-                    "the message is not the request of this method"
+                    "the message is not a valid request of this method; see the .proto files"
                 ) from error
             return await respond(request, call)
 
