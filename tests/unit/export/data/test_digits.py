@@ -83,10 +83,20 @@ def test_joined(digits: data.DataSet) -> None:
     assert joined.labels[500] == digits.test.labels[0]
 
 
-@pytest.mark.parametrize("name", ["", "mnist:", "mnist5k:data", "folder:", "folder", "cifar"])
-def test_unknown(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("", "expected one of mnist5k, hard5k, folder:PATH, mnist"),
+        ("mnist:", r"did you mean mnist\?"),
+        ("mnist5k:data", r"did you mean mnist5k\?"),
+        ("folder:", "did you mean folder:PATH"),
+        ("folder", "did you mean folder:PATH"),
+        ("cifar", "did you mean cifar10"),
+    ],
+)
+def test_unknown(name: str, advice: str) -> None:
     """
-    A name that is no data set is refused with those that are.
+    A name that is not a data set is refused with the closest one, or with all.
     """
-    with pytest.raises(DataError, match="expected mnist5k"):
+    with pytest.raises(DataError, match=advice):
         data.load(name)
