@@ -237,8 +237,7 @@ async def test_no_reference_cycles(asked: Running) -> None:
     try:
         for _ in range(10):
             await repeat(asked)
-        await asked.until(lambda: not asked.server.lifecycle.in_flight)
-        await asyncio.sleep(0)
-        assert not [one for one in gc.get_objects() if type(one) is Call]
+        # gRPC may hold the last call for a moment after its answer.
+        await asked.until(lambda: not any(type(one) is Call for one in gc.get_objects()))
     finally:
         gc.enable()
