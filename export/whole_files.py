@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from convoy.artifact import whole_files
 from convoy.export.errors import ExportError
+
+WRITERS_ERRORS: tuple[type[Exception], ...] = (RuntimeError,)
+"""Errors of torch for a file that cannot be written; and of safetensors, where it is installed."""
+
+with suppress(ImportError):  # only training needs it
+    from safetensors import SafetensorError
+
+    WRITERS_ERRORS = (RuntimeError, SafetensorError)
 
 
 @contextmanager
@@ -30,8 +36,7 @@ def replacing(path: Path, mark: str = ".half") -> Iterator[Path]:
             yield half
     except OSError as error:
         raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
-    # torch and safetensors have errors of their own for files that cannot be written.
-    except (RuntimeError, SafetensorError) as error:
+    except WRITERS_ERRORS as error:
         raise ExportError(f"cannot write {path}; is the disk full? ({_line(error)})") from error
 
 

@@ -380,12 +380,10 @@ def test_folder_that_git_does_not_know(tmp_path: Path) -> None:
 
 def test_unknown_architecture(tmp_path: Path) -> None:
     """
-    A name that is no architecture is refused with those that are.
+    A name that is not a network is refused with the closest one.
     """
-    with pytest.raises(ExportError, match="known are lenet5"):
-        exporter.export(
-            settings(tmp_path / "models", architecture="lenet6"), Console(file=io.StringIO())
-        )
+    with pytest.raises(ValueError, match=r"unknown network 'lenet6'; did you mean lenet5\?"):
+        settings(tmp_path / "models", architecture="lenet6")
 
 
 @pytest.mark.parametrize(
@@ -454,7 +452,7 @@ def test_second_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     """
     with (
         locked(tmp_path / "runs" / "lenet5"),
-        pytest.raises(TrainingError, match=r"lenet5: wait for it, or give another --name"),
+        pytest.raises(TrainingError, match=r"lenet5: wait for it, or choose another --name"),
     ):
         exporter.export(settings(tmp_path / "models"), Console(file=io.StringIO()))
     assert not any((tmp_path / "models").glob("*"))

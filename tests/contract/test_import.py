@@ -348,12 +348,13 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_needs_no_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Import works without PyTorch, and sets the variable that silences ONNX Runtime before it
-    is loaded.
+    Import works without PyTorch and safetensors, and sets the variable that silences ONNX Runtime
+    before it is loaded.
     """
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY")  # the tests have loaded it
     program = (
         "import os, sys; sys.modules['torch'] = sys.modules['torchvision'] = None;"
+        "sys.modules['safetensors'] = None;"
         "from convoy.__main__ import main; code = main(sys.argv[1:]);"
         "sys.exit(code or os.environ.get('ORT_DISABLE_TELEMETRY') != '1')"
     )

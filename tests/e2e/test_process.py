@@ -313,7 +313,7 @@ def test_signal_while_loading(lenet_repository: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         messages = [json.loads(line)["message"] for line in lines]
-    assert messages == ["stopped", "ending although threads are busy"]
+    assert messages == ["stopped", "ending although threads are still busy"]
 
 
 def test_writes_nothing_in_the_home_folder(lenet_repository: Path, tmp_path: Path) -> None:

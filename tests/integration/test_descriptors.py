@@ -16,7 +16,7 @@ from convoy.service.http.acceptor import RESERVE
 from tests.harness.http import request
 from tests.harness.server import Running, Serve
 
-MESSAGE = "connections cannot be accepted: raise the limit of open files (ulimit -n)"
+MESSAGE = "cannot accept connections: raise the limit of open files (ulimit -n)"
 
 
 @contextmanager

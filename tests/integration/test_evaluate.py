@@ -277,6 +277,7 @@ def test_without_pytorch(tmp_path: Path, models: Path) -> None:
     images = write_images(tmp_path / "photos")
     program = (
         "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None; "
+        "sys.modules['safetensors'] = None; "
         "from convoy.__main__ import main; sys.exit(main())"
     )
     arguments = ("tiny", "--data", f"folder:{images}", "--model-repository", str(models))

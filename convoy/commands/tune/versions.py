@@ -42,8 +42,13 @@ def with_relatives(root: Path, artifacts: Sequence[Artifact]) -> list[Artifact]:
     repository = ModelRepository(root)
     found = {(a.manifest.name, a.manifest.precision, origin(a.manifest)): a for a in artifacts}
     origins = {origin(artifact.manifest) for artifact in artifacts}
+    graphs = {artifact.manifest.model_sha256 for artifact in artifacts}
     asked = {artifact.manifest.name for artifact in artifacts}
     for manifest in _manifests(root, repository, asked):
+        # The very graph under another name is as fast.
+        is_same = manifest.quantization is None and manifest.model_sha256 in graphs
+        if is_same and manifest.name not in asked:
+            continue
         key = (manifest.name, manifest.precision, origin(manifest))
         if key[-1] in origins and key not in found:
             found[key] = repository.read(manifest.name, manifest.version)

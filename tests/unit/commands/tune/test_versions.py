@@ -64,9 +64,11 @@ def tuned(precision: Precision, images_per_s: float, right: int | None = 996) ->
 
 def test_relatives_are_found(tmp_path: Path) -> None:
     """
-    An int8 model of another name, an int8 next version, and the float32 version before it.
+    An int8 model of another name, an int8 next version, and the float32 version before it; not
+    another model with the very graph.
     """
     source = tiny.write(tmp_path, "net")
+    tiny.write(tmp_path, "same")
     tiny.write(tmp_path, "other", model=tiny.graph(repeats=1))
     converted(tmp_path, "net", source, "net_int8")
     converted(tmp_path, "net", source)
