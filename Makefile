@@ -66,7 +66,7 @@ NETWORKS := tests/e2e/test_architectures.py
 test-slow: setup  #: Run the tests that take longer
 	OMP_NUM_THREADS=1 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
 	    $(BIN)/pytest -m slow --numprocesses 2 $(NETWORKS)
-	$(BIN)/pytest -m slow --numprocesses 2 --ignore $(NETWORKS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --ignore $(NETWORKS)
 
 test-page: setup  #: Test the web page in a browser (needs npm; make tools)
 	$(BIN)/pytest tests/page

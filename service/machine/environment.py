@@ -16,6 +16,13 @@ from collections.abc import Collection, Mapping
 
 PREFIX = "CONVOY_"
 
+ALIKE = 0.85
+"""
+Least similarity of two names of which one is a misspelling.
+
+With the same prefix, the names of other commands, such as CONVOY_TOKEN, are up to 0.83 alike.
+"""
+
 logger = logging.getLogger(__name__)
 
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
@@ -56,10 +63,10 @@ def warn_of_variables(
             of_services[service].append(name)
         # Case 2: it is misspelt, or belongs to another version or command.
         elif name.upper().startswith(PREFIX) and name.upper() not in known:
-            closest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+            close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=ALIKE)
             logger.warning(
-                "unknown variable ignored: remove it, or use the closest setting",
-                extra={"variable": name, "closest": closest[0]},
+                "variable ignored: `convoy serve` has no such setting",
+                extra={"variable": name, **({"closest": close[0]} if close else {})},
             )
     for service, names in of_services.items():
         logger.warning(

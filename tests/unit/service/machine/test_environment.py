@@ -82,16 +82,16 @@ def test_bad_value_is_one_line(
 
 def test_unknown_variable(caplog: pytest.LogCaptureFixture) -> None:
     """
-    A variable that is no setting is named with the setting whose name is the closest.
+    A variable that is not a setting is named, a misspelt one with the setting that was meant.
     """
-    warn_of_variables(
-        Settings.model_fields,
-        {"CONVOY_MAX_BATCHSIZE": "8", "convoy_grpcport": "1", "HOME": "/", "CONVOY_HOST": "::"},
-    )
-    named = {record.__dict__["variable"]: record.__dict__["closest"] for record in caplog.records}
+    variables = {"CONVOY_MAX_BATCHSIZE": "8", "convoy_grpcport": "1", "CONVOY_ADDRESS": "server"}
+    others = {"HOME": "/", "CONVOY_HOST": "::"}
+    warn_of_variables(Settings.model_fields, variables | others)
+    named = {one.__dict__["variable"]: one.__dict__.get("closest") for one in caplog.records}
     assert named == {
         "CONVOY_MAX_BATCHSIZE": "CONVOY_MAX_BATCH_SIZE",
         "convoy_grpcport": "CONVOY_GRPC_PORT",
+        "CONVOY_ADDRESS": None,
     }
 
 
