@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 from convoy.export.data.labels import read_labels
+from convoy.export.errors import DataError
 from convoy.export.importing.metadata.companion import Companion
 from convoy.export.importing.metadata.huggingface import (
     ImageProcessor,
@@ -37,7 +38,12 @@ class LabelsFile(Companion):
 
 
 def companions(file: Path, model: onnx.ModelProto) -> Iterator[Companion]:
-    """Yield the descriptions of *model*, which was read from *file*; the nearest one first."""
+    """
+    Yield the descriptions of *model*, which was read from *file*; the nearest one first.
+
+    Raises:
+        DataError: If a file next to it cannot be read; names it.
+    """
     properties = {entry.key: entry.value for entry in model.metadata_props}
     yield Properties(f"{file.name}, metadata", properties)
     # Optimum and transformers.js put graphs into a folder `onnx` below the other files.
@@ -51,12 +57,27 @@ def companions(file: Path, model: onnx.ModelProto) -> Iterator[Companion]:
 
 
 def _document(path: Path) -> Mapping[str, Any] | None:
-    """Return the JSON object in *path*; None if there is none: other programs use such names."""
+    """Return the JSON object in the file *path*; None if there is no file."""
+    if not path.is_file():
+        return None
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
+    except OSError as error:
+        raise _unreadable(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, f"is not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise _unreadable(path, "holds no JSON object")
+    # Other values would hide what timm states.
+    if not isinstance(document.get("pretrained_cfg", {}), dict):
+        raise _unreadable(path, "has a pretrained_cfg that is no JSON object")
+    return document
+
+
+def _unreadable(path: Path, problem: str) -> DataError:
+    return DataError(
+        f"{path} {problem}; repair it, or ignore all files next to the model with --no-metadata"
+    )
 
 
 def _read(name: str, document: Mapping[str, Any]) -> Iterator[Companion]:

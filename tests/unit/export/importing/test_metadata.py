@@ -259,7 +259,6 @@ def test_windows_ml(tmp_path: Path, pixel_range: str, mean: float, std: float) -
         ({}, {"config.json": {"label2id": {"b": 1, "a": 0}}}, ("a", "b")),
         ({}, {"config.json": {"label_names": ["a", "b"], "num_classes": 2}}, ("a", "b")),
         ({}, {"config.json": {"layers": 3}, "classes.txt": "a\nb\n"}, ("a", "b")),
-        ({}, {"config.json": "no JSON", "labels.txt": "a\nb\n"}, ("a", "b")),
         ({}, {"model.labels.txt": "a\nb\n", "labels.txt": "c\nd\n"}, ("a", "b")),
         ({}, {"class_indices.json": {"b": 1, "a": 0}}, ("a", "b")),
         ({}, {"README.txt": "a\nb\n"}, None),
@@ -279,6 +278,46 @@ def test_labels(
     if folder == "onnx" and "model.labels.txt" in files:
         (tmp_path / "model.labels.txt").rename(tmp_path / "onnx" / "model.labels.txt")
     assert completed(tmp_path / folder).labels == expected
+
+
+@pytest.mark.parametrize(
+    "name", [PROCESSOR, "processor_config.json", "config.json", "pretrained_cfg.json"]
+)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"size": 8, "image_me', "is not valid JSON: Unterminated string"),
+        (b"", "is not valid JSON"),
+        (b"\xff{}", "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b"[]", "holds no JSON object"),
+        (b'{"pretrained_cfg": [3, 8, 8]}', "has a pretrained_cfg that is no JSON object"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """
+    A file that cannot be read is refused by its name, even if another one states everything.
+    """
+    graph(tmp_path, TENCH | CLASSIFY)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name} {message}.*; repair it, or .*--no-metadata$"):
+        completed(tmp_path)
+    assert completed(tmp_path, metadata=False).labels is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("labels.json", b'["a", "b'), ("labels.txt", b"\xff"), ("labels.txt", b"")],
+)
+def test_labels_that_cannot_be_read(tmp_path: Path, name: str, content: bytes) -> None:
+    """
+    A file of labels that cannot be read is refused by its name.
+    """
+    graph(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}.*; give --labels, or .*--no-metadata"):
+        completed(tmp_path)
+    assert completed(tmp_path, metadata=False).labels is None
 
 
 def test_open_shape(tmp_path: Path) -> None:
