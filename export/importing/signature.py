@@ -210,6 +210,12 @@ def _layout(name: str, dims: list[int | None]) -> Layout:
     fitting = _fitting_layouts(dims)
     if len(fitting) != 1:
         shape = ", ".join("?" if dim is None else str(dim) for dim in dims)
+        # Images with transparency: no layout would help.
+        if not fitting and 4 in (dims[1], dims[3]):
+            raise GraphError(
+                f"input {name} of shape [{shape}] has 4 channels, which are not supported: export "
+                "the graph with 3 channels (RGB) or 1 (grey)"
+            )
         raise GraphError(f"input {name} of shape [{shape}] may be NCHW or NHWC: give --layout")
     return fitting[0]
 
@@ -228,7 +234,10 @@ def _channels(name: str, found: int | None, settings: ImportSettings) -> Literal
     if wanted not in (None, channels):
         raise GraphError(f"--color {settings.color} has {wanted} channels, input {name} {found}")
     if channels not in (1, 3):
-        raise GraphError(f"input {name} has {channels} channels, not 1 or 3")
+        raise GraphError(
+            f"input {name} has {channels} channels, which are not supported: export the graph with "
+            "3 channels (RGB) or 1 (grey)"
+        )
     return 1 if channels == 1 else 3
 
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from convoy.artifact.manifest import Normalization, Preprocessing
-from convoy.export.errors import DataError
+from convoy.export.errors import DataError, GraphError
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.metadata import Completion, complete
 from convoy.export.importing.signature import read_signature
@@ -318,6 +318,17 @@ def test_labels_that_cannot_be_read(tmp_path: Path, name: str, content: bytes) -
     with pytest.raises(DataError, match=rf"{name}.*; give --labels, or .*--no-metadata"):
         completed(tmp_path)
     assert completed(tmp_path, metadata=False).labels is None
+
+
+@pytest.mark.parametrize("options", [{}, {"layout": "NCHW"}])
+def test_four_channels(tmp_path: Path, options: dict[str, Any]) -> None:
+    """
+    A graph of four channels is refused at once, with and without its layout.
+    """
+    graph(tmp_path, channels=4)
+    settings = ImportSettings(file=tmp_path / "model.onnx", **options)
+    with pytest.raises(GraphError, match="has 4 channels, which are not supported"):
+        read_signature(read(settings.file), settings)
 
 
 def test_open_shape(tmp_path: Path) -> None:
