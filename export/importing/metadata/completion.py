@@ -86,6 +86,7 @@ def complete(settings: ImportSettings, source: Source) -> Completion:
             taken[name] = taken.get(name, {}) | options
     labels, origin = _labels(settings, found, shape)
     options = {name: value for part in taken.values() for name, value in part.items()}
+    _check_channels(taken, shape, settings.color or options.get("color"))
     return Completion(
         settings=_with(settings, options, ", ".join(taken)),
         labels=labels,
@@ -117,7 +118,9 @@ def _first(
 
 def _remedy(group: str) -> str:
     names = _GROUPS[group][0] if group in _GROUPS else ("labels",)
-    return f"give {' or '.join(map(_flag, names[:2]))}, or ignore the file with --no-metadata"
+    # A mean without its deviation would be as wrong as none.
+    word = " and " if group == "normalisation" else " or "
+    return f"give {word.join(map(_flag, names[:2]))}, or ignore the file with --no-metadata"
 
 
 def _replaced(
@@ -168,6 +171,19 @@ def _with(settings: ImportSettings, options: Options, origin: str) -> ImportSett
             f"{origin}: its {problem['loc'][0]} is {problem['input']!r}: {problem['msg']}; give "
             f"{_flag(str(problem['loc'][0]))}, or ignore the file with --no-metadata"
         ) from error
+
+
+def _check_channels(taken: Mapping[str, Options], shape: GraphShape, color: str | None) -> None:
+    """Refuse a mean or std that has neither one number nor one per channel of the input."""
+    channels = shape.channels or {None: None, "L": 1}.get(color, 3)
+    for origin, options in taken.items():
+        for name in ("mean", "std"):
+            count = len(options.get(name, ()))
+            if channels and count not in (0, 1, channels):
+                raise DataError(
+                    f"{origin}: its {name} has {count} numbers, but the input has {channels} "
+                    f"channel{'s' * (channels > 1)}; {_remedy('normalisation')}"
+                )
 
 
 def _found(

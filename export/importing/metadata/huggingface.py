@@ -27,8 +27,24 @@ _BY_SHORTER_SIDE = {
 _CROPPING = {*_BY_SHORTER_SIDE - {"ConvNext"}, "DeiT"}
 """Classes that crop unless their file says otherwise."""
 
-_BILINEAR = {"MobileNetV1", "MobileNetV2", "Segformer", "ViT"}
-"""Classes that interpolate linearly unless their file says otherwise; others cubically."""
+_DEFAULT_FILTER = {
+    **dict.fromkeys(("MobileNetV1", "MobileNetV2", "MobileViT", "Segformer", "ViT"), "bilinear"),
+    "EfficientNet": "nearest",
+}
+"""`resample` by class, for files that leave it out; bicubic for all others."""
+
+_SQUASHING = {"EfficientNet", "Segformer", "ViT"}
+"""Classes that squash images to the size that their network takes."""
+
+_DEFAULT_PX = {
+    **dict.fromkeys(("Bit", "ChineseCLIP", "CLIP", "Levit", "MobileViT", "PoolFormer"), 224),
+    **dict.fromkeys(("DeiT", "MobileNetV1", "MobileNetV2"), 256),
+    **{"ConvNext": 384, "EfficientNet": 346, "Segformer": 512, "ViT": 224},
+}
+"""`size` by class, for files that leave it out."""
+
+_DEFAULT_CROP_PX = {"MobileViT": 256}
+"""`crop_size` by class, for files that leave out both sizes; 224 for all others."""
 
 _CONVNEXT_SQUASHED_PX = 384
 """ConvNeXt's images of this size or larger are squashed, smaller ones are cropped."""
@@ -78,12 +94,13 @@ class ImageProcessor(Companion):
         return default if found is None else bool(found)
 
     def sizes(self, shape: GraphShape) -> Options:
-        if "size" not in self.fields:
-            return {}
-        for step, is_expected in (("do_resize", True), ("do_pad", False)):
-            if self._is_on(step, is_expected) != is_expected:
-                value = str(not is_expected).lower()
-                raise DataError(f"{self.name}: images with {step} {value} are not supported")
+        if not self._is_on("do_resize"):
+            raise DataError(
+                f"{self.name}: do_resize false takes images as they are, or crops them; the server "
+                "resizes every image first"
+            )
+        if self._is_on("do_pad", False):
+            raise DataError(f"{self.name}: images with do_pad true are not supported")
         if self._kind == "Perceiver":
             raise DataError(f"{self.name}: a crop before resizing is not supported")
         resize, crop = self._resize_and_crop(shape)
@@ -91,7 +108,7 @@ class ImageProcessor(Companion):
         return {"resize": resize, "resize_mode": mode, "crop": crop, "crop_offset": "down"}
 
     def _resize_and_crop(self, shape: GraphShape) -> tuple[int | _Size, _Size]:
-        size, share = self._size(), self._crop_share
+        size, share = self._size(shape), self._crop_share
         # ConvNeXt squashes its larger images and crops the smaller ones.
         if self._kind == "ConvNext" and isinstance(size, int):
             is_squashed = size >= _CONVNEXT_SQUASHED_PX
@@ -116,9 +133,11 @@ class ImageProcessor(Companion):
     def _crop_share(self) -> float:
         return float(self.fields.get("crop_pct") or _CROP_PCT.get(self._kind, 1))
 
-    def _size(self) -> int | _Size:
+    def _size(self, shape: GraphShape) -> int | _Size:
         """Return the shorter side, or height and width."""
-        size = self.fields["size"]
+        size = self.fields.get("size")
+        if size is None:
+            return self._default_size(shape)
         # Files of before 2023 have numbers.
         if isinstance(size, int):
             return size if self._kind in _BY_SHORTER_SIDE else (size, size)
@@ -131,10 +150,20 @@ class ImageProcessor(Companion):
             return int(size["height"]), int(size["width"])
         raise DataError(f"{self.name}: a size of {', '.join(size)} is not supported")
 
+    def _default_size(self, shape: GraphShape) -> int | _Size:
+        """Return the size of a file that states none."""
+        if self._kind in _SQUASHING and shape.size:
+            return shape.size
+        if (side := _DEFAULT_PX.get(self._kind)) is None:
+            raise DataError(f"{self.name}: states no size for its images")
+        return side if self._kind in _BY_SHORTER_SIDE else (side, side)
+
     def _crop(self, shape: GraphShape) -> _Size | None:
         if not self._is_on("do_center_crop", self._kind in _CROPPING):
             return None
         crop = self.fields.get("crop_size")
+        if crop is None and self.fields.get("size") is None:
+            crop = _DEFAULT_CROP_PX.get(self._kind, 224)
         if crop is None:
             return shape.size
         if isinstance(crop, int):
@@ -145,7 +174,7 @@ class ImageProcessor(Companion):
     def filter(self) -> Options:
         resample = self.fields.get("resample")
         if resample is None:
-            name = "bilinear" if self._kind in _BILINEAR else "bicubic"
+            name = _DEFAULT_FILTER.get(self._kind, "bicubic")
         else:
             name = _FILTERS[resample] if isinstance(resample, int) else str(resample).lower()
         return {"interpolation": name, "antialias": True}
@@ -166,12 +195,12 @@ class ImageProcessor(Companion):
             factor = float(self.fields.get("rescale_factor") or 1 / 255)
         mean, std = [0.0], [1.0]
         if self._is_on("do_normalize", self._kind != "MobileViT"):
-            mean, std = (_numbers(self.fields[name]) for name in ("image_mean", "image_std"))
+            mean, std = self._stated("image_mean"), self._stated("image_std")
         if self._is_on("rescale_offset", False):
             mean = [value + 1 for value in mean]
         # EfficientNet divides by the deviations once more.
         if self._is_on("include_top", self._kind == "EfficientNet"):
-            twice = _numbers(self.fields["image_std"])
+            twice = self._stated("image_std")
             std = [
                 one * two for one, two in zip(std * (len(twice) // len(std)), twice, strict=True)
             ]
@@ -180,6 +209,12 @@ class ImageProcessor(Companion):
             "mean": tuple(value / scale for value in mean),
             "std": tuple(value / scale for value in std),
         }
+
+    def _stated(self, name: str) -> list[float]:
+        """Return the numbers under *name*, which transformers may leave to its class."""
+        if (value := self.fields.get(name)) is None:
+            raise DataError(f"{self.name}: states no {name}, but normalises images")
+        return _numbers(value)
 
 
 def _numbers(value: Any) -> list[float]:

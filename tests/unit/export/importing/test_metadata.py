@@ -143,11 +143,21 @@ def test_normalisation_of_transformers(
     [
         ({"size": {"shortest_edge": 8}}, "keep their ratio and are not cropped"),
         ({"size": {"longest_edge": 8}}, "a size of longest_edge is not supported"),
-        ({"size": {"height": 8, "width": 8}, "do_resize": False}, "do_resize false"),
+        ({"size": {"height": 8, "width": 8}, "do_resize": False}, "the server resizes every image"),
+        ({"do_resize": False, "do_center_crop": True, "crop_size": 8}, "do_resize false takes"),
+        ({}, "states no size for its images; give --resize or --resize-mode"),
+        ({"size": None}, "states no size for its images"),
+        ({"image_processor_type": "BeitImageProcessor"}, "states no size for its images"),
         ({"size": {"height": 8, "width": 8}, "do_pad": True}, "do_pad true"),
         ({"size": "8"}, "its sizes cannot be read"),
         ({"size": [8]}, "its sizes cannot be read"),
-        ({"size": 8, "image_mean": None}, "its normalisation cannot be read"),
+        ({"size": 8, "image_mean": None}, "states no image_mean, .*; give --mean and --std, or"),
+        ({"size": 8, "image_std": None}, "states no image_std, .*; give --mean and --std, or"),
+        ({"size": 8, "image_mean": [0.5] * 4}, "its mean has 4 numbers, but the input has 3 chan"),
+        (
+            {"size": 8, "image_std": [0.5] * 2},
+            "its std has 2 numbers, but the input has 3 channels",
+        ),
         ({"size": 8, "image_std": [0.0]}, "its std is .*greater than 0"),
         ({"size": 8, "resample": 9}, "its filter cannot be read"),
         ({"size": 8, "resample": "cubic"}, "its interpolation is 'cubic'"),
@@ -281,6 +291,55 @@ def test_labels(
 
 
 @pytest.mark.parametrize(
+    ("kind", "side", "resize", "interpolation"),
+    [
+        ("ViTImageProcessor", 8, (8, 8), "bilinear"),
+        ("ViTFeatureExtractor", 8, (8, 8), "bilinear"),
+        ("ViTImageProcessorFast", "open", (224, 224), "bilinear"),
+        ("SegformerImageProcessor", 8, (8, 8), "bilinear"),
+        ("EfficientNetImageProcessor", 8, (8, 8), "nearest"),
+        ("DeiTImageProcessor", 224, (256, 256), "bicubic"),
+        ("CLIPImageProcessor", 224, 224, "bicubic"),
+        ("MobileNetV2ImageProcessor", 224, 256, "bilinear"),
+        ("LevitImageProcessor", 224, 256, "bicubic"),
+        ("PoolFormerImageProcessor", 224, 248, "bicubic"),
+        ("ConvNextImageProcessor", 384, (384, 384), "bicubic"),
+    ],
+)
+def test_sizes_that_transformers_leaves_out(
+    tmp_path: Path, kind: str, side: Any, resize: Any, interpolation: str
+) -> None:
+    """
+    A file without sizes means those of its class; a class that squashes does so to the input.
+    """
+    graph(tmp_path, sides=(side, side))
+    preprocessing, _ = spec(completed(tmp_path, HALF | {"image_processor_type": kind}))
+    crop = 224 if side == "open" else side
+    assert (preprocessing.resize_px, preprocessing.interpolation) == (resize, interpolation)
+    assert (preprocessing.crop_height_px, preprocessing.crop_width_px) == (crop, crop)
+
+
+def test_filter_of_mobile_vit(tmp_path: Path) -> None:
+    """
+    MobileViT, which crops more than it resizes to unless its file says so, interpolates linearly.
+    """
+    graph(tmp_path)
+    size = {"size": {"shortest_edge": 9}, "crop_size": 8}
+    document = {"image_processor_type": "MobileViTImageProcessor"} | size
+    assert spec(completed(tmp_path, document))[0].interpolation == "bilinear"
+
+
+def test_size_of_a_class_that_does_not_fit(tmp_path: Path) -> None:
+    """
+    The crop of a class, which its file leaves out, is not replaced by the input's size.
+    """
+    graph(tmp_path)
+    completion = completed(tmp_path, HALF | {"image_processor_type": "DeiTImageProcessor"})
+    with pytest.raises(GraphError, match="takes 8x8 pixels, which is not --crop 224x224"):
+        spec(completion)
+
+
+@pytest.mark.parametrize(
     "name", [PROCESSOR, "processor_config.json", "config.json", "pretrained_cfg.json"]
 )
 @pytest.mark.parametrize(
@@ -318,6 +377,15 @@ def test_labels_that_cannot_be_read(tmp_path: Path, name: str, content: bytes) -
     with pytest.raises(DataError, match=rf"{name}.*; give --labels, or .*--no-metadata"):
         completed(tmp_path)
     assert completed(tmp_path, metadata=False).labels is None
+
+
+def test_channels_of_an_open_shape(tmp_path: Path) -> None:
+    """
+    A mean is compared with the channels of the file's colours if the graph leaves them open.
+    """
+    graph(tmp_path, sides=("height", "width"), channels="num_channels")
+    with pytest.raises(DataError, match=rf"^{PROCESSOR}: its mean has 4 numbers"):
+        completed(tmp_path, HALF | {"size": 8, "image_mean": [0.5] * 4})
 
 
 @pytest.mark.parametrize("options", [{}, {"layout": "NCHW"}])
