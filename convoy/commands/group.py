@@ -18,7 +18,7 @@ from convoy.suggestion import suggest
 GROUPS = {
     "Make models": {
         "export": "Train a network or take public weights, and write a model.",
-        "import": "Make a model of an ONNX file that was trained elsewhere.",
+        "import": "Make a model from an ONNX file that was trained elsewhere.",
         "quantize": "Make an int8 version of a model, and compare it with float32.",
     },
     "Serve and query": {
@@ -30,9 +30,9 @@ GROUPS = {
     "Understand and measure": {
         "describe": "Show the layers of a network: sizes, parameters, operations.",
         "evaluate": "Measure how well models classify images of known classes.",
-        "calibrate": "Make the probabilities of a model honest, in its next version.",
+        "calibrate": "Calibrate the probabilities of a model, in its next version.",
         "compare": "Measure the models of a repository against each other.",
-        "bench": "Put load on a server, and measure latency and throughput.",
+        "bench": "Apply load to a server, and measure latency and throughput.",
         "tune": "Find the fastest settings of a model on this machine.",
     },
     "Set up": {

@@ -87,9 +87,8 @@ def _unknown_name(settings: DescribeSettings) -> str:
     root = settings.model_repository
     models = ModelRepository(root).names() if root.is_dir() else []
     known = dict.fromkeys([*NETWORKS, *models])
-    return (
-        f"{settings.name!r} is no network, and no model in {root}; {suggest(settings.name, known)}"
-    )
+    advice = suggest(settings.name, known)
+    return f"{settings.name!r} is neither a network nor a model in {root}; {advice}"
 
 
 def _of_architecture(architecture: Architecture, settings: DescribeSettings) -> Description:

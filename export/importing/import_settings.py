@@ -167,7 +167,7 @@ class _Proof(Options):
 
     golden: Annotated[Paths, Option("PATH")] = Field(
         (),
-        description="Prove the graph with these images, and the images in these folders. If "
+        description="Verify the graph with these images, and the images in these folders. If "
         "unset, with generated images.",
     )
     golden_tolerance: float | None = Field(
@@ -196,7 +196,7 @@ class _Record(Options):
 
 class ImportSettings(_Common, _Preprocessing, _Graph, _Proof, _Record):
     """
-    Make a model of an ONNX classifier that was trained elsewhere.
+    Make a model from an ONNX classifier that was trained elsewhere.
 
     The server gives a graph of floats (pixel / 255 - mean) / std for each channel, in the order of
     --color. A graph that takes floats of 0 to 255 needs --normalization graph. Divide a mean and a
@@ -211,7 +211,10 @@ class ImportSettings(_Common, _Preprocessing, _Graph, _Proof, _Record):
             "      --resize 256 --crop 224 \\\n"
             "      --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
         ),
-        ("Prove the graph with your own images", "convoy import net.onnx --golden cat.jpg,dog.jpg"),
+        (
+            "Verify the graph with your own images",
+            "convoy import net.onnx --golden cat.jpg,dog.jpg",
+        ),
     )
 
     file: Annotated[Path, Option("FILE", positional=True)] = Field(

@@ -40,7 +40,7 @@ class QuantizeSettings(Options):
     )
     by_order: bool = Field(
         False,
-        description="Take the folders, sorted by name, for the classes of the model in their "
+        description="Use the folders, sorted by name, as the classes of the model in their "
         "order, whatever their names are.",
     )
     name: Annotated[ModelName | None, Option("NAME")] = Field(

@@ -141,7 +141,7 @@ async def test_interrupted(lenet: Running, tmp_path: Path, number: signal.Signal
     process.send_signal(number)
     output, errors = await process.communicate()
     assert (process.returncode, errors) == (130, b"")
-    assert b"interrupted: the loads after these were not put on" in output
+    assert b"interrupted: the loads after these were not applied" in output
     report = Report.model_validate_json(file.read_bytes())
     assert [step.name for step in report.steps] == ["1 in flight"]
     assert report.interrupted

@@ -45,7 +45,7 @@ def test_next_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     calibration = after.manifest.calibration
     assert calibration is not None
     assert (calibration.of_version, calibration.images) == (1, 50)
-    assert f"temperature {calibration.temperature:.4f}: less sure" in output
+    assert f"temperature {calibration.temperature:.4f}: less confident" in output
     assert "ECE 0.2" in output
     assert after.layers is not None
     # Nothing else of the manifest has changed.

@@ -182,7 +182,8 @@ def test_network_without_pytorch(
     [
         (
             ["resnt50"],
-            "'resnt50' is no network, and no model in model_repository; did you mean resnet50?",
+            "'resnt50' is neither a network nor a model in model_repository; "
+            "did you mean resnet50?",
         ),
         (["xyz"], "expected one of lenet5, "),
         (["none/here"], "none/here is not an ONNX file, an artifact or a folder of versions"),

@@ -34,7 +34,7 @@ class _Load(Options):
     )
     seconds: float = Field(10.0, gt=0, description="Measure each load for this long.")
     warmup_s: float = Field(
-        1.0, ge=0, description="Put each load on for this long before measuring it."
+        1.0, ge=0, description="Apply each load for this long before measuring it."
     )
     connections: int = Field(
         4, ge=1, le=1024, description="Open this many TCP connections to the server."
@@ -95,7 +95,7 @@ class _MLPerf(Options):
 
 class BenchSettings(_Load, _Requests, _Output, _MLPerf, ConnectionSettings):
     """
-    Put load on one model of a server that speaks the Open Inference Protocol over gRPC.
+    Apply load to one model of a server that speaks the Open Inference Protocol over gRPC.
 
     With --concurrency, the given number of requests is in flight all the time (a closed loop). With
     --rate, requests are sent on time, however long the answers take (an open loop), like those of

@@ -50,5 +50,5 @@ def _notes(report: Report) -> list[str]:
             "that, and more load than this needs another generator"
             for step in late
         ),
-        *(["interrupted: the loads after these were not put on"] if report.interrupted else []),
+        *(["interrupted: the loads after these were not applied"] if report.interrupted else []),
     ]

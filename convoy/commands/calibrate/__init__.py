@@ -1,4 +1,4 @@
-"""`convoy calibrate`: make the probabilities of a model honest."""
+"""`convoy calibrate`: calibrate the probabilities of a model."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from convoy.options import Option, Options
 
 class CalibrateSettings(Options):
     """
-    Make the probabilities of a model honest: of the answers with a probability of 0.8, eight of ten
+    Calibrate the probabilities of a model: of the answers with a probability of 0.8, eight of ten
     should be right.
 
     One number, the temperature, is fitted to images of known classes. The next version of the model
@@ -34,7 +34,7 @@ class CalibrateSettings(Options):
     )
     by_order: bool = Field(
         False,
-        description="Take the folders, sorted by name, for the classes of the model in their "
+        description="Use the folders, sorted by name, as the classes of the model in their "
         "order, whatever their names are.",
     )
     skip_bad_images: bool = Field(False, description="Leave out images that cannot be decoded.")

@@ -95,9 +95,7 @@ def calibrate(settings: CalibrateSettings, console: Console) -> Path | None:
     _print(temperature, fitted, measured, before, after, console)
     # Measured on images that the fit has not seen.
     if after[1] >= before[1]:
-        console.print(
-            "the probabilities are as honest as a temperature makes them; nothing written"
-        )
+        console.print("no temperature calibrates the probabilities better; nothing written")
         return None
     with repository.writing(artifact.manifest.name) as (folder, number):
         calibration = Calibration(
@@ -165,7 +163,7 @@ def _print(
 ) -> None:
     kind = "less" if temperature > 1 else "more"
     console.print(
-        f"temperature {temperature:.4f}: {kind} sure; fitted on {len(fitted.truth)} images of "
+        f"temperature {temperature:.4f}: {kind} confident; fitted on {len(fitted.truth)} images of "
         f"{fitted.images.name}"
     )
     console.print(

@@ -33,10 +33,10 @@ def draw_all(report: Report, folder: Path, suffix: str) -> list[Path]:
 
 
 def reliability(report: Report) -> Figure:
-    """Draw accuracy against confidence: honest probabilities lie on the diagonal."""
+    """Draw accuracy against confidence: calibrated probabilities lie on the diagonal."""
     figure = Figure(figsize=(5.5, 5.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], ":", color="#7f7f7f", label="honest")
+    axes.plot([0, 1], [0, 1], ":", color="#7f7f7f", label="calibrated")
     for result in report.results:
         bins = result.evaluation.bins
         axes.plot(

@@ -59,8 +59,8 @@ def load_images(
     if kind == "folder" and path and not has_parts(Path(path)):
         if part is None and trainings is None:
             raise UsageError(
-                "a server does not tell what its models were trained on: give --part test for the "
-                f"images of {path} that convoy export does not train on, or --part all if the "
+                "a server does not report what its models were trained on: give --part test for "
+                f"the images of {path} that convoy export does not train on, or --part all if the "
                 "models were not trained on any of them"
             )
         if part is None:

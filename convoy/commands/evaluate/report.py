@@ -125,7 +125,7 @@ def _print_pair(report: Report, pair: Pair, console: Console) -> None:
     console.print(
         f"McNemar: only {first} is right about {pair.only_first} images, only {second} about "
         f"{pair.only_second}; p = {pair.p_value:.3g}"
-        + ("" if pair.p_value < 0.05 else ", which chance explains")
+        + ("" if pair.p_value < 0.05 else ": the difference may be due to chance")
     )
 
 

@@ -158,7 +158,8 @@ def test_switch_by_variable(name: str, option: Parameter) -> None:
         ),
         (
             "describe lenet6 --model-repository none",
-            "convoy describe: 'lenet6' is no network, and no model in none; did you mean lenet5?",
+            "convoy describe: 'lenet6' is neither a network nor a model in none; "
+            "did you mean lenet5?",
         ),
         (
             "token #a infer --token-file x",
