@@ -103,7 +103,7 @@ def _measure_process() -> tuple[float, float, float]:
 def _measure_large() -> tuple[list[float], list[float]]:
     """Return the resident MB of servers and of plain programs, warm at batches of 8."""
     # In alternation, so that a disturbance of the machine meets both.
-    write_networks(LARGE.parent.parent.parent, Console(stderr=True))
+    write_networks(LARGE.parent.parent.parent, Console(emoji=False, stderr=True))
     served, alone = [], []
     for _ in range(LARGE_ROUNDS):
         with subprocess.Popen(

@@ -167,7 +167,7 @@ async def _repeat(
     loop = ClosedLoop()
     async with loop.running(inference):
         after_ten = _resident_mb(process)
-        for turn in track(range(count), name, console=Console(stderr=True)):
+        for turn in track(range(count), name, console=Console(emoji=False, stderr=True)):
             await step(turn)
             if turn == 9:  # the first turns fill caches and pools
                 after_ten = _resident_mb(process)
@@ -249,7 +249,7 @@ class OpenLoop:
 async def measure_large(root: Path, cache: Path, plot: Path | None) -> dict[str, Any]:
     """Serve LeNet-5 from *root*, and load and unload VGG-16 beside it."""
     add_version(root, "lenet5")
-    _write_vgg16(root, Console(stderr=True))
+    _write_vgg16(root, Console(emoji=False, stderr=True))
     async with serving(root, "lenet5", "--graph-cache", str(cache)) as (_, inference):
         loop = OpenLoop(inference)
         # The second load opens the graph that the first one left in the cache.

@@ -81,7 +81,7 @@ def main() -> int:
     if given.apart and len(cores) < 2:
         parser.error("--apart needs two cores")
     if given.repository == ROOT:
-        write_networks(ROOT, Console(stderr=True))
+        write_networks(ROOT, Console(emoji=False, stderr=True))
     # Apart, neither side can take processor time from the other.
     server_cores, load_cores = (cores[:1], cores[1:2]) if given.apart else (cores, cores)
     options = ("--model-control-mode", "explicit", "--load-model", given.model)

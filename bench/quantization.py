@@ -75,7 +75,7 @@ def measure(artifact: Artifact, data: str, seconds: float) -> dict[str, Any]:
             from_data(data, manifest, CALIBRATION_COUNT, 0),
             scheme,
             BOUNDS,
-            Console(quiet=True),
+            Console(emoji=False, quiet=True),
         )
     except PrecisionError as error:
         return known | {"refused": str(error)}

@@ -35,7 +35,7 @@ CALLERS = 16
 
 def main() -> int:
     """Measure and print."""
-    console = Console(stderr=True)
+    console = Console(emoji=False, stderr=True)
     write_networks(ROOT, console)
     options = ("--model-control-mode", "explicit", "--load-model", MODEL, "--device", "cpu")
     with ExitStack() as stack:

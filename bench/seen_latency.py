@@ -36,8 +36,8 @@ WAIT = "convoy_transport_wait_seconds"
 
 def main() -> None:
     """Measure and print a table."""
-    console = Console()
-    write_networks(ROOT, Console(stderr=True))
+    console = Console(emoji=False)
+    write_networks(ROOT, Console(emoji=False, stderr=True))
     columns = (
         "transport",
         "in flight",

@@ -196,4 +196,4 @@ def _plain(default: Any) -> Any:
 
 
 def _console(quiet: bool) -> Console:
-    return Console(highlight=False, markup=False, soft_wrap=True, quiet=quiet)
+    return Console(emoji=False, highlight=False, markup=False, soft_wrap=True, quiet=quiet)

@@ -44,7 +44,7 @@ SHOWN_METRICS = (
     "convoy_model_memory_bytes",
 )
 
-console = Console(highlight=False)
+console = Console(emoji=False, highlight=False)
 
 
 def main() -> int:

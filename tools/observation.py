@@ -40,7 +40,7 @@ IMAGE_SIDE = 64
 BAD_SHARE = 0.05
 """Share of the calls that carry no image, so that the panels of errors have data."""
 
-console = Console(highlight=False)
+console = Console(emoji=False, highlight=False)
 
 
 class Prometheus:

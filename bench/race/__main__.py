@@ -40,7 +40,7 @@ def main() -> int:
         "--docs", type=Path, default=Path("docs/explanation"), help="folder of the results"
     )
     chosen = parser.parse_args()
-    console = Console(stderr=True)
+    console = Console(emoji=False, stderr=True)
     if not shutil.which("h2load"):
         console.print("h2load is not installed: apt install nghttp2-client")
         return 1

@@ -47,7 +47,7 @@ Curves = dict[str, dict[str, float]]
 
 def main() -> int:
     """Measure, write and draw."""
-    console = Console(stderr=True)
+    console = Console(emoji=False, stderr=True)
     write_networks(ROOT / "models", console)
     found = {name: _measure(name, console) for name in IN_FLIGHT}
     (DOCS / "race_curves.json").write_text(json.dumps(found, indent=2) + "\n")

@@ -22,7 +22,7 @@ ROOT = Path("build/race/models")
 
 def main() -> None:
     """Measure and print."""
-    console = Console(stderr=True)
+    console = Console(emoji=False, stderr=True)
     write_networks(ROOT, console)
     found = {}
     for name in ("lenet5", *LARGE):

@@ -79,7 +79,7 @@ def main() -> int:
     parser.add_argument("--deadline-ms", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0)
     given = parser.parse_args()
-    write_networks(ROOT, Console(stderr=True))
+    write_networks(ROOT, Console(emoji=False, stderr=True))
     model = Model.read(ROOT, NAME, threads=usable_cpus())
     options = ("--model-control-mode", "explicit", "--load-model", NAME)
     with ServerProcess(ROOT, *options, "--transport", given.transport) as server:

@@ -35,5 +35,7 @@ def main(chosen: DescribeSettings) -> int:
         print(presentation.to_json(description))
         return 0
     width = None if sys.stdout.isatty() else presentation.WIDEST  # a file takes any width
-    presentation.print_table(description, Console(highlight=False, markup=False, width=width))
+    presentation.print_table(
+        description, Console(emoji=False, highlight=False, markup=False, width=width)
+    )
     return 0

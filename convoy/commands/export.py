@@ -22,7 +22,7 @@ def main(chosen: ExportSettings) -> int:
     # Containers are stopped with SIGTERM; handle it like Ctrl-C, so that nothing is half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        export(chosen, Console(highlight=False, markup=False, soft_wrap=True))
+        export(chosen, Console(emoji=False, highlight=False, markup=False, soft_wrap=True))
     except (ExportError, RepositoryError) as error:
         print(f"convoy export: {error}", file=sys.stderr)
         return 1

@@ -22,7 +22,7 @@ def main(chosen: ImportSettings) -> int:
     # Containers are stopped with SIGTERM; handle it like Ctrl-C, so that nothing is half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        import_model(chosen, Console(highlight=False, markup=False, soft_wrap=True))
+        import_model(chosen, Console(emoji=False, highlight=False, markup=False, soft_wrap=True))
     except (ExportError, RepositoryError) as error:
         print(f"convoy import: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ def print_rows(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], shareable: Collection[str] = ()
 ) -> None:
     """Print *rows* under *columns*; state once what is the same in all of *shareable*'s cells."""
-    console = Console()
+    console = Console(emoji=False)
     shared = [
         index
         for index, column in enumerate(columns)

@@ -24,7 +24,9 @@ def main(chosen: QuantizeSettings) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         source = read_model(chosen.model_repository, chosen.model)
-        quantize_model(source, chosen, Console(highlight=False, markup=False, soft_wrap=True))
+        quantize_model(
+            source, chosen, Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
+        )
     except (ArtifactError, ExportError, RepositoryError, UsageError) as error:
         print(f"convoy quantize: {error}", file=sys.stderr)
         return 1

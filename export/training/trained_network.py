@@ -46,7 +46,7 @@ def fit(task: Task, console: Console) -> Subject | None:
     with joined(settings.device, settings.mixed_precision) as compute, ExitStack() as stack:
         if compute.is_first:
             stack.enter_context(locked(settings.runs / settings.model_name))
-        shown = console if compute.is_first else Console(quiet=True)
+        shown = console if compute.is_first else Console(emoji=False, quiet=True)
         torch.use_deterministic_algorithms(compute.device.type == "cpu")
         run = _run(task, compute)
         head_run = _run(task, compute, of_head=True) if settings.head_epochs else None

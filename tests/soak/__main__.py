@@ -24,7 +24,7 @@ def main() -> int:
     given = parser.parse_args()
     minutes = given.minutes or (math.inf if given.requests else MINUTES)
     requests = given.requests or math.inf
-    console = Console()
+    console = Console(emoji=False)
     plan = Plan(given.transport, 60 * minutes, requests, given.seed)
     result = asyncio.run(soak(plan, console))
     show(result, console)

@@ -26,7 +26,7 @@ async def test_short_soak(transport: str) -> None:
     """
     Every call of a mixed load is accounted for, by clients and server alike; nothing leaks.
     """
-    result = await soak(Plan(transport, seconds=5), Console(quiet=True))
+    result = await soak(Plan(transport, seconds=5), Console(emoji=False, quiet=True))
     assert result.problems == []
     table = result.ledger.by_kind()
     assert len(table) == len(CLIENTS) - 1 + len(BULK)
@@ -43,7 +43,7 @@ async def test_faults_are_found(transport: str) -> None:
     A wrong value, a version that was not asked for, and a call that is not counted are found.
     """
     plan = Plan(transport, requests=8000, warm_up_s=0, program=("-m", "tests.soak.saboteur"))
-    found = "\n".join((await soak(plan, Console(quiet=True))).problems)
+    found = "\n".join((await soak(plan, Console(emoji=False, quiet=True))).problems)
     assert re.search(r"\d+ x (steady|crowd): OK said to be version 1's; 1 rows: \n", found)
     other = r"x (versions|infer): OK .*said to be version (\d)'s; \d rows: image \d+ by version \2"
     assert re.search(other, found)

@@ -37,7 +37,7 @@ def bench(settings: BenchSettings, images: Sequence[Path]) -> int:
     """
     prepare(settings.json_file, settings.plot)
     report = asyncio.run(measure(settings, images))
-    print_table(report, Console(highlight=False, markup=False))
+    print_table(report, Console(emoji=False, highlight=False, markup=False))
     if settings.json_file:
         write_whole(settings.json_file, report.model_dump_json(indent=2) + "\n")
     is_answered = any(step.latency_ms for step in report.steps)
@@ -66,7 +66,7 @@ async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
     target = await find(settings, images)
     steps: list[Step] = []
     interrupted = False
-    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+    with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
         async with Sender(target, settings) as send:
             try:
                 await _put_on_all(send, settings, steps, show)

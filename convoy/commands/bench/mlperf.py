@@ -45,7 +45,7 @@ def run(settings: BenchSettings, images: Sequence[Path]) -> int:
         signal.signal(number, signal.SIG_DFL)
     failed = asyncio.run(_measure(settings, images))
     summary = (settings.mlperf_logs / SUMMARY_FILE).read_text(encoding="utf-8")
-    console = Console(highlight=False, markup=False)
+    console = Console(emoji=False, highlight=False, markup=False)
     console.print(summary.rstrip())
     for code, count in sorted(failed.items()):
         console.print(f"{count:,} requests failed: {code}")

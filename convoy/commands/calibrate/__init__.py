@@ -19,7 +19,7 @@ def main(chosen: CalibrateSettings) -> int:
     from convoy.export.errors import ExportError
 
     try:
-        calibrate(chosen, Console(highlight=False, markup=False, soft_wrap=True))
+        calibrate(chosen, Console(emoji=False, highlight=False, markup=False, soft_wrap=True))
     except (ArtifactError, RepositoryError, ExportError, UsageError) as error:
         print(f"convoy calibrate: {error}", file=sys.stderr)
         return 1

@@ -90,7 +90,7 @@ async def _classify_all(settings: ClassifySettings) -> list[Row]:
 
         tasks = [asyncio.create_task(one(path)) for path in paths]
         # The bar goes to stderr, as stdout may be a file of JSON or CSV.
-        shown = Console(stderr=True)
+        shown = Console(emoji=False, stderr=True)
         return [
             await task
             for task in track(tasks, "classifying", console=shown, disable=not shown.is_terminal)

@@ -39,7 +39,7 @@ def compare(settings: CompareSettings) -> int:
         raise KeyboardInterrupt  # there is nothing to keep
     if not comparison.networks:
         raise ComparisonError("; ".join(("nothing was measured", *comparison.notes)))
-    comparison_table.print_table(comparison, Console(highlight=False, markup=False))
+    comparison_table.print_table(comparison, Console(emoji=False, highlight=False, markup=False))
     if settings.json_file:
         comparison_data.write(comparison, settings.json_file)
     if settings.figures:
@@ -61,5 +61,5 @@ def _make_folders(settings: CompareSettings) -> None:
 
 def _measure(settings: CompareSettings) -> Comparison:
     artifacts = read_newest(settings.model_repository, settings.models)
-    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+    with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
         return measurement_rounds.measure(artifacts, settings, show)

@@ -77,7 +77,7 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> Repo
         OSError: If a file cannot be written.
     """
     _make_folders(settings)
-    console = console or Console(highlight=False, markup=False, soft_wrap=True)
+    console = console or Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
     if settings.uses_server:
         with Client(
             settings.address,
@@ -203,7 +203,7 @@ def _ask_all(
     total = len(images.images) * len(subjects)
     names = [str(s) if not isinstance(s, bytes) else "an image" for s in images.images.sources]
     found = []
-    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+    with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
         for number, subject in enumerate(subjects):
             before = number * len(images.images)
             # A line for each model where there is no terminal, not one for each batch.

@@ -70,7 +70,7 @@ class Report(Part):
         """Return the table for a notebook."""
         from io import StringIO
 
-        console = Console(record=True, file=StringIO(), width=120)
+        console = Console(emoji=False, record=True, file=StringIO(), width=120)
         print_report(self, console)
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 

@@ -21,7 +21,7 @@ def progress_bar(console: Console) -> Iterator[Progress]:
         yield lambda turn, done, total: console.print(f"{done}/{total}  {turn}")
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeRemainingColumn(),
         TextColumn("left"),
         BarColumn(),

@@ -39,7 +39,7 @@ def tune(settings: TuneSettings) -> int:
     prepare(settings.plot)
     asked = read_newest(settings.model_repository, settings.models)
     artifacts = with_relatives(settings.model_repository, asked)
-    console = Console(highlight=False, markup=False)
+    console = Console(emoji=False, highlight=False, markup=False)
     tuned = [
         Tuned(artifact.manifest, chosen)
         for artifact in artifacts
@@ -92,7 +92,7 @@ def _tune(
 def _measure(artifact: Artifact, settings: TuneSettings) -> tuple[Machine, list[Choice]]:
     gpu = Gpu(tf32=settings.tf32, cuda_graphs=settings.cuda_graphs, tensorrt=settings.tensorrt)
     device = Device(policy=settings.device, cores=usable_cpus(), gpu=gpu)
-    with progress_bar(Console(file=sys.stderr, highlight=False, markup=False)) as show:
+    with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
         return measure(
             artifact, device, p99_ms=settings.p99_ms, seconds=settings.seconds, show=show
         )
