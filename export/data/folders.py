@@ -9,9 +9,10 @@ images that are added later leave nearly all others in the part that they were i
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convoy.artifact.image_formats import SUFFIXES
+from convoy.export.data.folder_walk import FolderWalk, folders_in, visible_in
 from convoy.export.data.split import TEST_SHARE, VALIDATION_SHARE, DataSet, Split, divide
 from convoy.export.errors import DataError
 
@@ -33,13 +35,11 @@ PARTS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("train", "training"), TRAIN),
         **dict.fromkeys(("val", "valid", "validation"), VALIDATION),
+        **dict.fromkeys(("dev", "eval", "evaluation"), VALIDATION),
         **dict.fromkeys(("test", "testing"), TEST),
     }
 )
 """The part that a folder of this name holds; capitals do not matter."""
-
-_SYSTEM_FOLDERS = {"__macosx", "@eadir", "lost+found", "$recycle.bin"}
-"""Folders that programs for archives and operating systems add, in lower case."""
 
 Classes = tuple[str, ...]
 Parts = tuple[Classes, Split, Split, Split]
@@ -50,8 +50,9 @@ def load_folder(root: Path) -> DataSet:
     Load the images in *root*, whose sub-folders are classes, or parts with classes in them.
 
     Raises:
-        DataError: If a folder cannot be read or holds too few images, if parts are missing, or if
-            they have different classes.
+        DataError: If a folder cannot be read, has a name that is not UTF-8, holds too few images,
+            or is read twice through a link; if parts are missing, have unknown names or different
+            classes.
     """
     folders = _Folders(root)
     classes, train, validation, test = folders.load()
@@ -75,7 +76,7 @@ def has_parts(root: Path) -> bool:
     Raises:
         DataError: If the folder cannot be read.
     """
-    names = [folder.name.lower() for folder in _folders_in(root)]
+    names = [folder.name.lower() for folder in folders_in(root)]
     return bool(names) and all(name in PARTS for name in names)
 
 
@@ -94,9 +95,11 @@ def images_below(folder: Path) -> list[Path]:
     Return the images in *folder* and the folders below it, sorted.
 
     Raises:
-        DataError: If it cannot be read or holds no image.
+        DataError: If it cannot be read, has a name that is not UTF-8, holds no image, or links to
+            one of its own folders.
     """
-    images = sorted(filter(_is_image, _files_below(folder)))
+    _check_name(folder.resolve())
+    images = sorted(filter(_is_image, FolderWalk(folder).files_below(folder)))
     if not images:
         raise DataError(f"{folder} holds no images named {', '.join(IMAGE_SUFFIXES)}")
     return images
@@ -111,12 +114,14 @@ class _Folders:
     """
 
     def __init__(self, root: Path) -> None:
+        _check_name(root.resolve())
         self.root = root
         self.left_out = Counter[str]()
+        self._walk = FolderWalk(root)
 
     def load(self) -> Parts:
         """Return the classes, and the images of the three parts."""
-        names = [folder.name for folder in _folders_in(self.root)]
+        names = [folder.name for folder in folders_in(self.root)]
         parts = {name: PARTS[name.lower()] for name in names if name.lower() in PARTS}
         # Parts, if every sub-folder has the name of one: a class may be called `test`, too.
         if parts and len(parts) == len(names):
@@ -184,13 +189,16 @@ class _Folders:
 
     def _read(self, root: Path, min_images: int) -> tuple[Classes, Split]:
         """Return the names of *root*'s sub-folders, and the images in and below them."""
-        folders = _folders_in(root)
+        folders = folders_in(root)
         if len(folders) < 2:
             inner = f"; if they are in {folders[0]}, name that folder" if folders else ""
             raise DataError(
                 f"{root} needs at least two sub-folders of images, one per class{inner}"
             )
-        for path in _visible_in(root):
+        for folder in folders:
+            _check_name(folder)
+        _check_no_parts(root, folders)
+        for path in visible_in(root):
             if _is_image(path):
                 self.left_out["image outside of the classes"] += 1
         images = [self._images_of(folder, min_images) for folder in folders]
@@ -201,7 +209,7 @@ class _Folders:
     def _images_of(self, folder: Path, min_images: int) -> list[Path]:
         images: list[Path] = []
         others = Counter[str]()
-        for path in sorted(_files_below(folder)):
+        for path in sorted(self._walk.files_below(folder)):
             if _is_image(path):
                 images.append(path)
             else:
@@ -214,6 +222,46 @@ class _Folders:
                 f"{beside}; a class needs at least {min_images}: add some, or remove the folder"
             )
         return images
+
+
+def _check_name(folder: Path) -> None:
+    """Refuse *folder* if manifests, which are UTF-8, could not state its name."""
+    if (text := _as_text(folder.name)) != folder.name:
+        raise DataError(
+            f"the name of the folder {_as_text(str(folder.parent))}/{text} is not UTF-8: rename it"
+        )
+
+
+def _check_no_parts(root: Path, folders: Sequence[Path]) -> None:
+    """Refuse *folders* if they look like parts with classes in them, but not by their names."""
+    if any(_is_image(path) for folder in folders for path in visible_in(folder)):
+        return
+    inner = {folder: _names_with_images(folder) for folder in folders}
+    # One name in common, as `images`, is no part: a part has two classes.
+    several = [folder for folder in folders if len(inner[folder]) > 1]
+    for one, other in itertools.combinations(several, 2):
+        common = inner[one] & inner[other]
+        if len(common) > 1 and 2 * len(common) >= min(len(inner[one]), len(inner[other])):
+            raise DataError(
+                f"{one.name} and {other.name} in {root} both hold images in folders named "
+                f"{_few(common)}: if these are the classes, give the parts names that are "
+                f"recognised ({', '.join(PARTS)}); if {one.name} and {other.name} are classes, "
+                "rename or merge the folders in them"
+            )
+
+
+def _names_with_images(folder: Path) -> set[str]:
+    """Return the names of the sub-folders of *folder* with images in or below them."""
+    return {
+        inner.name
+        for inner in folders_in(folder)
+        if any(map(_is_image, FolderWalk(inner).files_below(inner)))
+    }
+
+
+def _as_text(name: str) -> str:
+    """Return *name*, whose bytes need not be UTF-8 on Linux, as text that can be written."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 _PURPOSES = {TRAIN: "train", VALIDATION: "validate", TEST: "test"}
@@ -229,42 +277,11 @@ def _kind(path: Path) -> str:
     # An image's name, but a broken link or a pipe.
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return "unreadable as a file"
-    return path.suffix.lower() or "without an ending"
+    return _as_text(path.suffix.lower()) or "without an ending"
 
 
 def _few(names: set[str]) -> str:
     return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _folders_in(root: Path) -> list[Path]:
-    return [path for path in _visible_in(root) if path.is_dir()]
-
-
-def _visible_in(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if _is_visible(path.name))
-    except OSError as error:
-        raise DataError(f"cannot read the data folder {folder}: {error.strerror}") from error
-
-
-def _is_visible(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in _SYSTEM_FOLDERS
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the visible files in *folder* and the folders below it, also through links."""
-    seen: set[str] = set()
-    for parent, names, files in os.walk(folder, followlinks=True, onerror=_raise):
-        # A link may lead back to a folder above it.
-        real = os.path.realpath(parent)
-        names[:] = [] if real in seen else filter(_is_visible, names)
-        if real not in seen:
-            yield from (Path(parent, name) for name in files if _is_visible(name))
-        seen.add(real)
-
-
-def _raise(error: OSError) -> None:
-    raise DataError(f"cannot read the data folder {error.filename}: {error.strerror}") from error
 
 
 def _is_image(path: Path) -> bool:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from torchvision.datasets import ImageFolder
 from convoy.artifact.manifest import Preprocessing
 from convoy.export import data
 from convoy.export.data import Split
+from convoy.export.data.folders import load_classes, load_folder
 from convoy.export.errors import DataError
 from tests.harness.images import encode
 
@@ -80,7 +82,7 @@ def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
 
 def test_nested_folders(tmp_path: Path) -> None:
     """
-    Images below a class's folder belong to it, through links as well; a link to itself ends.
+    Images below a class's folder belong to it, through links to folders outside as well.
     """
     make_folder(tmp_path / "data", cat=10, dog=10)
     for name in ("more", "more/still", ".hidden"):
@@ -89,7 +91,6 @@ def test_nested_folders(tmp_path: Path) -> None:
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "far.jfif").write_bytes(encode(Image.new("L", (28, 28)), "JPEG"))
     (tmp_path / "data" / "dog" / "link").symlink_to(tmp_path / "linked")
-    (tmp_path / "data" / "dog" / "loop").symlink_to(tmp_path / "data" / "dog")
     loaded = data.load(f"folder:{tmp_path / 'data'}")
     everything = loaded.train + loaded.validation + loaded.test
     by_class = [files(everything.part(np.flatnonzero(everything.labels == i))) for i in (0, 1)]
@@ -134,7 +135,9 @@ def make_parts(root: Path, **parts: dict[str, int]) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
+@pytest.mark.parametrize(
+    "name", ["val", "valid", "validation", "dev", "Eval", "evaluation", "test"]
+)
 def test_two_parts(tmp_path: Path, name: str) -> None:
     """
     The folder beside `train` is the test, whatever its name; a tenth of `train` validates.
@@ -155,6 +158,9 @@ def test_two_parts(tmp_path: Path, name: str) -> None:
         ("training", "validation", "testing"),
         ("TRAIN", "valid", "test"),
         ("Training", "Validation", "Testing"),
+        ("train", "DEV", "test"),
+        ("train", "eval", "test"),
+        ("train", "Evaluation", "test"),
     ],
 )
 def test_names_of_parts(tmp_path: Path, names: tuple[str, str, str]) -> None:
@@ -204,8 +210,8 @@ BOTH = {"cat": 10, "dog": 10}
         ({"train": {}, "test": BOTH}, "train needs at least two sub-folders"),
         ({"train": BOTH, "Train": BOTH, "test": BOTH}, "one part to train on: Train, train"),
         (
-            {"training": BOTH, "validation": BOTH, "evaluation": BOTH},
-            "the parts training, validation beside evaluation: move",
+            {"training": BOTH, "validation": BOTH, "held_out": BOTH},
+            "the parts training, validation beside held_out: move",
         ),
     ],
 )
@@ -235,6 +241,119 @@ def test_a_class_may_be_named_as_a_part(tmp_path: Path) -> None:
     """
     loaded = data.load(f"folder:{make_folder(tmp_path, plane=10, train=10)}")
     assert loaded.labels == ("plane", "train")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"train": BOTH, "holdout": BOTH},
+        {"fold0": BOTH, "fold1": BOTH | {"eel": 10}, "other": {"x": 10}},
+        {"train": {f"c{i}": 10 for i in range(4)}, "held": {"c0": 10, "c1": 10, "c8": 10}},
+    ],
+)
+def test_parts_of_unknown_names(tmp_path: Path, parts: dict[str, dict[str, int]]) -> None:
+    """
+    Parts whose names are not known are not taken for classes, in training or in evaluation.
+    """
+    make_parts(tmp_path, **parts)
+    one, other = sorted(parts)[:2]
+    message = f"{one} and {other} in .* both hold images in folders named c.*train, training, val"
+    for load in (load_folder, load_classes):
+        with pytest.raises(DataError, match=message):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        {"cat": {"images": 10}, "dog": {"images": 10}},  # as in Tiny ImageNet
+        {"cat": {"images": 10, "boxes": 0}, "dog": {"images": 10, "boxes": 0}},
+        {"cat": {"a": 5, "b": 5, "c": 5}, "dog": {"a": 5, "d": 5, "e": 5}},
+        {"pet": {"cat": 5, "dog": 5}, "vehicle": {"car": 5, "bus": 5}},
+    ],
+)
+def test_classes_with_folders_in_them(tmp_path: Path, classes: dict[str, dict[str, int]]) -> None:
+    """
+    Classes may hold all of their images in further folders, also in one of the same name.
+    """
+    loaded = data.load(f"folder:{make_parts(tmp_path, **classes)}")
+    assert loaded.labels == tuple(classes)
+    everything = loaded.train + loaded.validation + loaded.test
+    counts = [sum(folders.values()) for folders in classes.values()]
+    assert np.bincount(everything.labels).tolist() == counts
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("cat/more", "dog"),  # another class, before its own folder is read
+        ("dog/more", "cat"),
+        ("dog/more/deep", "cat"),
+        ("dog/loop", "dog"),
+        ("dog/up", "."),
+        ("dog/far_up", ".."),
+        ("eel", "dog"),  # a class that is a link to another one
+    ],
+)
+def test_link_into_the_data_set(tmp_path: Path, link: str, target: str) -> None:
+    """
+    A link to a folder that is read anyway is refused and named: its images would be read twice.
+    """
+    root = make_folder(tmp_path / "data", cat=10, dog=10)
+    (root / link).parent.mkdir(exist_ok=True)
+    (root / link).symlink_to(root / target)
+    message = f"the symbolic link {root / link} leads to {(root / target).resolve()}, "
+    with pytest.raises(DataError, match=re.escape(message)):
+        data.load(f"folder:{root}")
+
+
+def test_part_that_is_a_link_to_another(tmp_path: Path) -> None:
+    """
+    A network is not tested on the images that it was trained on.
+    """
+    make_parts(tmp_path, train=BOTH)
+    (tmp_path / "val").symlink_to("train")
+    with pytest.raises(DataError, match=r"the symbolic link .*/val leads to .*/train, "):
+        data.load(f"folder:{tmp_path}")
+
+
+def test_classes_that_are_links(tmp_path: Path) -> None:
+    """
+    Classes may be links to folders elsewhere, but not two of them to one folder.
+    """
+    make_folder(tmp_path / "store", cat=10, dog=10)
+    (tmp_path / "data").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "store" / name)
+    loaded = data.load(f"folder:{tmp_path / 'data'}")
+    assert (loaded.labels, len(loaded.train)) == (("cat", "dog"), 14)
+    (tmp_path / "data" / "eel").symlink_to(tmp_path / "store" / "dog")
+    with pytest.raises(
+        DataError, match=r"link .*data/eel leads to .*store/dog, .*data/dog: remove"
+    ):
+        data.load(f"folder:{tmp_path / 'data'}")
+
+
+@pytest.mark.parametrize("folder", ["data/caf\udce9", "data\udce9/cat"])
+def test_names_that_are_no_text(tmp_path: Path, folder: str) -> None:
+    """
+    Folders whose names a manifest cannot state are refused before the training.
+    """
+    root = (tmp_path / folder).parent
+    make_folder(root, **{Path(folder).name: 10, "dog": 10})
+    with pytest.raises(
+        DataError, match=r"/(caf|data)\N{REPLACEMENT CHARACTER} is not UTF-8: rename it"
+    ):
+        data.load(f"folder:{root}")
+
+
+def test_endings_that_are_no_text(tmp_path: Path) -> None:
+    """
+    The kinds of files that are left out can be printed, whatever their bytes.
+    """
+    make_folder(tmp_path, cat=10, dog=10)
+    (tmp_path / "cat" / "a.\udce9").touch()
+    assert data.counted(data.load(f"folder:{tmp_path}").left_out) == "1 .\N{REPLACEMENT CHARACTER}"
 
 
 def test_folder_that_is_not_there(tmp_path: Path) -> None:
