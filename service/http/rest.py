@@ -147,7 +147,10 @@ class Rest:
         # Over HTTP the status states readiness: 503, not 200 with false. It is an answer, as over
         # gRPC, and no failure of the call.
         if not answer.ready:
-            return error_response(ModelNotReadyError(f"model {name[:64]!r} is not ready"))
+            asked = f"model {name[:64]!r}"
+            if version := request.path_params.get("version"):
+                asked += f" version {version[:20]}"
+            return error_response(ModelNotReadyError(f"{asked} is not ready"))
         return JSONResponse({"name": name, "ready": True})
 
     async def _config(self, request: Request, call: Call) -> Response:

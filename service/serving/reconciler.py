@@ -80,9 +80,10 @@ class Reconciler:
             candidates = spec.policy.candidates(stored)
             if not candidates:
                 misnamed = await self.in_thread(self._loader.repository.misnamed)
+                selected = f" that its version policy ({spec.policy}) selects" if stored else ""
                 raise ModelNotFoundError(
-                    f"the repository has no version of model {name[:64]!r} that its version policy "
-                    f"({spec.policy}) selects{reasons(misnamed, name)}"
+                    f"the repository has no version of model {name[:64]!r}{selected}"
+                    f"{reasons(misnamed, name)}"
                 )
             serving: set[int] = set()
             errors: list[ModelLoadError] = []

@@ -106,6 +106,8 @@ async def test_classify_errors(
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 6
     assert shown.err.startswith("convoy classify: images/bad.png: ")
+    assert await convoy("classify", "no.png", "images", "none.png", *address) == 1
+    assert "convoy classify: no.png, none.png: No such file" in capsys.readouterr().err
     assert await convoy("classify", "images", *address, "--model", "tini") == 1
     shown = capsys.readouterr()
     assert shown.out == ""

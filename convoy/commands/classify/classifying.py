@@ -22,6 +22,9 @@ from convoy.commands.listing import print_rows
 from convoy.results import Classification, ConvoyError
 from convoy.suggestion import suggest
 
+MAX_NAMED = 3
+"""Most files that the line of an error names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -149,8 +152,15 @@ def _print_table(rows: list[Row]) -> None:
         if row.answer is None:
             failed.setdefault(row.error, []).append(row.path)
     for error, paths in failed.items():
-        files = str(paths[0]) if len(paths) == 1 else f"{len(paths)} of {len(rows)} files"
-        print(f"convoy classify: {files}: {error}", file=sys.stderr)
+        print(f"convoy classify: {_named(paths, len(rows))}: {error}", file=sys.stderr)
+
+
+def _named(paths: list[Path], total: int) -> str:
+    """Name the first of the files that failed alike, and count them."""
+    if len(paths) <= MAX_NAMED:
+        return ", ".join(map(str, paths))
+    example = "" if len(paths) == total else f", such as {paths[0]}"
+    return f"{len(paths)} of {total} files{example}"
 
 
 def _print_classes(path: Path, answer: Classification) -> None:
