@@ -7,7 +7,9 @@ bytes of JSON. The tensors that have a `binary_data_size` follow the JSON, in th
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode
+from codecs import BOM_UTF8
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,6 +32,9 @@ _PARAMETER_FIELDS: dict[type, str] = {
 }
 
 _FLAGS = frozenset({"binary_data", "binary_data_output"})
+
+_DATA_URL = re.compile(rb"data:[^,]{0,256};base64,", re.IGNORECASE)
+"""Start of a data URL (RFC 2397), in which browsers give images to scripts."""
 
 # Types of JSON values for each kind of dtype.
 _ELEMENT_TYPES: dict[str, set[type]] = {
@@ -100,7 +105,7 @@ def read_infer(
     """
     length = len(body)
     # An image, most likely: say where those go, before the size of the supposed JSON.
-    if header_length is None and not body.lstrip()[:1] == b"{":
+    if header_length is None and not body.removeprefix(BOM_UTF8).lstrip()[:1] == b"{":
         raise InvalidArgumentError(
             "the body must be a JSON object; to classify an image file, send it to "
             "POST /v1/models/NAME/classify, or in base64 within the JSON"
@@ -119,8 +124,10 @@ def read_infer(
             f"the JSON has {length} bytes; at most {max_json_bytes} are accepted; "
             "send large tensors as binary data"
         )
+    # Editors and shells of Windows write the mark; RFC 8259, section 8.1, permits to ignore it.
+    text = body[:length].removeprefix(BOM_UTF8)
     try:
-        return InferBody.model_validate_json(body[:length]), memoryview(body)[length:]
+        return InferBody.model_validate_json(text), memoryview(body)[length:]
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"])) or "the body"
@@ -247,9 +254,16 @@ def _element(item: object, in_base64: bool) -> bytes:
     if not isinstance(item, str):
         raise InvalidArgumentError("an element of BYTES must be a string")
     try:
-        return b64decode(item, validate=True) if in_base64 else item.encode()
+        return _from_base64(item) if in_base64 else item.encode()
     except (binascii.Error, ValueError) as error:
         raise InvalidArgumentError("an element of BYTES is not base64") from error
+
+
+def _from_base64(text: str) -> bytes:
+    """Decode base64, which may be in lines, and may be that of a data URL."""
+    encoded = text.encode("ascii").translate(None, b" \t\r\n")
+    start = _DATA_URL.match(encoded)
+    return b64decode(encoded[start.end() :] if start else encoded, validate=True)
 
 
 def _numbers(data: list[Any], dtype: np.dtype[Any], name: str) -> bytes:

@@ -6,6 +6,7 @@ In JSON numbers are numbers, and enums are names. The body of an inference is in
 from __future__ import annotations
 
 from base64 import b64decode
+from codecs import BOM_UTF8
 from collections.abc import Collection
 from typing import Any
 
@@ -54,6 +55,8 @@ def parse_object(body: bytes, members: Collection[str] | None = None) -> dict[st
     Raises:
         InvalidArgumentError: If the body is not a JSON object, or has an unknown member.
     """
+    # A byte order mark may be ignored (RFC 8259, section 8.1).
+    body = body.removeprefix(BOM_UTF8)
     # Clients of Triton send no body where every field is optional.
     if not body.strip():
         return {}

@@ -223,7 +223,43 @@ def test_bytes_in_base64() -> None:
     assert list(given.contents.bytes_contents) == [b"\xff\xd8", b""]
 
 
-@pytest.mark.parametrize("text", ["abc", "a", "####", "ab cd", "aGk=x", "ähem", "AAAA\n"])
+@pytest.mark.parametrize("start", ["", "data:image/png;base64,", "DATA:;charset=x;Base64,", " "])
+def test_base64_in_lines_and_data_urls(start: str) -> None:
+    """
+    Base64 may be wrapped, as programs write it, and may be a data URL, as browsers have it.
+    """
+    data = bytes(range(200))
+    for text in (base64.encodebytes(data).decode(), f"{base64.b64encode(data).decode()}\r\n"):
+        (given,) = one_input(
+            datatype="BYTES", data=[start + text], parameters={"content_type": "base64"}
+        ).inputs
+        assert list(given.contents.bytes_contents) == [data]
+
+
+def test_byte_order_mark() -> None:
+    """
+    A byte order mark before the JSON is ignored; the length of the JSON counts it.
+    """
+    text = json.dumps({"inputs": [tensor(data=..., parameters={"binary_data_size": 2})]}).encode()
+    marked = b"\xef\xbb\xbf" + text
+    assert read(marked, b"\xef\xbb") == read(text, b"\xef\xbb")
+    assert read(b"\xef\xbb\xbf" + json.dumps({"inputs": [tensor()]}).encode()) == one_input()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abc",
+        "a",
+        "####",
+        "ab,cd",
+        "aGk=x",
+        "ähem",
+        "AA\0AA",
+        "data:image/png,abcd",
+        "data:;base64,a",
+    ],
+)
 def test_bytes_not_in_base64(text: str) -> None:
     """
     Text that is declared as base64 must be base64.
@@ -336,7 +372,8 @@ WRONG_JSON: list[tuple[bytes, str]] = [
     (b"{", "Invalid JSON"),
     (b"\x00", "must be a JSON object"),
     (b"\xff\xfe", "must be a JSON object"),
-    (b"\xef\xbb\xbf{}", "must be a JSON object"),
+    (b"\xef\xbb\xbf{}", "inputs: Field required"),
+    (b"\xef\xbb\xbf" * 2 + b"{}", "must be a JSON object"),
     (b"{'inputs': []}", "Invalid JSON"),
     (b'{"inputs": [],}', "Invalid JSON"),
     (b'{"inputs": []} x', "Invalid JSON"),
