@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
@@ -36,8 +36,15 @@ def outermost(app: ASGIApp, *, root_path: str, cors_origins: Sequence[str]) -> A
         cors_origins: Origins, or `*`.
     """
     if root_path:
+
+        async def redirect(request: Request) -> Response:
+            # Relative, for any host and path that a proxy adds.
+            return RedirectResponse(f"{root_path.rpartition('/')[2]}/")
+
         # The mount sets `root_path`, by which routes find their own part of the path.
-        app = Starlette(routes=[Mount(root_path, app), Mount("", app)])
+        app = Starlette(
+            routes=[Route(root_path, redirect), Mount(root_path, app), Mount("", app)],
+        )
         app.router.redirect_slashes = False
     if not cors_origins:
         return app

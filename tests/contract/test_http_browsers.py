@@ -91,6 +91,18 @@ async def test_path_that_the_proxy_keeps(serve: Serve) -> None:
         assert described["servers"] == [{"url": "/models/a"}]
 
 
+async def test_root_path_without_its_slash(serve: Serve) -> None:
+    """
+    The root path leads to the page, by a redirect that names neither a host nor a proxy's path.
+    """
+    async with serve(http_root_path="/models/a") as running:
+        for headers in ({}, {"x-forwarded-prefix": "/models"}, {"host": "evil.example"}):
+            answer = await ask("GET", f"{running.url}/models/a", headers=headers)
+            assert (answer.status, answer.headers["location"]) == (307, "a/")
+        assert (await ask("POST", f"{running.url}/models/a")).status == 404
+        assert (await ask("GET", f"{running.url}/models")).status == 404
+
+
 @pytest.mark.parametrize(
     ("prefix", "servers"),
     [("/models", [{"url": "/models"}]), ("//evil.example", []), ("javascript:x", []), ("", [])],
