@@ -107,10 +107,11 @@ def _batch_size(
 
 
 def _from_raw(raw: bytes, spec: InputTensor, size: int) -> npt.NDArray[Any]:
-    expected = size * np.dtype(spec.dtype).itemsize
-    if len(raw) != expected:
+    values, rest = divmod(len(raw), np.dtype(spec.dtype).itemsize)
+    if (values, rest) != (size, 0):
         raise InvalidArgumentError(
-            f"input {spec.name!r} has {len(raw)} bytes; its shape needs {expected}"
+            f"input {spec.name!r} has {values} values{f' and {rest} bytes' if rest else ''} "
+            f"of {spec.dtype}; its shape needs {size} values"
         )
     return np.frombuffer(raw, spec.dtype)
 

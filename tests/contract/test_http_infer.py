@@ -467,6 +467,11 @@ async def test_numbers_of_every_type(serve: Serve, tmp_path: Path) -> None:
         one = image | {"shape": [1, 4, 4, 1], "data": special}
         answer = await client.infer(one, path=path, outputs=[{"name": "logits"}])
         assert read(answer)["logits"][2] == np.array(special[:5], np.float32).tobytes()
+        for few in ([float("nan")], [1] * 15, []):
+            answer = await client.infer(one | {"data": few}, path=path)
+            message = check_error(answer, 400, "INVALID_ARGUMENT")
+            expected_end = f"has {len(few)} values of float32; its shape needs 16 values"
+            assert message.endswith(expected_end)
         for wrong in (1e39, 10**40, True, "1", None):
             answer = await client.infer(one | {"data": [wrong, *special[1:]]}, path=path)
             check_error(answer, 400, "INVALID_ARGUMENT")
