@@ -23,6 +23,9 @@ from convoy.service.http.responses import error_response
 PROBES = ("/v2/health/live", "/v2/health/ready", "/metrics")
 """Ends of the paths that connections beyond the limit may ask for."""
 
+PLAIN_CHUNK_BYTES = 24
+"""Most bytes of a chunk beside its data: 20 digits (h11's limit) and two line ends."""
+
 RETRY_S = 1.0
 """Seconds after which a client refused for too many connections may retry."""
 
@@ -32,16 +35,20 @@ class _StrictParser(h11.Connection):
     A parser that also refuses headers which are too long, and a body of two lengths.
 
     Args:
-        max_header_bytes: Most bytes of the headers of one request.
+        max_header_bytes: Most bytes of the headers of one request, and of the extensions and
+            trailers of its chunks.
     """
 
     def __init__(self, max_header_bytes: int) -> None:
         # It limits only headers that have not arrived completely.
         super().__init__(h11.SERVER, max_header_bytes)
         self._max_header_bytes = max_header_bytes
+        self._chunk_bytes = 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        before = len(self._receive_buffer)
         event = super().next_event()
+        self._count_chunk_bytes(event, before - len(self._receive_buffer))
         if isinstance(event, h11.Request):
             if _header_bytes(event) > self._max_header_bytes:
                 raise h11.RemoteProtocolError("headers too long")
@@ -51,6 +58,18 @@ class _StrictParser(h11.Connection):
             if {b"content-length", b"transfer-encoding"} <= names:
                 raise h11.RemoteProtocolError("content-length beside transfer-encoding")
         return event
+
+    def _count_chunk_bytes(
+        self, event: h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED], consumed: int
+    ) -> None:
+        """Refuse extensions and trailers of chunks that are too long; h11 drops extensions."""
+        if isinstance(event, h11.Request):
+            self._chunk_bytes = 0
+            return
+        data = len(event.data) if isinstance(event, h11.Data) else 0
+        self._chunk_bytes += max(0, consumed - data - PLAIN_CHUNK_BYTES)
+        if self._chunk_bytes > self._max_header_bytes:
+            raise h11.RemoteProtocolError("chunk extensions or trailers too long")
 
 
 def _header_bytes(request: h11.Request) -> int:

@@ -85,3 +85,38 @@ async def test_long_headers(running: Running, cut: int | None) -> None:
             else:
                 await connection.send(data)
             assert (await connection.receive()).status == status
+
+
+@pytest.mark.parametrize("cut", [None, 9_000])
+@pytest.mark.parametrize(
+    ("length", "status"), [(6_000, 200), (15_000, 400), (30_000, 400)], ids=["few", "many", "long"]
+)
+async def test_extensions_and_trailers(
+    running: Running, length: int, status: int, cut: int | None
+) -> None:
+    """
+    Extensions and trailers of chunks count together, up to the limit of headers.
+    """
+    body, filler = infer_body(3), b"a" * length
+    chunk = b"%x;x=%s\r\n%s\r\n" % (len(body), filler, body)
+    head = request("POST", INFER, headers={"transfer-encoding": "chunked"})
+    data = head + chunk + b"0\r\ntrailer: %s\r\n\r\n" % filler
+    async with Connection(running.url) as connection:
+        await connection.send(data[:cut])
+        if cut:
+            await asyncio.sleep(0.1)  # so that the parts arrive apart
+            await connection.send(data[cut:])
+        assert (await connection.receive()).status == status
+
+
+async def test_many_small_chunks(running: Running) -> None:
+    """
+    The frames of chunks do not count: a body may come in as many as its client likes.
+    """
+    body = infer_body(3) + b" " * 8_000
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    head = request("POST", INFER, headers={"transfer-encoding": "chunked"})
+    async with Connection(running.url) as connection:
+        await connection.send(head + chunks + b"0\r\n\r\n")
+        answer = await connection.receive()
+        assert classes(answer) == [3]
