@@ -17,13 +17,16 @@ from convoy.artifact.manifest import MODEL_NAME, MODEL_NAME_RULE
 
 NAME = re.compile(MODEL_NAME)
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
+LAST_VERSION = 10**18 - 1
+"""Largest number that `VERSION` matches."""
 
 
 class Listing(NamedTuple):
-    """The names of the folders and files in a folder."""
+    """The names of the folders and files in a folder; none if it may not be read."""
 
     folders: list[str]
     files: list[str]
+    readable: bool = True
 
 
 class Misnamed(NamedTuple):
@@ -71,7 +74,10 @@ def _of_model(place: str, model: str, read: Callable[[str], Listing]) -> Iterato
     # Case 2: an artifact that is not in the folder of a version.
     if holds_artifact:
         yield Misnamed(model, "", f"{folder}: {_artifact_rule(place, model)}")
-    # Case 3: the names of versions.
+    # Case 3: a folder without anything in it.
+    if listing == Listing([], []):
+        yield Misnamed(model, "", f"{folder}: {_empty_rule(folder)}")
+    # Case 4: the names of versions.
     valid = {int(version) for version in versions if VERSION.fullmatch(version)}
     for version in versions:
         if not VERSION.fullmatch(version):
@@ -100,6 +106,10 @@ def _artifact_rule(place: str, model: str) -> str:
     return f"{rule}, or, if {place} is a model's folder, serve the folder that holds it"
 
 
+def _empty_rule(folder: str) -> str:
+    return f"the folder is empty; add an artifact as {folder}/1, or remove the folder"
+
+
 def _nested_rule(folder: str) -> str:
     return (
         "this folder of versions lies where a version belongs; to serve it as a model, serve "
@@ -111,10 +121,14 @@ def _version_rule(name: str, taken: Collection[int]) -> str:
     rule = "a version is a number from 1 on without leading zeros, such as 1; "
     if name == "latest":
         return f"{rule}remove this folder: the highest number is served as the latest version"
+    if re.fullmatch("[1-9][0-9]+", name):  # more digits than a version has
+        rule = f"a version is a number from 1 on, and at most {LAST_VERSION}; "
     # Only a name that states one number says which: 1.5 and -1 are neither 1 nor 15.
     stated = re.fullmatch(r"(?:version|ver|v)?[_.-]?0*([1-9][0-9]{0,17})(?:\.0)?", name.lower())
     number = int(stated[1]) if stated and not name.startswith("-") else 0
     if number and number not in taken:
         return f"{rule}rename the folder to {number}"
-    free = max(taken, default=0) + 1
+    # The next number, or a smaller one if there is no larger one.
+    numbers = (max(taken, default=0) + 1, *range(1, len(taken) + 2))
+    free = next(one for one in numbers if one <= LAST_VERSION and one not in taken)
     return f"{rule}rename the folder to a number that is free, such as {free}"

@@ -195,6 +195,7 @@ class ModelRepository:
             # A folder that may not be read, and has no model's name, is none of ours.
             if not path:
                 raise _unreadable(self.root, error) from error
+            return Listing([], [], readable=False)
         return listing
 
     def _renamed(self, manifest: Manifest) -> Manifest:

@@ -174,7 +174,7 @@ class RemoteRepository:
             # A folder that may not be listed, and has no model's name, is none of ours.
             if not path:
                 raise
-            return listing
+            return Listing([], [], readable=False)
         for entry in found:
             is_folder = entry["type"] == "directory"
             (listing.folders if is_folder else listing.files).append(_last_part(entry["name"]))

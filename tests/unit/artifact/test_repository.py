@@ -397,6 +397,37 @@ def test_entries_of_other_programs(tmp_path: Path, place: str, kind: str) -> Non
     assert repository.misnamed() == []
 
 
+def test_folders_that_hold_no_model(tmp_path: Path) -> None:
+    """
+    An empty folder with a model's name is reported; one with files, such as documents, is not.
+    """
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "readme.md").touch()
+    (found,) = ModelRepository(tmp_path).misnamed()
+    assert (found.model, found.version) == ("empty", "")
+    folder = tmp_path / "empty"
+    assert found.reason == (
+        f"{folder}: the folder is empty; add an artifact as {folder}/1, or remove the folder"
+    )
+
+
+def test_version_with_too_many_digits(tmp_path: Path) -> None:
+    """
+    The largest version is served; the reason for a larger one names the largest.
+    """
+    tiny.write(tmp_path)
+    for name in ("9" * 18, "1" + "0" * 18):
+        (tmp_path / "tiny" / name).mkdir()
+    repository = ModelRepository(tmp_path)
+    assert repository.versions("tiny") == [1, 10**18 - 1]
+    (found,) = repository.misnamed()
+    assert found.reason == (
+        f"{tmp_path}/tiny/1{'0' * 18}: a version is a number from 1 on, and at most "
+        "999999999999999999; rename the folder to a number that is free, such as 2"
+    )
+
+
 def test_entries_of_other_programs_in_a_flat_folder(tmp_path: Path) -> None:
     """
     An artifact on a volume of its own has the file system's folders beside its files.
@@ -509,6 +540,7 @@ def test_artifact_without_a_version(tmp_path: Path) -> None:
     """
     tiny.write(tmp_path / "made")
     (tmp_path / "made/tiny/1").rename(tmp_path / "made/other")
+    (tmp_path / "made/tiny").rmdir()
     (found,) = ModelRepository(tmp_path / "made").misnamed()
     assert found.model == "other"
     assert found.reason.endswith(f"move them to {tmp_path}/made/other/1")

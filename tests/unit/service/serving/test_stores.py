@@ -170,7 +170,7 @@ def test_folder_that_may_not_be_listed(
     """
     A folder that the store does not list is nobody's model; the repository itself must be listed.
     """
-    (store / "Private" / "1").mkdir(parents=True)
+    (store / "private" / "1").mkdir(parents=True)
     listed = remote._store.ls
 
     def ls(path: str, detail: bool) -> Any:
@@ -179,7 +179,7 @@ def test_folder_that_may_not_be_listed(
         return listed(path, detail=detail)
 
     monkeypatch.setattr(remote._store, "ls", ls)
-    closed = "Private"
+    closed = "private"
     assert remote.misnamed() == []
     closed = "store"
     with pytest.raises(RepositoryError, match="store"):
