@@ -295,10 +295,11 @@ def document(version: str) -> Schema:
 
 def _forms(template: str) -> list[str]:
     """Return every form of a path: a model with and without a version, a repository with a name."""
-    versioned = template.replace("models/{name}", "models/{name}/versions/{version}")
-    named = template.replace("/v2/repository", "/v2/repository/{repository}")
+    if template == "/v2/repository/index":
+        return [template, "/v2/repository/{repository}/index"]
     if template.startswith("/v2/repository"):
-        return [template, named]
+        return [template]
+    versioned = template.replace("models/{name}", "models/{name}/versions/{version}")
     return [template] if versioned == template else [template, versioned]
 
 

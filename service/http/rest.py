@@ -34,7 +34,9 @@ from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol.methods import InferenceProtocol
 
 MODEL = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+# Triton too ignores the name of a repository here, and refuses it in loads and unloads.
 REPOSITORY = ("/v2/repository", "/v2/repository/{repository}")
+CONTROL = "/v2/repository/models/{name}"
 
 UNSUPPORTED = (
     *("/v2/systemsharedmemory/{rest:path}", "/v2/cudasharedmemory/{rest:path}"),
@@ -44,6 +46,7 @@ UNSUPPORTED = (
         for model in MODEL
         for action in ("trace/setting", "generate", "generate_stream")
     ),
+    *(f"/v2/repository/{{repository}}/models/{{name}}/{action}" for action in ("load", "unload")),
 )
 """Routes of Triton that this server answers with 501."""
 
@@ -89,8 +92,8 @@ class Rest:
             *at(MODEL, "/stats", "ModelStatistics", self._statistics),
             *at(MODEL, "/infer", "ModelInfer", self._infer, "POST", middleware=PACKED),
             *at(REPOSITORY, "/index", "RepositoryIndex", self._index, "POST"),
-            *at(REPOSITORY, "/models/{name}/load", "RepositoryModelLoad", self._load, "POST"),
-            *at(REPOSITORY, "/models/{name}/unload", "RepositoryModelUnload", self._unload, "POST"),
+            *at([CONTROL], "/load", "RepositoryModelLoad", self._load, "POST"),
+            *at([CONTROL], "/unload", "RepositoryModelUnload", self._unload, "POST"),
         ]
 
     def _routes(

@@ -30,11 +30,21 @@ _EXAMPLE = json.dumps(
 )
 """The form of a load request with a configuration, for messages."""
 
+_ONE_REPOSITORY = "the server has one repository, without a name: leave repository_name empty"
+
 
 async def index(
     control: ModelControl, request: pb.RepositoryIndexRequest
 ) -> pb.RepositoryIndexResponse:
-    """List the versions of the repository, the state of each, and folders that are not served."""
+    """
+    List the versions of the repository, the state of each, and folders that are not served.
+
+    Raises:
+        UnsupportedError: If the request names a repository.
+        ServiceError: As `ModelControl.index`.
+    """
+    if request.repository_name:
+        raise UnsupportedError(_ONE_REPOSITORY)
     versions, misnamed = await control.index()
     models = [
         _entry(found.name, str(found.number), found.state, _reason(found))
@@ -57,10 +67,10 @@ async def load(
 
     Raises:
         InvalidArgumentError: If a parameter is invalid, or changes a field that cannot be changed.
-        UnsupportedError: If the request carries files.
+        UnsupportedError: If the request names a repository, or carries files.
         ServiceError: As `ModelControl.load`.
     """
-    name = request.model_name or request.repository_name
+    name = _model_name(request)
     spec = None
     for key, value in request.parameters.items():
         if key.startswith("file:"):
@@ -84,6 +94,7 @@ async def unload(
 
     Raises:
         InvalidArgumentError: If a parameter is unknown.
+        UnsupportedError: If the request names a repository.
         ServiceError: As `ModelControl.unload`.
     """
     # No model depends on another: whether to unload dependents makes no difference.
@@ -92,9 +103,16 @@ async def unload(
             f"unknown parameter {unknown[0][:64]!r}: an unload request accepts only "
             "unload_dependents"
         )
-    name = request.model_name or request.repository_name
+    name = _model_name(request)
     await control.unload(name)
     return pb.RepositoryModelUnloadResponse(model_name=name, is_unloaded=True)
+
+
+def _model_name(request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> str:
+    """Return the model's name, which KServe's clients send where Triton has the repository's."""
+    if request.model_name and request.repository_name:
+        raise UnsupportedError(_ONE_REPOSITORY)
+    return request.model_name or request.repository_name
 
 
 def _entry(

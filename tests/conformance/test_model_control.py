@@ -81,6 +81,23 @@ def test_over_http(target: Target) -> None:
     assert target.rest.get(target.path("/ready")).status == 200
 
 
+@pytest.mark.parametrize("rpc", ["RepositoryModelLoad", "RepositoryModelUnload"])
+def test_named_repository(target: Target, rpc: str) -> None:
+    """A repository's name beside the model's is UNIMPLEMENTED, and the model serves on."""
+    with refused("UNIMPLEMENTED"):
+        target.ask(rpc, repository_name="some", model_name=target.model)
+    target.assert_serves()
+
+
+@pytest.mark.rest
+@pytest.mark.parametrize("action", ["load", "unload"])
+def test_named_repository_over_http(target: Target, action: str) -> None:
+    """The same by the routes of the extension; Triton's older releases answer 400."""
+    path = f"/v2/repository/some/models/{target.model}/{action}"
+    assert target.rest.post(path).status in {400, 501}
+    target.assert_serves()
+
+
 def test_kserve_dialect(target: Target) -> None:
     """KServe's clients send the name in field 1, and read whether it is loaded in field 2."""
     field_1 = pb.RepositoryModelLoadRequest(repository_name=target.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.target import Target
+from tests.conformance.target import Target, refused
 
 pytestmark = pytest.mark.extension("model_repository")
 
@@ -26,3 +26,9 @@ def test_index_over_http(target: Target, path: str) -> None:
         assert answer.status == 200
         found = {one["version"]: one["state"] for one in answer.json if one["name"] == target.model}
         assert found[target.version] == "READY"
+
+
+def test_index_of_a_named_repository(target: Target) -> None:
+    """A server has one repository, without a name: over gRPC one that is named is UNIMPLEMENTED."""
+    with refused("UNIMPLEMENTED"):
+        target.ask("RepositoryIndex", repository_name="some")

@@ -438,11 +438,13 @@ async def test_misnamed_folders_are_reported(
     """
     shutil.copytree(tmp_path / "tiny/1", tmp_path / "tiny/v2")
     shutil.copytree(tmp_path / "tiny/1", tmp_path / "LeNet5/1")
+    (tmp_path / "emp").mkdir()
     async with serve(model_control_mode="poll", repository_poll_s=0.05) as running:
         states = await index(running)
         assert states["tiny", "1"] == ("READY", "")
         for key, rule in (
             (("tiny", "v2"), "tiny/v2: a version is a number from 1 on without leading zeros"),
+            (("emp", ""), "emp: the folder is empty; add an artifact as"),
             (("LeNet5", ""), "LeNet5: a model's name has up to 64 lower-case letters"),
         ):
             state, reason = states[key]
@@ -451,10 +453,10 @@ async def test_misnamed_folders_are_reported(
             assert rule in reason
         await asyncio.sleep(0.3)  # some more looks
         logged = [one for one in caplog.records if one.message == "folder not served"]
-        assert len(logged) == 2
+        assert len(logged) == 3
         (tmp_path / "tiny/v2").rename(tmp_path / "tiny/002")
         await running.until(
-            lambda: sum(one.message == "folder not served" for one in caplog.records) == 3
+            lambda: sum(one.message == "folder not served" for one in caplog.records) == 4
         )
         ready = await running.inference.RepositoryIndex(pb.RepositoryIndexRequest(ready=True))
         assert [model.name for model in ready.models] == ["tiny"]
@@ -556,6 +558,26 @@ async def test_kserve_names_the_model_in_the_first_field(serve: Serve) -> None:
             pb.RepositoryModelLoadRequest(repository_name="tiny")
         )
         assert (loaded.model_name, loaded.is_loaded) == ("tiny", True)
+
+
+async def test_named_repository(serve: Serve) -> None:
+    """
+    The server has one repository: a request that names one is refused, and changes nothing.
+    """
+    async with explicit(serve) as running:
+        for call in (
+            running.inference.RepositoryIndex(pb.RepositoryIndexRequest(repository_name="mine")),
+            running.inference.RepositoryModelLoad(
+                pb.RepositoryModelLoadRequest(repository_name="mine", model_name="tiny")
+            ),
+            running.inference.RepositoryModelUnload(
+                pb.RepositoryModelUnloadRequest(repository_name="mine", model_name="tiny")
+            ),
+        ):
+            code, reason, message = await failing(call)
+            assert (code, reason) == ("UNIMPLEMENTED", "UNSUPPORTED")
+            assert "leave repository_name empty" in message
+        assert await answering_version(running) == "1"
 
 
 @pytest.mark.parametrize("name", ["", "..", "../tiny", "/etc", "tiny/1", "no such", "x" * 500])
