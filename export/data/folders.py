@@ -233,7 +233,10 @@ def _check_name(folder: Path) -> None:
 
 
 def _check_no_parts(root: Path, folders: Sequence[Path]) -> None:
-    """Refuse *folders* if they look like parts with classes in them, but not by their names."""
+    """Refuse *folders* if they look like parts with classes in them, and not all are named so."""
+    # Without a part's name, folders in classes are further folders, such as a place or a date.
+    if not any(folder.name.lower() in PARTS for folder in folders):
+        return
     if any(_is_image(path) for folder in folders for path in visible_in(folder)):
         return
     inner = {folder: _names_with_images(folder) for folder in folders}
