@@ -59,8 +59,10 @@ async def test_route(target: Target, credential: Credential) -> None:
         path = f"/v2/models/{name}{f'/versions/{version}' if version else ''}/ready"
         answer = await target.ask("GET", path, headers=target.headers(credential))
         assert answer.status == 503
+        # What was asked for, and nothing that the server knows.
+        asked = f"model {name[:64]!r}" + (f" version {version[:20]}" if version else "")
         assert answer.json() == {
-            "error": f"model {name[:64]!r} is not ready",
+            "error": f"{asked} is not ready",
             "reason": "MODEL_NOT_READY",
             "status": "UNAVAILABLE",
         }
