@@ -54,12 +54,15 @@ def grpc_request(
     )
 
 
-def measure(request: Request, load: Load, seconds: float) -> Measured:
+def measure(request: Request, load: Load, seconds: float, *, may_fail: bool = False) -> Measured:
     """
     Send *request* for *seconds* and return the figures.
 
+    Args:
+        may_fail: Whether requests that fail, or are reset, count as those that are answered.
+
     Raises:
-        RuntimeError: If a request fails.
+        RuntimeError: If a request fails, unless it may.
     """
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder) / "body", Path(folder) / "log"
@@ -69,7 +72,7 @@ def measure(request: Request, load: Load, seconds: float) -> Measured:
         # A run of its own: in one with a warm-up, h2load counts its bytes, but not its requests.
         _run([*command, "--duration", _ms(warm_up_s(seconds)), request.url])
         told = _run([*command, "--duration", _ms(seconds), "--log-file", str(log), request.url])
-        answered = _answered(request, told)
+        answered = _done(told) if may_fail else _answered(request, told)
         latencies = [int(line.split("\t")[2]) / 1000 for line in log.read_text().splitlines()]
     return Measured(
         per_s=answered / seconds,
@@ -94,6 +97,12 @@ def _command(request: Request, load: Load, body: Path) -> list[str]:
 
 def _run(command: Sequence[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _done(told: str) -> int:
+    """Return the number of requests that ended, in whatever way."""
+    (done,) = re.findall(r"requests: .* (\d+) done", told)
+    return int(done)
 
 
 def _answered(request: Request, told: str) -> int:
