@@ -268,6 +268,8 @@ def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1, which is upright, if none can be read."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except MemoryError:
+        raise
     except Exception:  # as in `_open`; a damaged EXIF block does not affect the pixels
         return 1
 

@@ -43,6 +43,8 @@ def _still(kind: bytes, content: bytes) -> bytes:
 def _decodes(data: bytes) -> bool:
     try:
         Image.open(io.BytesIO(data), formats=("WEBP",)).load()
+    except MemoryError:
+        raise
     except Exception:  # Pillow's plug-ins raise almost anything
         return False
     return True

@@ -10,16 +10,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from convoy import AsyncClient, Client, ConvoyError
+from tests.harness.haproxy import haproxy
 from tests.harness.images import png
 from tests.harness.lenet import LENET_REPOSITORY
 from tests.harness.name_server import NameServer
-from tests.harness.process import Process, free_ports
+from tests.harness.process import free_ports
 from tests.harness.server_process import ServerProcess
 
 HAPROXY = Path(__file__).parents[2] / "deploy/haproxy/haproxy-dns.cfg"
@@ -156,35 +157,18 @@ class Crowd:
             time.sleep(0.05)
 
 
-@contextmanager
-def haproxy(names: NameServer, pods: Pods, folder: Path) -> Iterator[str]:
-    """Start HAProxy with the configuration as it is, but for addresses; gives its address."""
-    grpc_port, http_port = free_ports(2)
-    text = HAPROXY.read_text()
-    for shipped, here in {
-        "bind :8001": f"bind 127.0.0.1:{grpc_port}",
-        "bind :8000": f"bind 127.0.0.1:{http_port}",
-        "10.96.0.10:53": names.address,
-        "cluster.local:8001": f"cluster.local:{pods.grpc_port}",
-        "cluster.local:8000": f"cluster.local:{pods.http_port}",
-        "port 8000": f"port {pods.http_port}",
-    }.items():
-        assert shipped in text
-        text = text.replace(shipped, here)
-    path = folder / "haproxy.cfg"
-    path.write_text(text)
-    process = Process(["haproxy", "-db", "-f", str(path)], folder / "haproxy.log")
-
-    def answers() -> bool:
-        with Client(f"127.0.0.1:{grpc_port}", timeout_s=1) as client, suppress(ConvoyError):
-            return bool(client.models())
-        return False
-
-    process.wait_until(answers)
-    try:
-        yield f"127.0.0.1:{grpc_port}"
-    finally:
-        process.stop()
+def haproxy_of(names: NameServer, pods: Pods, folder: Path) -> AbstractContextManager[str]:
+    """HAProxy that finds the servers by their name."""
+    return haproxy(
+        HAPROXY,
+        {
+            "10.96.0.10:53": names.address,
+            "cluster.local:8001": f"cluster.local:{pods.grpc_port}",
+            "cluster.local:8000": f"cluster.local:{pods.http_port}",
+            "port 8000": f"port {pods.http_port}",
+        },
+        folder,
+    )
 
 
 def disturb(pods: Pods, crowd: Crowd) -> None:
@@ -216,7 +200,7 @@ def test_clients_of_haproxy(tmp_path: Path) -> None:
     with ExitStack() as stack:
         names = stack.enter_context(NameServer())
         pods = stack.enter_context(started_pods(names))
-        address = stack.enter_context(haproxy(names, pods, tmp_path))
+        address = stack.enter_context(haproxy_of(names, pods, tmp_path))
         with Crowd(address, balance=False) as crowd:
             disturb(pods, crowd)
     assert set(crowd.outcomes) == {"OK"}, crowd.outcomes

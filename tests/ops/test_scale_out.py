@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import grpc
 import pytest
 
-from convoy import Client, ConvoyError
 from convoy.client import _options
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from convoy.pb.convoy.v1 import classifier_pb2_grpc
+from tests.harness.haproxy import haproxy
 from tests.harness.images import png
 from tests.harness.lenet import LENET_REPOSITORY
-from tests.harness.process import Process, free_ports
+from tests.harness.process import free_ports
 from tests.harness.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -78,31 +79,15 @@ def replicas() -> Iterator[list[Replica]]:
         yield started
 
 
-@contextmanager
-def haproxy(replicas: list[Replica], folder: Path) -> Iterator[str]:
-    """The shipped configuration, with the ports of this machine; gives its address."""
-    grpc_port, http_port = free_ports(2)
-    text = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
-    text = text.replace("bind :8001", f"bind 127.0.0.1:{grpc_port}")
-    text = text.replace("bind :8000", f"bind 127.0.0.1:{http_port}")
+def haproxy_of(replicas: list[Replica], folder: Path) -> AbstractContextManager[str]:
+    """HAProxy before the servers."""
+    shipped = ROOT / "deploy/haproxy/haproxy.cfg"
+    assert set(re.findall(r"10\.0\.0\.\d+", shipped.read_text())) == {"10.0.0.1", "10.0.0.2"}
+    addresses = {}
     for host, replica in zip(("10.0.0.1", "10.0.0.2"), replicas, strict=True):
-        text = text.replace(f"{host}:8001", f"127.0.0.1:{replica.grpc_port}")
-        text = text.replace(f"{host}:8000", f"127.0.0.1:{replica.http_port}")
-    assert "10.0.0" not in text
-    path = folder / "haproxy.cfg"
-    path.write_text(text)
-    process = Process(["haproxy", "-db", "-f", str(path)], folder / "haproxy.log")
-
-    def answers() -> bool:
-        with Client(f"127.0.0.1:{grpc_port}", timeout_s=1) as client, suppress(ConvoyError):
-            return bool(client.models())
-        return False
-
-    process.wait_until(answers)
-    try:
-        yield f"127.0.0.1:{grpc_port}"
-    finally:
-        process.stop()
+        addresses[f"{host}:8001"] = f"127.0.0.1:{replica.grpc_port}"
+        addresses[f"{host}:8000"] = f"127.0.0.1:{replica.http_port}"
+    return haproxy(shipped, addresses, folder)
 
 
 def direct(replicas: list[Replica]) -> str:
@@ -172,7 +157,7 @@ def test_no_call_is_lost(
     with ExitStack() as stack:
         is_direct = way == "client"
         address = (
-            direct(replicas) if is_direct else stack.enter_context(haproxy(replicas, tmp_path))
+            direct(replicas) if is_direct else stack.enter_context(haproxy_of(replicas, tmp_path))
         )
         callers = Callers(address, balance=is_direct, may_retry=may_retry)
         with callers:
