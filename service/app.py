@@ -40,7 +40,8 @@ from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.rpc.limits import MAX_STREAMS, UNLIMITED, ConnectionLimits
-from convoy.service.rpc.server import LINGER_S, RpcServer
+from convoy.service.rpc.listener import LINGER_S
+from convoy.service.rpc.server import RpcServer
 from convoy.service.runtime.device import INLINE_MACS, Device, Gpu
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.security.access import Access

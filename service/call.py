@@ -423,7 +423,7 @@ class Call(Request):
             model.suspect()
         # The model runs, but this image has no best class. A part has no line of its own.
         elif isinstance(error, ScoresNotFiniteError):
-            model.metrics.not_finite.inc()
+            self._calls.metrics.scores_not_finite.counts[model.name,] += 1
             kind = (self.method, model.name, error.status, error.reason)
             if (left_out := self._calls.failures[kind].take(now)) is not None:
                 extra = {"model": model.name, "failures_left_out": left_out}

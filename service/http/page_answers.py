@@ -75,4 +75,4 @@ class PageAnswers:
                 "status": error.http_status,
                 "retry_after_s": error.retry_after_s,
             }
-        return as_result(response) | {"provider": served.session.provider, "preview": seen}
+        return as_result(response) | {"provider": served.provider, "preview": seen}

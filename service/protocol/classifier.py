@@ -8,23 +8,22 @@ from google.rpc import code_pb2
 
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.service.call import Call
+from convoy.service.engine import Model, Models
 from convoy.service.errors import InvalidArgumentError
-from convoy.service.serving.registry import ModelRegistry
-from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.top_k import check_top_k
 from convoy.service.serving.top_k import top_k as best_classes
 
 
 class ClassifierProtocol:
     """
-    The rpcs of the service for the models in *registry*, for either transport.
+    The rpcs of the service for *models*, for either transport.
 
     Each method takes the message and the record of the call, and raises a `ServiceError` if it
     fails.
     """
 
-    def __init__(self, registry: ModelRegistry, *, max_images_per_call: int) -> None:
-        self._registry = registry
+    def __init__(self, models: Models, *, max_images_per_call: int) -> None:
+        self._models = models
         self._max_images_per_call = max_images_per_call
 
     async def Classify(
@@ -43,7 +42,7 @@ class ClassifierProtocol:
                 f"the call has {count} images; it must have 1 to {self._max_images_per_call}"
             )
         # All or none: otherwise a full queue would answer some images and refuse the rest.
-        model.check_room(count)
+        await model.check_room(count)
         # Each image is a request of its own, so that free cores share them.
         outcomes = await asyncio.gather(
             *(_outcome(call, model, image, request.top_k) for image in request.images)
@@ -54,7 +53,7 @@ class ClassifierProtocol:
         self, request: classifier_pb2.ListModelsRequest, call: Call
     ) -> classifier_pb2.ListModelsResponse:
         return classifier_pb2.ListModelsResponse(
-            models=[_describe(model) for model in self._registry.models()]
+            models=[_describe(model) for model in self._models.models()]
         )
 
     def describe(self, call: Call, name: str, version: str = "") -> classifier_pb2.Model:
@@ -62,25 +61,23 @@ class ClassifierProtocol:
         Describe one model, as `ListModels` does.
 
         Raises:
-            ModelNotFoundError, ModelNotReadyError: As `ModelRegistry.get`.
+            ModelNotFoundError, ModelNotReadyError: As `Models.get`.
         """
-        return _describe(self._registry.find(call, name, version))
+        return _describe(self._models.find(call, name, version))
 
     def _find(
         self,
         call: Call,
         request: classifier_pb2.ClassifyRequest | classifier_pb2.ClassifyBatchRequest,
-    ) -> ServedModel:
+    ) -> Model:
         # 0, which is protobuf's value for an unset field, requests the newest version.
         version = str(request.model_version) if request.model_version else ""
-        model = self._registry.find(call, request.model, version)
+        model = self._models.find(call, request.model, version)
         check_top_k(request.top_k)
         return model
 
 
-async def _outcome(
-    call: Call, model: ServedModel, image: bytes, top_k: int
-) -> classifier_pb2.Outcome:
+async def _outcome(call: Call, model: Model, image: bytes, top_k: int) -> classifier_pb2.Outcome:
     """Classify one image of several; return its response or its error."""
     part = call.part()
     try:
@@ -100,7 +97,7 @@ async def _outcome(
 
 
 async def _classify(
-    call: Call, model: ServedModel, image: bytes, top_k: int
+    call: Call, model: Model, image: bytes, top_k: int
 ) -> classifier_pb2.ClassifyResponse:
     await model.infer_images(call, [image])
     (predictions,) = best_classes(call.outputs, model.manifest, top_k)
@@ -128,7 +125,7 @@ async def _classify(
     return response
 
 
-def _describe(model: ServedModel) -> classifier_pb2.Model:
+def _describe(model: Model) -> classifier_pb2.Model:
     manifest = model.manifest
     return classifier_pb2.Model(
         name=manifest.name,
@@ -142,7 +139,7 @@ def _describe(model: ServedModel) -> classifier_pb2.Model:
         input_channel_count=manifest.input.channels,
         max_batch_size=model.max_batch_size,
         precision=manifest.precision,
-        provider=model.session.provider,
-        fallback_reason=model.session.fallback_reason,
+        provider=model.provider,
+        fallback_reason=model.fallback_reason,
         multi_label=manifest.is_multi_label,
     )

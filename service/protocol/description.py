@@ -114,7 +114,7 @@ def _facts(model: ServedModel) -> dict[str, str]:
         "architecture": manifest.architecture,
         "precision": manifest.precision,
         "scores": (manifest.probabilities or manifest.scores).kind,
-        "provider": model.session.provider,
+        "provider": model.provider,
         "sha256": manifest.model_sha256,
     }
 

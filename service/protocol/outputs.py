@@ -12,10 +12,10 @@ from convoy.artifact.golden import as_scores
 from convoy.artifact.manifest import OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Outputs
+from convoy.service.engine import Model
 from convoy.service.errors import InvalidArgumentError
 from convoy.service.protocol.parameters import Parameters, integer, refuse_shared_memory
 from convoy.service.protocol.tensors import DATATYPES
-from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.top_k import check_finite, largest
 
 
@@ -31,7 +31,7 @@ class RequestedOutput(NamedTuple):
     classes: int | None = None
 
 
-def requested_outputs(request: pb.ModelInferRequest, model: ServedModel) -> list[RequestedOutput]:
+def requested_outputs(request: pb.ModelInferRequest, model: Model) -> list[RequestedOutput]:
     """
     Return the outputs that the client requests, in its order; all if it names none.
 

@@ -17,9 +17,8 @@ import numpy.typing as npt
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Outputs
+from convoy.service.engine import Model, Models
 from convoy.service.errors import ServiceError
-from convoy.service.serving.registry import ModelRegistry
-from convoy.service.serving.served_model import ServedModel
 
 MAX_TEMPLATES = 256
 """One more discards all."""
@@ -54,7 +53,7 @@ class Template(NamedTuple):
         outputs: Its raw outputs, in order.
     """
 
-    model: ServedModel
+    model: Model
     shape: tuple[int, ...]
     size: int
     response: bytes
@@ -72,7 +71,7 @@ class Match(NamedTuple):
         batch: `[N, ...]` in the model's shape and dtype; a view of the message, not writable.
     """
 
-    model: ServedModel
+    model: Model
     template: Template
     id: bytes
     batch: npt.NDArray[Any]
@@ -94,18 +93,18 @@ class Match(NamedTuple):
 
 
 class Templates:
-    """The templates of the models in *registry*, discarded when any of these changes."""
+    """The templates of *models*, discarded when any of these changes."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
-        self._registry = registry
-        self._generation = registry.generation
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._generation = models.generation
         self._templates: dict[bytes, Template] = {}
         self._last: tuple[bytes, Template] | None = None  # the latest head without identifier
 
     def read(self, message: bytes) -> Match | None:
         """Match a request to its template; return None if it has none."""
         # A model was loaded or unloaded: a template may refer to an unloaded model.
-        if self._generation != self._registry.generation:
+        if self._generation != self._models.generation:
             self._discard()
         # The same head as the last time, byte for byte: it need not even be split.
         if self._last:
@@ -136,23 +135,23 @@ class Templates:
         # The model was replaced while it answered.
         if model is None:
             return
-        if self._generation != self._registry.generation or len(self._templates) >= MAX_TEMPLATES:
+        if self._generation != self._models.generation or len(self._templates) >= MAX_TEMPLATES:
             self._discard()
         self._templates[head.names + head.raw_tag] = _template(model, request, response)
 
     def _answered_by(
         self, request: pb.ModelInferRequest, response: pb.ModelInferResponse
-    ) -> ServedModel | None:
+    ) -> Model | None:
         """Return the model that answered; None if the request would reach another model now."""
         try:
-            model = self._registry.get(request.model_name, request.model_version)
+            model = self._models.get(request.model_name, request.model_version)
         except ServiceError:
             return None
         answered = (response.model_version, response.parameters["model_sha256"].string_param)
         return model if answered == (str(model.version), model.manifest.model_sha256) else None
 
     def _discard(self) -> None:
-        self._generation = self._registry.generation
+        self._generation = self._models.generation
         self._templates.clear()
         self._last = None
 
@@ -222,7 +221,7 @@ def _is_plain(request: pb.ModelInferRequest) -> bool:
 
 
 def _template(
-    model: ServedModel, request: pb.ModelInferRequest, response: pb.ModelInferResponse
+    model: Model, request: pb.ModelInferRequest, response: pb.ModelInferResponse
 ) -> Template:
     start = pb.ModelInferResponse()
     start.CopyFrom(response)

@@ -120,8 +120,8 @@ class Backlog:
         waiting = max(0, min(open_elsewhere, counts.started - gone))
         self._last = _Sample(now, counts.started, self.entered, waiting, dropped, gone)
         self._lifecycle.waiting += waiting - last.waiting
-        self._metrics.transport_calls.inc(counts.started - last.started)
-        self._metrics.transport_dropped.inc(dropped - last.dropped)
+        self._metrics.transport_calls.counts[()] += counts.started - last.started
+        self._metrics.transport_dropped.counts[()] += dropped - last.dropped
         self._measure_wait(last, self._last)
 
     def _settle(self, unseen: int, now: float) -> int:

@@ -14,9 +14,9 @@ from functools import partial
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import Call
+from convoy.service.engine import Models
 from convoy.service.errors import ServiceError
 from convoy.service.protocol.templates import Match, Templates
-from convoy.service.serving.registry import ModelRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ Reply = Callable[[bytes, ServiceError | None], None]
 class FastPath:
     """Answers calls whose requests match a template."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
-        self._templates = Templates(registry)
+    def __init__(self, models: Models) -> None:
+        self._templates = Templates(models)
 
     def read(self, message: bytes) -> Match | None:
         """Match a request to a template; return None if it has to take the usual path."""

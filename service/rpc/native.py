@@ -20,6 +20,7 @@ import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
 from convoy.service.call import Call
+from convoy.service.engine import Models
 from convoy.service.errors import RequestExpiredError, ServiceError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol.templates import Match
@@ -27,7 +28,6 @@ from convoy.service.rpc.backlog import Backlog, CallCounts
 from convoy.service.rpc.fast_path import INFER_PATH, FastPath
 from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.unary import PUSHBACK, Metadata, UnaryHandler, error_metadata
-from convoy.service.serving.registry import ModelRegistry
 from convoy.service.telemetry.logs import Origin
 
 logger = logging.getLogger(__name__)
@@ -61,11 +61,12 @@ class NativeTransport:
         server: Has every service; neither started nor listening.
         handlers: Handlers of the calls to answer here, by path.
         infer: Tried before the handler of `ModelInfer`.
-        registry: The models, whose names label calls that are not read whole.
+        models: The models, whose names label calls that are not read whole.
         lifecycle: Counts the calls in flight.
         backlog: Counts the calls of this transport and of *server*.
         server_counts: Returns the counts of *server*.
         limits: Limits of each connection, and of messages; age and idle time have no effect here.
+        shared: Whether other processes listen on the port, too.
     """
 
     def __init__(
@@ -73,20 +74,22 @@ class NativeTransport:
         server: grpc.aio.Server,
         handlers: Mapping[str, UnaryHandler],
         infer: FastPath,
-        registry: ModelRegistry,
+        models: Models,
         lifecycle: Lifecycle,
         *,
         backlog: Backlog,
         server_counts: Callable[[], CallCounts],
         limits: ConnectionLimits,
+        shared: bool,
     ) -> None:
         self._server = server
         self._server_counts = server_counts
         self._backlog = backlog
-        self._registry = registry
+        self._models = models
         self._paths = list(handlers)
         self._handlers = list(handlers.values())
         self._limits = limits
+        self._shared = shared
         self._front: NativeGrpcFront | None = None
         self._all_taken = threading.Semaphore(0)  # released when the thread is to wait again
         self._infer = infer
@@ -107,6 +110,7 @@ class NativeTransport:
             keepalive_timeout_ms=self._limits.keepalive_timeout_ms,
             max_concurrent_streams=self._limits.max_streams,
             max_metadata_size=self._limits.max_metadata_bytes,
+            reuse_port=self._shared,
         )
         return self._front.bound_port
 
@@ -252,7 +256,7 @@ class NativeTransport:
         """Count a call that ended before its handler began."""
         # A message that is too large is not parsed, not even for the model's name.
         if len(message) <= self._limits.max_message_bytes:
-            call.model = self._registry.label(handler.model_name(message))
+            call.model = self._models.label(handler.model_name(message))
         call.finish(error)
 
     def _cancel(self, call_id: int, call: Call, match: Match) -> None:

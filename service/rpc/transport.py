@@ -10,6 +10,7 @@ import grpc
 from google.protobuf import descriptor_pool
 
 from convoy.service.call import Calls
+from convoy.service.engine import Models
 from convoy.service.errors import StartError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.rpc.backlog import Backlog, CallCounts, newest_server_counts
@@ -18,7 +19,6 @@ from convoy.service.rpc.grpcio import GrpcioTransport
 from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.unary import UnaryHandler, unary_handler
 from convoy.service.security.tls import Tls
-from convoy.service.serving.registry import ModelRegistry
 
 
 class Transport(Protocol):
@@ -85,12 +85,13 @@ def make_transport(
     server: grpc.aio.Server,
     methods: UnaryMethods,
     infer: FastPath,
-    registry: ModelRegistry,
+    models: Models,
     lifecycle: Lifecycle,
     *,
     backlog: Backlog,
     tls: Tls | None,
     limits: ConnectionLimits,
+    shared: bool = False,
 ) -> Transport:
     """
     Make the transport *name*, `grpcio` or `native`, for *server*, which was created just now.
@@ -98,11 +99,12 @@ def make_transport(
     Args:
         methods: The unary methods of the server.
         infer: The fast path of `ModelInfer`.
-        registry: The models, whose names label calls.
+        models: The models, whose names label calls.
         lifecycle: Counts the calls in flight.
         backlog: Counts the calls that handlers have taken.
         tls: Certificate and key; None disables TLS. Only `grpcio` supports it.
         limits: Limits of each connection, which the options of *server* state, too.
+        shared: Whether other processes listen on the port; an option of *server* says so, too.
 
     Raises:
         StartError: If the transport is not installed.
@@ -121,9 +123,10 @@ def make_transport(
         server,
         methods.handlers,
         infer,
-        registry,
+        models,
         lifecycle,
         backlog=backlog,
         server_counts=server_counts,
         limits=limits,
+        shared=shared,
     )

@@ -74,7 +74,7 @@ class Session:
         session = self.runner.session
         self.one_by_one = session.get_inputs()[0].shape[0] == 1
         self.max_batch_size = 1 if self.one_by_one else wanted
-        self.provider = session.get_providers()[0]
+        self.provider: str = session.get_providers()[0]
         self.on_gpu = self.provider != CPU
         # A GPU takes one run at a time.
         self.cores = device.cores if self.on_gpu else device.threads(artifact)

@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
-
-import numpy.typing as npt
 
 from convoy.service.batching.batcher import Batcher
 from convoy.service.batching.queue import BatchPolicy
 from convoy.service.call import BatchTimes, Request
 from convoy.service.decoding.decoder import Decoder
+from convoy.service.engine import Tensor
 from convoy.service.serving.loader import LoadedArtifact
 from convoy.service.telemetry.metrics import ModelMetrics
 from convoy.service.telemetry.statistics import Statistics
 
-Tensor = npt.NDArray[Any]
-"""The images of one request, `[N, ...]` in the shape and dtype of the model's input."""
-
 
 class ServedModel:
     """
-    A loaded version of a model, with a queue.
+    A loaded version of a model, with a queue: `engine.Model` in the engine's own process.
 
     Attributes:
         name: Name of the model.
@@ -75,6 +70,14 @@ class ServedModel:
         return self.manifest.version
 
     @property
+    def provider(self) -> str:
+        return self.session.provider
+
+    @property
+    def fallback_reason(self) -> str:
+        return self.session.fallback_reason
+
+    @property
     def queue_depth(self) -> int:
         """Images admitted and not yet running."""
         return self._queue.admitted_size
@@ -100,7 +103,7 @@ class ServedModel:
         """Request a check of whether the model, which failed on a request, can still run."""
         self._on_failure(self)
 
-    def check_room(self, images: int) -> None:
+    async def check_room(self, images: int) -> None:
         """Raise `QueueFullError` if the queue has no room for *images* more."""
         self._queue.check_room(images)
 

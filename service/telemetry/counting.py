@@ -45,7 +45,8 @@ class Counter(Collector):
         self, name: str, documentation: str, labels: Sequence[str], *, registry: CollectorRegistry
     ) -> None:
         self._family = partial(CounterMetricFamily, name, documentation, labels=labels)
-        self.counts: Counts[tuple[str, ...]] = Counts()
+        # Without labels there is one series, from the start.
+        self.counts: Counts[tuple[str, ...]] = Counts() if labels else Counts({(): 0})
         registry.register(self)
 
     def describe(self) -> Iterator[CounterMetricFamily]:

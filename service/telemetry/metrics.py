@@ -51,14 +51,14 @@ class ModelMetrics:
         phase: Histogram of seconds, by phase of `PHASES`.
         batch_size: Histogram of images per run.
         padding: Counter of images that pad batches to a size that a GPU runs.
-        not_finite: Counter of requests that failed since the scores are NaN or infinite.
     """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.phase = {phase: metrics.phase_duration.labels(model, phase) for phase in PHASES}
         self.batch_size = metrics.batch_size.labels(model)
         self.padding = metrics.batch_padding.labels(model)
-        self.not_finite = metrics.scores_not_finite.labels(model)
+        # A series from the start: Prometheus' `rate` misses the first increase of a new one.
+        metrics.scores_not_finite.counts[model,] += 0
 
 
 class Metrics:
@@ -107,7 +107,7 @@ class Metrics:
             ["model"],
             registry=registry,
         )
-        self.scores_not_finite = Counter(
+        self.scores_not_finite = counting.Counter(
             "convoy_scores_not_finite",
             "Classifications that failed because the model's scores were NaN or infinite.",
             ["model"],
@@ -125,14 +125,16 @@ class Metrics:
             ["model", "outcome"],
             registry=registry,
         )
-        self.transport_calls = Counter(
+        self.transport_calls = counting.Counter(
             "convoy_transport_calls",
             "Calls received by the gRPC transport, including streams, health and reflection.",
+            [],
             registry=registry,
         )
-        self.transport_dropped = Counter(
+        self.transport_dropped = counting.Counter(
             "convoy_transport_dropped_calls",
             "Calls that ended while waiting in the gRPC transport, before a handler saw them.",
+            [],
             registry=registry,
         )
         self.transport_wait = Histogram(

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.rpc.inference_service import STREAM_WINDOW
+from convoy.service.rpc.infer_service import STREAM_WINDOW
 from tests.harness import tiny
 from tests.harness.calls import infer_request, logits
 from tests.harness.server import Running
