@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -152,7 +153,7 @@ class Client:
         # Outside the try: an OSError of the file is the caller's, not the server's.
         request = _request(image, model, version, top_k)
         try:
-            return to_classification(self._stub.Classify(request, **self._options))
+            return to_classification(self._stub.Classify(request, **_traced(self._options)))
         except grpc.RpcError as error:
             # Without grpc's error as the cause: it would repeat the message on many lines.
             raise to_error(error, self._address) from None
@@ -172,7 +173,7 @@ class Client:
         """
         request = _batch_request(images, model, version, top_k)
         try:
-            return to_outcomes(self._stub.ClassifyBatch(request, **self._options))
+            return to_outcomes(self._stub.ClassifyBatch(request, **_traced(self._options)))
         except grpc.RpcError as error:
             raise to_error(error, self._address) from None
 
@@ -184,7 +185,7 @@ class Client:
             ConvoyError: If the server cannot be reached.
         """
         try:
-            answer = self._stub.ListModels(pb.ListModelsRequest(), **self._options)
+            answer = self._stub.ListModels(pb.ListModelsRequest(), **_traced(self._options))
         except grpc.RpcError as error:
             raise to_error(error, self._address) from None
         return to_models(answer)
@@ -236,7 +237,7 @@ class AsyncClient:
         """Classify one image, like `Client.classify`."""
         request = _request(image, model, version, top_k)
         try:
-            return to_classification(await self._stub.Classify(request, **self._options))
+            return to_classification(await self._stub.Classify(request, **_traced(self._options)))
         except grpc.RpcError as error:
             raise to_error(error, self._address) from None
 
@@ -246,14 +247,14 @@ class AsyncClient:
         """Classify many images in one call, like `Client.classify_batch`."""
         request = _batch_request(images, model, version, top_k)
         try:
-            return to_outcomes(await self._stub.ClassifyBatch(request, **self._options))
+            return to_outcomes(await self._stub.ClassifyBatch(request, **_traced(self._options)))
         except grpc.RpcError as error:
             raise to_error(error, self._address) from None
 
     async def models(self) -> list[Model]:
         """List the models of the server, like `Client.models`."""
         try:
-            answer = await self._stub.ListModels(pb.ListModelsRequest(), **self._options)
+            answer = await self._stub.ListModels(pb.ListModelsRequest(), **_traced(self._options))
         except grpc.RpcError as error:
             raise to_error(error, self._address) from None
         return to_models(answer)
@@ -269,6 +270,18 @@ def token_metadata(token: str) -> list[tuple[str, str]]:
     if not (token.isascii() and token.isprintable()):
         raise ValueError("the token must consist of printable ASCII characters")
     return [("authorization", f"Bearer {token}")] if token else []
+
+
+def _traced(options: _CallOptions) -> _CallOptions:
+    """Add the headers of the current span, if the program uses OpenTelemetry."""
+    # A program that has a span has imported the package; do not import it for others.
+    if "opentelemetry.trace" not in sys.modules:
+        return options
+    from opentelemetry import propagate
+
+    headers: dict[str, str] = {}
+    propagate.inject(headers)
+    return {**options, "metadata": [*options["metadata"], *headers.items()]}
 
 
 def _options(balance: bool) -> list[tuple[str, int | str]]:

@@ -10,7 +10,7 @@ import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -59,6 +59,9 @@ from convoy.service.settings import Settings
 from convoy.service.telemetry.gpu import gpus, open_nvml
 from convoy.service.telemetry.history import History
 from convoy.service.telemetry.metrics import Metrics, ModelMetrics
+
+if TYPE_CHECKING:
+    from convoy.service.serving.monitoring.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +134,7 @@ class Server:
             tls_key=settings.tls_key,
             tls_client_ca=settings.tls_client_ca,
         )
+        self._tracing = _open_tracing(settings.traces)
         self.decoder = self._make_decoder(cpus)
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
@@ -220,6 +224,8 @@ class Server:
                 await self.batcher.__aexit__(None, None, None)
         except TimeoutError:
             logger.warning("stopping although a batch is still running")
+        if self._tracing:
+            await asyncio.to_thread(self._tracing.close)
         # Threads cannot be stopped: `convoy.service.process` ends those that are still busy.
         self.decoder.close()
         for pool in (self.device_threads, self._load_threads, self._device.gpu.thread):
@@ -336,6 +342,7 @@ class Server:
             self.lifecycle,
             self.metrics,
             log_requests=self._settings.log_requests,
+            tracing=self._tracing,
         )
 
     def _make_sites(self) -> SiteCheck:
@@ -554,6 +561,16 @@ class Server:
         if not self.registry.models():
             why = reasons(self.control.misnamed) or f"; {FIRST_MODEL}"
             raise StartError(f"no models in {self._settings.model_repository}{why}")
+
+
+def _open_tracing(traces: Literal["off", "calls", "phases"]) -> Tracing | None:
+    if traces == "off":
+        return None
+    try:
+        from convoy.service.serving.monitoring.tracing import open_tracing  # an extra
+    except ImportError as error:
+        raise StartError("--traces is not available: install the extra otel") from error
+    return open_tracing(phases=traces == "phases")
 
 
 def _graph_folder(setting: str) -> Path | None:

@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
@@ -80,6 +80,14 @@ class BatchTimes(NamedTuple):
 
 
 NO_TIMES = BatchTimes(0.0, 0.0, 0.0)
+
+
+class Phase(NamedTuple):
+    """A phase of a request, from *started* to *ended*, in seconds on the event loop's clock."""
+
+    name: str
+    started: float
+    ended: float
 
 
 @dataclass(slots=True, eq=False)
@@ -173,6 +181,14 @@ class Model(Protocol):
     def name(self) -> str:
         """Name of the model, its label in metrics and log lines."""
 
+    @property
+    def version(self) -> int:
+        """Version of the model."""
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's execution provider that runs it."""
+
     def hold(self) -> None:
         """Keep the model open until `release`."""
 
@@ -181,6 +197,28 @@ class Model(Protocol):
 
     def suspect(self) -> None:
         """Check whether the model, which failed on a request, can still run."""
+
+
+class Ending(NamedTuple):
+    """
+    The end of a call.
+
+    Attributes:
+        at: The time of it.
+        status: Name of its gRPC status, for either transport.
+        failure: The error that the client receives; None if it was answered or cancelled.
+    """
+
+    at: float
+    status: str
+    failure: ServiceError | None
+
+
+class Tracing(Protocol):
+    """Sends spans of calls to a collector of traces."""
+
+    def record(self, call: Call, model: Model | None, ending: Ending) -> str:
+        """Send the span of a call that has ended; return its trace, empty if not sampled."""
 
 
 def _one_line_per_period() -> logs.RateLimit:
@@ -197,6 +235,7 @@ class Calls:
         lifecycle: Counts calls in flight, and refuses calls above its limits.
         metrics: The server's metrics.
         log_requests: Whether every call is logged; otherwise only failed calls are.
+        tracing: Sends spans of calls; None if there are no traces.
         failures: The rate limits of lines for failed calls, by their kind.
     """
 
@@ -204,6 +243,7 @@ class Calls:
     lifecycle: Lifecycle
     metrics: Metrics
     log_requests: bool = field(kw_only=True)
+    tracing: Tracing | None = field(default=None, kw_only=True)
     failures: dict[tuple[str, ...], logs.RateLimit] = field(
         init=False, default_factory=lambda: defaultdict(_one_line_per_period)
     )
@@ -238,11 +278,13 @@ class Call(Request):
         served: The model that answers it, held until `finish`.
         received_at: Time at which the call arrived.
         respond_s: Time from the outputs to the finished response, in seconds; 0 before that.
+        timeline: The phases that it, or each of its parts, went through. Filled at the end, if
+            calls are traced.
     """
 
     __slots__ = (
         *("_calls", "_entered", "_held_bytes", "_whole"),
-        *("method", "model", "origin", "received_at", "respond_s", "served"),
+        *("method", "model", "origin", "received_at", "respond_s", "served", "timeline"),
     )
 
     def __init__(
@@ -261,6 +303,7 @@ class Call(Request):
         self.served: Model | None = None
         self.received_at = time.monotonic() if received_at is None else received_at
         self.respond_s = 0.0
+        self.timeline: tuple[Phase, ...] = ()
         self._calls = calls
         self._whole = whole
         self._entered = False
@@ -347,6 +390,19 @@ class Call(Request):
             "respond": self.respond_s,
         }
 
+    def phases_run(self) -> Iterator[Phase]:
+        """Yield the phases of a request that ran, in order. Gaps are waits for a thread."""
+        if not self.batch_size:
+            return
+        queued = self.enqueued_at
+        # A tensor has nothing to decode.
+        if self.decode_s:
+            yield Phase("decode", queued - self.decode_s, queued)
+        started = queued + self.queue_s
+        yield Phase("queue", queued, started)
+        yield Phase("inference", started, started + self.inference_s)
+        yield Phase("respond", self.answered_at, self.answered_at + self.respond_s)
+
     def finish(self, error: BaseException | None = None) -> ServiceError | None:
         """
         Do the bookkeeping of the call. To be called once, before the client is answered.
@@ -360,15 +416,15 @@ class Call(Request):
         self.done = True
         now = time.monotonic()
         failure = self._failure(error) if isinstance(error, Exception) else None
-        if self.served is not None:
+        model, self.served = self.served, None
+        if model is not None:
             # A call that was not submitted itself has no images; its parts have been counted.
             if self.images:
-                self._count_inference(self.served, now, error)
-            self.served.release()
-            self.served = None
+                self._count_inference(model, now, error)
+            model.release()
         # Only the whole call is counted and logged; a part adds its times to that line.
         if self._whole is None:
-            self._count_call(now, error, failure)
+            self._count_call(model, now, error, failure)
         else:
             self._whole.add_times(self)
         return failure
@@ -380,6 +436,8 @@ class Call(Request):
         self.inference_s += part.inference_s
         self.respond_s += part.respond_s
         self.batch_size = max(self.batch_size, part.batch_size)
+        if self._calls.tracing is not None:
+            self.timeline += tuple(part.phases_run())
 
     def _failure(self, error: Exception) -> ServiceError:
         """Return the error that the client receives; log an unexpected one."""
@@ -431,9 +489,13 @@ class Call(Request):
                     logger.error("scores are not finite", extra=extra)
 
     def _count_call(
-        self, now: float, error: BaseException | None, failure: ServiceError | None
+        self,
+        model: Model | None,
+        now: float,
+        error: BaseException | None,
+        failure: ServiceError | None,
     ) -> None:
-        """Count the call in the server's metrics, and write its log line."""
+        """Count the call in the server's metrics, trace it, and write its log line."""
         calls, seconds = self._calls, now - self.received_at
         # A call that was refused by `begin` is not in flight.
         if self._entered:
@@ -443,8 +505,16 @@ class Call(Request):
         else:
             status, reason = "OK" if error is None else self._cancelled_status(now), ""
         calls.metrics.requests.counts[self.model, self.method, status] += 1
+        trace_id = self.origin.sampled_trace
+        if calls.tracing is not None:
+            if self.images:
+                self.timeline = tuple(self.phases_run())
+            trace_id = calls.tracing.record(self, model, Ending(now, status, failure))
         if self.method in INFERENCE_METHODS:
-            calls.metrics.request_duration.labels(self.model).observe(seconds)
+            duration = calls.metrics.request_duration.labels(self.model)
+            duration.observe(seconds)
+            if trace_id:
+                duration.keep_exemplar(seconds, trace_id)
         if status == "OK" and not calls.log_requests:
             return
         left_out: int | None = 0

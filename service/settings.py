@@ -433,7 +433,7 @@ class _Shutdown(Options):
 
 
 class _Observability(Options):
-    """The log, and the page."""
+    """The log, traces, and the page."""
 
     panel = "Observability"
 
@@ -449,6 +449,12 @@ class _Observability(Options):
         False,
         description="Log every request. Without it, the server logs one failed call of each kind "
         "per minute.",
+    )
+    traces: Literal["off", "calls", "phases"] = Field(
+        "off",
+        description="Send traces to an OpenTelemetry collector: a span for each call, or also one "
+        "for each of its phases. OpenTelemetry's environment variables, such as "
+        "OTEL_EXPORTER_OTLP_ENDPOINT, name the collector.",
     )
     comparison_file: Annotated[str, Option("FILE")] = Field(
         "",

@@ -6,31 +6,45 @@ There is no lock: only one thread may count at a time. The lock is most of the c
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    Exemplar,
+    HistogramMetricFamily,
+    Timestamp,
+)
 from prometheus_client.registry import Collector
 
 
 class Observations:
     """The observations under one set of labels."""
 
-    __slots__ = ("bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
+        self.exemplars: list[Exemplar | None] = [None] * len(self.counts)
         self.sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
         """Count *value*, which occurred *times*, in the first bucket with a bound not below it."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
+
+    def keep_exemplar(self, value: float, trace_id: str) -> None:
+        """Show the trace *trace_id* as an example of the bucket of *value*."""
+        index = bisect_left(self.bounds, value)
+        at = Timestamp(*divmod(time.time_ns(), 10**9))
+        self.exemplars[index] = Exemplar({"trace_id": trace_id}, value, at)
 
 
 class Counter(Collector):
@@ -107,7 +121,6 @@ class Histogram(Collector):
         # Prometheus' buckets are cumulative; counting adds to one of them only.
         for values, child in list(self._children.items()):
             counts = accumulate(child.counts)
-            family.add_metric(
-                values, buckets=list(zip(bounds, counts, strict=True)), sum_value=child.sum
-            )
+            buckets: list[Any] = list(zip(bounds, counts, child.exemplars, strict=True))
+            family.add_metric(values, buckets=buckets, sum_value=child.sum)
         yield family

@@ -14,6 +14,7 @@ import random
 import re
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,6 +49,9 @@ Loggers of the libraries that read object stores.
 
 Each look at a repository makes them log again: requests with their headers, or the same warning.
 """
+
+EXPORTER_PERIOD_S = 3600.0
+"""Time in which a failure to send traces leaves one line, in seconds."""
 
 # Also a part of a token that `convoy token` made: messages quote the beginning of a value.
 _TOKEN = re.compile(rf"((?i:bearer) +)[\w.~+/-]{{16,}}|\b{PREFIX}[\w-]{{8,}}")
@@ -92,6 +96,15 @@ class Origin(NamedTuple):
         if len(headers) != len(pairs) and [name for name, _ in pairs].count("authorization") > 1:
             digest = SEVERAL
         return cls(request_id, traceparent, digest)
+
+    @property
+    def sampled_trace(self) -> str:
+        """The identifier of the client's trace; empty if it has none, or does not sample it."""
+        traceparent = self.traceparent
+        # The last digit holds the flag `sampled`, its lowest bit.
+        if not traceparent or not int(traceparent[-1], 16) & 1:
+            return ""
+        return traceparent[3:35]
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -177,6 +190,32 @@ class QuietStores:
         return True
 
 
+class QuietExporter:
+    """
+    A filter that passes each kind of line of OpenTelemetry's once in `EXPORTER_PERIOD_S`.
+
+    A collector that is down would fill the log otherwise: attempts, failures, and dropped spans.
+    """
+
+    def __init__(self) -> None:
+        self._limits: dict[tuple[str, str], RateLimit] = defaultdict(
+            lambda: RateLimit(1, EXPORTER_PERIOD_S)
+        )
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        """Return whether to write a record; state the number of those that were left out."""
+        if not record.name.startswith("opentelemetry."):
+            return True
+        # An attempt that is to be repeated is no failure yet.
+        if record.name.startswith("opentelemetry.exporter.") and record.levelno < logging.ERROR:
+            return False
+        # The template of the message, not the message, which has varying times.
+        left_out = self._limits[record.name, str(record.msg)].take(time.monotonic())
+        if left_out:
+            record.lines_left_out = left_out
+        return left_out is not None
+
+
 # Attributes of every record; all others come from `extra=`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -187,6 +226,7 @@ def configure(level: str, log_format: Literal["auto", "json", "text"]) -> None:
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
     handler.addFilter(QuietStores())
+    handler.addFilter(QuietExporter())
     # `force`: a library may have configured the root logger while it was imported.
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)

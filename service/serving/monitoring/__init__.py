@@ -1,0 +1,1 @@
+"""Watching models at work: traces of calls."""
