@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-import numpy.typing as npt
-
+from convoy.service.batch import NO_TIMES, BatchTimes, Outputs
 from convoy.service.errors import (
     InferenceError,
     InternalError,
@@ -36,9 +35,6 @@ from convoy.service.telemetry.metrics import INFERENCE_METHODS, UNKNOWN_MODEL, M
 from convoy.service.telemetry.statistics import Statistics
 
 logger = logging.getLogger(__name__)
-
-Outputs = dict[str, npt.NDArray[Any]]
-"""Output name -> array `[N, ...]`."""
 
 PRIORITIES = (1, 2, 3)
 """First, normal, last."""
@@ -60,26 +56,6 @@ REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad"}
 # the client allowed, and by at most this many seconds.
 _EXPIRY_TOLERANCE_SHARE = 0.1
 _EXPIRY_TOLERANCE_S = 0.05
-
-
-class BatchTimes(NamedTuple):
-    """
-    The parts of one run, in seconds, and the padding of its batch.
-
-    Attributes:
-        input_s: Joining the tensors of its requests.
-        infer_s: Running the graph, and moving tensors to and from its device.
-        output_s: Splitting the outputs.
-        padding: Images that were added to reach a batch size that the device runs.
-    """
-
-    input_s: float
-    infer_s: float
-    output_s: float
-    padding: int = 0
-
-
-NO_TIMES = BatchTimes(0.0, 0.0, 0.0)
 
 
 class Phase(NamedTuple):

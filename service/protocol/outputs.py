@@ -11,7 +11,7 @@ import numpy.typing as npt
 from convoy.artifact.golden import as_scores
 from convoy.artifact.manifest import OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.call import Outputs
+from convoy.service.batch import Outputs
 from convoy.service.engine import Model
 from convoy.service.errors import InvalidArgumentError
 from convoy.service.protocol.parameters import Parameters, integer, refuse_shared_memory

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.call import Outputs
+from convoy.service.batch import Outputs
 from convoy.service.engine import Model, Models
 from convoy.service.errors import ServiceError
 

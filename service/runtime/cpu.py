@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from convoy.artifact.files import Artifact
-from convoy.service.call import BatchTimes, Outputs
+from convoy.service.batch import BatchTimes, Outputs
 from convoy.service.errors import ModelLoadError
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache

@@ -36,7 +36,7 @@ from onnxruntime import OrtValue
 
 from convoy.artifact.files import Artifact
 from convoy.artifact.golden import TOLERANCES
-from convoy.service.call import BatchTimes, Outputs
+from convoy.service.batch import BatchTimes, Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.proof import prove

@@ -12,7 +12,7 @@ import onnxruntime
 from convoy.artifact.files import Artifact
 from convoy.artifact.golden import expected_answers, replay
 from convoy.artifact.manifest import OutputTensor
-from convoy.service.call import Outputs
+from convoy.service.batch import Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.runtime.runs import Runner
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 import onnxruntime
 
-from convoy.service.call import BatchTimes, Outputs
+from convoy.service.batch import BatchTimes, Outputs
 from convoy.service.errors import ModelLoadError
 
 CPU = "CPUExecutionProvider"

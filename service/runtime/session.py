@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convoy.artifact.files import Artifact
-from convoy.service.call import Outputs
+from convoy.service.batch import Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.machine.resources import has_gpu, has_gpu_driver
 from convoy.service.runtime.cpu import open_on_cpu

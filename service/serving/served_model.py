@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from convoy.service.batch import BatchTimes
 from convoy.service.batching.batcher import Batcher
 from convoy.service.batching.queue import BatchPolicy
-from convoy.service.call import BatchTimes, Request
+from convoy.service.call import Request
 from convoy.service.decoding.decoder import Decoder
 from convoy.service.engine import Tensor
 from convoy.service.serving.loader import LoadedArtifact

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from convoy.artifact.golden import as_scores, softmax
 from convoy.artifact.manifest import Manifest
-from convoy.service.call import Outputs
+from convoy.service.batch import Outputs
 from convoy.service.errors import InvalidArgumentError, ScoresNotFiniteError
 
 MAX_TOP_K = 1000

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from convoy.__main__ import main
-from convoy.service.call import Call, Outputs
+from convoy.service.batch import Outputs
+from convoy.service.call import Call
 from convoy.service.protocol.templates import Match
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from convoy.service.batch import BatchTimes, Outputs
 from convoy.service.batching.batcher import Batcher, Runner
 from convoy.service.batching.queue import BatchPolicy
-from convoy.service.call import BatchTimes, Outputs, Request
+from convoy.service.call import Request
 from convoy.service.errors import (
     DeadlineUnmeetableError,
     InferenceError,

@@ -14,7 +14,7 @@ import pytest
 
 from convoy.artifact.files import Artifact
 from convoy.artifact.repository import ModelRepository
-from convoy.service.call import Outputs
+from convoy.service.batch import Outputs
 from convoy.service.errors import ModelLoadError
 from convoy.service.runtime import cuda
 from convoy.service.runtime.cuda import CudaRunner, gpu_used_bytes
