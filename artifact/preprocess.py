@@ -176,6 +176,31 @@ def image_to_input(
     return to_input(pixels, manifest.input, manifest.normalization)
 
 
+def pixels_to_input(
+    pixels: Pixels, manifest: Manifest, limits: ImageLimits = ImageLimits()
+) -> npt.NDArray[Any]:
+    """
+    Turn the pixels of a decoded image into one item of the input of *manifest*'s graph.
+
+    Args:
+        pixels: Grey or RGB: uint8 `[H, W]`, `[H, W, 1]` or `[H, W, 3]`, of any size.
+
+    Raises:
+        ImageTooLargeError: If they exceed one of *limits*.
+        ImageError: If they have another type or shape.
+    """
+    is_grey = pixels.ndim == 2 or pixels.shape[2:] == (1,)
+    if pixels.dtype != np.uint8 or not (is_grey or pixels.shape[2:] == (3,)) or not pixels.size:
+        raise ImageError(
+            f"the pixels are {pixels.dtype} {list(pixels.shape)}; expected uint8 [H, W], "
+            "[H, W, 1] or [H, W, 3]"
+        )
+    image = Image.fromarray(pixels.reshape(pixels.shape[:2]) if is_grey else pixels)
+    _check_size(image, manifest.preprocessing, limits)
+    fitted = fit(_convert(image, manifest.preprocessing), manifest.preprocessing)
+    return to_input(fitted, manifest.input, manifest.normalization)
+
+
 def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
     """Read the header and check the limits, without decoding a pixel."""
     if not data:

@@ -21,13 +21,7 @@ from convoy.artifact.misnamed import NAME, VERSION, Listing, Misnamed, misnamed
 from convoy.artifact.repository import ModelRepository
 from convoy.service.errors import StartError
 from convoy.service.serving.loader import Repository
-
-_EXTRAS = {
-    "s3": "s3",
-    **dict.fromkeys(("gcs", "gs"), "gcs"),
-    **dict.fromkeys(("abfs", "abfss", "az"), "azure"),
-}
-"""The extra with the package of each kind of store, by the scheme of a URL."""
+from convoy.stores import is_url, open_store
 
 
 def open_repository(location: str, model_name: str, copies: Path | None) -> Repository:
@@ -42,7 +36,7 @@ def open_repository(location: str, model_name: str, copies: Path | None) -> Repo
         StartError: If there is no such kind of store, its package is not installed, or there is no
             temporary folder.
     """
-    if "://" not in location:
+    if not is_url(location):
         return ModelRepository(Path(location), model_name)
     try:
         return RemoteRepository(location, copies)
@@ -67,16 +61,7 @@ class RemoteRepository:
     def __init__(self, url: str, copies: Path | None) -> None:
         self._url = url
         self._copies = (copies or self._temporary_folder()) / _hash(url)
-        try:
-            import fsspec  # an extra
-
-            self._store, self._path = fsspec.core.url_to_fs(url)
-        except ValueError as error:
-            raise RepositoryError(f"cannot reach {url}: {error}") from error
-        except ImportError as error:
-            extra = _EXTRAS.get(url.partition(":")[0])
-            remedy = f"install the extra {extra}" if extra else str(error)
-            raise RepositoryError(f"cannot reach {url}: {remedy}") from error
+        self._store, self._path = open_store(url)
 
     def _temporary_folder(self) -> Path:
         try:

@@ -1,0 +1,183 @@
+"""The object that engines call: cheap to make and to send, opened once in each process."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from convoy.artifact.files import ALL_FILES, Artifact, read_artifact
+from convoy.bulk.answers import Answer, Model, answers_like, columns, images_in
+from convoy.bulk.images import Image, to_inputs
+from convoy.service.errors import InferenceError, ScoresNotFiniteError
+from convoy.service.machine.environment import read_variable
+from convoy.service.machine.resources import usable_cpus
+from convoy.service.runtime.device import Device
+from convoy.service.runtime.session import Session
+from convoy.service.serving.top_k import check_top_k, top_k
+from convoy.stores import is_url, open_store
+
+IN_FLIGHT = 2
+"""Batches in memory at once: the one that runs, and the next, which is decoded meanwhile."""
+
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """
+    Classifies images with one artifact, as a server does: same preprocessing, proof and answers.
+
+    It holds its arguments only, so that it can be pickled and sent to workers. Once per process, on
+    first use, it opens the artifact, verifies the hashes in its manifest, and replays its golden
+    images on the device. Threads can share it.
+
+    Args:
+        artifact: The folder `<name>/<version>` of a model repository, or the URL of one in a store
+            that fsspec reaches.
+        top_k: Number of classes for each image, 1 to 1000.
+        device: `cuda` (an error if it is not available), `cpu`, or `auto`: CUDA if available.
+        threads: Threads that run the graph, and that decode. By default as many as the engine
+            granted: `OMP_NUM_THREADS`, which Dask, Ray and Spark set for their workers, or else
+            the processors that the affinity and the control group allow.
+
+    Raises:
+        ArtifactError: On first use, if the artifact is damaged.
+        RepositoryError: On first use, if its store cannot be reached.
+        ModelLoadError: On first use, if the graph cannot be opened, or not on this device.
+        GoldenDriftError: On first use, if its answers drift from the golden ones.
+    """
+
+    artifact: str | Path
+    top_k: int = 5
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_top_k(self.top_k)
+
+    def __call__(self, batch: Any, column: str = "image") -> Any:
+        """
+        Classify a batch of images.
+
+        Args:
+            batch: A sequence of images, an Arrow array, or a pandas series; or a table: an Arrow
+                table or record batch, a pandas data frame, or a map of columns. An image is encoded
+                bytes, the path or URL of a file, or pixels: uint8 `[H, W, C]` or `[H, W]`.
+            column: The column of a table that holds the images.
+
+        Returns:
+            The columns `label`, `class_index`, `probability`, `top_k` (a list of structs), `error`,
+            `model`, `version` and `sha256`. They are an Arrow table or a data frame if the batch
+            is of that kind, with its other columns but without the images; else a dict of lists. A
+            bad image is a row with the reason in `error`, and no answer.
+
+        Raises:
+            ValueError: If the batch has no such column, or one with the name of an answer's.
+            OSError: If a disk or a store fails.
+        """
+        answers = list(self.answers(images_in(batch, column)))
+        return answers_like(batch, column, columns(answers, self.model))
+
+    def answers(self, images: Iterable[Image]) -> Iterator[Answer]:
+        """Classify a stream of images, in order; raises as `__call__`."""
+        return _open(self).answers(images, self.top_k)
+
+    @property
+    def model(self) -> Model:
+        """The model, which this opens."""
+        manifest = _open(self).manifest
+        return Model(manifest.name, manifest.version, manifest.model_sha256)
+
+
+class _Opened:
+    """A session with the threads that decode for it."""
+
+    def __init__(self, artifact: Artifact, device: Device) -> None:
+        self.manifest = artifact.manifest
+        self._session = Session(artifact, device)
+        if self._session.on_gpu:
+            self._session.warm()
+        self._decoders = ThreadPoolExecutor(device.cores, thread_name_prefix="decode")
+        self._parts = device.cores
+
+    def answers(self, images: Iterable[Image], count: int) -> Iterator[Answer]:
+        """Decode the next batch while one runs."""
+        images, decoding = iter(images), deque[list[Future[list[npt.NDArray[Any] | str]]]]()
+        while batch := list(islice(images, self._session.max_batch_size)):
+            decoding.append(
+                [self._decoders.submit(to_inputs, p, self.manifest) for p in self._split(batch)]
+            )
+            if len(decoding) == IN_FLIGHT:
+                yield from self._run(decoding.popleft(), count)
+        for futures in decoding:
+            yield from self._run(futures, count)
+
+    def _split(self, batch: Sequence[Image]) -> Iterator[Sequence[Image]]:
+        """Split a batch into a part for each decoder."""
+        size = -(-len(batch) // self._parts)
+        return (batch[start : start + size] for start in range(0, len(batch), size))
+
+    def _run(
+        self, futures: Sequence[Future[list[npt.NDArray[Any] | str]]], count: int
+    ) -> Iterator[Answer]:
+        inputs = [item for future in futures for item in future.result()]
+        good = [item for item in inputs if not isinstance(item, str)]
+        answers = iter(self._answers(np.stack(good), count) if good else ())
+        for item in inputs:
+            yield Answer(error=item) if isinstance(item, str) else next(answers)
+
+    def _answers(self, batch: npt.NDArray[Any], count: int) -> list[Answer]:
+        """Run a batch; if it fails, bisect it, so that one image's fault is that image's alone."""
+        try:
+            found = top_k(self._session.run(batch), self.manifest, count)
+            return [Answer(predictions) for predictions in found]
+        except MemoryError:
+            raise
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            if half := len(batch) // 2:
+                return [*self._answers(batch[:half], count), *self._answers(batch[half:], count)]
+            if isinstance(error, ScoresNotFiniteError):
+                return [Answer(error=error.reason)]
+            # The device is lost: it would refuse every other image, too.
+            if not self._session.can_run():
+                raise
+            return [Answer(error=InferenceError.reason)]
+
+
+def _open(classifier: Classifier) -> _Opened:
+    # Threads that share a process would open it several times.
+    with _opening:
+        return _open_once(
+            str(classifier.artifact), classifier.device, classifier.threads or granted_threads()
+        )
+
+
+@functools.cache
+def _open_once(location: str, policy: Literal["auto", "cuda", "cpu"], threads: int) -> _Opened:
+    device = Device(policy=policy, cores=threads, intra_op_threads=threads)
+    if not is_url(location):
+        return _Opened(read_artifact(Path(location)), device)
+    with tempfile.TemporaryDirectory(prefix="convoy-") as folder:
+        store, path = open_store(location)
+        for entry in store.ls(path, detail=False):
+            if (name := entry.rstrip("/").rpartition("/")[2]) in ALL_FILES:
+                store.get_file(entry, f"{folder}/{name}")
+        return _Opened(read_artifact(Path(folder)), device)
+
+
+def granted_threads() -> int:
+    """Return the number of threads that the engine granted to this process, or the system."""
+    granted = read_variable("OMP_NUM_THREADS") or ""
+    usable = usable_cpus()
+    return min(int(granted), usable) if granted.isdecimal() and int(granted) else usable

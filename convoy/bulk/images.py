@@ -1,0 +1,148 @@
+"""Images in the forms that users hold, and the steps from these to the input of a graph."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from convoy.artifact.errors import ImageError, ImageTooLargeError
+from convoy.artifact.manifest import Manifest
+from convoy.artifact.preprocess import ImageLimits, image_to_input, pixels_to_input
+from convoy.service import errors
+from convoy.stores import is_url, open_store
+
+LIMITS = ImageLimits()
+"""The limits that a server has by default."""
+
+FETCHED_BYTES = 32 << 20
+"""Bytes of files that are fetched from a store at once."""
+
+# Stable reasons of rows without an answer, beside those of a server.
+INPUT_NOT_FOUND = "INPUT_NOT_FOUND"
+INPUT_UNREADABLE = "INPUT_UNREADABLE"
+INPUT_CHANGED = "INPUT_CHANGED"
+WORKER_CRASHED = "WORKER_CRASHED"
+
+
+class File(NamedTuple):
+    """
+    A file with an image: a path or a URL, with its state when it was listed, if that is known.
+
+    Attributes:
+        size: In bytes.
+        mtime_ns: Time of the last change; None in a store.
+    """
+
+    path: str
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+class Unread(NamedTuple):
+    """An image that could not be read, with the reason."""
+
+    reason: str
+
+
+Image = bytes | str | Path | File | Unread | Mapping[str, Any] | npt.NDArray[np.uint8] | None
+"""Encoded bytes; a path or URL; `{"bytes": ..., "path": ...}` as Hugging Face's data sets have it;
+pixels, uint8 `[H, W, C]` or `[H, W]`; or nothing."""
+
+
+def to_inputs(images: Sequence[Image], manifest: Manifest) -> list[npt.NDArray[Any] | str]:
+    """
+    Read and decode images to items of the graph's input; give a reason in place of a bad image.
+
+    Raises:
+        OSError: If a disk or a store fails, which is not the fault of one image.
+    """
+    return [_to_input(image, manifest) for image in read(images)]
+
+
+def read(images: Sequence[Image]) -> Iterator[bytes | npt.NDArray[np.uint8] | Unread]:
+    """
+    Read images in order, those in a store several at once.
+
+    Raises:
+        OSError: As `to_inputs`.
+    """
+    waiting: list[File] = []
+    for image in map(_source, images):
+        is_remote = isinstance(image, File) and is_url(image.path)
+        size = sum(file.size or LIMITS.max_bytes for file in waiting)
+        if waiting and (not is_remote or size > FETCHED_BYTES):
+            yield from _fetch(waiting)
+            waiting = []
+        if is_remote:
+            assert isinstance(image, File)
+            waiting.append(image)
+        else:
+            yield _read_file(image) if isinstance(image, File) else image
+    if waiting:
+        yield from _fetch(waiting)
+
+
+def _source(image: Image) -> bytes | npt.NDArray[np.uint8] | File | Unread:
+    if isinstance(image, Mapping):
+        image = image.get("bytes") or image.get("path")
+    if image is None:
+        return Unread(errors.InvalidImageError.reason)
+    if isinstance(image, File | Unread | np.ndarray):
+        return image
+    if isinstance(image, str | Path):
+        return File(str(image))
+    return bytes(image)
+
+
+def _to_input(
+    image: bytes | npt.NDArray[np.uint8] | Unread, manifest: Manifest
+) -> npt.NDArray[Any] | str:
+    try:
+        if isinstance(image, Unread):
+            return image.reason
+        if isinstance(image, np.ndarray):
+            return pixels_to_input(image, manifest, LIMITS)
+        return image_to_input(image, manifest, LIMITS)
+    except ImageTooLargeError:
+        return errors.ImageTooLargeError.reason
+    except ImageError:
+        return errors.InvalidImageError.reason
+
+
+def _read_file(file: File) -> bytes | Unread:
+    try:
+        with open(file.path, "rb") as opened:
+            state = os.fstat(opened.fileno())
+            if file.size is not None and (state.st_size, state.st_mtime_ns) != file[1:]:
+                return Unread(INPUT_CHANGED)
+            if state.st_size > LIMITS.max_bytes:
+                return Unread(errors.ImageTooLargeError.reason)
+            return opened.read()
+    except FileNotFoundError:
+        return Unread(INPUT_NOT_FOUND)
+    except (PermissionError, IsADirectoryError):
+        return Unread(INPUT_UNREADABLE)
+
+
+def _fetch(files: Sequence[File]) -> Iterator[bytes | Unread]:
+    store, _ = open_store(files[0].path)
+    paths = {file.path: open_store(file.path)[1] for file in files}
+    wanted = [paths[f.path] for f in files if (f.size or 0) <= LIMITS.max_bytes]
+    found = store.cat(wanted, on_error="return") if wanted else {}
+    for file in files:
+        data = found.get(paths[file.path])
+        if data is None:
+            yield Unread(errors.ImageTooLargeError.reason)
+        elif isinstance(data, FileNotFoundError):
+            yield Unread(INPUT_NOT_FOUND)
+        elif isinstance(data, Exception):  # the store fails, or refuses: others would fail as well
+            raise OSError(f"cannot read {file.path}: {data}") from data
+        elif file.size is not None and len(data) != file.size:
+            yield Unread(INPUT_CHANGED)
+        else:
+            yield data
