@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-from convoy.service.batch import NO_TIMES, BatchTimes, Outputs
 from convoy.service.errors import (
     InferenceError,
     InternalError,
@@ -31,6 +30,7 @@ from convoy.service.errors import (
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.security.access import Access
 from convoy.service.telemetry import logs
+from convoy.service.telemetry.batch_record import NO_TIMES, BatchTimes, Outputs
 from convoy.service.telemetry.metrics import INFERENCE_METHODS, UNKNOWN_MODEL, Metrics, ModelMetrics
 from convoy.service.telemetry.statistics import Statistics
 

@@ -16,11 +16,11 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Protocol
 
-from convoy.service.batch import NO_TIMES, BatchTimes, Outputs
 from convoy.service.batching.queue import Batch, BatchPolicy, ModelQueue
 from convoy.service.batching.scheduler import Scheduler
 from convoy.service.call import Request
 from convoy.service.errors import InferenceError, ShuttingDownError
+from convoy.service.telemetry.batch_record import NO_TIMES, BatchTimes, Outputs
 
 logger = logging.getLogger(__name__)
 

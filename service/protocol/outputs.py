@@ -11,12 +11,12 @@ import numpy.typing as npt
 from convoy.artifact.golden import as_scores
 from convoy.artifact.manifest import OutputTensor
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.batch import Outputs
 from convoy.service.engine import Model
 from convoy.service.errors import InvalidArgumentError
 from convoy.service.protocol.parameters import Parameters, integer, refuse_shared_memory
 from convoy.service.protocol.tensors import DATATYPES
 from convoy.service.serving.top_k import check_finite, largest
+from convoy.service.telemetry.batch_record import Outputs
 
 
 class RequestedOutput(NamedTuple):

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.batch import Outputs
 from convoy.service.engine import Model, Models
 from convoy.service.errors import ServiceError
+from convoy.service.telemetry.batch_record import Outputs
 
 MAX_TEMPLATES = 256
 """One more discards all."""

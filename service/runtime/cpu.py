@@ -13,12 +13,12 @@ import numpy.typing as npt
 import onnxruntime
 
 from convoy.artifact.files import Artifact
-from convoy.service.batch import BatchTimes, Outputs
 from convoy.service.errors import ModelLoadError
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.runtime.proof import prove
 from convoy.service.runtime.runs import CPU, cut, open_session, session_options
+from convoy.service.telemetry.batch_record import BatchTimes, Outputs
 
 logger = logging.getLogger(__name__)
 

@@ -36,7 +36,6 @@ from onnxruntime import OrtValue
 
 from convoy.artifact.files import Artifact
 from convoy.artifact.golden import TOLERANCES
-from convoy.service.batch import BatchTimes, Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.proof import prove
@@ -50,6 +49,7 @@ from convoy.service.runtime.runs import (
     open_session,
     session_options,
 )
+from convoy.service.telemetry.batch_record import BatchTimes, Outputs
 
 logger = logging.getLogger(__name__)
 

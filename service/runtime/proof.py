@@ -12,9 +12,9 @@ import onnxruntime
 from convoy.artifact.files import Artifact
 from convoy.artifact.golden import expected_answers, replay
 from convoy.artifact.manifest import OutputTensor
-from convoy.service.batch import Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.runtime.runs import Runner
+from convoy.service.telemetry.batch_record import Outputs
 
 
 def prove(runner: Runner, artifact: Artifact, tolerance: float) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy.typing as npt
 import onnxruntime
 
-from convoy.service.batch import BatchTimes, Outputs
 from convoy.service.errors import ModelLoadError
+from convoy.service.telemetry.batch_record import BatchTimes, Outputs
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

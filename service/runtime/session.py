@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from convoy.artifact.files import Artifact
-from convoy.service.batch import Outputs
 from convoy.service.errors import GoldenDriftError, ModelLoadError
 from convoy.service.machine.resources import has_gpu, has_gpu_driver
 from convoy.service.runtime.cpu import open_on_cpu
@@ -23,6 +22,7 @@ from convoy.service.runtime.cuda import AHEAD_S, has_cuda, open_on_gpu
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.runtime.runs import CPU, Runner, batch_sizes
+from convoy.service.telemetry.batch_record import Outputs
 
 logger = logging.getLogger(__name__)
 

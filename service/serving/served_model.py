@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from convoy.service.batch import BatchTimes
 from convoy.service.batching.batcher import Batcher
 from convoy.service.batching.queue import BatchPolicy
 from convoy.service.call import Request
 from convoy.service.decoding.decoder import Decoder
 from convoy.service.engine import Tensor
 from convoy.service.serving.loader import LoadedArtifact
+from convoy.service.telemetry.batch_record import BatchTimes
 from convoy.service.telemetry.metrics import ModelMetrics
 from convoy.service.telemetry.statistics import Statistics
 

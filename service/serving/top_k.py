@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from convoy.artifact.golden import as_scores, softmax
 from convoy.artifact.manifest import Manifest
-from convoy.service.batch import Outputs
 from convoy.service.errors import InvalidArgumentError, ScoresNotFiniteError
+from convoy.service.telemetry.batch_record import Outputs
 
 MAX_TOP_K = 1000
 DEFAULT_TOP_K = 5

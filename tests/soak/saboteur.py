@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from convoy.__main__ import main
-from convoy.service.batch import Outputs
 from convoy.service.call import Call
 from convoy.service.protocol.templates import Match
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
+from convoy.service.telemetry.batch_record import Outputs
 
 EACH, EACH_SEARCH = 200, 10
 """One call in so many meets a fault; models are searched for those only that have no template."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convoy.service.batch import BatchTimes, Outputs
 from convoy.service.batching.batcher import Batcher, Runner
 from convoy.service.batching.queue import BatchPolicy
 from convoy.service.call import Request
@@ -20,6 +19,7 @@ from convoy.service.errors import (
     RequestExpiredError,
     ShuttingDownError,
 )
+from convoy.service.telemetry.batch_record import BatchTimes, Outputs
 
 EAGER = BatchPolicy(max_batch_size=8, max_queue_size=100)
 

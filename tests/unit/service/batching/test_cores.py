@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from convoy.service.batch import BatchTimes, Outputs
 from convoy.service.batching.batcher import Batcher
 from convoy.service.batching.queue import BatchPolicy
 from convoy.service.batching.scheduler import Scheduler
 from convoy.service.call import Request
 from convoy.service.errors import RequestExpiredError
+from convoy.service.telemetry.batch_record import BatchTimes, Outputs
 
 AHEAD = BatchPolicy(max_batch_size=4, ahead_s=0.25)
 

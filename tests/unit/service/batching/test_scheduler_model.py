@@ -9,11 +9,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from convoy.service.batch import BatchTimes
 from convoy.service.batching.queue import Batch, BatchPolicy, ModelQueue
 from convoy.service.batching.scheduler import Scheduler
 from convoy.service.call import PRIORITIES, Request
 from convoy.service.errors import QueueFullError, ServiceError
+from convoy.service.telemetry.batch_record import BatchTimes
 
 CORES = 3
 

@@ -14,13 +14,13 @@ import pytest
 
 from convoy.artifact.files import Artifact
 from convoy.artifact.repository import ModelRepository
-from convoy.service.batch import Outputs
 from convoy.service.errors import ModelLoadError
 from convoy.service.runtime import cuda
 from convoy.service.runtime.cuda import CudaRunner, gpu_used_bytes
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.runs import CPU, CUDA, TENSORRT, open_session, session_options
 from convoy.service.runtime.session import Session
+from convoy.service.telemetry.batch_record import Outputs
 from tests.harness import tiny
 
 ON_CPU = Device(policy="cpu", cores=1)
