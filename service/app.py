@@ -49,6 +49,8 @@ from convoy.service.security.credentials import Credentials
 from convoy.service.security.sites import SiteCheck
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.loader import LoadedArtifact, Loader
+from convoy.service.serving.monitoring.parts import open_store
+from convoy.service.serving.monitoring.predictions import LogOptions, PredictionLog
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry
@@ -135,6 +137,7 @@ class Server:
             tls_client_ca=settings.tls_client_ca,
         )
         self._tracing = _open_tracing(settings.traces)
+        self._prediction_log = self._open_prediction_log()
         self.decoder = self._make_decoder(cpus)
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
@@ -224,6 +227,8 @@ class Server:
                 await self.batcher.__aexit__(None, None, None)
         except TimeoutError:
             logger.warning("stopping although a batch is still running")
+        if self._prediction_log:
+            await asyncio.to_thread(self._prediction_log.close)
         if self._tracing:
             await asyncio.to_thread(self._tracing.close)
         # Threads cannot be stopped: `convoy.service.process` ends those that are still busy.
@@ -343,6 +348,19 @@ class Server:
             self.metrics,
             log_requests=self._settings.log_requests,
             tracing=self._tracing,
+            observers=[self._prediction_log.observe] if self._prediction_log else [],
+        )
+
+    def _open_prediction_log(self) -> PredictionLog | None:
+        settings = self._settings
+        if not settings.prediction_log:
+            return None
+        tokens, dropped = self.credentials.tokens, self.metrics.predictions_dropped
+        return PredictionLog(
+            open_store(settings.prediction_log),
+            LogOptions(shares=settings.prediction_log_share, images=settings.prediction_log_images),
+            client_name=tokens.name_of if tokens else lambda digest: "",
+            dropped=lambda reason, rows: dropped.labels(reason).inc(rows),
         )
 
     def _make_sites(self) -> SiteCheck:

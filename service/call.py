@@ -15,11 +15,12 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
+from convoy.artifact.manifest import Manifest
 from convoy.service.errors import (
     InferenceError,
     InternalError,
@@ -78,6 +79,7 @@ class Request:
         deadline: Time after which the client no longer waits; inf if there is none.
         priority: One of `PRIORITIES`; within its model, lower numbers go first.
         on_done: Called once, with the request, when it was answered or has failed.
+        encoded: Its images as the client sent them; empty for tensors.
         item: The model's input, `[images, ...]`, once it is decoded.
         done: Whether it was answered, has failed or was withdrawn.
         error: The error that it failed with.
@@ -97,6 +99,7 @@ class Request:
     deadline: float = math.inf
     priority: int = DEFAULT_PRIORITY
     on_done: Callable[[Any], None] | None = None
+    encoded: Sequence[bytes] = ()
     item: Any = None
     done: bool = False
     error: Exception | None = None
@@ -150,6 +153,7 @@ class Request:
 class Model(Protocol):
     """The parts of a served model that a call uses for its bookkeeping."""
 
+    manifest: Manifest
     metrics: ModelMetrics
     statistics: Statistics
 
@@ -197,6 +201,12 @@ class Tracing(Protocol):
         """Send the span of a call that has ended; return its trace, empty if not sampled."""
 
 
+Observer = Callable[["Call", Model, ServiceError | None], None]
+"""Called on the event loop with a request that has ended, its model, and the error of a failed one.
+
+It must not block, and not change the request; it may keep it."""
+
+
 def _one_line_per_period() -> logs.RateLimit:
     return logs.RateLimit(1, FAILURE_PERIOD_S)
 
@@ -212,6 +222,7 @@ class Calls:
         metrics: The server's metrics.
         log_requests: Whether every call is logged; otherwise only failed calls are.
         tracing: Sends spans of calls; None if there are no traces.
+        observers: Called with each request that reached a model: one image of several, or a call.
         failures: The rate limits of lines for failed calls, by their kind.
     """
 
@@ -220,6 +231,7 @@ class Calls:
     metrics: Metrics
     log_requests: bool = field(kw_only=True)
     tracing: Tracing | None = field(default=None, kw_only=True)
+    observers: Sequence[Observer] = field(default=(), kw_only=True)
     failures: dict[tuple[str, ...], logs.RateLimit] = field(
         init=False, default_factory=lambda: defaultdict(_one_line_per_period)
     )
@@ -397,6 +409,8 @@ class Call(Request):
             # A call that was not submitted itself has no images; its parts have been counted.
             if self.images:
                 self._count_inference(model, now, error)
+                for observe in self._calls.observers:
+                    observe(self, model, failure)
             model.release()
         # Only the whole call is counted and logged; a part adds its times to that line.
         if self._whole is None:

@@ -9,17 +9,30 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
 
 from convoy.artifact.manifest import ModelName
-from convoy.options import Names, Option, Options, Pairs
+from convoy.options import Names, Option, Options, Pairs, pairs, split
 from convoy.service.serving.policy import VersionPolicy
 
 MIB = 1024 * 1024
 
 Weight = Annotated[float, Field(gt=0, le=1000)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _shares(value: Any) -> Any:
+    """Read shares by model; a text without a name is the share of all that are not named."""
+    parts = split(value)
+    # A default, or values from Python.
+    if not isinstance(parts, list):
+        return parts
+    return pairs([part if "=" in part else f"*={part}" for part in parts])
+
+
+Shares = BeforeValidator(_shares)
 
 
 class _Common(Options):
@@ -455,6 +468,18 @@ class _Observability(Options):
         description="Send traces to an OpenTelemetry collector: a span for each call, or also one "
         "for each of its phases. OpenTelemetry's environment variables, such as "
         "OTEL_EXPORTER_OTLP_ENDPOINT, name the collector.",
+    )
+    prediction_log: Annotated[str, Option("DIR")] = Field(
+        "",
+        description="Log predictions as Parquet files in this folder, or at a URL such as "
+        "s3://bucket/predictions.",
+    )
+    prediction_log_share: Annotated[dict[str, Share], Shares, Option("[NAME=]SHARE")] = Field(
+        {"*": 0.01},
+        description="Log this share of the requests, from 0 to 1; with a name, those of one model.",
+    )
+    prediction_log_images: bool = Field(
+        False, description="Keep the encoded images of the logged requests, too."
     )
     comparison_file: Annotated[str, Option("FILE")] = Field(
         "",

@@ -12,6 +12,7 @@ _OF_COMMANDS = {
     "compare": "import",
     "evaluate": "import",
     "calibrate": "import",
+    "predictions": "predictions",
     "serve": "server",
     "tune": "server,bench",
     "bench": "bench",

@@ -25,6 +25,7 @@ GROUPS = {
         "serve": "Serve the models of a repository over gRPC and HTTP.",
         "classify": "Classify image files.",
         "models": "List the models of a server.",
+        "predictions": "Collect the images of a prediction log for labelling.",
         "token": "Make a bearer token for a server.",
     },
     "Understand and measure": {
@@ -81,7 +82,7 @@ class _Commands(click.Group):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, commands in GROUPS.items():
             with formatter.section(heading):
-                formatter.write_dl([(f"{name:10}", purpose) for name, purpose in commands.items()])
+                formatter.write_dl([(f"{name:11}", purpose) for name, purpose in commands.items()])
         click.Command.format_options(self, ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -109,6 +109,11 @@ class Tokens:
         found = [token for token in self._tokens if hmac.compare_digest(token.digest, digest)]
         return found[0] if found else None
 
+    def name_of(self, digest: bytes) -> str:
+        """Return the name of the holder of a token; empty if it is unknown."""
+        token = self.find(digest)
+        return token.name if token else ""
+
 
 def _token(line: str, where: str) -> Token:
     match = _LINE.fullmatch(line)

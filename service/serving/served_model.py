@@ -127,7 +127,7 @@ class ServedModel:
         Raises:
             InvalidImageError, ImageTooLargeError: If an image cannot be decoded.
         """
-        request.images = len(images)
+        request.encoded, request.images = images, len(images)
         decode = partial(self._decoder.decode, request, images, self.manifest)
         return self._batcher.submit(self._queue, request, decode)
 

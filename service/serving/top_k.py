@@ -39,13 +39,13 @@ def top_k(outputs: Outputs, manifest: Manifest, k: int) -> list[list[Prediction]
     Raises:
         ScoresNotFiniteError: If the scores of an image are not finite.
     """
-    probabilities = _probabilities(outputs, manifest)
-    count = min(k or DEFAULT_TOP_K, probabilities.shape[1])
-    best = largest(probabilities, count)
+    rows = probabilities(outputs, manifest)
+    count = min(k or DEFAULT_TOP_K, rows.shape[1])
+    best = largest(rows, count)
     labels = manifest.labels
     return [
         [Prediction(index, labels[index], float(row[index])) for index in indices]
-        for row, indices in zip(probabilities, best.tolist(), strict=True)
+        for row, indices in zip(rows, best.tolist(), strict=True)
     ]
 
 
@@ -84,7 +84,13 @@ def check_finite(scores: npt.NDArray[Any]) -> None:
         )
 
 
-def _probabilities(outputs: Outputs, manifest: Manifest) -> npt.NDArray[Any]:
+def probabilities(outputs: Outputs, manifest: Manifest) -> npt.NDArray[Any]:
+    """
+    Return the probability of each class, `[N, classes]`.
+
+    Raises:
+        ScoresNotFiniteError: If the scores of an image are not finite.
+    """
     # A model with its own softmax or sigmoid has an output of probabilities; others give logits.
     output = manifest.probabilities
     scores = as_scores(outputs[(output or manifest.scores).name])

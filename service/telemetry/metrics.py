@@ -119,6 +119,12 @@ class Metrics:
             ["model", "reason"],
             registry=registry,
         )
+        self.predictions_dropped = Counter(
+            "convoy_prediction_log_dropped",
+            "Rows that the prediction log lost, by reason.",
+            ["reason"],
+            registry=registry,
+        )
         self.loads = Counter(
             "convoy_model_loads",
             "Versions loaded or refused; outcome is loaded, or the reason for the failure.",

@@ -1,0 +1,135 @@
+"""`convoy predictions`: use a prediction log that `convoy serve` wrote."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field
+
+from convoy.artifact.errors import RepositoryError
+from convoy.commands.command_line import UsageError, command
+from convoy.options import Option, Options
+from convoy.stores import is_url, open_store
+
+COLUMNS = ("model", "labels", "probabilities", "image_sha256", "format")
+
+
+class PredictionsSettings(Options):
+    """
+    Copy the images of a prediction log into a folder for each predicted class.
+
+    The names of the files begin with the probability, so that uncertain answers come first. Move
+    wrong images to the folders of their classes, and train on the result with
+    `convoy export --data folder:DIR`.
+
+    The log must have been written with --prediction-log-images.
+    """
+
+    examples = (
+        (
+            "Collect what a model has seen, for labelling",
+            "convoy predictions to-folder predictions/ to-label --model resnet50",
+        ),
+    )
+
+    action: Annotated[Literal["to-folder"], Option("to-folder", positional=True)] = Field(
+        description="Copy images into a folder for each predicted class."
+    )
+    log: Annotated[str, BeforeValidator(str), Option("LOG", positional=True)] = Field(
+        description="Read this folder or URL, the --prediction-log of a server."
+    )
+    folder: Annotated[Path, Option("DIR", positional=True)] = Field(
+        description="Write to this folder. It must be empty, or not exist."
+    )
+    model: Annotated[str, Option("NAME")] = Field(
+        "", description="Use only the predictions of this model."
+    )
+    max_probability: float = Field(
+        1.0, ge=0, le=1, description="Leave out answers that are more certain than this."
+    )
+
+
+class Seen(NamedTuple):
+    """An image with the answer that it got first."""
+
+    label: str
+    probability: float
+    path: str
+
+
+@command(PredictionsSettings)
+def main(chosen: PredictionsSettings) -> int:
+    """Copy the images, and print how many each class has."""
+    if chosen.folder.exists() and any(chosen.folder.iterdir()):
+        raise UsageError(f"{chosen.folder} is not empty; name another folder")
+    store, root = _open(chosen.log)
+    seen = _images(store, root, chosen)
+    counts = Counter(_copy(store, image, chosen.folder) for image in seen)
+    for label, count in sorted(counts.items()):
+        print(f"{count:6,}  {label}")
+    print(f"{counts.total():6,}  images in {chosen.folder}")
+    return 0
+
+
+def _open(log: str) -> tuple[Any, str]:
+    if not is_url(log) and not Path(log).is_dir():
+        raise UsageError(f"{log} is not a folder")
+    try:
+        return open_store(log)
+    except RepositoryError as error:
+        raise UsageError(str(error)) from error
+
+
+def _images(store: Any, root: str, chosen: PredictionsSettings) -> list[Seen]:
+    """Return each image of the log once; raise if there is none."""
+    files = {Path(path).stem: path for path in store.find(f"{root}/images")}
+    found: dict[str, Seen] = {}
+    models = set()
+    for row in _rows(store, root):
+        models.add(row["model"])
+        path = files.get(row.get("image_sha256") or "")
+        if path and row.get("labels") and row["model"] == (chosen.model or row["model"]):
+            found.setdefault(path, Seen(row["labels"][0], row["probabilities"][0], path))
+    kept = [image for image in found.values() if image.probability <= chosen.max_probability]
+    # Case 1: several models, whose classes may have nothing to do with each other.
+    if len(models) > 1 and not chosen.model:
+        raise UsageError(f"the log has several models: add --model {' or '.join(sorted(models))}")
+    # Case 2: another model.
+    if chosen.model and chosen.model not in models:
+        raise UsageError(f"the log has no model {chosen.model}; it has {', '.join(sorted(models))}")
+    # Case 3: the server kept no images, or all answers are more certain.
+    if not kept:
+        raise UsageError(
+            f"{chosen.log} has no images with these answers; serve with --prediction-log-images"
+        )
+    return kept
+
+
+def _rows(store: Any, root: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all parts."""
+    for path in sorted(store.find(root)):
+        if "/images/" in path[len(root) :]:
+            continue
+        if path.endswith(".parquet"):
+            import pyarrow.parquet as pq  # an extra
+
+            table = pq.read_table(io.BytesIO(store.cat_file(path)), columns=list(COLUMNS))
+            yield from table.to_pylist()
+        elif path.endswith(".jsonl"):
+            yield from map(json.loads, store.cat_file(path).splitlines())
+
+
+def _copy(store: Any, image: Seen, folder: Path) -> str:
+    """Copy an image to the folder of its class; return the class."""
+    # A label may hold characters that the name of a folder cannot.
+    target = folder / (re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", image.label).strip(". ") or "_")
+    target.mkdir(parents=True, exist_ok=True)
+    name = f"{image.probability:.3f}-{Path(image.path).name}"
+    (target / name).write_bytes(store.cat_file(image.path))
+    return image.label

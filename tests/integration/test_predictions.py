@@ -1,0 +1,273 @@
+"""The log of predictions: rows of real calls in readable files, and no harm by a bad store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from convoy import AsyncClient, Client
+from convoy.commands.group import run
+from convoy.service.errors import StartError
+from convoy.service.security.tokens import Token
+from convoy.service.serving.monitoring import parts, predictions
+from tests.harness import tiny
+from tests.harness.calls import infer_request
+from tests.harness.images import png
+from tests.harness.server import Running, Serve
+from tests.harness.server_process import ServerProcess
+
+FAILED = "the prediction log cannot be written"
+DROPPED = "convoy_prediction_log_dropped_total"
+
+
+def rows(log: Path, pattern: str = "part-*.parquet") -> list[dict[str, Any]]:
+    """Return the rows of every part."""
+    return [row for path in sorted(log.rglob(pattern)) for row in pq.read_table(path).to_pylist()]
+
+
+async def until_rows(log: Path, count: int) -> list[dict[str, Any]]:
+    """Wait for that many rows."""
+    async with asyncio.timeout(20):
+        while len(found := rows(log)) < count:  # noqa: ASYNC110 - a thread writes
+            await asyncio.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finish parts, and try again, at once."""
+    monkeypatch.setattr(parts, "MAX_AGE_S", 0.0)
+    monkeypatch.setattr(parts, "RETRY_S", 0.1)
+
+
+@pytest.mark.both_transports
+async def test_rows(serve: Serve, tmp_path: Path, soon: None) -> None:
+    """
+    Each image has a row with its answer, its times, its look and its client; never a token.
+    """
+    token, secret = Token.make("camera 7", ["infer"])
+    tokens = tmp_path / "tokens"
+    tokens.write_text(token.line.replace("camera 7", "camera-7") + "\n")
+    tokens.chmod(0o600)
+    log = tmp_path / "log"
+    settings = {"prediction_log": str(log), "prediction_log_share": "1", "token_file": str(tokens)}
+    async with (
+        serve(**settings) as running,
+        AsyncClient(running.address, token=secret) as client,
+    ):
+        answer = await client.classify(png(3), model="tiny")
+        await client.classify_batch([png(1), b"no image"], model="tiny")
+        metadata = (("authorization", f"Bearer {secret}"), ("x-request-id", "mine"))
+        await running.inference.ModelInfer(infer_request(2, 4), metadata=metadata)
+        found = await until_rows(log, 5)
+    single, good, bad, *tensors = sorted(found, key=lambda r: (r["method"], r["reason"]))
+    assert single["labels"][0] == answer.label == "class 3"
+    assert single["probabilities"][0] == pytest.approx(answer.probability, rel=1e-6)
+    assert single["inference_s"] == pytest.approx(answer.timing.inference_s, abs=1e-6)
+    assert (single["client"], single["model"], single["version"]) == ("camera-7", "tiny", 1)
+    assert (single["format"], single["width"], single["height"]) == ("PNG", 4, 4)
+    assert single["image_sha256"] == hashlib.sha256(png(3)).hexdigest()
+    assert single["brightness"] == pytest.approx(3 / 255 / 16, rel=1e-3)
+    assert 0 < single["entropy"] < 0.01
+    assert (good["labels"][0], good["reason"]) == ("class 1", "")
+    assert (bad["labels"], bad["reason"]) == (None, "INVALID_IMAGE")
+    assert [row["class_indices"][0] for row in tensors] == [2, 4]
+    assert {row["request_id"] for row in tensors} == {"mine"}
+    assert not any(secret in str(row) or "127.0.0.1" in str(row) for row in found)
+    (part,) = {path.parent for path in log.rglob("part-*")}
+    assert part.relative_to(log).as_posix().startswith("model=tiny/day=20")
+
+
+async def test_share(serve: Serve, tmp_path: Path, soon: None) -> None:
+    """
+    A share of the requests is logged; that of a named model applies to it alone.
+    """
+    tiny.write(tmp_path, name="other")
+    log = tmp_path / "log"
+    settings = {"prediction_log": str(log), "prediction_log_share": "0,tiny=0.25"}
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        for _ in range(200):
+            await client.classify(png(3), model="tiny")
+            await client.classify(png(3), model="other")
+    found = rows(log)
+    assert {row["model"] for row in found} == {"tiny"}
+    assert 20 <= len(found) <= 80  # 50 expected, deviation 6
+
+
+async def test_images(serve: Serve, tmp_path: Path, soon: None) -> None:
+    """
+    With images, each is kept once, under its hash.
+    """
+    log = tmp_path / "log"
+    settings = {
+        "prediction_log": str(log),
+        "prediction_log_share": "1",
+        "prediction_log_images": True,
+    }
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        for first in (1, 2, 1):
+            await client.classify(png(first), model="tiny")
+    kept = [path for path in log.rglob("*") if path.is_file() and path.suffix == ".png"]
+    assert sorted(path.read_bytes() for path in kept) == sorted([png(1), png(2)])
+    for path in kept:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
+        assert path.parent.name == path.stem[:2]
+
+
+async def test_store_that_fails(
+    serve: Serve, tmp_path: Path, soon: None, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """
+    Answers go on while nothing can be written; rows beyond the bounds are dropped and counted, one
+    line tells of it, and what waited is written when the store is back.
+    """
+    caplog.set_level("INFO")
+    log = tmp_path / "log"
+    monkeypatch.setattr(parts, "MAX_FILES", 2)
+    monkeypatch.setattr(predictions, "MAX_WAITING", 10)
+    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        log.rename(tmp_path / "away")
+        log.write_text("a file in place of the folder")
+        async with asyncio.timeout(30):
+            while not (FAILED in caplog.messages and running.sample(DROPPED, reason="queue_full")):
+                assert (await client.classify(png(3), model="tiny")).label == "class 3"
+        log.unlink()
+        assert await until_rows(log, 1)
+        await client.classify(png(4), model="tiny")
+    assert "class 4" in [row["labels"][0] for row in rows(log)]
+    assert caplog.messages.count(FAILED) == 1
+    assert "the prediction log is written again" in caplog.messages
+
+
+async def test_slow_store(
+    running: Running, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A store that takes seconds delays no answer.
+    """
+    real = parts.FolderStore.write
+
+    def slow(self: Any, path: str, content: bytes) -> None:
+        time.sleep(2)
+        real(self, path, content)
+
+    monkeypatch.setattr(parts, "MAX_AGE_S", 0.0)
+    monkeypatch.setattr(parts.FolderStore, "write", slow)
+    log = tmp_path / "log"
+    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        started = time.monotonic()
+        for _ in range(50):
+            await client.classify(png(3), model="tiny")
+        assert time.monotonic() - started < 2
+    assert rows(log)
+
+
+def test_kill_leaves_readable_parts(tmp_path: Path) -> None:
+    """
+    A server that is killed leaves only whole parts.
+    """
+    tiny.write(tmp_path / "models")
+    log = tmp_path / "log"
+    program = (
+        "from convoy.service.serving.monitoring import parts; parts.MAX_AGE_S = 0.0; "
+        "from convoy.__main__ import main; main()"
+    )
+    options = ("--prediction-log", str(log), "--prediction-log-share", "1")
+    server = ServerProcess(tmp_path / "models", *options, program=("-c", program))
+    with server, Client(server.address) as client:
+        ends_at = time.monotonic() + 20
+        while len(list(log.rglob("part-*"))) < 3 and time.monotonic() < ends_at:
+            client.classify(png(3), model="tiny")
+        server.kill()
+    found = rows(log)
+    assert found
+    assert {row["labels"][0] for row in found} == {"class 3"}
+
+
+async def test_full_disk(
+    serve: Serve, tmp_path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A full disk leaves no half of a file, and answers go on.
+    """
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    log = tmp_path / "log"
+    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            for _ in range(5):
+                assert (await client.classify(png(3), model="tiny")).label == "class 3"
+            await asyncio.sleep(0.6)
+            assert not [path for path in log.rglob("*") if path.is_file()]
+        assert len(await until_rows(log, 5)) == 5
+
+
+async def test_without_pyarrow(
+    serve: Serve, tmp_path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Without pyarrow, the rows are JSON Lines.
+    """
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    log = tmp_path / "log"
+    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        await client.classify(png(3), model="tiny")
+    (path,) = log.rglob("part-*.jsonl")
+    (row,) = map(json.loads, path.read_text().splitlines())
+    assert (row["labels"][0], row["model"]) == ("class 3", "tiny")
+
+
+async def test_to_folder(
+    serve: Serve, tmp_path: Path, soon: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    The images of a log become a folder for each predicted class; names begin with the probability.
+    """
+    log, folder = tmp_path / "log", tmp_path / "to-label"
+    settings = {
+        "prediction_log": str(log),
+        "prediction_log_share": "1",
+        "prediction_log_images": True,
+    }
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        for first in (1, 2, 7, 1):
+            await client.classify(png(first), model="tiny")
+    assert run(["predictions", "to-folder", str(log), str(folder)]) == 0
+    assert "     3  images in" in capsys.readouterr().out
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
+    assert sorted(found.values()) == sorted([png(1), png(2), png(7)])
+    assert sorted(name.split("-")[0] for name in found) == [
+        *("class 1/1.000", "class 2/1.000", "class 2/1.000"),
+    ]
+    for arguments, message in (
+        ([str(log), str(folder)], "is not empty; name another folder"),
+        ([str(log), str(tmp_path / "new"), "--model", "other"], "no model other; it has tiny"),
+        ([str(log), str(tmp_path / "new"), "--max-probability", "0.1"], "--prediction-log-images"),
+        ([str(tmp_path / "none"), str(tmp_path / "new")], "none is not a folder"),
+    ):
+        assert run(["predictions", "to-folder", *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+async def test_refusals(serve: Serve, tmp_path: Path) -> None:
+    """
+    A folder that cannot be written stops the start, with its name.
+    """
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match=r"cannot write to .*file/log: Not a directory"):
+        async with serve(prediction_log=str(tmp_path / "file" / "log")):
+            pass
