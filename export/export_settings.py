@@ -86,9 +86,11 @@ class _Training(Options):
     learning_rate: float = Field(
         0, ge=0, description="Use this learning rate. 0 uses the recipe's."
     )
-    balance_classes: bool = Field(
-        False,
-        description="Weight the loss of each image by the inverse frequency of its class.",
+    balance_classes: Literal["no", "weights", "sampler"] = Field(
+        "no",
+        description="For classes of different sizes. weights: weight the loss of each image by the "
+        "inverse frequency of its class. sampler: draw images of each class equally often, those "
+        "of rare classes repeatedly.",
     )
     train_on_validation: bool = Field(
         False,

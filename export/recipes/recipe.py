@@ -118,8 +118,8 @@ class Recipe:
         gradient_clip: Largest norm of the gradient.
         averaging: Decay of the moving average of the weights, which is exported then.
         auxiliary_weight: Of the loss of each auxiliary head.
-        balance_classes: Whether the loss of an image is weighted by the inverse frequency of its
-            class.
+        balance_classes: Weights for the loss of each image by the inverse frequency of its class,
+            or a sampler that draws images of each class equally often; False does neither.
         patience: Epochs without progress on the validation images after which the training ends; 0
             takes all epochs.
         augmentation: Random changes of each training image, anew in each epoch.
@@ -140,7 +140,7 @@ class Recipe:
     gradient_clip: float | None = None
     averaging: float | None = None
     auxiliary_weight: float = 0.3
-    balance_classes: bool = False
+    balance_classes: Literal[False, "weights", "sampler"] = False
     patience: int = 0
     augmentation: Affine | PhotoCrop
     preprocessing: Preprocessing

@@ -71,20 +71,21 @@ class KeptBatches:
         self.affine = recipe.augmentation
         self.normalize = Normalize(recipe.mean, recipe.std).to(compute.device)
         self.pixels, self.labels = pixels.to(compute.device), labels.to(compute.device)
-        self.seed, self.compute, self.batch_size = seed, compute, recipe.batch_size
+        self.seed, self.compute, self.recipe = seed, compute, recipe
+        self.order_labels = labels.cpu()
         self.steps = len(self._parts(1))
         # Pixels that move in from outside are black; `distort` fills with 0.
         self.black = self.normalize(torch.zeros_like(self.pixels[:1]))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each image once."""
+        """Yield each image once, or as often as a balanced sampler draws it."""
         random = torch.Generator().manual_seed(derive(self.seed, number, self.compute.rank, 1))
         for part in self._parts(number):
             inputs = self.normalize(self.pixels[part]) - self.black
             yield distort(inputs, self.affine, random) + self.black, self.labels[part]
 
     def _parts(self, number: int) -> list[Tensor]:
-        parts = _parts(len(self.pixels), self.batch_size, self.seed, number, self.compute)
+        parts = _parts(self.order_labels, self.recipe, self.seed, number, self.compute)
         return [part.to(self.compute.device) for part in parts]
 
 
@@ -97,20 +98,21 @@ class StreamedBatches:
         assert isinstance(recipe.augmentation, PhotoCrop)
         self.photos = Photos(split, recipe)
         self.normalize = Normalize(recipe.mean, recipe.std).to(compute.device)
-        self.seed, self.compute, self.batch_size = seed, compute, recipe.batch_size
+        self.seed, self.compute, self.recipe = seed, compute, recipe
         self.workers = workers
+        self.order_labels = torch.from_numpy(split.labels)
         self.steps = len(self._parts(1))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """
-        Yield each photograph once.
+        Yield each photograph once, or as often as a balanced sampler draws it.
 
         Raises:
             DataError: If one cannot be decoded any more; names it.
         """
         keys = [
-            [(derive(self.seed, number, index), index) for index in part.tolist()]
-            for part in self._parts(number)
+            [(self._seed(number, index, step, place), index) for place, index in enumerate(part)]
+            for step, part in enumerate(map(Tensor.tolist, self._parts(number)))
         ]
         on_gpu = self.compute.device.type == "cuda"
         for batch in DataLoader(
@@ -129,7 +131,12 @@ class StreamedBatches:
             yield self.normalize(pixels), labels.to(self.compute.device, non_blocking=True)
 
     def _parts(self, number: int) -> list[Tensor]:
-        return _parts(len(self.photos), self.batch_size, self.seed, number, self.compute)
+        return _parts(self.order_labels, self.recipe, self.seed, number, self.compute)
+
+    def _seed(self, epoch: int, index: int, step: int, place: int) -> int:
+        # A photograph that a sampler draws repeatedly is cropped anew each time.
+        draw = (self.compute.rank, step, place) if self.recipe.balance_classes == "sampler" else ()
+        return derive(self.seed, epoch, index, *draw)
 
 
 class Photos(Dataset[tuple[Tensor, int] | DataError]):
@@ -177,13 +184,32 @@ def derive(seed: int, *numbers: int) -> int:
     return int(np.random.SeedSequence([seed, *numbers]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _parts(count: int, batch_size: int, seed: int, epoch: int, compute: Compute) -> list[Tensor]:
+def _parts(labels: Tensor, recipe: Recipe, seed: int, epoch: int, compute: Compute) -> list[Tensor]:
     """Return the indices of this process's share of each batch of an epoch."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(derive(seed, epoch)))
+    random = torch.Generator().manual_seed(derive(seed, epoch))
+    # All images in a random order, or as many of them, of each class alike.
+    if recipe.balance_classes == "sampler":
+        order = balanced_order(labels, random)
+    else:
+        order = torch.randperm(len(labels), generator=random)
     # Equal shares: a process with one batch more would wait for the others for ever.
     share = len(order) // compute.world_size
     mine = order[compute.rank :: compute.world_size][:share]
-    return split_order(mine, max(1, batch_size // compute.world_size))
+    return split_order(mine, max(1, recipe.batch_size // compute.world_size))
+
+
+def balanced_order(labels: Tensor, random: torch.Generator) -> Tensor:
+    """
+    Draw as many images as there are, with replacement, each class with the same probability.
+
+    Args:
+        labels: int64 `[N]`.
+
+    Returns:
+        Indices: int64 `[N]`.
+    """
+    weights = 1 / torch.bincount(labels).double()
+    return torch.multinomial(weights[labels], len(labels), replacement=True, generator=random)
 
 
 def split_order(order: Tensor, batch_size: int) -> list[Tensor]:

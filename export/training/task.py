@@ -72,7 +72,7 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
     )
     # After the check, which may leave images out.
     console.print(_described(data_set, settings.train_on_validation))
-    console.print(_counts(data_set, settings.balance_classes))
+    console.print(_counts(data_set, is_balanced=settings.balance_classes != "no"))
     if data_set.left_out:
         console.print(f"left out: {data.counted(data_set.left_out)}")
     return Task(
@@ -100,7 +100,7 @@ def _described(data_set: data.DataSet, train_on_validation: bool) -> str:
     return f"data {data_set.name}: {train} to train, {validation} to validate, {test} to test"
 
 
-def _counts(data_set: data.DataSet, is_balanced: bool) -> str:
+def _counts(data_set: data.DataSet, *, is_balanced: bool) -> str:
     """Return the number of images to train of each class, or of the rarest and the commonest."""
     counts = np.bincount(data_set.train.labels, minlength=len(data_set.labels)).tolist()
     ordered = sorted(zip(counts, data_set.labels, strict=True))
@@ -110,7 +110,9 @@ def _counts(data_set: data.DataSet, is_balanced: bool) -> str:
         pairs = zip(data_set.labels, counts, strict=True)
         text = ", ".join(f"{label} {count}" for label, count in pairs)
     is_uneven = most >= 2 * fewest and not is_balanced
-    advice = "; --balance-classes weights rare classes more" if is_uneven else ""
+    advice = (
+        "; --balance-classes weights or sampler makes rare classes count more" if is_uneven else ""
+    )
     return f"images to train by class: {text}{advice}"
 
 
@@ -126,9 +128,8 @@ def _recipe(settings: ExportSettings, data_name: str, weights: PublicWeights | N
     if weights is not None:
         recipe = fine_tuning(recipe, weights.preprocessing, weights.mean, weights.std)
     recipe = with_numbers(recipe, settings.epochs, settings.batch_size, settings.learning_rate)
-    recipe = dataclasses.replace(
-        recipe, balance_classes=settings.balance_classes, patience=settings.early_stopping
-    )
+    balance = False if settings.balance_classes == "no" else settings.balance_classes
+    recipe = dataclasses.replace(recipe, balance_classes=balance, patience=settings.early_stopping)
     smallest = ARCHITECTURES[settings.architecture].min_px
     if settings.input_px and settings.input_px < smallest:
         raise ExportError(

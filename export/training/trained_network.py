@@ -148,9 +148,9 @@ def _train(
     if run.epochs:
         console.print(f"resuming after epoch {len(run.epochs)} of {recipe.epochs}")
     freeze_except(network, only)
-    weights = (
-        balanced_weights(task.split, len(task.data_set.labels)) if recipe.balance_classes else None
-    )
+    weights = None
+    if recipe.balance_classes == "weights":
+        weights = balanced_weights(task.split, len(task.data_set.labels))
     try:
         with progress.shown(console, recipe.epochs) as listener:
             train(

@@ -81,6 +81,38 @@ def test_each_image_once_in_an_order_of_the_epoch(make: Make, split: Split) -> N
 
 
 @pytest.mark.parametrize("make", [kept, streamed])
+def test_balanced_sampler(make: Make) -> None:
+    """
+    Of a rare and a common class, about as many images are drawn; their number and the steps of an
+    epoch stay as they are, and seed and epoch decide the order.
+    """
+    labels = np.repeat([0, 1], [4, 76])
+    uneven = Split([_png(20 * label) for label in labels.tolist()], labels)
+    recipe = dataclasses.replace(KEPT if make is kept else PHOTOS, balance_classes="sampler")
+    batches = make(uneven, recipe=recipe)
+    drawn = flat(labels_of(batches))
+    assert len(drawn) == 80
+    assert batches.steps == make(uneven).steps
+    assert 25 <= drawn.count(0) <= 55
+    assert flat(labels_of(batches)) == drawn != flat(labels_of(batches, 2))
+
+
+def test_repeated_photographs_are_cropped_anew() -> None:
+    """
+    The copies of a photograph that a balanced sampler draws differ in their crops.
+    """
+    random = np.random.default_rng(0)
+    noise = io.BytesIO()
+    Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(noise, "PNG")
+    split = Split([noise.getvalue(), *[_png(100)] * 19], np.repeat([0, 1], [1, 19]))
+    recipe = dataclasses.replace(PHOTOS, balance_classes="sampler")
+    batches = streamed(split, recipe=recipe)
+    crops = [image for images, labels in batches.epoch(1) for image in images[labels == 0]]
+    assert len(crops) > 2
+    assert all(not torch.equal(crops[0], other) for other in crops[1:])
+
+
+@pytest.mark.parametrize("make", [kept, streamed])
 def test_images_and_labels_stay_together(make: Make, split: Split) -> None:
     """
     Each label comes with the image that it belongs to, normalised, channels first.

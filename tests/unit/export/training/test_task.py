@@ -37,8 +37,8 @@ def test_counts_per_class(photos: Path) -> None:
     """
     text = described(photos)
     assert "28 to train, 4 to validate, 8 to test" in text
-    assert "by class: rare 7, usual 21; --balance-classes weights rare classes more" in text
-    assert "--balance-classes weights" not in described(photos, balance_classes=True)
+    assert "by class: rare 7, usual 21; --balance-classes weights or sampler makes" in text
+    assert "--balance-classes" not in described(photos, balance_classes="sampler")
 
 
 def test_counts_of_images_that_are_used(photos: Path) -> None:
