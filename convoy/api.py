@@ -48,6 +48,7 @@ def train(
     mixed_precision: bool = True,
     workers: int = 2,
     runs: str | Path = "runs",
+    track: Sequence[Literal["tensorboard", "mlflow"]] = (),
     name: str | None = None,
     quiet: bool = False,
 ) -> TrainingRun:
@@ -98,6 +99,7 @@ def export_model(
     workers: int = 2,
     model_repository: str | Path = "model_repository",
     runs: str | Path = "runs",
+    track: Sequence[Literal["tensorboard", "mlflow"]] = (),
     name: str | None = None,
     quiet: bool = False,
 ) -> ExportedModel:

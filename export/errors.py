@@ -23,6 +23,10 @@ class ProofError(ExportError):
     """The graph's answers differ from those of its reference; nothing was written."""
 
 
+class TrackingError(ExportError):
+    """A tracker is not installed, or cannot record the training."""
+
+
 class WeightsError(ExportError):
     """The weights are not available, or do not fit the network."""
 

@@ -11,15 +11,17 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from convoy.artifact.manifest import ModelName, Side
 from convoy.export.importing.import_settings import Deviations, Means
 from convoy.export.recipes import NETWORKS
-from convoy.options import Option, Options
+from convoy.options import Option, Options, Separated
 from convoy.suggestion import suggest
+
+TrackerName = Literal["tensorboard", "mlflow"]
 
 _SOURCES = ("torchvision", "timm")
 
 _OF_A_FILE = ("labels", "resize", "mean", "std")
 _OF_A_TRAINING = (
     *("epochs", "batch_size", "learning_rate", "seed", "device", "mixed_precision", "workers"),
-    *("early_stopping", "train_on_validation", "balance_classes"),
+    *("early_stopping", "train_on_validation", "balance_classes", "track"),
 )
 _OF_THE_WEIGHTS = (
     *("data", "skip_bad_images", "weights", "seed", "epochs", "head_epochs", "early_stopping"),
@@ -111,6 +113,11 @@ class _Training(Options):
     runs: Annotated[Path, Option("DIR")] = Field(
         Path("runs"),
         description="Keep the weights, measurements and curves of each training in this folder.",
+    )
+    track: Annotated[list[TrackerName], Separated, Option("TRACKER")] = Field(
+        [],
+        description="Record the training for these programs, too: tensorboard writes event files "
+        "into the folder of the training, mlflow writes to MLFLOW_TRACKING_URI.",
     )
     skip_bad_images: bool = Field(
         False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -50,12 +51,15 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
     # A training to choose a recipe by, or a process beside the first.
     if subject is None:
         return None
-    with repository.writing(name) as (folder, number):
+    with ExitStack() as stack:
+        if subject.run is not None:
+            stack.enter_context(subject.run.watched())
+        folder, number = stack.enter_context(repository.writing(name))
         manifest = write(subject, settings, number, folder, console)
     path = repository.root / name / str(number)
     # The artifact is there; the checkpoint, to repeat a failed export from, is no longer needed.
     if subject.run is not None:
-        subject.run.finish()
+        subject.run.finish(path)
     _print_summary(manifest, path, console)
     return path
 

@@ -54,7 +54,8 @@ class _Common(Options):
         True,
         description="Take labels and preprocessing that are not given here from the metadata of "
         "the file (Ultralytics, Custom Vision) and from files next to it: "
-        "preprocessor_config.json and config.json (transformers, timm), labels.txt and similar.",
+        "preprocessor_config.json and config.json (transformers, timm), MLmodel (MLflow), "
+        "labels.txt and similar.",
     )
     name: Annotated[ModelName | None, Option("NAME")] = Field(
         None,
@@ -218,5 +219,5 @@ class ImportSettings(_Common, _Preprocessing, _Graph, _Proof, _Record):
     )
 
     file: Annotated[Path, Option("FILE", positional=True)] = Field(
-        description="Import this ONNX file."
+        description="Import this ONNX file, or the folder of a model that MLflow logged."
     )

@@ -15,7 +15,7 @@ from convoy.export.importing import reference
 from convoy.export.importing.facts import Facts
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.import_writer import write
-from convoy.export.importing.metadata import complete
+from convoy.export.importing.metadata import complete, graph_in, model_name_in
 from convoy.export.importing.outputs import complete_outputs
 from convoy.export.importing.signature import fix_size, read_signature
 from convoy.export.onnx.source import read
@@ -34,6 +34,9 @@ def import_model(settings: ImportSettings, console: Console) -> Path:
         RepositoryError: If the artifact cannot be written.
     """
     name = settings.name or _name(settings.file)
+    # A model that MLflow logged is a folder.
+    if settings.file.is_dir():
+        settings = settings.model_copy(update={"file": graph_in(settings.file)})
     repository = ModelRepository(settings.model_repository)
     repository.check_writable(name)  # before the work, not after it
     try:
@@ -56,8 +59,12 @@ def _first(error: ValidationError) -> str:
 
 def _name(file: Path) -> str:
     """Return a model's name made of the file's; `ResNet 50 (v2).onnx` gives `resnet-50-v2`."""
+    text = file.stem
+    if file.is_dir():
+        graph_in(file)  # else the name is no concern
+        text = model_name_in(file) or file.resolve().name
     # At most 64 characters, which is a name's limit.
-    name = re.sub(r"[^a-z0-9_.]+", "-", file.stem.lower()).strip("-_.")[:64]
+    name = re.sub(r"[^a-z0-9_.]+", "-", text.lower()).strip("-_.")[:64]
     if not re.fullmatch(MODEL_NAME, name):
         raise GraphError(
             f"no model name can be made from the file name {file.name!r}: choose one with --name, "

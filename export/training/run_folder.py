@@ -10,7 +10,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,18 +22,24 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from convoy.export.errors import TrainingError
+from convoy.export.errors import TrackingError, TrainingError
 from convoy.export.training.epoch_log import METRICS_FILE, Epoch, write_metrics
 from convoy.export.training.run_record import RECORD_FILE, RunRecord, read_record, write_record
+from convoy.export.training.tracking import Tracker
 from convoy.export.whole_files import replacing
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CURVES_FILE = "curves.png"
 BEST_FILE = "best.safetensors"
 LAST_FILE = "last.safetensors"
+TENSORBOARD_FOLDER = "tensorboard"
+MLFLOW_FILE = "mlflow_run_id"
 
-_RESULTS = (RECORD_FILE, METRICS_FILE, CURVES_FILE, BEST_FILE, LAST_FILE)
-"""The files that stay after a training."""
+_RESULTS = (
+    *(RECORD_FILE, METRICS_FILE, CURVES_FILE, BEST_FILE, LAST_FILE),
+    *(TENSORBOARD_FOLDER, MLFLOW_FILE),
+)
+"""The files and folders that stay after a training."""
 
 
 @contextmanager
@@ -76,6 +83,7 @@ class Run:
         identity: The facts that distinguish this training, as plain data.
         command: The options that decide them, as a command line, for messages.
         keeps_weights: Whether the weights of the best and the last epoch are kept.
+        trackers: Programs that record the training as well.
 
     Attributes:
         epochs: The finished epochs.
@@ -93,8 +101,9 @@ class Run:
         command: str = "",
         *,
         keeps_weights: bool = True,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
-        self.folder, self._keeps_weights = folder, keeps_weights
+        self.folder, self._keeps_weights, self._trackers = folder, keeps_weights, trackers
         self.epochs: list[Epoch] = []
         self.state: dict[str, Any] | None = None
         self.identity: dict[str, Any] = json.loads(json.dumps(identity, default=str))
@@ -125,6 +134,21 @@ class Run:
         if self.state is None:
             self._make_room(console)
         write_record(record, self.folder)
+        for tracker in self._trackers:
+            place = tracker.begin(self.folder, record, self.epochs)
+            console.print(f"recorded for {tracker.name}: {place}")
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Tell the trackers if the block, a part of the training, raises (Ctrl-C included)."""
+        try:
+            yield
+        except TrackingError:  # a server that could not be reached would be waited for once more
+            raise
+        except BaseException as error:
+            for tracker in self._trackers:
+                tracker.stop(interrupted=isinstance(error, KeyboardInterrupt))
+            raise
 
     def _make_room(self, console: Console) -> None:
         files = [self.folder / name for name in _RESULTS if (self.folder / name).exists()]
@@ -142,7 +166,10 @@ class Run:
                 file.rename(aside / file.name)
             console.print(f"the finished training in {self.folder} was moved to {aside}")
         for file in files:
-            file.unlink(missing_ok=True)
+            if file.is_dir():
+                shutil.rmtree(file)
+            else:
+                file.unlink(missing_ok=True)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """
@@ -157,6 +184,8 @@ class Run:
             torch.save({**saved, "state": dict(state)}, half)
         with replacing(self.folder / METRICS_FILE) as half:
             write_metrics(self.epochs, half)
+        for tracker in self._trackers:
+            tracker.epoch(self.epochs[-1])
 
     def keep(self, name: str, network: nn.Module) -> None:
         """Keep the weights of *network*, after the last of `epochs`, in the file *name*."""
@@ -188,8 +217,15 @@ class Run:
             draw_curves({title: self.epochs}, half)
         return path
 
-    def finish(self) -> None:
-        """Delete the checkpoint, which may be large, once the weights are kept."""
+    def finish(self, artifact: Path | None = None) -> None:
+        """
+        Delete the checkpoint, which may be large, once the weights are kept.
+
+        Args:
+            artifact: The folder of the exported version, for the trackers.
+        """
+        for tracker in self._trackers:
+            tracker.finish(self.folder, artifact)
         (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 

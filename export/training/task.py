@@ -14,6 +14,7 @@ from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.recipes import Recipe, recipe_for
 from convoy.export.recipes.changes import at_size, fine_tuning, with_numbers
+from convoy.export.training.tracking import Tracker, make_trackers
 from convoy.export.weights import PublicWeights, file_options, find_weights
 from convoy.models import ARCHITECTURES
 
@@ -36,6 +37,7 @@ class Task:
         data_sha256: Hash of the content of the data set.
         split: The images that the network is fitted to.
         validation: Images to measure on after each epoch; None if they are trained on.
+        trackers: Programs that record the training.
     """
 
     settings: ExportSettings
@@ -46,6 +48,7 @@ class Task:
     weights: PublicWeights | None
     split: data.Split
     validation: data.Split | None
+    trackers: tuple[Tracker, ...]
 
 
 def prepare(settings: ExportSettings, console: Console) -> Task:
@@ -56,6 +59,7 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         ExportError: If one of them is not available, or images are damaged: before the training,
             not an hour later.
     """
+    trackers = make_trackers(settings.track)
     data_option = settings.data or DEFAULT_DATA
     data_set = data.load(data_option)
     weights = None
@@ -87,6 +91,7 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         if settings.train_on_validation
         else data_set.train,
         validation=None if settings.train_on_validation else data_set.validation,
+        trackers=trackers,
     )
 
 

@@ -52,6 +52,7 @@ def fit(task: Task, console: Console) -> Subject | None:
         head_run = _run(task, compute, of_head=True) if settings.head_epochs else None
         record = run_record(task, run, compute)
         if compute.is_first:
+            stack.enter_context(run.watched())
             run.begin(record, shown)
         network = _network(task, shown).to(compute.device)
         batches = make_batches(task.split, task.recipe, settings.seed, compute, settings.workers)
@@ -106,6 +107,7 @@ def _run(task: Task, compute: Compute, *, of_head: bool = False) -> Run:
         identity(task, compute.world_size),
         settings.training_command,
         keeps_weights=not of_head,
+        trackers=() if of_head else task.trackers,
     )
 
 

@@ -18,6 +18,7 @@ from convoy.export.importing.metadata.huggingface import (
     ModelConfig,
     processor_fields,
 )
+from convoy.export.importing.metadata.mlflow_model import MLMODEL_FILE, read_mlmodel
 from convoy.export.importing.metadata.properties import Properties
 from convoy.export.importing.metadata.timm_config import TimmConfig, pretrained_cfg
 
@@ -46,6 +47,8 @@ def companions(file: Path, model: onnx.ModelProto) -> Iterator[Companion]:
     """
     properties = {entry.key: entry.value for entry in model.metadata_props}
     yield Properties(f"{file.name}, metadata", properties)
+    if (mlmodel := file.parent / MLMODEL_FILE).is_file():
+        yield read_mlmodel(mlmodel)
     # Optimum and transformers.js put graphs into a folder `onnx` below the other files.
     folders = [file.parent, *([file.parent.parent] if file.parent.name == "onnx" else [])]
     for folder in folders:

@@ -83,8 +83,8 @@ def test_each_image_once_in_an_order_of_the_epoch(make: Make, split: Split) -> N
 @pytest.mark.parametrize("make", [kept, streamed])
 def test_balanced_sampler(make: Make) -> None:
     """
-    Of a rare and a common class, about as many images are drawn; their number and the steps of an
-    epoch stay as they are, and seed and epoch decide the order.
+    About as many images of a rare class are drawn as of a common one. The length of an epoch stays
+    as it is, and seed and epoch decide the order.
     """
     labels = np.repeat([0, 1], [4, 76])
     uneven = Split([_png(20 * label) for label in labels.tolist()], labels)
