@@ -1,5 +1,5 @@
-# Images of convoy. `server` (the default target) serves on a CPU, `server-gpu` on an NVIDIA GPU,
-# `export` trains networks and writes artifacts.
+# Images of convoy. `server` (the default target) serves on a CPU, `server-openvino` in bf16 on an x86
+# processor that has it, `server-gpu` on an NVIDIA GPU; `export` trains networks and writes artifacts.
 #
 #   docker build --tag convoy .
 #   docker run --read-only --tmpfs /tmp --publish 8001:8001 --publish 8000:8000 \
@@ -51,6 +51,12 @@ COPY --from=build-page /src/service/web service/web
 # CUDA and cuDNN come as wheels: no base image of NVIDIA's is needed, its driver is on the host.
 RUN $PIP install --constraint constraints.txt ".[gpu,fast,isolate${EXTRAS:+,$EXTRAS}]"
 
+FROM build AS build-server-openvino
+ARG EXTRAS
+COPY . .
+COPY --from=build-page /src/service/web service/web
+RUN $PIP install --constraint constraints.txt ".[openvino,fast,isolate${EXTRAS:+,$EXTRAS}]"
+
 FROM build AS build-export
 COPY . .
 RUN $PIP install --constraint constraints.txt '.[cpu,export,timm]'
@@ -83,6 +89,11 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
 FROM serving AS server-gpu
 ENV CONVOY_DEVICE=cuda
 COPY --from=build-server-gpu /opt/convoy /opt/convoy
+
+FROM serving AS server-openvino
+ENV CONVOY_DEVICE=cpu \
+    CONVOY_CPU_PRECISION=bf16
+COPY --from=build-server-openvino /opt/convoy /opt/convoy
 
 FROM serving AS server
 ENV CONVOY_DEVICE=cpu

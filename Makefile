@@ -31,7 +31,7 @@ CHARTS := service/web/node_modules/.package-lock.json
 
 setup: $(INSTALLED) $(if $(shell command -v npm),$(CHARTS))  ## Make .venv, with everything for training and serving
 
-# One environment holds one choice of extras: the runtimes of cpu and gpu must never meet.
+# One environment holds one choice of extras: the runtimes of cpu, openvino and gpu must never meet.
 $(INSTALLED): pyproject.toml constraints.txt
 	@for other in $(filter-out $@,$(wildcard $(VENV)/installed-*)); do \
 	    echo "$(VENV) holds other extras ($$other): run make clean, or choose another VENV"; exit 1; \

@@ -16,13 +16,15 @@ import numpy.typing as npt
 GOLDEN_COUNT = 4
 """Images in `golden.npz`."""
 
-TOLERANCES: Mapping[str, float] = {"float32": 1e-4, "float16": 1e-2, "int8": 3e-2}
+TOLERANCES: Mapping[str, float] = {"float32": 1e-4, "float16": 1e-2, "bf16": 3e-2, "int8": 3e-2}
 """
 By precision: the largest drift from the reference, as a share of the range of its answers.
 
 A manifest records its own tolerance, so a change here applies to new artifacts only.
 
 float32: only the order of sums differs. float16: its significand of 10 bits, which TF32 has too.
+bf16: its significand of 7 bits; the most that was measured is 1.1 % (the probabilities of ResNet-50
+with random weights, whose logits drift by 0.3 %).
 int8: fused operators round ties otherwise than the graph taken literally, and each layer passes
 that on. 3e-2 is twice the most that was measured where the golden images are clearly of one class
 (1.5 %, in a network of 56 layers), and less than half of the 7 % that saturating arithmetic costs.

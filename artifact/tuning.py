@@ -22,6 +22,12 @@ logger = logging.getLogger(__name__)
 
 TUNING_FILE = "tuning.json"
 
+CpuProvider = Literal["onnxruntime", "openvino"]
+"""The runtime of a graph on a processor: ONNX Runtime's own kernels, or OpenVINO's."""
+
+CpuPrecision = Literal["float32", "bf16"]
+"""The number format in which a processor computes float32 layers."""
+
 
 class GpuUse(Part):
     """
@@ -78,6 +84,8 @@ class Choice(Part):
     One way to run the model, with its measured speed.
 
     Attributes:
+        provider: Runtime on a processor; without meaning on a GPU.
+        precision: Number format in which the processor computes float32 layers.
         threads: Intra-op threads of a run; 1 on a GPU. As many runs as the cores allow go at once.
         batch_size: Images in each run.
         images_per_s: Throughput of all runs together.
@@ -85,11 +93,18 @@ class Choice(Part):
         run_p99_ms: 99th percentile of the time of a run.
     """
 
+    provider: CpuProvider = "onnxruntime"
+    precision: CpuPrecision = "float32"
     threads: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     images_per_s: float = Field(gt=0)
     run_ms: float = Field(gt=0)
     run_p99_ms: float = Field(gt=0)
+
+    @property
+    def runtime(self) -> str:
+        """The runtime on a processor, for people: `onnxruntime`, `openvino bf16`."""
+        return self.provider if self.precision == "float32" else f"{self.provider} {self.precision}"
 
 
 class Tuning(Part):
@@ -103,7 +118,7 @@ class Tuning(Part):
         measured: Every way that was tried.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     machine: Machine
     model_sha256: str
     p99_ms: float = Field(gt=0)
@@ -157,5 +172,10 @@ def _from_version_1(fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {"machine": machine | {"gpu": gpu if name else None}}
 
 
-_STEPS = (_from_version_1,)
+def _from_version_2(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep everything: ONNX Runtime's own kernels in float32 are the defaults of what is new."""
+    return fields
+
+
+_STEPS = (_from_version_1, _from_version_2)
 """Upgrade the fields of a tuning from version 1 on; see `artifact/schema.py`."""

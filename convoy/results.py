@@ -89,7 +89,8 @@ class Model:
 
     Attributes:
         input_shape: The height, width and channels of its input.
-        fallback_reason: The reason why it does not run on the preferred device; empty if it does.
+        fallback_reason: The reason why it does not run on the preferred device or provider;
+            empty if it does.
         is_multi_label: Whether an image may be of several classes or none; its probabilities are
             then independent of each other.
     """

@@ -42,7 +42,7 @@ from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.rpc.limits import MAX_STREAMS, UNLIMITED, ConnectionLimits
 from convoy.service.rpc.listener import LINGER_S
 from convoy.service.rpc.server import RpcServer
-from convoy.service.runtime.device import INLINE_MACS, Device, Gpu
+from convoy.service.runtime.device import INLINE_MACS, Cpu, Device, Gpu
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.security.access import Access
 from convoy.service.security.credentials import Credentials
@@ -506,6 +506,7 @@ class Server:
             cores=cores,
             inline_macs=inline_macs,
             intra_op_threads=settings.intra_op_threads,
+            cpu=Cpu(provider=settings.cpu_provider, precision=settings.cpu_precision),
             gpu=Gpu(
                 memory_limit_bytes=settings.gpu_memory_limit,
                 tf32=settings.tf32,

@@ -41,6 +41,10 @@ class Model(call.Model, Protocol):
         """Execution provider that runs it, or most of it."""
 
     @property
+    def precision(self) -> str:
+        """Number format that it is computed in: that of its weights, or `bf16`."""
+
+    @property
     def fallback_reason(self) -> str:
         """Reason for another provider than the preferred one; empty without fallback."""
 

@@ -201,12 +201,23 @@ class _Cpu(Options):
 
     panel = "CPU"
 
+    cpu_provider: Annotated[Literal["auto", "onnxruntime", "openvino"], Option(brief=True)] = Field(
+        "auto",
+        description="Run models on the CPU with ONNX Runtime's own kernels or with OpenVINO. auto "
+        "uses what `convoy tune` has chosen, and otherwise OpenVINO for bf16 and ONNX Runtime for "
+        "float32. Needs the extra openvino.",
+    )
+    cpu_precision: Annotated[Literal["float32", "bf16"], Option(brief=True)] = Field(
+        "float32",
+        description="Compute float32 layers on the CPU in this format. bf16 is up to twice as "
+        "fast and less precise, and needs OpenVINO and a processor with AVX-512 BF16 or AMX.",
+    )
     intra_op_threads: int = Field(
         0,
         ge=0,
         le=1024,
         description="Use this many CPU threads for one run. 0 uses one for small networks, and "
-        "all available cores for large networks.",
+        "for large networks all available cores, or half of them with OpenVINO.",
     )
     decode_threads: int = Field(
         0,
@@ -543,6 +554,11 @@ class Settings(
         if self.max_queue_size < max(self.max_batch_size, self.max_images_per_call):
             raise ValueError(
                 "--max-queue-size must be at least --max-batch-size and --max-images-per-call"
+            )
+        # ONNX Runtime's own kernels know no bf16.
+        if self.cpu_provider == "onnxruntime" and self.cpu_precision == "bf16":
+            raise ValueError(
+                "--cpu-precision bf16 needs OpenVINO: leave --cpu-provider onnxruntime out"
             )
         # Otherwise the transport refuses images that the decoder accepts.
         if self.max_message_bytes < self.max_image_bytes:

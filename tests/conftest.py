@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from convoy.service.machine.resources import has_bf16
 from convoy.service.runtime.cuda import has_cuda
+from convoy.service.runtime.openvino import has_openvino
 
 # Before the first import of the harness: its assertions report values as those of test modules do.
 pytest.register_assert_rewrite("tests.harness")
@@ -27,12 +29,20 @@ settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
-    has_gpu = has_cuda() and Path("/dev/nvidiactl").exists()
-    if not has_gpu:
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="no CUDA device, or no onnxruntime-gpu"))
+    """Skip what needs a GPU, OpenVINO or bf16 where there is none."""
+    lacks = {
+        "gpu": "" if _has_gpu() else "no CUDA device, or no onnxruntime-gpu",
+        "openvino": "" if has_openvino() else "no OpenVINO: the extra openvino in place of cpu",
+        "bf16": "" if has_bf16() else "the processor has no bf16",
+    }
+    for item in items:
+        for name, reason in lacks.items():
+            if reason and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_gpu() -> bool:
+    return has_cuda() and Path("/dev/nvidiactl").exists()
 
 
 @pytest.fixture(scope="session", autouse=True)

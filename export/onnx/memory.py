@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy.typing as npt
 import onnx
+import onnxruntime
 
 from convoy.artifact.manifest import Memory
+from convoy.export.errors import GraphError
 from convoy.export.onnx.session import open_session
 from convoy.export.onnx.source import tensor_bytes, tensors
 
@@ -24,13 +26,18 @@ def measure_memory(model: Path, images: npt.NDArray[Any]) -> Memory:
     except those packed for the processor, which lie elsewhere.
 
     Raises:
-        GraphError: If ONNX Runtime refuses the graph.
+        GraphError: If ONNX Runtime refuses the graph, or does not report its memory.
     """
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(model, profile=Path(folder) / "profile")
         session.run(None, {session.get_inputs()[0].name: images})
         events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
     nodes = [event["args"] for event in events if "mem_in_use_peak" in event["args"]]
+    if not nodes:  # so does the older one of the extra openvino
+        raise GraphError(
+            f"ONNX Runtime {onnxruntime.__version__} does not report its memory: make models in an "
+            "environment with the extra cpu"
+        )
     # The weights are in the arena before the first node runs.
     before = int(nodes[0]["mem_bytes_in_use"]) - int(nodes[0]["mem_in_use_delta"])
     return Memory(

@@ -170,6 +170,7 @@ def _describe(model: ServedModel) -> dict[str, Any]:
         "class_count": len(manifest.labels),
         "scores": {"name": scores.name, "kind": scores.kind},
         "provider": session.provider,
+        "precision": session.precision,
         "fallback_reason": session.fallback_reason,
         "nodes": session.nodes,
         "load_s": model.load_s,

@@ -18,6 +18,9 @@ from convoy.service.machine import cgroup
 
 CPU_INFO = Path("/proc/cpuinfo")
 
+BF16_FEATURES = frozenset({"avx512_bf16", "amx_bf16"})
+"""Instructions of x86 that multiply bfloat16 numbers, as Linux names them."""
+
 LARGE_BYTES = 1 << 22
 """The C library returns blocks of this size or more to the system when they are freed."""
 
@@ -42,6 +45,20 @@ def processor_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def has_bf16(cpu_info: Path = CPU_INFO) -> bool:
+    """
+    Return whether the processor multiplies bfloat16 numbers itself.
+
+    Args:
+        cpu_info: File that describes the processor.
+    """
+    with suppress(OSError):  # not Linux
+        for line in cpu_info.read_text().splitlines():
+            if line.startswith("flags"):
+                return not BF16_FEATURES.isdisjoint(line.split())
+    return False
 
 
 def has_gpu(root: Path = cgroup.ROOT) -> bool:

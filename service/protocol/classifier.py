@@ -138,7 +138,7 @@ def _describe(model: Model) -> classifier_pb2.Model:
         input_width_px=manifest.input.width,
         input_channel_count=manifest.input.channels,
         max_batch_size=model.max_batch_size,
-        precision=manifest.precision,
+        precision=model.precision,
         provider=model.provider,
         fallback_reason=model.fallback_reason,
         multi_label=manifest.is_multi_label,

@@ -112,7 +112,7 @@ def _facts(model: ServedModel) -> dict[str, str]:
     manifest = model.manifest
     return {
         "architecture": manifest.architecture,
-        "precision": manifest.precision,
+        "precision": model.precision,
         "scores": (manifest.probabilities or manifest.scores).kind,
         "provider": model.provider,
         "sha256": manifest.model_sha256,

@@ -14,7 +14,6 @@ import onnxruntime
 
 from convoy.artifact.files import Artifact
 from convoy.service.errors import ModelLoadError
-from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.runtime.proof import prove
 from convoy.service.runtime.runs import CPU, cut, open_session, session_options
@@ -65,9 +64,12 @@ class CpuRunner:
         del self.session
 
 
-def open_on_cpu(artifact: Artifact, device: Device, cache: GraphCache) -> CpuRunner:
+def open_on_cpu(artifact: Artifact, threads: int, cache: GraphCache) -> CpuRunner:
     """
     Open the cached graph, or else the original, and prove it.
+
+    Args:
+        threads: Threads inside one run.
 
     Raises:
         ModelLoadError: If it cannot be opened, or differs from the manifest.
@@ -75,7 +77,7 @@ def open_on_cpu(artifact: Artifact, device: Device, cache: GraphCache) -> CpuRun
     """
     # Case 1: the graph was optimised before.
     if kept := cache.find(artifact):
-        options = _options(artifact, device)
+        options = _options(threads)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             return _proven(kept, options, artifact)
@@ -87,22 +89,22 @@ def open_on_cpu(artifact: Artifact, device: Device, cache: GraphCache) -> CpuRun
             cache.drop(artifact)
     # Case 2: optimise it now, and cache the result.
     try:
-        if runner := _open_and_keep(artifact, device, cache):
+        if runner := _open_and_keep(artifact, threads, cache):
             return runner
     except ModelLoadError as error:  # the disk may be full, or the graph itself is faulty
         logger.warning(
             "opening the model without caching its optimised graph", extra={"reason": str(error)}
         )
     # Case 3: it is not to be cached, or that failed.
-    return _proven(artifact.model_path, _options(artifact, device), artifact)
+    return _proven(artifact.model_path, _options(threads), artifact)
 
 
-def _open_and_keep(artifact: Artifact, device: Device, cache: GraphCache) -> CpuRunner | None:
+def _open_and_keep(artifact: Artifact, threads: int, cache: GraphCache) -> CpuRunner | None:
     """Open the graph, prove it and cache its optimised form; None if it is not to be cached."""
     with cache.keeping(artifact) as optimised:
         if optimised is None:
             return None
-        options = _options(artifact, device)
+        options = _options(threads)
         options.optimized_model_filepath = str(optimised)
         return _proven(artifact.model_path, options, artifact)
 
@@ -113,9 +115,9 @@ def _proven(model: Path, options: onnxruntime.SessionOptions, artifact: Artifact
     return runner
 
 
-def _options(artifact: Artifact, device: Device) -> onnxruntime.SessionOptions:
+def _options(threads: int) -> onnxruntime.SessionOptions:
     options = session_options()
-    options.intra_op_num_threads = threads = device.threads(artifact)
+    options.intra_op_num_threads = threads
     # Threads spin between the nodes of a run: waking them for each costs up to a third of a run.
     # They stop soon between runs, where decoding and the transport need their cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads > 1)))

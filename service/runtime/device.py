@@ -5,12 +5,12 @@ from __future__ import annotations
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import onnxruntime
 
 from convoy.artifact.files import Artifact
-from convoy.artifact.tuning import Choice, GpuUse, Machine
+from convoy.artifact.tuning import Choice, CpuPrecision, CpuProvider, GpuUse, Machine
 from convoy.service.machine.resources import processor_name
 from convoy.service.telemetry.gpu import gpu_name
 
@@ -66,6 +66,42 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """
+    Options for the use of a processor.
+
+    Attributes:
+        provider: Runtime of models; `auto` uses what was tuned, else what *precision* needs.
+        precision: The coarsest number format that float32 layers may be computed in.
+    """
+
+    provider: Literal["auto"] | CpuProvider = "auto"
+    precision: CpuPrecision = "float32"
+
+    def allows(self, choice: Choice) -> bool:
+        """Return whether a model may run as *choice* says."""
+        return self.provider in ("auto", choice.provider) and choice.precision in (
+            "float32",
+            self.precision,
+        )
+
+
+class CpuRun(NamedTuple):
+    """
+    One way to run a model on a processor.
+
+    Attributes:
+        provider: Runtime of the graph.
+        precision: Number format in which float32 layers are computed.
+        threads: Threads inside one run.
+    """
+
+    provider: CpuProvider
+    precision: CpuPrecision
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """
     The device that models run on.
@@ -76,6 +112,7 @@ class Device:
         inline_macs: Most multiply-accumulates of a run on a CPU that is not worth a thread.
         intra_op_threads: Threads inside one run on a CPU; 0 uses the tuned number, or one that
             depends on the network's size.
+        cpu: Options for the use of a processor.
         gpu: Options for the use of a GPU.
         logged: Reasons of fallbacks that were logged: the models share them, most often.
     """
@@ -84,6 +121,7 @@ class Device:
     cores: int
     inline_macs: int = INLINE_MACS
     intra_op_threads: int = 0
+    cpu: Cpu = field(default_factory=Cpu)
     gpu: Gpu = field(default_factory=Gpu)
     logged: set[str] = field(default_factory=set, compare=False)
 
@@ -97,14 +135,14 @@ class Device:
         )
 
     def tuned(self, artifact: Artifact, *, on_gpu: bool) -> Choice | None:
-        """Return the choice that was tuned for *artifact* on this machine, or None."""
+        """Return the choice that was tuned for this machine and is allowed, or None."""
         # Threads that the operator has set overrule a tuning.
         if self.intra_op_threads and not on_gpu:
             return None
         tuning, sha256 = artifact.tuning, artifact.manifest.model_sha256
         if tuning is None or not tuning.holds_for(self.machine(on_gpu=on_gpu), sha256):
             return None
-        return tuning.chosen
+        return tuning.chosen if on_gpu or self.cpu.allows(tuning.chosen) else None
 
     def inline_size(self, artifact: Artifact) -> int:
         """Return the most images in a run on a CPU that is not worth a thread; 0 if no run is."""
@@ -112,14 +150,26 @@ class Device:
         # Not counted: it may be any size, so it never holds up the event loop.
         return 0 if macs is None else self.inline_macs // max(1, macs)
 
-    def threads(self, artifact: Artifact) -> int:
-        """Return the threads inside one run on a CPU: as set, as tuned, or by network size."""
+    def cpu_run(self, artifact: Artifact) -> CpuRun:
+        """Return how *artifact* runs on a processor: as set, as tuned, or by network size."""
+        # Case 1: it was measured on such a machine, and the operator has set nothing else.
+        if choice := self.tuned(artifact, on_gpu=False):
+            return CpuRun(choice.provider, choice.precision, choice.threads)
+        # Case 2: ONNX Runtime, which has no bf16 and in float32 is faster, unless set otherwise.
+        usual: CpuProvider = "openvino" if self.cpu.precision == "bf16" else "onnxruntime"
+        provider = usual if self.cpu.provider == "auto" else self.cpu.provider
+        precision = self.cpu.precision if provider == "openvino" else "float32"
+        return CpuRun(provider, precision, self._threads(artifact, provider))
+
+    def _threads(self, artifact: Artifact, provider: CpuProvider) -> int:
         # Case 1: the operator has set it.
         if self.intra_op_threads:
             return min(self.intra_op_threads, self.cores)
-        # Case 2: it was measured on such a machine.
-        if choice := self.tuned(artifact, on_gpu=False):
-            return choice.threads
-        # Case 3: small networks gain more from several runs at once.
+        # Case 2: small networks gain more from several runs at once.
         macs = artifact.manifest.macs
-        return 1 if macs is not None and macs < SMALL_MACS else self.cores
+        if macs is not None and macs < SMALL_MACS:
+            return 1
+        # Case 3: a second thread hardly speeds up a run of OpenVINO's, and a second run doubles the
+        # throughput: on two cores, ResNet-50 in bf16 takes 41 ms with one thread and 47 with two
+        # (docs/explanation/benchmarks.md).
+        return max(1, self.cores // 2) if provider == "openvino" else self.cores

@@ -17,6 +17,8 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 
+OPENVINO = "OpenVINOExecutionProvider"
+
 GPU_PROVIDERS = (CUDA, TENSORRT)
 
 Provider = tuple[str, dict[str, str]]

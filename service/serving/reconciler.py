@@ -187,6 +187,7 @@ class Reconciler:
                 "model": version.name,
                 "version": version.number,
                 "provider": loaded.session.provider,
+                "precision": loaded.session.precision,
                 "threads_per_run": loaded.session.cores,
                 "tuned": loaded.session.tuned is not None,
                 "seconds": round(loaded.load_s, 3),

@@ -219,6 +219,7 @@ class ModelRegistry:
             yield ModelFacts(
                 manifest=model.manifest,
                 provider=model.session.provider,
+                precision=model.session.precision,
                 ready=self._accepting,
                 nodes=model.session.nodes,
                 fallback=bool(model.session.fallback_reason),

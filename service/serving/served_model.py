@@ -75,6 +75,10 @@ class ServedModel:
         return self.session.provider
 
     @property
+    def precision(self) -> str:
+        return self.session.precision
+
+    @property
     def fallback_reason(self) -> str:
         return self.session.fallback_reason
 

@@ -202,9 +202,11 @@ class ModelFacts:
     The facts of one loaded version that metrics publish.
 
     Attributes:
+        provider: Execution provider that runs it.
+        precision: Number format that it is computed in.
         ready: Whether it accepts requests.
         nodes: Number of nodes of its graph, by execution provider.
-        fallback: Whether it runs on another device than was preferred.
+        fallback: Whether it runs on another device or provider than was preferred.
         load_s: Time that loading took, in seconds.
         device_bytes: GPU memory that it uses; 0 on a CPU.
         queue_depth: Images admitted and not yet running.
@@ -213,6 +215,7 @@ class ModelFacts:
 
     manifest: Manifest
     provider: str
+    precision: str
     ready: bool
     nodes: Mapping[str, int]
     fallback: bool
@@ -283,7 +286,7 @@ def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
     for facts in models:
         manifest = facts.manifest
         labels = [manifest.name, str(manifest.version)]
-        made = [manifest.architecture, manifest.precision, facts.provider, manifest.model_sha256]
+        made = [manifest.architecture, facts.precision, facts.provider, manifest.model_sha256]
         info.add_metric([*labels, *made], 1)
         # Only artifacts that were measured when they were made state their memory.
         if manifest.memory:
@@ -305,7 +308,7 @@ def _per_name(newest: Mapping[str, ModelFacts]) -> Iterator[GaugeMetricFamily]:
     )
     fallback = _family(
         "convoy_provider_fallback",
-        "1 if the model runs on a device other than the preferred one.",
+        "1 if the model runs on a device or provider other than the preferred one.",
         "model",
     )
     for name, facts in newest.items():

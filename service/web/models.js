@@ -57,13 +57,13 @@ function filter(cards) {
   );
 }
 
-/** Why models are not on the preferred device: a line for each reason, with its models. */
+/** Why models are not run as preferred: a line for each reason, with its models. */
 function fallbacks(models) {
   const byReason = new Map();
   for (const { fallback_reason: reason, title } of models)
     if (reason) byReason.set(reason, [...(byReason.get(reason) ?? []), title]);
   return [...byReason].map(([reason, titles]) =>
-    el("p", { class: "warning" }, `Not on the preferred device: ${titles.join(", ")}: ${reason}`),
+    el("p", { class: "warning" }, `Not on the preferred device or provider: ${titles.join(", ")}: ${reason}`),
   );
 }
 
@@ -90,7 +90,7 @@ function facts(model) {
   const { memory, input } = manifest;
   const rows = {
     architecture: manifest.architecture,
-    precision: manifest.precision,
+    precision: model.precision,
     provider: provider(model.provider),
     input: `${input.height} × ${input.width} × ${input.channels}`,
     classes: whole(model.class_count),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -14,12 +15,22 @@ from convoy.__main__ import main
 from convoy.artifact.errors import RepositoryError
 from convoy.export.errors import DataError, GraphError, ProofError
 from convoy.service.runtime.device import Device
+from convoy.service.runtime.runs import OPENVINO
 from convoy.service.runtime.session import Session
 from tests.harness import foreign
 from tests.harness.foreign import FEATURES, labels, made, run
 
 CPU = Device(policy="cpu", cores=1)
 STD = (0.229, 0.224, 0.225)
+
+
+@pytest.mark.skipif(OPENVINO not in onnxruntime.get_available_providers(), reason="another build")
+def test_runtime_that_does_not_report_memory(tmp_path: Path) -> None:
+    """
+    The ONNX Runtime of the extra openvino serves models; where to make them is said.
+    """
+    with pytest.raises(GraphError, match="make models in an environment with the extra cpu"):
+        run(made(tmp_path), tmp_path / "models")
 
 
 @pytest.mark.parametrize(

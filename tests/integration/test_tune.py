@@ -8,9 +8,10 @@ import pytest
 
 from convoy.__main__ import main
 from convoy.artifact.repository import ModelRepository
-from convoy.artifact.tuning import read_tuning
+from convoy.artifact.tuning import read_tuning, write_tuning
 from convoy.service.machine.resources import usable_cpus
 from convoy.service.runtime.device import Device, Gpu
+from convoy.service.runtime.runs import CPU, OPENVINO
 from convoy.service.runtime.session import Session
 from tests.harness import tiny
 from tests.harness.full_disk import limited_files
@@ -82,6 +83,59 @@ async def test_server_uses_it(serve: Serve, tmp_path: Path) -> None:
         model = running.server.registry.get("tiny")
         assert model.session.tuned is None
         assert model.policy.max_batch_size == 8
+
+
+@pytest.mark.openvino
+@pytest.mark.bf16
+async def test_providers_are_compared(
+    serve: Serve, tmp_path: Path, lenet_repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    OpenVINO is measured beside ONNX Runtime; a server that allows it runs the model as tuned.
+    """
+    shutil.copytree(lenet_repository / "lenet5", tmp_path / "lenet5")
+    usual = ["--model-repository", str(tmp_path), *SHORT, "--p99-ms", "10000"]
+    assert main(["tune", "lenet5", *usual, "--cpu-precision", "bf16"]) == 0
+    folder = tmp_path / "lenet5" / "1"
+    tuning = read_tuning(folder)
+    assert tuning is not None
+    ways = {"onnxruntime", "openvino", "openvino bf16"}
+    assert {choice.runtime for choice in tuning.measured} == ways
+    assert "openvino bf16" in capsys.readouterr().out
+    # Whatever is fastest here: what was chosen is what runs.
+    for runtime in ways:
+        chosen = next(choice for choice in tuning.measured if choice.runtime == runtime)
+        write_tuning(folder, tuning.model_copy(update={"chosen": chosen}))
+        async with serve(intra_op_threads=0, cpu_precision="bf16") as running:
+            session = running.server.registry.get("lenet5").session
+            assert session.tuned == chosen
+            assert session.precision == chosen.precision
+            expected = CPU if runtime == "onnxruntime" else OPENVINO
+            assert session.provider == expected
+
+
+@pytest.mark.openvino
+def test_model_that_openvino_cannot_run(
+    repository: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    It is measured without OpenVINO, and the reason is printed; asked for OpenVINO, it is an error.
+    """
+    tune = ["tune", "tiny", *repository, *SHORT, "--p99-ms", "10000"]
+    assert main(tune) == 0
+    assert "not measured: OpenVINO cannot run the whole model" in capsys.readouterr().out
+    assert main([*tune, "--cpu-provider", "openvino"]) == 1
+    assert "OpenVINO cannot run the whole model" in capsys.readouterr().err
+
+
+def test_bf16_without_openvino(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Options that contradict each other are refused, here and in the server.
+    """
+    for command in (["tune", "tiny"], ["serve"]):
+        options = ["--cpu-provider", "onnxruntime", "--cpu-precision", "bf16"]
+        assert main([*command, *options]) == 2
+        assert "--cpu-precision bf16 needs OpenVINO" in capsys.readouterr().err
 
 
 @pytest.mark.gpu

@@ -16,6 +16,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # The package of TensorRT's libraries is a program that fetches them from an index of NVIDIA's.
 EXTRAS = set(PROJECT["optional-dependencies"]) - {"tensorrt"}
 
+RUNTIMES = {"cpu", "openvino", "gpu"}
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not find_spec("uv"), reason="uv is not installed: make setup"),
@@ -32,11 +34,12 @@ def solve(extras: set[str], constraints: Path) -> subprocess.CompletedProcess[st
     )
 
 
-@pytest.mark.parametrize("extras", [EXTRAS - {"gpu"}, EXTRAS - {"cpu"}], ids=["cpu", "gpu"])
-def test_all_extras_together(extras: set[str]) -> None:
+@pytest.mark.parametrize("runtime", sorted(RUNTIMES))
+def test_all_extras_together(runtime: str) -> None:
     """
     One solution for all extras of a runtime is one for each extra, and for any choice of them.
     """
+    extras = EXTRAS - RUNTIMES | {runtime}
     solved = solve(extras, ROOT / "constraints.txt")
     assert solved.returncode == 0, solved.stderr
     assert "onnxruntime" in solved.stdout

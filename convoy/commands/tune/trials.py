@@ -1,4 +1,4 @@
-"""Trials of a model with every number of threads and every batch size, and the best of them."""
+"""Trials of a model in every way that it may run on this machine, and the best of them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from convoy.artifact.files import Artifact
-from convoy.artifact.tuning import Choice, Machine
+from convoy.artifact.tuning import Choice, CpuPrecision, CpuProvider, Machine
 from convoy.commands.measurement.artifacts import golden_images
 from convoy.commands.measurement.progress import Progress
-from convoy.service.runtime.device import Device
+from convoy.service.errors import ModelLoadError
+from convoy.service.runtime.device import Cpu, CpuRun, Device
+from convoy.service.runtime.openvino import has_openvino
 from convoy.service.runtime.runs import batch_sizes
 from convoy.service.runtime.session import Session
 
@@ -35,14 +38,16 @@ _LEAST_RUNS = 5
 class _Way:
     """One way to run the model, and its measurements."""
 
-    threads: int
+    run: CpuRun
     batch_size: int
     rates: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def choice(self) -> Choice:
         return Choice(
-            threads=self.threads,
+            provider=self.run.provider,
+            precision=self.run.precision,
+            threads=self.run.threads,
             batch_size=self.batch_size,
             images_per_s=round(statistics.median(self.rates), 2),
             run_ms=round(1000 * statistics.median(self.seconds), 4),
@@ -50,40 +55,56 @@ class _Way:
         )
 
 
+class Trials(NamedTuple):
+    """
+    The measurements of a model.
+
+    Attributes:
+        machine: The machine that they hold for.
+        measured: The measurement of each way.
+        left_out: Reasons why some ways could not be measured.
+    """
+
+    machine: Machine
+    measured: list[Choice]
+    left_out: list[str]
+
+
 def measure(
     artifact: Artifact, device: Device, *, p99_ms: float, seconds: float, show: Progress
-) -> tuple[Machine, list[Choice]]:
+) -> Trials:
     """
-    Measure every number of threads with every batch size; on a GPU, the batch sizes only.
+    Measure every provider and precision that *device* allows, with every number of threads and
+    every batch size; on a GPU, the batch sizes only.
 
     Batch sizes ascend; after one that mostly exceeds *p99_ms*, larger ones are omitted.
 
     Args:
-        device: The device to run on; its number of threads is varied.
+        device: The device to run on; its number of threads is varied, and so are the provider, if
+            that is `auto`, and the precision, if that is `bf16`.
         p99_ms: The time within which 99 of 100 requests must be answered.
         seconds: The time for which each way is measured.
         show: Called before each turn.
 
     Returns:
-        The machine, and the measurement of each way.
+        The measurements.
+
+    Raises:
+        ModelLoadError: If the model cannot be opened in a way that *device* does not leave open.
     """
     # An earlier tuning would choose the threads of every session.
     artifact = dataclasses.replace(artifact, tuning=None)
-    sessions = _sessions(artifact, device)
-    machine = device.machine(on_gpu=sessions[1].on_gpu)
-    sizes = batch_sizes(sessions[1].max_batch_size)
-    ways = [_Way(threads, size) for threads in sessions for size in sizes]
+    sessions, left_out = _sessions(artifact, device)
+    first = next(iter(sessions.values()))
+    machine = device.machine(on_gpu=first.on_gpu)
+    ways = [_Way(run, size) for run in sessions for size in batch_sizes(first.max_batch_size)]
     turns = [(number, way) for number in range(ROUNDS) for way in ways]
     for done, (_, way) in enumerate(turns):
-        show(
-            f"{artifact.manifest.name}, {way.threads} threads, batch {way.batch_size}",
-            done,
-            len(turns),
-        )
+        show(f"{artifact.manifest.name}, {_title(way)}", done, len(turns))
         if not _too_slow(way, ways, p99_ms):  # else larger batches only waste time
-            callers = CALLERS_OF_A_GPU if machine.gpu else machine.runs_at_once(way.threads)
-            _run(sessions[way.threads], artifact, way, callers, seconds / ROUNDS)
-    return machine, [way.choice() for way in ways if way.rates]
+            callers = CALLERS_OF_A_GPU if machine.gpu else machine.runs_at_once(way.run.threads)
+            _run(sessions[way.run], artifact, way, callers, seconds / ROUNDS)
+    return Trials(machine, [way.choice() for way in ways if way.rates], left_out)
 
 
 def choose(measured: Sequence[Choice], p99_ms: float) -> Choice | None:
@@ -108,23 +129,60 @@ def thread_counts(cores: int) -> list[int]:
     return batch_sizes(cores)
 
 
-def _sessions(artifact: Artifact, device: Device) -> dict[int, Session]:
-    """Open a session for each number of threads; on a GPU, one."""
-    first = Session(artifact, dataclasses.replace(device, intra_op_threads=1))
-    if first.on_gpu:  # threads of the CPU make no difference there
-        return {1: first}
+def providers(cpu: Cpu) -> list[tuple[CpuProvider, CpuPrecision]]:
+    """Return the providers to measure on a processor, with the precision of each."""
+    found: list[tuple[CpuProvider, CpuPrecision]] = []
+    if cpu.provider != "openvino":
+        found.append(("onnxruntime", "float32"))
+    if cpu.provider == "openvino" or (cpu.provider == "auto" and has_openvino()):
+        found.append(("openvino", "float32"))
+    # Without OpenVINO, the session's error says what to install.
+    if cpu.precision == "bf16":
+        found.append(("openvino", "bf16"))
+    return found
+
+
+def _sessions(artifact: Artifact, device: Device) -> tuple[dict[CpuRun, Session], list[str]]:
+    """
+    Open a session for each provider, precision and number of threads; on a GPU, one.
+
+    Also return why a provider was left out that may be left out.
+    """
+    runs = [
+        CpuRun(provider, precision, threads)
+        for provider, precision in providers(device.cpu)
+        for threads in thread_counts(device.cores)
+    ]
+    first = Session(artifact, _only(device, runs[0]))
+    if first.on_gpu:  # the options of the CPU make no difference there
+        return {runs[0]: first}, []
     # auto has settled on the CPU: the other sessions must not look for a GPU again.
     on_cpu = dataclasses.replace(device, policy="cpu")
-    others = {
-        threads: Session(artifact, dataclasses.replace(on_cpu, intra_op_threads=threads))
-        for threads in thread_counts(device.cores)[1:]
-    }
-    return {1: first, **others}
+    sessions, left_out = {runs[0]: first}, []
+    for run in runs[1:]:
+        try:
+            sessions[run] = Session(artifact, _only(on_cpu, run))
+        except ModelLoadError as error:
+            if device.cpu.provider != "auto":
+                raise
+            left_out.append(str(error))
+    return sessions, left_out
+
+
+def _only(device: Device, run: CpuRun) -> Device:
+    """Return *device* with no other choice than *run*."""
+    cpu = Cpu(provider=run.provider, precision=run.precision)
+    return dataclasses.replace(device, cpu=cpu, intra_op_threads=run.threads)
+
+
+def _title(way: _Way) -> str:
+    run = way.run
+    return f"{run.provider} in {run.precision}, {run.threads} threads, batch {way.batch_size}"
 
 
 def _too_slow(way: _Way, ways: Sequence[_Way], p99_ms: float) -> bool:
     """Return whether a smaller batch already exceeds *p99_ms* in most requests."""
-    smaller = [w for w in ways if w.threads == way.threads and w.batch_size < way.batch_size]
+    smaller = [w for w in ways if w.run == way.run and w.batch_size < way.batch_size]
     return any(2 * w.choice().run_ms > p99_ms for w in smaller if w.rates)
 
 

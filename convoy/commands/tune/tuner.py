@@ -14,11 +14,11 @@ from convoy.commands.measurement.artifacts import read_newest
 from convoy.commands.measurement.progress import progress_bar
 from convoy.commands.measurement.tables import print_numbers
 from convoy.commands.output_files import prepare
-from convoy.commands.tune.trials import choose, measure, request_p99_ms
+from convoy.commands.tune.trials import Trials, choose, measure, request_p99_ms
 from convoy.commands.tune.tune_settings import TuneSettings
 from convoy.commands.tune.versions import Tuned, origin, recommendation, rows, with_relatives
 from convoy.service.machine.resources import usable_cpus
-from convoy.service.runtime.device import Device, Gpu
+from convoy.service.runtime.device import Cpu, Device, Gpu
 
 
 def tune(settings: TuneSettings) -> int:
@@ -64,13 +64,15 @@ def _tune(
     artifact: Artifact, settings: TuneSettings, console: Console, *, alone: bool
 ) -> Choice | None:
     """Tune one version and return the choice; None if no setting meets the bound."""
-    machine, measured = _measure(artifact, settings)
+    machine, measured, left_out = _measure(artifact, settings)
     manifest = artifact.manifest
     chosen = choose(measured, settings.p99_ms)
     console.print(
         f"{manifest.name} version {manifest.version}, {manifest.precision}, on {machine.device}"
     )
     _print(measured, chosen, machine, console)
+    for reason in dict.fromkeys(left_out):
+        console.print(f"not measured: {reason}")
     if chosen is None:  # every setting exceeds the bound: keep an earlier tuning as it is
         console.print(
             f"nothing keeps {settings.p99_ms:g} ms for 99 of 100 requests: nothing is written; "
@@ -89,9 +91,10 @@ def _tune(
     return chosen
 
 
-def _measure(artifact: Artifact, settings: TuneSettings) -> tuple[Machine, list[Choice]]:
+def _measure(artifact: Artifact, settings: TuneSettings) -> Trials:
     gpu = Gpu(tf32=settings.tf32, cuda_graphs=settings.cuda_graphs, tensorrt=settings.tensorrt)
-    device = Device(policy=settings.device, cores=usable_cpus(), gpu=gpu)
+    cpu = Cpu(provider=settings.cpu_provider, precision=settings.cpu_precision)
+    device = Device(policy=settings.device, cores=usable_cpus(), cpu=cpu, gpu=gpu)
     with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
         return measure(
             artifact, device, p99_ms=settings.p99_ms, seconds=settings.seconds, show=show
@@ -119,13 +122,15 @@ def _write(
 def _print(
     measured: list[Choice], chosen: Choice | None, machine: Machine, console: Console
 ) -> None:
-    columns = ["", "threads", "runs at once", "batch", "images/s", "run ms", "run p99", "p99 ms"]
+    columns = ["", "provider", "threads", "runs at once", "batch", "images/s", "run ms", "run p99"]
+    columns.append("p99 ms")
     print_numbers(columns, (_row(choice, chosen, machine) for choice in measured), console)
 
 
 def _row(choice: Choice, chosen: Choice | None, machine: Machine) -> list[str]:
     return [
         "chosen" if choice is chosen else "",
+        "" if machine.gpu else choice.runtime,
         str(choice.threads),
         str(machine.runs_at_once(choice.threads)),
         str(choice.batch_size),

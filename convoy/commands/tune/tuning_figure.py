@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from convoy.artifact.tuning import Tuning
+from convoy.artifact.tuning import Choice, Tuning
 from convoy.artifact.whole_files import replacing
 from convoy.commands.tune.trials import request_p99_ms
 
@@ -23,11 +24,12 @@ def draw(title: str, tuning: Tuning, path: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontweight="bold")
-    counts = sorted({choice.threads for choice in tuning.measured})
-    for color, threads in zip(_COLORS, counts, strict=False):
-        line = [choice for choice in tuning.measured if choice.threads == threads]
+    lines: dict[tuple[str, int], list[Choice]] = {}
+    for choice in tuning.measured:
+        lines.setdefault((choice.runtime, choice.threads), []).append(choice)
+    for color, ((runtime, threads), line) in zip(itertools.cycle(_COLORS), lines.items()):
         runs = tuning.machine.runs_at_once(threads)
-        label = f"{_many(runs, 'run')} of {_many(threads, 'thread')}"
+        label = f"{runtime}, {_many(runs, 'run')} of {_many(threads, 'thread')}"
         if tuning.machine.gpu:  # the number of threads has no meaning there
             label = "one run at a time"
         x, y = [request_p99_ms(c) for c in line], [c.images_per_s for c in line]

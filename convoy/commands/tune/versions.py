@@ -26,6 +26,14 @@ class Tuned:
         """Its name and version, as commands take them."""
         return f"{self.manifest.name}:{self.manifest.version}"
 
+    @property
+    def precision(self) -> str:
+        """The number format of its arithmetic, and the provider if it is not ONNX Runtime's own."""
+        chosen, own = self.chosen, self.manifest.precision
+        if chosen.provider == "onnxruntime":
+            return own
+        return f"{chosen.precision if own == 'float32' else own}, {chosen.provider}"
+
 
 def origin(manifest: Manifest) -> str:
     """Return the SHA-256 of the float32 graph that a version is, or was converted from."""
@@ -74,7 +82,7 @@ def rows(tuned: Sequence[Tuned]) -> Iterator[list[str]]:
     for one in tuned:
         yield [
             one.title,
-            one.manifest.precision,
+            one.precision,
             f"{one.chosen.images_per_s:,.1f}",
             f"{request_p99_ms(one.chosen):,.2f}",
             _difference(one.manifest),

@@ -48,7 +48,7 @@ def test_comes_with_its_artifact(tmp_path: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["1"]
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 2}', '{"machine": {"gpu": 1}}'])
+@pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 3}', '{"machine": {"gpu": 1}}'])
 def test_damaged(tmp_path: Path, content: str) -> None:
     """
     A file that is not a tuning is refused, and the message names it.
@@ -122,12 +122,23 @@ def test_older_version_is_read(tmp_path: Path, text: str, use: GpuUse | None) ->
     assert read_tuning(tmp_path) == tuning().model_copy(update={"machine": expected})
 
 
+def test_version_without_providers_is_read(tmp_path: Path) -> None:
+    """
+    Version 2 knew no provider but ONNX Runtime's own, and no precision but float32.
+    """
+    older = json.loads(tuning().model_dump_json()) | {"schema_version": 2}
+    for choice in (older["chosen"], *older["measured"]):
+        del choice["provider"], choice["precision"]
+    (tmp_path / TUNING_FILE).write_text(json.dumps(older))
+    assert read_tuning(tmp_path) == tuning()
+
+
 def test_newer_version_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """
     A model loads without the tuning of a newer convoy, and the log has the remedy.
     """
-    (tmp_path / TUNING_FILE).write_text('{"schema_version": 3}')
+    (tmp_path / TUNING_FILE).write_text('{"schema_version": 4}')
     assert read_tuning(tmp_path) is None
     (record,) = caplog.records
     assert record.getMessage() == "ignoring the tuning: run `convoy tune` again"
-    assert "schema_version 3 is newer than 2" in vars(record)["reason"]
+    assert "schema_version 4 is newer than 3" in vars(record)["reason"]

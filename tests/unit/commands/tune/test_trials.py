@@ -1,7 +1,8 @@
 import pytest
 
 from convoy.artifact.tuning import Choice
-from convoy.commands.tune.trials import choose, request_p99_ms, thread_counts
+from convoy.commands.tune.trials import choose, providers, request_p99_ms, thread_counts
+from convoy.service.runtime.device import Cpu
 
 
 def choice(images_per_s: float, run_p99_ms: float) -> Choice:
@@ -39,3 +40,33 @@ def test_thread_counts(cores: int, counts: list[int]) -> None:
     One thread, all cores, and the powers of two between.
     """
     assert thread_counts(cores) == counts
+
+
+@pytest.mark.parametrize(
+    ("cpu", "is_installed", "expected"),
+    [
+        (Cpu(), False, ["onnxruntime float32"]),
+        (Cpu(), True, ["onnxruntime float32", "openvino float32"]),
+        (
+            Cpu(precision="bf16"),
+            True,
+            ["onnxruntime float32", "openvino float32", "openvino bf16"],
+        ),
+        # Why it cannot be measured is reported.
+        (Cpu(precision="bf16"), False, ["onnxruntime float32", "openvino bf16"]),
+        (
+            Cpu(provider="openvino", precision="bf16"),
+            True,
+            ["openvino float32", "openvino bf16"],
+        ),
+        (Cpu(provider="onnxruntime"), True, ["onnxruntime float32"]),
+    ],
+)
+def test_providers(
+    monkeypatch: pytest.MonkeyPatch, cpu: Cpu, is_installed: bool, expected: list[str]
+) -> None:
+    """
+    Every provider that is installed and allowed is measured, and bf16 only if that is asked for.
+    """
+    monkeypatch.setattr("convoy.commands.tune.trials.has_openvino", lambda: is_installed)
+    assert [" ".join(one) for one in providers(cpu)] == expected

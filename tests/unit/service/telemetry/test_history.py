@@ -21,6 +21,7 @@ def facts() -> Iterator[ModelFacts]:
         yield ModelFacts(
             manifest=tiny.manifest(version=version),
             provider="CPUExecutionProvider",
+            precision="float32",
             ready=True,
             nodes={},
             fallback=False,
