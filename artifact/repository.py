@@ -51,6 +51,13 @@ class ModelRepository:
         self.root = root
         self._flat_name = flat_name
 
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def location(self, name: str, version: int) -> str:
+        """Return the folder of a version."""
+        return str(self.root / name / str(version))
+
     def names(self) -> list[str]:
         """
         Return the names of the models, sorted; `misnamed` returns the folders with other names.

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import Artifact
+from convoy.artifact.repository import ModelRepository
 from convoy.commands.measurement.artifacts import read_newest
 from convoy.export.errors import PrecisionError
 from convoy.export.quantization.images import from_data
@@ -46,7 +47,7 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=Path("docs/explanation"))
     chosen = parser.parse_args()
     try:
-        artifacts = read_newest(chosen.model_repository, chosen.names)
+        artifacts = read_newest(ModelRepository(chosen.model_repository), chosen.names)
     except RepositoryError as error:
         print(f"{error}; make zoo trains the networks", file=sys.stderr)
         return 1

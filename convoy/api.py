@@ -127,9 +127,9 @@ def export_model(
         options["architecture"] = source
     else:
         options["from_run"] = source if isinstance(source, Path) else source.folder
-    folder = export(_settings(ExportSettings, options), _console(quiet))
-    assert folder is not None  # without --validate-only, and in one process
-    return ExportedModel(folder)
+    written = export(_settings(ExportSettings, options), _console(quiet))
+    assert written is not None  # without --validate-only, and in one process
+    return ExportedModel(*written)
 
 
 def evaluate(

@@ -64,37 +64,37 @@ class ExportedModel:
     A version of a model in a repository.
 
     Attributes:
-        folder: The folder of the version.
+        location: The folder of the version, or its URL in an object store.
+        manifest: The description of the version.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, location: str, manifest: Manifest) -> None:
+        self.location = location
+        self.manifest = manifest
 
     @property
-    def repository(self) -> Path:
-        """The folder of the repository."""
-        return self.folder.parent.parent
+    def folder(self) -> Path:
+        """The folder of the version, unless it is in an object store."""
+        return Path(self.location)
 
     @property
-    def manifest(self) -> Manifest:
-        """The description of the version."""
-        from convoy.artifact.files import read_manifest
-
-        return read_manifest(self.folder)
+    def repository(self) -> str:
+        """The folder or the URL of the repository."""
+        return self.location.rsplit("/", 2)[0]
 
     @property
     def title(self) -> str:
         """The name and the version, such as `lenet5:1`."""
-        return f"{self.folder.parent.name}:{self.folder.name}"
+        return f"{self.manifest.name}:{self.manifest.version}"
 
     def __repr__(self) -> str:
-        return f"ExportedModel({str(self.folder)!r}, {self.manifest.precision})"
+        return f"ExportedModel({self.location!r}, {self.manifest.precision})"
 
     def _repr_html_(self) -> str:
         manifest = self.manifest
         rows = {
             "model": self.title,
-            "folder": str(self.folder),
+            "location": self.location,
             "precision": manifest.precision,
             "parameters": f"{manifest.parameter_count:,}",
             "classes": str(len(manifest.labels)),

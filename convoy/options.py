@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
 # A Path has only one of the slashes.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")
+_HALF_URL = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,14 @@ class Options(BaseModel):
     @field_validator("model_repository", mode="before", check_fields=False)
     @classmethod
     def _refuse_urls(cls, value: Any) -> Any:
-        # Only the server reads stores; a path would take the URL for folders, and make them.
+        # A path would take the URL for folders, and make them.
         if cls.model_fields["model_repository"].annotation is Path and _URL.match(str(value)):
             raise ValueError(
                 f"{value} is a URL, and this command uses folders only; copy artifacts between "
                 "the folder and the store"
             )
+        if _HALF_URL.match(str(value)):
+            raise ValueError(f"{value} is no URL; write {str(value).replace(':/', '://')}")
         return value
 
 
@@ -111,5 +114,8 @@ Separated = BeforeValidator(split)
 
 Pairs = BeforeValidator(pairs)
 """Annotation of a map: the flag may be repeated, and flag and variable may hold commas."""
+
+Location = Annotated[str, BeforeValidator(str), Option("DIR")]
+"""Annotation of a repository: a folder, which may be given as a path, or the URL of a store."""
 
 Names = Annotated[list[str], Separated]

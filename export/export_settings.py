@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from convoy.artifact.manifest import ModelName, Side
 from convoy.export.importing.import_settings import Deviations, Means
 from convoy.export.recipes import NETWORKS
-from convoy.options import Option, Options, Separated
+from convoy.options import Location, Option, Options, Separated
 from convoy.suggestion import suggest
 
 TrackerName = Literal["tensorboard", "mlflow"]
@@ -58,8 +58,9 @@ class _Common(Options):
     name: Annotated[ModelName | None, Option("NAME")] = Field(
         None, description="Give the model this name. If unset, it has the name of the network."
     )
-    model_repository: Annotated[Path, Option("DIR")] = Field(
-        Path("model_repository"), description="Write the model to this folder."
+    model_repository: Location = Field(
+        "model_repository",
+        description="Write the model to this folder, or to this URL of an object store.",
     )
 
 

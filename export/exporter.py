@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from convoy.artifact.manifest import Evaluation, Manifest, macs_text
-from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import open_repository
 from convoy.export.artifact_writer import write
 from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
@@ -20,13 +20,13 @@ from convoy.export.training.trained_network import fit
 from convoy.export.weights.pretrained import load
 
 
-def export(settings: ExportSettings, console: Console) -> Path | None:
+def export(settings: ExportSettings, console: Console) -> tuple[str, Manifest] | None:
     """
     Train or load, prove and write one artifact; report progress to *console*.
 
     Returns:
-        The folder of the new version; None if `validate_only` is set, and in processes that
-        torchrun started beside the first.
+        The folder of the new version, or its URL, and its manifest; None if `validate_only` is set,
+        and in processes that torchrun started beside the first.
 
     Raises:
         ExportError: If the network, data or weights are not available, or the proof fails.
@@ -37,7 +37,8 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
     # That of a training is only in its record.
     if settings.architecture not in NETWORKS:
         raise ExportError(f"unknown network {settings.architecture!r}")
-    name, repository = settings.model_name, ModelRepository(settings.model_repository)
+    name = settings.model_name
+    repository = open_repository(settings.model_repository, report=console.print)
     # Fail before the training if the artifact cannot be written after it.
     if not settings.validate_only:
         repository.check_writable(name)
@@ -56,12 +57,13 @@ def export(settings: ExportSettings, console: Console) -> Path | None:
             stack.enter_context(subject.run.watched())
         folder, number = stack.enter_context(repository.writing(name))
         manifest = write(subject, settings, number, folder, console)
-    path = repository.root / name / str(number)
+    location = repository.location(name, number)
     # The artifact is there; the checkpoint, to repeat a failed export from, is no longer needed.
     if subject.run is not None:
-        subject.run.finish(path)
-    _print_summary(manifest, path, console)
-    return path
+        # As it is in the repository, which proves an upload, too.
+        subject.run.finish(repository.read(name, number).model_path.parent)
+    _print_summary(manifest, location, console)
+    return location, manifest
 
 
 def train(settings: ExportSettings, console: Console) -> Path:
@@ -80,11 +82,11 @@ def train(settings: ExportSettings, console: Console) -> Path:
     return settings.runs / settings.model_name
 
 
-def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
+def _print_summary(manifest: Manifest, location: str, console: Console) -> None:
     assert manifest.memory is not None
     memory = manifest.memory
     facts = [
-        ("artifact", str(path)),
+        ("artifact", location),
         ("model", f"{manifest.name} version {manifest.version}, {manifest.precision}"),
         ("classes", str(len(manifest.labels))),
         ("input", f"uint8 [N, {', '.join(map(str, manifest.input.item_shape))}]"),

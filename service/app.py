@@ -19,6 +19,7 @@ from convoy.artifact.errors import RepositoryError
 from convoy.artifact.misnamed import reasons
 from convoy.artifact.preprocess import ImageLimits
 from convoy.artifact.repository import FIRST_MODEL
+from convoy.artifact.stores import Repository, open_repository
 from convoy.service.batching.batcher import Batcher
 from convoy.service.batching.queue import BatchPolicy
 from convoy.service.call import Calls
@@ -55,7 +56,6 @@ from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
-from convoy.service.serving.stores import open_repository
 from convoy.service.serving.watchdog import Watchdog
 from convoy.service.settings import Settings
 from convoy.service.telemetry.gpu import gpus, open_nvml
@@ -469,11 +469,7 @@ class Server:
     def _make_control(self) -> ModelControl:
         settings = self._settings
         loader = Loader(
-            open_repository(
-                settings.model_repository,
-                settings.model_name,
-                _folder(settings.repository_cache),
-            ),
+            self._open_repository(),
             self._device,
             GraphCache(self._graph_folder, settings.graph_cache_size),
             max_batch_size=settings.max_batch_size,
@@ -497,6 +493,14 @@ class Server:
                 name: VersionPolicy.parse(text) for name, text in settings.version_policy.items()
             },
         )
+
+    def _open_repository(self) -> Repository:
+        settings = self._settings
+        copies = _folder(settings.repository_cache)
+        try:
+            return open_repository(settings.model_repository, settings.model_name, copies)
+        except RepositoryError as error:
+            raise StartError(str(error)) from error
 
     def _make_device(self, cores: int, inline_macs: int) -> Device:
         settings = self._settings

@@ -16,17 +16,18 @@ def main(chosen: QuantizeSettings) -> int:
     from rich.console import Console
 
     from convoy.artifact.errors import ArtifactError, RepositoryError
+    from convoy.artifact.stores import open_repository
     from convoy.commands.evaluate.models import read_model
     from convoy.export.errors import ExportError
     from convoy.export.quantization.quantizer import quantize_model
 
     # Containers are stopped with SIGTERM; handle it like Ctrl-C, so that nothing is half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
     try:
-        source = read_model(chosen.model_repository, chosen.model)
-        quantize_model(
-            source, chosen, Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
-        )
+        repository = open_repository(chosen.model_repository, report=console.print)
+        source = read_model(repository, chosen.model)
+        quantize_model(repository, source, chosen, console)
     except (ArtifactError, ExportError, RepositoryError, UsageError) as error:
         print(f"convoy quantize: {error}", file=sys.stderr)
         return 1

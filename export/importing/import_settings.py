@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from convoy.artifact.manifest import Fill, Interpolation, ModelName, Side
-from convoy.options import Option, Options, Separated
+from convoy.options import Location, Option, Options, Separated
 
 
 def _height_and_width(value: Any) -> Any:
@@ -61,8 +61,9 @@ class _Common(Options):
         None,
         description="Give the model this name. If unset, it is made from the name of the file.",
     )
-    model_repository: Annotated[Path, Option("DIR")] = Field(
-        Path("model_repository"), description="Write the model to this folder."
+    model_repository: Location = Field(
+        "model_repository",
+        description="Write the model to this folder, or to this URL of an object store.",
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from convoy.artifact.manifest import MODEL_NAME, Manifest, macs_text
-from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import open_repository
 from convoy.export.errors import GraphError
 from convoy.export.importing import reference
 from convoy.export.importing.facts import Facts
@@ -21,12 +21,12 @@ from convoy.export.importing.signature import fix_size, read_signature
 from convoy.export.onnx.source import read
 
 
-def import_model(settings: ImportSettings, console: Console) -> Path:
+def import_model(settings: ImportSettings, console: Console) -> str:
     """
     Prove and write one artifact of an ONNX file; report findings to *console*.
 
     Returns:
-        The folder of the new version.
+        The folder of the new version, or its URL.
 
     Raises:
         ExportError: If the file is not a classifier that can be served, or the labels, images or
@@ -37,7 +37,7 @@ def import_model(settings: ImportSettings, console: Console) -> Path:
     # A model that MLflow logged is a folder.
     if settings.file.is_dir():
         settings = settings.model_copy(update={"file": graph_in(settings.file)})
-    repository = ModelRepository(settings.model_repository)
+    repository = open_repository(settings.model_repository, report=console.print)
     repository.check_writable(name)  # before the work, not after it
     try:
         facts = _gather(settings, console)
@@ -47,9 +47,9 @@ def import_model(settings: ImportSettings, console: Console) -> Path:
         raise GraphError(
             f"{settings.file}: no manifest can describe it: {_first(error)}"
         ) from error
-    path = repository.root / name / str(number)
-    _print_summary(manifest, path, console)
-    return path
+    location = repository.location(name, number)
+    _print_summary(manifest, location, console)
+    return location
 
 
 def _first(error: ValidationError) -> str:
@@ -98,7 +98,7 @@ def _gather(settings: ImportSettings, console: Console) -> Facts:
     )
 
 
-def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
+def _print_summary(manifest: Manifest, location: str, console: Console) -> None:
     assert manifest.memory is not None
     memory, tensor = manifest.memory, manifest.input
     outputs = (
@@ -107,7 +107,7 @@ def _print_summary(manifest: Manifest, path: Path, console: Console) -> None:
         for output in manifest.outputs
     )
     facts = {
-        "artifact": path,
+        "artifact": location,
         "model": f"{manifest.name} version {manifest.version}",
         "classes": len(manifest.labels),
         "input": f"{tensor.dtype} [N, {', '.join(map(str, tensor.item_shape))}] {tensor.layout}",

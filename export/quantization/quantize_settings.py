@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from convoy.artifact.manifest import ModelName
-from convoy.options import Option, Options
+from convoy.options import Location, Option, Options
 
 
 class QuantizeSettings(Options):
@@ -83,8 +83,9 @@ class QuantizeSettings(Options):
         ge=0,
         description="Measure the speed of each version for this long. 0 does not measure it.",
     )
-    model_repository: Annotated[Path, Option("DIR")] = Field(
-        Path("model_repository"), description="Read and write models in this folder."
+    model_repository: Location = Field(
+        "model_repository",
+        description="Read and write models in this folder, or at this URL of an object store.",
     )
 
     @model_validator(mode="after")

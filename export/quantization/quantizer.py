@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import Artifact
 from convoy.artifact.manifest import Manifest
-from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import Repository
 from convoy.export.errors import PrecisionError
 from convoy.export.quantization import images
 from convoy.export.quantization.int8_writer import write
@@ -24,18 +22,19 @@ FEW_IMAGES = 100
 """Number of images below which the ranges are a guess."""
 
 
-def quantize_model(source: Artifact, settings: QuantizeSettings, console: Console) -> Path:
+def quantize_model(
+    repository: Repository, source: Artifact, settings: QuantizeSettings, console: Console
+) -> str:
     """
-    Convert *source* and write the artifact; report findings to *console*.
+    Convert *source* and write it to *repository*; report findings to *console*.
 
     Returns:
-        The folder of the new version.
+        The folder of the new version, or its URL.
 
     Raises:
         ExportError: If the model cannot be converted, or differs too much from float32 then.
         RepositoryError: If the artifact cannot be written.
     """
-    repository = ModelRepository(settings.model_repository)
     _check_precision(source.manifest)
     target = _target(repository, source.manifest.name, settings)
     material = _material(settings, source.manifest, console)
@@ -55,9 +54,9 @@ def quantize_model(source: Artifact, settings: QuantizeSettings, console: Consol
     with repository.writing(target) as (folder, number):
         manifest = write(source, quantized, material, processor, target, number, folder)
         report(source, manifest, quantized, settings.seconds, console)
-    path = repository.root / target / str(number)
-    console.print(f"written to {path}")
-    return path
+    location = repository.location(target, number)
+    console.print(f"written to {location}")
+    return location
 
 
 def _check_precision(manifest: Manifest) -> None:
@@ -68,7 +67,7 @@ def _check_precision(manifest: Manifest) -> None:
         )
 
 
-def _target(repository: ModelRepository, name: str, settings: QuantizeSettings) -> str:
+def _target(repository: Repository, name: str, settings: QuantizeSettings) -> str:
     """
     Return the name of the model to write.
 
@@ -79,7 +78,7 @@ def _target(repository: ModelRepository, name: str, settings: QuantizeSettings) 
     # Before the work, not after it.
     if repository.versions(target) and not settings.as_next_version:
         raise RepositoryError(
-            f"{repository.root} holds {target} already: choose another --name, or write its next "
+            f"{repository} holds {target} already: choose another --name, or write its next "
             "version with --as-next-version, to which a server that polls switches"
         )
     repository.check_writable(target)

@@ -11,6 +11,7 @@ import pytest
 import convoy
 import convoy.api_results
 from convoy import api
+from convoy.artifact.files import read_manifest
 from convoy.commands.evaluate.evaluate_settings import EvaluateSettings
 from convoy.export.export_settings import ExportSettings
 from convoy.options import Options
@@ -83,7 +84,8 @@ def test_evaluate(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "a.png").write_bytes(png(index))
     tiny.write(tmp_path / "models")
-    model = convoy.api_results.ExportedModel(tmp_path / "models" / "tiny" / "1")
+    folder = tmp_path / "models/tiny/1"
+    model = convoy.api_results.ExportedModel(str(folder), read_manifest(folder))
     report = convoy.evaluate(model, data=f"folder:{tmp_path / 'photos'}")
     assert report.results[0].title == model.title == "tiny:1"
     assert report.results[0].evaluation.top1.share == 1

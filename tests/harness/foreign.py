@@ -156,8 +156,8 @@ def run(file: Path, root: Path, **changes: Any) -> tuple[Artifact, str]:
     """Import *file* as `foreign`; return the artifact and the printed text."""
     output = io.StringIO()
     usual: dict[str, Any] = {"file": file, "model_repository": root, "name": "foreign"}
-    path = import_model(ImportSettings(**(usual | changes)), Console(file=output, width=500))
-    return ModelRepository(root).read("foreign", int(path.name)), output.getvalue()
+    location = import_model(ImportSettings(**(usual | changes)), Console(file=output, width=500))
+    return ModelRepository(root).read("foreign", int(Path(location).name)), output.getvalue()
 
 
 def made(tmp_path: Path, **arguments: Any) -> Path:

@@ -28,6 +28,7 @@ from convoy.artifact.manifest import (
     Preprocessing,
 )
 from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import Repository
 
 SIDE = 4
 CLASSES = 5
@@ -135,7 +136,7 @@ def large_graph(pad: int = 0) -> onnx.ModelProto:
 
 
 def write(
-    root: Path,
+    root: Path | Repository,
     name: str = "tiny",
     *,
     model: onnx.ModelProto | None = None,
@@ -149,7 +150,8 @@ def write(
         golden: Replaces the golden answers, which are right.
         changes: Replace fields of its manifest.
     """
-    with ModelRepository(root).writing(name) as (folder, version):
+    repository = ModelRepository(root) if isinstance(root, Path) else root
+    with repository.writing(name) as (folder, version):
         onnx.save(model or graph(), folder / MODEL_FILE)
         write_golden(folder, golden or right_golden())
         hashes = {

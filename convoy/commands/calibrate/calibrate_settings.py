@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from convoy.options import Option, Options
+from convoy.options import Location, Option, Options
 
 
 class CalibrateSettings(Options):
@@ -38,6 +37,7 @@ class CalibrateSettings(Options):
         "order, whatever their names are.",
     )
     skip_bad_images: bool = Field(False, description="Leave out images that cannot be decoded.")
-    model_repository: Annotated[Path, Option("DIR")] = Field(
-        Path("model_repository"), description="Read the model from here, and write it here."
+    model_repository: Location = Field(
+        "model_repository",
+        description="Read and write models in this folder, or at this URL of an object store.",
     )

@@ -22,7 +22,7 @@ from convoy.artifact.files import (
 from convoy.artifact.golden import Golden, expected_answers, replay, softmax
 from convoy.artifact.layers import write_layers
 from convoy.artifact.manifest import Calibration, Manifest, Training
-from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import open_repository
 from convoy.commands.calibrate.calibrate_settings import CalibrateSettings
 from convoy.commands.command_line import UsageError
 from convoy.commands.evaluate import scoring
@@ -65,12 +65,12 @@ class Answered:
         return ece, cross_entropy(self.logits, self.truth, temperature)
 
 
-def calibrate(settings: CalibrateSettings, console: Console) -> Path | None:
+def calibrate(settings: CalibrateSettings, console: Console) -> str | None:
     """
     Fit a temperature and write the next version of the model; report to *console*.
 
     Returns:
-        The folder of the new version; None if the probabilities cannot be improved.
+        The folder of the new version, or its URL; None if the probabilities cannot be improved.
 
     Raises:
         RepositoryError: If there is no such model, or it cannot be written.
@@ -79,8 +79,8 @@ def calibrate(settings: CalibrateSettings, console: Console) -> Path | None:
             softmax.
         UsageError: If the model is multi-label.
     """
-    artifact = read_model(settings.model_repository, settings.model)
-    repository = ModelRepository(settings.model_repository)
+    repository = open_repository(settings.model_repository, report=console.print)
+    artifact = read_model(repository, settings.model)
     repository.check_writable(artifact.manifest.name)
     fitted, measured = (
         _answered(settings, artifact, images) for images in _parts(settings, artifact.manifest)
@@ -106,9 +106,9 @@ def calibrate(settings: CalibrateSettings, console: Console) -> Path | None:
             images=len(fitted.truth),
         )
         _write(artifact, calibration, number, folder)
-    path = repository.root / artifact.manifest.name / str(number)
-    console.print(f"artifact {path}")
-    return path
+    location = repository.location(artifact.manifest.name, number)
+    console.print(f"artifact {location}")
+    return location
 
 
 def _parts(

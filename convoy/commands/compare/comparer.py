@@ -6,6 +6,7 @@ import sys
 
 from rich.console import Console
 
+from convoy.artifact.repository import ModelRepository
 from convoy.commands.compare import comparison_data, comparison_table, measurement_rounds
 from convoy.commands.compare.compare_settings import CompareSettings
 from convoy.commands.compare.comparison_data import Comparison, ComparisonError
@@ -60,6 +61,6 @@ def _make_folders(settings: CompareSettings) -> None:
 
 
 def _measure(settings: CompareSettings) -> Comparison:
-    artifacts = read_newest(settings.model_repository, settings.models)
+    artifacts = read_newest(ModelRepository(settings.model_repository), settings.models)
     with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
         return measurement_rounds.measure(artifacts, settings, show)

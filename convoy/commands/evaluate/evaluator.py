@@ -16,6 +16,7 @@ from rich.console import Console
 
 from convoy.artifact.evaluation import DataEvaluation, write_evaluation
 from convoy.artifact.files import Artifact
+from convoy.artifact.repository import ModelRepository
 from convoy.client import Client
 from convoy.commands.command_line import UsageError
 from convoy.commands.evaluate import scoring
@@ -113,7 +114,7 @@ def _stored(settings: EvaluateSettings) -> list[Subject]:
     """Return the models of the repository."""
     subjects = []
     for text in dict.fromkeys(settings.models):
-        artifact = read_model(settings.model_repository, text)
+        artifact = read_model(ModelRepository(settings.model_repository), text)
         manifest = artifact.manifest
         check_single_label(manifest)
         subjects.append(

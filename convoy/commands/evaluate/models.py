@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import Artifact
-from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import Repository
 from convoy.commands.command_line import UsageError
 from convoy.commands.measurement.artifacts import read_newest
 
@@ -19,9 +17,9 @@ def parse_model(text: str) -> tuple[str, int]:
     return name, int(version or 0)
 
 
-def read_model(root: Path, text: str) -> Artifact:
+def read_model(repository: Repository, text: str) -> Artifact:
     """
-    Read the model *text* of the repository *root*.
+    Read the model *text* of *repository*.
 
     Raises:
         UsageError: If the text names no model.
@@ -30,9 +28,8 @@ def read_model(root: Path, text: str) -> Artifact:
     """
     name, version = parse_model(text)
     if not version:
-        return read_newest(root, [name])[0]
-    repository = ModelRepository(root)
+        return read_newest(repository, [name])[0]
     if version not in (known := repository.versions(name)):
         there = f"there are {', '.join(map(str, known))}" if known else "there is no such model"
-        raise RepositoryError(f"no version {version} of {name!r} in {root}: {there}")
+        raise RepositoryError(f"no version {version} of {name!r} in {repository}: {there}")
     return repository.read(name, version)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from convoy.artifact.files import Artifact
+from convoy.artifact.repository import ModelRepository
 from convoy.artifact.tuning import Choice, Machine, Tuning, write_tuning
 from convoy.commands.measurement.artifacts import read_newest
 from convoy.commands.measurement.progress import progress_bar
@@ -37,7 +38,7 @@ def tune(settings: TuneSettings) -> int:
         OSError: If a file cannot be written.
     """
     prepare(settings.plot)
-    asked = read_newest(settings.model_repository, settings.models)
+    asked = read_newest(ModelRepository(settings.model_repository), settings.models)
     artifacts = with_relatives(settings.model_repository, asked)
     console = Console(emoji=False, highlight=False, markup=False)
     tuned = [

@@ -269,7 +269,7 @@ def test_help_and_mistakes_wait_for_no_library() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["describe", "export", "import", "tune"])
+@pytest.mark.parametrize("name", ["describe", "tune"])
 @pytest.mark.parametrize("url", ["s3://bucket/models", "s3:/bucket/models", "az://models"])
 def test_repository_in_a_store_is_refused(
     name: str, url: str, capsys: pytest.CaptureFixture[str]
@@ -279,3 +279,22 @@ def test_repository_in_a_store_is_refused(
     """
     assert main([name, *POSITIONALS[name], "--model-repository", url]) == 2
     assert f"{url} is a URL, and this command uses folders only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["calibrate", "lenet5", "--data", "folder:photos"],
+        ["export", "lenet5"],
+        ["import", "net.onnx"],
+        ["quantize", "lenet5", "--data", "folder:photos"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_half_a_url(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A command that writes to stores makes no folder with the name of half a URL.
+    """
+    assert main([*arguments, "--model-repository", "s3:/bucket/models"]) == 2
+    told = capsys.readouterr().err
+    assert "s3:/bucket/models is no URL; write s3://bucket/models" in told

@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from convoy.artifact.errors import ArtifactError, RepositoryError
+from convoy.artifact.repository import ModelRepository
 from convoy.commands.compare import machine, measurement_rounds
 from convoy.commands.compare.compare_settings import CompareSettings
 from convoy.commands.compare.comparison_data import Comparison
@@ -20,7 +21,9 @@ def settings(root: Path, **changes: Any) -> CompareSettings:
 def measure(root: Path, **changes: Any) -> Comparison:
     chosen = settings(root, **changes)
     return measurement_rounds.measure(
-        read_newest(chosen.model_repository, chosen.models), chosen, lambda *_: None
+        read_newest(ModelRepository(chosen.model_repository), chosen.models),
+        chosen,
+        lambda *_: None,
     )
 
 
@@ -116,7 +119,7 @@ def test_interrupted(tmp_path: Path, turn: str, runs: dict[str, int]) -> None:
             raise KeyboardInterrupt
 
     found = measurement_rounds.measure(
-        read_newest(chosen.model_repository, chosen.models), chosen, show
+        read_newest(ModelRepository(chosen.model_repository), chosen.models), chosen, show
     )
     assert found.interrupted
     assert found.notes == (f"interrupted: {turn}",)
@@ -138,7 +141,7 @@ def test_unknown_model(tmp_path: Path, models: str, message: str) -> None:
     for name in ("a", "b"):
         tiny.write(tmp_path, name)
     with pytest.raises(RepositoryError, match=message):
-        read_newest(tmp_path, models.split(","))
+        read_newest(ModelRepository(tmp_path), models.split(","))
 
 
 def test_empty_repository(tmp_path: Path) -> None:
@@ -146,7 +149,7 @@ def test_empty_repository(tmp_path: Path) -> None:
     An empty repository is no comparison.
     """
     with pytest.raises(RepositoryError, match="holds no models"):
-        read_newest(tmp_path, ())
+        read_newest(ModelRepository(tmp_path), ())
 
 
 def test_damaged_artifact(tmp_path: Path) -> None:
@@ -156,7 +159,7 @@ def test_damaged_artifact(tmp_path: Path) -> None:
     tiny.write(tmp_path)
     (tmp_path / "tiny" / "1" / "model.onnx").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"model\.onnx: SHA-256"):
-        read_newest(tmp_path, ())
+        read_newest(ModelRepository(tmp_path), ())
 
 
 def test_free_memory() -> None:
@@ -176,4 +179,4 @@ def test_misnamed_folder(tmp_path: Path, names: tuple[str, ...], other: str | No
     if other:
         tiny.write(tmp_path, other)
     with pytest.raises(RepositoryError, match=r"tiny/001: a version is .* rename the folder to 1"):
-        read_newest(tmp_path, names)
+        read_newest(ModelRepository(tmp_path), names)

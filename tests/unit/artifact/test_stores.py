@@ -1,6 +1,10 @@
 """Repositories in stores that fsspec reaches: here a file system and one in memory."""
 
+from __future__ import annotations
+
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +12,8 @@ import fsspec
 import pytest
 
 from convoy.artifact.errors import ArtifactError, RepositoryError
-from convoy.artifact.files import MODEL_FILE
-from convoy.service.serving.stores import RemoteRepository
+from convoy.artifact.files import ARTIFACT_FILES, MANIFEST_FILE, MODEL_FILE
+from convoy.artifact.stores import RemoteRepository
 from tests.harness import tiny
 
 
@@ -196,6 +200,124 @@ def test_store_in_memory(tmp_path: Path) -> None:
     remote = RemoteRepository("memory://bucket", tmp_path / "copies")
     assert remote.names() == ["tiny"]
     assert remote.read("tiny", 1).golden.images.shape == (4, 4, 4, 1)
+
+
+@pytest.fixture
+def writable(tmp_path: Path) -> Iterator[RemoteRepository]:
+    """A store in memory that holds nothing."""
+    memory = fsspec.filesystem("memory")
+    memory.mkdirs("/writable/models")
+    yield RemoteRepository("memory://writable/models", tmp_path / "copies")
+    memory.rm("/writable", recursive=True)
+
+
+def test_write(writable: RemoteRepository) -> None:
+    """
+    A version that is written is read whole, and the next one has the next number.
+    """
+    assert [tiny.write(writable).version for _ in range(2)] == [1, 2]
+    assert (writable.names(), writable.versions("tiny")) == (["tiny"], [1, 2])
+    assert writable.read("tiny", 2).manifest.version == 2
+    assert writable.misnamed() == []
+    assert writable._store.find("/writable/models/tiny/2") == [
+        f"/writable/models/tiny/2/{name}" for name in sorted(ARTIFACT_FILES)
+    ]
+
+
+def test_version_appears_with_its_manifest(
+    writable: RemoteRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A version that is being uploaded is not there for a reader, and is no fault of an older one.
+    """
+    tiny.write(writable)
+    put = writable._store.put_file
+    seen = []
+
+    def look(source: str, target: str) -> None:
+        put(source, target)
+        reader = RemoteRepository(str(writable), tmp_path / "other")
+        seen.append((target.rsplit("/", 1)[1], reader.versions("tiny"), reader.misnamed()))
+
+    monkeypatch.setattr(writable._store, "put_file", look)
+    tiny.write(writable)
+    (model, before, reported), (manifest, after, nothing) = seen
+    assert (model, before) == (MODEL_FILE, [1])
+    assert [(one.model, one.version) for one in reported] == [("tiny", "2")]
+    assert reported[0].reason.startswith(
+        "memory://writable/models/tiny/2: manifest.json is missing"
+    )
+    assert (manifest, after, nothing) == (MANIFEST_FILE, [1, 2], [])
+
+
+@pytest.mark.parametrize("error", [ConnectionError("the network is gone"), KeyboardInterrupt()])
+def test_interrupted_upload(
+    writable: RemoteRepository, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """
+    An upload that fails or is interrupted leaves nothing.
+    """
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writable._store, "put_file", fail)
+        with pytest.raises((RepositoryError, KeyboardInterrupt)) as raised:
+            tiny.write(writable)
+    assert raised.type is KeyboardInterrupt or "tiny/1: the network is gone" in str(raised.value)
+    assert writable._store.find("/writable") == []
+    assert tiny.write(writable).version == 1
+
+
+def test_abandoned_upload(writable: RemoteRepository) -> None:
+    """
+    A version that was never completed is not overwritten, and does not hide the others.
+    """
+    writable._store.pipe_file("/writable/models/tiny/1/golden.npz", b"")
+    assert (writable.names(), tiny.write(writable).version) == ([], 2)
+    assert writable.versions("tiny") == [1, 2]
+    with pytest.raises(ArtifactError, match=r"manifest\.json, model\.onnx is missing"):
+        writable.read("tiny", 1)
+    assert writable._store.cat("/writable/models/tiny/1/golden.npz") == b""
+
+
+def test_two_writers(writable: RemoteRepository) -> None:
+    """
+    Of two writers of one version the later one is refused, and changes nothing.
+    """
+    later = writable.writing("tiny")
+    folder, number = later.__enter__()
+    assert tiny.write(writable).version == number == 1
+    first = writable.read("tiny", 1)
+    shutil.copytree(first.model_path.parent, folder, dirs_exist_ok=True)
+    (folder / MODEL_FILE).write_bytes(b"another graph")
+    with pytest.raises(RepositoryError, match="tiny/1: another writer has taken this version"):
+        later.__exit__(None, None, None)
+    assert writable.read("tiny", 1).manifest == first.manifest
+
+
+def test_store_that_cannot_be_written(
+    writable: RemoteRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A store that cannot be written is found out before the work, with the remedy in one line.
+    """
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(writable._store, "pipe_file", refuse)
+    error: Exception = PermissionError("Access Denied.\nRequestId: 12345")
+    with pytest.raises(RepositoryError) as raised:
+        writable.check_writable("tiny")
+    assert str(raised.value) == (
+        "cannot write memory://writable/models/tiny: Access Denied; check the credentials of the "
+        "store, and that it can be reached"
+    )
+    error = FileNotFoundError("no such bucket")
+    with pytest.raises(RepositoryError, match="there is no such bucket; create it"):
+        writable.check_writable("tiny")
 
 
 @pytest.mark.parametrize(
