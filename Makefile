@@ -82,7 +82,7 @@ test-deploy: setup page $(DEPLOY)/installed  #: Test containers, stores, KServe,
 $(DEPLOY)/installed: tests/deploy/requirements.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEPLOY)/server
 	$(DEPLOY)/server/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	    --editable '.[cpu,s3,gcs,azure]'
+	    --editable '.[cpu,import,s3,gcs,azure]'
 	$(PYTHON) -m venv $(DEPLOY)/tools
 	$(DEPLOY)/tools/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	npm install --silent --no-audit --no-fund --prefix $(DEPLOY) azurite@3.37.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,13 +86,14 @@ class RemoteRepository:
 
     def _temporary_folder(self) -> Path:
         try:
-            self._temporary = tempfile.TemporaryDirectory(prefix="convoy-")
+            made = tempfile.mkdtemp(prefix="convoy-")
         except OSError as error:
             raise RepositoryError(
                 f"there is no folder for copies of {self._url}: {error.strerror}; set "
                 "TMPDIR, or --repository-cache of convoy serve, to a folder that can be written"
             ) from error
-        return Path(self._temporary.name)
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        return Path(made)
 
     def names(self) -> list[str]:
         names = (name for name in self._folders(self._path) if NAME.fullmatch(name))

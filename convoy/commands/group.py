@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -10,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 import convoy
+from convoy.artifact.store_logs import QuietStores
 from convoy.commands.help_format import CONTEXT, write_examples
 from convoy.commands.problems import Problem, explain
 from convoy.service.machine.environment import read_variable
@@ -114,10 +116,16 @@ CONVOY = _Commands(
 )
 
 
+_quiet_stores = QuietStores()
+
+
 def run(arguments: list[str]) -> int:
     """Run one command, or complete one for a shell; return the exit code."""
     if instruction := read_variable(COMPLETE_VARIABLE):
         return shell_complete(CONVOY, {}, "convoy", COMPLETE_VARIABLE, instruction)
+    # The handler of a process that configures no logging, as all commands but `serve` do not.
+    assert logging.lastResort is not None
+    logging.lastResort.addFilter(_quiet_stores)
     try:
         with CONVOY.make_context("convoy", arguments or ["--help"]) as ctx:
             return int(CONVOY.invoke(ctx))

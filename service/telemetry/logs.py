@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from convoy.artifact.store_logs import QuietStores
 from convoy.service.security.tokens import PREFIX, SEVERAL, bearer
 
 # Identifiers of requests that have none: a random number for the process, and a counter within it.
@@ -36,19 +37,6 @@ _TRACEPARENT = re.compile(
 
 LIBRARY_LINES_PER_S = 10
 """Most lines per second of a library's logger that clients can cause to write."""
-
-MAX_STORE_LINES = 1000
-"""Most different lines of the store loggers that are written."""
-
-STORE_LOGGERS = (
-    *("adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "fsspec", "gcsfs", "google"),
-    *("msal", "s3fs", "urllib3"),
-)
-"""
-Loggers of the libraries that read object stores.
-
-Each look at a repository makes them log again: requests with their headers, or the same warning.
-"""
 
 EXPORTER_PERIOD_S = 3600.0
 """Time in which a failure to send traces leaves one line, in seconds."""
@@ -170,24 +158,6 @@ class RateLimited:
         if left_out:
             record.lines_left_out = left_out
         return left_out is not None
-
-
-class QuietStores:
-    """A filter that passes the warnings and errors of the store loggers, each of them once."""
-
-    def __init__(self) -> None:
-        self._seen: set[tuple[str, str]] = set()
-
-    def __call__(self, record: logging.LogRecord) -> bool:
-        """Return whether to write a record."""
-        if record.name.partition(".")[0] not in STORE_LOGGERS:
-            return True
-        line = (record.name, record.getMessage())
-        is_new = line not in self._seen and len(self._seen) < MAX_STORE_LINES
-        if record.levelno < logging.WARNING or not is_new:
-            return False
-        self._seen.add(line)
-        return True
 
 
 class QuietExporter:

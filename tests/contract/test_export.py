@@ -14,6 +14,7 @@ from rich.console import Console
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.preprocess import image_to_input
 from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import RemoteRepository
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 
@@ -285,6 +286,20 @@ def test_best_weights_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (best.training, best.evaluations) == (exported.training, exported.evaluations)
     assert last.training is not None
     assert last.training.epoch == 3
+
+
+def test_object_store(exported: tuple[Path, str], tmp_path: Path) -> None:
+    """
+    A model is written to a store, and its URL is shown.
+    """
+    url, runs = "memory://export/models", exported[0].parent / "runs"
+    kept = ExportSettings(from_run=runs / "lenet5", model_repository=url, runs=runs)
+    output = io.StringIO()
+    written = exporter.export(kept, Console(file=output, width=200))
+    assert written is not None
+    assert written[0] == f"{url}/lenet5/1"
+    assert f"artifact        {url}/lenet5/1" in output.getvalue()
+    assert RemoteRepository(url, tmp_path).read("lenet5", 1).manifest == written[1]
 
 
 def test_kept_weights_in_fewer_bits(exported: tuple[Path, str], tmp_path: Path) -> None:

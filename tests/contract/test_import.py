@@ -20,6 +20,7 @@ from convoy.artifact.files import Artifact, file_sha256
 from convoy.artifact.manifest import Preprocessing
 from convoy.artifact.preprocess import image_to_input, preprocess
 from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import RemoteRepository
 from convoy.export.errors import GraphError
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.pb.convoy.v1 import classifier_pb2
@@ -344,6 +345,17 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert manifest.normalization.std == (0.2, 0.2, 0.2)
     assert manifest.preprocessing.color == "BGR"
     assert "model           foreign-net-v2 version 1" in capsys.readouterr().out
+
+
+def test_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The command writes to a store, and shows the URL of the version.
+    """
+    url = "memory://import/models"
+    arguments = [str(made(tmp_path)), "--name", "foreign", "--model-repository", url]
+    assert main(["import", *arguments, "--resize", "12", "--crop", "8x8"]) == 0
+    assert f"artifact        {url}/foreign/1" in capsys.readouterr().out
+    assert RemoteRepository(url, tmp_path / "copies").read("foreign", 1).manifest.version == 1
 
 
 def test_needs_no_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

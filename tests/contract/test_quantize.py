@@ -6,12 +6,14 @@ import re
 import shutil
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
 from convoy.__main__ import main
 from convoy.artifact.files import Artifact, file_sha256
 from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import RemoteRepository
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from tests.harness import colours, tiny
@@ -97,6 +99,19 @@ def test_next_version(place: Path) -> None:
     assert (manifest.precision, manifest.quantization.source_version) == ("int8", 1)
     assert manifest.evaluations == ()  # the classes of the photos were not known
     assert manifest.quantization.comparisons[0].same_class == 180
+
+
+def test_object_store(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A model is read from a store, and its int8 version is written there.
+    """
+    url = "memory://quantize/models"
+    fsspec.filesystem("memory").put("models/", "/quantize/models/", recursive=True)
+    monkeypatch.setenv("CONVOY_MODEL_REPOSITORY", url)
+    assert main(["quantize", "colours", "--images", "photos", "--seconds", "0"]) == 0
+    repository = RemoteRepository(url, tmp_path / "copies")
+    assert repository.names() == ["colours", "colours_int8"]
+    assert repository.read("colours_int8", 1).manifest.precision == "int8"
 
 
 async def test_server_that_polls_rolls_forward_and_back(place: Path, serve: Serve) -> None:

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from convoy import Client
 from convoy.artifact.files import MODEL_FILE
-from tests.deploy.emulators import BUILD, EMULATORS, Emulator, Store
+from tests.deploy.emulators import BUCKET, BUILD, EMULATORS, Emulator, Store
 from tests.deploy.slow_link import SlowLink
 from tests.harness.images import png
 from tests.harness.lenet import LENET, add_version
@@ -33,6 +34,23 @@ bucket = path.split("/")[0]
 if not store.exists(bucket):
     store.mkdir(bucket)
 store.put(f"{source}/", f"{path}/", recursive=True)
+"""
+
+SECOND_WRITER = """
+import shutil, sys
+from pathlib import Path
+from convoy.artifact.errors import RepositoryError
+from convoy.artifact.stores import open_repository
+url, source = sys.argv[1:]
+first, second = (open_repository(url).writing("lenet5") for _ in range(2))
+for writer in (first, second):
+    folder, number = writer.__enter__()
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+first.__exit__(None, None, None)
+try:
+    second.__exit__(None, None, None)
+except RepositoryError as error:
+    print(error)
 """
 
 STORE_LIBRARIES = ("azure", "gcsfs", "aiobotocore", "botocore")
@@ -106,6 +124,90 @@ def test_a_new_version_is_served(store: Store, tmp_path: Path) -> None:
         assert len(told) <= 1, told
 
 
+def import_into(store: Store, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `convoy import`, which writes the next version of LeNet-5 into a store."""
+    folder.mkdir(exist_ok=True)
+    graph = shutil.copy(LENET / MODEL_FILE, folder)  # without the labels beside it
+    options = ["--name", "lenet5", "--model-repository", store.url]
+    return subprocess.run(
+        [PYTHON, "-m", "convoy", "import", graph, *options],
+        env=variables(store),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
+def test_a_version_that_a_command_writes(store: Store, tmp_path: Path) -> None:
+    """
+    A command writes the next version into a store; a server that polls never tries half of it.
+    """
+    with serve(store, tmp_path) as server:
+        done = import_into(store, tmp_path / "graph")
+        assert done.returncode == 0, done.stderr
+        assert f"artifact        {store.url}/lenet5/2" in done.stdout
+        assert len(done.stderr.splitlines()) <= 1, done.stderr  # one library warns
+        wait_until(lambda: served_version(server) == 2)
+        assert not server.find("version not loaded")
+        assert import_into(store, tmp_path / "graph").returncode == 0
+        wait_until(lambda: served_version(server) == 3)
+
+
+def test_a_version_that_another_writer_took(store: Store) -> None:
+    """
+    A store refuses the first file of a version that another writer has begun.
+    """
+    command = [str(PYTHON), "-c", SECOND_WRITER, store.url, str(LENET)]
+    done = subprocess.run(command, env=variables(store), capture_output=True, text=True, timeout=90)
+    assert done.stdout == (
+        f"cannot write {store.url}/lenet5/2: another writer has taken this version; try again\n"
+    ), done.stderr
+
+
+def refusal(store: Store, folder: Path) -> str:
+    """The line with which a command refuses to write into a store, before it begins its work."""
+    done = import_into(store, folder / "graph")
+    assert (done.returncode, done.stdout) == (1, "")
+    *warnings, line = done.stderr.splitlines()
+    assert len(warnings) <= 1, done.stderr  # one library warns
+    assert line.startswith(f"convoy import: cannot write {store.url}/lenet5: ")
+    return line
+
+
+def test_writing_to_a_bucket_that_does_not_exist(emulator: Emulator, tmp_path: Path) -> None:
+    """
+    A command creates no bucket, and names the remedy.
+    """
+    with emulator.started(tmp_path / "data") as store:
+        absent = replace(store, url=store.url.replace(BUCKET, "absent"))
+        assert refusal(absent, tmp_path).endswith(
+            "there is no such bucket; create it, or check the URL"
+        )
+
+
+def test_writing_to_a_store_that_is_down(emulator: Emulator, tmp_path: Path) -> None:
+    """
+    A command that cannot reach the store says so, and where to look.
+    """
+    (port,) = free_ports(1)
+    absent = Store(emulator.url, emulator.environment(port))
+    assert refusal(absent, tmp_path).endswith(
+        "check the credentials of the store, and that it can be reached"
+    )
+
+
+def test_writing_with_wrong_credentials(tmp_path: Path) -> None:
+    """
+    A command whose key the store refuses says so, and where to look.
+    """
+    azure = EMULATORS["azure"]
+    with azure.started(tmp_path / "data") as store:
+        upload(LENET, store, 1)
+        line = refusal(with_wrong_key(store), tmp_path)
+    assert "authenticat" in line.lower()
+    assert "check the credentials of the store" in line
+
+
 def test_truncated_object(store: Store, tmp_path: Path) -> None:
     """
     A version with a file that is not whole is refused; the one before it serves on.
@@ -153,6 +255,12 @@ def test_store_that_is_down_at_the_start(emulator: Emulator, tmp_path: Path) -> 
     assert "traceback" not in error
 
 
+def with_wrong_key(store: Store) -> Store:
+    """The store of Azurite, for a client with a wrong key."""
+    name, text = next(iter(store.environment.items()))
+    return replace(store, environment={name: text.replace("Key=Eby8", "Key=AAAA")})
+
+
 def test_wrong_credentials(tmp_path: Path) -> None:
     """
     A server whose key the store refuses ends with 1 and a line that says so.
@@ -160,9 +268,7 @@ def test_wrong_credentials(tmp_path: Path) -> None:
     azure = EMULATORS["azure"]
     with azure.started(tmp_path / "data") as store:
         upload(LENET, store, 1)
-        name, text = next(iter(store.environment.items()))
-        wrong = {name: text.replace("AccountKey=Eby8", "AccountKey=AAAA")}
-        server = serve(Store(store.url, wrong), tmp_path)
+        server = serve(with_wrong_key(store), tmp_path)
         assert server.wait() == 1
         (error,) = [line for line in server.log if "cannot start" in str(line["message"])]
         assert "authenticate" in str(error["message"]).lower()

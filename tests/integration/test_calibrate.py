@@ -8,6 +8,7 @@ import pytest
 from convoy.__main__ import main
 from convoy.artifact.golden import softmax
 from convoy.artifact.repository import ModelRepository
+from convoy.artifact.stores import RemoteRepository
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from tests.harness import tiny
@@ -25,7 +26,7 @@ def write_images(root: Path, right: int, wrong: int) -> Path:
     return root
 
 
-def calibrate(models: Path, images: Path, *arguments: str) -> int:
+def calibrate(models: Path | str, images: Path, *arguments: str) -> int:
     options = ("--data", f"folder:{images}", "--model-repository", str(models))
     return main(["calibrate", "tiny", *options, *arguments])
 
@@ -64,6 +65,19 @@ def test_next_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert calibrate(tmp_path / "models", images) == 0
     assert "nothing written" in capsys.readouterr().out
     assert repository.versions("tiny") == [1, 2]
+
+
+def test_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A model in a store is read from there, and its next version is written there.
+    """
+    url = "memory://calibrate/models"
+    repository = RemoteRepository(url, tmp_path / "copies")
+    tiny.write(repository)
+    assert calibrate(url, write_images(tmp_path / "photos", right=15, wrong=5)) == 0
+    output = capsys.readouterr().out
+    assert f"MB to {url}/tiny/2\nartifact {url}/tiny/2" in output
+    assert repository.read("tiny", 2).manifest.calibration is not None
 
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
