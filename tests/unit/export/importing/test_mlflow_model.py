@@ -49,7 +49,7 @@ def imported(folder: Path, **options: object) -> Manifest:
     repository = folder.parent / "models"
     chosen = {"file": folder, "model_repository": repository, "resize": 28, "crop": "28", "pad": 2}
     chosen |= options
-    path = import_model(ImportSettings.model_validate(chosen), Console(file=io.StringIO()))
+    path = Path(import_model(ImportSettings.model_validate(chosen), Console(file=io.StringIO())))
     return ModelRepository(repository).read(path.parent.name, int(path.name)).manifest
 
 
@@ -120,7 +120,7 @@ def test_metadata_is_read_back(logged: Path, spec: Preprocessing) -> None:
     chosen = ImportSettings.model_validate(
         {"file": logged, "model_repository": logged.parent / "models"}
     )
-    path = import_model(chosen, Console(file=io.StringIO()))
+    path = Path(import_model(chosen, Console(file=io.StringIO())))
     manifest = ModelRepository(logged.parent / "models").read("known", int(path.name)).manifest
     assert manifest.preprocessing == spec
     assert manifest.labels == known.labels
