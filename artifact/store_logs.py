@@ -33,4 +33,5 @@ class QuietStores:
         if record.levelno < logging.WARNING or not is_new:
             return False
         self._seen.add(line)
+        record.exc_info = record.exc_text = None  # the error itself reaches the caller
         return True

@@ -190,7 +190,10 @@ class RemoteRepository:
         size = sum(path.stat().st_size for path in folder.iterdir())
         self._report(f"uploading {size / 1e6:.2f} MB to {location}")
         with self._writing_to(location):
-            # This small file claims the number: of two writers, the store refuses one.
+            # This small file claims the number: of two writers, the store refuses one. Some stores
+            # ignore the condition; there, only writers at the same moment get past the look.
+            if self._store.exists(f"{target}/{GOLDEN_FILE}"):
+                raise FileExistsError
             self._store.pipe_file(f"{target}/{GOLDEN_FILE}", golden.read_bytes(), mode="create")
             try:
                 for path in (*files.values(), manifest):
@@ -311,8 +314,8 @@ class RemoteRepository:
             ) from error
         except Exception as error:  # each store raises the errors of its own library
             raise RepositoryError(
-                f"cannot write {location}: {_reason(error)}; check the credentials of the store, "
-                "and that it can be reached"
+                f"cannot write {location}: {_reason(error)}; check the URL, the credentials, and "
+                "that the store can be reached"
             ) from error
 
 

@@ -4,6 +4,8 @@ import logging
 
 from convoy.artifact.store_logs import MAX_STORE_LINES, QuietStores
 
+ERROR = (OSError, OSError("no route"), None)
+
 
 def test_stores_are_quiet() -> None:
     """
@@ -18,6 +20,9 @@ def test_stores_are_quiet() -> None:
     assert passed("gcsfs", logging.WARNING, "no credentials")
     assert not passed("gcsfs", logging.WARNING, "no credentials")
     assert passed("gcsfs.retry", logging.ERROR, "no credentials")
+    record = logging.LogRecord("gcsfs", logging.ERROR, "x.py", 1, "out of retries", None, ERROR)
+    assert passes(record)
+    assert record.exc_info is None
     for _ in range(2):
         assert passed("convoy.service.app", logging.INFO, "ready")
 

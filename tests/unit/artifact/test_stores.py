@@ -284,7 +284,7 @@ def test_abandoned_upload(writable: RemoteRepository) -> None:
 
 def test_two_writers(writable: RemoteRepository) -> None:
     """
-    Of two writers of one version the later one is refused, and changes nothing.
+    The later of two writers of one version is refused, and changes nothing.
     """
     later = writable.writing("tiny")
     folder, number = later.__enter__()
@@ -312,8 +312,8 @@ def test_store_that_cannot_be_written(
     with pytest.raises(RepositoryError) as raised:
         writable.check_writable("tiny")
     assert str(raised.value) == (
-        "cannot write memory://writable/models/tiny: Access Denied; check the credentials of the "
-        "store, and that it can be reached"
+        "cannot write memory://writable/models/tiny: Access Denied; check the URL, the "
+        "credentials, and that the store can be reached"
     )
     error = FileNotFoundError("no such bucket")
     with pytest.raises(RepositoryError, match="there is no such bucket; create it"):
