@@ -45,6 +45,10 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 Fill = tuple[Annotated[int, Field(ge=0, le=255)], ...]
 """A colour: one value per channel."""
 
+DECODED_SHARE = 2
+"""Least ratio of a side as decoded to the same side after resizing, with `scaled_decoding`: the
+results then look the same (`docs/explanation/benchmarks.md`)."""
+
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
@@ -54,6 +58,8 @@ class Preprocessing(Part):
     decode, convert to `color`, resize, crop the centre, pad.
 
     Attributes:
+        scaled_decoding: Decode a JPEG at 1/2, 1/4 or 1/8 of its size, the smallest at which each
+            side is still at least `DECODED_SHARE` times as long as after resizing.
         color: Channel order: `L` is grey (ITU-R 601 luma), one channel.
         resize_px: Length of the shorter side after resizing; or height and width, to which the
             image is squashed, whatever its ratio.
@@ -70,6 +76,7 @@ class Preprocessing(Part):
         pad_px: Black pixels added on each side after the crop.
     """
 
+    scaled_decoding: bool = False
     color: Literal["L", "RGB", "BGR"]
     resize_px: Side | tuple[Side, Side]
     letterbox: Fill | None = None
@@ -97,7 +104,15 @@ class Preprocessing(Part):
             raise ValueError("letterbox must have one number per channel")
         if not self.antialias and self.interpolation not in ("nearest", "bilinear", "bicubic"):
             raise ValueError(f"{self.interpolation} needs antialias")
+        # Single pixels are picked from the image, so another size has other ones.
+        if self.scaled_decoding and not self.averages:
+            raise ValueError("scaled_decoding needs antialias and another filter than nearest")
         return self
+
+    @property
+    def averages(self) -> bool:
+        """Whether each pixel of an image that shrinks is an average of all pixels in its place."""
+        return self.antialias and self.interpolation != "nearest"
 
     @property
     def channels(self) -> int:
@@ -117,7 +132,9 @@ class Preprocessing(Part):
     @property
     def description(self) -> str:
         """The steps in words, such as `RGB, shorter side resized to 256 (bilinear), ...`."""
-        return ", ".join(filter(None, (self.color, self._resizing, self._cropping, self._padding)))
+        decoding = "large JPEGs decoded smaller" if self.scaled_decoding else ""
+        steps = (decoding, self.color, self._resizing, self._cropping, self._padding)
+        return ", ".join(filter(None, steps))
 
     @property
     def _resizing(self) -> str:
@@ -411,7 +428,7 @@ class Manifest(Part):
         tools: Versions of the programs that made the artifact.
     """
 
-    schema_version: Literal[8] = 8
+    schema_version: Literal[9] = 9
     name: ModelName
     version: int = Field(ge=1)
     architecture: str
@@ -552,6 +569,11 @@ def _from_version_7(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _from_version_8(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: version 9 adds `scaled_decoding`, and JPEGs were decoded in full size."""
+    return fields
+
+
 MANIFEST_STEPS = (
     _from_version_1,
     _from_version_2,
@@ -560,6 +582,7 @@ MANIFEST_STEPS = (
     _from_version_5,
     _from_version_6,
     _from_version_7,
+    _from_version_8,
 )
 """Upgrade a manifest's fields from version 1 on; see `artifact/schema.py`."""
 

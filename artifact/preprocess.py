@@ -19,6 +19,7 @@ There is one rule for each kind of image:
   PNG's single transparent colour without a palette is treated like any other colour.
 * The first frame of an animation is used, and the first page of a TIFF. A camera's raw file, which
   has a thumbnail there, is refused.
+* A large JPEG is decoded at a fraction of its size if the manifest says so: `scaled_decoding.py`.
 * A damaged or truncated image is refused, never completed with grey, as far as its format reveals
   damage: `damage/` looks for what decoders do not notice, and `jpeg/` tells damage from oddities
   that every viewer accepts. What follows the image, as in a motion photo, is ignored.
@@ -32,7 +33,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,8 @@ from PIL import Image
 from convoy.artifact import damage, image_formats, image_headers, jpeg, tiff
 from convoy.artifact.errors import ImageError, ImageTooLargeError
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
-from convoy.artifact.resize import fit, resized_size
+from convoy.artifact.resize import Box, fit, resized_size
+from convoy.artifact.scaled_decoding import choose_scale, shown_box
 
 # Pillow warns of decompression bombs in a way that single threads cannot catch; `ImageLimits`
 # replaces that check.
@@ -68,6 +70,12 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """The transposition that turns an image upright, by EXIF orientation."""
+
+_FIRST_ON_ITS_SIDE = 5
+"""The EXIF orientations from this on swap width and height."""
+
+_JPEG = ("JPEG", "MPO")
+"""JPEG by Pillow's names: MPO has several images, of which the first one is decoded."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -121,18 +129,42 @@ def preprocess(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimi
         ImageTooLargeError: If *data* exceeds one of *limits*.
         ImageError: If *data* is empty, truncated or not an image of `image_formats.FORMATS`.
     """
-    return fit(decode(data, spec, limits), spec)
+    decoded = _decoded(data, spec, limits)
+    return fit(decoded.image, spec, decoded.size, decoded.box)
 
 
 def decode(data: bytes, spec: Preprocessing, limits: ImageLimits = ImageLimits()) -> Image.Image:
     """
     Decode *data* into an image of its own size, grey or RGB as *spec* requires.
 
-    Raises the same errors as `preprocess`.
+    With `spec.scaled_decoding`, it may be smaller. Raises the same errors as `preprocess`.
     """
+    return _decoded(data, spec, limits).image
+
+
+class _Decoded(NamedTuple):
+    """
+    A decoded image, upright, grey or RGB.
+
+    Attributes:
+        size: Width and height of the image in the file, upright.
+        box: The part of *image* that shows it.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    box: Box
+
+
+def _decoded(data: bytes, spec: Preprocessing, limits: ImageLimits) -> _Decoded:
     opened = _open(data, spec, limits)
     try:
-        return _convert(_decode(opened, data), spec)
+        if opened.format in _JPEG:
+            return _decode_jpeg(opened, data, spec)
+        image = _decode(opened, data)
+        # Only now: Pillow turns a TIFF while it decodes it.
+        image = _convert(_upright(image, _orientation(opened)), spec)
+        return _Decoded(image, image.size, (0, 0, *image.size))
     except (MemoryError, ImageError):
         raise
     except Exception as error:  # as in `_open`
@@ -271,17 +303,28 @@ def _check_size(image: Image.Image, spec: Preprocessing, limits: ImageLimits) ->
         )
 
 
+def _decode_jpeg(opened: Image.Image, data: bytes, spec: Preprocessing) -> _Decoded:
+    orientation = _orientation(opened)
+    size = opened.size if orientation < _FIRST_ON_ITS_SIDE else (opened.height, opened.width)
+    scale = choose_scale(size, spec)
+    image = _convert(_upright(jpeg.decode(data, opened.mode, scale), orientation), spec)
+    # Neither another frame of the file, nor more pixels than were checked.
+    assert image.size == (-(-size[0] // scale), -(-size[1] // scale))
+    return _Decoded(image, size, shown_box(size, image.size, scale, orientation))
+
+
 def _decode(image: Image.Image, data: bytes) -> Image.Image:
-    """Decode all pixels and turn the image upright."""
-    if image.format in ("JPEG", "MPO"):
-        decoded = jpeg.decode(data, image.mode)
-    else:
-        if damage.is_damaged(data, image):
-            raise ImageError(_damaged(image))
-        decoded = tiff.load(image) if image.format == "TIFF" else image
-        decoded.load()
-    turn = _UPRIGHT.get(_orientation(image))
-    return decoded if turn is None else decoded.transpose(turn)
+    """Decode all pixels of another format."""
+    if damage.is_damaged(data, image):
+        raise ImageError(_damaged(image))
+    decoded = tiff.load(image) if image.format == "TIFF" else image
+    decoded.load()
+    return decoded
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _damaged(image: Image.Image) -> str:
@@ -292,11 +335,12 @@ def _damaged(image: Image.Image) -> str:
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1, which is upright, if none can be read."""
     try:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+        found = int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except MemoryError:
         raise
     except Exception:  # as in `_open`; a damaged EXIF block does not affect the pixels
         return 1
+    return found if found in _UPRIGHT else 1
 
 
 def _convert(image: Image.Image, spec: Preprocessing) -> Image.Image:
@@ -327,4 +371,6 @@ def _convert(image: Image.Image, spec: Preprocessing) -> Image.Image:
         image = background
     if image.mode == "CMYK":
         image = image.convert("RGB")
-    return image.convert("L" if spec.color == "L" else "RGB")
+    mode = "L" if spec.color == "L" else "RGB"
+    # Pillow would copy an image that has the mode already.
+    return image if image.mode == mode else image.convert(mode)

@@ -26,11 +26,11 @@ _OF_A_TRAINING = (
 _OF_THE_WEIGHTS = (
     *("data", "skip_bad_images", "weights", "seed", "epochs", "head_epochs", "early_stopping"),
     *("train_on_validation", "balance_classes", "batch_size", "learning_rate", "input_px"),
-    *("resize", "mean", "std", "name"),
+    *("scaled_decoding", "resize", "mean", "std", "name"),
 )
 """Options that a training with other weights differs in, and its name."""
 _FILE_ONLY = "a file of --weights; leave it out, as other weights and trainings have their own"
-_SIZED_ONLY = "a training or --weights; leave it out, as kept weights have their own size"
+_NEW_ONLY = "a training or --weights; leave it out, as kept weights have their own preprocessing"
 _IMAGES_ONLY = "images; leave it out, or add --evaluation-data"
 
 
@@ -149,6 +149,12 @@ class _Preprocessing(Options):
         description="Use square input images with this side. 0 uses that of the recipe, or of the "
         "public weights. Accuracies published for another side are left out.",
     )
+    scaled_decoding: bool = Field(
+        True,
+        description="Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, but with sides at least "
+        "twice as long as after resizing. --no-scaled-decoding decodes all of them in full size, "
+        "which takes several times as long for photographs.",
+    )
     resize: Side | None = Field(
         None,
         description="For a file of --weights: resize the shorter side to this before the crop. If "
@@ -263,7 +269,7 @@ class ExportSettings(_Common, _Training, _Preprocessing, _Precision):
         for names, applies, purpose in (
             (_OF_A_FILE, self.is_file, _FILE_ONLY),
             (_OF_A_TRAINING, self.trains, "a training; leave it out, or add --data"),
-            (("input_px",), self.from_run is None, _SIZED_ONLY),
+            (("input_px", "scaled_decoding"), self.from_run is None, _NEW_ONLY),
             (("skip_bad_images",), self.evaluation_data or self.trains, _IMAGES_ONLY),
             (("max_accuracy_loss",), self.precision != "float32", "--precision fp16 or int8"),
         ):
@@ -279,8 +285,9 @@ class ExportSettings(_Common, _Training, _Preprocessing, _Precision):
         for name in _OF_THE_WEIGHTS:
             value = getattr(self, name)
             if value != type(self).model_fields[name].default:
-                flag = f"--{name.replace('_', '-')}"
-                words.append(flag if value is True else f"{flag} {shlex.quote(str(value))}")
+                flag = f"--{'no-' * (value is False)}{name.replace('_', '-')}"
+                is_switch = isinstance(value, bool)
+                words.append(flag if is_switch else f"{flag} {shlex.quote(str(value))}")
         return " ".join(words)
 
     @property

@@ -62,12 +62,14 @@ def essence(data: bytes) -> bytes:
     return read(data).essence
 
 
-def decode(data: bytes, mode: str) -> Image.Image:
+def decode(data: bytes, mode: str, scale: int = 1) -> Image.Image:
     """
     Decode the first image in *data* to the pixels that Pillow decodes it to.
 
     Args:
         mode: Pillow's mode of the image: L, RGB or CMYK.
+        scale: 1, or 2, 4 or 8: divide its sides by this while decoding, and round them up. Each
+            must have twice as many pixels at least.
 
     Raises:
         ImageError: If the image is damaged or truncated, or has more than `MAX_SCANS` scans.
@@ -84,7 +86,7 @@ def decode(data: bytes, mode: str) -> Image.Image:
         )
     if structure.frame.marker in SEQUENTIAL | PROGRESSIVE and not structure.is_complete:
         raise ImageError("the JPEG image is truncated: scans are missing; send the original file")
-    image = _decode(data, structure, mode)
+    image = _decode(data, structure, mode, scale)
     if structure.has_zero_step or is_damaged(structure):
         raise ImageError(
             "the JPEG image is damaged: zeros overwrote a part of it; send the original file"
@@ -92,27 +94,30 @@ def decode(data: bytes, mode: str) -> Image.Image:
     return image
 
 
-def _decode(data: bytes, structure: Structure, mode: str) -> Image.Image:
+def _decode(data: bytes, structure: Structure, mode: str, scale: int) -> Image.Image:
     try:
-        return _image(_decode_usual(data, structure, mode), mode)
+        return _image(_decode_usual(data, structure, mode, scale), mode)
     except ValueError as error:
         # simplejpeg knows the usual samplings only.
         if "subsampling" in str(error):
-            return _decode_unusual(structure)
+            return _decode_unusual(structure, scale)
         raise ImageError(
             f"the JPEG image is damaged or truncated ({error}); send the original file"
         ) from error
 
 
-def _decode_usual(data: bytes, structure: Structure, mode: str) -> Pixels:
+def _decode_usual(data: bytes, structure: Structure, mode: str, scale: int) -> Pixels:
     """Decode with simplejpeg, and reduce the image as far as it takes to cause no warning."""
+    # Without a least size, libjpeg does not scale.
+    full = structure.frame.size if scale > 1 else (0, 0)
+    width, height = -(-full[0] // scale), -(-full[1] // scale)
     try:
-        return _decode_strictly(data, mode)
+        return _decode_strictly(data, mode, width, height)
     except ValueError:
         pass
     while True:
         try:
-            return _decode_strictly(structure.essence, mode)
+            return _decode_strictly(structure.essence, mode, width, height)
         except ValueError as error:
             # Some cameras write zeros before the image's end; libjpeg may not count all at once.
             found = _PADDED.search(str(error)) if structure.is_closed else None
@@ -120,13 +125,19 @@ def _decode_usual(data: bytes, structure: Structure, mode: str) -> Pixels:
                 raise
 
 
-def _decode_strictly(data: bytes, mode: str) -> Pixels:
-    """Decode with simplejpeg, which raises libjpeg's first warning as a ValueError."""
-    pixels: Pixels = simplejpeg.decode_jpeg(data, _COLOR_SPACES[mode])
+def _decode_strictly(data: bytes, mode: str, width: int, height: int) -> Pixels:
+    """
+    Decode with simplejpeg, which raises libjpeg's first warning as a ValueError.
+
+    The result has the smallest size that libjpeg can scale to and that is not below this one.
+    """
+    pixels: Pixels = simplejpeg.decode_jpeg(
+        data, _COLOR_SPACES[mode], min_width=width, min_height=height
+    )
     return pixels
 
 
-def _decode_unusual(structure: Structure) -> Image.Image:
+def _decode_unusual(structure: Structure, scale: int) -> Image.Image:
     """
     Decode with Pillow, which tells nothing of libjpeg's warnings.
 
@@ -136,16 +147,18 @@ def _decode_unusual(structure: Structure) -> Image.Image:
     last = structure.scans[-1]
     if not may_be_flat(last):
         structure.cut_zeros(len(last.data) - len(last.data.rstrip(b"\0")) - _READ_AHEAD)
-    image, changed = _decode_silently(structure), _decode_silently(structure, _FOLLOWING)
+    image = _decode_silently(structure, scale)
+    changed = _decode_silently(structure, scale, _FOLLOWING)
     if image.tobytes() != changed.tobytes():
         raise ImageError("the JPEG image is truncated; send the original file")
     return image
 
 
-def _decode_silently(structure: Structure, following: bytes = b"") -> Image.Image:
+def _decode_silently(structure: Structure, scale: int, following: bytes = b"") -> Image.Image:
     """Decode with Pillow, with bytes behind the data of each scan."""
     essence = structure.essence_with(following)
     image: Image.Image = Image.open(io.BytesIO(essence), formats=("JPEG",))
+    image.draft(None, (image.width // scale, image.height // scale))
     image.load()
     return image
 

@@ -111,6 +111,13 @@ class _Preprocessing(Options):
         "--no-antialias for networks that were trained with OpenCV, tf.image, or tensors in "
         "PyTorch.",
     )
+    scaled_decoding: bool = Field(
+        True,
+        description="Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, but with sides at least "
+        "twice as long as after resizing. --no-scaled-decoding decodes all of them in full size, "
+        "which takes several times as long for photographs; so do --no-antialias and "
+        "--interpolation nearest.",
+    )
     color: Literal["RGB", "BGR", "L"] | None = Field(
         None,
         description="Give the graph its channels in this order. L is grey. If unset, RGB for "

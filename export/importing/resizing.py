@@ -25,7 +25,7 @@ def make_preprocessing(tensor: InputTensor, settings: ImportSettings) -> Preproc
             f"--interpolation {settings.interpolation} is always antialiased: leave out "
             "--no-antialias, or choose nearest, bilinear or bicubic"
         )
-    return Preprocessing(
+    spec = Preprocessing(
         color=settings.color or ("L" if tensor.channels == 1 else "RGB"),
         resize_px=_resize(crop, settings),
         letterbox=_letterbox(tensor, settings),
@@ -36,6 +36,7 @@ def make_preprocessing(tensor: InputTensor, settings: ImportSettings) -> Preproc
         crop_offset=settings.crop_offset,
         pad_px=settings.pad,
     )
+    return spec.model_copy(update={"scaled_decoding": settings.scaled_decoding and spec.averages})
 
 
 def _crop(tensor: InputTensor, settings: ImportSettings) -> _Size:

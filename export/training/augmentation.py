@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from convoy.artifact.manifest import Preprocessing
 from convoy.export.recipes.recipe import Affine, PhotoCrop
 
 
@@ -29,6 +30,20 @@ def distort(images: Tensor, affine: Affine, random: torch.Generator) -> Tensor:
     maps = torch.stack([first, second], 1).to(images.device)
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
+
+
+def uncropped(spec: Preprocessing, crop: PhotoCrop) -> Preprocessing:
+    """
+    Return the preprocessing whose decoded images are large enough for any random *crop*.
+
+    It is *spec*, resized to more pixels where the crop takes a part of the image.
+    """
+    side_px = float(spec.height)
+    if crop.area is not None:
+        side_px /= math.sqrt(crop.area[0])
+    elif crop.short_side_px is not None:
+        side_px = crop.short_side_px[1]
+    return spec.model_copy(update={"resize_px": math.ceil(side_px), "letterbox": None})
 
 
 def photo_transform(crop: PhotoCrop, size_px: int) -> Callable[[Image.Image], Tensor]:

@@ -18,7 +18,7 @@ from convoy.export.data import Split
 from convoy.export.errors import DataError
 from convoy.export.normalization import Normalize
 from convoy.export.recipes.recipe import Affine, PhotoCrop, Recipe
-from convoy.export.training.augmentation import distort, photo_transform
+from convoy.export.training.augmentation import distort, photo_transform, uncropped
 from convoy.export.training.compute import Compute
 
 
@@ -149,7 +149,8 @@ class Photos(Dataset[tuple[Tensor, int] | DataError]):
 
     def __init__(self, split: Split, recipe: Recipe) -> None:
         assert isinstance(recipe.augmentation, PhotoCrop)
-        self.split, self.spec = split, recipe.preprocessing
+        self.split = split
+        self.spec = uncropped(recipe.preprocessing, recipe.augmentation)
         self.transform = photo_transform(recipe.augmentation, recipe.preprocessing.height)
 
     def __len__(self) -> int:

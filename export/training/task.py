@@ -134,7 +134,13 @@ def _recipe(settings: ExportSettings, data_name: str, weights: PublicWeights | N
         recipe = fine_tuning(recipe, weights.preprocessing, weights.mean, weights.std)
     recipe = with_numbers(recipe, settings.epochs, settings.batch_size, settings.learning_rate)
     balance = False if settings.balance_classes == "no" else settings.balance_classes
-    recipe = dataclasses.replace(recipe, balance_classes=balance, patience=settings.early_stopping)
+    decoding = {"scaled_decoding": settings.scaled_decoding}
+    recipe = dataclasses.replace(
+        recipe,
+        balance_classes=balance,
+        patience=settings.early_stopping,
+        preprocessing=recipe.preprocessing.model_copy(update=decoding),
+    )
     smallest = ARCHITECTURES[settings.architecture].min_px
     if settings.input_px and settings.input_px < smallest:
         raise ExportError(

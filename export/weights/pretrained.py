@@ -27,12 +27,14 @@ def load(settings: ExportSettings, console: Console) -> Subject:
     network = ARCHITECTURES[settings.architecture].build(num_classes=len(weights.labels))
     load_into(network, weights.state, weights.source)
     drop_auxiliary(network)
+    decoding = {"scaled_decoding": settings.scaled_decoding}
+    spec = weights.preprocessing.model_copy(update=decoding)
     images = _images(settings, weights, console)
     return Subject(
         architecture=settings.architecture,
         network=network.eval(),
         labels=weights.labels,
-        preprocessing=weights.preprocessing,
+        preprocessing=spec,
         mean=weights.mean,
         std=weights.std,
         weights=weights.record(),

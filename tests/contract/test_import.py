@@ -76,7 +76,7 @@ def test_server_gives_what_the_graph_gives(
     assert (manifest.normalization.where, manifest.input.channels) == (where, channels)
     color = options.get("color") or ("L" if channels == 1 else "RGB")
     assert manifest.preprocessing == Preprocessing(
-        color=color, resize_px=12, crop_height_px=SIDE, crop_width_px=SIDE
+        scaled_decoding=True, color=color, resize_px=12, crop_height_px=SIDE, crop_width_px=SIDE
     )
 
     image = encode(gradient())

@@ -66,6 +66,7 @@ def test_squashed_image_gets_the_answer_of_its_own_network(
             "resized to fit into 8x8 (bilinear), filled with (114, 114, 114)",
         ),
         (["--no-antialias", "--interpolation", "bicubic"], "(bicubic, not antialiased)"),
+        (["--color", "BGR"], "large JPEGs decoded smaller, BGR"),
     ],
 )
 def test_options(tmp_path: Path, flags: list[str], description: str) -> None:
@@ -76,6 +77,25 @@ def test_options(tmp_path: Path, flags: list[str], description: str) -> None:
     assert main(["import", str(file), "--model-repository", str(root), "--name", "n", *flags]) == 0
     manifest = ModelRepository(root).read("n", 1).manifest
     assert description in manifest.preprocessing.description
+
+
+@pytest.mark.parametrize(
+    ("flags", "scaled"),
+    [
+        ([], True),
+        (["--no-scaled-decoding"], False),
+        (["--no-antialias"], False),
+        (["--interpolation", "nearest"], False),
+    ],
+)
+def test_scaled_decoding(tmp_path: Path, flags: list[str], scaled: bool) -> None:
+    """
+    New models decode large JPEGs smaller, unless the user or the way of resizing forbids it.
+    """
+    file, root = made(tmp_path), tmp_path / "models"
+    assert main(["import", str(file), "--model-repository", str(root), "--name", "n", *flags]) == 0
+    manifest = ModelRepository(root).read("n", 1).manifest
+    assert manifest.preprocessing.scaled_decoding is scaled
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from convoy.artifact.errors import ImageTooLargeError
 from convoy.artifact.manifest import Preprocessing
 from convoy.artifact.preprocess import ImageLimits, preprocess
-from convoy.artifact.resize import fit
+from convoy.artifact.resize import fit, resized_size
 from tests.harness.images import encode
 
 SIZES = [(61, 47), (47, 61), (320, 160), (24, 24), (9, 7), (199, 3)]
@@ -175,3 +175,23 @@ def test_description() -> None:
     assert spec((24, 24), (24, 24), antialias=False, letterbox=(1, 2, 3)).description == (
         "RGB, resized to fit into 24x24 (bilinear, not antialiased), filled with (1, 2, 3)"
     )
+
+
+@pytest.mark.parametrize("filter_", ["box", "bilinear", "hamming", "bicubic", "lanczos"])
+@pytest.mark.parametrize("resize_px", [256, 232, 64])
+def test_part_that_is_cropped(filter_: Any, resize_px: int) -> None:
+    """
+    Pixels that the crop cuts off are not computed, and the others are as if they were: in Pillow's
+    order of rows and columns, which depends on the sizes, and with its rounding.
+    """
+    dice = np.random.default_rng(resize_px)
+    sizes = [(500, 375), (375, 500), (455, 256), (85, 544), (271, 40), (300, 290)]
+    for size in [*sizes, *dice.integers(30, 600, (6, 2)).tolist()]:
+        image = photo(tuple(size))
+        height, width = dice.integers(1, resize_px + 1, 2).tolist()
+        wanted = spec(resize_px, (height, width), interpolation=filter_)
+        resized = resized_size(image.size, wanted)
+        left, top = round((resized[0] - width) / 2), round((resized[1] - height) / 2)
+        whole = np.asarray(image.resize(resized, Image.Resampling[filter_.upper()]))
+        expected = whole[top : top + height, left : left + width]
+        assert np.array_equal(fit(image, wanted), expected), (size, width, height)

@@ -76,9 +76,9 @@ def test_newer_version_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 0}, "schema_version: Input should be 8"),
-        ({"schema_version": "1"}, "schema_version: Input should be 8"),
-        ({"schema_version": True}, "schema_version: Input should be 8"),
+        ({"schema_version": 0}, "schema_version: Input should be 9"),
+        ({"schema_version": "1"}, "schema_version: Input should be 9"),
+        ({"schema_version": True}, "schema_version: Input should be 9"),
         ({"evaluations": 1}, "damaged: it lacks fields of schema_version 1"),
         ({"evaluations": [{"data": "x"}]}, "damaged: it lacks fields of schema_version 1"),
         ({"evaluations": [{"source": 1}]}, "damaged: it lacks fields of schema_version 1"),

@@ -107,7 +107,11 @@ def test_sizes_of_transformers(tmp_path: Path, document: dict[str, Any], expecte
     changes = expected if isinstance(expected, dict) else {"resize_px": expected}
     preprocessing, normalization = spec(completed(tmp_path, HALF | document))
     assert preprocessing == Preprocessing(
-        crop_height_px=8, crop_width_px=8, crop_offset="down", **(usual | changes)
+        scaled_decoding=preprocessing.averages,
+        crop_height_px=8,
+        crop_width_px=8,
+        crop_offset="down",
+        **(usual | changes),
     )
     assert (normalization.mean, normalization.std) == ((0.5,) * 3, (0.25,) * 3)
 
@@ -213,8 +217,9 @@ def test_timm(
     document = {"architecture": "resnet50", "pretrained_cfg": cfg} if is_nested else cfg
     preprocessing, normalization = spec(completed(tmp_path, document, "config.json"))
     assert preprocessing == Preprocessing(
+        scaled_decoding=True,
         **{"color": "RGB", "interpolation": "bicubic", "crop_height_px": 8, "crop_width_px": 8}
-        | expected
+        | expected,
     )
     assert normalization.mean == (0.5, 0.25, 0)
 
@@ -421,7 +426,7 @@ def test_open_shape_beside_a_model_alone(tmp_path: Path) -> None:
     assert len(completed(tmp_path, mean=(0.5,)).notes) == 1
     preprocessing, normalization = spec(completion)
     assert preprocessing == Preprocessing(
-        color="RGB", resize_px=8, crop_height_px=8, crop_width_px=8
+        scaled_decoding=True, color="RGB", resize_px=8, crop_height_px=8, crop_width_px=8
     )
     assert normalization.mean == (0, 0, 0)
 
@@ -449,7 +454,10 @@ def test_options_come_first(
     preprocessing, normalization = spec(completion)
     usual = {"color": "RGB", "resize_px": (8, 8), "interpolation": "bicubic"}
     assert preprocessing == Preprocessing(
-        crop_height_px=8, crop_width_px=8, **({"crop_offset": "down"} | usual | changes)
+        scaled_decoding=True,
+        crop_height_px=8,
+        crop_width_px=8,
+        **({"crop_offset": "down"} | usual | changes),
     )
     assert normalization.mean == (0.5,) * 3
     assert (len(completion.labels or ()) == 5) == ("labels" in option)

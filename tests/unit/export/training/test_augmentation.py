@@ -4,9 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
+from convoy.artifact.manifest import Preprocessing
+from convoy.artifact.scaled_decoding import choose_scale
 from convoy.export.normalization import Normalize
 from convoy.export.recipes.recipe import Affine, PhotoCrop
-from convoy.export.training.augmentation import Lighting, distort, photo_transform
+from convoy.export.training.augmentation import Lighting, distort, photo_transform, uncropped
 
 STILL = Affine(rotation_deg=0, translation=0, scale=0, shear_deg=0)
 
@@ -91,3 +93,24 @@ def test_lighting_moves_all_pixels_alike() -> None:
     lit = Lighting(0.1)(pixels)
     assert (lit == lit[:, :1, :1]).all()
     assert not torch.equal(lit, pixels)
+
+
+@pytest.mark.parametrize(
+    ("crop", "scale"),
+    [
+        (PhotoCrop(area=(0.08, 1.0)), 1),
+        (PhotoCrop(area=(0.35, 1.0)), 2),
+        (PhotoCrop(short_side_px=(256, 480)), 2),
+        (PhotoCrop(pad_px=4), 4),
+    ],
+)
+def test_photographs_are_decoded_for_the_smallest_crop(crop: PhotoCrop, scale: int) -> None:
+    """
+    A random crop of a scaled photograph has at least twice the pixels per side that it becomes.
+    """
+    spec = Preprocessing(
+        scaled_decoding=True, color="RGB", resize_px=256, crop_height_px=224, crop_width_px=224
+    )
+    assert choose_scale((4000, 3000), uncropped(spec, crop)) == scale
+    full = spec.model_copy(update={"scaled_decoding": False})
+    assert choose_scale((4000, 3000), uncropped(full, crop)) == 1

@@ -65,3 +65,19 @@ def test_counts_of_many_classes(tmp_path: Path) -> None:
         for index in range(20 if name == 7 else 10):
             Image.fromarray(pixels).save(tmp_path / "photos" / f"{name:02}" / f"{index}.png")
     assert "by class: from 7 of 00 to 14 of 07; --bal" in described(tmp_path / "photos")
+
+
+def test_scaled_decoding(photos: Path, tmp_path: Path) -> None:
+    """
+    Large JPEGs are decoded smaller in every new training, unless the user forbids it; then the
+    command that resumes the training says so.
+    """
+    options = {"architecture": "resnet20", "data": f"folder:{photos}", "runs": tmp_path}
+    usual, full = (
+        ExportSettings.model_validate({**options, "scaled_decoding": scaled})
+        for scaled in (True, False)
+    )
+    assert prepare(usual, Console(quiet=True)).recipe.preprocessing.scaled_decoding
+    assert not prepare(full, Console(quiet=True)).recipe.preprocessing.scaled_decoding
+    assert "scaled-decoding" not in usual.training_command
+    assert full.training_command.endswith(" --no-scaled-decoding")

@@ -128,7 +128,7 @@ def test_large_blocks_are_mapped(mapped: bool) -> None:
         "libc.malloc.restype, libc.mallinfo2.restype = ctypes.c_void_p, Mallinfo\n"
         "if sys.argv[1] == 'True':\n"
         "    map_large_blocks()\n"
-        "libc.free(ctypes.c_void_p(libc.malloc(4 * LARGE_BYTES)))\n"
+        "libc.free(ctypes.c_void_p(libc.malloc(3 * LARGE_BYTES)))\n"
         "before = libc.mallinfo2().field3\n"  # blocks that are mapped
         "libc.malloc(2 * LARGE_BYTES)\n"
         "print(libc.mallinfo2().field3 - before)\n"
@@ -136,3 +136,30 @@ def test_large_blocks_are_mapped(mapped: bool) -> None:
     command = [sys.executable, "-c", program, str(mapped)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) == int(mapped)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no mallopt")
+def test_smaller_blocks_stay_in_the_heap() -> None:
+    """
+    The pixels of one photo take the pages of the photo before, which the kernel need not clear.
+    """
+    program = (
+        "import ctypes, resource\n"
+        "from convoy.service.machine.resources import LARGE_BYTES, map_large_blocks\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype = ctypes.c_void_p\n"
+        "def use():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    block = ctypes.c_void_p(libc.malloc(LARGE_BYTES // 2))\n"
+        "    libc.memset(block, 1, LARGE_BYTES // 2)\n"
+        "    libc.free(block)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "map_large_blocks()\n"
+        "print(use(), use())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    first, second = map(int, done.stdout.split())
+    assert first > 500  # pages of 4 KiB
+    assert second < 50
