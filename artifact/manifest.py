@@ -111,7 +111,7 @@ class Preprocessing(Part):
 
     @property
     def averages(self) -> bool:
-        """Whether each pixel of an image that shrinks is an average of all pixels in its place."""
+        """True if each pixel of an image that shrinks is an average of all pixels in its place."""
         return self.antialias and self.interpolation != "nearest"
 
     @property
