@@ -30,6 +30,7 @@ from convoy.service.http.classify import Classify
 from convoy.service.http.limits import HttpLimits
 from convoy.service.http.page import Page, read_comparison
 from convoy.service.http.page_answers import PageAnswers
+from convoy.service.http.page_occlusion import PageOcclusion
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app, outermost
 from convoy.service.http.server import HttpServer
@@ -433,6 +434,7 @@ class Server:
             grpc_port=lambda: self.grpc_port,
             max_image_bytes=settings.max_image_bytes,
             answers=answers,
+            occlusion=PageOcclusion(self.registry, calls, read_body=read_body),
             comparison=read_comparison(settings.comparison_file),
         )
         return HttpServer(

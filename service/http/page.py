@@ -26,6 +26,7 @@ from convoy.service.errors import InvalidArgumentError, StartError, UnsupportedE
 from convoy.service.http.endpoints import Endpoint, counted, target
 from convoy.service.http.openapi import document
 from convoy.service.http.page_answers import PageAnswers
+from convoy.service.http.page_occlusion import PageOcclusion
 from convoy.service.http.responses import PACKED
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
@@ -61,8 +62,8 @@ class Page:
         grpc_port: Returns the port that gRPC listens on.
         max_image_bytes: Largest encoded image; the page refuses larger ones itself.
         answers: Answers for one image of several models.
+        occlusion: Explains the answer of one model.
         comparison: Output of `convoy compare --json`; empty if there is none.
-        read_body: Reads the body of a request.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Page:
         grpc_port: Callable[[], int],
         max_image_bytes: int,
         answers: PageAnswers,
+        occlusion: PageOcclusion,
         comparison: bytes,
     ) -> None:
         self._registry = registry
@@ -82,6 +84,7 @@ class Page:
         self._grpc_port = grpc_port
         self._max_image_bytes = max_image_bytes
         self._answers = answers
+        self._occlusion = occlusion
         self._comparison = comparison
 
     def routes(self) -> list[Route]:
@@ -90,6 +93,7 @@ class Page:
             self._route("/page/models", "PageModels", self._models),
             self._route(f"{_MODEL}/layers", "PageLayers", self._layers),
             self._route("/page/answers", "PageAnswers", self._answers.answer, "POST"),
+            self._route(f"{_MODEL}/occlusion", "PageOcclusion", self._occlusion.answer, "POST"),
             # Not packed: packing ten minutes of many models would delay every other request.
             self._route("/page/history", "PageHistory", self._samples, middleware=()),
             self._route("/page/comparison", "PageComparison", self._compared),

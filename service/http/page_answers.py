@@ -43,21 +43,34 @@ class PageAnswers:
         self._max_models = max_models
 
     async def answer(self, request: Request, call: Call) -> Response:
-        """Answer with one result or error for each `model=NAME/VERSION` of the query, in order."""
+        """
+        Answer with one result or error for each `model=NAME/VERSION` of the query, in order.
+
+        Each result holds the image as the network sees it, unless the query says `preview=false`.
+        """
         models = request.query_params.getlist("model")
         if not 1 <= len(models) <= self._max_models:
             raise InvalidArgumentError(
                 f"the query names {len(models)} models; it must name 1 to {self._max_models}, "
                 "each as model=NAME/VERSION"
             )
+        preview = request.query_params.get("preview", "true")
+        if preview not in ("true", "false"):
+            raise InvalidArgumentError(f"preview is {preview[:32]!r}: expected true or false")
         image = await self._read_body(request, call)
-        answers = await while_connected(request, self._ask_all(models, image, call))
-        return JSONResponse({"answers": answers})
+        asked = self._ask_all(models, image, call, has_preview=preview == "true")
+        return JSONResponse({"answers": await while_connected(request, asked)})
 
-    async def _ask_all(self, models: list[str], image: bytes, whole: Call) -> list[dict[str, Any]]:
-        return await asyncio.gather(*(self._ask(model, image, whole) for model in models))
+    async def _ask_all(
+        self, models: list[str], image: bytes, whole: Call, *, has_preview: bool
+    ) -> list[dict[str, Any]]:
+        return await asyncio.gather(
+            *(self._ask(model, image, whole, has_preview=has_preview) for model in models)
+        )
 
-    async def _ask(self, model: str, image: bytes, whole: Call) -> dict[str, Any]:
+    async def _ask(
+        self, model: str, image: bytes, whole: Call, *, has_preview: bool
+    ) -> dict[str, Any]:
         """Ask one model; its failure does not affect the others."""
         name, _, version = model.rpartition("/")
         try:
@@ -67,7 +80,7 @@ class PageAnswers:
             with self._calls.open("Classify", whole.origin) as call:
                 response = await self._protocol.Classify(request, call)
             served = self._registry.get(name, version)
-            seen = b64encode(await served.preview(image)).decode()
+            seen = b64encode(await served.preview(image)).decode() if has_preview else None
         except ServiceError as error:
             return {
                 "error": str(error),

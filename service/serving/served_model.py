@@ -135,6 +135,15 @@ class ServedModel:
         decode = partial(self._decoder.decode, request, images, self.manifest)
         return self._batcher.submit(self._queue, request, decode)
 
+    async def decode(self, request: Request, images: Sequence[bytes]) -> Tensor:
+        """
+        Decode images to a tensor for `infer`.
+
+        Raises:
+            InvalidImageError, ImageTooLargeError: If an image cannot be decoded.
+        """
+        return await self._decoder.decode(request, images, self.manifest)
+
     def offer(self, request: Request, batch: Tensor) -> None:
         """Run a tensor as `infer` does, without waiting; see `Batcher.offer`."""
         request.item, request.images = batch, len(batch)

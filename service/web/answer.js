@@ -3,13 +3,15 @@
 import { bars, copyButton, el } from "./dom.js";
 import { explain } from "./errors.js";
 import { duration, percent, provider } from "./format.js";
+import { why } from "./why.js";
 
 const MULTI_LABEL = "Several labels may apply. Each probability is independent of the others.";
 
 const PHASES = ["decode", "queue", "inference", "respond"];
 
 /**
- * An empty card: `wait` hides what it shows, until `show` fills it with an outcome of `classify`.
+ * An empty card: `wait` hides what it shows, until `show` fills it with an outcome of `classify` of
+ * an image.
  *
  * An outcome that failed comes with a button that calls `again`.
  */
@@ -30,9 +32,9 @@ export function answerCard(model) {
     content,
   );
   const wait = () => card.setAttribute("aria-busy", "true");
-  const show = (outcome, again) => {
+  const show = (outcome, image, again) => {
     content.replaceChildren(
-      ...(outcome.error ? [explain(outcome.error, again)] : shown(model, outcome)),
+      ...(outcome.error ? [explain(outcome.error, again)] : shown(model, image, outcome)),
     );
     card.removeAttribute("aria-busy");
   };
@@ -43,10 +45,11 @@ function subtitle({ name, architecture }) {
   return architecture === name ? null : el("span", { class: "muted" }, architecture);
 }
 
-function shown(model, { answer, seen }) {
+function shown(model, image, { answer, seen }) {
   return [
     el("div", { class: "answer-top" }, saw(seen), best(answer.predictions, model.title)),
     ...(model.scores.kind === "independent" ? [el("p", { class: "muted" }, MULTI_LABEL)] : []),
+    why(model, image, seen),
     timing(answer.timing),
     el(
       "dl",

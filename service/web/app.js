@@ -7,7 +7,14 @@ import * as live from "./live.js";
 import * as models from "./models.js";
 import * as tryView from "./try.js";
 
-const VIEWS = { try: tryView, live, compare, models };
+/** The views; those that are not the first to be seen are loaded when they are opened. */
+const VIEWS = {
+  try: tryView,
+  images: { open: async (...at) => (await import("./images/view.js")).open(...at) },
+  live,
+  compare,
+  models,
+};
 
 const STATES = {
   connecting: "connecting",
@@ -33,7 +40,8 @@ async function open() {
     link.hash === `#${name}`
       ? link.setAttribute("aria-current", "page")
       : link.removeAttribute("aria-current");
-  document.title = `${name[0].toUpperCase()}${name.slice(1)} · convoy`;
+  const link = document.querySelector(`nav a[href="#${name}"]`);
+  document.title = `${link.textContent} · convoy`;
   const root = document.createElement("div");
   main.replaceChildren(root);
   try {

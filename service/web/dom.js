@@ -33,6 +33,11 @@ function setStyle(node, style) {
   for (const [name, value] of Object.entries(style)) node.style.setProperty(name, value);
 }
 
+/** A control, which has an id, with its label. */
+export function labelled(text, control) {
+  return el("span", { class: "control" }, el("label", { for: control.id }, text), control);
+}
+
 /** A button that copies what `text` gives, and says that it did. */
 export function copyButton(text, label = "Copy") {
   const button = el("button", { class: "small", type: "button" }, label);

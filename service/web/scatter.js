@@ -11,8 +11,8 @@ const LETTER = 6.6;
  * Draw a chart into *place*, anew whenever its width changes.
  *
  * `marks` are `{x, y, radius, family, hollow, name, words}`; `lines` connect points and are
- * `{points, family, name}`; `x` and `y` are `{label, logarithmic, bounds, ticks}`: the values that
- * are possible, and those that are marked; both are optional.
+ * `{points, family, name}`; `x` and `y` are `{label, logarithmic, bounds, ticks, range}`: the values
+ * that are possible, those that are marked, and the axis' ends; all three are optional.
  */
 export function chart(place, { title, x, y, marks, lines = [] }) {
   const tip = el("div", { class: "tip", role: "status", hidden: true });
@@ -50,12 +50,14 @@ export function chart(place, { title, x, y, marks, lines = [] }) {
   }).observe(place);
 }
 
-function scale(values, from, to, { logarithmic, bounds = [-Infinity, Infinity], ticks }) {
+function scale(values, from, to, { logarithmic, bounds = [-Infinity, Infinity], ticks, range }) {
   const bend = logarithmic ? Math.log10 : (value) => value;
   const [low, high] = [Math.min(...values), Math.max(...values)].map(bend);
   const room = 0.08 * (high - low) || (logarithmic ? 0.3 : Math.abs(high) * 0.1 || 1);
-  const first = Math.max(low - room, bounds[0]);
-  const last = Math.min(high + room, bounds[1]);
+  const [first, last] = range ?? [
+    Math.max(low - room, bounds[0]),
+    Math.min(high + room, bounds[1]),
+  ];
   const at = (value) => from + ((bend(value) - first) / (last - first)) * (to - from);
   return { at, ticks: ticks ?? (logarithmic ? powers(first, last) : steps(first, last)) };
 }

@@ -2,9 +2,12 @@
 
 import { answerCard } from "./answer.js";
 import { ask } from "./api.js";
+import { ALL, chosen } from "./chosen.js";
 import { classify } from "./classify.js";
 import { el } from "./dom.js";
 import { explain } from "./errors.js";
+import { openImages } from "./images/collection.js";
+import { dropped } from "./images/files.js";
 import { drawingPad } from "./pad.js";
 import { followServed } from "./served.js";
 import { snippetCard } from "./snippets.js";
@@ -12,12 +15,7 @@ import { summarize } from "./summary.js";
 
 const SAMPLES = ["seven", "three", "eight", "ring", "blocks", "sunset"];
 
-const ALL = "all";
-
 const NARROW = matchMedia("(max-width: 820px)"); // as in try.css: the answers are below the image
-
-/** The image, and the key of the model that is asked; kept while other views are open. */
-const kept = { image: null, file: "", choice: ALL };
 
 let pad = null;
 
@@ -64,14 +62,12 @@ class Try {
     const option = (value, text) => el("option", { value }, text);
     const all = models.length > 1 ? [option(ALL, `All ${models.length} networks`)] : [];
     this.select.replaceChildren(...all, ...models.map(({ key, title }) => option(key, title)));
-    if (models.length) this.choose(kept.choice);
+    if (models.length) this.choose(chosen.model);
     else {
       this.asking.abort();
       this.cards = [];
       this.code.replaceChildren();
-      this.answers.replaceChildren(
-        el("p", { class: "card" }, "No model is loaded. See Models."),
-      );
+      this.answers.replaceChildren(el("p", { class: "card" }, "No model is loaded. See Models."));
     }
   }
 
@@ -143,10 +139,11 @@ class Try {
   /** Drops and pastes count anywhere on the page, for as long as the view is open. */
   listen() {
     const { signal } = this;
-    const files = (event, data) => {
-      const file = [...(data?.files ?? [])][0];
-      if (file) this.show(file, file.name);
-      if (file || event.type !== "paste") event.preventDefault();
+    const files = async (event, data) => {
+      if (data?.files.length || event.type !== "paste") event.preventDefault();
+      const found = await dropped(data);
+      if (found.length > 1 || found[0]?.path.includes("/")) openImages(found);
+      else if (found.length) this.show(found[0].file, found[0].file.name);
     };
     addEventListener("dragover", (event) => event.preventDefault(), { signal });
     addEventListener("drop", (event) => files(event, event.dataTransfer), { signal });
@@ -162,14 +159,14 @@ class Try {
     // A model that is gone may come back: it stays chosen until somebody chooses another one.
     this.chosen = found.length ? found : this.models;
     this.select.value = found.length ? key : this.select.options[0].value;
-    kept.choice = key;
+    chosen.model = key;
     this.cards = this.chosen.map(answerCard);
-    this.show(kept.image, kept.file, { scroll: false });
+    this.show(chosen.image, chosen.file, { scroll: false });
   }
 
   /** Show an image and what the networks say of it. */
   async show(image, file, { scroll = true } = {}) {
-    Object.assign(kept, { image, file });
+    Object.assign(chosen, { image, file });
     if (!this.cards.length) return;
     this.answers.replaceChildren(...this.cards.map(({ card }) => card));
     this.code.replaceChildren(snippetCard(this.chosen[0], file || "image.png", this.grpcPort));
@@ -195,15 +192,15 @@ class Try {
     for (const card of cards) card.wait();
     try {
       const models = cards.map(({ model }) => model);
-      const outcomes = await classify(models, image, this.maxImageBytes, signal);
+      const outcomes = await classify(models, image, this.maxImageBytes, { signal });
       if (signal.aborted) return null;
       outcomes.forEach((outcome, index) => {
         const card = cards[index];
-        card.show(outcome, () => this.ask([card], image, signal));
+        card.show(outcome, image, () => this.ask([card], image, signal));
       });
       return outcomes;
     } catch (error) {
-      if (!signal.aborted) this.fail(error, () => this.show(image, kept.file));
+      if (!signal.aborted) this.fail(error, () => this.show(image, chosen.file));
       return null;
     }
   }

@@ -36,6 +36,8 @@ CALLS: dict[str, tuple[Any, set[Right]]] = {
 }
 """A request of each method, and the rights that one of is needed; none for open methods."""
 
+OCCLUSION = "/page/models/tiny/versions/1/occlusion"
+
 ROUTES: list[tuple[str, str, set[Right]]] = [
     ("GET", "/v2/health/live", set()),
     ("GET", "/v2/health/ready", set()),
@@ -50,13 +52,14 @@ ROUTES: list[tuple[str, str, set[Right]]] = [
     ("GET", "/web/app.js", set()),
     ("GET", "/page/models", {"infer", "observe", "control"}),
     ("POST", "/page/answers?model=tiny/1", {"infer"}),
+    ("POST", OCCLUSION, {"infer"}),
     ("GET", "/page/history", {"observe"}),
     ("GET", "/page/comparison", {"observe"}),
     ("POST", "/v2/repository/models/tiny/load", {"control"}),
     ("POST", "/v2/logging", {"control"}),
 ]
 
-BODIES = {INFER: infer_body(3), "/page/answers?model=tiny/1": png(3)}
+BODIES = {INFER: infer_body(3), "/page/answers?model=tiny/1": png(3), OCCLUSION: png(3)}
 
 UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
 DENIED = (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")

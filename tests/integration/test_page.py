@@ -143,6 +143,57 @@ async def test_preview(serve: Serve, tmp_path: Path) -> None:
             assert (seen.size, seen.getpixel((0, 0))) == ((4, 4), (255, 0, 0))
 
 
+async def test_answers_without_preview(running: Running) -> None:
+    """
+    A query may leave out the images that the networks see; what it says of them is checked.
+    """
+    (answer,) = await ask_models(running, png(7), "tiny/1&preview=false")
+    assert answer["preview"] is None
+    assert answer["predictions"][0]["label"] == "class 2"
+    refused = await ask("POST", f"{running.url}/page/answers?model=tiny/1&preview=no", png(7))
+    assert "expected true or false" in check_error(refused, 400, "INVALID_ARGUMENT")
+
+
+async def test_occlusion(running: Running) -> None:
+    """
+    The parts that an answer depends on are found by hiding them, in as few runs as batches allow.
+    """
+    answer = await ask("POST", f"{running.url}{VERSION}/occlusion", png(77))
+    assert answer.status == 200, answer.body
+    found = answer.json()
+    assert (found["patch"], found["rows"], found["columns"]) == ([1, 1], [0, 1, 2, 3], [0, 1, 2, 3])
+    assert found["predictions"][0]["label"] == "class 2"
+    falls = np.array(found["falls"])
+    assert falls.shape == (tiny.CLASSES, 4, 4)
+    # The network sees the first pixel alone; with the mean of the image there, it says class 4.
+    assert falls[0, 0, 0] == pytest.approx(1, abs=1e-3)
+    assert falls[found["predictions"].index(told(found, "class 4")), 0, 0] < -0.99
+    assert np.count_nonzero(falls[:, 0, 0]) >= 2
+    falls[:, 0, 0] = 0
+    assert not falls.any()
+    assert found["images"] == 17
+    assert found["seconds"] > 0
+    counted = {"code": "OK", "model": "tiny"}
+    assert running.sample("convoy_requests_total", method="PageOcclusion", **counted) == 1
+    # The image itself, and 16 copies in batches of 8.
+    assert running.sample("convoy_requests_total", method="ModelInfer", **counted) == 3
+
+
+def told(found: dict[str, Any], label: str) -> Any:
+    """The prediction of a class."""
+    return next(one for one in found["predictions"] if one["label"] == label)
+
+
+async def test_occlusion_of_a_bad_image(running: Running) -> None:
+    """
+    What cannot be decoded cannot be explained, and a model that is not there neither.
+    """
+    answer = await ask("POST", f"{running.url}{VERSION}/occlusion", b"no image")
+    check_error(answer, 400, "INVALID_IMAGE")
+    missing = await ask("POST", f"{running.url}/page/models/huge/versions/1/occlusion", png(3))
+    check_error(missing, 404, "MODEL_NOT_FOUND")
+
+
 async def test_limits_of_answers(serve: Serve) -> None:
     """
     The page's requests are held to the limits of an inference, and the page is told the first.

@@ -212,6 +212,27 @@ def test_last_answer_is_not_shown_with_a_new_image(open_page: OpenPage, url: str
         page.unroute_all(behavior="ignoreErrors")
 
 
+def test_why(open_page: OpenPage, url: str) -> None:
+    """
+    On request a network shows the parts that its answer depends on, for each of its best classes,
+    and what that cost.
+    """
+    colour = """(canvas, [x, y]) => [...canvas.getContext("2d").getImageData(x, y, 1, 1).data]"""
+    with open_page(url) as page:
+        give(page, "drop", png(77))
+        card = page.locator('.answer[data-model="tiny"]')
+        card.get_by_role("button", name="Why?").click()
+        expect(card.locator(".why")).to_contain_text("Cost: 17 images, ")
+        expect(card.locator(".why")).to_contain_text("a change of 100.0 %")
+        heat = card.locator("canvas.heat")
+        red, _, blue, _ = heat.evaluate(colour, [0, 0])
+        assert red > 2 * blue, "the network looks at the first pixel alone"
+        assert heat.evaluate(colour, [2, 2]) == [0, 0, 0, 255]
+        card.get_by_label("Class", exact=True).select_option(label="class 4")
+        red, _, blue, _ = heat.evaluate(colour, [0, 0])
+        assert blue > 2 * red, "with the mean colour there, it would say class 4"
+
+
 def test_pen_of_the_keyboard_is_seen(open_page: OpenPage, url: str) -> None:
     """
     The pen is where the arrow keys have moved it, and filled while it is down.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from convoy.__main__ import main
 from convoy.artifact.layers import Description, Layer, write_layers
+from convoy.service.http.page import WEB
 from tests.harness import tiny
 from tests.harness.comparisons import fifteen, measured
 from tests.harness.server_process import ServerProcess
@@ -255,8 +257,10 @@ def check_families(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("view", ["try", "live", "compare", "models"])
-def test_accessible(open_page: OpenPage, url: str, axe: str, view: str, *, dark: bool) -> None:
+@pytest.mark.parametrize("view", ["try", "images", "live", "compare", "models"])
+def test_accessible(
+    open_page: OpenPage, url: str, axe: str, tmp_path: Path, view: str, *, dark: bool
+) -> None:
     """
     Nothing in any view breaks WCAG's level AA, as far as axe-core can tell.
     """
@@ -265,6 +269,8 @@ def test_accessible(open_page: OpenPage, url: str, axe: str, view: str, *, dark:
         if view == "try":
             page.locator("button.sample").first.click()
             page.locator(".timing").first.wait_for()
+        if view == "images":
+            classify_samples(page, tmp_path)
         if view == "models":
             page.locator("summary").first.click()
             page.locator("table.layers").wait_for()
@@ -274,15 +280,27 @@ def test_accessible(open_page: OpenPage, url: str, axe: str, view: str, *, dark:
         assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
 
 
+def classify_samples(page: Page, folder: Path) -> None:
+    """Classify a labelled folder, some of whose classes are wrong, and show it as a table."""
+    for name, truth in {"seven": "7", "three": "3", "eight": "8", "ring": "1"}.items():
+        (folder / "data" / truth).mkdir(parents=True, exist_ok=True)
+        shutil.copy(WEB / f"samples/{name}.png", folder / "data" / truth)
+    page.locator("input[webkitdirectory]").set_input_files(folder / "data")
+    page.locator(".cell.wrong").first.wait_for()
+    page.get_by_role("button", name="Table").click()
+
+
 @pytest.mark.parametrize("width", [375, 768, 1440])
-def test_layout(open_page: OpenPage, url: str, width: int) -> None:
+def test_layout(open_page: OpenPage, url: str, tmp_path: Path, width: int) -> None:
     """
     No view is wider than the window.
     """
     with open_page(url, width=width) as page:
-        for view in ("try", "live", "compare", "models"):
+        for view in ("try", "images", "live", "compare", "models"):
             page.goto(f"{url}#{view}")
             page.locator("#view > div > *").first.wait_for()
+            if view == "images":
+                classify_samples(page, tmp_path)
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, view
 

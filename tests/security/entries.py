@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from convoy.service.http.classify import Classify
 from convoy.service.http.page import Page
 from convoy.service.http.page_answers import PageAnswers
+from convoy.service.http.page_occlusion import PageOcclusion
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
 from convoy.service.rpc.reflection import SERVICE_NAMES as REFLECTION_NAMES
@@ -86,6 +87,7 @@ def http_routes() -> list[HttpRoute]:
         grpc_port=nothing,
         max_image_bytes=0,
         answers=answers,
+        occlusion=PageOcclusion(nothing, nothing, read_body=nothing),
         comparison=nothing,
     )
     classify = Classify(nothing, nothing, read_body=nothing, max_images=0)

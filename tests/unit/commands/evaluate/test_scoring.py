@@ -1,4 +1,5 @@
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from convoy.commands.evaluate import scoring
@@ -78,8 +79,16 @@ def test_mcnemar(both: int, only_first: int, only_second: int, p_value: float) -
     """
     Only the images that one of the two is right about decide.
     """
-    first = np.array([True] * (both + only_first) + [False] * (only_second + 4))
-    second = np.array([True] * both + [False] * only_first + [True] * only_second + [False] * 4)
+    first, second = outcomes_of_two(both, only_first, only_second)
     *counts, found = scoring.mcnemar(first, second)
     assert counts == [only_first, only_second]
     assert found == pytest.approx(p_value)
+
+
+def outcomes_of_two(
+    both: int, only_first: int, only_second: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which images each of two models is right about; about 4 more, neither is."""
+    first = np.array([True] * (both + only_first) + [False] * (only_second + 4))
+    second = np.array([True] * both + [False] * only_first + [True] * only_second + [False] * 4)
+    return first, second

@@ -1,0 +1,76 @@
+"""The reasons for an answer, for the page: which parts of the image the classes depend on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from convoy.service.call import PRIORITIES, Call, Calls
+from convoy.service.http.body import BodyReader, while_connected
+from convoy.service.http.endpoints import target
+from convoy.service.serving.occlusion import Places
+from convoy.service.serving.registry import ModelRegistry
+from convoy.service.serving.served_model import ServedModel, Tensor
+from convoy.service.serving.top_k import probabilities, top_k
+from convoy.service.telemetry.batch_record import Outputs
+
+
+class PageOcclusion:
+    """
+    The endpoint.
+
+    Args:
+        read_body: Reads the body of a request.
+    """
+
+    def __init__(self, registry: ModelRegistry, calls: Calls, *, read_body: BodyReader) -> None:
+        self._registry = registry
+        self._calls = calls
+        self._read_body = read_body
+
+    async def answer(self, request: Request, call: Call) -> Response:
+        """
+        Answer with the best classes, and with the fall of each one's probability at each place.
+
+        Falls are listed by class, row and column.
+        """
+        model = self._registry.find(call, **target(request))
+        image = await self._read_body(request, call)
+        return await while_connected(request, self._explain(model, image, call))
+
+    async def _explain(self, model: ServedModel, image: bytes, whole: Call) -> Response:
+        started = time.monotonic()
+        pixels = await model.decode(whole, [image])
+        (best,) = top_k(await self._run(model, pixels, whole), model.manifest, 0)
+        classes = [prediction.class_index for prediction in best]
+        before = np.array([prediction.probability for prediction in best])
+        places = Places.of(model.manifest.input)
+        after = [
+            probabilities(await self._run(model, batch, whole), model.manifest)[:, classes]
+            for batch in places.hide(pixels, model.manifest.input, model.max_batch_size)
+        ]
+        falls = (before - np.concatenate(after)).T
+        shape = (len(classes), len(places.rows), len(places.columns))
+        return JSONResponse(
+            {
+                "predictions": [asdict(prediction) for prediction in best],
+                "falls": falls.reshape(shape).round(6).tolist(),
+                "patch": places.patch,
+                "rows": places.rows,
+                "columns": places.columns,
+                "images": 1 + len(places),
+                "seconds": time.monotonic() - started,
+            }
+        )
+
+    async def _run(self, model: ServedModel, batch: Tensor, whole: Call) -> Outputs:
+        """Run a batch, behind all other requests of the model; it counts as an inference."""
+        with self._calls.open("ModelInfer", whole.origin) as call:
+            call.priority = PRIORITIES[-1]
+            call.use(model)
+            await model.infer(call, batch)
+            return call.outputs
