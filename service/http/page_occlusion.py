@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from convoy.service.call import PRIORITIES, Call, Calls
+from convoy.service.engine import Tensor
 from convoy.service.http.body import BodyReader, while_connected
 from convoy.service.http.endpoints import target
 from convoy.service.serving.occlusion import Places
 from convoy.service.serving.registry import ModelRegistry
-from convoy.service.serving.served_model import ServedModel, Tensor
+from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.top_k import probabilities, top_k
 from convoy.service.telemetry.batch_record import Outputs
 

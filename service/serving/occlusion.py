@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convoy.artifact.manifest import InputTensor
-from convoy.service.serving.served_model import Tensor
+from convoy.service.engine import Tensor
 
 PLACES = 10
 """Most places along each side."""
