@@ -186,7 +186,7 @@ def told(found: dict[str, Any], label: str) -> Any:
 
 async def test_occlusion_of_a_bad_image(running: Running) -> None:
     """
-    What cannot be decoded cannot be explained, and a model that is not there neither.
+    An image that cannot be decoded is refused, and so is a model that is not there.
     """
     answer = await ask("POST", f"{running.url}{VERSION}/occlusion", b"no image")
     check_error(answer, 400, "INVALID_IMAGE")
