@@ -18,14 +18,28 @@ if TYPE_CHECKING:
     import grpc
 
 
-class ConnectionSettings(Options):
-    """The settings of every command that calls a server."""
+class AddressSettings(Options):
+    """The address of the server."""
 
     panel = "Connection"
 
     address: Annotated[str, Option("HOST:PORT")] = Field(
         ADDRESS, description="Connect to the server's gRPC port at this address."
     )
+
+    @field_validator("address")
+    @classmethod
+    def _to_target(cls, address: str) -> str:
+        from convoy.connecting import to_target  # with gRPC, which --help does not wait for
+
+        return to_target(address)
+
+
+class CredentialSettings(Options):
+    """The settings of a connection beside the address: token and TLS."""
+
+    panel = "Connection"
+
     token: Annotated[SecretStr, Option("TOKEN")] = Field(
         SecretStr(""),
         description="Send this bearer token. Set it in CONVOY_TOKEN to hide it from other users "
@@ -45,13 +59,6 @@ class ConnectionSettings(Options):
     client_key: Annotated[Path | None, Option("FILE")] = Field(
         None, description="Read the private key of --client-certificate from this PEM file."
     )
-
-    @field_validator("address")
-    @classmethod
-    def _to_target(cls, address: str) -> str:
-        from convoy.connecting import to_target  # with gRPC, which --help does not wait for
-
-        return to_target(address)
 
     @field_validator("*")
     @classmethod
@@ -110,6 +117,10 @@ class ConnectionSettings(Options):
         if certificate:
             with _reading(f"{certificate} and {key} as a PEM certificate and its unencrypted key"):
                 context.load_cert_chain(certificate, key, _no_password)
+
+
+class ConnectionSettings(AddressSettings, CredentialSettings):
+    """The settings of every command that calls a server."""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ _OF_COMMANDS = {
     "evaluate": "import",
     "calibrate": "import",
     "predictions": "predictions",
+    "bulk": "bulk",
     "serve": "server",
     "tune": "server,bench",
     "bench": "bench",
@@ -21,6 +22,7 @@ _OF_COMMANDS = {
 
 _WITH_RUNTIME = frozenset(
     {
+        "bulk",
         "export",
         "import",
         "quantize",
@@ -38,6 +40,8 @@ _OF_PACKAGES = {
     "torch": "export",
     "torchvision": "export",
     "mlperf_loadgen": "mlperf",
+    "distributed": "dask",
+    "ray": "ray",
 }
 """The extra of each package that only some options of a command need."""
 

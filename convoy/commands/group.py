@@ -26,6 +26,7 @@ GROUPS = {
     "Serve and query": {
         "serve": "Serve the models of a repository over gRPC and HTTP.",
         "classify": "Classify image files.",
+        "bulk": "Classify any number of images, on this machine or a cluster.",
         "models": "List the models of a server.",
         "predictions": "Collect the images of a prediction log for labelling.",
         "token": "Make a bearer token for a server.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from convoy.commands.command_line import UsageError
 
@@ -33,6 +33,11 @@ def find_images(paths: Iterable[Path]) -> Iterator[Path]:
         yield from found
 
 
+def has_image_name(path: str) -> bool:
+    """Return whether the file name of *path* is that of an image, and not hidden."""
+    name = path.rpartition("/")[2]
+    return not name.startswith(".") and PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
 def _is_image(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return has_image_name(str(path)) and path.is_file()

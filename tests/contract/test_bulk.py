@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from convoy.bulk import Classifier
+from convoy.bulk.answers import Model, columns
+from convoy.commands.bulk.bulk_error import BulkError
+from convoy.commands.bulk.server_classifier import ServerClassifier
+from convoy.commands.connection import CredentialSettings
 from convoy.pb.convoy.v1 import classifier_pb2 as pb
-from tests.harness.images import encode
+from tests.harness import tiny
+from tests.harness.images import encode, png
 from tests.harness.lenet import LENET
 from tests.harness.server import Serve
 
@@ -54,3 +61,43 @@ async def test_answers_are_the_servers(serve: Serve, lenet_repository: Path) -> 
         found["version"][0],
         found["sha256"][0],
     )
+
+
+async def test_servers_are_asked_for_the_same_rows(serve: Serve, tmp_path: Path) -> None:
+    """
+    Through a server whose queue is short, no request is lost, and all rows are as without it.
+    """
+    images: list[bytes | None] = [*(png(index % tiny.POISON) for index in range(300)), b"", None]
+    async with serve(max_queue_size=8, max_images_per_call=8) as running:
+        classifier = ServerClassifier(
+            servers=(running.address,),
+            name="tiny",
+            version=0,
+            top_k=3,
+            timeout_s=20,
+            connection=CredentialSettings(),
+        )
+        model, answers = await asyncio.to_thread(
+            lambda: (classifier.model, list(classifier.answers(images)))
+        )
+        assert running.sample("convoy_rejected_total", model="tiny", reason="QUEUE_FULL")
+    own = Classifier(tmp_path / "tiny/1", top_k=3)
+    assert columns(answers, model) == own(images)
+
+
+async def test_wrong_models_of_servers(serve: Serve) -> None:
+    """
+    A model that a server does not have, and a server that does not answer, end the job.
+    """
+    async with serve() as running:
+        for name, address, message in (
+            ("absent", running.address, "has no model absent; it has tiny:1"),
+            ("tiny", "localhost:1", "localhost:1: "),
+        ):
+            options = ServerClassifier((address,), name, 0, 5, 5, CredentialSettings())
+            with pytest.raises(BulkError, match=message):
+                await asyncio.to_thread(_model, options)
+
+
+def _model(classifier: ServerClassifier) -> Model:
+    return classifier.model

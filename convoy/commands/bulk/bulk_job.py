@@ -1,0 +1,198 @@
+"""A job from its settings to its labels: list the input, run its shards, keep the record."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from convoy.artifact.stores import open_repository
+from convoy.bulk.answers import Model
+from convoy.bulk.classifier import Classifier
+from convoy.commands.bulk import job_record
+from convoy.commands.bulk.bulk_error import BulkError
+from convoy.commands.bulk.bulk_progress import BulkProgress, display, print_table
+from convoy.commands.bulk.bulk_runner import Runner
+from convoy.commands.bulk.bulk_settings import BulkSettings
+from convoy.commands.bulk.duplicates import IdChecker
+from convoy.commands.bulk.engines.choice import open_engine, runs_on_gpu
+from convoy.commands.bulk.job_record import JobRecord
+from convoy.commands.bulk.label_folder import JOB_FOLDER, LabelFolder
+from convoy.commands.bulk.label_parts import Failures
+from convoy.commands.bulk.labelling import Answering, Labelling
+from convoy.commands.bulk.shards import Shard, from_json, to_json
+from convoy.commands.bulk.sources import shards
+from convoy.commands.connection import CredentialSettings
+from convoy.commands.evaluate.models import parse_model, read_model
+from convoy.service.machine.resources import usable_cpus
+from convoy.stores import is_url
+
+INPUT_FILE = f"{JOB_FOLDER}/input.jsonl.gz"
+"""The shards of a job, one a line: they stay as they were when the job began."""
+
+EXIT_FAILURES = 3
+
+
+class _TooManyFailuresError(Exception):
+    """The limit of failures is exceeded."""
+
+
+def run_job(settings: BulkSettings) -> int:
+    """
+    Label the input.
+
+    Returns:
+        The exit code: 0 if every image has a row, 3 if too many failed.
+
+    Raises:
+        ArtifactError, RepositoryError, ModelLoadError: If the model cannot be used.
+        BulkError: If the job cannot go on.
+        OSError: If a disk or a store fails.
+    """
+    workers = _workers(settings)
+    classifier, model = _classifier(settings, workers)
+    folder = LabelFolder(settings.to)
+    record = job_record.begin(folder, settings, model, workers)
+    folder.remove_unfinished()
+    record.write(folder)
+    try:
+        with display() as show:
+            _list_input(settings, folder, record, show)
+            progress = _run(settings, folder, record, classifier, workers, show)
+    except KeyboardInterrupt:
+        job_record.end(record, folder, "stopped")
+        print("convoy bulk: stopped; continue with --resume", file=sys.stderr)
+        raise
+    except Exception as error:
+        # A full disk may refuse the record, too: the error is the one to report.
+        with suppress(BulkError):
+            job_record.end(record, folder, "failed", str(error))
+        raise
+    code = EXIT_FAILURES if record.state == "too_many_failures" else 0
+    print_table(record, progress.images_per_s, settings.to)
+    return code
+
+
+def _workers(settings: BulkSettings) -> int:
+    if settings.workers:
+        return settings.workers
+    # A GPU has one process, and a server keeps one busy only.
+    return 1 if settings.server or runs_on_gpu(settings) else usable_cpus()
+
+
+def _classifier(settings: BulkSettings, workers: int) -> tuple[Answering, Model]:
+    if settings.server:
+        classifier = _server_classifier(settings)
+        return classifier, classifier.model
+    root = settings.model_repository
+    repository = open_repository(root if is_url(root) else str(Path(root).absolute()))
+    manifest = read_model(repository, settings.model).manifest
+    # The workers of other engines are granted their threads by these.
+    threads = max(1, usable_cpus() // workers) if settings.engine == "local" else None
+    own = Classifier(
+        repository.location(manifest.name, manifest.version),
+        settings.top_k,
+        settings.device,
+        threads,
+        decode_processes=usable_cpus() - 1 if runs_on_gpu(settings) else 0,
+    )
+    return own, Model(manifest.name, manifest.version, manifest.model_sha256)
+
+
+def _server_classifier(settings: BulkSettings) -> Answering:
+    from convoy.commands.bulk.server_classifier import ServerClassifier  # with gRPC
+
+    name, version = parse_model(settings.model)
+    return ServerClassifier(
+        servers=tuple(settings.server),
+        name=name,
+        version=version,
+        top_k=settings.top_k,
+        timeout_s=settings.timeout_s,
+        connection=CredentialSettings.model_validate(
+            {name: getattr(settings, name) for name in CredentialSettings.model_fields}
+        ),
+    )
+
+
+def _list_input(
+    settings: BulkSettings,
+    folder: LabelFolder,
+    record: JobRecord,
+    show: Callable[[str, float], None],
+) -> None:
+    """List the input, unless an earlier run has."""
+    if record.input.shards is not None:
+        return
+    checker = IdChecker(settings.id)
+
+    def listed(count: int) -> None:
+        if count % 1000 == 0:
+            show(f"{count} files listed", 0.0)
+
+    count, images, is_counted = 0, 0, True
+    with (
+        folder.writing(INPUT_FILE) as file,
+        gzip.open(file, "wt", compresslevel=1, encoding="utf-8") as lines,
+    ):
+        sources = dict.fromkeys(settings.sources)
+        for shard in shards(sources, settings.column, settings.id, listed):
+            lines.write(to_json(shard) + "\n")
+            count += 1
+            is_counted = is_counted and shard.images is not None
+            images += shard.images or 0
+            checker.add(shard)
+        checker.check()
+    record.input.shards, record.input.images = count, images if is_counted else None
+    record.write(folder)
+
+
+def _listed(folder: LabelFolder) -> Iterator[tuple[int, Shard]]:
+    with (
+        folder.opened(INPUT_FILE) as file,
+        gzip.open(file, "rt", encoding="utf-8") as lines,
+    ):
+        for number, line in enumerate(lines):
+            yield number, from_json(line)
+
+
+def _run(
+    settings: BulkSettings,
+    folder: LabelFolder,
+    record: JobRecord,
+    classifier: Answering,
+    workers: int,
+    show: Callable[[str, float], None],
+) -> BulkProgress:
+    """Run the shards until all are done, or too many images have failed."""
+    engine = open_engine(settings, workers)
+    progress = BulkProgress(record.input.shards or 0, lambda: engine.workers, show)
+
+    def done(part: Failures | None) -> None:
+        progress.add(part)
+        known = record.input.images
+        if part and known is not None and _failed(progress) > settings.most_failures(known):
+            raise _TooManyFailuresError
+
+    state: job_record.State = "finished"
+    try:
+        Runner(engine, Labelling(classifier, settings.to, settings.format), done).run(
+            _listed(folder)
+        )
+        if _failed(progress) > settings.most_failures(progress.rows.total()):
+            state = "too_many_failures"
+    except _TooManyFailuresError:
+        state = "too_many_failures"
+    finally:
+        engine.close()
+        record.set_counts(progress.rows)
+        record.runs[-1].images = progress.rows.total()
+    folder.remove_unfinished()  # of workers that were killed
+    job_record.end(record, folder, state)
+    return progress
+
+
+def _failed(progress: BulkProgress) -> int:
+    return progress.rows.total() - progress.rows[None]

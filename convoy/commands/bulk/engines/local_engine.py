@@ -1,0 +1,58 @@
+"""Processes on this machine. Each has a pool of its own, so that a crash is one shard's."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from convoy.bulk.child_process import follow_parent
+
+T = TypeVar("T")
+
+
+class LocalEngine:
+    """
+    Worker processes.
+
+    Args:
+        workers: Number of processes.
+    """
+
+    crashes: tuple[type[Exception], ...] = (BrokenProcessPool,)
+
+    def __init__(self, workers: int) -> None:
+        self.workers = self.slots = workers
+        self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
+        for _ in range(workers):
+            self._idle.put(_pool())
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        pool = self._idle.get()
+        try:
+            future = pool.submit(function, *arguments)
+        except BrokenProcessPool:  # its process was killed between two shards
+            pool.shutdown(wait=False)
+            pool = _pool()
+            future = pool.submit(function, *arguments)
+        future.add_done_callback(lambda done: self._free(pool, done))
+        return future
+
+    def close(self) -> None:
+        """Kill the processes."""
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    def _free(self, pool: ProcessPoolExecutor, done: Future[Any]) -> None:
+        if isinstance(done.exception(), BrokenProcessPool):
+            pool.shutdown(wait=False)
+            pool = _pool()
+        self._idle.put(pool)
+
+
+def _pool() -> ProcessPoolExecutor:
+    # A fork would copy the threads of ONNX Runtime and gRPC in the middle of their work.
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), follow_parent)

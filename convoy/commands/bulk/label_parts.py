@@ -1,0 +1,104 @@
+"""The formats of parts: rows of labels as Parquet, JSON Lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import IO, Any, Literal
+
+from convoy.bulk.answers import COLUMNS, Answer, Model, arrow_columns, columns
+
+Format = Literal["parquet", "jsonl", "csv"]
+
+Failures = Counter[str | None]
+"""Rows by the reason of their error; None for those with an answer."""
+
+Rows = Iterable[tuple[Sequence[Any], Sequence[Answer]]]
+"""Ids and answers, in pieces of a few hundred."""
+
+
+def write_rows(rows: Rows, model: Model, form: Format, file: IO[bytes]) -> Failures:
+    """Write *rows*, and count them."""
+    failures: Failures = Counter()
+    writer = _WRITERS[form](file)
+    for ids, answers in rows:
+        failures.update(answer.error for answer in answers)
+        writer.write(list(ids), columns(answers, model))
+    writer.close()
+    return failures
+
+
+def count_rows(content: bytes, form: Format) -> Failures:
+    """Count the rows of a part that is complete."""
+    if form == "parquet":
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(io.BytesIO(content), columns=["error"])
+        return Counter(table.column("error").to_pylist())
+    lines = content.decode().splitlines(keepends=True)
+    if form == "csv":
+        return Counter(row["error"] or None for row in csv.DictReader(lines))
+    return Counter(json.loads(line)["error"] for line in lines)
+
+
+class _ParquetRows:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._writer: Any = None
+
+    def write(self, ids: list[Any], answers: dict[str, list[Any]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # The ids of an empty part have no type of their own.
+        column = pa.array(ids, None if ids else pa.string())
+        table = pa.table({"id": column, **arrow_columns(answers)})
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer is None:
+            self.write([], {name: [] for name in COLUMNS})
+        self._writer.close()
+
+
+class _JsonRows:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, ids: list[Any], answers: dict[str, list[Any]]) -> None:
+        for key, *values in zip(ids, *answers.values(), strict=True):
+            row = {"id": key, **dict(zip(answers, values, strict=True))}
+            self._file.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
+
+    def close(self) -> None:
+        """Write nothing: lines need no end."""
+
+
+class _CsvRows:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._write([["id", *COLUMNS]])
+
+    def write(self, ids: list[Any], answers: dict[str, list[Any]]) -> None:
+        answers = answers | {"top_k": [json.dumps(classes) for classes in answers["top_k"]]}
+        self._write(zip(ids, *answers.values(), strict=True))
+
+    def close(self) -> None:
+        """Write nothing: lines need no end."""
+
+    def _write(self, rows: Iterable[Iterable[Any]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
+        self._file.write(text.getvalue().encode())
+
+
+_WRITERS: dict[Format, type[_ParquetRows | _JsonRows | _CsvRows]] = {
+    "parquet": _ParquetRows,
+    "jsonl": _JsonRows,
+    "csv": _CsvRows,
+}

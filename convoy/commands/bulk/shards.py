@@ -1,0 +1,212 @@
+"""Shards: fixed ranges of the input, which can be written as JSON and read anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import IO, Any, Protocol
+
+from convoy.bulk.images import LIMITS, File, Image, Unread
+from convoy.commands.bulk.bulk_error import BulkError
+from convoy.commands.image_files import has_image_name
+from convoy.service.errors import ImageTooLargeError
+from convoy.stores import is_url, open_store
+
+SHARD_IMAGES = 500
+"""Images in a shard of files."""
+
+READ_BYTES = 16 << 20
+"""Bytes of a Parquet file in memory at once, as far as its average row tells."""
+
+
+class Shard(Protocol):
+    """A fixed range of the input."""
+
+    @property
+    def images(self) -> int | None:
+        """The number of images; None if only reading shows it."""
+
+    def rows(self) -> Iterator[tuple[Any, Image]]:
+        """
+        Read the images, each with its id.
+
+        Raises:
+            BulkError: If the file changed since it was listed, is damaged, or lacks an id.
+            OSError: If it cannot be read.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FileShard:
+    """
+    Image files.
+
+    Attributes:
+        root: The folder that relative paths start from.
+    """
+
+    root: str
+    files: tuple[File, ...]
+
+    @property
+    def images(self) -> int:
+        return len(self.files)
+
+    def rows(self) -> Iterator[tuple[Any, Image]]:
+        for file in self.files:
+            path = file.path if is_url(file.path) else os.path.join(self.root, file.path)
+            # Names may hold any bytes, and labels are text.
+            name = os.fsencode(file.path).decode(errors="backslashreplace")
+            yield name, file._replace(path=path)
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetShard:
+    """
+    Rows *start* to *stop* of one row group of a Parquet file.
+
+    Attributes:
+        name: The file as the user named it.
+        state: Its state when it was listed.
+        first_row: Number of the row group's first row in the file.
+        row_bytes: Average size of an image.
+    """
+
+    path: str
+    name: str
+    state: str
+    column: str
+    id_column: str
+    row_group: int
+    first_row: int
+    start: int
+    stop: int
+    row_bytes: int
+
+    @property
+    def images(self) -> int:
+        return self.stop - self.start
+
+    def rows(self) -> Iterator[tuple[Any, Image]]:
+        row = 0
+        with open_parquet(self.path, self.name, self.state) as file:
+            for batch in file.iter_batches(
+                max(1, min(256, READ_BYTES // max(1, self.row_bytes))),
+                row_groups=[self.row_group],
+                columns=[self.column, *filter(None, [self.id_column])],
+                use_threads=False,
+            ):
+                first, row = row, row + len(batch)
+                start, stop = max(first, self.start), min(row, self.stop)
+                if start < stop:
+                    part = batch.slice(start - first, stop - start)
+                    images = part.column(self.column).to_pylist()
+                    yield from zip(self._ids(part, start), images, strict=True)
+                if row >= self.stop:
+                    return
+
+    def _ids(self, batch: Any, first: int) -> list[Any]:
+        number = self.first_row + first
+        if not self.id_column:
+            return [f"{self.name}#{number + index}" for index in range(len(batch))]
+        ids: list[Any] = batch.column(self.id_column).to_pylist()
+        if None in ids:
+            row = number + ids.index(None)
+            raise BulkError(f"{self.name}: row {row} has no {self.id_column}; leave out --id")
+        return ids
+
+
+@dataclass(frozen=True, slots=True)
+class TarShard:
+    """The images of a tar file, such as WebDataset has."""
+
+    path: str
+    name: str
+    state: str
+
+    @property
+    def images(self) -> None:
+        return None
+
+    def rows(self) -> Iterator[tuple[Any, Image]]:
+        try:
+            with (
+                open_unchanged(self.path, self.name, self.state) as file,
+                tarfile.open(fileobj=file, mode="r|*") as archive,
+            ):
+                for member in archive:
+                    if member.isfile() and has_image_name(member.name):
+                        yield f"{self.name}/{member.name}", _member(archive, member)
+        except (tarfile.TarError, EOFError) as error:
+            raise BulkError(f"{self.name}: damaged: {error}; copy it again") from error
+
+
+def to_json(shard: Shard) -> str:
+    """Write a shard as one line."""
+    return json.dumps([type(shard).__name__, asdict(shard)])  # type: ignore[call-overload]
+
+
+def from_json(line: str) -> Shard:
+    """Read the line of a shard."""
+    kind, fields = json.loads(line)
+    if kind == "FileShard":
+        return FileShard(fields["root"], tuple(File(*file) for file in fields["files"]))
+    return TarShard(**fields) if kind == "TarShard" else ParquetShard(**fields)
+
+
+def state_of(path: str) -> str:
+    """
+    Return a text that changes when the file does; of a store, whatever it calls the state.
+
+    Raises:
+        OSError: If there is no such file.
+    """
+    if is_url(path):
+        store, inside = open_store(path)
+        return str(store.ukey(inside))
+    state = os.stat(path)
+    return f"{state.st_size} {state.st_mtime_ns}"
+
+
+@contextmanager
+def open_unchanged(path: str, name: str, state: str) -> Iterator[IO[bytes]]:
+    """Open a file that is still in *state*; raises `BulkError` if it is not."""
+    try:
+        if state_of(path) != state:
+            raise BulkError(f"{name} changed since the job began; start another job for it")
+    except FileNotFoundError:
+        raise BulkError(f"{name} vanished since the job began; bring it back, and resume") from None
+    if is_url(path):
+        store, inside = open_store(path)
+        with store.open(inside, "rb") as file:
+            yield file
+    else:
+        with open(path, "rb") as file:
+            yield file
+
+
+@contextmanager
+def open_parquet(path: str, name: str, state: str) -> Iterator[Any]:
+    """Open a Parquet file that is still in *state*; raises `BulkError` if it is not, or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with open_unchanged(path, name, state) as file:
+        try:
+            # Pages are read as they are needed: a row group can be larger than the memory.
+            with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
+                yield parquet
+        except pa.ArrowException as error:
+            raise BulkError(f"{name}: not a Parquet file, or damaged: {error}") from error
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Image:
+    if member.size > LIMITS.max_bytes:
+        return Unread(ImageTooLargeError.reason)
+    file = archive.extractfile(member)
+    assert file  # it is a file
+    return file.read()

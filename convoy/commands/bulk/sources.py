@@ -1,0 +1,185 @@
+"""The input of a job, as a stream of shards. No list of all images is ever in memory."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from convoy.bulk.images import File
+from convoy.commands.bulk.bulk_error import BulkError
+from convoy.commands.bulk.shards import (
+    READ_BYTES,
+    SHARD_IMAGES,
+    FileShard,
+    ParquetShard,
+    Shard,
+    TarShard,
+    open_parquet,
+    state_of,
+)
+from convoy.commands.image_files import has_image_name
+from convoy.stores import is_url, open_store
+
+MAX_SHARD_IMAGES = 10_000
+"""Rows in a shard of a Parquet file of small images: skipping to a range has its cost."""
+
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_PARQUET = (".parquet", ".pq")
+_TAR = (".tar", ".tar.gz", ".tgz")
+
+Listed = Callable[[int], None]
+"""Called with the number of files that were listed so far."""
+
+
+def shards(sources: Iterable[str], column: str, id_column: str, listed: Listed) -> Iterator[Shard]:
+    """
+    List the input.
+
+    Raises:
+        BulkError: If a source does not exist, holds no image, or is not what it seems to be.
+        OSError: If a disk or a store cannot be read.
+    """
+    files: list[File] = []
+    for count, file in enumerate(_files(sources), 1):
+        listed(count)
+        if file.path.lower().endswith(_PARQUET):
+            yield from _parquet(file.path, column, id_column)
+        elif file.path.lower().endswith(_TAR):
+            yield TarShard(_absolute(file.path), file.path, state_of(_absolute(file.path)))
+        else:
+            files.append(file)
+        if len(files) == SHARD_IMAGES:
+            yield FileShard(os.getcwd(), tuple(files))
+            files = []
+    if files:
+        yield FileShard(os.getcwd(), tuple(files))
+
+
+def _files(sources: Iterable[str]) -> Iterator[File]:
+    for source in sources:
+        for part in _expand(source):
+            yield from _stored(part) if is_url(part) else _local(part)
+
+
+def _expand(source: str) -> Iterator[str]:
+    """Expand `{0000..0099}`, as bash does."""
+    found = _BRACES.search(source)
+    if not found or os.path.exists(source):
+        yield source
+        return
+    first, last = found[1], found[2]
+    for number in range(int(first), int(last) + 1):
+        text = str(number).zfill(len(first))
+        yield from _expand(source[: found.start()] + text + source[found.end() :])
+
+
+def _local(source: str) -> Iterator[File]:
+    # A name may hold wildcards itself.
+    if glob.has_magic(source) and not os.path.lexists(source):
+        paths: Iterator[str] = glob.iglob(source, recursive=True)
+        yield from _some((_state(path) for path in paths if os.path.isfile(path)), source)
+    elif os.path.isdir(source):
+        yield from _some(_walk(source), source)
+    elif os.path.exists(source):
+        yield _state(source)
+    else:
+        raise BulkError(f"there is no {source}")
+
+
+def _walk(folder: str) -> Iterator[File]:
+    """Yield the images of a folder and of those in it, in the order of the disk."""
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if not entry.name.startswith("."):
+                        folders.append(entry.path)
+                elif has_image_name(entry.name):
+                    yield _state(entry)
+
+
+def _state(file: str | os.DirEntry[str]) -> File:
+    try:
+        state = os.stat(file)
+    except OSError:  # a link that leads nowhere: a row with a reason
+        return File(os.fspath(file))
+    return File(os.fspath(file), state.st_size, state.st_mtime_ns)
+
+
+def _stored(source: str) -> Iterator[File]:
+    store, path = open_store(source)
+    store.invalidate_cache()
+
+    def file(entry: dict[str, object]) -> File:
+        size = entry.get("size")
+        name = store.unstrip_protocol(str(entry["name"]))
+        return File(name, size if isinstance(size, int) else None)
+
+    if glob.has_magic(path):
+        found = store.glob(path, detail=True).values()
+        yield from _some((file(entry) for entry in found if entry["type"] == "file"), source)
+    elif store.isfile(path):
+        yield file(store.info(path))
+    else:
+        # One folder at a time.
+        yield from _some(
+            (
+                file(entry)
+                for _, _, files in store.walk(path, detail=True)
+                for name, entry in files.items()
+                if has_image_name(name)
+            ),
+            source,
+        )
+
+
+def _some(files: Iterator[File], source: str) -> Iterator[File]:
+    """Yield *files*, of which there must be one."""
+    first = next(files, None)
+    if first is None:
+        raise BulkError(f"no images in {source}; name Parquet and tar files with a wildcard: *.tar")
+    yield first
+    yield from files
+
+
+def _absolute(path: str) -> str:
+    return path if is_url(path) else str(Path(path).absolute())
+
+
+def _parquet(name: str, column: str, id_column: str) -> Iterator[ParquetShard]:
+    path = _absolute(name)
+    state, first_row = state_of(path), 0
+    with open_parquet(path, name, state) as file:
+        known = file.schema_arrow.names
+        for option, wanted in (("column", column), ("id", id_column)):
+            if wanted and wanted not in known:
+                there = ", ".join(known)
+                raise BulkError(f"{name} has no column {wanted!r}: choose --{option} of {there}")
+        for index in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(index)
+            chunks = (group.column(each) for each in range(group.num_columns))
+            image_bytes = sum(
+                chunk.total_uncompressed_size
+                for chunk in chunks
+                if chunk.path_in_schema.split(".")[0] == column
+            )
+            row_bytes = image_bytes // max(1, group.num_rows)
+            size = max(SHARD_IMAGES, min(MAX_SHARD_IMAGES, READ_BYTES // max(1, row_bytes)))
+            for start in range(0, group.num_rows, size):
+                yield ParquetShard(
+                    path=path,
+                    name=name,
+                    state=state,
+                    column=column,
+                    id_column=id_column,
+                    row_group=index,
+                    first_row=first_row,
+                    start=start,
+                    stop=min(start + size, group.num_rows),
+                    row_bytes=row_bytes,
+                )
+            first_row += group.num_rows

@@ -1,0 +1,164 @@
+"""`convoy bulk` on the engines of extras, in a store, and the recipes of the guide."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import fsspec
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.harness import tiny
+from tests.harness.bulk import expected_rows, rows, start_bulk, write_images, write_parquet
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.process import Process, free_ports
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs/how-to/bulk.md").read_text()
+RECIPES = dict(re.findall(r'```python title="(\w+)\.py"\n(.*?)```', GUIDE, re.DOTALL))
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    """Skip a test without *package*."""
+    reason = f"{package} is not installed: pip install {package}"
+    return pytest.mark.skipif(not find_spec(package), reason=reason)
+
+
+@pytest.mark.parametrize("engine", [pytest.param("dask", marks=needs("distributed"))])
+def test_a_killed_worker_of_dask(tmp_path: Path, engine: str) -> None:
+    """
+    The nanny replaces the worker, and no row is missing or double.
+    """
+    tiny.write(tmp_path / "model_repository")
+    write_parquet(tmp_path / "photos.parquet", 30_000, row_group_size=10_000)
+    arguments = ["tiny", "photos.parquet", "--id", "key", "--to", "labels", "--engine", engine]
+    process = start_bulk([*arguments, "--workers", "2"], tmp_path)
+    ends = time.monotonic() + 120
+    while not list((tmp_path / "labels").glob("part-*")):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+    workers[0].kill()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert rows(tmp_path / "labels") == dict(enumerate(expected_rows(30_000)))
+
+
+@needs("ray")
+def test_ray(tmp_path: Path) -> None:
+    """
+    Ray's tasks write the same rows.
+    """
+    tiny.write(tmp_path / "model_repository")
+    write_parquet(tmp_path / "photos.parquet", 3_000, row_group_size=1_000)
+    arguments = ["tiny", "photos.parquet", "--id", "key", "--to", "labels", "--engine", "ray"]
+    process = start_bulk([*arguments, "--workers", "2"], tmp_path)
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    assert rows(tmp_path / "labels") == dict(enumerate(expected_rows(3_000)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "package"), [("ray_data", "ray"), ("spark", "pyspark"), ("daft", "daft")]
+)
+def test_recipes(tmp_path: Path, recipe: str, package: str) -> None:
+    """
+    Each recipe of the guide labels a Parquet file on its engine.
+    """
+    if not find_spec(package):
+        pytest.skip(f"{package} is not installed")
+    (tmp_path / "model_repository").symlink_to(LENET_REPOSITORY)
+    write_parquet(tmp_path / "photos.parquet", 600, row_group_size=200)
+    # Not under the name of the package that it imports.
+    (tmp_path / "recipe.py").write_text(RECIPES[recipe])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # noqa: TID251
+    environment |= {"PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run(
+        [sys.executable, "recipe.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = pq.read_table(tmp_path / "labels", columns=["key", "label", "error"]).to_pylist()
+    assert sorted(row["key"] for row in found) == list(range(600))
+    assert {row["key"] for row in found if row["error"]} == set(range(1, 600, 100))
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a server of S3."""
+    if not (find_spec("moto") and find_spec("s3fs")):
+        pytest.skip("moto[server] and s3fs are not installed")
+    port = free_ports(1)[0]
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    process = Process(command, tmp_path / "moto.log")
+    for name, value in (
+        ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"),
+        ("AWS_ACCESS_KEY_ID", "any"),
+        ("AWS_SECRET_ACCESS_KEY", "any"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    store = fsspec.filesystem("s3", skip_instance_cache=True)
+
+    def answers() -> bool:
+        try:
+            store.ls("")
+        except OSError:
+            return False
+        return True
+
+    process.wait_until(answers)
+    store.mkdir("photos")
+    yield "photos"
+    process.stop()
+
+
+def test_from_a_bucket_to_a_chart(tmp_path: Path, bucket: str) -> None:
+    """
+    The guide's commands label a bucket, into the bucket, and draw its classes.
+    """
+    store = fsspec.filesystem("s3", skip_instance_cache=True)
+    write_images(tmp_path / "photos", 700)
+    store.put(str(tmp_path / "photos"), f"{bucket}/2026", recursive=True)
+    (tmp_path / "model_repository").symlink_to(LENET_REPOSITORY)
+    section = GUIDE.partition("## From a bucket to a chart")[2].partition("\n## ")[0]
+    ((command,), (program,)) = (
+        re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL) for language in ("sh", "python")
+    )
+    process = start_bulk(command.split()[2:], tmp_path)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "INVALID_IMAGE  7" in output
+    record = json.loads(store.cat(f"{bucket}/labels/_convoy/job.json"))
+    assert (record["state"], record["images"]) == ("finished", 700)
+    assert not [name for name in store.find(f"{bucket}/labels") if name.endswith(".tmp")]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import matplotlib; matplotlib.use('agg')\n{program}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "classes.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,123 @@
+"""The folder of labels: files appear whole; formats hold the same rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+
+from convoy.bulk.answers import Answer, Model
+from convoy.commands.bulk.bulk_error import BulkError
+from convoy.commands.bulk.label_folder import LabelFolder
+from convoy.commands.bulk.label_parts import Format, count_rows, write_rows
+from convoy.service.serving.top_k import Prediction
+from tests.harness.full_disk import limited_files
+
+MODEL = Model("tiny", 3, "0" * 64)
+ANSWERS = [
+    Answer([Prediction(2, "a, b", 0.75), Prediction(0, 'ü "c"', 0.25)]),
+    Answer(error="INVALID_IMAGE"),
+]
+
+
+@pytest.fixture(params=["disk", "store"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder, and a folder in a store."""
+    return str(tmp_path / "labels") if request.param == "disk" else f"memory:/{tmp_path}/labels"
+
+
+def names(location: str) -> list[str]:
+    """The files in a folder."""
+    store, path = fsspec.core.url_to_fs(location)
+    return sorted(name.rpartition("/")[2] for name in store.find(path))
+
+
+def test_files_appear_whole(location: str) -> None:
+    """
+    A file is there once it is written; after an error there is nothing, and what was there stays.
+    """
+    folder = LabelFolder(location)
+    assert folder.read("part-0") is None
+    assert not folder.has_parts()
+    folder.write("part-0", b"one")
+    with suppress(RuntimeError), folder.writing("part-1") as file:
+        file.write(b"two")
+        assert "part-1" not in names(location)
+        raise RuntimeError
+    assert names(location) == ["part-0"]
+    assert folder.read("part-0") == b"one"
+    assert folder.has_parts()
+    with folder.opened("part-0") as file:
+        assert file.read() == b"one"
+
+
+def test_files_of_killed_writers_are_removed(location: str) -> None:
+    """
+    A temporary file that nobody renamed is removed, and nothing else.
+    """
+    folder = LabelFolder(location)
+    for name in (".part-0.0123.tmp", "_convoy/.job.json.0123.tmp", "part-0", "_convoy/job.json"):
+        folder.write(name, b"")
+    folder.remove_unfinished()
+    assert names(location) == ["job.json", "part-0"]
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """
+    A write that fails is one line with the file, and leaves nothing.
+    """
+    folder = LabelFolder(str(tmp_path))
+    with (
+        limited_files(10),
+        pytest.raises(BulkError, match=r"cannot write .*part-0: File too large"),
+    ):
+        folder.write("part-0", b"x" * 100)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_formats(form: Format) -> None:
+    """
+    Each format has all columns, and its rows can be counted.
+    """
+    file = io.BytesIO()
+    found = write_rows([(["x", "y"], ANSWERS), (["z"], ANSWERS[1:])], MODEL, form, file)
+    assert found == {None: 1, "INVALID_IMAGE": 2}
+    content = file.getvalue()
+    assert count_rows(content, form) == found
+    top_k = [
+        {"label": "a, b", "class_index": 2, "probability": 0.75},
+        {"label": 'ü "c"', "class_index": 0, "probability": 0.25},
+    ]
+    first = {"id": "x", "label": "a, b", "class_index": 2, "probability": 0.75, "top_k": top_k}
+    first |= {"error": None, "model": "tiny", "version": 3, "sha256": "0" * 64}
+    if form == "parquet":
+        rows = pq.read_table(io.BytesIO(content)).to_pylist()
+    elif form == "jsonl":
+        rows = [json.loads(line) for line in content.decode().splitlines()]
+    else:
+        rows = list(csv.DictReader(io.StringIO(content.decode())))
+        rows[0]["top_k"] = json.loads(rows[0]["top_k"])
+        first = {
+            name: value if name == "top_k" else "" if value is None else str(value)
+            for name, value in first.items()
+        }
+    assert rows[0] == first
+    assert list(rows[0]) == list(first)
+    assert [row["id"] for row in rows] == ["x", "y", "z"]
+
+
+def test_parts_of_tar_files_may_be_empty() -> None:
+    """
+    A part without rows has the columns of any other.
+    """
+    empty, other = io.BytesIO(), io.BytesIO()
+    write_rows([], MODEL, "parquet", empty)
+    write_rows([(["x", "y"], ANSWERS)], MODEL, "parquet", other)
+    assert pq.read_table(empty).schema == pq.read_table(other).schema

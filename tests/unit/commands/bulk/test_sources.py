@@ -1,0 +1,200 @@
+"""The input as shards: every image once, in ranges that do not change."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from convoy.bulk.images import INPUT_CHANGED, Image, Unread, read
+from convoy.commands.bulk import shards as shards_module
+from convoy.commands.bulk.bulk_error import BulkError
+from convoy.commands.bulk.duplicates import IdChecker
+from convoy.commands.bulk.shards import SHARD_IMAGES, Shard, from_json, to_json
+from convoy.commands.bulk.sources import shards
+
+
+def listed(*sources: str | Path, column: str = "image", id_column: str = "") -> list[Shard]:
+    """The shards of sources, after a turn through JSON."""
+    found = shards(map(str, sources), column, id_column, lambda count: None)
+    return [from_json(to_json(shard)) for shard in found]
+
+
+def rows(found: list[Shard]) -> dict[Any, Any]:
+    """All images by id, read."""
+    pairs: list[tuple[Any, Image]] = [row for shard in found for row in shard.rows()]
+    return dict(zip([key for key, _ in pairs], read([image for _, image in pairs]), strict=True))
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_folder_and_wildcards() -> None:
+    """
+    A folder stands for the images in it and below it; a wildcard for what it matches.
+    """
+    for path in ("a/1.png", "a/b/2.JPG", "a/notes.txt", "a/.hidden/3.png", "a/.4.png", "x[1].png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(path)
+    os.symlink("nowhere", "a/gone.png")
+    everything = rows(listed("a"))
+    gone = everything.pop("a/gone.png")
+    assert everything == {"a/1.png": b"a/1.png", "a/b/2.JPG": b"a/b/2.JPG"}
+    assert gone == Unread("INPUT_NOT_FOUND")
+    assert list(rows(listed("a/**/*.JPG"))) == ["a/b/2.JPG"]
+    assert list(rows(listed("x[1].png"))) == ["x[1].png"]
+
+
+def test_shards_have_a_limit() -> None:
+    """
+    A shard of files has at most 500.
+    """
+    Path("a").mkdir()
+    for index in range(SHARD_IMAGES + 1):
+        Path(f"a/{index}.png").touch()
+    assert sorted(shard.images or 0 for shard in listed("a")) == [1, SHARD_IMAGES]
+
+
+def test_nothing_is_skipped_silently(tmp_path: Path) -> None:
+    """
+    A source without images, and one that does not exist, are errors.
+    """
+    Path("empty").mkdir()
+    for source in ("empty", "*.png"):
+        with pytest.raises(BulkError, match="no images in"):
+            listed(source)
+    with pytest.raises(BulkError, match=r"there is no absent\.tar"):
+        listed("absent.tar")
+
+
+def test_changed_files_are_rows() -> None:
+    """
+    A file that changed since it was listed has a row with a reason.
+    """
+    Path("1.png").write_text("one")
+    found = listed("1.png")
+    Path("1.png").write_text("another")
+    assert rows(found) == {"1.png": Unread(INPUT_CHANGED)}
+
+
+def test_names_of_any_bytes() -> None:
+    """
+    A name that is not UTF-8 is read, and has a readable id.
+    """
+    Path(os.fsdecode(b"\xff.png")).write_text("one")
+    assert rows(listed(".")) == {"./\\xff.png": b"one"}
+
+
+@pytest.mark.parametrize("group", [7, 1000])
+@pytest.mark.parametrize("kind", ["bytes", "struct"])
+def test_parquet_ranges(monkeypatch: pytest.MonkeyPatch, group: int, kind: str) -> None:
+    """
+    Each row is in one range, whatever the row groups; null is no image.
+    """
+    monkeypatch.setattr("convoy.commands.bulk.sources.SHARD_IMAGES", 3)
+    monkeypatch.setattr("convoy.commands.bulk.sources.MAX_SHARD_IMAGES", 3)
+    monkeypatch.setattr(shards_module, "READ_BYTES", 4)
+    images: list[Any] = [b"image %d" % index for index in range(20)]
+    images[5] = None
+    stored = images if kind == "bytes" else [image and {"bytes": image} for image in images]
+    pq.write_table(pa.table({"key": range(20), "image": stored}), "a.parquet", row_group_size=group)
+    expected = [image or Unread("INVALID_IMAGE") for image in images]
+    assert rows(listed("a.parquet", id_column="key")) == dict(enumerate(expected))
+    numbered = rows(listed("a.parquet"))
+    assert numbered == {f"a.parquet#{index}": image for index, image in enumerate(expected)}
+
+
+def test_small_rows_share_a_shard() -> None:
+    """
+    Rows of a few bytes come in shards of more than 500, as skipping to a range has its cost.
+    """
+    pq.write_table(pa.table({"image": [b"x"] * 20_000}), "a.parquet")
+    assert [shard.images for shard in listed("a.parquet")] == [10_000, 10_000]
+
+
+def test_wrong_parquet_files() -> None:
+    """
+    An absent column, an id that is missing or double, and a damaged or changed file, are errors.
+    """
+    pq.write_table(pa.table({"key": [1, None, 1], "image": [b"x"] * 3}), "a.parquet")
+    with pytest.raises(BulkError, match="no column 'photo': choose --column of key, image"):
+        listed("a.parquet", column="photo")
+    with pytest.raises(BulkError, match="choose --id of"):
+        listed("a.parquet", id_column="name")
+    found = listed("a.parquet", id_column="key")
+    with pytest.raises(BulkError, match="row 1 has no key"):
+        rows(found)
+    checker = IdChecker("key")
+    for shard in found:
+        checker.add(shard)
+    with pytest.raises(BulkError, match="several rows have the key 1"):
+        checker.check()
+    Path("a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(BulkError, match="changed since the job began"):
+        rows(found)
+    with pytest.raises(BulkError, match="not a Parquet file, or damaged"):
+        listed("a.parquet")
+    Path("a.parquet").unlink()
+    with pytest.raises(BulkError, match="vanished since the job began"):
+        rows(found)
+
+
+def write_tar(path: str, names: list[str]) -> None:
+    """Write files that hold their own names."""
+    with tarfile.open(path, "w:gz" if path.endswith("gz") else "w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = len(name)
+            archive.addfile(info, io.BytesIO(name.encode()))
+
+
+def test_tar_shards() -> None:
+    """
+    Numbers in braces name several tar files; in these, files with other suffixes are skipped.
+    """
+    write_tar("s-08.tar", ["0.png", "0.cls", "1.jpg"])
+    write_tar("s-09.tar", ["2.png"])
+    write_tar("s-10.tar.gz", ["3.png"])
+    found = rows(listed("s-{08..09}.tar", "s-10.tar.gz"))
+    assert found == {
+        "s-08.tar/0.png": b"0.png",
+        "s-08.tar/1.jpg": b"1.jpg",
+        "s-09.tar/2.png": b"2.png",
+        "s-10.tar.gz/3.png": b"3.png",
+    }
+    with open("s-08.tar", "r+b") as file:
+        file.truncate(700)
+    with pytest.raises(BulkError, match=r"s-08\.tar: damaged"):
+        rows(listed("s-08.tar"))
+
+
+def test_stores() -> None:
+    """
+    The same sources in a store that fsspec reaches.
+    """
+    store = fsspec.filesystem("memory")
+    write_tar("s-1.tar", ["0.png"])
+    pq.write_table(pa.table({"image": [b"x"]}), "a.parquet")
+    for local in ("s-1.tar", "a.parquet"):
+        store.put(local, f"/bulk/{local}")
+    store.pipe({"/bulk/a/1.png": b"one", "/bulk/a/b/2.png": b"two", "/bulk/a/notes.txt": b""})
+    one, two = "memory:///bulk/a/1.png", "memory:///bulk/a/b/2.png"
+    assert rows(listed("memory://bulk/a")) == {one: b"one", two: b"two"}
+    assert rows(listed("memory://bulk/a/**/*.png")) == {one: b"one", two: b"two"}
+    assert rows(listed("memory://bulk/s-1.tar")) == {"memory:///bulk/s-1.tar/0.png": b"0.png"}
+    assert rows(listed("memory://bulk/*.parquet")) == {"memory:///bulk/a.parquet#0": b"x"}
+    found = listed("memory://bulk/a")
+    store.rm("/bulk/a/1.png")
+    store.pipe("/bulk/a/b/2.png", b"twenty")
+    assert rows(found) == {one: Unread("INPUT_NOT_FOUND"), two: Unread("INPUT_CHANGED")}
+    with pytest.raises(BulkError, match="no images in"):
+        listed("memory://bulk/nothing")
