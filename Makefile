@@ -160,8 +160,8 @@ serve: setup  ## Serve model_repository/ on the default ports
 bench: setup  #: Measure start, memory and idle CPU of a server
 	$(BIN)/python -m bench.footprint
 
-zoo: setup  #: Train, serve, measure networks (ALL=1: all); SEED=n JOBS=n
-	$(BIN)/python -m bench.zoo $(if $(ALL),--all) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+zoo: setup  #: Train, serve, measure networks (ALL=1: all); DATA=name SEED=n JOBS=n
+	$(BIN)/python -m bench.zoo $(if $(DATA),--data $(DATA)) $(if $(ALL),--all) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 # The wheel is the same for every processor. The images need a registry of base images, and emulation
 # (Debian's qemu-user-static) for the processor that the machine does not have.

@@ -16,6 +16,9 @@ NAMES = (
 )
 """The networks of the brief, and the small ones that show the effect of shortcuts."""
 
+DIGITS = "hard5k"
+"""The data set of the documented table."""
+
 PAIRS = {
     "degradation_small": ("plain20", "plain56", "resnet20", "resnet56"),
     "degradation": ("plain18", "plain34", "resnet18", "resnet34"),
@@ -30,6 +33,7 @@ def main() -> int:
         "names", nargs="*", type=_known, metavar="NAME", help="those of the brief if none is given"
     )
     parser.add_argument("--all", action="store_true", help="every network, as long as it takes")
+    parser.add_argument("--data", default=DIGITS, help=f"{DIGITS}, imagenette or cifar10")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, as on a GPU")
     parser.add_argument(
@@ -38,12 +42,19 @@ def main() -> int:
         help="take the best epoch by validation instead of training on the validation images",
     )
     parser.add_argument("--accuracy-only", action="store_true", help="measure no speed")
-    parser.add_argument("--folder", type=Path, default=Path("build/zoo"))
-    parser.add_argument("--docs", type=Path, default=Path("docs/explanation"))
+    parser.add_argument("--folder", type=Path, help="of the trainings; build/zoo, if unset")
+    parser.add_argument("--docs", type=Path, help="of the table and the figures")
     chosen = parser.parse_args()
     names = chosen.names or [*NAMES, *(name for name in SMALL if chosen.all and name not in NAMES)]
+    # The documentation is about digits; other results stay beside their trainings.
+    kind = chosen.data.partition(":")[0]
+    folder = chosen.folder or Path("build", "zoo" if kind == DIGITS else f"zoo-{kind}")
+    docs = chosen.docs or (Path("docs/explanation") if kind == DIGITS else folder)
     zoo = Zoo(
-        folder=chosen.folder / f"seed-{chosen.seed}", seed=chosen.seed, validated=chosen.validated
+        folder=folder / f"seed-{chosen.seed}",
+        data=chosen.data,
+        seed=chosen.seed,
+        validated=chosen.validated,
     )
     try:
         failed = train(zoo, names, chosen.jobs)
@@ -53,11 +64,15 @@ def main() -> int:
     trained = [name for name in dict.fromkeys([*NAMES, *SMALL]) if zoo.manifest(name)]
     measured = zoo_figures.measure(zoo, trained, speed=not chosen.accuracy_only)
     rows = [zoo_table.row(zoo, name, found) for name, found in measured.items()]
-    zoo_table.add(rows, chosen.docs / "zoo.json")
-    zoo_table.write(chosen.docs / "zoo.json", chosen.docs / "architectures.md")
+    if not rows:
+        print("no network was trained", file=sys.stderr)
+        return 1
+    docs.mkdir(parents=True, exist_ok=True)
+    zoo_table.add(rows, docs / "zoo.json")
+    zoo_table.write(docs / "zoo.json", docs / "architectures.md")
     for title, together in PAIRS.items():
         if set(together) <= set(trained):
-            zoo_table.draw(zoo, together, chosen.docs / "images" / f"{title}.png")
+            zoo_table.draw(zoo, together, docs / "images" / f"{title}.png")
     for name in failed:
         print(f"{name} was not trained", file=sys.stderr)
     return 1 if failed else 0

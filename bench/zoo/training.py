@@ -12,10 +12,8 @@ from pathlib import Path
 
 from convoy.artifact.manifest import Manifest
 from convoy.artifact.repository import ModelRepository
-from convoy.export.recipes import SMALL, record
+from convoy.export.recipes import recipe_for, record
 from convoy.export.training.epoch_log import METRICS_FILE, Epoch, read_metrics
-
-DATA = "hard5k"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +23,14 @@ class Zoo:
 
     Attributes:
         folder: The folder of its artifacts and trainings.
+        data: The data set, as `convoy export --data` names it.
         seed: The seed of all its trainings.
         validated: Whether the weights of the best epoch by validation are taken; else all but the
             test images are trained on.
     """
 
     folder: Path
+    data: str
     seed: int
     validated: bool = False
 
@@ -52,11 +52,12 @@ class Zoo:
         manifest = self.repository.read(name, max(versions)).manifest
         training = manifest.training
         # A network of another seed, data set, way or recipe is trained again.
-        if training is None or (training.seed, training.data) != (self.seed, DATA):
+        data_name = self.data.partition(":")[0]
+        if training is None or (training.seed, training.data) != (self.seed, data_name):
             return None
         if (training.validation is not None) != self.validated:
             return None
-        return manifest if training.recipe == record(SMALL[name]) else None
+        return manifest if training.recipe == record(recipe_for(name, self.data)) else None
 
     def epochs(self, name: str) -> list[Epoch]:
         """Return the measurements of each epoch of *name*'s training."""
@@ -93,7 +94,7 @@ def _train(zoo: Zoo, name: str, *, shown: bool) -> str:
     if zoo.manifest(name) is not None:
         return "is there already"
     print(f"{name}: training", flush=True)
-    command = [sys.executable, "-m", "convoy", "export", name, "--data", DATA]
+    command = [sys.executable, "-m", "convoy", "export", name, "--data", zoo.data]
     command += [] if zoo.validated else ["--train-on-validation"]
     folders = ["--model-repository", str(zoo.repository.root), "--runs", str(zoo.runs)]
     log = zoo.folder / f"{name}.log"

@@ -29,14 +29,16 @@ class Measured:
     The figures of one network, measured through the server.
 
     Attributes:
-        correct_plain: Right answers among the plain test digits.
-        correct_hard: Right answers among the hard test digits.
+        images: Images of the test part of the data set.
+        correct: Right answers among them.
+        correct_plain: Right answers among as many plain digits, if the data set comes with some.
         one_per_s: Images per second with one call in flight; None if not measured.
         best_per_s: The same with `CALLS_IN_FLIGHT` calls in flight.
     """
 
-    correct_plain: int
-    correct_hard: int
+    images: int
+    correct: int
+    correct_plain: int | None = None
     one_per_s: float | None = None
     best_per_s: float | None = None
 
@@ -48,18 +50,21 @@ def measure(zoo: Zoo, names: Sequence[str], *, speed: bool) -> dict[str, Measure
     Args:
         speed: Measure throughput, too.
     """
-    hard = data.load("hard5k")
-    (plain,) = hard.extra_tests.values()
+    images = data.load(zoo.data)
+    plain = next(iter(images.extra_tests.values()), None)
     found = {}
     with ServerProcess(zoo.repository.root) as server:
         for name in names:
             found[name] = Measured(
-                correct_plain=_correct(server.address, name, plain),
-                correct_hard=_correct(server.address, name, hard.test),
+                images=len(images.test),
+                correct=_correct(server.address, name, images.test, images.labels),
+                correct_plain=None
+                if plain is None
+                else _correct(server.address, name, plain, images.labels),
             )
             if speed:
                 one, best = (
-                    asyncio.run(_throughput(server.address, name, hard.test, in_flight))
+                    asyncio.run(_throughput(server.address, name, images.test, in_flight))
                     for in_flight in (1, CALLS_IN_FLIGHT)
                 )
                 found[name] = replace(found[name], one_per_s=one, best_per_s=best)
@@ -67,7 +72,7 @@ def measure(zoo: Zoo, names: Sequence[str], *, speed: bool) -> dict[str, Measure
     return found
 
 
-def _correct(address: str, name: str, split: data.Split) -> int:
+def _correct(address: str, name: str, split: data.Split, labels: Sequence[str]) -> int:
     """Return the number of images of *split* that the server classifies correctly."""
     correct = 0
     with Client(address, timeout_s=300) as client:
@@ -79,7 +84,7 @@ def _correct(address: str, name: str, split: data.Split) -> int:
                 # An image that was refused is a fault of the measurement, not a wrong answer.
                 if isinstance(answer, ConvoyError):
                     raise answer
-                correct += answer.label == str(label)
+                correct += answer.label == labels[label]
     return correct
 
 

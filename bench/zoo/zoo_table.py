@@ -1,4 +1,4 @@
-"""The results of a zoo: `docs/explanation/zoo.json`, a table and curves."""
+"""The results of a zoo: `zoo.json`, a table and curves."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from convoy.commands.measurement.intervals import wilson
 from convoy.export.training.learning_curves import draw_curves
 
 Row = Mapping[str, Any]
-"""One network's figures, by their names in `docs/explanation/zoo.json`."""
+"""One network's figures, by their names in `zoo.json`.
 
-TEST_IMAGES = 1000
-"""Number of plain test digits, and of hard ones."""
+Accuracies on hard digits have names of their own, beside those on plain digits; accuracies on any
+other data set have the names of the latter.
+"""
 
 MARKS = "<!-- zoo -->", "<!-- end of zoo -->"
 """The marks around the table in the page."""
 
 
 def row(zoo: Zoo, name: str, measured: Measured) -> Row:
-    """Return the row of one network in `docs/explanation/zoo.json`."""
+    """Return the row of one network in `zoo.json`."""
     manifest, epochs = zoo.manifest(name), zoo.epochs(name)
     assert manifest is not None
     assert manifest.training is not None
     assert manifest.memory is not None
-    low, high = wilson(measured.correct_plain, TEST_IMAGES)
-    hard_low, hard_high = wilson(measured.correct_hard, TEST_IMAGES)
     return {
         "name": name,
         "input_px": manifest.input.height,
@@ -38,12 +37,7 @@ def row(zoo: Zoo, name: str, measured: Measured) -> Row:
         "seconds": round(sum(epoch.seconds for epoch in epochs)),
         "trained_on": manifest.training.device,
         "seed": manifest.training.seed,
-        "accuracy": measured.correct_plain / TEST_IMAGES,
-        "accuracy_interval": [round(low, 4), round(high, 4)],
-        "accuracy_images": TEST_IMAGES,
-        "accuracy_hard": measured.correct_hard / TEST_IMAGES,
-        "accuracy_hard_interval": [round(hard_low, 4), round(hard_high, 4)],
-        "accuracy_hard_images": TEST_IMAGES,
+        **_accuracies(measured),
         "training_loss": round(epochs[-1].loss, 4),
         "training_accuracy": round(epochs[-1].accuracy, 4),
         "parameters": manifest.parameter_count,
@@ -55,6 +49,20 @@ def row(zoo: Zoo, name: str, measured: Measured) -> Row:
         "memory_arena_bytes": manifest.memory.arena_peak_bytes,
         "memory_batch_size": manifest.memory.batch_size,
     }
+
+
+def _accuracies(measured: Measured) -> Row:
+    if measured.correct_plain is None:
+        return _accuracy("accuracy", measured.correct, measured.images)
+    return {
+        **_accuracy("accuracy", measured.correct_plain, measured.images),
+        **_accuracy("accuracy_hard", measured.correct, measured.images),
+    }
+
+
+def _accuracy(key: str, correct: int, images: int) -> Row:
+    interval = [round(bound, 4) for bound in wilson(correct, images)]
+    return {key: correct / images, f"{key}_interval": interval, f"{key}_images": images}
 
 
 def add(rows: Sequence[Row], path: Path) -> None:
@@ -69,7 +77,9 @@ def add(rows: Sequence[Row], path: Path) -> None:
 
 def write(path: Path, page: Path) -> None:
     """Write a table of the file at *path* between the marks of *page*."""
-    page.write_text(written(json.loads(path.read_text()), page.read_text()))
+    # Only that of the digits is part of the documentation.
+    before = page.read_text() if page.exists() else "\n".join([*MARKS, ""])
+    page.write_text(written(json.loads(path.read_text()), before))
 
 
 def written(rows: Sequence[Row], text: str) -> str:
@@ -87,14 +97,22 @@ def draw(zoo: Zoo, names: Sequence[str], path: Path) -> None:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     """Return a line for each network, of its first seed; other seeds stand beside it."""
+    accuracies: dict[str, Callable[[Row], str]] = {
+        "hard digits": lambda row: _share(row, "accuracy_hard"),
+        "plain digits": lambda row: _share(row, "accuracy"),
+        "another seed: hard, plain": lambda row: _others(row, rows, "accuracy_hard", "accuracy"),
+    }
+    if "accuracy_hard" not in rows[0]:
+        accuracies = {
+            "test": lambda row: _share(row, "accuracy"),
+            "another seed": lambda row: _others(row, rows, "accuracy"),
+        }
     columns: Mapping[str, Callable[[Row], str]] = {
         "network": lambda row: f"`{row['name']}`",
         "px": lambda row: str(row["input_px"]),
         "epochs": lambda row: str(row["epochs"]),
         "trained in": _time,
-        "hard digits": lambda row: _share(row, "accuracy_hard"),
-        "plain digits": lambda row: _share(row, "accuracy"),
-        "another seed: hard, plain": lambda row: _others(row, rows),
+        **accuracies,
         "parameters": lambda row: f"{row['parameters'] / 1e6:,.2f} M",
         "MACs": lambda row: f"{row['macs'] / 1e6:,.1f} M",
         "one at a time": lambda row: _rate(row["throughput_batch_1"]),
@@ -110,9 +128,9 @@ def _table(rows: Sequence[Row]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _others(first: Row, rows: Sequence[Row]) -> str:
+def _others(first: Row, rows: Sequence[Row], *keys: str) -> str:
     others = [row for row in rows if row["name"] == first["name"] and row is not first]
-    return "; ".join(f"{row['accuracy_hard']:.3f}, {row['accuracy']:.3f}" for row in others)
+    return "; ".join(", ".join(f"{row[key]:.3f}" for key in keys) for row in others)
 
 
 def _rounded(rate: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convoy.export.recipes.paper import PAPER
+from convoy.export.recipes.photos import CIFAR10, IMAGENETTE
 from convoy.export.recipes.recipe import Recipe, record
 from convoy.export.recipes.small import SMALL
 
@@ -17,11 +18,22 @@ def recipe_for(architecture: str, data: str) -> Recipe:
     """
     Return the recipe of *architecture* for the data set *data*.
 
-    It is the small one for digits, else the paper's. LeNet-5 has the small one only: its paper is
-    about digits.
+    It is the small one for digits, that of the set for Imagenette and CIFAR-10, else the paper's.
+    LeNet-5 has the small one only: its paper is about digits.
     """
-    small = data.partition(":")[0] in DIGITS or architecture not in PAPER
-    return SMALL[architecture] if small else PAPER[architecture]
+    kind = data.partition(":")[0]
+    recipes = {**dict.fromkeys(DIGITS, SMALL), "imagenette": IMAGENETTE, "cifar10": CIFAR10}
+    return recipes.get(kind, PAPER).get(architecture, SMALL[architecture])
 
 
-__all__ = ["DIGITS", "NETWORKS", "PAPER", "SMALL", "Recipe", "recipe_for", "record"]
+__all__ = [
+    "CIFAR10",
+    "DIGITS",
+    "IMAGENETTE",
+    "NETWORKS",
+    "PAPER",
+    "SMALL",
+    "Recipe",
+    "recipe_for",
+    "record",
+]

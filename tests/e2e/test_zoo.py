@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from tests.harness.images import encode
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 
@@ -57,3 +60,31 @@ def test_one_that_fails(tmp_path: Path) -> None:
     assert row["name"] == "lenet5"
     assert row["throughput_best"] is None
     shutil.rmtree(tmp_path / "zoo")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_zoo_of_photographs(tmp_path: Path) -> None:
+    """
+    Photographs as Imagenette's archive has them are trained on; the table is beside the trainings.
+    """
+    for part, count in (("train", 20), ("val", 5)):
+        for colour, number in enumerate(("n01440764", "n03888257")):
+            folder = tmp_path / "data" / "imagenette2" / part / number
+            folder.mkdir(parents=True)
+            for index in range(count):
+                photo = Image.new("RGB", (80, 60), (200 * colour, 20 + index, 60))
+                (folder / f"{number}_{index}.JPEG").write_bytes(encode(photo, "JPEG"))
+    data = f"imagenette:{tmp_path / 'data'}"
+    command = [sys.executable, "-m", "bench.zoo", "lenet5", "--data", data, "--accuracy-only"]
+    subprocess.run([*command, "--folder", str(tmp_path / "zoo")], check=True)
+    (row,) = json.loads((tmp_path / "zoo" / "zoo.json").read_text())
+    assert (row["epochs"], row["input_px"], row["accuracy_images"]) == (30, 32, 10)
+    assert row["accuracy"] == 1
+    page = (tmp_path / "zoo" / "architectures.md").read_text()
+    assert "| network | px | epochs | trained in | test | another seed |" in page
+    assert "| `lenet5` | 32 | 30 |" in page
+    again = subprocess.run(
+        [*command, "--folder", str(tmp_path / "zoo")], check=True, capture_output=True, text=True
+    )
+    assert "is there already" in again.stdout

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from convoy.export.errors import ExportError
-from convoy.export.recipes import PAPER, SMALL, Recipe, recipe_for
+from convoy.export.recipes import CIFAR10, IMAGENETTE, PAPER, SMALL, Recipe, recipe_for
 from convoy.export.recipes.changes import at_size, fine_tuning, with_numbers
 from convoy.export.recipes.recipe import Affine, PhotoCrop
 from convoy.models import ARCHITECTURES
@@ -42,6 +42,23 @@ def test_paper_recipe_fits_its_architecture(name: str) -> None:
     assert "section" in recipe.source
 
 
+@pytest.mark.parametrize("recipes", [IMAGENETTE, CIFAR10])
+@pytest.mark.parametrize("name", PAPER)
+def test_recipe_for_few_photographs(recipes: dict[str, Recipe], name: str) -> None:
+    """
+    The pixels are enough for the network; a network that needs other first weights, clipped
+    gradients or another optimiser for digits gets them here, too, unless its paper has a recipe.
+    """
+    recipe, architecture = recipes[name], ARCHITECTURES[name]
+    assert architecture.min_px <= recipe.preprocessing.height <= max(architecture.input_px, 64)
+    assert isinstance(recipe.augmentation, PhotoCrop)
+    assert recipe.source
+    if recipe is not PAPER[name]:
+        assert recipe.initialization == SMALL[name].initialization
+        assert recipe.gradient_clip == SMALL[name].gradient_clip
+        assert recipe.augmentation.pad_px in (0, recipe.preprocessing.height // 8)
+
+
 def test_recipe_of_the_brief() -> None:
     """
     AlexNet's points: batch 128, SGD with momentum 0.9, augmentation.
@@ -60,6 +77,9 @@ def test_recipe_of_the_brief() -> None:
         ("resnet18", "mnist:elsewhere", SMALL["resnet18"]),
         ("resnet18", "folder:photos", PAPER["resnet18"]),
         ("resnet20", "cifar10", PAPER["resnet20"]),
+        ("resnet18", "cifar10:/data", CIFAR10["resnet18"]),
+        ("resnet18", "imagenette", IMAGENETTE["resnet18"]),
+        ("lenet5", "imagenette", SMALL["lenet5"]),
         ("lenet5", "folder:photos", SMALL["lenet5"]),
     ],
 )
