@@ -1,4 +1,4 @@
-"""The devices of a training: one processor or GPU, or several processes started by torchrun."""
+"""The devices of a training: a processor, a GPU, or several processes of torchrun or Ray Train."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ CPU = Compute(device=torch.device("cpu"))
 @contextmanager
 def joined(policy: Policy, mixed_precision: bool) -> Iterator[Compute]:
     """
-    Join the processes that torchrun started, if it did, and choose a device.
+    Join the processes of torchrun or Ray Train, if there are any, and choose a device.
 
     Raises:
         ExportError: If a GPU is required and there is none.
@@ -83,18 +83,26 @@ def joined(policy: Policy, mixed_precision: bool) -> Iterator[Compute]:
     on_gpu = has_gpu and policy != "cpu"
     if not on_gpu:
         _keep_memory()
-    # One process, which torchrun did not start.
-    if not distributed.is_torchelastic_launched():
+    # Several processes that are joined already: Ray Train does that, and ends it.
+    if distributed.is_initialized():
+        yield _one_of_several(on_gpu, mixed_precision)
+    # Several processes that torchrun started.
+    elif distributed.is_torchelastic_launched():
+        distributed.init_process_group("nccl" if on_gpu else "gloo")
+        try:
+            yield _one_of_several(on_gpu, mixed_precision)
+        finally:
+            distributed.destroy_process_group()
+    # One process.
+    else:
         yield _compute("cuda:0" if on_gpu else "cpu", 0, 1, mixed_precision)
-        return
-    # One of several processes: they are spread over the GPUs of this machine.
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
-    try:
-        rank, world_size = distributed.get_rank(), distributed.get_world_size()
-        local = rank % torch.cuda.device_count() if on_gpu else 0
-        yield _compute(f"cuda:{local}" if on_gpu else "cpu", rank, world_size, mixed_precision)
-    finally:
-        distributed.destroy_process_group()
+
+
+def _one_of_several(on_gpu: bool, mixed_precision: bool) -> Compute:
+    rank, world_size = distributed.get_rank(), distributed.get_world_size()
+    # They are spread over the GPUs of this machine that the process may see.
+    device = f"cuda:{rank % torch.cuda.device_count()}" if on_gpu else "cpu"
+    return _compute(device, rank, world_size, mixed_precision)
 
 
 def _compute(device: str, rank: int, world_size: int, mixed_precision: bool) -> Compute:
