@@ -160,7 +160,7 @@ serve: setup  ## Serve model_repository/ on the default ports
 bench: setup  #: Measure start, memory and idle CPU of a server
 	$(BIN)/python -m bench.footprint
 
-zoo: setup  #: Train, serve, measure networks (ALL=1: all); DATA=name SEED=n JOBS=n
+zoo: setup  #: Train and measure networks; ALL=1 DATA=name SEED=n JOBS=n
 	$(BIN)/python -m bench.zoo $(if $(DATA),--data $(DATA)) $(if $(ALL),--all) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 # The wheel is the same for every processor. The images need a registry of base images, and emulation
