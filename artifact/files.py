@@ -1,11 +1,11 @@
 """The files of one artifact: `model.onnx`, `manifest.json` and `golden.npz`, and optional ones.
 
 `layers.json` describes the graph for people; artifacts made before it was introduced lack it.
-`tuning.json` is written later, by `convoy tune`, for one machine, and `evaluation.json` by `convoy
-evaluate`. A folder with any other file is
-refused, except for entries of other programs (`entries.py`). Reading proves that the artifact is
-whole: the files are there, the manifest is valid, and the graph and the golden answers have the
-hashes that it states.
+`tuning.json` is written later, by `convoy tune`, for one machine, `evaluation.json` by `convoy
+evaluate`, and `baseline.json` by `convoy baseline`. A folder with any other file is refused, except
+for entries of other programs (`entries.py`). Reading proves that the artifact is whole: the files
+are there, the manifest is valid, and the graph and the golden answers have the hashes that it
+states.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from convoy.artifact.baseline import BASELINE_FILE, Baseline, read_baseline
 from convoy.artifact.entries import is_foreign
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.evaluation import EVALUATION_FILE, DataEvaluation, read_evaluations
@@ -35,7 +36,7 @@ GOLDEN_FILE = "golden.npz"
 ARTIFACT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 """The files that every artifact has."""
 
-ALL_FILES = (*ARTIFACT_FILES, LAYERS_FILE, TUNING_FILE, EVALUATION_FILE)
+ALL_FILES = (*ARTIFACT_FILES, LAYERS_FILE, TUNING_FILE, EVALUATION_FILE, BASELINE_FILE)
 """The files that an artifact may have."""
 
 
@@ -48,6 +49,7 @@ class Artifact:
         tuning: The way it runs best, on the machine that it names; None if it was not tuned.
         layers: The layers of the graph; None if they were never described.
         evaluations: Measurements on images that were made after it was published.
+        baseline: What images and answers look like; None if that was never measured.
     """
 
     manifest: Manifest
@@ -56,6 +58,7 @@ class Artifact:
     tuning: Tuning | None = None
     layers: Description | None = None
     evaluations: tuple[DataEvaluation, ...] = ()
+    baseline: Baseline | None = None
 
     @property
     def accuracies(self) -> tuple[Evaluation, ...]:
@@ -81,7 +84,9 @@ def read_artifact(folder: Path) -> Artifact:
     golden = _read_golden(golden_path, manifest)
     layers = read_layers(folder, manifest.model_sha256)
     evaluations = read_evaluations(folder, manifest.model_sha256)
-    return Artifact(manifest, golden, model_path, read_tuning(folder), layers, evaluations)
+    baseline = read_baseline(folder, manifest.model_sha256)
+    tuning = read_tuning(folder)
+    return Artifact(manifest, golden, model_path, tuning, layers, evaluations, baseline)
 
 
 def files_state(folder: Path) -> tuple[object, ...]:

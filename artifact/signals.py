@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import io
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from convoy.artifact import image_formats
+from convoy.artifact.golden import softmax
 from convoy.artifact.manifest import InputTensor, Normalization
 
 MAX_SAMPLED_SIDE_PX = 32
 """
-Rows and columns that brightness and contrast are taken from.
+Rows and columns of an image that are looked at.
 
 More change neither by a hundredth, and cost the server more than the answer of a small network.
 """
+
+
+DECIMALS = 4
+"""
+Digits after the point of signals that are compared with a baseline.
+
+Devices and precisions differ in more: answers with the same confidence must not differ in its bin.
+"""
+
+ScoreKind = Literal["logits", "probabilities", "independent", "other"]
 
 
 class Encoded(NamedTuple):
@@ -50,11 +62,14 @@ def entropy(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return spread
 
 
-def light(
+def look(
     batch: npt.NDArray[Any], tensor: InputTensor, normalization: Normalization
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> dict[str, npt.NDArray[np.float32]]:
     """
-    Return brightness and contrast of each image: mean and standard deviation of pixels in `[0, 1]`.
+    Describe the images that a network receives: float32 `[N]` each, of pixels in `[0, 1]`.
+
+    The values are `brightness` (mean), `contrast` (standard deviation), `sharpness` (mean
+    difference of neighbours in a row), and of colour images `warmth` (red less blue).
 
     Args:
         batch: The graph's input, `[N, ...]`, of which a grid is looked at.
@@ -62,12 +77,62 @@ def light(
     images = batch if tensor.layout == "NHWC" else batch.transpose(0, 2, 3, 1)
     rows = max(1, tensor.height // MAX_SAMPLED_SIDE_PX)
     columns = max(1, tensor.width // MAX_SAMPLED_SIDE_PX)
-    grid = images[:, ::rows, ::columns].astype(np.float32)
-    # The graph normalises its input: it is pixels of 0 to 255.
+    grid = _pixels(images[:, ::rows, ::columns], tensor, normalization)
+    right = _pixels(images[:, ::rows, 1::columns], tensor, normalization)
+    steps = np.abs(grid[:, :, : right.shape[2]] - right)
+    found = {
+        "brightness": grid.mean(axis=(1, 2, 3)),
+        "contrast": grid.std(axis=(1, 2, 3)),
+        # An image that is one pixel wide has no neighbours.
+        "sharpness": steps.mean(axis=(1, 2, 3)) if right.size else np.zeros(len(grid), np.float32),
+    }
+    if tensor.channels == 3:
+        found["warmth"] = (grid[..., 0] - grid[..., 2]).mean(axis=(1, 2))
+    return found
+
+
+def _pixels(
+    values: npt.NDArray[Any], tensor: InputTensor, normalization: Normalization
+) -> npt.NDArray[np.float32]:
+    """Return pixels in `[0, 1]` of values of the graph's input."""
+    pixels = values.astype(np.float32)
+    # The graph normalises its input: it has pixels of 0 to 255.
     if tensor.dtype == "uint8" or normalization.where == "graph":
-        grid /= 255
-    else:
-        std = np.asarray(normalization.std, np.float32)
-        grid = grid * std + np.asarray(normalization.mean, np.float32)
-    flat = grid.reshape(len(grid), -1)
-    return flat.mean(axis=1), flat.std(axis=1)
+        return pixels / np.float32(255)
+    std = np.asarray(normalization.std, np.float32)
+    return pixels * std + np.asarray(normalization.mean, np.float32)
+
+
+def of_scores(scores: npt.NDArray[Any], kind: ScoreKind) -> dict[str, npt.NDArray[Any]]:
+    """
+    Return the signals of answers: the confidence, and for single labels entropy and class.
+
+    Args:
+        scores: Finite, `[N, classes]`.
+        kind: The kind of the output that holds them.
+    """
+    rows = softmax(scores) if kind == "logits" else scores
+    signals = {"confidence": rows.max(axis=1).round(DECIMALS)}
+    if kind != "independent":
+        signals |= {"entropy": entropy(rows).round(DECIMALS), "class": rows.argmax(axis=1)}
+    return signals
+
+
+def of_inputs(
+    batch: npt.NDArray[Any], tensor: InputTensor, normalization: Normalization
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the signals of the graph's input, `[N, ...]`: see `look`."""
+    found = look(batch, tensor, normalization)
+    return {name: values.round(DECIMALS) for name, values in found.items()}
+
+
+def of_headers(images: Sequence[bytes]) -> dict[str, npt.NDArray[Any]]:
+    """Return the signals of those *images* that are some: pixels, and width / height."""
+    headers = [header for header in map(read_header, images) if header]
+    if not headers:
+        return {}
+    ratios = np.array([header.width / header.height for header in headers])
+    return {
+        "size": np.array([header.width * header.height for header in headers], np.float64),
+        "aspect_ratio": ratios.round(DECIMALS),
+    }

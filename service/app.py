@@ -51,6 +51,7 @@ from convoy.service.security.credentials import Credentials
 from convoy.service.security.sites import SiteCheck
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.loader import LoadedArtifact, Loader
+from convoy.service.serving.monitoring.drift import Drift
 from convoy.service.serving.monitoring.parts import open_store
 from convoy.service.serving.monitoring.predictions import LogOptions, PredictionLog
 from convoy.service.serving.policy import VersionPolicy
@@ -139,6 +140,7 @@ class Server:
         )
         self._tracing = _open_tracing(settings.traces)
         self._prediction_log = self._open_prediction_log()
+        self._drift = self._open_drift()
         self.decoder = self._make_decoder(cpus)
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
@@ -228,6 +230,8 @@ class Server:
                 await self.batcher.__aexit__(None, None, None)
         except TimeoutError:
             logger.warning("stopping although a batch is still running")
+        if self._drift:
+            self._drift.close()
         if self._prediction_log:
             await asyncio.to_thread(self._prediction_log.close)
         if self._tracing:
@@ -349,7 +353,7 @@ class Server:
             self.metrics,
             log_requests=self._settings.log_requests,
             tracing=self._tracing,
-            observers=[self._prediction_log.observe] if self._prediction_log else [],
+            observers=[one.observe for one in (self._prediction_log, self._drift) if one],
         )
 
     def _open_prediction_log(self) -> PredictionLog | None:
@@ -363,6 +367,13 @@ class Server:
             client_name=tokens.name_of if tokens else lambda digest: "",
             dropped=lambda reason, rows: dropped.labels(reason).inc(rows),
         )
+
+    def _open_drift(self) -> Drift | None:
+        if not self._settings.drift:
+            return None
+        drift = Drift(self._settings.drift_windows_s)
+        self.metrics.watch_drift(drift.indices, drift.counts)
+        return drift
 
     def _make_sites(self) -> SiteCheck:
         settings = self._settings

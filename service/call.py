@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
+from convoy.artifact.baseline import Baseline
 from convoy.artifact.manifest import Manifest
 from convoy.service.errors import (
     InferenceError,
@@ -154,6 +155,7 @@ class Model(Protocol):
     """The parts of a served model that a call uses for its bookkeeping."""
 
     manifest: Manifest
+    baseline: Baseline | None
     metrics: ModelMetrics
     statistics: Statistics
 

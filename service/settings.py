@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
 
 from convoy.artifact.manifest import ModelName
-from convoy.options import Names, Option, Options, Pairs, pairs, split
+from convoy.options import Names, Option, Options, Pairs, Separated, pairs, split
 from convoy.service.serving.policy import VersionPolicy
 
 MIB = 1024 * 1024
 
 Weight = Annotated[float, Field(gt=0, le=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
+DriftWindow = Annotated[float, Field(ge=1, le=31 * 86_400)]
 
 
 def _shares(value: Any) -> Any:
@@ -491,6 +492,16 @@ class _Observability(Options):
     )
     prediction_log_images: bool = Field(
         False, description="Keep the encoded images of the logged requests, too."
+    )
+    drift: bool = Field(
+        False,
+        description="Measure how far requests differ from the models' baselines, which "
+        "`convoy baseline` makes.",
+    )
+    drift_windows_s: Annotated[list[DriftWindow], Separated, Option("SECONDS")] = Field(
+        [900.0, 86_400.0],
+        min_length=1,
+        description="Measure drift over the last seconds, in windows of these lengths.",
     )
     comparison_file: Annotated[str, Option("FILE")] = Field(
         "",

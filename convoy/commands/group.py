@@ -35,6 +35,7 @@ GROUPS = {
         "describe": "Show the layers of a network: sizes, parameters, operations.",
         "evaluate": "Measure how well models classify images of known classes.",
         "calibrate": "Calibrate the probabilities of a model, in its next version.",
+        "baseline": "Measure what images of a model look like, to notice drift.",
         "compare": "Measure the models of a repository against each other.",
         "bench": "Apply load to a server, and measure latency and throughput.",
         "tune": "Find the fastest settings of a model on this machine.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,19 @@ class Seen(NamedTuple):
 
 @command(PredictionsSettings)
 def main(chosen: PredictionsSettings) -> int:
+    """Copy the images; return 1 after one line that says why, if it cannot be done."""
+    try:
+        _copy_images(chosen)
+    except UsageError as error:
+        print(f"convoy predictions: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"convoy predictions: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _copy_images(chosen: PredictionsSettings) -> None:
     """Copy the images, and print how many each class has."""
     if chosen.folder.exists() and any(chosen.folder.iterdir()):
         raise UsageError(f"{chosen.folder} is not empty; name another folder")
@@ -74,7 +88,6 @@ def main(chosen: PredictionsSettings) -> int:
     for label, count in sorted(counts.items()):
         print(f"{count:6,}  {label}")
     print(f"{counts.total():6,}  images in {chosen.folder}")
-    return 0
 
 
 def _open(log: str) -> tuple[Any, str]:

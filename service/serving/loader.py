@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from convoy.artifact.baseline import Baseline
 from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.artifact.files import Artifact
 from convoy.artifact.layers import Description
@@ -40,6 +41,7 @@ class LoadedArtifact:
         run_s: Duration of the warm-up runs in seconds, by their number of images.
         load_s: Time that opening, proving and warming took, in seconds.
         layers: The layers of the graph, if the artifact describes them.
+        baseline: What its images look like, if the artifact states it.
     """
 
     manifest: Manifest
@@ -47,6 +49,7 @@ class LoadedArtifact:
     run_s: Mapping[int, float]
     load_s: float
     layers: Description | None
+    baseline: Baseline | None = None
 
 
 class Repository(Protocol):
@@ -128,7 +131,7 @@ class Loader:
         self._warn_of_large_requests(artifact.manifest, session.max_batch_size)
         # The page shows all accuracies that are known.
         manifest = artifact.manifest.model_copy(update={"evaluations": artifact.accuracies})
-        return LoadedArtifact(manifest, session, run_s, load_s, artifact.layers)
+        return LoadedArtifact(manifest, session, run_s, load_s, artifact.layers, artifact.baseline)
 
     def _warn_of_large_requests(self, manifest: Manifest, max_batch_size: int) -> None:
         """Warn if a tensor of *max_batch_size* images is larger than a request may be."""

@@ -29,6 +29,7 @@ class ServedModel:
         max_batch_size: Most images in one request.
         load_s: Time that loading took, in seconds.
         layers: The layers of the graph, if the artifact states them.
+        baseline: What images and answers look like, if the artifact states it.
         metrics: Metrics of the model.
         statistics: Statistics of the version since it was loaded.
     """
@@ -56,6 +57,7 @@ class ServedModel:
         self.max_batch_size = loaded.session.max_batch_size
         self.load_s = loaded.load_s
         self.layers = loaded.layers
+        self.baseline = loaded.baseline
         self.metrics = metrics
         self.statistics = Statistics()
         self._batcher = batcher

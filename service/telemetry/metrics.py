@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,7 +18,8 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from convoy.artifact.manifest import Manifest
@@ -182,6 +184,14 @@ class Metrics:
         """
         self.registry.register(_Gauges(lambda: _calls(in_flight(), waiting())))
 
+    def watch_drift(
+        self,
+        indices: Callable[[], Iterable[DriftIndex]],
+        counts: Callable[[], Iterable[DriftCount]],
+    ) -> None:
+        """Publish the drift of models whenever metrics are collected."""
+        self.registry.register(_Gauges(lambda: _drift(indices(), counts())))
+
     def watch_certificate(self, expires_at: Callable[[], float]) -> None:
         """Publish the time that *expires_at* returns, in seconds since 1970."""
         gauge = Gauge(
@@ -225,17 +235,37 @@ class ModelFacts:
     queue_limit: int
 
 
+class DriftIndex(NamedTuple):
+    """The population stability index of a signal of one version, in a window of seconds."""
+
+    model: str
+    version: int
+    signal: str
+    window_s: float
+    value: float
+
+
+class DriftCount(NamedTuple):
+    """The number of images in a bin of a signal, since the version was loaded."""
+
+    model: str
+    version: int
+    signal: str
+    bin: str
+    images: int
+
+
 class _Gauges(Collector):
     """Gauges that *make* returns at each scrape, so that an unloaded version leaves no series."""
 
-    def __init__(self, make: Callable[[], Iterable[GaugeMetricFamily]]) -> None:
+    def __init__(self, make: Callable[[], Iterable[Metric]]) -> None:
         self._make = make
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Return nothing, so that registration reads neither models nor GPUs."""
         return iter(())
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         return self._make()
 
 
@@ -344,6 +374,37 @@ def _calls(in_flight: int, waiting: int) -> Iterator[GaugeMetricFamily]:
     )
     held.add_metric([], waiting)
     yield from (handled, held)
+
+
+def _drift(
+    indices: Iterable[DriftIndex], counts: Iterable[DriftCount]
+) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+    index = _family(
+        "convoy_drift_psi",
+        "Population stability index of a signal against the model's baseline, in a window.",
+        *("model", "version", "signal", "window"),
+    )
+    for one in indices:
+        window = duration_text(one.window_s)
+        index.add_metric([one.model, str(one.version), one.signal, window], one.value)
+    images = CounterMetricFamily(
+        "convoy_drift_images",
+        "Images by the bins of a signal.",
+        labels=["model", "version", "signal", "bin"],
+    )
+    for count in counts:
+        labels = [count.model, str(count.version), count.signal, count.bin]
+        images.add_metric(labels, count.images)
+    yield from (index, images)
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as Prometheus writes it, such as 15m or 1d."""
+    units = ((86_400, "d"), (3600, "h"), (60, "m"))
+    for size, unit in units:
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
 
 
 def _gpus(gpus: Iterable[GpuFacts]) -> Iterator[GaugeMetricFamily]:

@@ -16,7 +16,7 @@ from convoy import AsyncClient, Client
 from convoy.commands.group import run
 from convoy.service.errors import StartError
 from convoy.service.security.tokens import Token
-from convoy.service.serving.monitoring import parts, predictions
+from convoy.service.serving.monitoring import parts, worker
 from tests.harness import tiny
 from tests.harness.calls import infer_request
 from tests.harness.images import png
@@ -131,7 +131,7 @@ async def test_store_that_fails(
     caplog.set_level("INFO")
     log = tmp_path / "log"
     monkeypatch.setattr(parts, "MAX_FILES", 2)
-    monkeypatch.setattr(predictions, "MAX_WAITING", 10)
+    monkeypatch.setattr(worker, "MAX_WAITING", 10)
     settings = {"prediction_log": str(log), "prediction_log_share": "1"}
     async with serve(**settings) as running, AsyncClient(running.address) as client:
         log.rename(tmp_path / "away")
@@ -259,7 +259,7 @@ async def test_to_folder(
         ([str(log), str(tmp_path / "new"), "--max-probability", "0.1"], "--prediction-log-images"),
         ([str(tmp_path / "none"), str(tmp_path / "new")], "none is not a folder"),
     ):
-        assert run(["predictions", "to-folder", *arguments]) == 2
+        assert run(["predictions", "to-folder", *arguments]) == 1
         assert message in capsys.readouterr().err
 
 

@@ -92,6 +92,32 @@ MODEL = Board(
                 unit="percentunit",
             ),
         ),
+        "Drift": (
+            Panel(
+                "Drift",
+                "Largest population stability index of each signal against the model's baseline. "
+                "Above 0.2, the requests have changed. Needs --drift.",
+                (
+                    Query(
+                        f"max by (model, signal, window) (convoy_drift_psi{{{MODELS}}})",
+                        "{{model}} {{signal}} {{window}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Classes",
+                "Shares of the most probable classes. Needs --drift.",
+                (
+                    Query(
+                        f'sum by (bin) (rate(convoy_drift_images_total{{{MODELS}, signal="class"}}'
+                        "[$__rate_interval]))",
+                        "{{bin}}",
+                    ),
+                ),
+                unit="reqps",
+                kind="stacked",
+            ),
+        ),
         "Memory": (
             Panel(
                 "Memory",

@@ -1,0 +1,178 @@
+"""`baseline.json`: what images and answers looked like when a version was made.
+
+`convoy baseline` writes it beside the manifest, and `convoy export` on the validation images. A
+server compares its requests with it, by the population stability index of each signal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from convoy.artifact.errors import ArtifactError
+from convoy.artifact.manifest import Part, Sha256
+from convoy.artifact.schema import NewerSchemaError, load
+from convoy.artifact.whole_files import write_beside_graph
+
+logger = logging.getLogger(__name__)
+
+BASELINE_FILE = "baseline.json"
+
+MIN_IMAGES = 500
+"""
+Fewest images of a baseline, and of a window that is compared with one.
+
+With 500 against 500 images of the same distribution, the index is below 0.1 in 99 of 100 windows
+(docs/how-to/drift.md; tests/unit/artifact/test_baseline.py repeats the simulation).
+"""
+
+BINS = 10
+"""Bins of a signal with numbers, of equally many images of the baseline: the usual deciles."""
+
+MAX_CLASSES = 100
+"""Classes that are counted by themselves: those that the baseline has most of."""
+
+IMAGES_PER_CLASS = 20
+"""Fewest images of a class that is counted by itself: the shares of rarer ones are not known."""
+
+CLASS = "class"
+"""The signal of the most probable class; all others are numbers."""
+
+Signals = Mapping[str, npt.NDArray[Any]]
+"""Values by signal, `[N]` each; signals that images do not have are left out."""
+
+Counts = npt.NDArray[np.int64]
+
+
+class Histogram(Part):
+    """
+    Counts of a signal.
+
+    Attributes:
+        edges: Bin i holds values from edges[i - 1] on, and below edges[i]. Of `class`, the indices
+            of the classes that have a bin; the last bin holds all others.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[Annotated[int, Field(ge=0)], ...]
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError("a histogram has one bin more than edges")
+        return self
+
+    def count(self, signal: str, values: npt.NDArray[Any]) -> Counts:
+        """Count *values* in the bins: int64 `[bins]`."""
+        edges = np.asarray(self.edges)
+        if signal == CLASS:
+            places = np.searchsorted(edges, values)
+            # Classes without a bin, which lie between or behind those that have one.
+            places[~np.isin(values, edges)] = len(edges)
+        else:
+            places = np.searchsorted(edges, values, side="right")
+        return np.bincount(places, minlength=len(self.counts))
+
+
+class Baseline(Part):
+    """
+    The content of `baseline.json`.
+
+    Attributes:
+        model_sha256: SHA-256 of the graph that answered.
+        data: Name of the images, and of their part.
+        data_sha256: SHA-256 of the images.
+    """
+
+    schema_version: Literal[1] = 1
+    model_sha256: Sha256
+    data: str
+    data_sha256: Sha256
+    images: int = Field(ge=MIN_IMAGES)
+    signals: dict[str, Histogram]
+    made_at: datetime
+
+
+def histograms(signals: Signals) -> dict[str, Histogram]:
+    """Choose the bins of each signal by its values, and count these."""
+    found = {}
+    for name, values in signals.items():
+        edges = _classes(values) if name == CLASS else _deciles(values)
+        empty = Histogram(edges=edges, counts=(0,) * (len(edges) + 1))
+        found[name] = Histogram(edges=edges, counts=tuple(empty.count(name, values).tolist()))
+    return found
+
+
+def _classes(values: npt.NDArray[Any]) -> tuple[float, ...]:
+    classes, counts = np.unique(values, return_counts=True)
+    largest = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
+    kept = largest[counts[largest] >= IMAGES_PER_CLASS]
+    return tuple(float(one) for one in np.sort(classes[kept]))
+
+
+def _deciles(values: npt.NDArray[Any]) -> tuple[float, ...]:
+    inner = np.quantile(values.astype(np.float64), np.arange(1, BINS) / BINS, method="nearest")
+    edges, times = np.unique(inner, return_counts=True)
+    # A value that many images share, such as their size, gets a bin of its own, so that smaller
+    # and larger ones are told from it.
+    above = np.nextafter(edges[times > 1], np.inf)
+    return tuple(np.unique(np.concatenate([edges, above])).tolist())
+
+
+def stability_index(expected: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """
+    Return the population stability index of two histograms with the same bins, 0 if they agree.
+
+    It is the sum of (q - p) ln(q / p) over the bins, p and q being shares of the images. What
+    chance adds to it, (bins - 1) (1/n + 1/m) for n and m images (Yurdakul, 2018), is subtracted.
+    By convention, an index above 0.1 is a small change, and above 0.2 a large one.
+    """
+    one, other = np.asarray(expected, np.float64), np.asarray(found, np.float64)
+    n, m = one.sum(), other.sum()
+    # Half an image in each bin, as the logarithm of an empty one is infinite.
+    p, q = (one + 0.5) / (n + len(one) / 2), (other + 0.5) / (m + len(other) / 2)
+    bins = int(((one + other) > 0).sum())
+    by_chance = (bins - 1) * (1 / n + 1 / m)
+    return max(0.0, float(((q - p) * np.log(q / p)).sum() - by_chance))
+
+
+def read_baseline(folder: Path, model_sha256: str) -> Baseline | None:
+    """
+    Read the baseline of the artifact in *folder*; return None if there is none to be used.
+
+    Raises:
+        ArtifactError: If the file is damaged, or of another graph than *model_sha256*.
+    """
+    path = folder / BASELINE_FILE
+    try:
+        baseline = Baseline.model_validate(load(path.read_bytes(), ()))
+    except FileNotFoundError:
+        return None
+    except NewerSchemaError as error:
+        # After a rollback of the server, the model must load without it.
+        logger.warning(
+            "baseline ignored: run convoy baseline again",
+            extra={"path": str(path), "reason": str(error)},
+        )
+        return None
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())  # pydantic's takes several lines
+        raise ArtifactError(f"{path}: damaged: {reason}; remove it") from error
+    # Copied from another version: its numbers would be those of another network.
+    if baseline.model_sha256 != model_sha256:
+        raise ArtifactError(
+            f"{path}: describes another graph, of SHA-256 {baseline.model_sha256}; remove it"
+        )
+    return baseline
+
+
+def write_baseline(folder: Path, baseline: Baseline) -> None:
+    """Write the baseline of the artifact in *folder*, atomically; it replaces another one."""
+    write_beside_graph(folder, BASELINE_FILE, baseline.model_dump_json(indent=2) + "\n")

@@ -1,0 +1,118 @@
+"""The baseline of a version: signals of images that it was not trained on, and of its answers."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convoy.artifact import signals
+from convoy.artifact.baseline import MIN_IMAGES, Baseline, histograms
+from convoy.artifact.errors import ImageError
+from convoy.artifact.golden import as_scores
+from convoy.artifact.manifest import Manifest
+from convoy.artifact.preprocess import TRAINING_LIMITS, image_to_input
+from convoy.export.data.split import Split
+from convoy.export.errors import DataError
+from convoy.export.onnx.session import open_session
+
+MAX_IMAGES = 10_000
+"""Most images of a baseline, chosen at random: more change no decile by a hundredth."""
+
+_MOST_THREADS = 8
+
+Show = Callable[[int, int], None]
+"""Called with the number of images that are done, and of all."""
+
+
+def measure(
+    model_path: Path, manifest: Manifest, images: Split, *, name: str, sha256: str, show: Show
+) -> tuple[Baseline, dict[int, str]]:
+    """
+    Run the graph at *model_path* on *images*, and count their signals.
+
+    Args:
+        name: Name of the images in the baseline.
+        sha256: Hash of their content.
+
+    Returns:
+        The baseline, and the reasons why images were left out, by their index.
+
+    Raises:
+        DataError: If fewer than `MIN_IMAGES` can be used, or a file cannot be read.
+        GraphError: If ONNX Runtime refuses the graph.
+    """
+    order = np.random.default_rng(0).permutation(len(images))[:MAX_IMAGES]
+    chosen, bad = images.part(order.tolist()), dict[int, str]()
+    found: defaultdict[str, list[npt.NDArray[Any]]] = defaultdict(list)
+    for values in signals_of(model_path, manifest, chosen, bad, show):
+        for signal, part in values.items():
+            found[signal].append(part)
+    counted = {signal: np.concatenate(parts) for signal, parts in found.items()}
+    used = len(counted.get("confidence", ()))
+    if used < MIN_IMAGES:
+        raise DataError(
+            f"{name} has {used} images that can be used; a baseline needs {MIN_IMAGES}, since "
+            "fewer differ from each other by chance"
+        )
+    baseline = Baseline(
+        model_sha256=manifest.model_sha256,
+        data=name,
+        data_sha256=sha256,
+        images=used,
+        signals=histograms(counted),
+        made_at=datetime.now(UTC).replace(microsecond=0),
+    )
+    return baseline, {int(order[index]): reason for index, reason in bad.items()}
+
+
+def signals_of(
+    model_path: Path, manifest: Manifest, images: Split, bad: dict[int, str], show: Show
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Yield the signals of each batch; add images that cannot be used to *bad*."""
+    session, size = open_session(model_path), manifest.max_batch_size
+
+    def decoded(index: int) -> tuple[bytes, npt.NDArray[Any]] | str:
+        data = images.image(index)
+        try:
+            return data, image_to_input(data, manifest, TRAINING_LIMITS)
+        except ImageError as error:
+            return str(error)
+
+    # Decoders work outside Python's lock.
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+        for start in range(0, len(images), size):
+            indices = range(start, min(start + size, len(images)))
+            good = []
+            for index, item in zip(indices, threads.map(decoded, indices), strict=True):
+                if isinstance(item, str):
+                    bad[index] = item
+                else:
+                    good.append(item)
+            if good:
+                batch = np.stack([item for _, item in good])
+                (values,) = session.run([manifest.scores.name], {manifest.input.name: batch})
+                yield _of_batch(as_scores(values), batch, [data for data, _ in good], manifest)
+            show(indices[-1] + 1, len(images))
+
+
+def _of_batch(
+    scores: npt.NDArray[np.float32],
+    batch: npt.NDArray[Any],
+    encoded: list[bytes],
+    manifest: Manifest,
+) -> dict[str, npt.NDArray[Any]]:
+    # Scores that are no numbers are failures, which have metrics of their own.
+    finite = scores[np.isfinite(scores).all(axis=1)]
+    return {
+        **signals.of_scores(finite, manifest.scores.kind),
+        **signals.of_inputs(batch, manifest.input, manifest.normalization),
+        **signals.of_headers(encoded),
+    }

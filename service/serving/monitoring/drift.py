@@ -1,0 +1,176 @@
+"""Drift: how far requests differ from the baseline of their model.
+
+A thread counts the signals of some requests a second in sliding windows; no request is kept. The
+population stability index of each signal and window is a metric.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from convoy.artifact import signals
+from convoy.artifact.baseline import CLASS, MIN_IMAGES, Baseline, Counts, stability_index
+from convoy.artifact.golden import as_scores
+from convoy.service.call import Call, Model
+from convoy.service.errors import ServiceError
+from convoy.service.serving.monitoring.worker import Finished, Worker
+from convoy.service.telemetry.metrics import DriftCount, DriftIndex
+
+MAX_IMAGES_PER_S = 100
+"""
+Most images of a model that are counted in a second.
+
+A window of 15 minutes has 90,000 of them then, far more than the index needs.
+"""
+
+SLOTS = 15
+"""Parts of a window, which leave it one after the other."""
+
+
+class _Slot(NamedTuple):
+    """The counts by signal from a time on, in seconds on the monotonic clock."""
+
+    begins_at: float
+    counts: defaultdict[str, Counts]
+
+
+class Window:
+    """
+    The counts of the last *seconds*, to a fifteenth of them.
+
+    Args:
+        sizes: Number of bins by signal.
+    """
+
+    def __init__(self, seconds: float, sizes: dict[str, int]) -> None:
+        self.seconds = seconds
+        self._sizes = sizes
+        self._slots: deque[_Slot] = deque()
+
+    def add(self, signal: str, counts: Counts, now: float) -> None:
+        """Add the counts of some images."""
+        if not self._slots or now >= self._slots[-1].begins_at + self.seconds / SLOTS:
+            self._slots.append(_Slot(now, defaultdict(lambda: np.zeros(0, np.int64))))
+        last = self._slots[-1].counts
+        last[signal] = last[signal] + counts if signal in last else counts
+
+    def total(self, signal: str, now: float) -> Counts:
+        """Return the counts of the window that ends *now*: int64 `[bins]`."""
+        while self._slots and self._slots[0].begins_at <= now - self.seconds:
+            self._slots.popleft()
+        found = [slot.counts[signal] for slot in self._slots if signal in slot.counts]
+        return np.sum(found, axis=0) if found else np.zeros(self._sizes[signal], np.int64)
+
+
+class _Watched:
+    """The counts of one version, in each window and since it was loaded."""
+
+    def __init__(self, baseline: Baseline, windows_s: Sequence[float]) -> None:
+        self.baseline = baseline
+        sizes = {name: len(one.counts) for name, one in baseline.signals.items()}
+        self.windows = [Window(seconds, sizes) for seconds in windows_s]
+        self.totals = {name: np.zeros(size, np.int64) for name, size in sizes.items()}
+        self._second = 0
+        self._images = 0
+
+    def may_count(self, images: int, now: float) -> bool:
+        """Return whether so many images more may be counted in this second."""
+        if int(now) != self._second:
+            self._second, self._images = int(now), 0
+        self._images += images
+        return self._images - images < MAX_IMAGES_PER_S
+
+
+class Drift:
+    """
+    Compares requests with the baselines of their models.
+
+    Args:
+        windows_s: The lengths of the windows, in seconds.
+        clock: Returns the time, in seconds.
+    """
+
+    def __init__(
+        self, windows_s: Sequence[float], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._windows_s = windows_s
+        self._clock = clock
+        # An unloaded version leaves with its model.
+        self._models: WeakKeyDictionary[Model, _Watched] = WeakKeyDictionary()
+        self._lock = Lock()
+        self._worker = Worker("drift", self._count)
+
+    def observe(self, call: Call, model: Model, failure: ServiceError | None) -> None:
+        """Keep a request that was answered, for the next round; called on the event loop."""
+        if model.baseline is None or failure is not None or not call.outputs:
+            return
+        watched = self._models.get(model)
+        if watched is None:
+            with self._lock:
+                watched = self._models[model] = _Watched(model.baseline, self._windows_s)
+        if watched.may_count(call.images, self._clock()):
+            self._worker.put(call, model, None)
+
+    def close(self) -> None:
+        """Stop counting."""
+        self._worker.close(0.0)
+
+    def indices(self) -> Iterator[DriftIndex]:
+        """Yield the index of each signal and window that has enough images."""
+        now = self._clock()
+        for model, watched in self._snapshot():
+            for window in watched.windows:
+                for signal, expected in watched.baseline.signals.items():
+                    found = window.total(signal, now)
+                    if found.sum() >= MIN_IMAGES:
+                        index = stability_index(expected.counts, found)
+                        yield DriftIndex(model.name, model.version, signal, window.seconds, index)
+
+    def counts(self) -> Iterator[DriftCount]:
+        """Yield the images in each bin since the version was loaded."""
+        for model, watched in self._snapshot():
+            for signal, counts in watched.totals.items():
+                names = _bins(signal, watched.baseline, model)
+                for name, count in zip(names, counts.tolist(), strict=True):
+                    yield DriftCount(model.name, model.version, signal, name, count)
+
+    def _snapshot(self) -> list[tuple[Model, _Watched]]:
+        with self._lock:
+            return list(self._models.items())
+
+    def _count(self, finished: Finished) -> None:
+        watched, now = self._models[finished.model], self._clock()
+        for signal, values in _signals(finished).items():
+            # A baseline of tensors, or of an older convoy, may lack a signal.
+            if histogram := watched.baseline.signals.get(signal):
+                counts = histogram.count(signal, values)
+                with self._lock:
+                    watched.totals[signal] = watched.totals[signal] + counts
+                    for window in watched.windows:
+                        window.add(signal, counts, now)
+
+
+def _signals(finished: Finished) -> dict[str, np.ndarray]:
+    call, manifest = finished.call, finished.model.manifest
+    scores = as_scores(call.outputs[manifest.scores.name])
+    finite = scores[np.isfinite(scores).all(axis=1)]
+    return {
+        **signals.of_scores(finite, manifest.scores.kind),
+        **signals.of_inputs(call.item, manifest.input, manifest.normalization),
+        **signals.of_headers(call.encoded),
+    }
+
+
+def _bins(signal: str, baseline: Baseline, model: Model) -> list[str]:
+    """Return the names of a signal's bins: classes, or upper bounds."""
+    edges = baseline.signals[signal].edges
+    if signal == CLASS:
+        return [*(model.manifest.labels[int(edge)] for edge in edges), "others"]
+    return [*(f"<{edge:.6g}" for edge in edges), f">={edges[-1]:.6g}" if edges else "all"]

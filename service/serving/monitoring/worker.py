@@ -1,0 +1,108 @@
+"""A thread that works on finished requests, so that the event loop does not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from convoy.service.call import Call, Model
+from convoy.service.errors import ServiceError
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 4096
+"""Most requests that wait for a thread."""
+
+MAX_WAITING_BYTES = 64 * 2**20
+"""Most bytes of images and tensors in these requests."""
+
+ROUND_S = 0.25
+"""Time between two rounds of a thread, in seconds: to wake it for each request would cost more."""
+
+
+class Finished(NamedTuple):
+    """A request that has ended: answered, or failed with an error."""
+
+    call: Call
+    model: Model
+    failure: ServiceError | None
+    at: datetime
+
+
+class Worker:
+    """
+    Takes finished requests in rounds; those beyond its bounds are dropped.
+
+    Args:
+        name: Name of the thread.
+        work: Called with each request, in the thread.
+        after_round: Called after each round, in the thread.
+        dropped: Called with a reason and the number of images that were dropped for it.
+        is_full: Tells whether requests must wait for now.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Finished], None],
+        *,
+        after_round: Callable[[], None] = lambda: None,
+        dropped: Callable[[str, int], None] = lambda reason, images: None,
+        is_full: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._work = work
+        self._after_round = after_round
+        self._dropped = dropped
+        self._is_full = is_full
+        self._waiting: deque[tuple[Finished, int]] = deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, call: Call, model: Model, failure: ServiceError | None) -> None:
+        """Keep a request for the next round; called on the event loop."""
+        size = sum(map(len, call.encoded)) + getattr(call.item, "nbytes", 0)
+        with self._lock:
+            full = len(self._waiting) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES
+            if not full:
+                finished = Finished(call, model, failure, datetime.now(UTC))
+                self._waiting.append((finished, size))
+                self._bytes += size
+        if full:
+            self._dropped("queue_full", call.images)
+
+    def close(self, timeout_s: float) -> bool:
+        """Work on what waits, for at most *timeout_s*; return whether all of it is done."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(ROUND_S):
+            self._round()
+        before = -1
+        # A round that has to wait for a file to be written ends early: go on while it helps.
+        while len(self._waiting) != before:
+            before = len(self._waiting)
+            self._round()
+        # The last rounds took none of these.
+        if self._waiting:
+            self._dropped("stopped", sum(kept.call.images for kept, _ in self._waiting))
+
+    def _round(self) -> None:
+        while self._waiting and not self._is_full():
+            with self._lock:
+                finished, size = self._waiting.popleft()
+                self._bytes -= size
+            try:
+                self._work(finished)
+            except Exception:  # other requests must not be lost for a fault of ours
+                logger.exception("internal error")
+                self._dropped("internal_error", finished.call.images)
+        self._after_round()
