@@ -91,6 +91,8 @@ class Choice(Part):
         images_per_s: Throughput of all runs together.
         run_ms: Median time of a run.
         run_p99_ms: 99th percentile of the time of a run.
+        run_p99_spread_ms: Lowest and highest of these percentiles in the turns of the measurement;
+            None if they were not kept.
     """
 
     provider: CpuProvider = "onnxruntime"
@@ -100,6 +102,7 @@ class Choice(Part):
     images_per_s: float = Field(gt=0)
     run_ms: float = Field(gt=0)
     run_p99_ms: float = Field(gt=0)
+    run_p99_spread_ms: tuple[float, float] | None = None
 
     @property
     def runtime(self) -> str:
@@ -118,7 +121,7 @@ class Tuning(Part):
         measured: Every way that was tried.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     machine: Machine
     model_sha256: str
     p99_ms: float = Field(gt=0)
@@ -177,5 +180,10 @@ def _from_version_2(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-_STEPS = (_from_version_1, _from_version_2)
+def _from_version_3(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: version 4 adds the spread of p99."""
+    return fields
+
+
+_STEPS = (_from_version_1, _from_version_2, _from_version_3)
 """Upgrade the fields of a tuning from version 1 on; see `artifact/schema.py`."""

@@ -5,7 +5,8 @@ puts truncated versions in place. It reports requests that failed, memory after 
 and at the end, and latency; its exit code is 1 if a request failed.
 
 `large` loads a network of VGG-16's size beside LeNet-5 and reports LeNet-5's latency meanwhile.
-`--plot FILE` draws each answer. Its load is an open loop: requests leave at a fixed rate, whatever
+`--trace FILE` writes the latency over time as JSON, which `python -m tools.figures` draws if it is
+docs/explanation/loading.json. Its load is an open loop: requests leave at a fixed rate, whatever
 the answers do, and latency counts from the time when each was to leave.
 """
 
@@ -21,21 +22,26 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
-import matplotlib as mpl
 import numpy as np
 import psutil
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
 from convoy.artifact.files import MODEL_FILE
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.importer import import_model
+from convoy.figures import style
+from convoy.figures.families import SERIES
+from convoy.figures.labels import Mark, label_ends
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
+from convoy.service.machine.resources import processor_name, usable_cpus
 from tests.harness.lenet import add_version
 from tests.harness.server_process import ServerProcess
 
@@ -46,6 +52,12 @@ RATE = 200.0
 """Requests per second in the open loop: about a sixth of what 2 cores can answer."""
 
 QUIET_S = 10.0
+
+WINDOW_S = 0.25
+"""The time of which a trace has one median and one maximum."""
+
+Trace = dict[str, Any]
+
 EXPLICIT = ("--model-control-mode", "explicit", "--load-model")
 
 
@@ -229,25 +241,66 @@ class OpenLoop:
         await self._inference.infer("lenet5")
         self.dots.append((due, time.perf_counter() - due))
 
-    def plot(self, file: Path) -> None:
-        """Draw the latency of each answer into *file*, as PNG."""
-        mpl.use("agg")
-        from matplotlib import pyplot as plt
-
+    def windows(self) -> Trace:
+        """Return the phases, and the latency of the requests that were due in each window."""
         start = self.phases[0][1]
-        figure, axes = plt.subplots(figsize=(9, 3.5))
-        for number, (phase, begun, ended) in enumerate(self.phases):
-            axes.axvspan(begun - start, ended - start, color=f"C{number}", alpha=0.12, label=phase)
-        times, latencies = zip(*self.dots, strict=True)
-        axes.plot([t - start for t in times], [1000 * s for s in latencies], ".", markersize=2)
-        axes.set(xlabel="seconds", ylabel="latency of LeNet-5, ms", yscale="log")
-        axes.legend(loc="upper right", fontsize="small")
-        figure.tight_layout()
-        figure.savefig(file, dpi=110)
+        windows: dict[int, list[float]] = {}
+        for due, latency in self.dots:
+            windows.setdefault(int((due - start) / WINDOW_S), []).append(1000 * latency)
+        machine = f"{processor_name()}, {usable_cpus()} cores"
+        return {
+            "conditions": f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine}",
+            "window_s": WINDOW_S,
+            "phases": [
+                {"name": name, "start_s": round(begun - start, 3), "end_s": round(ended - start, 3)}
+                for name, begun, ended in self.phases
+            ],
+            "latency_ms": [
+                {
+                    "at_s": round((number + 0.5) * WINDOW_S, 3),
+                    "p50": round(float(np.percentile(found, 50)), 3),
+                    "max": round(max(found), 3),
+                }
+                for number, found in sorted(windows.items())
+            ],
+        }
 
 
-async def measure_large(root: Path, cache: Path, plot: Path | None) -> dict[str, Any]:
-    """Serve LeNet-5 from *root*, and load and unload VGG-16 beside it."""
+def figure(path: Path) -> Figure:
+    """Draw the trace in the file at *path*: latency over time, above the names of the phases."""
+    trace = json.loads(path.read_text())
+    made, (axes,), _ = style.frame(
+        "Latency of LeNet-5 while VGG-16 is loaded and unloaded",
+        [
+            f"{trace['conditions']}; {RATE:g} requests per second (bench.model_loads). Lines: "
+            f"median and maximum of each {trace['window_s']:g} s. {_phases_in_words(trace)}"
+        ],
+        ["numbers: what happens meanwhile"],
+    )
+    for number, phase in enumerate(trace["phases"]):
+        begun, ended = phase["start_s"], phase["end_s"]
+        axes.axvspan(begun, ended, color=style.GRID, alpha=0.9 * (number % 2), lw=0)
+        axes.text((begun + ended) / 2, 0.97, str(number + 1), transform=axes.get_xaxis_transform())
+        axes.texts[-1].set(fontsize=style.SMALL, color=style.INK, ha="center")
+    at = [window["at_s"] for window in trace["latency_ms"]]
+    ends = []
+    for name, color in zip(("p50", "max"), SERIES, strict=False):
+        values = [window[name] for window in trace["latency_ms"]]
+        axes.plot(at, values, color=color, lw=1.2)
+        ends.append(Mark({"p50": "median", "max": "maximum"}[name], at[-1], values[-1]))
+    axes.set(xlabel="seconds", ylabel="latency, ms")
+    style.set_logarithmic(axes, y=True)
+    label_ends(axes, ends, SERIES[:2])
+    return made
+
+
+def _phases_in_words(trace: Trace) -> str:
+    names = (f"{number}: {phase['name']}" for number, phase in enumerate(trace["phases"], start=1))
+    return f"{'; '.join(names)}."
+
+
+async def measure_large(root: Path, cache: Path) -> tuple[dict[str, Any], Trace]:
+    """Serve LeNet-5 from *root*, and load and unload VGG-16 beside it; return figures and trace."""
     add_version(root, "lenet5")
     _write_vgg16(root, Console(emoji=False, stderr=True))
     async with serving(root, "lenet5", "--graph-cache", str(cache)) as (_, inference):
@@ -256,13 +309,11 @@ async def measure_large(root: Path, cache: Path, plot: Path | None) -> dict[str,
         results = {
             "nothing else": await loop.during("nothing else", asyncio.sleep(QUIET_S)),
             "loading VGG-16": await loop.during("loading VGG-16", inference.load("vgg16")),
-            "VGG-16 loaded, idle": await loop.during("loaded, idle", asyncio.sleep(QUIET_S)),
-            "unloading it": await loop.during("unloading", inference.unload("vgg16")),
+            "VGG-16 loaded, idle": await loop.during("VGG-16 loaded, idle", asyncio.sleep(QUIET_S)),
+            "unloading it": await loop.during("unloading VGG-16", inference.unload("vgg16")),
             "loading it again": await loop.during("loading it again", inference.load("vgg16")),
         }
-    if plot:
-        loop.plot(plot)
-    return results
+    return results, loop.windows()
 
 
 def _write_vgg16(root: Path, console: Console) -> None:
@@ -302,14 +353,16 @@ def main() -> int:
     """Measure and print; 1 if a request failed during reloads."""
     parser = argparse.ArgumentParser(prog="python -m bench.model_loads", description=__doc__)
     parser.add_argument("what", choices=("reloads", "large"))
-    parser.add_argument("--plot", type=Path, help="PNG file to draw `large` into")
+    parser.add_argument("--trace", type=Path, help="JSON file for the latency of `large` over time")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "models"
         if given.what == "reloads":
             results = asyncio.run(measure_reloads(root, 500, 200, 20))
         else:
-            results = asyncio.run(measure_large(root, Path(folder) / "graphs", given.plot))
+            results, trace = asyncio.run(measure_large(root, Path(folder) / "graphs"))
+            if given.trace:
+                given.trace.write_text(json.dumps(trace, indent=1) + "\n")
     print(json.dumps(results, indent=2))
     return int(any(result.get("failed") for result in results.values()))
 

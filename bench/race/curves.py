@@ -1,8 +1,8 @@
 """Throughput under other loads than those of the races: `python -m bench.race.curves`.
 
 For a small and a large network: images per second against requests in flight, and against images in
-a request. The servers take turns; medians of three. Writes docs/explanation/race_curves.json,
-and draws docs/explanation/images/race_curves.png.
+a request. The servers take turns; medians of three. Writes docs/explanation/race_curves.json, which
+`python -m tools.figures` draws.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,12 +28,14 @@ from bench.race.pairs import running
 from bench.race.peer_servers import Triton
 from bench.race.raced_model import Model
 from convoy.commands.measurement.progress import progress_bar
+from convoy.figures import style
+from convoy.figures.families import SERIES
+from convoy.figures.labels import Mark, label_ends
 from convoy.service.machine.resources import usable_cpus
 
 ROOT = Path("build/race")
 DOCS = Path("docs/explanation")
 CONTENDERS = (ConvoyNative, Convoy, Triton)
-COLORS = ("#0072b2", "#56b4e9", "#d55e00")
 CONNECTIONS = 4
 IN_FLIGHT = {"lenet5": (1, 4, 16, 64, 256), "resnet18": (1, 4, 16, 64)}
 IMAGES = {"lenet5": (1, 2, 4, 8, 16, 32), "resnet18": (1, 2, 4, 8)}
@@ -41,17 +44,16 @@ IMAGES = {"lenet5": (1, 2, 4, 8, 16, 32), "resnet18": (1, 2, 4, 8)}
 ROUNDS = 3
 SECONDS = 1.5
 
-Curves = dict[str, dict[str, float]]
-"""Images per second, by contender and by the varied count."""
+Curves = dict[str, dict[str, dict[str, Any]]]
+"""Median and spread of images per second, by contender and by the varied count."""
 
 
 def main() -> int:
-    """Measure, write and draw."""
+    """Measure and write."""
     console = Console(emoji=False, stderr=True)
     write_networks(ROOT / "models", console)
     found = {name: _measure(name, console) for name in IN_FLIGHT}
     (DOCS / "race_curves.json").write_text(json.dumps(found, indent=2) + "\n")
-    draw(found, DOCS / "images" / "race_curves.png")
     return 0
 
 
@@ -101,31 +103,51 @@ def _curves(
                 per_s = images * contender.measure(load, SECONDS).per_s
                 rates[contender.name].setdefault(str(value), []).append(per_s)
     return {
-        name: {value: round(statistics.median(seen), 1) for value, seen in curve.items()}
+        name: {
+            value: {
+                "median": round(statistics.median(seen), 1),
+                "spread": [round(min(seen), 1), round(max(seen), 1)],
+            }
+            for value, seen in curve.items()
+        }
         for name, curve in rates.items()
     }
 
 
-def draw(found: dict[str, dict[str, Curves]], path: Path) -> None:
-    """Draw the curves, a row of two for each network."""
-    figure = Figure(figsize=(10, 3.6 * len(found)), layout="constrained")
-    rows = figure.subplots(len(found), 2, squeeze=False)
-    for (network, curves), (by_flight, by_images) in zip(found.items(), rows, strict=True):
-        _draw(by_flight, curves["in_flight"], f"{network}: requests in flight, one image each")
-        _draw(by_images, curves["images"], f"{network}: images in a request")
-    rows[0][0].legend(frameon=False, fontsize=8.5)
-    figure.savefig(path, dpi=130)
+def figure(path: Path) -> Figure:
+    """Draw the curves in the file at *path*, a row of two for each network."""
+    found: dict[str, dict[str, Curves]] = json.loads(path.read_text())
+    varied = {"in_flight": "requests in flight", "images": "images in a request"}
+    made, panels, _ = style.frame(
+        "Images per second of convoy and Triton",
+        [
+            f"Medians of {ROUNDS} turns (bench.race.curves). Bars: lowest and highest turn, where "
+            "they were kept."
+        ],
+        [f"{network}: {what}" for network in found for what in varied.values()],
+        panel_in=3.4,
+    )
+    drawn = [(curves[key], what) for curves in found.values() for key, what in varied.items()]
+    ends = [_draw(axes, *one) for axes, one in zip(panels, drawn, strict=True)]
+    for axes, marks in zip(panels, ends, strict=True):
+        label_ends(axes, marks, SERIES[: len(marks)])
+    return made
 
 
-def _draw(axes: Axes, curves: Curves, label: str) -> None:
-    for (name, curve), color in zip(curves.items(), COLORS, strict=True):
-        axes.plot(list(map(int, curve)), list(curve.values()), "o-", color=color, label=name, ms=4)
-    ticks = list(map(int, next(iter(curves.values()))))
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks, list(map(str, ticks)))
+def _draw(axes: Axes, curves: Curves, label: str) -> list[Mark]:
+    """Draw a line for each server; return their ends."""
+    ends = []
+    for (name, curve), color in zip(curves.items(), SERIES, strict=False):
+        counts, medians = list(map(int, curve)), [one["median"] for one in curve.values()]
+        axes.plot(counts, medians, "o-", color=color, ms=4)
+        for count, one in zip(counts, curve.values(), strict=True):
+            if one["spread"]:
+                axes.plot([count, count], one["spread"], lw=3, color=(color, 0.35))
+        ends.append(Mark(name, counts[-1], medians[-1]))
     axes.set(xlabel=label, ylabel="images per second", ylim=(0, None))
-    axes.grid(color="#e4e4e4", linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.yaxis.set_major_formatter("{x:,g}")
+    style.set_sizes(axes, list(map(int, next(iter(curves.values())))))
+    return ends
 
 
 if __name__ == "__main__":

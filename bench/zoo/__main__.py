@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.zoo import zoo_figures, zoo_table
+from bench.zoo import zoo_curves, zoo_measurement, zoo_table
 from bench.zoo.training import Zoo, train
 from convoy.export.recipes import SMALL
 
@@ -18,12 +18,6 @@ NAMES = (
 
 DIGITS = "hard5k"
 """The data set of the documented table."""
-
-PAIRS = {
-    "degradation_small": ("plain20", "plain56", "resnet20", "resnet56"),
-    "degradation": ("plain18", "plain34", "resnet18", "resnet34"),
-}
-"""The networks whose curves share a picture, by the picture's name."""
 
 
 def main() -> int:
@@ -62,7 +56,7 @@ def main() -> int:
         print("interrupted; the same command goes on from here")
         return 130
     trained = [name for name in dict.fromkeys([*NAMES, *SMALL]) if zoo.manifest(name)]
-    measured = zoo_figures.measure(zoo, trained, speed=not chosen.accuracy_only)
+    measured = zoo_measurement.measure(zoo, trained, speed=not chosen.accuracy_only)
     rows = [zoo_table.row(zoo, name, found) for name, found in measured.items()]
     if not rows:
         print("no network was trained", file=sys.stderr)
@@ -70,9 +64,7 @@ def main() -> int:
     docs.mkdir(parents=True, exist_ok=True)
     zoo_table.add(rows, docs / "zoo.json")
     zoo_table.write(docs / "zoo.json", docs / "architectures.md")
-    for title, together in PAIRS.items():
-        if set(together) <= set(trained):
-            zoo_table.draw(zoo, together, docs / "images" / f"{title}.png")
+    zoo_curves.write(zoo, trained, docs / zoo_curves.FILE)
     for name in failed:
         print(f"{name} was not trained", file=sys.stderr)
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""The results of a zoo: `zoo.json`, a table and curves."""
+"""The results of a zoo: `zoo.json` and a table."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.zoo.training import Zoo
-from bench.zoo.zoo_figures import Measured
+from bench.zoo.zoo_measurement import Measured
 from convoy.commands.measurement.intervals import wilson
-from convoy.export.training.learning_curves import draw_curves
 
 Row = Mapping[str, Any]
 """One network's figures, by their names in `zoo.json`.
@@ -87,12 +86,6 @@ def written(rows: Sequence[Row], text: str) -> str:
     begin, end = MARKS
     table = "\n".join([begin, "", *_table(rows), "", end])
     return re.sub(f"{begin}.*{end}", lambda _: table, text, flags=re.DOTALL)
-
-
-def draw(zoo: Zoo, names: Sequence[str], path: Path) -> None:
-    """Draw the training curves of *names* together."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw_curves({name: zoo.epochs(name) for name in names}, path)
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

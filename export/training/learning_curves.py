@@ -2,42 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from convoy.export.training.epoch_log import Epoch
+from convoy.figures import style
+from convoy.figures.families import color, family
+from convoy.figures.labels import Mark, label_ends
+
+_LOOKS = ("-", "--", ":", "-.")
+"""The line styles of networks of one family, which have one colour."""
+
+_LINES = ("training", "validation")
+
+_FAINT = 0.4
+"""The opacity of a training, whose images are distorted, beside its validation."""
+
+READING = (
+    "Strong lines: validation. Faint lines: training images as they were distorted. A network's "
+    "only line is that of its training."
+)
 
 
-def draw_curves(runs: Mapping[str, Sequence[Epoch]], path: Path) -> None:
+def curves(title: str, runs: Mapping[str, Sequence[Epoch]], caption: Sequence[str]) -> Figure:
+    """Draw loss and accuracy of each of *runs*, by the name of its network or model."""
+    made, panels, _ = style.frame(title, [READING, *caption], ["loss", "accuracy"])
+    names = list(runs)
+    labels = []
+    for axes, field, unit in zip(panels, ("loss", "accuracy"), ("cross-entropy", "%"), strict=True):
+        ends = []
+        for name, look in zip(names, _looks(names), strict=True):
+            last = add_run(axes, name, runs[name], field, look)
+            # A single run needs no name, but its two lines do.
+            words = {name: last[-1]} if len(runs) > 1 else dict(zip(_LINES, last, strict=False))
+            marks = [Mark(word, runs[name][-1].epoch, value) for word, value in words.items()]
+            ends += [(mark, color(name)) for mark in marks]
+        axes.set(xlabel="epoch", ylabel=unit)
+        style.set_whole(axes)
+        labels.append(ends)
+    for axes, ends in zip(panels, labels, strict=True):
+        label_ends(axes, [mark for mark, _ in ends], [shade for _, shade in ends])
+    return made
+
+
+def add_run(
+    axes: Axes, name: str, epochs: Sequence[Epoch], field: str, look: str = "-"
+) -> list[float]:
     """
-    Draw each of *runs* by its name into one PNG or SVG file.
+    Add one training, and its validation if there is one, to *axes*.
 
-    Training is a dashed line; validation, if it was measured, is a solid one.
+    Args:
+        field: `loss`, or `accuracy`, which is drawn in percent.
+
+    Returns:
+        The last value of the line of the training, and of that of the validation.
     """
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    for index, (name, epochs) in enumerate(runs.items()):
-        colour = f"C{index}"
-        numbers = [epoch.epoch for epoch in epochs]
-        trained = [epoch.loss for epoch in epochs], [epoch.accuracy for epoch in epochs]
-        for axes, values in zip((loss, accuracy), trained, strict=True):
-            axes.plot(numbers, values, "--", color=colour, label=f"{name}, training")
-        watched = [
-            (epoch.epoch, epoch.validation_loss, epoch.validation_accuracy)
-            for epoch in epochs
-            if epoch.validation_accuracy is not None
-        ]
-        if watched:
-            at, losses, shares = zip(*watched, strict=True)
-            loss.plot(at, losses, "-", color=colour, label=f"{name}, validation")
-            accuracy.plot(at, shares, "-", color=colour, label=f"{name}, validation")
-    loss.set(xlabel="epoch", ylabel="loss", title="Loss")
-    accuracy.set(xlabel="epoch", ylabel="share of right answers", title="Accuracy")
-    for axes in (loss, accuracy):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    numbers, shade = [epoch.epoch for epoch in epochs], color(name)
+    trained, validated = _values(epochs, field), _values(epochs, f"validation_{field}")
+    opacity = _FAINT if validated else 1.0
+    axes.plot(numbers, trained, look, color=(shade, opacity), lw=1.2)
+    if not validated:
+        return [trained[-1]]
+    axes.plot(numbers, validated, look, color=shade, lw=1.6)
+    return [trained[-1], validated[-1]]
+
+
+def _values(epochs: Sequence[Epoch], field: str) -> list[float]:
+    factor = 100 if field.endswith("accuracy") else 1
+    values = [getattr(epoch, field) for epoch in epochs]
+    return [factor * value for value in values if value is not None]
+
+
+def _looks(names: Sequence[str]) -> Iterator[str]:
+    """Yield a line style for each network, another one within its family."""
+    seen = Counter[str]()
+    for name in names:
+        yield _LOOKS[seen[family(name)] % len(_LOOKS)]
+        seen[family(name)] += 1

@@ -210,11 +210,13 @@ class Run:
         """Draw loss and accuracy over the epochs; None if there are none yet."""
         if not self.epochs:
             return None
-        from convoy.export.training.learning_curves import draw_curves  # matplotlib takes a second
+        from convoy.export.training.learning_curves import curves  # matplotlib takes a second
+        from convoy.figures import style
 
         path = self.folder / CURVES_FILE
+        caption = f"{self.epochs[-1].epoch} epochs on {self.identity.get('data', 'unknown data')}."
         with replacing(path) as half:
-            draw_curves({title: self.epochs}, half)
+            style.write(curves(title, {title: self.epochs}, [caption]), half)
         return path
 
     def finish(self, artifact: Path | None = None) -> None:

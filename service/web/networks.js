@@ -138,7 +138,7 @@ function score(network, top1, source) {
   return { name, architecture, parameters, macs, top1, source, others: false };
 }
 
-// Okabe and Ito's colours, which the colour-blind can tell apart, as in `convoy compare`.
+// Their colours (colors.css) are those of all figures: convoy/figures/families.py.
 const FAMILIES = [
   ["LeNet", ["lenet"]],
   ["AlexNet", ["alexnet"]],

@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from convoy.artifact.whole_files import replacing
-from convoy.commands.bench.load_results import PERCENTILES, Report
+from convoy.commands.bench.load_results import PERCENTILES, Report, Step
+from convoy.figures import style
+from convoy.figures.families import SERIES
+from convoy.figures.labels import Mark, label_ends, label_marks
 
-_DRAWN = ((50.0, "#0072b2"), (99.0, "#d55e00"))
+_DRAWN = (50.0, 99.0)
 _TICKS = (50.0, 90.0, 99.0, 99.9)
 _TAIL = [p for p in PERCENTILES if 0 < p < 100]
 
@@ -23,47 +25,59 @@ def draw(report: Report, path: Path) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    figure.suptitle(f"{report.model}, {report.server}", x=0.01, ha="left", fontweight="bold")
-    caption = (
-        f"{report.measured_at}, {report.address}; a request: {report.input}; "
-        f"{report.connections} connections"
+    style.save(figure(report), path)
+
+
+def figure(report: Report) -> Figure:
+    """Return the figure of *report*, in which some request was answered."""
+    made, (against, distribution), _ = style.frame(
+        f"{report.model}: latency under load",
+        [
+            f"Measured {report.measured_at} at {report.address}, {report.server}. A request: "
+            f"{report.input}; {report.connections} connections. Latency counts from the time when "
+            "a request was due."
+        ],
+        ["p50 and p99 of each load", "percentiles of each load"],
     )
-    figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color="#666666")
-    against, distribution = figure.subplots(1, 2)
-    _draw_against_throughput(against, report)
-    _draw_distribution(distribution, report)
-    for axes in (against, distribution):
-        axes.set(yscale="log", ylabel="latency, ms")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.grid(color="#e4e4e4", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1, 1))
-    with replacing(path) as half:
-        figure.savefig(half, dpi=150)
-
-
-def _draw_against_throughput(axes: Axes, report: Report) -> None:
-    """Draw a dot for each load, with its name, joined in the order of the loads."""
     steps = [step for step in report.steps if step.latency_ms]
-    images_per_s = [step.answered_per_s * report.batch_size for step in steps]
-    for percentile, color in _DRAWN:
+    marks, ends = _add_loads(against, steps, report.batch_size), _add_tails(distribution, steps)
+    for axes in (against, distribution):
+        axes.set_ylabel("latency, ms")
+        style.set_logarithmic(axes, y=True)
+    label_marks(against, marks)
+    label_ends(distribution, ends, [_shade(place) for place in range(len(ends))])
+    return made
+
+
+def _add_loads(axes: Axes, steps: list[Step], batch_size: int) -> list[Mark]:
+    """Draw a dot for each load and percentile, joined in the order of the loads."""
+    images_per_s = [step.answered_per_s * batch_size for step in steps]
+    marks = []
+    for percentile, color in zip(_DRAWN, SERIES, strict=False):
         latencies = [step.latency(percentile) for step in steps]
-        axes.plot(images_per_s, latencies, "o-", color=color, label=f"p{percentile:g}", ms=4)
-    for step, x in zip(steps, images_per_s, strict=True):
-        at = (x, step.latency(_DRAWN[-1][0]))
-        axes.annotate(step.name, at, (0, 6), textcoords="offset points", fontsize=7.5, ha="center")
-    axes.set(xlabel="images answered per second", xlim=(0, None), title="Latency by throughput")
+        axes.plot(images_per_s, latencies, "o-", color=color, ms=4)
+        marks += [
+            Mark(f"p{percentile:g}, {step.name}", x, y, 3)
+            for step, x, y in zip(steps, images_per_s, latencies, strict=True)
+        ]
+    axes.set(xlabel="images answered per second", xlim=(0, 1.25 * max(images_per_s)))
+    return marks
 
 
-def _draw_distribution(axes: Axes, report: Report) -> None:
+def _add_tails(axes: Axes, steps: list[Step]) -> list[Mark]:
     """Draw the percentiles of each load, with equal distances between 90, 99 and 99.9 %."""
     # At 1 / (1 - p), on a logarithmic axis, each further nine is one equal step.
-    for step in report.steps:
-        if step.latency_ms:
-            latencies = [step.latency(p) for p in _TAIL]
-            axes.plot([1 / (1 - p / 100) for p in _TAIL], latencies, ".-", label=step.name)
-    axes.set(xscale="log", xlabel="percentile", title="Distribution")
+    places = [1 / (1 - p / 100) for p in _TAIL]
+    ends = []
+    for number, step in enumerate(steps):
+        latencies = [step.latency(p) for p in _TAIL]
+        axes.plot(places, latencies, ".-", color=_shade(number))
+        ends.append(Mark(step.name, places[-1], latencies[-1]))
+    axes.set(xscale="log", xlabel="percentile")
     axes.set_xticks([1 / (1 - p / 100) for p in _TICKS], [f"{p:g} %" for p in _TICKS])
     axes.xaxis.set_minor_locator(NullLocator())
+    return ends
+
+
+def _shade(number: int) -> str:
+    return SERIES[number % len(SERIES)]

@@ -27,14 +27,18 @@ class Batch(_Part):
 
     Attributes:
         ms_per_image: The median time of a run, in milliseconds, divided by its images.
+        ms_spread: The 10th and the 90th percentile of the runs, divided likewise; None if not kept.
         runs: The number of runs.
         arena_peak_bytes: The peak of the memory that a run needs in addition to the weights.
+        watts: The mean power while it ran, by the machine's `power_source`; None if not measured.
     """
 
     batch_size: int
     ms_per_image: float
+    ms_spread: tuple[float, float] | None = None
     runs: int
     arena_peak_bytes: int
+    watts: float | None = None
 
 
 class Network(_Part):
@@ -86,6 +90,7 @@ class Machine(_Part):
     Attributes:
         threads: The threads of a run.
         measured_at: The date in UTC.
+        power_source: The counter of energy that power was read from; empty if there is none.
     """
 
     processor: str
@@ -94,6 +99,7 @@ class Machine(_Part):
     provider: str
     onnxruntime: str
     measured_at: str
+    power_source: str = ""
 
 
 class Comparison(_Part):
@@ -106,7 +112,7 @@ class Comparison(_Part):
         interrupted: Whether the measurement was ended before its last turn.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     machine: Machine
     seconds: float
     networks: tuple[Network, ...]
@@ -161,4 +167,9 @@ def _from_version_3(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-_STEPS = (_from_version_1, _from_version_2, _from_version_3)
+def _from_version_4(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: version 5 adds the spread of times, and power."""
+    return fields
+
+
+_STEPS = (_from_version_1, _from_version_2, _from_version_3, _from_version_4)

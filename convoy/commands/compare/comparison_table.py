@@ -35,6 +35,10 @@ def notes(comparison: Comparison) -> list[str]:
         "ms/image, memory: measured here; weights and the most that a run needs beside them",
         f"{machine.measured_at}, {machine.processor}, {machine.threads} threads on "
         f"{machine.cpus} CPUs, ONNX Runtime {machine.onnxruntime}, {machine.provider}",
+        f"W: {machine.power_source}"
+        if machine.power_source
+        else "power: not measured; this machine has no counter of energy (RAPL) that this user may "
+        "read",
         "top-1: each column holds accuracies on the same images; measured by the export, when it "
         "made the model, or by convoy evaluate",
         "top-1, published: of these weights, on ImageNet, one central crop; architecture: the same "
@@ -83,6 +87,7 @@ def _columns(
         ),
         f"memory MB\nbatch {first}": of_batch(first, _megabytes),
         f"memory MB\nbatch {last}": of_batch(last, _megabytes),
+        **({f"W\nbatch {last}": of_batch(last, _watts)} if comparison.machine.power_source else {}),
     }
 
 
@@ -110,6 +115,10 @@ def _operations(network: Network) -> str:
 def _ms(batch: Batch) -> str:
     # LeNet-5 takes microseconds and VGG-19 a second: three digits for both.
     return f"{batch.ms_per_image:.2f}" if batch.ms_per_image >= 1 else f"{batch.ms_per_image:.3f}"
+
+
+def _watts(_: Network, batch: Batch) -> str:
+    return "" if batch.watts is None else f"{batch.watts:.1f}"
 
 
 def _megabytes(network: Network, batch: Batch) -> str:

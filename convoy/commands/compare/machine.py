@@ -17,7 +17,7 @@ from convoy.service.runtime.runs import CPU
 MEMORY_INFO = Path("/proc/meminfo")
 
 
-def describe(device: Device) -> Machine:
+def describe(device: Device, power_source: str) -> Machine:
     """Describe the machine and the present date, for a measurement on *device*."""
     return Machine(
         processor=processor_name(),
@@ -26,6 +26,7 @@ def describe(device: Device) -> Machine:
         provider=CPU,
         onnxruntime=onnxruntime.__version__,
         measured_at=datetime.now(UTC).strftime("%Y-%m-%d"),
+        power_source=power_source,
     )
 
 

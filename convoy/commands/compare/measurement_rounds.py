@@ -9,12 +9,15 @@ import statistics
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from convoy.artifact.files import Artifact
 from convoy.commands.compare import machine
 from convoy.commands.compare.compare_settings import CompareSettings
 from convoy.commands.compare.comparison_data import Batch, Comparison, Network
 from convoy.commands.compare.published import PUBLISHED
 from convoy.commands.measurement.artifacts import golden_images
+from convoy.commands.measurement.energy import EnergyCounter, open_counter
 from convoy.commands.measurement.progress import Progress
 from convoy.export.onnx.memory import measure_memory
 from convoy.service.errors import ModelLoadError
@@ -34,7 +37,8 @@ def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Prog
     """
     threads = settings.threads or usable_cpus()
     device = Device(policy="cpu", cores=threads, intra_op_threads=threads)
-    models = [_Model(artifact, settings.batch_sizes) for artifact in artifacts]
+    energy = open_counter()
+    models = [_Model(artifact, settings.batch_sizes, energy) for artifact in artifacts]
     turns = [(number, model) for number in range(1, ROUNDS + 1) for model in models]
     notes, interrupted, turn = [], False, "before the first model"
     try:
@@ -49,7 +53,7 @@ def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Prog
         interrupted = True
         notes.append(f"interrupted: {turn}")
     return Comparison(
-        machine=machine.describe(device),
+        machine=machine.describe(device, energy.source if energy else ""),
         seconds=settings.seconds,
         networks=tuple(network for model in models if (network := model.network()).batches),
         notes=(*notes, *(note for model in models for note in model.notes())),
@@ -60,14 +64,17 @@ def measure(artifacts: Sequence[Artifact], settings: CompareSettings, show: Prog
 class _Model:
     """One model and its measurements so far."""
 
-    def __init__(self, artifact: Artifact, batch_sizes: Sequence[int]) -> None:
+    def __init__(
+        self, artifact: Artifact, batch_sizes: Sequence[int], energy: EnergyCounter | None
+    ) -> None:
         self.name = artifact.manifest.name
-        self._artifact = artifact
+        self._artifact, self._energy = artifact, energy
         self._sizes = list(batch_sizes)  # without those that failed
         self._failed: dict[int, str] = {}
         self._weights_bytes = 0
         self._arena_peaks: dict[int, int] = {}
         self._seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
+        self._joules = dict.fromkeys(batch_sizes, 0.0)
 
     def measure_memory(self) -> None:
         """Measure each batch size in a session of its own, the smallest first."""
@@ -132,22 +139,28 @@ class _Model:
     def _run(self, session: Session, size: int, seconds: float) -> None:
         images = golden_images(self._artifact, size)
         session.run(images)  # the first run of a size allocates its memory
+        if self._energy:
+            self._energy.joules()  # what was used until here is no run's
         end = time.perf_counter() + seconds
-        while True:
+        stopped = 0.0
+        while stopped < end:
             started = time.perf_counter()
             session.run(images)
             stopped = time.perf_counter()
             self._seconds[size].append(stopped - started)
-            if stopped >= end:
-                return
+        if self._energy:
+            self._joules[size] += self._energy.joules()
 
     def _batch(self, size: int) -> Batch:
         seconds = self._seconds[size]
+        low, high = (1000 * float(s) / size for s in np.percentile(seconds, (10, 90)))
         return Batch(
             batch_size=size,
             ms_per_image=round(1000 * statistics.median(seconds) / size, 5),
+            ms_spread=(round(low, 5), round(high, 5)),
             runs=len(seconds),
             arena_peak_bytes=self._arena_peaks[size],
+            watts=round(self._joules[size] / sum(seconds), 2) if self._energy else None,
         )
 
     def _foreseen_bytes(self, size: int) -> int:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from convoy.artifact.whole_files import replacing
 from convoy.commands.evaluate.report import ModelResult, Report
+from convoy.commands.measurement.intervals import wilson
+from convoy.figures import style
+from convoy.figures.families import color
+from convoy.figures.labels import Mark, label_marks
 
 _MOST_NAMED = 30
 """Classes whose names and numbers still can be read in a matrix."""
+
+_LONGEST = 16
+"""Letters of a class that are shown; a longer name is cut."""
+
+_LOOKS = ("-", "--", ":", "-.")
 
 
 def draw_all(report: Report, folder: Path, suffix: str) -> list[Path]:
@@ -27,56 +36,83 @@ def draw_all(report: Report, folder: Path, suffix: str) -> list[Path]:
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.{suffix}")
-        with replacing(paths[-1]) as half:
-            figure.savefig(half, dpi=150)
+        style.save(figure, paths[-1])
     return paths
 
 
 def reliability(report: Report) -> Figure:
     """Draw accuracy against confidence: calibrated probabilities lie on the diagonal."""
-    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], ":", color="#7f7f7f", label="calibrated")
-    for result in report.results:
-        bins = result.evaluation.bins
-        axes.plot(
-            [one.confidence for one in bins],
-            [one.accuracy for one in bins],
-            "o-",
-            markersize=4,
-            label=f"{result.title}, ECE {result.evaluation.ece:.3f}",
-        )
     data = report.results[0].evaluation
-    axes.set(
-        xlabel="probability of the answer, mean of a bin",
-        ylabel="share of right answers",
-        xlim=(0, 1),
-        ylim=(0, 1),
-        title=f"Reliability on {data.data}, {data.images} images",
+    made, (axes,), key = style.frame(
+        "Reliability of probabilities",
+        [
+            "Points: bins of the probability of the answer. Bars: 95 % intervals (Wilson) of the "
+            "accuracy in a bin. ECE: expected calibration error."
+        ],
+        [f"{data.data}, {data.images:,} images; dotted: calibrated"],
+        panel_in=5.4,
+        key_in=0.2 * len(report.results),
     )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="upper left")
-    return figure
+    assert key
+    axes.plot([0, 100], [0, 100], ":", color=style.FAINT)
+    marks = []
+    for place, result in enumerate(report.results):
+        marks += _add_bins(axes, result, _LOOKS[place % len(_LOOKS)])
+        text = f"{result.title}: ECE {result.evaluation.ece:.3f}"
+        height = 1 - (place + 0.5) / len(report.results)
+        key.text(0, height, text, color=color(result.model), fontsize=style.SMALL, va="center")
+    axes.set(xlabel="probability of the answer, mean of a bin (%)", ylabel="accuracy (%)")
+    axes.set(xlim=(0, 102), ylim=(0, 102))
+    label_marks(axes, marks)
+    return made
+
+
+def _add_bins(axes: Axes, result: ModelResult, look: str) -> list[Mark]:
+    """Draw the bins of one model with their intervals; return its last bin as a mark."""
+    bins, shade = result.evaluation.bins, color(result.model)
+    points = [(100 * one.confidence, 100 * one.accuracy) for one in bins]
+    axes.plot(*zip(*points, strict=True), "o", linestyle=look, ms=4, color=shade)
+    for one, (x, _) in zip(bins, points, strict=True):
+        low, high = wilson(round(one.accuracy * one.images), one.images)
+        axes.plot([x, x], [100 * low, 100 * high], lw=1, color=(shade, 0.6))
+    return [Mark(result.title, *points[-1], 4)] if points else []
 
 
 def confusion(result: ModelResult) -> Figure:
     """Draw the share of each true class that was given each class."""
-    labels = [one.label for one in result.evaluation.classes]
+    evaluation = result.evaluation
+    labels = [one.label for one in evaluation.classes]
     counts = np.zeros((len(labels), len(labels)))
-    for true, given, count in result.evaluation.confusion:
+    for true, given, count in evaluation.confusion:
         counts[true, given] = count
-    images = np.array([one.images for one in result.evaluation.classes])
+    images = np.array([one.images for one in evaluation.classes])
     shares = counts / np.maximum(images, 1)[:, None]
-    side = min(12, 3 + 0.35 * len(labels))
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class")
-    axes.set(xlabel="answer", ylabel="true class", title=f"{result.title}: confusion")
+    made, (axes,), _ = style.frame(
+        f"{result.title}: confusion",
+        ["Shade: the share of the true class. Numbers: images."],
+        [f"{evaluation.data}, {evaluation.images:,} images"],
+        panel_in=min(9.0, 3 + 0.3 * len(labels)),
+    )
+    shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+    bar = made.colorbar(shown, ax=axes)
+    bar.set_label("% of the true class", fontsize=style.SMALL)
+    bar.ax.tick_params(labelsize=style.SMALL)
+    axes.grid(visible=False)
+    axes.set(xlabel="answer", ylabel="true class")
     if len(labels) <= _MOST_NAMED:
-        axes.set_xticks(range(len(labels)), labels, rotation=90)
-        axes.set_yticks(range(len(labels)), labels)
-        for true, given, count in result.evaluation.confusion:
-            ink = "white" if shares[true, given] > 0.5 else "black"
-            axes.text(given, true, str(count), ha="center", va="center", color=ink, fontsize=7)
-    return figure
+        _name_cells(axes, [_shortened(label) for label in labels], result, shares)
+    return made
+
+
+def _name_cells(axes: Axes, labels: list[str], result: ModelResult, shares: np.ndarray) -> None:
+    axes.set_xticks(range(len(labels)), labels, rotation=90)
+    axes.set_yticks(range(len(labels)), labels)
+    for true, given, count in result.evaluation.confusion:
+        ink = "white" if shares[true, given] > 0.5 else style.INK
+        axes.text(
+            given, true, str(count), ha="center", va="center", color=ink, fontsize=style.SMALL
+        )
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"

@@ -31,17 +31,26 @@ CALLERS_OF_A_GPU = 2
 NOISE = 0.03
 """The relative difference of throughput below which two ways are equally good."""
 
+WAITED_RUNS = 2
+"""The runs that a request takes at most under full load: the one in progress, and its own."""
+
 _LEAST_RUNS = 5
 
 
 @dataclass(slots=True)
 class _Way:
-    """One way to run the model, and its measurements."""
+    """One way to run the model, and its measurements; the p99 of each turn also on its own."""
 
     run: CpuRun
     batch_size: int
     rates: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    p99s_ms: list[float] = field(default_factory=list)
+
+    def add(self, rate: float, seconds: list[float]) -> None:
+        self.rates.append(rate)
+        self.seconds += seconds
+        self.p99s_ms.append(_p99_ms(seconds))
 
     def choice(self) -> Choice:
         return Choice(
@@ -51,7 +60,8 @@ class _Way:
             batch_size=self.batch_size,
             images_per_s=round(statistics.median(self.rates), 2),
             run_ms=round(1000 * statistics.median(self.seconds), 4),
-            run_p99_ms=round(1000 * float(np.quantile(self.seconds, 0.99)), 4),
+            run_p99_ms=_p99_ms(self.seconds),
+            run_p99_spread_ms=(min(self.p99s_ms), max(self.p99s_ms)),
         )
 
 
@@ -121,7 +131,7 @@ def choose(measured: Sequence[Choice], p99_ms: float) -> Choice | None:
 
 def request_p99_ms(choice: Choice) -> float:
     """Return the longest time of a request under full load: it waits for one run, then runs."""
-    return 2 * choice.run_p99_ms
+    return WAITED_RUNS * choice.run_p99_ms
 
 
 def thread_counts(cores: int) -> list[int]:
@@ -183,7 +193,7 @@ def _title(way: _Way) -> str:
 def _too_slow(way: _Way, ways: Sequence[_Way], p99_ms: float) -> bool:
     """Return whether a smaller batch already exceeds *p99_ms* in most requests."""
     smaller = [w for w in ways if w.run == way.run and w.batch_size < way.batch_size]
-    return any(2 * w.choice().run_ms > p99_ms for w in smaller if w.rates)
+    return any(WAITED_RUNS * w.choice().run_ms > p99_ms for w in smaller if w.rates)
 
 
 def _run(session: Session, artifact: Artifact, way: _Way, callers: int, seconds: float) -> None:
@@ -205,5 +215,9 @@ def _run(session: Session, artifact: Artifact, way: _Way, callers: int, seconds:
     for thread in threads:
         thread.join()
     count = sum(map(len, took))
-    way.rates.append(count * way.batch_size / (time.perf_counter() - started))
-    way.seconds += [one for mine in took for one in mine]
+    rate = count * way.batch_size / (time.perf_counter() - started)
+    way.add(rate, [one for mine in took for one in mine])
+
+
+def _p99_ms(seconds: Sequence[float]) -> float:
+    return round(1000 * float(np.quantile(seconds, 0.99)), 4)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from convoy.artifact.tuning import Choice, Tuning
-from convoy.artifact.whole_files import replacing
-from convoy.commands.tune.trials import request_p99_ms
+from convoy.artifact.tuning import Choice, Machine, Tuning
+from convoy.commands.tune.trials import WAITED_RUNS, request_p99_ms
+from convoy.figures import style
+from convoy.figures.families import SERIES
+from convoy.figures.labels import Mark, label_marks
 
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
+_READING = (
+    "Numbers at the points: images in a batch. p99: of a request under full load, which waits for "
+    "one run and then runs. Bars: its lowest and highest value in the rounds."
+)
+
+_KEY_COLUMNS = 3
 
 
 def draw(title: str, tuning: Tuning, path: Path) -> None:
@@ -21,46 +30,68 @@ def draw(title: str, tuning: Tuning, path: Path) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, loc="left", fontweight="bold")
-    lines: dict[tuple[str, int], list[Choice]] = {}
+    style.save(figure(title, tuning), path)
+
+
+def figure(title: str, tuning: Tuning) -> Figure:
+    """Return the figure of *tuning*: a line for each runtime and number of threads."""
+    lines: dict[str, list[Choice]] = {}
     for choice in tuning.measured:
-        lines.setdefault((choice.runtime, choice.threads), []).append(choice)
-    for color, ((runtime, threads), line) in zip(itertools.cycle(_COLORS), lines.items()):
-        runs = tuning.machine.runs_at_once(threads)
-        label = f"{runtime}, {_many(runs, 'run')} of {_many(threads, 'thread')}"
-        if tuning.machine.gpu:  # the number of threads has no meaning there
-            label = "one run at a time"
-        x, y = [request_p99_ms(c) for c in line], [c.images_per_s for c in line]
-        axes.plot(x, y, "o-", color=color, label=label, ms=4)
-        for choice, at in zip(line, zip(x, y, strict=True), strict=True):
-            name = str(choice.batch_size)
-            axes.annotate(name, at, (5, -9), textcoords="offset points", fontsize=8)
-    chosen = tuning.chosen
-    axes.plot(
-        request_p99_ms(chosen),
-        chosen.images_per_s,
-        "o",
-        ms=13,
-        mfc="none",
-        mec="black",
-        label="chosen",
+        lines.setdefault(_name(tuning.machine, choice), []).append(choice)
+    rows = math.ceil(len(lines) / _KEY_COLUMNS)
+    made, (axes,), key = style.frame(
+        f"{title}: images per second against latency",
+        [_READING, _conditions(tuning)],
+        [f"ring: chosen; dotted: the bound, {tuning.p99_ms:g} ms"],
+        key_in=0.25 * rows,
     )
-    axes.axvline(tuning.p99_ms, color="#999999", linestyle=":", label=f"{tuning.p99_ms:g} ms")
-    axes.set(xscale="log", xlabel="p99 of a request under full load, ms (two runs)")
-    axes.set(ylabel="images per second", ylim=(0, None))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.grid(color="#e4e4e4", linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
+    marks: list[Mark] = []
+    assert key
+    for place, (name, line) in enumerate(lines.items()):
+        color = SERIES[place % len(SERIES)]
+        marks += _add_line(axes, line, color)
+        row, column = divmod(place, _KEY_COLUMNS)
+        at = column / _KEY_COLUMNS, 1 - (row + 0.8) / rows
+        key.text(*at, name, color=color, fontsize=style.SMALL)
+    axes.plot(*_point(tuning.chosen), "o", ms=12, mfc="none", mec=style.INK)
+    axes.axvline(tuning.p99_ms, color=style.FAINT, linestyle=":")
+    axes.set(xlabel="p99 of a request, ms", ylabel="images per second")
+    axes.margins(0.08)
+    axes.set_ylim(bottom=0)
+    style.set_logarithmic(axes, x=True)
+    label_marks(axes, marks)
+    return made
+
+
+def _add_line(axes: Axes, line: Sequence[Choice], color: str) -> list[Mark]:
+    """Add one line with the spread of its p99; return its batch sizes as marks."""
+    points = [_point(choice) for choice in line]
+    axes.plot(*zip(*points, strict=True), "o-", color=color, ms=4, lw=1.3)
+    for choice in line:
+        if choice.run_p99_spread_ms:
+            ends = [WAITED_RUNS * end for end in choice.run_p99_spread_ms]
+            axes.plot(ends, [choice.images_per_s] * 2, lw=4, color=(color, 0.3))
+    sizes = [str(choice.batch_size) for choice in line]
+    return [Mark(name, x, y, 3) for name, (x, y) in zip(sizes, points, strict=True)]
+
+
+def _point(choice: Choice) -> tuple[float, float]:
+    return request_p99_ms(choice), choice.images_per_s
+
+
+def _name(machine: Machine, choice: Choice) -> str:
+    if machine.gpu:  # the number of threads has no meaning there
+        return "one run at a time"
+    runs = _many(machine.runs_at_once(choice.threads), "run")
+    return f"{choice.runtime}, {runs} of {_many(choice.threads, 'thread')}"
+
+
+def _conditions(tuning: Tuning) -> str:
+    """Return the date and the machine of the measurement."""
     machine = tuning.machine
-    caption = f"{tuning.made_at:%Y-%m-%d}, {machine.processor}, {_many(machine.cores, 'core')}, "
-    caption += f"{machine.device}, " if machine.gpu else ""
-    caption += f"ONNX Runtime {machine.onnxruntime}; numbers: images in a batch"
-    figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color="#666666")
-    with replacing(path) as half:
-        figure.savefig(half, dpi=150)
+    place = f"{machine.processor}, {_many(machine.cores, 'core')}, "
+    place += f"{machine.device}, " if machine.gpu else ""
+    return f"Measured {tuning.made_at:%Y-%m-%d} on {place}ONNX Runtime {machine.onnxruntime}."
 
 
 def _many(count: int, noun: str) -> str:

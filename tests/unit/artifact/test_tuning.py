@@ -137,8 +137,8 @@ def test_newer_version_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     """
     A model loads without the tuning of a newer convoy, and the log has the remedy.
     """
-    (tmp_path / TUNING_FILE).write_text('{"schema_version": 4}')
+    (tmp_path / TUNING_FILE).write_text('{"schema_version": 5}')
     assert read_tuning(tmp_path) is None
     (record,) = caplog.records
     assert record.getMessage() == "ignoring the tuning: run `convoy tune` again"
-    assert "schema_version 4 is newer than 3" in vars(record)["reason"]
+    assert "schema_version 5 is newer than 4" in vars(record)["reason"]

@@ -1,14 +1,16 @@
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
 
 from bench.race import race_table
-from bench.race.curves import draw
+from bench.race.curves import figure
 from bench.race.loads import Measured
 from bench.race.pairs import Side, ratio
 from bench.race.race_rows import ROWS, per_s
 from convoy.commands.measurement.intervals import of_median
+from tests.harness import drawn
 
 
 def sides(first: list[float], second: list[float]) -> list[Side]:
@@ -64,11 +66,13 @@ def test_names_are_unique() -> None:
 
 def test_curves(tmp_path: Path) -> None:
     """
-    The curves are drawn, a row for each network.
+    The curves are drawn, a row of two for each network, with the spread of the turns.
     """
-    curve = {"1": 100.0, "4": 300.0}
+    curve = {n: {"median": 100.0, "spread": [80.0, 130.0]} for n in ("1", "4")}
     curves = {"ours": curve, "ours too": curve, "theirs": curve}
     found = {name: {"in_flight": curves, "images": curves} for name in ("small", "large")}
-    draw(found, tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as image:
-        assert image.height > image.width / 2
+    (tmp_path / "curves.json").write_text(json.dumps(found))
+    made = figure(tmp_path / "curves.json")
+    assert len(made.axes) == 4
+    assert [80.0, 130.0] in [np.asarray(line.get_ydata()).tolist() for line in made.axes[0].lines]
+    assert drawn.faults(made) == []

@@ -62,7 +62,7 @@ def test_older_version_is_read(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("nothing", "invalid JSON: "),
-        ('{"schema_version": 5}', "schema_version 5 is newer than 4"),
+        ('{"schema_version": 6}', "schema_version 6 is newer than 5"),
         ('{"networks": 1}', "damaged: it lacks fields of schema_version 1"),
         ("{}", "machine: Field required"),
     ],

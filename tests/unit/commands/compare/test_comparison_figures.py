@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
 
-from convoy.commands.compare import figures, theme
-from convoy.commands.compare.mark_labels import spread_out
-from tests.harness import comparisons
+from convoy.commands.compare import figures
+from convoy.figures import families
+from convoy.figures.labels import spread_out
+from tests.harness import comparisons, drawn
 from tests.harness.comparisons import measured, network
 
 MEASURED = "measured here on digits, 1,000 images"
@@ -20,6 +20,8 @@ EVERY = {
     "top1_against_operations_measured",
     "top1_against_operations_measured_2",
     "top1_against_operations_published",
+    "top1_against_speed_measured",
+    "top1_against_speed_measured_2",
     "accuracy_density_measured",
     "accuracy_density_measured_2",
     "accuracy_density_published",
@@ -59,9 +61,11 @@ def test_each_network_is_named_once(made: dict[str, Figure], name: str) -> None:
     digits = everyone - {"lenet5"}
     expected = {MEASURED: digits, PUBLISHED: published}
     for axes in made[name].axes:
-        shown = expected.get(axes.get_title(loc="left"), everyone)
-        shown = digits if "plain digits" in axes.get_title(loc="left") else shown
-        assert names(axes) == Counter(shown)
+        title = " ".join(axes.get_title(loc="left").split())
+        shown = expected.get(title.split(";")[0], everyone)
+        shown = digits if "plain digits" in title else shown
+        # The key of areas names no network.
+        assert names(axes) == Counter(shown if title else ())
 
 
 @pytest.mark.parametrize("name", sorted(EVERY))
@@ -70,9 +74,13 @@ def test_names_the_sources_of_its_numbers(made: dict[str, Figure], name: str) ->
     Above the axes stands which accuracy it is, or that it was measured; below, the machine or who
     published what.
     """
-    titles = [axes.get_title(loc="left") for axes in made[name].axes]
+    titles = [" ".join(axes.get_title(loc="left").split()) for axes in made[name].axes]
+    titles = [title for title in titles if title]
     caption = " ".join(made[name].get_supxlabel().split())
-    if name == "top1_per_network":
+    if "speed" in name:
+        assert all(title.startswith("measured here on") for title in titles)
+        assert "a processor, 2 threads, ONNX Runtime 1.32.0" in caption
+    elif name == "top1_per_network":
         assert titles == [MEASURED, MEASURED.replace("digits", "plain digits"), PUBLISHED]
     elif "_measured" in name:
         data = "plain digits" if name.endswith("_2") else "digits"
@@ -89,16 +97,28 @@ def test_names_the_sources_of_its_numbers(made: dict[str, Figure], name: str) ->
 
 
 @pytest.mark.parametrize("name", sorted(EVERY))
-def test_names_do_not_cover_each_other(made: dict[str, Figure], name: str) -> None:
+def test_is_readable(made: dict[str, Figure], name: str) -> None:
     """
-    With the fifteen networks of the zoo all names can be read.
+    With the fifteen networks of the zoo no text covers another one, leaves the figure or is small.
     """
-    made[name].draw_without_rendering()
-    for axes in made[name].axes:
-        texts = [text for text in axes.texts if isinstance(text, Annotation)]
-        boxes = [super(Annotation, text).get_window_extent().padded(-1) for text in texts]
-        for index, box in enumerate(boxes):
-            assert box.count_overlaps(boxes[index + 1 :]) == 0, texts[index].get_text()
+    assert drawn.faults(made[name]) == []
+
+
+def test_faults_are_found() -> None:
+    """
+    Texts that cover each other or leave the figure are found, and letters that are too small.
+    """
+    figure = Figure(figsize=(drawn.WIDTH_IN, 4))
+    for x, size, text in (
+        (0.5, 12, "one"),
+        (0.51, 12, "two"),
+        (0.99, 12, "outside"),
+        (0.1, 5, "x"),
+    ):
+        figure.text(x, 0.5, text, fontsize=size)
+    expected = ["'one' and 'two' overlap", "'outside' is cut off", "'x' is small"]
+    assert drawn.faults(figure) == expected
+    assert drawn.strange_colors('style="fill: #123456"') == {"#123456"}
 
 
 def test_ball_is_where_it_belongs(made: dict[str, Figure]) -> None:
@@ -106,7 +126,7 @@ def test_ball_is_where_it_belongs(made: dict[str, Figure]) -> None:
     A published ball is at the operations of the network that was published, not at those of the
     small model here, and its area follows the parameters.
     """
-    (axes,) = made["top1_against_operations_published"].axes
+    axes, _ = made["top1_against_operations_published"].axes
     balls = [line for line in axes.lines if line.get_marker() == "o"]
     (ball,) = [
         line
@@ -114,7 +134,8 @@ def test_ball_is_where_it_belongs(made: dict[str, Figure]) -> None:
         if np.allclose(np.asarray(line.get_xydata()), [[2 * 15.47026432, 71.592]])
     ]
     assert ball.get_markersize() ** 2 == pytest.approx(12 + 14 * 138.357544)
-    assert ball.get_markeredgecolor() == (theme.color("vgg16"), 0.9)
+    assert ball.get_markeredgecolor() == (families.color("vgg16"), 0.9)
+    assert axes.get_xlim()[0] == 0  # no operations are less than none
 
 
 @pytest.mark.parametrize(
@@ -135,7 +156,7 @@ def test_family(architecture: str, family: str) -> None:
     """
     The colour is that of the family, for the architectures with two names in theirs, too.
     """
-    assert theme.family(architecture) == family
+    assert families.family(architecture) == family
 
 
 def test_without_accuracy() -> None:

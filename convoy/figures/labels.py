@@ -11,19 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
-_FONT_SIZE = 8.0
-_HEIGHT, _LETTER = 10.0, 4.9
-"""The height of a line and the mean width of a letter at this size, in points."""
+from convoy.figures.style import FAINT, INK, SMALL
+
+_HEIGHT = 11.0
+"""The height of a line of the smallest letters, in points."""
 
 _DISTANCES = (2.0, 8.0, 16.0, 26.0, 38.0, 52.0, 70.0)
 _ANGLES = tuple(
     math.radians(degrees) for degrees in (0, 180, 30, -30, 150, -150, 60, -60, 120, -120, 90, -90)
 )
 """The places for a name, from the edge of its mark; earlier ones are better."""
-
-_INK, _LEADER = "#333333", "#999999"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ def label_marks(axes: Axes, marks: Sequence[Mark]) -> None:
             textcoords="offset points",
             ha="center",
             va="center",
-            fontsize=_FONT_SIZE,
-            color=_INK,
+            fontsize=SMALL,
+            color=INK,
             arrowprops=_leader(mark.radius) if distance > _DISTANCES[0] else None,
         )
 
@@ -81,7 +82,7 @@ def label_ends(axes: Axes, ends: Sequence[Mark], colors: Sequence[str]) -> None:
             xytext=(1.04, (height - low) / (high - low)),
             textcoords="axes fraction",
             va="center",
-            fontsize=_FONT_SIZE,
+            fontsize=SMALL,
             color=colors[index],
             arrowprops={**_leader(0), "color": colors[index], "relpos": (0, 0.5)},
         )
@@ -124,7 +125,7 @@ def _best_place(
     mark: Mark, x: float, y: float, taken: Sequence[Bbox], frame: Bbox
 ) -> tuple[Bbox, float]:
     """Return the nearest box that covers nothing, or the one that covers least; its distance."""
-    width = _LETTER * len(mark.name)
+    width = _width(mark.name)
     best, least = (frame, 0.0), math.inf
     for distance, angle in itertools.product(_DISTANCES, _ANGLES):
         reach = mark.radius + distance
@@ -143,6 +144,11 @@ def _best_place(
     return best
 
 
+def _width(name: str) -> float:
+    """Return the width of a name in points."""
+    return float(TextPath((0, 0), name, SMALL, FontProperties()).get_extents().width) + 2
+
+
 def _box(x: float, y: float, width: float, height: float) -> Bbox:
     return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
 
@@ -156,7 +162,7 @@ def _overlap(one: Bbox, other: Bbox) -> float:
 def _leader(radius: float) -> dict[str, object]:
     return {
         "arrowstyle": "-",
-        "color": _LEADER,
+        "color": FAINT,
         "linewidth": 0.6,
         "shrinkA": 0,
         "shrinkB": radius,
