@@ -14,6 +14,9 @@ class Contender(ABC):
     """
     One model that is ready for requests.
 
+    `requirements` are installed for it, and its logits may differ from ONNX Runtime's by
+    `tolerance`, as a share of their range.
+
     Args:
         model: The model.
         python: Interpreter of the environment that its requirements are installed in.
@@ -22,6 +25,7 @@ class Contender(ABC):
 
     name: ClassVar[str]
     requirements: ClassVar[tuple[str, ...]] = ()
+    tolerance: ClassVar[float] = 1e-3
 
     def __init__(self, model: Model, python: Path, folder: Path) -> None:
         self.model = model

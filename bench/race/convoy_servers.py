@@ -34,7 +34,7 @@ class Convoy(OverGrpc):
 
     def _start(self, log: Path) -> Process:
         command = [
-            *(sys.executable, "-m", self.module, "serve", "--host", "127.0.0.1"),
+            *(str(self.python), "-m", self.module, "serve", "--host", "127.0.0.1"),
             *("--device", "cpu"),
             *("--grpc-port", str(self.grpc_port), "--http-port", str(self.http_port)),
             *("--graph-cache", "", "--shutdown-grace-s", "0", "--transport", self.transport),
@@ -53,6 +53,17 @@ class ConvoyNative(Convoy):
 
     name = "convoy, native"
     transport = "native"
+
+
+class ConvoyBf16(ConvoyNative):
+    """convoy with the native transport, in bf16 by OpenVINO."""
+
+    name = "convoy, native, bf16"
+    requirements = ("--constraint", "constraints.txt", "--editable", ".[openvino,fast]")
+    tolerance = 1e-2
+
+    def _options(self) -> Sequence[str]:
+        return (*super()._options(), "--cpu-provider", "openvino", "--cpu-precision", "bf16")
 
 
 class Unmetered(Convoy):

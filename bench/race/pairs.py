@@ -21,9 +21,6 @@ from bench.race.raced_model import Model
 from convoy.commands.measurement.intervals import of_median
 from convoy.commands.measurement.progress import progress_bar
 
-TOLERANCE = 1e-3
-"""Largest difference of a server's logits from ONNX Runtime's, as a share of their range."""
-
 CAPACITY = Load(connections=4, streams=4)
 """The load that measures a contender's capacity, for loads that are a share of it."""
 
@@ -143,5 +140,5 @@ def _check(contender: Contender, model: Model) -> None:
     session = onnxruntime.InferenceSession(model.path, providers=["CPUExecutionProvider"])
     (expected,) = session.run(["logits"], {"image": model.image()[np.newaxis]})
     difference = np.abs(np.asarray(contender.logits()) - expected[0]).max()
-    if not difference <= TOLERANCE * np.ptp(expected):
+    if not difference <= contender.tolerance * np.ptp(expected):
         raise RuntimeError(f"{contender.name} answers {difference} off")

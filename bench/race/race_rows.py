@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bench.race.contender import Contender
 from bench.race.convoy_servers import (
     Convoy,
+    ConvoyBf16,
     ConvoyIsolated,
     ConvoyJpeg,
     ConvoyNative,
@@ -109,6 +110,11 @@ ROWS = (
         )
         for second, bound, pairs in ((Alone, 0.96, 40), (Triton, 1.1, 20))
         for network in LARGE_NETWORKS
+    ),
+    *(
+        Row(network=network, first=ConvoyBf16, second=second, load=LARGE, bound=1.7, seconds=4.0)
+        for second in (ConvoyNative, Triton)
+        for network in ("resnet50", "googlenet_tv")
     ),
     Row(
         network="resnet50",
