@@ -7,6 +7,7 @@ Artifacts made before that lack the file; `convoy describe NAME --save` adds it.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,6 +120,18 @@ class Description:
             before = max((depths[place] for place in layer.inputs), default=0)
             depths.append(before + (layer.kind in WEIGHTED))
         return max(depths)
+
+    def groups(self, layer: Layer) -> int:
+        """
+        Return the groups into which a convolution divides its channels; 1 for any other layer.
+
+        With as many groups as channels it is a depthwise convolution.
+        """
+        if layer.kind != CONVOLUTION or layer.window is None or not layer.macs or not layer.inputs:
+            return 1
+        # Without groups, each number of the output would cost the window in every channel.
+        channels = self.layers[layer.inputs[0]].output_shape[0]
+        return math.prod((*layer.output_shape, *layer.window.kernel, channels)) // layer.macs
 
     def count(self, kind: str) -> int:
         """Return the number of layers of *kind*."""

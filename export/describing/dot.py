@@ -1,10 +1,14 @@
 """A description as a Graphviz graph: a box per layer, coloured by its kind.
 
+Convolutions differ in their boxes: one with groups of channels has a double frame, one of 1x1 a
+lighter colour.
+
 Graphviz places the boxes; its command `dot` draws them.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -18,7 +22,10 @@ DRAWN_SUFFIXES = (".svg", ".png", ".pdf")
 
 _TIMEOUT_S = 300
 
-_OTHER = "#ededed"
+_NAME_LETTERS = 30
+"""Letters of a name in a line; a longer one continues in the next."""
+
+_OTHER, _POINTWISE = "#ededed", "#e9f1fa"
 _COLORS = {
     CONVOLUTION: "#cfe0f2",
     LINEAR: "#dcd3ec",
@@ -80,16 +87,40 @@ def to_dot(description: Description) -> str:
     totals = f"{description.parameters:,} parameters, MACs: {in_words(description)}"
     lines = [f"  label={_quoted(description.name, totals)};"]
     for place, layer in enumerate(description.layers):
-        lines.append(f"  n{place} [{_label(layer)}];")
+        lines.append(f"  n{place} [{_look(layer, description)}];")
         lines += [f"  n{before} -> n{place};" for before in layer.inputs]
     return "\n".join(["digraph {", _STYLE.rstrip(), *lines, "}", ""])
 
 
-def _label(layer: Layer) -> str:
-    operation = f"{layer.kind} {window(layer.window)}" if layer.window else layer.kind
+def _look(layer: Layer, description: Description) -> str:
+    """Return the attributes of a box: its lines, its colour, and its frame."""
+    groups = description.groups(layer)
+    kind = layer.kind
+    if groups > 1:
+        is_depthwise = groups == description.layers[layer.inputs[0]].output_shape[0]
+        kind = f"depthwise {kind}" if is_depthwise else f"{kind} in {groups} groups,"
+    operation = f"{kind} {window(layer.window)}" if layer.window else kind
     output = " +".join((size(layer.output_shape), *layer.then))
-    color = _COLORS.get(layer.kind, _OTHER)
-    return f'label={_quoted(short_name(layer), operation, output)}, fillcolor="{color}"'
+    label = _quoted(*_broken(short_name(layer)), operation, output)
+    frame = ", peripheries=2" if groups > 1 else ""
+    return f'label={label}, fillcolor="{_color(layer)}"{frame}'
+
+
+def _color(layer: Layer) -> str:
+    is_pointwise = layer.window is not None and max(layer.window.kernel) == 1
+    if layer.kind == CONVOLUTION and is_pointwise:
+        return _POINTWISE
+    return _COLORS.get(layer.kind, _OTHER)
+
+
+def _broken(name: str) -> list[str]:
+    """Return the lines of a name, which break after the separators of its parts."""
+    lines = [""]
+    for part in re.split(r"(?<=[/.])", name):
+        if lines[-1] and len(lines[-1]) + len(part) > _NAME_LETTERS:
+            lines.append("")
+        lines[-1] += part
+    return lines
 
 
 def _quoted(*lines: str) -> str:

@@ -48,6 +48,46 @@ def test_text() -> None:
     assert r'label="a \"b\" \\N <i> &amp;lt; {c|d}?\nunknown\n3x8x8"' in text
 
 
+def convolution(name: str, side: int, macs: int, channels: int = 32) -> Layer:
+    """A convolution of 32 maps of 8x8."""
+    return Layer(
+        name=name,
+        kind="conv",
+        inputs=(0,),
+        output_shape=(channels, 8, 8),
+        window=Window((side, side), (1, 1), (side // 2, side // 2)),
+        macs=macs,
+    )
+
+
+def test_kinds_of_convolutions() -> None:
+    """
+    A depthwise convolution and one in groups say so and have a double frame; one of 1x1 is lighter.
+    """
+    image = Layer(name="image", kind="input", inputs=(), output_shape=(32, 8, 8))
+    plain = convolution("plain", 3, 64 * 32 * 32 * 9)
+    depthwise = convolution("depthwise", 3, 64 * 32 * 9)
+    grouped = convolution("grouped", 3, 64 * 32 * 8 * 9)
+    pointwise = convolution("pointwise", 1, 64 * 16 * 32, channels=16)
+    network = Description("net", (image, plain, depthwise, grouped, pointwise))
+    assert [network.groups(layer) for layer in network.layers] == [1, 1, 32, 4, 1]
+    text = to_dot(network)
+    assert r'[label="plain\nconv 3x3 s1 p1\n32x8x8", fillcolor="#cfe0f2"];' in text
+    assert r'"depthwise\ndepthwise conv 3x3 s1 p1\n32x8x8", fillcolor="#cfe0f2", per' in text
+    assert r'"grouped\nconv in 4 groups, 3x3 s1 p1\n32x8x8", fillcolor="#cfe0f2", per' in text
+    assert r'[label="pointwise\nconv 1x1 s1 p0\n16x8x8", fillcolor="#e9f1fa"];' in text
+
+
+def test_long_names_break() -> None:
+    """
+    The long names of exported graphs continue in another line, and lose no letter.
+    """
+    name = "/features/features.1/conv/conv.0/conv.0.0/Conv"
+    layer = Layer(name=name, kind="conv", inputs=(), output_shape=(3, 8, 8))
+    text = to_dot(Description("net", (layer,)))
+    assert r'"/features/features.1/conv/\nconv.0/conv.0.0/Conv\nconv\n3x8x8"' in text
+
+
 def test_text_in_a_file(tmp_path: Path) -> None:
     """
     The text needs no Graphviz.
