@@ -60,6 +60,9 @@ def test_choices(board: Board) -> None:
         assert "rate(" not in expression or "[$__rate_interval]" in expression
     names = [one["name"] for one in made["annotations"]["list"]]
     assert {"Restarts", "Loaded versions"} <= set(names)
+    # A window of one scrape a minute would hold a single value, which never changes.
+    events = [one["expr"] for one in made["annotations"]["list"] if "expr" in one]
+    assert not [expression for expression in events if "[1m]" in expression]
 
 
 def test_colours_and_limits() -> None:

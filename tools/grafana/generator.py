@@ -52,11 +52,11 @@ CODE_COLOURS = {
 
 ANNOTATIONS = {
     "Restarts": (
-        'changes(process_start_time_seconds{job="convoy", instance=~"$instance"}[1m]) > 0',
+        'changes(process_start_time_seconds{job="convoy", instance=~"$instance"}[2m]) > 0',
         "orange",
     ),
     "Loaded versions": (
-        'changes(convoy_model_loads_total{outcome="loaded", instance=~"$instance"}[1m]) > 0',
+        'changes(convoy_model_loads_total{outcome="loaded", instance=~"$instance"}[2m]) > 0',
         "blue",
     ),
 }
