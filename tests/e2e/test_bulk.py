@@ -56,6 +56,7 @@ def test_folder(bulk: Bulk, tmp_path: Path) -> None:
     code, output, errors = bulk("photos")
     assert code == 0, errors
     assert "INVALID_IMAGE  12" in output
+    assert "Traceback" not in errors
     names = (f"photos/{index:06d}.png" for index in range(1200))
     assert rows(tmp_path / "labels") == dict(zip(names, expected_rows(1200), strict=True))
     found = record(tmp_path)

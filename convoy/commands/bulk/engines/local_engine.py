@@ -27,8 +27,9 @@ class LocalEngine:
     def __init__(self, workers: int) -> None:
         self.workers = self.slots = workers
         self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
+        self._pools: list[ProcessPoolExecutor] = []
         for _ in range(workers):
-            self._idle.put(_pool())
+            self._idle.put(self._pool())
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         pool = self._idle.get()
@@ -36,7 +37,7 @@ class LocalEngine:
             future = pool.submit(function, *arguments)
         except BrokenProcessPool:  # its process was killed between two shards
             pool.shutdown(wait=False)
-            pool = _pool()
+            pool = self._pool()
             future = pool.submit(function, *arguments)
         future.add_done_callback(lambda done: self._free(pool, done))
         return future
@@ -45,14 +46,19 @@ class LocalEngine:
         """Kill the processes."""
         for process in multiprocessing.active_children():
             process.kill()
+        # A pool that is not shut down is in the way of the interpreter's end.
+        for pool in list(self._pools):  # a callback may replace one that was killed
+            pool.shutdown()
 
     def _free(self, pool: ProcessPoolExecutor, done: Future[Any]) -> None:
         if isinstance(done.exception(), BrokenProcessPool):
             pool.shutdown(wait=False)
-            pool = _pool()
+            pool = self._pool()
         self._idle.put(pool)
 
-
-def _pool() -> ProcessPoolExecutor:
-    # A fork would copy the threads of ONNX Runtime and gRPC in the middle of their work.
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), follow_parent)
+    def _pool(self) -> ProcessPoolExecutor:
+        # A fork would copy the threads of ONNX Runtime and gRPC in the middle of their work.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(1, context, follow_parent)
+        self._pools.append(pool)
+        return pool
