@@ -49,8 +49,10 @@ def fit(
     if spec.letterbox is not None:
         pixels = _fill(pixels, spec, spec.letterbox)
     if spec.pad_px:
-        pad = (spec.pad_px, spec.pad_px)
-        pixels = np.pad(pixels, (pad, pad, (0, 0)))
+        # Not np.pad, which takes a sixth of all decoding of a digit.
+        padded = np.zeros((spec.height, spec.width, spec.channels), np.uint8)
+        padded[spec.pad_px : -spec.pad_px, spec.pad_px : -spec.pad_px] = pixels
+        pixels = padded
     return np.ascontiguousarray(pixels)
 
 
