@@ -156,7 +156,8 @@ class Server:
         if tls := self.credentials.tls:
             self.metrics.watch_certificate(lambda: tls.expires_at)
         # Without a GPU to use, none is reported.
-        if settings.device != "cpu" and (nvml := open_nvml()):
+        nvml = open_nvml() if settings.device != "cpu" else None
+        if nvml:
             self.metrics.watch_gpus(lambda: gpus(nvml))
         self.control = self._make_control()
         self._log_settings = LogSettings()
@@ -167,7 +168,9 @@ class Server:
         self._rpcs = [self.rpc]
         if apart:
             self._rpcs.append(self._make_rpc(self._make_calls(control=settings.control), "grpcio"))
-        self.history = History(self.metrics, self.registry.facts)
+        self.history = History(
+            self.metrics, self.registry.facts, lambda: gpus(nvml) if nvml else ()
+        )
         self.http = self._make_http(calls)
 
     async def serve(self) -> None:
@@ -445,6 +448,7 @@ class Server:
             grpc_port=lambda: self.grpc_port,
             max_image_bytes=settings.max_image_bytes,
             answers=answers,
+            may_control=settings.model_control_mode == "explicit",
             occlusion=PageOcclusion(self.registry, calls, read_body=read_body),
             comparison=read_comparison(settings.comparison_file),
         )

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import convoy
 from convoy.service.call import Call, Calls
-from convoy.service.errors import InvalidArgumentError, StartError, UnsupportedError
+from convoy.service.errors import InvalidArgumentError, ServiceError, StartError, UnsupportedError
 from convoy.service.http.endpoints import Endpoint, counted, target
 from convoy.service.http.openapi import document
 from convoy.service.http.page_answers import PageAnswers
@@ -63,6 +63,7 @@ class Page:
         max_image_bytes: Largest encoded image; the page refuses larger ones itself.
         answers: Answers for one image of several models.
         occlusion: Explains the answer of one model.
+        may_control: Whether the server loads and unloads models by request.
         comparison: Output of `convoy compare --json`; empty if there is none.
     """
 
@@ -76,6 +77,7 @@ class Page:
         max_image_bytes: int,
         answers: PageAnswers,
         occlusion: PageOcclusion,
+        may_control: bool,
         comparison: bytes,
     ) -> None:
         self._registry = registry
@@ -85,6 +87,7 @@ class Page:
         self._max_image_bytes = max_image_bytes
         self._answers = answers
         self._occlusion = occlusion
+        self._may_control = may_control
         self._comparison = comparison
 
     def routes(self) -> list[Route]:
@@ -113,8 +116,24 @@ class Page:
 
     async def _models(self, request: Request, call: Call) -> Response:
         models = [_describe(model) for model in self._registry.models()]
-        limits = {"grpc_port": self._grpc_port(), "max_image_bytes": self._max_image_bytes}
-        return _json(to_json(limits | {"models": models}))
+        return _json(
+            to_json(
+                {
+                    "grpc_port": self._grpc_port(),
+                    "max_image_bytes": self._max_image_bytes,
+                    "can_control": self._may_control and self._allows_control(call),
+                    "models": models,
+                }
+            )
+        )
+
+    def _allows_control(self, call: Call) -> bool:
+        """Return whether the client of *call* may load models over this port."""
+        try:
+            self._calls.access.check("RepositoryModelLoad", call.origin.token_digest)
+        except ServiceError:
+            return False
+        return True
 
     async def _layers(self, request: Request, call: Call) -> Response:
         model = self._registry.find(call, **target(request))

@@ -110,6 +110,10 @@ class Histogram(Collector):
         """Return a copy of the number of observations in each bucket, by labels."""
         return {values: child.counts.copy() for values, child in list(self._children.items())}
 
+    def sums(self) -> dict[tuple[str, ...], float]:
+        """Return the sum of what was observed, by labels."""
+        return {values: child.sum for values, child in list(self._children.items())}
+
     def describe(self) -> Iterator[HistogramMetricFamily]:
         """Yield the family without values."""
         yield self._family()

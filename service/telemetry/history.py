@@ -7,6 +7,7 @@ it has not seen; the server keeps no state per reader.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from convoy.service.machine.resources import memory_bytes
+from convoy.service.telemetry.gpu import GpuFacts
 from convoy.service.telemetry.metrics import (
     BATCH_BUCKETS,
     INFERENCE_METHODS,
@@ -33,7 +35,7 @@ Labels = tuple[str, ...]
 
 _Counts = dict[Labels, float]
 
-_BY_MODEL = ("requests", "rejected", "phases", "duration", "batch_size")
+_BY_MODEL = ("requests", "rejected", "phases", "duration", "batch_size", "images")
 """Parts of a sample whose first label is the model."""
 
 
@@ -43,6 +45,7 @@ class History:
 
     Args:
         models: Returns the facts of the loaded models.
+        gpus: Returns the state of each GPU.
         length: Number of samples that are kept.
     """
 
@@ -50,10 +53,12 @@ class History:
         self,
         metrics: Metrics,
         models: Callable[[], Iterable[ModelFacts]],
+        gpus: Callable[[], Iterable[GpuFacts]] = tuple,
         length: int = LENGTH,
     ) -> None:
         self._metrics = metrics
         self._models = models
+        self._gpus = gpus
         self._instance = uuid.uuid4().hex
         self._length = length
         self._samples: deque[bytes] = deque(maxlen=length)
@@ -79,7 +84,14 @@ class History:
             for labels, change in _changes(before[part], after):
                 _put(models.setdefault(labels[0], {}), (part, *labels[1:]), change)
         wait = dict(_changes(before["wait"], self._before["wait"])).get((), {})
-        sample = {"models": models, "transport_wait": wait, "memory_bytes": memory_bytes()}
+        processor_s = self._before["processor"][()] - before["processor"][()]
+        sample = {
+            "models": models,
+            "transport_wait": wait,
+            "memory_bytes": memory_bytes(),
+            "processor_s": round(processor_s, 6),
+            "gpus": [gpu.utilization for gpu in self._gpus()],
+        }
         self._samples.append(to_json(sample))
         self._taken += 1
 
@@ -90,8 +102,9 @@ class History:
         `first` is the number of the first sample in the answer, and `instance` changes when the
         server restarts. For each model, a sample holds `queue_depth` and the changes since the
         sample before: `requests` by gRPC code, `rejected` by reason, and `phases`, `duration` (the
-        handler) and `batch_size` as observations by the index of their bucket. `transport_wait` has
-        the same form, and is of all models together.
+        handler) and `batch_size` as observations by the index of their bucket, and the `images`
+        that were run. `transport_wait` has the same form, and is of all models together.
+        `processor_s` is the processor time of the server, and `gpus` the utilization of each GPU.
         """
         oldest = self._taken - len(self._samples)
         # A number that is too old, or that this instance has not reached, gets all samples.
@@ -117,12 +130,14 @@ class History:
             if method in INFERENCE_METHODS:
                 requests[model, code] = requests.get((model, code), 0) + count
         return {
+            "processor": {(): time.process_time()},
             "wait": {(): metrics.transport_wait.counts.copy()},
             "requests": requests,
             "rejected": dict(metrics.rejected.counts),
             "phases": metrics.phase_duration.counts(),
             "duration": metrics.request_duration.counts(),
             "batch_size": metrics.batch_size.counts(),
+            "images": metrics.batch_size.sums(),
         }
 
 

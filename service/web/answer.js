@@ -26,6 +26,7 @@ export function answerCard(model) {
     {
       class: "card answer",
       "data-model": model.manifest.name,
+      tabindex: "-1", // the overview leads here
       "aria-label": `Answer of ${model.title}`,
     },
     el("header", {}, el("h3", {}, model.title), subtitle(model.manifest)),

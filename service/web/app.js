@@ -1,5 +1,6 @@
 /** The page: which view is open, and what is said of the server above it. */
 
+import { address } from "./address.js";
 import * as compare from "./compare.js";
 import { connection } from "./connection.js";
 import { explain } from "./errors.js";
@@ -33,7 +34,8 @@ let leave = null;
 
 /** Open the view that the address names, anew if it is the one that is open. */
 async function open() {
-  const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "try";
+  const { view, parameters } = address();
+  const name = view in VIEWS ? view : "try";
   leave?.abort();
   const mine = (leave = new AbortController());
   for (const link of document.querySelectorAll("nav a"))
@@ -45,7 +47,7 @@ async function open() {
   const root = document.createElement("div");
   main.replaceChildren(root);
   try {
-    await VIEWS[name].open(root, mine.signal);
+    await VIEWS[name].open(root, mine.signal, parameters);
   } catch (error) {
     if (!mine.signal.aborted) root.replaceChildren(explain(error, open));
   }
@@ -65,7 +67,7 @@ connection.addEventListener("change", ({ detail }) => {
   if (connection.state === "ready" && detail.before !== "connecting") open();
 });
 addEventListener("hashchange", () => {
-  if (location.hash.slice(1) in VIEWS) open();
+  if (address().view in VIEWS) open();
 });
 tell();
 connection.start();

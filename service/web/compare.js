@@ -1,13 +1,16 @@
 /** Compare: the networks against each other, every number with its source. */
 
+import { point } from "./address.js";
 import { comparisonTable } from "./comparison-table.js";
 import { el } from "./dom.js";
+import { paretoFront } from "./pareto.js";
 import { megabytes, percent, rounded } from "./format.js";
-import { accuracies, family, networks } from "./networks.js";
+import { accuracies, family, fastest, networks } from "./networks.js";
 import { chart } from "./scatter.js";
 
 const CHARTS = {
   balls: "Accuracy against operations",
+  speed: "Accuracy against images per second",
   density: "Accuracy density",
   time: "Time against batch size",
   memory: "Memory against batch size",
@@ -17,7 +20,9 @@ const CHARTS = {
 const kept = { chart: "balls", series: "", hidden: new Set() };
 
 /** Open the view. */
-export async function open(root) {
+export async function open(root, signal, parameters) {
+  if (parameters.get("chart") in CHARTS) kept.chart = parameters.get("chart");
+  kept.series = parameters.get("accuracy") ?? kept.series;
   const found = await networks();
   root.className = "compare";
   if (!found.networks.length)
@@ -41,6 +46,7 @@ class Compare {
   }
 
   draw() {
+    point("compare", { chart: kept.chart, accuracy: kept.series });
     this.drawControls();
     this.drawFamilies();
     const { marks, caption, ...rest } = this[kept.chart]();
@@ -146,6 +152,31 @@ class Compare {
       },
       y: { label: "top-1 (%)", bounds: [0, 100] },
       caption: `The area of each circle is proportional to the number of parameters. Operations are 2 × multiply-accumulates. ${this.note()}`,
+    };
+  }
+
+  speed() {
+    const marks = this.scores(this.chosen()?.scores ?? [], (score) => {
+      const batch = score.others ? null : fastest(this.all.find(({ name }) => name === score.name));
+      return batch && {
+        x: 1000 / batch.ms,
+        y: 100 * score.top1,
+        radius: 6,
+        words: [
+          score.name,
+          `top-1 ${percent(score.top1)}`,
+          `${rounded(1000 / batch.ms)} images/s at batch ${batch.size}`,
+          batch.source,
+        ],
+      };
+    }).filter(({ x }) => x);
+    const front = paretoFront(marks);
+    return {
+      marks,
+      lines: [{ points: front, family: 7, name: "Pareto front" }],
+      x: { label: "images per second", logarithmic: true },
+      y: { label: "top-1 (%)", bounds: [0, 100] },
+      caption: `The line is the Pareto front: ${front.map(({ name }) => name).join(", ")}. No other network is both faster and more accurate. The speed is that of the fastest batch size. ${this.note()}`,
     };
   }
 

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { operations, rounded } from "./format.js";
-import { accuracyTitle, attribution, isMeasured } from "./networks.js";
+import { accuracyTitle, attribution, fastest, isMeasured } from "./networks.js";
 
 /** The table, with its sources. */
 export function comparisonTable(all, machine) {
@@ -95,11 +95,6 @@ function accuracyColumns(all, of) {
       cell(published.top1, `${published.source}, on ImageNet, of other weights`, true);
   return columns;
 }
-
-const fastest = ({ batches }) =>
-  batches
-    .filter(({ ms }) => ms)
-    .reduce((best, batch) => (best && best.ms <= batch.ms ? best : batch), null);
 
 function row(cells) {
   return el(

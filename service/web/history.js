@@ -74,6 +74,24 @@ export class History {
     return this.#rateBy(model, "rejected");
   }
 
+  /** Images per second that were run for a model. */
+  images(model) {
+    return this.#rates((of) => of(model).images ?? 0);
+  }
+
+  /** Processor time of the server, in processors. */
+  processors() {
+    return this.samples.map(({ processor_s: seconds }) => seconds / this.intervalS);
+  }
+
+  /** The share of the time in which each GPU was used. */
+  gpus() {
+    const count = Math.max(0, ...this.samples.map(({ gpus }) => gpus.length));
+    return Array.from({ length: count }, (_, gpu) =>
+      this.samples.map(({ gpus }) => gpus[gpu] ?? null),
+    );
+  }
+
   queueDepth(model) {
     return this.samples.map(({ models }) => models[model]?.queue_depth ?? null);
   }

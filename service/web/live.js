@@ -1,9 +1,11 @@
 /** Live: what the server did in the last ten minutes, model by model, moving. */
 
+import { point } from "./address.js";
 import { bars, el } from "./dom.js";
 import { explain } from "./errors.js";
 import { duration, megabytes, percent, rounded, whole } from "./format.js";
 import { History, PHASES } from "./history.js";
+import { LiveTable } from "./live-table.js";
 import { LineChart, library } from "./line-chart.js";
 
 /** Kept while other views are open: only what is new is asked for. */
@@ -13,7 +15,8 @@ const history = new History();
 let chosen = "";
 
 /** Open the view; it moves until *signal* is aborted. */
-export async function open(root, signal) {
+export async function open(root, signal, parameters) {
+  chosen = parameters.get("model") ?? chosen;
   await history.read(signal);
   const chart = await library();
   const view = new Live(root, chart);
@@ -41,6 +44,7 @@ class Live {
     });
     this.tiles = el("dl", { class: "tiles" });
     this.batches = el("div");
+    this.table = new LiveTable((model) => this.choose(model));
     const charts = chart ? makeCharts(chart) : {};
     this.charts = charts;
     root.className = "live";
@@ -53,6 +57,7 @@ class Live {
         el("span", { class: "muted" }, "last ten minutes"),
       ),
       this.tiles,
+      this.table.table,
       chart
         ? ""
         : el(
@@ -84,6 +89,7 @@ class Live {
 
   choose(model) {
     chosen = model;
+    point("live", { model });
     this.draw();
   }
 
@@ -95,6 +101,7 @@ class Live {
     this.select.value = this.model;
     const series = this.series();
     this.drawTiles(series);
+    this.table.draw(history);
     this.drawBatches();
     const seconds = history.length * history.intervalS;
     for (const [name, chart] of Object.entries(this.charts))
@@ -105,7 +112,10 @@ class Live {
     const ms = (values) => values.map((value) => value && value * 1000);
     const of = (phase, share) => ms(history.quantile(this.model, phase, share));
     return {
-      requests: [{ name: "requests", values: history.requests(this.model) }],
+      requests: [
+        { name: "requests", values: history.requests(this.model) },
+        { name: "images", values: history.images(this.model) },
+      ],
       latency: [
         { name: "p50", values: ms(history.latency(this.model, 0.5)) },
         { name: "p99", values: ms(history.latency(this.model, 0.99)) },
@@ -115,6 +125,10 @@ class Live {
       queue: [{ name: "images waiting", values: history.queueDepth(this.model) }],
       failed: history.failed(this.model).map(({ key, values }) => ({ name: key, values })),
       rejected: history.rejected(this.model).map(({ key, values }) => ({ name: key, values })),
+      devices: [
+        { name: "processors", values: history.processors() },
+        ...history.gpus().map((values, gpu) => ({ name: `GPU ${gpu}`, values })),
+      ],
       memory: history.memory().map(({ kind, values }) => ({
         name: kind.replaceAll("_", " "),
         values: values.map((value) => value && value / 1e6),
@@ -122,16 +136,18 @@ class Live {
     };
   }
 
-  drawTiles({ requests, latency, queue, failed, memory }) {
+  drawTiles({ devices, requests, latency, queue, failed, memory }) {
     const last = (one) => one?.values.at(-1);
     const time = (one) => (last(one) ? duration(last(one) / 1000) : "–");
     const tile = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
     this.tiles.replaceChildren(
       tile("requests/s", rounded(last(requests[0]) ?? 0)),
+      tile("images/s", rounded(last(requests[1]) ?? 0)),
       tile("p50", time(latency[0])),
       tile("p99", time(latency[1])),
       tile("queue", whole(last(queue[0]) ?? 0)),
       tile("failed/s", rounded(failed.reduce((sum, one) => sum + last(one), 0))),
+      tile("processors", rounded(last(devices[0]) ?? 0)),
       tile(
         "resident",
         megabytes((last(memory.find(({ name }) => name === "resident")) ?? 0) * 1e6),
@@ -156,13 +172,14 @@ class Live {
 function makeCharts(uPlot) {
   const line = (title, unit, options) => new LineChart(uPlot, title, unit, options);
   return {
-    requests: line("Requests", "per second"),
+    requests: line("Requests and images", "per second"),
     latency: line("Latency, including failed requests", "ms"),
     median: line("Phases, p50", "ms", { logarithmic: true }),
     slowest: line("Phases, p99", "ms", { logarithmic: true }),
     queue: line("Queue depth", "images"),
     failed: line("Failed requests, by code", "per second"),
     rejected: line("Rejected requests, by reason", "per second"),
+    devices: line("Processor and GPU", "processors in use; share of the time that a GPU is used"),
     memory: line("Memory", "MB"),
   };
 }

@@ -1,6 +1,8 @@
 /** Models: every version of the repository, its state and why, and the layers of those that answer. */
 
+import { addressOf } from "./address.js";
 import { askJson } from "./api.js";
+import { controlOf } from "./control.js";
 import { copyButton, el } from "./dom.js";
 import { explain } from "./errors.js";
 import { duration, megabytes, operations, percent, provider, rounded, whole } from "./format.js";
@@ -19,8 +21,8 @@ const SCORES = {
 const FEW = 6;
 
 /** Open the view. */
-export async function open(root) {
-  const [index, { models }] = await Promise.all([
+export async function open(root, signal, parameters) {
+  const [index, { models, canControl }] = await Promise.all([
     askJson("v2/repository/index", { method: "POST" }),
     served(),
   ]);
@@ -36,8 +38,17 @@ export async function open(root) {
       ),
     );
   const isLong = index.length > FEW;
-  const cards = index.map((entry) => modelCard(entry, find(entry), isLong));
+  const again = async () => {
+    if (signal.aborted) return;
+    root.replaceChildren();
+    await open(root, signal, new URLSearchParams());
+  };
+  const cards = index.map((entry) => modelCard(entry, find(entry), isLong, canControl && again));
   root.append(isLong ? filter(cards) : "", ...fallbacks(models), ...cards);
+  const asked = addressOf("models", Object.fromEntries(parameters));
+  const card = cards.find((one) => one.querySelector("h2 a").hash === asked);
+  card?.scrollIntoView();
+  card?.focus({ preventScroll: true });
 }
 
 /** A field that hides the cards without its text. */
@@ -63,24 +74,35 @@ function fallbacks(models) {
   for (const { fallback_reason: reason, title } of models)
     if (reason) byReason.set(reason, [...(byReason.get(reason) ?? []), title]);
   return [...byReason].map(([reason, titles]) =>
-    el("p", { class: "warning" }, `Not on the preferred device or provider: ${titles.join(", ")}: ${reason}`),
+    el(
+      "p",
+      { class: "warning" },
+      `Not on the preferred device or provider: ${titles.join(", ")}: ${reason}`,
+    ),
   );
 }
 
-function modelCard({ name, version, state, reason }, model, isLong) {
+/** `changed` is called after a request to load or unload; without it there are no buttons for that. */
+function modelCard(entry, model, isLong, changed) {
+  const { name, version, state, reason } = entry;
   const known = state || "NOT LOADED";
   return el(
     "article",
-    { class: "card model", "aria-label": version ? `${name} version ${version}` : name },
+    {
+      class: "card model",
+      tabindex: "-1", // its address leads here
+      "aria-label": version ? `${name} version ${version}` : name,
+    },
     el(
       "header",
       {},
-      el("h2", {}, name),
+      el("h2", {}, el("a", { href: addressOf("models", { model: name, version }) }, name)),
       version ? el("span", { class: "muted" }, `version ${version}`) : null,
       el("span", { class: "badge", "data-state": known }, known.toLowerCase()),
     ),
     reason ? el("p", { class: "reason" }, reason) : null,
     model && (isLong ? el("details", {}, el("summary", {}, "Facts"), facts(model)) : facts(model)),
+    changed ? controlOf(entry, changed) : null,
     model ? layers(model) : null,
   );
 }

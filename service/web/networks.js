@@ -71,6 +71,12 @@ function fromServer({ manifest, provider }, statistics) {
   };
 }
 
+/** The batch of a network with the least time per image; null if no time is known. */
+export const fastest = ({ batches }) =>
+  batches
+    .filter(({ ms }) => ms)
+    .reduce((best, batch) => (best && best.ms <= batch.ms ? best : batch), null);
+
 /** Whether convoy measured this accuracy itself; otherwise somebody published it. */
 export const isMeasured = ({ origin }) => origin === "measured";
 

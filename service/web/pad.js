@@ -7,6 +7,7 @@ const PEN = 20;
 const STEP = 10;
 const DIGIT = 200 / 280; // MNIST fits its digits into 20 of 28 pixels, their centre of mass in the middle
 const REST_MS = 250;
+const MOST_UNDONE = 20;
 
 const MOVES = {
   ArrowLeft: [-STEP, 0],
@@ -24,7 +25,7 @@ export function drawingPad(drawn) {
     tabindex: "0",
     role: "img",
     "aria-label":
-      "Drawing pad. Arrow keys move the pen, the space bar lifts and lowers it, Delete clears.",
+      "Drawing pad. Arrow keys move the pen, the space bar lifts and lowers it, Ctrl+Z undoes a stroke, Delete clears.",
   });
   // Where the keyboard's pen is; seen while the pad has the keyboard.
   const mark = el("span", { class: "pen", "aria-hidden": "true" });
@@ -37,9 +38,23 @@ export function drawingPad(drawn) {
   });
   const pen = { at: null, key: [SIDE / 2, SIDE / 2], isDown: false, timer: 0 };
 
-  const clear = () => {
+  const before = []; // the pictures before the last strokes
+  const keep = () => {
+    before.push(context.getImageData(0, 0, SIDE, SIDE));
+    if (before.length > MOST_UNDONE) before.shift();
+  };
+  const erase = () => {
     context.fillStyle = "black";
     context.fillRect(0, 0, SIDE, SIDE);
+  };
+  const clear = () => {
+    keep();
+    erase();
+  };
+  const undo = () => {
+    if (!before.length) return;
+    context.putImageData(before.pop(), 0, 0);
+    rest();
   };
   const line = (to) => {
     context.beginPath();
@@ -68,6 +83,7 @@ export function drawingPad(drawn) {
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     clearTimeout(pen.timer);
+    keep();
     pen.at = null;
     line(place(event));
   });
@@ -80,9 +96,14 @@ export function drawingPad(drawn) {
     if (event.key === " ") {
       pen.isDown = !pen.isDown;
       pen.at = null;
-      if (pen.isDown) line(pen.key);
+      if (pen.isDown) {
+        keep();
+        line(pen.key);
+      }
     } else if (event.key === "Delete") {
       clear();
+    } else if (event.key === "z" && (event.ctrlKey || event.metaKey)) {
+      undo();
     } else if (event.key in MOVES) {
       const [x, y] = MOVES[event.key];
       const inside = (value) => Math.min(SIDE, Math.max(0, value));
@@ -93,7 +114,7 @@ export function drawingPad(drawn) {
     point();
     if (pen.isDown) rest();
   });
-  clear();
+  erase();
   point();
   return el(
     "div",
@@ -103,7 +124,12 @@ export function drawingPad(drawn) {
       "div",
       {},
       el("p", { class: "muted hint" }, "Drawings are centred and scaled like MNIST digits."),
-      el("button", { type: "button", class: "small", click: clear }, "Clear"),
+      el(
+        "div",
+        { class: "row" },
+        el("button", { type: "button", class: "small", click: undo }, "Undo"),
+        el("button", { type: "button", class: "small", click: clear }, "Clear"),
+      ),
     ),
   );
 }

@@ -4,10 +4,15 @@ import { askJson, Refused, Unreachable } from "./api.js";
 
 const FOLLOW_MS = 5000;
 
-/** The models that answer, by name and version; the port of gRPC; the most bytes of an image. */
+/** The models that answer, by name and version; the port of gRPC; the most bytes of an image; whether models can be loaded. */
 export async function served() {
   const answer = await askJson("page/models");
-  const { grpc_port: grpcPort, max_image_bytes: maxImageBytes, models } = answer;
+  const {
+    grpc_port: grpcPort,
+    max_image_bytes: maxImageBytes,
+    can_control: canControl,
+    models,
+  } = answer;
   const newest = new Map(models.map(({ manifest }) => [manifest.name, manifest.version]));
   for (const model of models) {
     const { name, version } = model.manifest;
@@ -18,7 +23,7 @@ export async function served() {
     model.key = model.isNewest ? name : model.path;
     model.title = model.isNewest ? name : `${name} version ${version}`;
   }
-  return { grpcPort, maxImageBytes, models };
+  return { grpcPort, maxImageBytes, canControl, models };
 }
 
 /**

@@ -1,4 +1,4 @@
-/** The call that the page makes, for a shell, for Python and for grpcurl. */
+/** The call that the page makes, for a shell, Python, JavaScript and grpcurl, with its raw answer. */
 
 import { TOP_K } from "./classify.js";
 import { copyButton, el } from "./dom.js";
@@ -6,7 +6,7 @@ import { token } from "./token.js";
 
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** Three snippets that send the file to the model. */
+/** Snippets that send the file to the model. */
 export function snippets(model, file, grpcPort) {
   const { name } = model.manifest;
   const grpc = `${location.hostname}:${grpcPort}`;
@@ -15,6 +15,7 @@ export function snippets(model, file, grpcPort) {
   return {
     curl: curl(model, file),
     Python: python(name, file, grpc),
+    JavaScript: javascript(model, file),
     grpcurl: `echo '{"model": "${name}", "top_k": ${TOP_K}, "image": "'$(base64 -w0 ${shell(file)})'"}' |
   grpcurl${plaintext}${secret} -d @ ${grpc} convoy.v1.ClassifierService/Classify
 `,
@@ -38,14 +39,34 @@ with Client(${options.join(", ")}) as client:
 `;
 }
 
-function curl({ manifest }, file) {
-  const path = `v1/models/${manifest.name}/versions/${manifest.version}/classify?top_k=${TOP_K}`;
-  const secret = token() ? ' -H "authorization: Bearer $TOKEN"' : "";
-  return `curl -sS${secret} --data-binary @${shell(file)} ${shell(new URL(path, document.baseURI).href)}
+/** For Node.js, Deno and Bun. */
+function javascript(model, file) {
+  const secret = token()
+    ? `
+  headers: { authorization: \`Bearer \${process.env.TOKEN}\` },`
+    : "";
+  return `import { readFile } from "node:fs/promises";
+
+const answer = await fetch(${JSON.stringify(urlOf(model))}, {
+  method: "POST",${secret}
+  body: await readFile(${JSON.stringify(file)}),
+});
+console.log(await answer.json());
 `;
 }
 
-/** The snippets under tabs. */
+function urlOf({ manifest }) {
+  const path = `v1/models/${manifest.name}/versions/${manifest.version}/classify?top_k=${TOP_K}`;
+  return new URL(path, document.baseURI).href;
+}
+
+function curl(model, file) {
+  const secret = token() ? ' -H "authorization: Bearer $TOKEN"' : "";
+  return `curl -sS${secret} --data-binary @${shell(file)} ${shell(urlOf(model))}
+`;
+}
+
+/** The snippets under tabs, and the answer that `showAnswer` gets, an outcome of `classify`. */
 export function snippetCard(model, file, grpcPort) {
   const texts = snippets(model, file, grpcPort);
   const code = el("code", {});
@@ -57,7 +78,17 @@ export function snippetCard(model, file, grpcPort) {
     for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.textContent === name));
   };
   show("curl");
-  return el(
+  const raw = el("code", {}, "No image yet.");
+  const showAnswer = ({ answer, error }) => {
+    // The provider is the page's own.
+    const { preview, provider, ...told } = answer ?? {};
+    raw.textContent = JSON.stringify(
+      answer ? told : { error: error.message, reason: error.reason },
+      null,
+      2,
+    );
+  };
+  const card = el(
     "section",
     { class: "card snippets", "aria-labelledby": "snippets-title" },
     el(
@@ -68,5 +99,12 @@ export function snippetCard(model, file, grpcPort) {
     ),
     el("div", { class: "segments", role: "group", "aria-label": "Language" }, tabs),
     el("pre", { tabindex: "0", "aria-label": "Code" }, code),
+    el(
+      "details",
+      {},
+      el("summary", {}, `Answer of ${model.title}`),
+      el("pre", { tabindex: "0", "aria-label": "Answer" }, raw),
+    ),
   );
+  return { card, showAnswer };
 }

@@ -1,5 +1,6 @@
 /** Try: an image in, the answers of one network or of all side by side. */
 
+import { point } from "./address.js";
 import { answerCard } from "./answer.js";
 import { ask } from "./api.js";
 import { ALL, chosen } from "./chosen.js";
@@ -8,6 +9,7 @@ import { el } from "./dom.js";
 import { explain } from "./errors.js";
 import { openImages } from "./images/collection.js";
 import { dropped } from "./images/files.js";
+import { Overview } from "./overview.js";
 import { drawingPad } from "./pad.js";
 import { followServed } from "./served.js";
 import { snippetCard } from "./snippets.js";
@@ -15,13 +17,17 @@ import { summarize } from "./summary.js";
 
 const SAMPLES = ["seven", "three", "eight", "ring", "blocks", "sunset"];
 
+const sampleUrl = (name) => `web/samples/${name}.png`;
+
 const NARROW = matchMedia("(max-width: 820px)"); // as in try.css: the answers are below the image
 
 let pad = null;
 
 /** Open the view. */
-export async function open(root, signal) {
+export async function open(root, signal, parameters) {
   let view = null;
+  chosen.model = parameters.get("network") ?? chosen.model;
+  const sample = SAMPLES.find((name) => name === parameters.get("sample"));
   await followServed(signal, (found) => {
     if (!view) {
       view = new Try(found, signal);
@@ -31,6 +37,7 @@ export async function open(root, signal) {
     }
     view.use(found.models);
   });
+  if (sample) await view.showSample(sample);
 }
 
 class Try {
@@ -121,19 +128,20 @@ class Try {
   }
 
   sample(name) {
-    const url = `web/samples/${name}.png`;
-    const click = async () => {
-      try {
-        this.show(await (await ask(url)).blob(), `${name}.png`);
-      } catch (error) {
-        this.fail(error, click);
-      }
-    };
     return el(
       "button",
-      { type: "button", class: "sample", click },
-      el("img", { src: url, alt: name, width: 56, height: 56 }),
+      { type: "button", class: "sample", click: () => this.showSample(name) },
+      el("img", { src: sampleUrl(name), alt: name, width: 56, height: 56 }),
     );
+  }
+
+  async showSample(name) {
+    try {
+      const image = await (await ask(sampleUrl(name))).blob();
+      if (!this.signal.aborted) await this.show(image, `${name}.png`);
+    } catch (error) {
+      this.fail(error, () => this.showSample(name));
+    }
   }
 
   /** Drops and pastes count anywhere on the page, for as long as the view is open. */
@@ -161,15 +169,26 @@ class Try {
     this.select.value = found.length ? key : this.select.options[0].value;
     chosen.model = key;
     this.cards = this.chosen.map(answerCard);
+    this.overview = new Overview(this.chosen, (index) => {
+      this.cards[index].card.scrollIntoView();
+      this.cards[index].card.focus({ preventScroll: true });
+    });
     this.show(chosen.image, chosen.file, { scroll: false });
   }
 
   /** Show an image and what the networks say of it. */
   async show(image, file, { scroll = true } = {}) {
     Object.assign(chosen, { image, file });
+    point("try", {
+      network: chosen.model === ALL ? "" : chosen.model,
+      sample: SAMPLES.find((name) => file === `${name}.png`),
+    });
     if (!this.cards.length) return;
-    this.answers.replaceChildren(...this.cards.map(({ card }) => card));
-    this.code.replaceChildren(snippetCard(this.chosen[0], file || "image.png", this.grpcPort));
+    const cards = this.cards.map(({ card }) => card);
+    this.answers.replaceChildren(...(cards.length > 1 ? [this.overview.table] : []), ...cards);
+    this.overview.show();
+    const snippets = snippetCard(this.chosen[0], file || "image.png", this.grpcPort);
+    this.code.replaceChildren(snippets.card);
     this.asking.abort();
     if (!image) return;
     this.asking = new AbortController();
@@ -179,6 +198,8 @@ class Try {
     const outcomes = await this.ask(this.cards, image, signal);
     if (!outcomes) return;
     this.summary.textContent = summarize(outcomes);
+    this.overview.show(outcomes);
+    snippets.showAnswer(outcomes[0]);
     if (scroll && NARROW.matches) this.answers.scrollIntoView();
     // A file that no network can read is one problem, not one for each network.
     const problems = new Set(outcomes.map(({ error }) => error?.message));

@@ -90,6 +90,7 @@ def test_token_to_observe(
     with open_page(f"{url_of(guarded)}#models", may_fail=True) as page:
         sign_in(page, tokens["observe"][1])
         expect(page.get_by_role("article", name="lenet5 version 1")).to_be_visible()
+        expect(page.get_by_role("button", name="Unload")).to_have_count(0)  # needs control
         page.locator("summary").click()
         page.locator("table.layers").wait_for()
         page.get_by_role("link", name="Live").click()

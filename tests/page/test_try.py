@@ -149,6 +149,66 @@ def test_drawn_seven(open_page: OpenPage, url: str) -> None:
         expect(page.locator('.answer[data-model="lenet5"] .bar-name').first).to_have_text("1")
 
 
+def test_undo(open_page: OpenPage, url: str) -> None:
+    """
+    Undo takes back the last stroke, and then the picture is classified without it.
+    """
+    with open_page(url) as page:
+        page.locator(".answer").first.wait_for()
+        draw(page, (0.5, 0.15), (0.5, 0.85))
+        expect(page.locator(".summary")).to_contain_text("1: ")
+        draw(page, (0.1, 0.15), (0.5, 0.15))
+        draw(page, (0.1, 0.5), (0.9, 0.5))
+        page.get_by_role("button", name="Undo").click()
+        page.locator("canvas.pad").press("Control+z")
+        expect(page.locator('.answer[data-model="lenet5"] .bar-name').first).to_have_text("1")
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator('.answer[data-model="lenet5"] .bar-name').first).to_have_text("1")
+
+
+def test_overview(open_page: OpenPage, url: str) -> None:
+    """
+    Above the details, a line for each network says what it sees, how sure it is and how long it
+    took; one that differs from most is marked, and leads to its details.
+    """
+    with open_page(f"{url}#try?sample=seven") as page:
+        rows = page.locator(".overview tbody tr")
+        expect(rows).to_have_count(len(NETWORKS))
+        lenet = rows.filter(has_text="lenet5")
+        expect(lenet).to_contain_text(re.compile(r"7\s*9\d\.\d %\s*[\d.]+ (ms|µs)"))
+        expect(lenet).to_contain_text("differs from most")
+        expect(rows.filter(has_text="tiny")).not_to_contain_text("differs")
+        lenet.get_by_role("button").click()
+        expect(page.locator('.answer[data-model="lenet5"]')).to_be_focused()
+
+
+def test_permalinks(open_page: OpenPage, url: str) -> None:
+    """
+    The address names the network and the sample, the chart, and the model; opened again, it shows
+    the same.
+    """
+    with open_page(url) as page:
+        page.get_by_label("Network", exact=True).select_option(label="lenet5")
+        page.get_by_role("button", name="seven").click()
+        expect(page.locator(".answer .timing")).to_be_visible()
+        address = page.url
+        page.get_by_role("link", name="Compare").click()
+        page.get_by_label("Chart", exact=True).select_option("time")
+        chart = page.url
+        page.get_by_role("link", name="Models").click()
+        page.get_by_role("article", name="tiny version 1").get_by_role("link").click()
+        expect(page.get_by_role("article", name="tiny version 1")).to_be_focused()
+        model = page.url
+    with open_page(address) as page:
+        expect(page.locator(".answer")).to_have_count(1)
+        expect(page.locator(".summary")).to_contain_text("lenet5: 7, ")
+    with open_page(chart) as page:
+        expect(page.get_by_label("Chart", exact=True)).to_have_value("time")
+    with open_page(model) as page:
+        expect(page.get_by_role("article", name="tiny version 1")).to_be_focused()
+
+
 def test_keyboard_alone(open_page: OpenPage, url: str) -> None:
     """
     Without a pointer a sample is chosen, and a 7 is drawn and read.
@@ -264,13 +324,20 @@ def test_snippets_run(open_page: OpenPage, url: str, server: ServerProcess, tmp_
         page.locator("button.sample").first.click()
         expect(page.locator(".snippets")).to_contain_text("seven.png")
         texts = {}
-        for name in ("curl", "Python", "grpcurl"):
+        for name in ("curl", "Python", "JavaScript", "grpcurl"):
             page.locator(".segments").get_by_role("button", name=name, exact=True).click()
             page.locator(".snippets").get_by_role("button", name=re.compile("Copy|Copied")).click()
             texts[name] = page.evaluate("navigator.clipboard.readText()")
+        page.locator(".snippets summary").click()
+        raw = json.loads(page.get_by_label("Answer", exact=True).inner_text())
     told = json.loads(run(["bash", "-c", texts["curl"]], tmp_path))
     assert told["predictions"][0]["label"] == "7"
     assert told["timing"]["batch_size"] == 1
+    assert raw.keys() == told.keys()
+    assert raw["predictions"] == told["predictions"]
+    script = tmp_path / "call.mjs"
+    script.write_text(texts["JavaScript"], encoding="utf-8")
+    assert "label: '7'" in run(["node", str(script)], tmp_path)
     assert run([sys.executable, "-c", texts["Python"]], tmp_path).startswith("7 0.9")
     assert f"{server.address} convoy.v1.ClassifierService/Classify" in texts["grpcurl"]
     body = texts["grpcurl"].partition("|")[0]

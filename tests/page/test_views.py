@@ -32,7 +32,9 @@ def test_live(open_page: OpenPage, url: str, server: ServerProcess) -> None:
         expect(rate).not_to_have_text("0")
         before = rate.inner_text()
         expect(rate).not_to_have_text(before)
-        expect(page.locator(".panel canvas")).to_have_count(8)
+        expect(page.locator(".panel canvas")).to_have_count(9)
+        row = page.locator("tr", has=page.get_by_role("button", name="lenet5", exact=True))
+        expect(row).to_contain_text(re.compile(r"lenet5\s*[1-9][\d.,]*\s*[1-9]"))
         for title in ("Requests", "Latency", "Phases, p50", "Phases, p99", "Queue", "Memory"):
             expect(page.locator(".panel h2", has_text=title).first).to_be_visible()
         expect(page.locator(".panel", has_text="Memory").locator(".legend")).to_contain_text(
@@ -44,7 +46,7 @@ def test_live(open_page: OpenPage, url: str, server: ServerProcess) -> None:
     with open_page(f"{url}#live") as page:
         label = page.locator(".panel", has_text="Requests").locator("[role=img]").first
         expect(label).to_have_attribute("aria-label", re.compile("requests [0-9]"))
-        assert page.evaluate("document.querySelectorAll('.panel canvas').length") == 8
+        assert page.evaluate("document.querySelectorAll('.panel canvas').length") == 9
 
 
 def test_quantiles(open_page: OpenPage, url: str) -> None:
@@ -176,7 +178,7 @@ def test_compare(open_page: OpenPage, repository: Path, tmp_path: Path) -> None:
         ServerProcess(repository, *options) as server,
         open_page(f"{url_of(server)}#compare") as page,
     ):
-        for chart in ("density", "time", "memory", "balls"):
+        for chart in ("speed", "density", "time", "memory", "balls"):
             page.get_by_label("Chart").select_option(chart)
             mark = page.locator("circle.mark").first
             mark.focus()
@@ -192,6 +194,36 @@ def test_compare(open_page: OpenPage, repository: Path, tmp_path: Path) -> None:
         check_footnotes(page)
         check_sorting(page)
         check_families(page, "ResNet")
+
+
+def test_pareto_front(open_page: OpenPage, url: str) -> None:
+    """
+    A point is on the front if no other is at least as good in both directions and better in one.
+    """
+    script = """(points) => import('./web/pareto.js').then(({paretoFront}) =>
+        paretoFront(points.map(([x, y]) => ({x, y}))).map(({x, y}) => [x, y]))"""
+    points = [[1, 9], [2, 9], [3, 5], [3, 4], [4, 5], [5, 1], [0, 8]]
+    with open_page(url) as page:
+        assert page.evaluate(script, points) == [[5, 1], [4, 5], [2, 9]]
+
+
+def test_model_control(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    Where the server allows it, a model is unloaded, an old version takes over, and it is loaded.
+    """
+    for _ in range(2):
+        tiny.write(tmp_path)
+    options = ("--model-control-mode", "explicit", "--load-model", "tiny")
+    with ServerProcess(tmp_path, *options) as server, open_page(f"{url_of(server)}#models") as page:
+        first, second = (page.get_by_role("article", name=f"tiny version {n}") for n in (1, 2))
+        expect(second.locator(".badge")).to_have_text("ready")
+        first.get_by_role("button", name="Serve version 1 alone").click()
+        expect(first.locator(".badge")).to_have_text("ready")
+        expect(second.locator(".badge")).not_to_have_text("ready")
+        first.get_by_role("button", name="Unload tiny").click()
+        expect(first.locator(".badge")).not_to_have_text("ready")
+        second.get_by_role("button", name="Serve version 2 alone").click()
+        expect(second.locator(".badge")).to_have_text("ready")
 
 
 def check_axes(page: Page) -> None:

@@ -88,6 +88,7 @@ def http_routes() -> list[HttpRoute]:
         max_image_bytes=0,
         answers=answers,
         occlusion=PageOcclusion(nothing, nothing, read_body=nothing),
+        may_control=False,
         comparison=nothing,
     )
     classify = Classify(nothing, nothing, read_body=nothing, max_images=0)

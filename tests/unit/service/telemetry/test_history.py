@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from convoy.service.telemetry.gpu import GpuFacts
 from convoy.service.telemetry.history import History
 from convoy.service.telemetry.metrics import LATENCY_BUCKETS_S, Metrics, ModelFacts
 from tests.harness import tiny
@@ -42,7 +43,8 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
     Counts and observations are those since the sample before; of gauges there is the value.
     """
     metrics.requests.counts["tiny", "ModelInfer", "OK"] += 7
-    kept = History(metrics, facts)
+    gpu = GpuFacts("uuid", used_bytes=1, total_bytes=2, utilization=0.25)
+    kept = History(metrics, facts, lambda: [gpu])
     metrics.requests.counts["tiny", "ModelInfer", "OK"] += 3
     metrics.requests.counts["tiny", "Classify", "OK"] += 1
     metrics.requests.counts["tiny", "ModelMetadata", "OK"] += 1  # no inference
@@ -62,11 +64,14 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
             "phases": {"queue": {"1": 1}},
             "duration": {str(len(LATENCY_BUCKETS_S)): 1},
             "batch_size": {"1": 1},
+            "images": 2,
         }
     }
     assert second["models"] == {"tiny": {"queue_depth": 5}}
     assert (first["transport_wait"], second["transport_wait"]) == ({"1": 3}, {})
     assert first["memory_bytes"]["resident"] > 0
+    assert first["processor_s"] > 0
+    assert first["gpus"] == [0.25]
 
 
 def test_continues_after_a_cursor(metrics: Metrics) -> None:

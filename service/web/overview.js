@@ -1,0 +1,73 @@
+/** What each network says, in a line: its best class, how sure it is, and how long it took. */
+
+import { el } from "./dom.js";
+import { duration, percent } from "./format.js";
+
+const PHASES = ["decode", "queue", "inference", "respond"];
+
+const HEADS = ["network", "best class", "confidence", "time", ""];
+
+/** A table with a row for each model; `open` is called with the number of the row that is chosen. */
+export class Overview {
+  constructor(models, open) {
+    this.rows = models.map(({ title }, index) => row(title, () => open(index)));
+    this.table = el(
+      "section",
+      { class: "card scroll overview", tabindex: "0", "aria-label": "All networks" },
+      el(
+        "table",
+        {},
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            HEADS.map((head) => el("th", { scope: "col" }, head)),
+          ),
+        ),
+        el("tbody", {}, this.rows),
+      ),
+    );
+  }
+
+  /** Show the outcomes of `classify`; none while the networks are asked. */
+  show(outcomes = []) {
+    const common = mostCommon(outcomes);
+    this.rows.forEach((node, index) => {
+      const texts = told(outcomes[index], common);
+      node.toggleAttribute("data-differs", texts.at(-1) === DIFFERS);
+      texts.forEach((text, column) => (node.children[column + 1].textContent = text));
+    });
+  }
+}
+
+function row(title, open) {
+  return el(
+    "tr",
+    {},
+    el("th", { scope: "row" }, el("button", { type: "button", class: "link", click: open }, title)),
+    HEADS.slice(1).map(() => el("td")),
+  );
+}
+
+const DIFFERS = "differs from most";
+
+function told(outcome, common) {
+  if (!outcome) return ["", "", "", ""];
+  if (outcome.error) return ["failed", "", "", ""];
+  const { predictions, timing } = outcome.answer;
+  const [{ label, probability }] = predictions;
+  const seconds = PHASES.reduce((sum, phase) => sum + timing[`${phase}_us`], 0) / 1e6;
+  const note = common !== null && label !== common ? DIFFERS : "";
+  return [label, percent(probability), duration(seconds), note];
+}
+
+/** The best class of more than half of the networks that answered; null if there is none. */
+function mostCommon(outcomes) {
+  const labels = outcomes.filter(({ answer }) => answer).map(bestLabel);
+  const count = (label) => labels.filter((other) => other === label).length;
+  return labels.find((label) => 2 * count(label) > labels.length) ?? null;
+}
+
+const bestLabel = ({ answer }) => answer.predictions[0].label;
