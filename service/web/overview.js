@@ -13,7 +13,7 @@ export class Overview {
     this.rows = models.map(({ title }, index) => row(title, () => open(index)));
     this.table = el(
       "section",
-      { class: "card scroll overview", tabindex: "0", "aria-label": "All networks" },
+      { class: "card scroll overview", tabindex: "0", "aria-label": "Overview" },
       el(
         "table",
         {},
