@@ -208,8 +208,8 @@ def test_pareto_front(open_page: OpenPage, url: str) -> None:
 
 
 def test_model_control(open_page: OpenPage, tmp_path: Path) -> None:
+    """
     An unload, and a load of one version alone, are offered where the server allows them.
-    Where the server allows it, a model is unloaded, an old version takes over, and it is loaded.
     """
     for _ in range(2):
         tiny.write(tmp_path)
