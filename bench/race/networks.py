@@ -6,18 +6,26 @@ processor slows down; these do not.
 
 from __future__ import annotations
 
+import random
 import tempfile
 from pathlib import Path
 
 from rich.console import Console
 
 from convoy.artifact.manifest import InputTensor
+from convoy.artifact.repository import ModelRepository
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.importer import import_model
+from convoy.export.quantization.quantize_settings import QuantizeSettings
+from convoy.export.quantization.quantizer import quantize_model
+from tests.fuzz.jpegs import photograph
 from tests.harness.lenet import add_version
 
 LARGE = ("resnet18", "resnet50", "googlenet_tv")
 """GoogLeNet with batch norm, as torchvision has it: the paper's has no weights in public."""
+
+INT8 = ("resnet18", "resnet50")
+"""Those that are converted to int8 as well."""
 
 MAX_BATCH_SIZE = 8
 
@@ -30,6 +38,10 @@ def write_networks(root: Path, console: Console) -> None:
         if not (root / name).exists():
             console.print(f"{name}: exporting with random weights")
             _write(name, root, console)
+    for name in INT8:
+        if not (root / f"{name}_int8").exists():
+            console.print(f"{name}: converting to int8")
+            _quantize(name, root)
 
 
 def _write(name: str, root: Path, console: Console) -> None:
@@ -61,3 +73,15 @@ def _write(name: str, root: Path, console: Console) -> None:
             model_repository=root,
         )
         import_model(settings, console)
+
+
+def _quantize(name: str, root: Path) -> None:
+    repository, dice = ModelRepository(root), random.Random(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(32):
+            photograph(dice, (320, 240)).save(Path(folder) / f"{number}.png")
+        # Random weights have no accuracy to lose.
+        settings = QuantizeSettings(
+            model=name, images=Path(folder), min_agreement=0, seconds=0, model_repository=str(root)
+        )
+        quantize_model(repository, repository.read(name, 1), settings, Console(quiet=True))

@@ -126,13 +126,16 @@ ROWS = (
         at_most=True,
         seconds=2.0,
     ),
-    Row(
-        network="resnet18",
-        first=ConvoyJpeg,
-        second=ConvoyNative,
-        load=LARGE,
-        bound=0.9,
-        seconds=2.0,
+    *(
+        Row(
+            network=network,
+            first=ConvoyJpeg,
+            second=ConvoyNative,
+            load=LARGE,
+            bound=bound,
+            seconds=2.0,
+        )
+        for network, bound in (("resnet18", 0.9), ("resnet18_int8", None), ("resnet50_int8", None))
     ),
     *(
         Row(
