@@ -61,7 +61,7 @@ Work = Callable[[], object]
 
 def main() -> None:
     """Measure, and write the results."""
-    parser = argparse.ArgumentParser(prog="python -m bench.photos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.photo_costs", description=__doc__)
     parser.add_argument("--seconds", type=float, default=6.0, help="for each photo")
     parser.add_argument("--docs", type=Path, default=Path("docs/explanation"))
     # How this program calls itself, so that each figure is that of a process of its own.
@@ -168,7 +168,7 @@ def _memory(size: tuple[int, int], progressive: bool) -> dict[str, Any]:
         file.write_bytes(_photo("JPEG", size, progressive=progressive))
         found: dict[str, Any] = {"size": size, "progressive": progressive}
         for way in ("full", "scaled"):
-            command = [sys.executable, "-m", "bench.photos", "--memory-of", str(file), way]
+            command = [sys.executable, "-m", "bench.photo_costs", "--memory-of", str(file), way]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found[way] = round(int(done.stdout) / 1e6)
     print(json.dumps(found), flush=True)
