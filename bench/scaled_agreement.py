@@ -1,4 +1,4 @@
-"""Answers with scaled decoding and without it, on a folder of photos.
+"""A comparison of the answers with scaled decoding and without it, on a folder of photos.
 
 Prints JSON: the number of photos by the scale that they are decoded at, how many of those that are
 scaled keep their most likely class, and the changes of probabilities and pixels.
