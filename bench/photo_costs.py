@@ -1,4 +1,4 @@
-"""Processor time and memory of decoding photos: writes JSON, tables and a curve into the page.
+"""Processor time and memory of decoding photos: writes JSON, and tables into the page.
 
 Each time is that of one thread, with the settings of the server's C library. The ways to decode a
 photo take turns, so that their ratios do not depend on the state of the machine. The photos are
@@ -11,6 +11,7 @@ import argparse
 import functools
 import io
 import json
+import math
 import random
 import re
 import statistics
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import simplejpeg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from convoy.artifact.jpeg.scans import is_damaged
@@ -31,6 +33,9 @@ from convoy.artifact.jpeg.structure import read
 from convoy.artifact.manifest import Preprocessing
 from convoy.artifact.preprocess import ImageLimits, preprocess
 from convoy.artifact.resize import fit, resized_size
+from convoy.figures import style
+from convoy.figures.families import SERIES
+from convoy.figures.labels import Mark, label_ends
 from convoy.service.machine.resources import map_large_blocks, memory_bytes
 from tests.fuzz.jpegs import photograph
 
@@ -78,7 +83,6 @@ def main() -> None:
     (chosen.docs / "photos.json").write_text(json.dumps(results, indent=2) + "\n")
     page = chosen.docs / "benchmarks.md"
     page.write_text(written(results, page.read_text()))
-    draw(results["times"], chosen.docs / "images/photos.svg")
 
 
 def _measure(seconds: float) -> dict[str, Any]:
@@ -230,34 +234,32 @@ def _table(columns: Sequence[str], rows: Any) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the photos per second of one core against their size, as an SVG at *path*."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "convoy"
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    lines = (
-        ("JPEG", "scaled", "JPEG, scaled decoding", "o-"),
-        ("JPEG", "full", "JPEG, in full", "o--"),
-        ("PNG", "full", "PNG", "s:"),
-        ("WEBP", "full", "WebP", "^:"),
+def figure(path: Path) -> Figure:
+    """Draw the photos per second of one core against their size, by the file at *path*."""
+    rows = json.loads(path.read_text())["times"]
+    made, (axes,), _ = style.frame(
+        "Photos that one core decodes per second",
+        ["Medians of processor time for a network of 224 px (bench.photo_costs)."],
+        ["JPEG with and without scaled decoding, PNG and WebP"],
+        columns=1,
     )
-    for name, way, label, style in lines:
+    lines = (
+        ("JPEG", "scaled", "JPEG, scaled"),
+        ("JPEG", "full", "JPEG, in full"),
+        ("PNG", "full", "PNG"),
+        ("WEBP", "full", "WebP"),
+    )
+    ends = []
+    for (name, way, label), color in zip(lines, SERIES, strict=False):
         chosen = [row for row in rows if row["format"] == name]
-        axes.plot(
-            [row["size"][0] * row["size"][1] / 1e6 for row in chosen],
-            [1000 / row[way] for row in chosen],
-            style,
-            label=label,
-        )
-    axes.set(xscale="log", yscale="log", xlabel="megapixels", ylabel="photos/s of one core")
-    axes.grid(which="both", alpha=0.3)
-    axes.legend()
-    figure.savefig(path, metadata={"Date": None})
+        sizes = [math.prod(row["size"]) / 1e6 for row in chosen]
+        rates = [1000 / row[way] for row in chosen]
+        axes.plot(sizes, rates, "o-", color=color, ms=4)
+        ends.append(Mark(label, sizes[-1], rates[-1]))
+    axes.set(xlabel="megapixels", ylabel="photos per second")
+    style.set_logarithmic(axes, x=True, y=True)
+    label_ends(axes, ends, SERIES[: len(ends)])
+    return made
 
 
 if __name__ == "__main__":

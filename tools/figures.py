@@ -7,6 +7,7 @@ docs/explanation, which the command named here measured:
     compare.json          convoy compare --json
     training_curves.json  python -m bench.zoo
     race_curves.json      python -m bench.race.curves
+    photos.json           python -m bench.photo_costs
     loading.json          python -m bench.model_loads large --trace
     tuning.json           convoy tune, which writes it beside the model
 
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bench import model_loads
+from bench import model_loads, photo_costs
 from bench.race import curves
 from bench.zoo import degradation, zoo_comparison, zoo_curves
 from convoy.artifact.tuning import TUNING_FILE, read_tuning
@@ -57,6 +58,7 @@ SOURCES: Mapping[str, Callable[[Path], Mapping[str, Figure]]] = {
     "compare.json": _costs,
     zoo_curves.FILE: zoo_curves.figures,
     "race_curves.json": lambda path: {"race_curves": curves.figure(path)},
+    "photos.json": lambda path: {"photos": photo_costs.figure(path)},
     "loading.json": lambda path: {"loading": model_loads.figure(path)},
     TUNING_FILE: _tuned,
 }

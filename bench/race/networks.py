@@ -25,7 +25,7 @@ LARGE = ("resnet18", "resnet50", "googlenet_tv")
 """GoogLeNet with batch norm, as torchvision has it: the paper's has no weights in public."""
 
 INT8 = ("resnet18", "resnet50")
-"""Those that are converted to int8 as well."""
+"""The networks that are converted to int8 as well."""
 
 MAX_BATCH_SIZE = 8
 
