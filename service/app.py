@@ -10,20 +10,18 @@ import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.misnamed import reasons
-from convoy.artifact.preprocess import ImageLimits
 from convoy.artifact.repository import FIRST_MODEL
 from convoy.artifact.stores import Repository, open_repository
 from convoy.service.batching.batcher import Batcher
 from convoy.service.batching.queue import BatchPolicy
 from convoy.service.call import Calls
-from convoy.service.decoding.decoder import Decoder, open_pool
 from convoy.service.errors import StartError
 from convoy.service.http.body import BodyReader
 from convoy.service.http.classify import Classify
@@ -34,26 +32,34 @@ from convoy.service.http.page_occlusion import PageOcclusion
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app, outermost
 from convoy.service.http.server import HttpServer
-from convoy.service.lifecycle import Lifecycle, Phase
-from convoy.service.machine.resources import descriptor_limit, usable_cpus
-from convoy.service.machine.sockets import page_url, resolve
+from convoy.service.lifecycle import Phase
+from convoy.service.machine.resources import usable_cpus
+from convoy.service.machine.sockets import page_url, reason, resolve
 from convoy.service.machine.supervisor import notify
+from convoy.service.process.shared_parts import (
+    connection_limits,
+    limited,
+    make_credentials,
+    make_decoder,
+    make_lifecycle,
+    open_prediction_log,
+    open_tracing,
+)
 from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
-from convoy.service.rpc.limits import MAX_STREAMS, UNLIMITED, ConnectionLimits
+from convoy.service.rpc.limits import BEHIND_FRONTS, ConnectionLimits
 from convoy.service.rpc.listener import LINGER_S
 from convoy.service.rpc.server import RpcServer
 from convoy.service.runtime.device import INLINE_MACS, Cpu, Device, Gpu
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.security.access import Access
-from convoy.service.security.credentials import Credentials
 from convoy.service.security.sites import SiteCheck
+from convoy.service.security.tls import Tls
 from convoy.service.serving.control import ModelControl
+from convoy.service.serving.fronts.front_processes import Fronts
 from convoy.service.serving.loader import LoadedArtifact, Loader
 from convoy.service.serving.monitoring.drift import Drift
-from convoy.service.serving.monitoring.parts import open_store
-from convoy.service.serving.monitoring.predictions import LogOptions, PredictionLog
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry
@@ -64,9 +70,6 @@ from convoy.service.telemetry.gpu import gpus, open_nvml
 from convoy.service.telemetry.history import History
 from convoy.service.telemetry.metrics import Metrics, ModelMetrics
 
-if TYPE_CHECKING:
-    from convoy.service.serving.monitoring.tracing import Tracing
-
 logger = logging.getLogger(__name__)
 
 LOAD_THREADS = 2
@@ -75,16 +78,13 @@ LOAD_THREADS = 2
 HTTP_SHARE_OF_DESCRIPTORS = 0.5
 """Largest share of the file descriptors that HTTP connections may take."""
 
-GRPC_SHARE_OF_DESCRIPTORS = 0.25
-"""The same of gRPC connections, on each port."""
-
 STOP_TIMEOUT_S = 0.5
 """Longest wait for a running batch, and then for any other thread, once the server stops."""
 
 
 class Server:
     """
-    One server, from its sockets to its models; `convoy.service.process` runs one in a process.
+    One server, from its sockets to its models; `convoy.service.process.main_process` runs it.
 
     `serve` runs it until `request_stop`. A test, or a program with an event loop of its own, calls
     `startup`, `load`, `drain` and `stop` instead.
@@ -128,20 +128,15 @@ class Server:
         cpus = usable_cpus()
         self._graph_folder = _graph_folder(settings.graph_cache)
         self._device = self._make_device(cpus, inline_macs)
-        self.lifecycle = Lifecycle(
-            max_calls=settings.max_calls_in_flight, max_bytes=settings.max_bytes_in_flight
-        )
+        self.lifecycle = make_lifecycle(settings)
         self.metrics = Metrics(CollectorRegistry())
-        self.credentials = Credentials(
-            settings.token_file,
-            tls_certificate=settings.tls_certificate,
-            tls_key=settings.tls_key,
-            tls_client_ca=settings.tls_client_ca,
+        self.credentials = make_credentials(settings)
+        self._tracing = open_tracing(settings.traces)
+        self._prediction_log = open_prediction_log(
+            settings, self.credentials, self.metrics.prediction_dropped
         )
-        self._tracing = _open_tracing(settings.traces)
-        self._prediction_log = self._open_prediction_log()
         self._drift = self._open_drift()
-        self.decoder = self._make_decoder(cpus)
+        self.decoder = make_decoder(settings, cpus)
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
         self.batcher = Batcher(self.device_threads, cpus)
@@ -151,8 +146,6 @@ class Server:
         )
         # Gauges are read from the registry at each scrape; nothing needs to keep them up to date.
         self.metrics.watch(self.registry.facts, self.registry.not_ready)
-        lifecycle = self.lifecycle
-        self.metrics.watch_calls(lambda: lifecycle.in_flight, lambda: lifecycle.waiting)
         if tls := self.credentials.tls:
             self.metrics.watch_certificate(lambda: tls.expires_at)
         # Without a GPU to use, none is reported.
@@ -164,8 +157,14 @@ class Server:
         # With a port for model control, the public port refuses it.
         apart = settings.control_port is not None
         calls = self._make_calls(control=settings.control and not apart)
-        self.rpc = self._make_rpc(calls, settings.transport)
+        self.fronts = self._make_fronts() if settings.front_processes else None
+        if self.fronts:
+            # Behind the fronts, whose connections alone it gets, over a socket of this machine.
+            self.rpc = self._make_server(calls, "grpcio", None, BEHIND_FRONTS)
+        else:
+            self.rpc = self._make_rpc(calls, settings.transport)
         self._rpcs = [self.rpc]
+        self.metrics.watch_calls(lambda: self.in_flight, self._waiting)
         if apart:
             self._rpcs.append(self._make_rpc(self._make_calls(control=settings.control), "grpcio"))
         self.history = History(
@@ -225,8 +224,7 @@ class Server:
         for task in self._tasks:
             task.cancel()
         self.watchdog.close()
-        for rpc in self._rpcs:
-            await rpc.stop(linger_s)
+        await self.stop_rpc(linger_s)
         await self.http.stop()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -239,10 +237,18 @@ class Server:
             await asyncio.to_thread(self._prediction_log.close)
         if self._tracing:
             await asyncio.to_thread(self._tracing.close)
-        # Threads cannot be stopped: `convoy.service.process` ends those that are still busy.
+        # Threads cannot be stopped: `main_process` ends those that are still busy.
         self.decoder.close()
         for pool in (self.device_threads, self._load_threads, self._device.gpu.thread):
             pool.shutdown(wait=False, cancel_futures=True)
+
+    async def stop_rpc(self, linger_s: float = LINGER_S) -> None:
+        """End the open streams of gRPC, and close its ports."""
+        stopping = [rpc.stop(linger_s) for rpc in self._rpcs]
+        # At once: the streams that fronts forward end with those of the engine.
+        if self.fronts:
+            stopping.append(self.fronts.stop())
+        await asyncio.gather(*stopping)
 
     async def load(self) -> None:
         """
@@ -270,6 +276,8 @@ class Server:
             logger.warning("no models yet", extra={"repository": settings.model_repository})
         self.registry.started = True
         self.lifecycle.phase = Phase.SERVING
+        if self.fronts:
+            await self.fronts.published()
         for rpc in self._rpcs:
             await rpc.set_ready()
         if settings.model_control_mode == "poll":
@@ -313,6 +321,9 @@ class Server:
         logger.info("refusing new calls", extra={"in_flight": self.lifecycle.in_flight})
         try:
             async with asyncio.timeout(self._settings.shutdown_timeout_s):
+                if self.fronts:
+                    await self.fronts.published()
+                    await self.fronts.idle()
                 await self.lifecycle.idle()
         except TimeoutError:
             logger.warning(
@@ -323,7 +334,11 @@ class Server:
     async def _listen(self) -> None:
         settings = self._settings
         address = resolve(settings.host)
-        self.grpc_port = await self.rpc.start(address, settings.grpc_port)
+        if self.fronts:
+            await self._start_behind(self.fronts)
+            self.grpc_port = await self._start_fronts(self.fronts, address)
+        else:
+            self.grpc_port = await self.rpc.start(address, settings.grpc_port)
         self.http_port = await self.http.start(address, settings.http_port)
         self.credentials.warn(address)
         if settings.control_port is not None:
@@ -332,6 +347,30 @@ class Server:
                 address, settings.control_port, "--control-port"
             )
             self.credentials.warn(address)
+
+    async def _start_behind(self, fronts: Fronts) -> None:
+        try:
+            await self.rpc.start_behind(fronts.engine)
+        except (OSError, RuntimeError) as error:
+            raise StartError(
+                f"cannot listen on {fronts.engine}; set TMPDIR to a folder with a short name"
+            ) from error
+
+    async def _start_fronts(self, fronts: Fronts, address: str) -> int:
+        port = self._settings.grpc_port
+        try:
+            return await fronts.start(address, port)
+        except OSError as error:
+            why = reason(error, "--grpc-port")
+            raise StartError(f"cannot listen for gRPC on {address}:{port}: {why}") from error
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that handlers work on, in this process and in the fronts."""
+        return self.lifecycle.in_flight + (self.fronts.in_flight if self.fronts else 0)
+
+    def _waiting(self) -> int:
+        return self.lifecycle.waiting + (self.fronts.waiting if self.fronts else 0)
 
     async def _loaded(self) -> bool:
         """Load the models; return False if the server is asked to stop before that is done."""
@@ -346,8 +385,27 @@ class Server:
         return True
 
     async def _set_model_ready(self, name: str, ready: bool) -> None:
+        # A client that was told of a change meets it, whichever front it reaches next.
+        if self.fronts:
+            await self.fronts.published()
         for rpc in self._rpcs:
             await rpc.set_model_ready(name, ready)
+
+    def _make_fronts(self) -> Fronts:
+        settings = self._settings
+        fronts = Fronts(
+            settings.front_processes,
+            self.registry,
+            self.lifecycle,
+            self.metrics,
+            arena_bytes=settings.front_memory,
+            settings=settings.model_dump_json(),
+            module="convoy.service.process.front_process",
+        )
+        self.registry.switched = fronts.publish
+        self.metrics.refresh = fronts.refresh
+        self.metrics.watch_fronts(fronts.facts, lambda: fronts.restarts)
+        return fronts
 
     def _make_calls(self, *, control: bool) -> Calls:
         return Calls(
@@ -357,18 +415,6 @@ class Server:
             log_requests=self._settings.log_requests,
             tracing=self._tracing,
             observers=[one.observe for one in (self._prediction_log, self._drift) if one],
-        )
-
-    def _open_prediction_log(self) -> PredictionLog | None:
-        settings = self._settings
-        if not settings.prediction_log:
-            return None
-        tokens, dropped = self.credentials.tokens, self.metrics.predictions_dropped
-        return PredictionLog(
-            open_store(settings.prediction_log),
-            LogOptions(shares=settings.prediction_log_share, images=settings.prediction_log_images),
-            client_name=tokens.name_of if tokens else lambda digest: "",
-            dropped=lambda reason, rows: dropped.labels(reason).inc(rows),
         )
 
     def _open_drift(self) -> Drift | None:
@@ -388,6 +434,16 @@ class Server:
         )
 
     def _make_rpc(self, calls: Calls, transport: Literal["grpcio", "native"]) -> RpcServer:
+        limits = connection_limits(self._settings, transport)
+        return self._make_server(calls, transport, self.credentials.tls, limits)
+
+    def _make_server(
+        self,
+        calls: Calls,
+        transport: Literal["grpcio", "native"],
+        tls: Tls | None,
+        limits: ConnectionLimits,
+    ) -> RpcServer:
         settings = self._settings
         return RpcServer(
             self.registry,
@@ -395,26 +451,8 @@ class Server:
             self._log_settings,
             calls,
             transport=transport,
-            tls=self.credentials.tls,
-            limits=ConnectionLimits(
-                # Behind the native transport, that one alone connects, once for each client.
-                max_connections=UNLIMITED
-                if transport == "native"
-                else self._connections("max_grpc_connections", GRPC_SHARE_OF_DESCRIPTORS),
-                max_message_bytes=settings.max_message_bytes,
-                message_timeout_s=settings.grpc_message_timeout_s,
-                max_slow=max(1, settings.max_bytes_in_flight // settings.max_message_bytes),
-                max_metadata_bytes=settings.max_metadata_bytes,
-                max_streams=settings.max_streams_per_connection or MAX_STREAMS[transport],
-                max_age_s=settings.max_connection_age_s,
-                max_idle_s=settings.max_connection_idle_s,
-                keepalive_s=settings.keepalive_s,
-                keepalive_timeout_s=settings.keepalive_timeout_s,
-                keepalive_without_calls=settings.keepalive_without_calls,
-                max_pings_without_data=settings.max_pings_without_data,
-                min_ping_interval_s=settings.min_ping_interval_s,
-                max_ping_strikes=settings.max_ping_strikes,
-            ),
+            tls=tls,
+            limits=limits,
             max_images_per_call=settings.max_images_per_call,
         )
 
@@ -459,8 +497,8 @@ class Server:
                 cors_origins=settings.cors_origins,
             ),
             HttpLimits(
-                max_connections=self._connections(
-                    "max_http_connections", HTTP_SHARE_OF_DESCRIPTORS
+                max_connections=limited(
+                    settings, "max_http_connections", HTTP_SHARE_OF_DESCRIPTORS
                 ),
                 max_per_address=settings.max_http_connections_per_address,
                 max_header_bytes=settings.max_metadata_bytes,
@@ -469,19 +507,6 @@ class Server:
             tls=self.credentials.tls,
             refused=self.metrics.refused,
         )
-
-    def _connections(self, setting: str, share: float) -> int:
-        """Return a limit of connections: the value of *setting*, or a share of the descriptors."""
-        wanted, descriptors = getattr(self._settings, setting), descriptor_limit()
-        # The rest is for models, and everything else.
-        limit = int(max(1, min(wanted, descriptors * share)))
-        if limit < wanted:
-            logger.warning(
-                "fewer connections than %s: raise the limit of open files (ulimit -n)",
-                setting,
-                extra={"limit": limit, "open_files": descriptors},
-            )
-        return limit
 
     def _make_control(self) -> ModelControl:
         settings = self._settings
@@ -537,21 +562,6 @@ class Server:
             ),
         )
 
-    def _make_decoder(self, cpus: int) -> Decoder:
-        settings = self._settings
-        return Decoder(
-            open_pool(
-                settings.decode_threads or cpus,
-                settings.decode_processes,
-                settings.decode_timeout_s,
-            ),
-            ImageLimits(
-                max_bytes=settings.max_image_bytes,
-                max_pixels=settings.max_image_pixels,
-                max_aspect_ratio=settings.max_image_aspect_ratio,
-            ),
-        )
-
     def _batch_policy(self, loaded: LoadedArtifact) -> BatchPolicy:
         settings, session = self._settings, loaded.session
         size = session.max_batch_size
@@ -601,16 +611,6 @@ class Server:
         if not self.registry.models():
             why = reasons(self.control.misnamed) or f"; {FIRST_MODEL}"
             raise StartError(f"no models in {self._settings.model_repository}{why}")
-
-
-def _open_tracing(traces: Literal["off", "calls", "phases"]) -> Tracing | None:
-    if traces == "off":
-        return None
-    try:
-        from convoy.service.serving.monitoring.tracing import open_tracing  # an extra
-    except ImportError as error:
-        raise StartError("--traces is not available: install the extra otel") from error
-    return open_tracing(phases=traces == "phases")
 
 
 def _graph_folder(setting: str) -> Path | None:

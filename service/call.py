@@ -354,6 +354,11 @@ class Call(Request):
         self.served = model
         self.model = model.name
 
+    @property
+    def is_part(self) -> bool:
+        """True for one image of a call with several, which is no call of its own."""
+        return self._whole is not None
+
     def part(self) -> Call:
         """
         Open the record of one image of the call.
@@ -392,6 +397,10 @@ class Call(Request):
         yield Phase("queue", queued, started)
         yield Phase("inference", started, started + self.inference_s)
         yield Phase("respond", self.answered_at, self.answered_at + self.respond_s)
+
+    async def refresh_counts(self) -> None:
+        """Fetch what other processes have counted, before metrics or statistics are read."""
+        await self._calls.metrics.refresh()
 
     def finish(self, error: BaseException | None = None) -> ServiceError | None:
         """

@@ -2,7 +2,7 @@
 
 A transport parses a message, checks it against a model's description, and hands over images or a
 tensor; the engine answers with outputs, or an error. `convoy.service.serving` implements this
-interface in the engine's own process, and `convoy.service.fronts` in a front process.
+interface in the engine's own process, and `convoy.service.serving.fronts` in a front process.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ class Lifecycle:
         bytes_in_flight: Bytes of their requests.
         waiting: Number of calls that wait in the gRPC transports, as of their last samples.
         lost: Models that fail on every request.
+        cut_off: Whether no front process listens, so that no call arrives over gRPC.
     """
 
     def __init__(self, *, max_calls: int = 4096, max_bytes: int = 2**30) -> None:
@@ -49,13 +50,14 @@ class Lifecycle:
         self.bytes_in_flight = 0
         self.waiting = 0
         self.lost: set[object] = set()
+        self.cut_off = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def ready(self) -> bool:
         """True if balancers should send requests here."""
-        return self.phase is Phase.SERVING and not self.lost
+        return self.phase is Phase.SERVING and not self.lost and not self.cut_off
 
     def enter(self, size: int = 0, *, may_refuse: bool) -> None:
         """

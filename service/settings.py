@@ -198,7 +198,7 @@ class _Security(Options):
 
 
 class _Cpu(Options):
-    """Threads that run models and decode images."""
+    """Threads and processes that run models, decode images and speak gRPC."""
 
     panel = "CPU"
 
@@ -238,6 +238,19 @@ class _Cpu(Options):
         gt=0,
         le=3600,
         description="Allow this long for decoding one image, with --decode-processes.",
+    )
+    front_processes: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Receive gRPC calls and decode their images in this many processes, which "
+        "share the port. 0 does it in the process that runs the models.",
+    )
+    front_memory: ByteSize = Field(
+        ByteSize(256 * MIB),
+        ge=MIB,
+        description="Limit the memory for images and tensors in progress of each front process, "
+        "such as 256MiB.",
     )
 
 
@@ -566,6 +579,9 @@ class Settings(
             raise ValueError(
                 "--max-queue-size must be at least --max-batch-size and --max-images-per-call"
             )
+        # The engine would miss the calls of the fronts.
+        if self.drift and self.front_processes:
+            raise ValueError("--drift does not work with --front-processes: leave one of them out")
         # ONNX Runtime's own kernels know no bf16.
         if self.cpu_provider == "onnxruntime" and self.cpu_precision == "bf16":
             raise ValueError(

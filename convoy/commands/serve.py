@@ -10,6 +10,6 @@ from convoy.service.settings import Settings
 def main(chosen: Settings) -> int:
     """Serve until a signal arrives; return 1 if the server cannot start."""
     # The server takes a second to import: --help and a wrong flag do not wait for it.
-    from convoy.service.process import run
+    from convoy.service.process.main_process import run
 
     return run(chosen)

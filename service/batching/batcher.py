@@ -164,13 +164,13 @@ class Batcher:
         """
         answered = self._loop.create_future()
         request.on_done = partial(_wake_up, answered)
-        self._admit(queue, request)
+        self.admit(queue, request)
         try:
             if prepare is not None:
                 request.item = await prepare()
             # It fails during the preparation if its deadline passes.
             if not request.done:
-                self._enqueue(queue, request)
+                self.enqueue(queue, request)
             await answered
         except BaseException:
             self.withdraw(queue, request)
@@ -192,8 +192,8 @@ class Batcher:
             QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError: As
                 `submit`.
         """
-        self._admit(queue, request)
-        self._enqueue(queue, request)
+        self.admit(queue, request)
+        self.enqueue(queue, request)
 
     def withdraw(self, queue: ModelQueue, request: Request) -> None:
         """Free the place of a request whose client has disconnected."""
@@ -201,7 +201,14 @@ class Batcher:
         queue.remove(request)
         self._wake_if_closing()
 
-    def _admit(self, queue: ModelQueue, request: Request) -> None:
+    def admit(self, queue: ModelQueue, request: Request) -> None:
+        """
+        Give *request* a place, before it has its item.
+
+        Raises:
+            QueueFullError, DeadlineUnmeetableError, RequestExpiredError, ShuttingDownError: As
+                `submit`.
+        """
         if self._closing:
             raise ShuttingDownError("the server is shutting down")
         self._scheduler.admit(queue, request, self._loop.time())
@@ -210,7 +217,8 @@ class Batcher:
             # the client has given up before it receives the error.
             request.expiry = self._loop.call_at(request.deadline, self._expire, queue, request)
 
-    def _enqueue(self, queue: ModelQueue, request: Request) -> None:
+    def enqueue(self, queue: ModelQueue, request: Request) -> None:
+        """Let an admitted request, which has its item and is not done, wait for the device."""
         self._scheduler.enqueue(queue, request, self._loop.time())
         self._wake()
 

@@ -68,6 +68,7 @@ def create_app(
             access.check("Metrics", Origin.from_headers(request.headers.items()).token_digest)
         except ServiceError as error:
             return error_response(error)
+        await metrics.refresh()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), headers={"content-type": content_type})
 

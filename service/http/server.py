@@ -23,7 +23,7 @@ STOP_TIMEOUT_S = 1
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without signal handlers, which belong to `convoy.service.process`."""
+    """uvicorn's server without signal handlers, which belong to the main process."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -62,6 +62,22 @@ def has_bf16(cpu_info: Path = CPU_INFO) -> bool:
     return False
 
 
+def process_usage(process: int) -> tuple[float, int]:
+    """
+    Return the processor time of another process, in seconds, and its resident memory in bytes.
+
+    Both are 0 if it has ended.
+    """
+    try:
+        # The name of the program, in parentheses, may have spaces.
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0, 0
+    user, system, pages = int(fields[11]), int(fields[12]), int(fields[21])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (user + system) / ticks, pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def has_gpu(root: Path = cgroup.ROOT) -> bool:
     """
     Return whether the process can see a GPU of NVIDIA's, whether or not it can use it.

@@ -74,6 +74,29 @@ def listen(address: str, port: int) -> socket.socket:
     return listener
 
 
+def reserve(address: str, port: int) -> socket.socket:
+    """
+    Bind a port for the processes that share it, which listen on it themselves.
+
+    Others cannot: they would have to share it, too, as this user.
+
+    Args:
+        port: 0 picks a free one.
+
+    Raises:
+        OSError: As `listen`.
+    """
+    # Also fails if another server shares the port already.
+    listen(address, port).close()
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    reserved = socket.socket(family)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family is socket.AF_INET6:
+        reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address != "::"))
+    reserved.bind((address, port))
+    return reserved
+
+
 def reason(error: Exception, flag: str) -> str:
     """
     Return the reason why a port cannot be listened on, and the remedy.

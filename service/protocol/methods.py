@@ -91,6 +91,7 @@ class InferenceProtocol:
         self, request: pb.ModelStatisticsRequest, call: Call
     ) -> pb.ModelStatisticsResponse:
         """Return the statistics of a version, of all versions of a model, or of all models."""
+        await call.refresh_counts()
         if request.version:
             models = [self._registry.find(call, request.name, request.version)]
         elif request.name:

@@ -119,5 +119,19 @@ class ConnectionLimits:
         return (("grpc.max_allowed_incoming_connections", self.max_connections),)
 
 
+BEHIND_FRONTS = ConnectionLimits(
+    max_connections=UNLIMITED,
+    max_message_bytes=UNLIMITED,
+    message_timeout_s=86_400.0,
+    max_slow=UNLIMITED,
+    max_metadata_bytes=UNLIMITED,
+    max_streams=UNLIMITED,
+    max_age_s=0.0,
+    max_idle_s=0.0,
+    keepalive_s=0.0,
+)
+"""Limits of the server behind the fronts, which have enforced the limits of clients."""
+
+
 def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000) if seconds else UNLIMITED

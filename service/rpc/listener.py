@@ -109,6 +109,11 @@ class RpcListener:
         await self._open()
         return bound
 
+    async def start_behind(self, path: str) -> None:
+        """Listen on a Unix socket at *path*."""
+        self._transport.listen(f"unix:{path}")
+        await self._open()
+
     async def stop(self, linger_s: float = LINGER_S) -> None:
         """End open streams, let the last answers leave for *linger_s* seconds, and close."""
         for task in self._watching:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from convoy.service.call import Call
 from convoy.service.errors import ModelLoadError, ModelNotFoundError, ModelNotReadyError
+from convoy.service.serving.missing import VersionStatus, missing
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.metrics import UNKNOWN_MODEL, ModelFacts
@@ -77,6 +78,12 @@ class VersionEntry:
         return UNLOADED if self.state is State.UNAVAILABLE else ""
 
     @property
+    def status(self) -> VersionStatus:
+        """The state, for clients."""
+        serves, loading = self.model is not None, self.state is State.LOADING
+        return VersionStatus(self.number, serves, loading, self.reason)
+
+    @property
     def message(self) -> str:
         """Text of the error, for the operator: it may name files of this machine."""
         return str(self.error or "")
@@ -115,11 +122,13 @@ class ModelRegistry:
     Attributes:
         started: True once the models to serve from the start are loaded.
         generation: Changes whenever `get` may give another answer than before.
+        switched: Called after another model serves a version, or none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, switched: Callable[[], None] = lambda: None) -> None:
         self.started = False
         self.generation = 0
+        self.switched = switched
         self._entries: dict[str, ModelEntry] = {}
         self._accepting = True
 
@@ -203,6 +212,7 @@ class ModelRegistry:
             answers[""] = models[-1]
         entry.answers = answers
         self.generation += 1
+        self.switched()
         return replaced
 
     def stop(self) -> None:
@@ -237,25 +247,6 @@ class ModelRegistry:
                 yield version.name, version.number
 
     def _missing(self, name: str, version: str) -> ModelNotFoundError | ModelNotReadyError:
-        # While the server starts, it does not know yet which models there will be.
-        if not self.started:
-            return ModelNotReadyError("the models are still being loaded")
         entry = self._entries.get(name)
-        # Nobody ever loaded it; an entry without versions belongs to a load that just begins.
-        if not entry or not entry.versions:
-            return ModelNotFoundError(f"no model is named {name[:64]!r}")
-        for found in entry.versions.values():
-            # The version is known, or the first version of the model is on its way: a retry may
-            # help. The client gets the reason only, the message is for the operator.
-            if version == str(found.number) or (not version and found.state is State.LOADING):
-                reason = f": {found.reason}" if found.reason else ""
-                return ModelNotReadyError(
-                    f"model {name} version {found.number} is not ready{reason}"
-                )
-        # Other versions serve: name them.
-        if entry.models and version:
-            known = ", ".join(str(model.version) for model in entry.models)
-            return ModelNotFoundError(
-                f"model {name} has no version {version[:20]!r}; it serves {known}"
-            )
-        return ModelNotFoundError(f"no version of model {name} is loaded")
+        versions = [found.status for found in entry.versions.values()] if entry else []
+        return missing(name, version, versions, started=self.started)

@@ -112,6 +112,10 @@ class ServedModel:
 
     async def check_room(self, images: int) -> None:
         """Raise `QueueFullError` if the queue has no room for *images* more."""
+        self.check_room_now(images)
+
+    def check_room_now(self, images: int) -> None:
+        """Check as `check_room` does, without waiting."""
         self._queue.check_room(images)
 
     def infer(self, request: Request, batch: Tensor) -> Awaitable[None]:
@@ -150,6 +154,21 @@ class ServedModel:
         """Run a tensor as `infer` does, without waiting; see `Batcher.offer`."""
         request.item, request.images = batch, len(batch)
         self._batcher.offer(self._queue, request)
+
+    def reserve(self, request: Request, images: int) -> None:
+        """Give a request of *images* a place before they are decoded; errors are `offer`'s."""
+        request.images = images
+        self._batcher.admit(self._queue, request)
+
+    def run_reserved(self, request: Request, batch: Tensor) -> None:
+        """Run the tensor of a request that has a place, unless its deadline has passed."""
+        if not request.done:
+            request.item = batch
+            self._batcher.enqueue(self._queue, request)
+
+    def waits(self, request: Request) -> bool:
+        """Return whether a request holds a place: no run has begun to read its tensor."""
+        return request in self._queue.admitted
 
     def withdraw(self, request: Request) -> None:
         """Free the place of a request whose client has disconnected."""

@@ -106,6 +106,10 @@ class Histogram(Collector):
             child = self._children[values] = Observations(self._bounds)
         return child
 
+    def children(self) -> list[tuple[tuple[str, ...], Observations]]:
+        """Return the observations with their labels."""
+        return list(self._children.items())
+
     def counts(self) -> dict[tuple[str, ...], list[int]]:
         """Return a copy of the number of observations in each bucket, by labels."""
         return {values: child.counts.copy() for values, child in list(self._children.items())}

@@ -7,7 +7,7 @@ from a request: no client can add a series.
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -66,6 +66,9 @@ class ModelMetrics:
 class Metrics:
     """
     Every metric of the server, in *registry*.
+
+    Attributes:
+        refresh: Fetches what other processes have counted; to be awaited before metrics are read.
 
     The label `method` is the name of an rpc, `code` the name of a gRPC status, and `reason` that of
     a `ServiceError`.
@@ -145,13 +148,21 @@ class Metrics:
             [],
             registry=registry,
         )
-        self.transport_wait = Histogram(
+        waits = Histogram(
             "convoy_transport_wait_seconds",
             "Time that a call waits in the gRPC transport before its handler starts.",
             [],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
-        ).labels()
+        )
+        self.transport_wait = waits.labels()
+        # Those that front processes fill, too.
+        self.histograms = {
+            "request_duration": self.request_duration,
+            "phase_duration": self.phase_duration,
+            "transport_wait": waits,
+        }
+        self.refresh: Callable[[], Awaitable[None]] = _nothing_to_refresh
         registry.register(_Gauges(_memory))
         # Processor time and open files, under the client library's own names.
         ProcessCollector(registry=registry)
@@ -159,6 +170,10 @@ class Metrics:
     def refused(self, reason: str, model: str = "") -> None:
         """Count a request that was refused or expired; *model* is empty if it is not known."""
         self.rejected.counts[model, reason] += 1
+
+    def prediction_dropped(self, reason: str, rows: int) -> None:
+        """Count rows that the prediction log lost; called in any thread."""
+        self.predictions_dropped.labels(reason).inc(rows)
 
     def watch(
         self,
@@ -191,6 +206,18 @@ class Metrics:
     ) -> None:
         """Publish the drift of models whenever metrics are collected."""
         self.registry.register(_Gauges(lambda: _drift(indices(), counts())))
+
+    def watch_fronts(
+        self, fronts: Callable[[], Iterable[FrontFacts]], restarts: Callable[[], int]
+    ) -> None:
+        """
+        Publish the front processes whenever metrics are collected.
+
+        Args:
+            fronts: Returns the facts of each.
+            restarts: Returns the number of those that were replaced.
+        """
+        self.registry.register(_Gauges(lambda: _fronts(fronts(), restarts())))
 
     def watch_certificate(self, expires_at: Callable[[], float]) -> None:
         """Publish the time that *expires_at* returns, in seconds since 1970."""
@@ -255,18 +282,44 @@ class DriftCount(NamedTuple):
     images: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontFacts:
+    """
+    The facts of one front process that metrics publish.
+
+    Attributes:
+        index: Its place among the fronts; one that is replaced leaves it to its successor.
+        up: Whether it accepts connections.
+        in_flight: Calls that it is processing.
+        arena_bytes: Its shared memory in use.
+        resident_bytes: Its resident memory.
+        cpu_s: Processor time that it has used.
+    """
+
+    index: int
+    up: bool
+    in_flight: int
+    arena_bytes: int
+    resident_bytes: int
+    cpu_s: float
+
+
 class _Gauges(Collector):
-    """Gauges that *make* returns at each scrape, so that an unloaded version leaves no series."""
+    """Families that *make* returns at each scrape, so that an unloaded version leaves no series."""
 
     def __init__(self, make: Callable[[], Iterable[Metric]]) -> None:
         self._make = make
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
+    def describe(self) -> Iterator[Metric]:
         """Return nothing, so that registration reads neither models nor GPUs."""
         return iter(())
 
     def collect(self) -> Iterable[Metric]:
         return self._make()
+
+
+async def _nothing_to_refresh() -> None:
+    """Do nothing: without front processes, this process counts everything."""
 
 
 def _models(
@@ -405,6 +458,33 @@ def duration_text(seconds: float) -> str:
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:g}{unit}"
     return f"{seconds:g}s"
+
+
+def _fronts(fronts: Iterable[FrontFacts], restarts: int) -> Iterator[Metric]:
+    up = _family("convoy_front_up", "1 if the front process accepts connections.", "front")
+    calls = _family(
+        "convoy_front_calls_in_flight", "Calls that the front process is processing.", "front"
+    )
+    memory = _family(
+        "convoy_front_memory_bytes",
+        "Memory of the front process. arena: shared memory in use. resident: all of its memory.",
+        *("front", "kind"),
+    )
+    cpu = CounterMetricFamily(
+        "convoy_front_cpu_seconds", "Processor time of the front process.", labels=["front"]
+    )
+    for facts in fronts:
+        labels = [str(facts.index)]
+        up.add_metric(labels, facts.up)
+        calls.add_metric(labels, facts.in_flight)
+        memory.add_metric([*labels, "arena"], facts.arena_bytes)
+        memory.add_metric([*labels, "resident"], facts.resident_bytes)
+        cpu.add_metric(labels, facts.cpu_s)
+    replaced = CounterMetricFamily(
+        "convoy_front_restarts", "Front processes that had ended and were replaced."
+    )
+    replaced.add_metric([], restarts)
+    yield from (up, calls, memory, cpu, replaced)
 
 
 def _gpus(gpus: Iterable[GpuFacts]) -> Iterator[GaugeMetricFamily]:

@@ -1,6 +1,8 @@
 """The structure in docs/explanation/architecture.md is the one that import-linter enforces."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -17,10 +19,10 @@ def test_layers_of_the_server() -> None:
     drawing = (
         (ROOT / "docs/explanation/architecture.md")
         .read_text()
-        .split("```text\nprocess ")[1]
+        .split("```text\nprocess/ ")[1]
         .split("```")[0]
     )
-    lines = f"process {drawing}".splitlines()
+    lines = f"process/ {drawing}".splitlines()
     width = lines[0].index("the process")
     drawn = [re.findall(r"\w+", line[:width]) for line in lines]
     assert drawn == enforced
@@ -28,3 +30,15 @@ def test_layers_of_the_server() -> None:
     modules = {file.stem for file in service.glob("*.py")} - {"__init__"}
     packages = {file.parent.name for file in service.glob("*/__init__.py")}
     assert {name for layer in drawn for name in layer} == modules | packages
+
+
+def test_front_holds_no_model() -> None:
+    """
+    A front process loads neither the runtime of models nor HTTP.
+    """
+    program = "import sys, convoy.service.process.front_process; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "grpc" in loaded
+    assert not {"onnxruntime", "starlette", "uvicorn", "convoy.service.app"} & set(loaded)

@@ -106,7 +106,7 @@ async def test_calls_cancelled_at_any_moment_are_counted(running: Running) -> No
     for number in range(100):
         await asyncio.gather(*(leave(number * 1e-4) for _ in range(4)))
     # A call that was cancelled before it was sent has not reached the server.
-    await running.until(lambda: running.server.lifecycle.in_flight == 0)
+    await running.until(lambda: running.in_flight == 0)
     await running.until(lambda: sum_of(counts(running)) == counts(running)["received"])
     assert 100 < counts(running)["received"] <= 400
 

@@ -13,7 +13,7 @@ from tests.harness import tiny
 from tests.harness.images import encode, gradient, png
 from tests.harness.server import Running, Serve
 
-pytestmark = pytest.mark.both_transports
+pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:
@@ -205,6 +205,7 @@ async def test_batch_that_does_not_fit_the_queue(serve: Serve) -> None:
         await running.classifier.ClassifyBatch(request)
 
 
+@pytest.mark.one_process
 async def test_unforeseen_error_of_one_image(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from tests.harness.calls import NOT_SERVING, SERVING, health, infer_request, out
 from tests.harness.http import get
 from tests.harness.server import Running, Serve
 
-pytestmark = pytest.mark.both_transports
+pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 REFLECTION_V1 = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"

@@ -29,10 +29,10 @@ async def test_error_within_a_body(running: Running, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING):
         async with Connection(running.url) as connection:
             await connection.send(request("POST", INFER, headers={"transfer-encoding": "chunked"}))
-            await running.until(lambda: running.server.lifecycle.in_flight == 1)
+            await running.until(lambda: running.in_flight == 1)
             await connection.send(b"zz\r\n")
             assert (await connection.rest()).startswith(b"HTTP/1.1 400 ")
-        await running.until(lambda: running.server.lifecycle.in_flight == 0)
+        await running.until(lambda: running.in_flight == 0)
     assert caplog.messages == []
 
 

@@ -14,7 +14,7 @@ from tests.harness.calls import infer_request, logits
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
-pytestmark = pytest.mark.both_transports
+pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 
 
 async def test_infer(running: Running) -> None:
@@ -97,7 +97,7 @@ async def test_requests_of_many_sizes_at_once(running: Running) -> None:
 
     with running.device_held():
         calls = [asyncio.create_task(ask(number)) for number in range(100)]
-        await running.until(lambda: running.server.lifecycle.in_flight == 100)
+        await running.until(lambda: running.in_flight == 100)
     await asyncio.gather(*calls)
     runs = running.sample("convoy_batch_size_count", model="tiny")
     assert runs is not None

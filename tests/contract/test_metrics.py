@@ -13,6 +13,7 @@ from tests.harness import tiny
 from tests.harness.http import get
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
+from tests.harness.transports import FRONTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -41,6 +42,15 @@ NAMES_AND_LABELS = {
     "convoy_transport_wait_seconds": set(),
     "convoy_transport_waiting_calls": set(),
 }
+
+OF_FRONTS = {
+    "convoy_front_calls_in_flight": {"front"},
+    "convoy_front_cpu_seconds": {"front"},
+    "convoy_front_memory_bytes": {"front", "kind"},
+    "convoy_front_restarts": set(),
+    "convoy_front_up": {"front"},
+}
+"""Only of servers with front processes."""
 
 GPU_METRICS = ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")
 
@@ -82,7 +92,8 @@ async def test_failed_inference_is_no_rejection(running: Running) -> None:
     assert samples["convoy_requests_total"][0][0]["code"] == "INTERNAL"
 
 
-async def test_names_and_labels(running: Running) -> None:
+@pytest.mark.with_fronts
+async def test_names_and_labels(running: Running, transport: str) -> None:
     """
     Every metric has the name and the labels that dashboards expect, and a help text.
     """
@@ -93,7 +104,7 @@ async def test_names_and_labels(running: Running) -> None:
         for family in text_string_to_metric_families(text)
         if family.name.startswith("convoy_")
     }
-    assert found == NAMES_AND_LABELS
+    assert found == NAMES_AND_LABELS | (OF_FRONTS if transport == FRONTS else {})
     assert len(re.findall(r"^# HELP convoy_\S+ \S", text, re.MULTILINE)) == len(found)
     assert "_created" not in text
     assert "process_cpu_seconds_total" in text
@@ -108,7 +119,7 @@ def test_documented() -> None:
     documented = {name.removesuffix("_total"): set(re.findall(r"\w+", s)) for name, s in rows}
     assert f"`{UNKNOWN_MODEL}`" in text
     of_gpus = {f"convoy_gpu_{what}": {"gpu"} for what in GPU_METRICS}
-    assert documented == NAMES_AND_LABELS | of_gpus | {CERTIFICATE_EXPIRY: set()}
+    assert documented == NAMES_AND_LABELS | OF_FRONTS | of_gpus | {CERTIFICATE_EXPIRY: set()}
 
 
 def test_named() -> None:
@@ -119,7 +130,7 @@ def test_named() -> None:
     pages = ("reference/metrics.md", "how-to/alerts.md", "how-to/monitoring.md", "how-to/tune.md")
     text = "\n".join((DOCS / page).read_text() for page in pages)
     of_gpus = {f"convoy_gpu_{what}" for what in GPU_METRICS}
-    known = {*NAMES_AND_LABELS, *of_gpus, CERTIFICATE_EXPIRY}
+    known = {*NAMES_AND_LABELS, *OF_FRONTS, *of_gpus, CERTIFICATE_EXPIRY}
     named = set(re.findall(r"(?<![:\w])convoy_[a-z_]+[a-z]", text))
     assert {re.sub("_(total|sum|count|bucket)$", "", name) for name in named} <= known
     advice = (DOCS / "how-to/tune.md").read_text().split("## Settings to change")[1]
@@ -153,6 +164,7 @@ async def test_calls_are_counted(running: Running) -> None:
     assert durations == {"tiny": 3, "unknown": 1}
 
 
+@pytest.mark.with_fronts
 async def test_images_are_counted(running: Running) -> None:
     """
     The phases count images, the batch sizes add up to the images that ran.

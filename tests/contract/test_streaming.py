@@ -14,7 +14,7 @@ from tests.harness import tiny
 from tests.harness.calls import infer_request, logits
 from tests.harness.server import Running
 
-pytestmark = pytest.mark.both_transports
+pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 
 
 async def stream_of(
@@ -67,6 +67,7 @@ async def test_failure_is_in_its_answer(running: Running) -> None:
         ("d", ""),
     ]
     assert answers[1].infer_response.parameters["error_reason"].string_param == "MODEL_NOT_FOUND"
+    await running.counted()
     codes = {
         code: running.sample(
             "convoy_requests_total", model=model, method="ModelStreamInfer", code=code
@@ -130,6 +131,7 @@ async def test_bytes_that_are_no_message(
     assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert dict(failed.value.trailing_metadata() or ())["error-reason"] == "INVALID_ARGUMENT"
     labels = {"model": "", "method": "ModelStreamInfer", "code": "INVALID_ARGUMENT"}
+    await running.counted()
     assert running.sample("convoy_requests_total", **labels) == 1
     assert "Traceback" not in caplog.text
 
@@ -154,7 +156,7 @@ async def test_client_that_does_not_read(running: Running) -> None:
             await asyncio.sleep(0.01)
     assert STREAM_WINDOW <= before < 1000
     call.cancel()
-    await running.until(lambda: running.server.lifecycle.in_flight == 0)
+    await running.until(lambda: running.in_flight == 0)
     assert running.queue_depth() == 0
 
 
@@ -165,9 +167,9 @@ async def test_cancelled_stream_frees_its_places(running: Running) -> None:
     with running.device_held():
         requests = [infer_request(1) for _ in range(2 * STREAM_WINDOW)]
         call = running.inference.ModelStreamInfer(stream_of(requests))
-        await running.until(lambda: running.server.lifecycle.in_flight == STREAM_WINDOW)
+        await running.until(lambda: running.in_flight == STREAM_WINDOW)
         call.cancel()
-        await running.until(lambda: running.server.lifecycle.in_flight == 0)
+        await running.until(lambda: running.in_flight == 0)
         assert running.queue_depth() == 0
     await running.inference.ModelInfer(infer_request(1))
 
@@ -187,7 +189,7 @@ async def test_open_stream_does_not_hold_the_end(running: Running) -> None:
     assert logits((await call.read()).infer_response).argmax() == tiny.answer(7)
     async with asyncio.timeout(3):
         await running.server.drain(0)
-        await running.server.rpc.stop()
+        await running.server.stop_rpc()
     assert await call.read() is grpc.aio.EOF
 
 

@@ -25,7 +25,7 @@ from tests.harness.calls import infer_request
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
-pytestmark = pytest.mark.both_transports
+pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 
 
 async def test_native_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ async def test_calls_that_expired_before_they_were_read(running: Running, transp
         assert running.sample("convoy_requests_total", **expired) == 1
     assert running.sample("convoy_rejected_total", model="tiny", reason="REQUEST_EXPIRED") == 2
     assert running.sample("convoy_request_duration_seconds_count", model="tiny") == 5
-    assert running.server.lifecycle.in_flight == 0
+    assert running.in_flight == 0
 
 
 async def test_burst(running: Running) -> None:
@@ -122,7 +122,7 @@ async def test_calls_cancelled_at_any_moment(running: Running) -> None:
     before = tasks_that_are_kept()
     for number in range(100):
         await asyncio.gather(*(leave(number * 5e-5) for _ in range(4)))
-    await running.until(lambda: running.server.lifecycle.in_flight == 0)
+    await running.until(lambda: running.in_flight == 0)
     await asyncio.sleep(0.1)  # nothing to wait for: nobody tells when the last cancellation came
     assert tasks_that_are_kept() < before + 10
 
@@ -148,6 +148,7 @@ class Lines(logging.Handler):
         self.lines.append(json.loads(self.format(record)))
 
 
+@pytest.mark.one_process
 async def test_log_of_requests(serve: Serve) -> None:
     """
     Each request has a line with its identifier, its trace, its model, its end, and where its time

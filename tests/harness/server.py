@@ -18,7 +18,7 @@ from convoy.service.app import Server
 from convoy.service.machine.resources import usable_cpus
 from convoy.service.settings import Settings
 from tests.harness import tiny
-from tests.harness.transports import TRANSPORTS
+from tests.harness.transports import FRONTS, TRANSPORTS
 
 
 class Running:
@@ -36,6 +36,10 @@ class Running:
         """Value of one metric."""
         return self.server.metrics.registry.get_sample_value(name, labels)
 
+    async def counted(self) -> None:
+        """Fetch the counts of all processes; calls with one message need not wait for this."""
+        await self.server.metrics.refresh()
+
     @contextmanager
     def device_held(self) -> Iterator[None]:
         """Keep the device busy, so that batches wait, until the block ends."""
@@ -46,6 +50,11 @@ class Running:
             yield
         finally:
             gate.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that handlers of any process work on."""
+        return self.server.in_flight
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until *condition* holds, looking each time the event loop comes round."""
@@ -63,18 +72,44 @@ class Running:
 
     async def until_running(self, calls: int) -> None:
         """Wait until that many calls have arrived and none of them waits for the device."""
-        await self.until(lambda: self.server.lifecycle.in_flight == calls)
+        await self.until(lambda: self.in_flight == calls)
         await self.until_waiting(0)
+
+
+class _Refresh(grpc.aio.UnaryUnaryClientInterceptor):
+    """Fetches the counts of the fronts after each call."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        call = await continuation(details, request)
+        try:
+            await call.code()
+        except asyncio.CancelledError:  # waiting for the code does not cancel the call
+            call.cancel()
+            raise
+        await self._server.metrics.refresh()
+        return call
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests marked `both_transports` over each transport, and the others over the default."""
+    """
+    Run tests marked `both_transports` over each transport, and the others over the default.
+
+    Those marked `with_fronts` are also run with a front process, unless they are marked
+    `one_process`.
+    """
     if "transport" in metafunc.fixturenames:
         both = metafunc.definition.get_closest_marker("both_transports")
-        metafunc.parametrize("transport", TRANSPORTS if both else TRANSPORTS[:1])
+        fronts = metafunc.definition.get_closest_marker("with_fronts")
+        if metafunc.definition.get_closest_marker("one_process"):
+            fronts = None
+        transports = [*(TRANSPORTS if both else TRANSPORTS[:1]), *([FRONTS] if fronts else [])]
+        metafunc.parametrize("transport", transports)
 
 
 @pytest.fixture
@@ -86,6 +121,7 @@ def serve(tmp_path: Path, transport: str) -> Serve:
     which otherwise go to a thread, so that a test can hold the device.
     """
     tiny.write(tmp_path)
+    over_fronts = transport == FRONTS
 
     @asynccontextmanager
     async def start(
@@ -100,18 +136,21 @@ def serve(tmp_path: Path, transport: str) -> Serve:
             "grpc_port": 0,
             "http_port": 0,
             "graph_cache": "",
-            "transport": transport,
+            "transport": "grpcio" if over_fronts else transport,
             # Tests of tokens run over the native transport, too.
             "allow_unbounded_messages": transport == "native",
             # One run at a time, so that a test knows what runs and what waits.
             "intra_op_threads": usable_cpus(),
+            "front_processes": int(over_fronts),
         }
         server = Server(Settings(**(usual | changes)), inline_macs=inline_macs)
         await server.startup()
         # Connects when it is used: tests of other hosts bring their own.
         address = f"127.0.0.1:{server.grpc_port}"
+        # Tests look at the metrics after an answer.
+        interceptors = [_Refresh(server)] if over_fronts else []
         try:
-            async with grpc.aio.insecure_channel(address) as channel:
+            async with grpc.aio.insecure_channel(address, interceptors=interceptors) as channel:
                 if load:
                     await server.load()
                 yield Running(server, channel)

@@ -13,3 +13,6 @@ TRANSPORTS = [
         ),
     ),
 ]
+
+FRONTS = "fronts"
+"""grpcio in a front process, for tests of a server's properties that must be the same over it."""

@@ -11,7 +11,7 @@ from convoy.service.lifecycle import Phase
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
-pytestmark = pytest.mark.both_transports
+pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 
 REQUEST = classifier_pb2.ClassifyRequest(model="tiny", image=png(3), top_k=1)
 
@@ -35,7 +35,7 @@ async def test_finishes_what_is_in_flight_and_refuses_the_rest(running: Running)
     """
     with running.device_held():
         accepted = [running.classifier.Classify(REQUEST) for _ in range(10)]
-        await running.until(lambda: running.server.lifecycle.in_flight == 10)
+        await running.until(lambda: running.in_flight == 10)
         draining = asyncio.create_task(running.server.drain(0.0))
         await running.until(lambda: running.server.lifecycle.phase is Phase.REFUSING)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -58,7 +58,7 @@ async def test_calls_that_never_end_are_left_behind(serve: Serve) -> None:
     async with serve(shutdown_timeout_s=0.05) as running:
         with running.device_held():
             stuck = running.classifier.Classify(REQUEST)
-            await running.until(lambda: running.server.lifecycle.in_flight == 1)
+            await running.until(lambda: running.in_flight == 1)
             await running.server.drain(0.0)
-            assert running.server.lifecycle.in_flight == 1
+            assert running.in_flight == 1
         await stuck

@@ -82,7 +82,7 @@ async def test_busy_connections_stay(serve: Serve) -> None:
         with running.device_held():
             for connection in busy:
                 await connection.send(request("POST", INFER, infer_body(3)))
-            await running.until(lambda: running.server.lifecycle.in_flight == 2)
+            await running.until(lambda: running.in_flight == 2)
             for path in PROBES:
                 assert (await ask("GET", running.url + path)).status == 200
             async with Connection(running.url) as further:
@@ -109,7 +109,7 @@ async def test_share_of_an_address(serve: Serve) -> None:
         assert await closed(first)
         with running.device_held():
             await second.send(request("POST", INFER, infer_body(3)))
-            await running.until(lambda: running.server.lifecycle.in_flight == 1)
+            await running.until(lambda: running.in_flight == 1)
             async with Connection(running.url) as third:
                 assert await closed(third)
             async with Connection(running.url, source="127.0.0.2") as other:
@@ -159,10 +159,10 @@ async def test_places_come_back(serve: Serve) -> None:
         async with AsyncExitStack() as stack:
             busy = [await stack.enter_async_context(Connection(running.url)) for _ in range(2)]
             with running.device_held():
-                await running.until(lambda: running.server.lifecycle.in_flight == 0)
+                await running.until(lambda: running.in_flight == 0)
                 for connection in busy:
                     await connection.send(request("POST", INFER, infer_body(3)))
-                await running.until(lambda: running.server.lifecycle.in_flight == 2)
+                await running.until(lambda: running.in_flight == 2)
             assert [classes(await connection.receive()) for connection in busy] == [[3], [3]]
 
 

@@ -133,7 +133,7 @@ async def test_damaged_requests(running: Running) -> None:
                 assert classes(await connection.ask("POST", INFER, infer_body(4))) == [4]
         assert classes(await connection.ask("POST", INFER, infer_body(3))) == [3]
     assert {200, 400} <= seen
-    assert running.server.lifecycle.in_flight == 0
+    assert running.in_flight == 0
     assert running.queue_depth() == 0
 
 

@@ -33,7 +33,7 @@ async def connects(running: Running) -> bool:
 
 async def until_idle(running: Running) -> None:
     """Wait until no call is in flight."""
-    await running.until(lambda: running.server.lifecycle.in_flight == 0)
+    await running.until(lambda: running.in_flight == 0)
 
 
 async def test_disconnect_in_the_queue(running: Running) -> None:
@@ -51,7 +51,7 @@ async def test_disconnect_in_the_queue(running: Running) -> None:
             for leaver in leavers:
                 leaver.hang_up()
             await running.until_waiting(0)
-            await running.until(lambda: running.server.lifecycle.in_flight == 1)
+            await running.until(lambda: running.in_flight == 1)
             assert ended(running, "CANCELLED") == 5
         assert classes(await first) == [3]
     assert running.sample("convoy_batch_size_sum", model="tiny") == 1
@@ -85,7 +85,7 @@ async def test_disconnect_within_the_body(
     for sent in (whole[:-1], whole[: -len(body)], chunked):
         async with Connection(running.url) as leaver:
             await leaver.send(sent)
-            await running.until(lambda: running.server.lifecycle.in_flight == 1)
+            await running.until(lambda: running.in_flight == 1)
         await until_idle(running)
     assert ended(running, "CANCELLED", "") == 3
     assert ended(running, "INTERNAL", "") is None
@@ -185,7 +185,7 @@ async def test_finishes_what_is_in_flight_and_refuses_the_rest(running: Running)
         assert classes(await kept.ask("POST", INFER, infer_body(1))) == [1]
         with running.device_held():
             accepted = [asyncio.create_task(infer(running, first)) for first in range(10)]
-            await running.until(lambda: running.server.lifecycle.in_flight == 10)
+            await running.until(lambda: running.in_flight == 10)
             draining = asyncio.create_task(running.server.drain(0.0))
             await running.until(lambda: running.server.lifecycle.phase is Phase.REFUSING)
             refused = await kept.ask("POST", INFER, infer_body(0), {"x-request-id": "r-1"})
@@ -208,7 +208,7 @@ async def test_answers_in_flight_outlive_the_stop(serve: Serve) -> None:
     async with serve() as running:
         with running.device_held():
             calls = [asyncio.create_task(infer(running, first)) for first in range(4)]
-            await running.until(lambda: running.server.lifecycle.in_flight == 4)
+            await running.until(lambda: running.in_flight == 4)
             stopping = asyncio.create_task(running.server.http.stop())
             async with asyncio.timeout(10):
                 while await connects(running):

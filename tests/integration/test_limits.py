@@ -18,7 +18,7 @@ from tests.harness.http import Connection, ask, request
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
-pytestmark = pytest.mark.both_transports
+pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 
 EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """A frame of HTTP/2: its length, type 4, no flags, the connection's stream."""
@@ -34,6 +34,7 @@ def rejected(running: Running, reason: str) -> float:
     )
 
 
+@pytest.mark.one_process  # each process counts its own
 async def test_calls_in_flight(serve: Serve) -> None:
     """
     One call too many is refused at once, over both transports; the others are answered.
@@ -42,7 +43,7 @@ async def test_calls_in_flight(serve: Serve) -> None:
         await running.inference.ModelInfer(infer_request(3))  # the next ones take the fast path
         with running.device_held():
             calls = [running.inference.ModelInfer(infer_request(3)) for _ in range(2)]
-            await running.until(lambda: running.server.lifecycle.in_flight == 2)
+            await running.until(lambda: running.in_flight == 2)
             assert await outcome(running.inference.ModelInfer(infer_request(3))) == BUSY
             answer = await ask("POST", f"{running.url}{INFER}", infer_body(3))
             assert (answer.status, answer.json()["reason"]) == (429, "SERVER_BUSY")
@@ -52,6 +53,7 @@ async def test_calls_in_flight(serve: Serve) -> None:
         assert rejected(running, "SERVER_BUSY") == 2
 
 
+@pytest.mark.one_process  # each process counts its own
 async def test_bytes_in_flight(serve: Serve) -> None:
     """
     Large requests count by their bytes until their calls end in any way.
@@ -65,14 +67,14 @@ async def test_bytes_in_flight(serve: Serve) -> None:
         with running.device_held():
             many = most // size
             calls = [running.inference.ModelInfer(infer_request(3)) for _ in range(many)]
-            await running.until(lambda: running.server.lifecycle.in_flight == many)
+            await running.until(lambda: running.in_flight == many)
             assert await outcome(running.inference.ModelInfer(infer_request(3))) == BUSY
             answer = await ask("POST", f"{running.url}{INFER}", body)
             assert (answer.status, answer.json()["reason"]) == (429, "SERVER_BUSY")
             calls[-1].cancel()
-            await running.until(lambda: running.server.lifecycle.in_flight == many - 1)
+            await running.until(lambda: running.in_flight == many - 1)
             last = running.inference.ModelInfer(infer_request(3))
-            await running.until(lambda: running.server.lifecycle.in_flight == many)
+            await running.until(lambda: running.in_flight == many)
         await asyncio.gather(*calls[:-1], last)
         assert (await ask("POST", f"{running.url}{INFER}", body)).status == 200
         await running.until(lambda: running.server.lifecycle.bytes_in_flight == 0)
@@ -110,9 +112,9 @@ async def test_streams_per_connection(serve: Serve) -> None:
         await client.models()  # a connection learns the limit as it opens
         with running.device_held():
             calls = [asyncio.create_task(client.classify(png(3), model="tiny")) for _ in range(5)]
-            await running.until(lambda: running.server.lifecycle.in_flight == 2)
+            await running.until(lambda: running.in_flight == 2)
             await asyncio.sleep(0.1)  # nothing to wait for: no third one comes
-            assert running.server.lifecycle.in_flight == 2
+            assert running.in_flight == 2
         for answer in await asyncio.gather(*calls):
             assert answer.predictions[0].class_index == 3
 
@@ -150,7 +152,7 @@ async def test_a_body_that_does_not_come(serve: Serve) -> None:
         answer = await connection.receive()
         assert (answer.status, answer.json()["reason"]) == (408, "REQUEST_TOO_SLOW")
         assert running.server.lifecycle.bytes_in_flight == 0
-        assert running.server.lifecycle.in_flight == 0
+        assert running.in_flight == 0
 
 
 @pytest.mark.parametrize("limit", ["max_connection_age_s", "max_connection_idle_s"])
@@ -177,9 +179,9 @@ async def test_keepalive(serve: Serve, tmp_path: Path) -> None:
     async with serve(keepalive_s=0.2, keepalive_timeout_s=0.2) as running:
         with running.device_held():
             client = await asyncio.create_subprocess_exec(*classify, "--address", running.address)
-            await running.until(lambda: running.server.lifecycle.in_flight > 0)
+            await running.until(lambda: running.in_flight > 0)
             client.send_signal(signal.SIGSTOP)  # the system still takes what is sent to it
-            await running.until(lambda: running.server.lifecycle.in_flight == 0)
+            await running.until(lambda: running.in_flight == 0)
             client.kill()
             await client.wait()
         # The test's own connection may have been late with an answer, too.

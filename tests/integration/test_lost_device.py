@@ -13,7 +13,7 @@ from tests.harness.calls import NOT_SERVING, SERVING, health, infer_request, log
 from tests.harness.http import get
 from tests.harness.server import Running, Serve
 
-pytestmark = pytest.mark.both_transports
+pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 
 
 class Device:
@@ -152,7 +152,7 @@ async def test_out_of_memory_in_a_batch(
     monkeypatch.setattr(session, "run", run_if_small)
     with running.device_held():
         calls = [running.inference.ModelInfer(infer_request(first)) for first in range(8)]
-        await running.until(lambda: running.server.lifecycle.in_flight == 8)
+        await running.until(lambda: running.in_flight == 8)
     answers = await asyncio.gather(*calls)
     classes = [int(logits(answer).argmax()) for answer in answers]
     assert classes == [tiny.answer(first) for first in range(8)]

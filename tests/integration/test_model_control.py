@@ -254,7 +254,7 @@ async def test_unload_answers_what_is_in_flight(serve: Serve) -> None:
                 asyncio.ensure_future(running.inference.ModelInfer(infer_request(n)))
                 for n in range(20)
             ]
-            await running.until(lambda: running.server.lifecycle.in_flight == 20)
+            await running.until(lambda: running.in_flight == 20)
             unloading = asyncio.create_task(unload(running))
             await running.until(lambda: not running.server.registry.models())
             assert (await index(running))["tiny", "1"][0] == "UNLOADING"
@@ -286,7 +286,7 @@ async def test_batch_call_keeps_its_model(serve: Serve) -> None:
                     )
                 )
             )
-            await running.until(lambda: running.server.lifecycle.in_flight == 1)
+            await running.until(lambda: running.in_flight == 1)
             unloading = asyncio.create_task(unload(running))
         outcomes = (await call).outcomes
         assert all(outcome.HasField("response") for outcome in outcomes)
@@ -636,7 +636,7 @@ async def test_load_continues_without_its_caller(serve: Serve, tmp_path: Path) -
         call = running.inference.RepositoryModelLoad(
             pb.RepositoryModelLoadRequest(model_name="tiny")
         )
-        await running.until(lambda: running.server.lifecycle.in_flight == 1)
+        await running.until(lambda: running.in_flight == 1)
         call.cancel()
         await running.until(lambda: list(running.server.registry.versions("tiny")) == [2])
 

@@ -13,7 +13,7 @@ from tests.harness import tiny
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
-pytestmark = pytest.mark.both_transports
+pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 
 
 def classify(running: Running, first: int = 0, **options: float) -> Any:
@@ -81,7 +81,7 @@ async def test_deadline_that_passes_in_the_queue(running: Running) -> None:
             await classify(running, timeout=0.5)
         assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await running.until_waiting(0)
-        await running.until(lambda: running.server.lifecycle.in_flight == 1)
+        await running.until(lambda: running.in_flight == 1)
     await first
     assert running.sample("convoy_batch_size_sum", model="tiny") == 1
     labels = {"model": "tiny", "method": "Classify", "code": "DEADLINE_EXCEEDED"}

@@ -69,7 +69,7 @@ async def test_answers(asked: Running) -> None:
     for phase in ("queue", "inference", "respond"):
         labels = {"model": "tiny", "phase": phase}
         assert asked.sample("convoy_phase_duration_seconds_count", **labels) == 101
-    assert asked.server.lifecycle.in_flight == 0
+    assert asked.in_flight == 0
 
 
 async def test_metadata(asked: Running) -> None:
@@ -131,7 +131,7 @@ async def test_expired_and_cancelled(serve: Serve) -> None:
             assert expired.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             await running.until_waiting(0)
         assert logits(await first).argmax() == 4
-        await running.until(lambda: running.server.lifecycle.in_flight == 0)
+        await running.until(lambda: running.in_flight == 0)
         assert not getattr(running.server.rpc._transport, "_calls", None)
     assert requests(running, "CANCELLED") == 1
     assert requests(running, "DEADLINE_EXCEEDED") == 1
@@ -199,7 +199,7 @@ async def test_an_answer_that_cannot_be_given(
     monkeypatch.setattr(module, name, reply_but_once)
     with asked.device_held():
         calls = [asyncio.ensure_future(repeat(asked, timeout_s=2)) for _ in range(5)]
-        await asked.until(lambda: asked.server.lifecycle.in_flight == 5)
+        await asked.until(lambda: asked.in_flight == 5)
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(one, pb.ModelInferResponse) for one in outcomes) == 4
     assert "RuntimeError: broken" in caplog.text

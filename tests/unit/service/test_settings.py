@@ -69,3 +69,11 @@ def test_frozen() -> None:
     """
     with pytest.raises(ValidationError):
         Settings().grpc_port = 1  # type: ignore[misc]
+
+
+def test_drift_with_fronts() -> None:
+    """
+    The engine would not see the calls of front processes: the two are refused together.
+    """
+    with pytest.raises(ValidationError, match="--drift does not work with --front-processes"):
+        Settings(drift=True, front_processes=1)

@@ -1,0 +1,1 @@
+"""Front processes: each speaks gRPC to its clients, and to the engine through shared memory."""

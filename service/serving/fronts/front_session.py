@@ -1,0 +1,306 @@
+"""The engine's side of one front: its demands become requests of the scheduler."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic_core import from_json
+
+from convoy.service.call import Request
+from convoy.service.errors import InferenceError, ShuttingDownError
+from convoy.service.serving.fronts.arena import map_arena
+from convoy.service.serving.fronts.packets import Packets
+from convoy.service.serving.fronts.records import (
+    DEMAND,
+    METHODS,
+    REPLY,
+    Blob,
+    Demand,
+    Reply,
+    ToEngine,
+    ToFront,
+    encode_outputs,
+    error_index,
+)
+from convoy.service.serving.fronts.snapshot import Snapshot
+from convoy.service.serving.served_model import ServedModel
+from convoy.service.telemetry.metrics import Metrics
+from convoy.service.telemetry.reports import Report, add_metrics, add_statistics
+
+logger = logging.getLogger(__name__)
+
+LOST = ShuttingDownError.status
+"""Status of calls that end with their front, as their clients see it."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Request(Request):
+    """A request of a front: `Request`, with the demand that it came with, and when it came."""
+
+    model: ServedModel
+    demand: Demand
+    received_at: float
+
+
+class _Input(NamedTuple):
+    """The dtype of a model's input, the shape of one image, and its number of values."""
+
+    dtype: np.dtype[Any]
+    item_shape: tuple[int, ...]
+    item_size: int
+
+    @classmethod
+    def of(cls, model: ServedModel) -> _Input:
+        spec = model.manifest.input
+        return cls(np.dtype(spec.dtype), spec.item_shape, math.prod(spec.item_shape))
+
+
+class Session:
+    """
+    One front, from its start to its end. Owned by the event loop.
+
+    Args:
+        arena: Descriptor of the shared memory.
+        metrics: Receives what the front counts.
+        on_lost: Called when the front has closed its end.
+
+    Attributes:
+        listens: Whether the front accepts connections.
+        seen: Number of the last snapshot that the front has in use.
+        reported: Number of the last report that was asked for and has arrived.
+        in_flight: Calls in the front, as of its last report.
+        waiting: Calls in the front's transport, as of its last report.
+        used_bytes: Bytes of its arena in use, as of its last report.
+        heard: Whether a packet has arrived since this was last set to False.
+    """
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        arena: int,
+        metrics: Metrics,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._arena = map_arena(arena)
+        self._memory = memoryview(self._arena)
+        self._size = len(self._memory)
+        self._metrics = metrics
+        self._on_lost = on_lost
+        self._models: dict[int, ServedModel] = {}  # held until the front releases them
+        self._inputs: dict[int, _Input] = {}
+        self._open: dict[int, _Request] = {}
+        self._packets = Packets(
+            connected,
+            REPLY,
+            DEMAND,
+            on_records=self._take_all,
+            on_blob=self._take_report,
+            on_lost=on_lost,
+        )
+        self.listens = False
+        self.seen = 0
+        self.reported = 0
+        self.in_flight = 0
+        self.waiting = 0
+        self.used_bytes = 0
+        self.heard = False
+
+    def send_start(self, settings: bytes) -> None:
+        """Send what the front needs to begin."""
+        self._packets.send_blob(Blob.START, settings)
+
+    def send_snapshot(self, snapshot: Snapshot, served: dict[int, ServedModel]) -> None:
+        """Send *snapshot*, and hold the models that it names until the front releases them."""
+        for number, model in served.items():
+            if number not in self._models:
+                model.hold()
+                self._models[number] = model
+                self._inputs[number] = _Input.of(model)
+        self._packets.send_blob(Blob.SNAPSHOT, snapshot.model_dump_json().encode())
+
+    def ask(self, number: int) -> None:
+        """Ask for a report with this number."""
+        self._packets.send(Reply(ToFront.ASK, ticket=number))
+
+    def stop(self) -> None:
+        """Ask the front to answer its calls, and to end."""
+        self._packets.send(Reply(ToFront.STOP))
+
+    def close(self) -> None:
+        """Withdraw the requests of a front that has ended, and release what it held."""
+        self._packets.close()
+        for request in self._open.values():
+            # A run may still read the slot: the memory lives until nothing refers to it.
+            request.model.withdraw(request)
+            self._count_lost(request)
+        self._open.clear()
+        for model in self._models.values():
+            model.release()
+        self._models.clear()
+        self.in_flight = 0
+
+    def _take_all(self, records: Iterator[tuple[Any, ...]]) -> None:
+        self.heard = True
+        try:
+            for fields in records:
+                self._take(Demand._make(fields))
+        # Only a front that has run wild sends nonsense: it must not reach other fronts' requests.
+        except (IndexError, KeyError, ValueError):
+            logger.exception("a front process sent an invalid record")
+            self._packets.close()
+            self._on_lost()
+
+    def _take(self, demand: Demand) -> None:
+        match demand.kind:
+            case ToEngine.SUBMIT:
+                request = self._request(demand)
+                tensor = self._tensor(request)
+                try:
+                    request.model.offer(request, tensor)
+                # Refused by the queue; `on_done` replies, here and below.
+                except Exception as error:
+                    request.fail(error)
+            case ToEngine.RESERVE:
+                request = self._request(demand)
+                try:
+                    request.model.reserve(request, demand.images)
+                except Exception as error:
+                    request.fail(error)
+            case ToEngine.READY:
+                # It has failed meanwhile if it is not there.
+                if reserved := self._open.get(demand.ticket):
+                    if reserved.item is not None:
+                        raise ValueError(f"ready twice: {demand}")
+                    reserved.model.run_reserved(reserved, self._tensor(reserved))
+            case ToEngine.WITHDRAW:
+                self._withdraw(demand.ticket)
+            case ToEngine.ROOM:
+                request = self._request(demand)
+                try:
+                    self._answer_room(request)
+                except Exception as error:
+                    request.fail(error)
+            case ToEngine.RELEASE:
+                del self._inputs[demand.model]
+                self._models.pop(demand.model).release()
+            case ToEngine.SEEN:
+                self.seen = demand.ticket
+            case ToEngine.HELLO:
+                self.listens = True
+            case _:
+                raise ValueError(f"unknown kind of record: {demand.kind}")
+
+    def _request(self, demand: Demand) -> _Request:
+        request = _Request(
+            deadline=demand.deadline,
+            priority=demand.priority,
+            on_done=self._reply,
+            model=self._models[demand.model],
+            demand=demand,
+            received_at=time.monotonic(),
+        )
+        fits = demand.offset + demand.size <= self._size and demand.method < len(METHODS)
+        if not fits or demand.ticket in self._open:
+            raise ValueError(f"invalid slot, method or ticket: {demand}")
+        self._open[demand.ticket] = request
+        return request
+
+    def _tensor(self, request: _Request) -> np.ndarray[Any, Any]:
+        """Return the tensor in the slot: a view of the arena."""
+        model, demand = request.model, request.demand
+        dtype, item_shape, item_size = self._inputs[demand.model]
+        images = demand.images
+        count = images * item_size
+        if not 1 <= images <= model.max_batch_size or count * dtype.itemsize > demand.size:
+            raise ValueError(f"invalid images: {demand}")
+        return np.frombuffer(self._arena, dtype, count, demand.offset).reshape(images, *item_shape)
+
+    def _answer_room(self, request: _Request) -> None:
+        request.model.check_room_now(request.demand.images)
+        del self._open[request.demand.ticket]
+        self._packets.send(Reply(ToFront.ANSWER, ticket=request.demand.ticket))
+
+    def _withdraw(self, ticket: int) -> None:
+        request = self._open.get(ticket)
+        # It was answered already, or its batch runs, and its answer returns the slot.
+        if request is None or not request.model.waits(request):
+            return
+        request.model.withdraw(request)
+        del self._open[ticket]
+        self._packets.send(Reply(ToFront.FAILURE, ticket=ticket))
+
+    def _reply(self, done: Request) -> None:
+        """Write the outputs, or the error, into the slot, and give it back to the front."""
+        assert isinstance(done, _Request)
+        del self._open[done.demand.ticket]
+        if error := done.error:
+            done.error = None  # its traceback refers to the request: break the cycle
+            self._send_error(done, error)
+        else:
+            self._send_outputs(done)
+
+    def _send_outputs(self, request: _Request) -> None:
+        _, _, _, ticket, _, _, offset, size, _ = request.demand
+        data = encode_outputs(request.outputs, request.model.manifest.outputs)
+        length = len(data)
+        kind = ToFront.ANSWER
+        if length <= size:
+            self._memory[offset : offset + length] = data
+        else:
+            kind = ToFront.APART
+            self._packets.send_blob(Blob.OUTPUTS, data)
+        started = request.enqueued_at + request.queue_s
+        ended = started + request.inference_s
+        input_s, infer_s, output_s, _ = request.times
+        self._packets.send(
+            Reply(
+                *(kind, 0, ticket, length, request.batch_size),
+                *(started, ended, input_s, infer_s, output_s),
+            )
+        )
+
+    def _send_error(self, request: _Request, error: Exception) -> None:
+        demand = request.demand
+        text = str(error).encode()[: demand.size]
+        self._memory[demand.offset : demand.offset + len(text)] = text
+        retry_s = getattr(error, "retry_after_s", None)
+        self._packets.send(
+            Reply(
+                ToFront.FAILURE,
+                error=error_index(error),
+                ticket=demand.ticket,
+                size=len(text),
+                retry_after_s=math.nan if retry_s is None else retry_s,
+            )
+        )
+        # The model may have lost its device.
+        if isinstance(error, InferenceError):
+            request.model.suspect()
+
+    def _take_report(self, _: Blob, data: bytes) -> None:
+        self.heard = True
+        report: Report = from_json(data)
+        add_metrics(self._metrics, report["metrics"])
+        for number, counted in report["statistics"].items():
+            # The front reports before it releases a model.
+            add_statistics(self._models[int(number)].statistics, counted)
+        for reason, rows in report["predictions_dropped"].items():
+            self._metrics.prediction_dropped(reason, rows)
+        self.reported = report["number"]
+        self.in_flight = report["in_flight"]
+        self.waiting = report["waiting"]
+        self.used_bytes = report["used_bytes"]
+
+    def _count_lost(self, request: _Request) -> None:
+        """Count a call that ended with its front, as the front can no longer do that."""
+        name, method = request.model.name, METHODS[request.demand.method]
+        request.model.statistics.fail.add(time.monotonic() - request.received_at)
+        if method:
+            self._metrics.requests.counts[name, method, LOST] += 1

@@ -1,0 +1,24 @@
+"""The first message of the engine to a front."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+
+class Start(BaseModel):
+    """
+    The place of a front.
+
+    Attributes:
+        settings: The settings of the server, as JSON.
+        fronts: Number of fronts, which share the limits of the server.
+        address: Address to listen on.
+        port: Port that all fronts share.
+        engine: Path of the socket of the engine's gRPC server.
+    """
+
+    settings: str
+    fronts: int
+    address: str
+    port: int
+    engine: str

@@ -1,0 +1,172 @@
+"""`engine.Model` in a front: a slot and a record stand for a request."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from convoy.artifact.baseline import Baseline
+from convoy.service.call import Call, Request
+from convoy.service.decoding.decoder import Decoder
+from convoy.service.engine import Tensor
+from convoy.service.serving.fronts.arena import Slot
+from convoy.service.serving.fronts.link import Link
+from convoy.service.serving.fronts.records import METHODS, ToEngine, slot_bytes
+from convoy.service.serving.fronts.snapshot import ModelDescription
+from convoy.service.telemetry.metrics import ModelMetrics
+from convoy.service.telemetry.statistics import Statistics
+
+
+class RemoteModel:
+    """
+    A version that the engine serves.
+
+    Args:
+        on_unused: Called with the model when no call holds it any more.
+
+    Attributes:
+        number: The engine's number for it.
+        statistics: What this front has counted since its last report.
+    """
+
+    def __init__(
+        self,
+        description: ModelDescription,
+        link: Link,
+        decoder: Decoder,
+        metrics: ModelMetrics,
+        on_unused: Callable[[RemoteModel], None],
+    ) -> None:
+        self.number = description.number
+        self.manifest = description.manifest
+        self.name = description.manifest.name
+        self.version = description.manifest.version
+        self.max_batch_size = description.max_batch_size
+        self.provider = description.provider
+        self.precision = description.precision
+        self.fallback_reason = description.fallback_reason
+        # Only drift needs it, which is not measured with fronts.
+        self.baseline: Baseline | None = None
+        self.metrics = metrics
+        self.statistics = Statistics()
+        self._link = link
+        self._decoder = decoder
+        self._on_unused = on_unused
+        self._holders = 0
+        tensor = self.manifest.input
+        self._image_bytes = math.prod(tensor.item_shape) * np.dtype(tensor.dtype).itemsize
+
+    @property
+    def held(self) -> bool:
+        """True if a call holds the model."""
+        return self._holders > 0
+
+    def hold(self) -> None:
+        """Keep the model open until `release`; any number of calls may hold it."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """Allow the model to close, once no other call holds it."""
+        self._holders -= 1
+        if not self._holders:
+            self._on_unused(self)
+
+    def suspect(self) -> None:
+        """Do nothing: the engine has seen the failure itself."""
+
+    async def check_room(self, images: int) -> None:
+        """Raise `QueueFullError` if the queue has no room for *images* more."""
+        request = Request(images=images)
+        answered = _answer_of(request)
+        self._submit(ToEngine.ROOM, request, self._take_slot(0))
+        await self._wait(request, answered)
+
+    async def infer(self, request: Request, batch: Tensor) -> None:
+        """Run a tensor; see `engine.Model`."""
+        answered = _answer_of(request)
+        self.offer(request, batch)
+        await self._wait(request, answered)
+
+    async def infer_images(self, request: Request, images: Sequence[bytes]) -> None:
+        """Decode images, and run them together; see `engine.Model`."""
+        request.encoded, request.images = images, len(images)
+        answered = _answer_of(request)
+        slot = self._take_slot(len(images))
+        # The request gets its place before any work is spent on its images.
+        self._submit(ToEngine.RESERVE, request, slot)
+        decoding = asyncio.ensure_future(self._decoder.decode(request, images, self.manifest))
+        answered.add_done_callback(lambda _: decoding.cancel())
+        try:
+            request.item = batch = await decoding
+            # Its deadline may have passed in the same turn of the event loop.
+            if not request.done:
+                self._link.write(slot, _bytes_of(batch))
+                request.enqueued_at = asyncio.get_running_loop().time()
+                self._link.tell_of(request, ToEngine.READY)
+        except BaseException as error:
+            # It was refused while its images waited for a decoder.
+            refused = isinstance(error, asyncio.CancelledError) and request.error
+            if not refused:
+                self.withdraw(request)
+                raise
+        await self._wait(request, answered)
+
+    def offer(self, request: Request, batch: Tensor) -> None:
+        """Run a tensor as `infer` does, without waiting; `request.on_done` is called later."""
+        request.item, request.images = batch, len(batch)
+        slot = self._take_slot(len(batch))
+        self._link.write(slot, _bytes_of(batch))
+        request.enqueued_at = asyncio.get_running_loop().time()
+        self._submit(ToEngine.SUBMIT, request, slot)
+
+    def withdraw(self, request: Request) -> None:
+        """Tell the engine that the client has disconnected; the slot comes back later."""
+        if not request.done:
+            request.withdraw()
+            self._link.tell_of(request, ToEngine.WITHDRAW)
+
+    def _take_slot(self, images: int) -> Slot:
+        manifest = self.manifest
+        size = slot_bytes(self._image_bytes, manifest.outputs, len(manifest.labels), images)
+        return self._link.slots.take(size)
+
+    def _submit(self, kind: ToEngine, request: Request, slot: Slot) -> None:
+        method = 0
+        # Not for one image of several: its call is counted once.
+        if isinstance(request, Call) and not request.is_part:
+            method = METHODS.index(request.method)
+        self._link.submit(kind, request, self, slot, method)
+
+    async def _wait(self, request: Request, answered: asyncio.Future[None]) -> None:
+        """Wait until *request* is answered; a cancellation withdraws it."""
+        try:
+            await answered
+        except BaseException:
+            self.withdraw(request)
+            raise
+        if request.error:
+            try:
+                raise request.error
+            finally:
+                # The error's traceback refers to the request: break the cycle.
+                request.error = None
+
+
+def _answer_of(request: Request) -> asyncio.Future[None]:
+    """Return a future that is resolved when *request* was answered or has failed."""
+    answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    request.on_done = partial(_wake_up, answered)
+    return answered
+
+
+def _wake_up(answered: asyncio.Future[None], request: Request) -> None:
+    if not answered.done():
+        answered.set_result(None)
+
+
+def _bytes_of(batch: Tensor) -> memoryview:
+    return np.ascontiguousarray(batch).reshape(-1).view(np.uint8).data
