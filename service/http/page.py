@@ -48,7 +48,7 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+/?")
 DOCS_POLICY = f"{HEADERS['content-security-policy']}; img-src 'self' data:"
 """The policy of /docs: Swagger UI's style sheet holds its icons."""
 
-COMPARISON_VERSION = 4
+COMPARISON_VERSION = 5
 """`schema_version` of the comparisons that the page shows."""
 
 _MODEL = "/page/models/{name}/versions/{version}"
