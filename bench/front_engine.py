@@ -27,7 +27,7 @@ from convoy.service.app import Server
 from convoy.service.lifecycle import Phase
 from convoy.service.serving.fronts.arena import make_arena
 from convoy.service.serving.fronts.front_session import Session
-from convoy.service.serving.fronts.records import DEMAND, REPLY, Demand, ToEngine
+from convoy.service.serving.fronts.records import DEMAND, REPLY, Demand, Reply, ToEngine, ToFront
 from convoy.service.serving.fronts.snapshot import Snapshot
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.settings import Settings
@@ -149,9 +149,12 @@ def _send(descriptor: int, reserved: int, in_flight: int, requests: int) -> int:
 
     begin(in_flight)
     while answered < requests:
-        count = len(connection.recv(1 << 16)) // REPLY.size
-        answered += count
-        begin(count)
+        replies = [Reply(*fields) for fields in REPLY.iter_unpack(connection.recv(1 << 16))]
+        # A refusal costs less.
+        if any(reply.kind != ToFront.ANSWER for reply in replies):
+            raise RuntimeError("a request was refused")
+        answered += len(replies)
+        begin(len(replies))
     return 0
 
 
