@@ -41,6 +41,9 @@ PHASES = ("decode", "queue", "inference", "respond")
 INFERENCE_METHODS = frozenset({"Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"})
 """Methods whose duration is measured."""
 
+PREDICTION_LOSSES = ("queue_full", "store_failed", "stopped", "internal_error")
+"""Reasons why the prediction log loses rows."""
+
 UNKNOWN_MODEL = "unknown"
 """Label of calls for a model that is not served; calls that name no model have an empty one."""
 
@@ -130,6 +133,9 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        # From 0 on, so that the first loss is an increase.
+        for reason in PREDICTION_LOSSES:
+            self.predictions_dropped.labels(reason)
         self.loads = Counter(
             "convoy_model_loads",
             "Versions loaded or refused; outcome is loaded, or the reason for the failure.",

@@ -29,6 +29,7 @@ NAMES_AND_LABELS = {
     "convoy_model_memory_bytes": {"model", "version", "kind"},
     "convoy_model_ready": {"model", "version"},
     "convoy_phase_duration_seconds": {"model", "phase"},
+    "convoy_prediction_log_dropped": {"reason"},
     "convoy_provider_fallback": {"model"},
     "convoy_provider_nodes": {"model", "provider"},
     "convoy_queue_depth": {"model"},
@@ -51,6 +52,12 @@ OF_FRONTS = {
     "convoy_front_up": {"front"},
 }
 """Only of servers with front processes."""
+
+OF_DRIFT = {
+    "convoy_drift_images": {"model", "version", "signal", "bin"},
+    "convoy_drift_psi": {"model", "version", "signal", "window"},
+}
+"""Only of servers with --drift."""
 
 GPU_METRICS = ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")
 
@@ -119,7 +126,8 @@ def test_documented() -> None:
     documented = {name.removesuffix("_total"): set(re.findall(r"\w+", s)) for name, s in rows}
     assert f"`{UNKNOWN_MODEL}`" in text
     of_gpus = {f"convoy_gpu_{what}": {"gpu"} for what in GPU_METRICS}
-    assert documented == NAMES_AND_LABELS | OF_FRONTS | of_gpus | {CERTIFICATE_EXPIRY: set()}
+    of_some = OF_FRONTS | OF_DRIFT | of_gpus | {CERTIFICATE_EXPIRY: set()}
+    assert documented == NAMES_AND_LABELS | of_some
 
 
 def test_named() -> None:
@@ -130,7 +138,7 @@ def test_named() -> None:
     pages = ("reference/metrics.md", "how-to/alerts.md", "how-to/monitoring.md", "how-to/tune.md")
     text = "\n".join((DOCS / page).read_text() for page in pages)
     of_gpus = {f"convoy_gpu_{what}" for what in GPU_METRICS}
-    known = {*NAMES_AND_LABELS, *OF_FRONTS, *of_gpus, CERTIFICATE_EXPIRY}
+    known = {*NAMES_AND_LABELS, *OF_FRONTS, *OF_DRIFT, *of_gpus, CERTIFICATE_EXPIRY}
     named = set(re.findall(r"(?<![:\w])convoy_[a-z_]+[a-z]", text))
     assert {re.sub("_(total|sum|count|bucket)$", "", name) for name in named} <= known
     advice = (DOCS / "how-to/tune.md").read_text().split("## Settings to change")[1]
