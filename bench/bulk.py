@@ -217,7 +217,7 @@ def main() -> None:
         plain(model, photos, labels, arguments.workers)
         return
     if not (arguments.root / arguments.model).exists():
-        write_networks(arguments.root, Console(stderr=True))
+        write_networks(arguments.root, Console(emoji=False, stderr=True))
     with tempfile.TemporaryDirectory() as folder:
         for row in compare(arguments, arguments.root.absolute(), Path(folder)):
             print(json.dumps(row), flush=True)

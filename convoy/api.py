@@ -186,7 +186,7 @@ def _settings(kind: type[S], options: Mapping[str, Any]) -> S:
     given = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in options.items()
-        if name in kind.model_fields and value != _plain(kind.model_fields[name].default)
+        if name in kind.model_fields and _plain(value) != _plain(kind.model_fields[name].default)
     }
     return kind.model_validate(given)
 
@@ -195,6 +195,9 @@ def _plain(default: Any) -> Any:
     """Return a default of settings as the functions here have it."""
     if isinstance(default, Path):
         return str(default)
+    # An argument's default must not be a list, which a call could change.
+    if isinstance(default, list):
+        return tuple(default)
     secret = getattr(default, "get_secret_value", None)
     return secret() if secret else default
 

@@ -16,6 +16,7 @@ from convoy.export.recipes import NETWORKS
 from convoy.export.subject import Subject
 from convoy.export.training.kept_weights import as_trained, load_kept
 from convoy.export.training.task import prepare
+from convoy.export.training.tracking.tracker import make_trackers
 from convoy.export.training.trained_network import fit
 from convoy.export.weights.pretrained import load
 
@@ -39,6 +40,8 @@ def export(settings: ExportSettings, console: Console) -> tuple[str, Manifest] |
         raise ExportError(f"unknown network {settings.architecture!r}")
     name = settings.model_name
     repository = open_repository(settings.model_repository, report=console.print)
+    # Fail before anything is written if a tracker cannot record.
+    make_trackers(settings.track)
     # Fail before the training if the artifact cannot be written after it.
     if not settings.validate_only:
         repository.check_writable(name)

@@ -84,4 +84,6 @@ def _quantize(name: str, root: Path) -> None:
         settings = QuantizeSettings(
             model=name, images=Path(folder), min_agreement=0, seconds=0, model_repository=str(root)
         )
-        quantize_model(repository, repository.read(name, 1), settings, Console(quiet=True))
+        quantize_model(
+            repository, repository.read(name, 1), settings, Console(emoji=False, quiet=True)
+        )

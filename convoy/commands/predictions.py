@@ -18,7 +18,7 @@ from convoy.commands.command_line import UsageError, command
 from convoy.options import Option, Options
 from convoy.stores import is_url, open_store
 
-COLUMNS = ("model", "labels", "probabilities", "image_sha256", "format")
+COLUMNS = ("labels", "probabilities", "image_sha256", "format")
 
 
 class PredictionsSettings(Options):
@@ -101,7 +101,7 @@ def _open(log: str) -> tuple[Any, str]:
 
 def _images(store: Any, root: str, chosen: PredictionsSettings) -> list[Seen]:
     """Return each image of the log once; raise if there is none."""
-    files = {Path(path).stem: path for path in store.find(f"{root}/images")}
+    files = {Path(path).stem: path for path in store.find(f"{root}/_images")}
     found: dict[str, Seen] = {}
     models = set()
     for row in _rows(store, root):
@@ -125,17 +125,19 @@ def _images(store: Any, root: str, chosen: PredictionsSettings) -> list[Seen]:
 
 
 def _rows(store: Any, root: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all parts."""
+    """Yield the rows of all parts, with the model, which the folder names."""
     for path in sorted(store.find(root)):
-        if "/images/" in path[len(root) :]:
+        partition = re.search(r"/model=([^/]+)/", path)
+        if not partition:
             continue
+        model = {"model": partition[1]}
         if path.endswith(".parquet"):
             import pyarrow.parquet as pq  # an extra
 
             table = pq.read_table(io.BytesIO(store.cat_file(path)), columns=list(COLUMNS))
-            yield from table.to_pylist()
+            yield from (row | model for row in table.to_pylist())
         elif path.endswith(".jsonl"):
-            yield from map(json.loads, store.cat_file(path).splitlines())
+            yield from (json.loads(line) | model for line in store.cat_file(path).splitlines())
 
 
 def _copy(store: Any, image: Seen, folder: Path) -> str:

@@ -130,7 +130,8 @@ def test_store_on_a_read_only_disk(lenet_repository: Path, options: tuple[str, .
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert "cannot start" in last
-    assert "set --repository-cache to a folder that can be written" in last
+    setting = "--repository-cache" if options else "--repository-cache of convoy serve,"
+    assert f"{setting} to a folder that can be written" in last
 
 
 def test_permission_that_is_given_later(lenet_repository: Path, tmp_path: Path) -> None:

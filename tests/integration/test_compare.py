@@ -45,7 +45,7 @@ def test_measures_prints_and_writes(
     assert "[1] measured here on mnist5k, test part, 1,000 images" in output
     assert f" {100 * lenet.evaluations[0].top1:.1f} " in output
     drawn = sorted(path.name for path in folder.iterdir())
-    assert len(drawn) == 7  # nothing was published of the two
+    assert len(drawn) == 8  # nothing was published of the two
     shutil.rmtree(folder)
     assert main(["compare", "--from", str(file), "--figures", str(folder)]) == 0
     assert capsys.readouterr().out == output

@@ -226,7 +226,7 @@ def test_bytes_that_are_no_graph(tmp_path: Path) -> None:
     """
     A folder and a missing file are what they are.
     """
-    with pytest.raises(GraphError, match="Is a directory"):
+    with pytest.raises(GraphError, match="is a folder without a file MLmodel"):
         run(tmp_path, tmp_path)
     with pytest.raises(GraphError, match="No such file"):
         run(tmp_path / "none.onnx", tmp_path)

@@ -12,15 +12,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, start_http_server
 
+from convoy.artifact.baseline import Baseline, histograms, write_baseline
+from convoy.artifact.files import read_manifest
 from convoy.service.machine.resources import memory_bytes
 from convoy.service.telemetry.gpu import GpuFacts
 from convoy.service.telemetry.metrics import Metrics
@@ -122,13 +126,28 @@ def test_runbook(alert: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has watched a server under load for a while."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    with ServerProcess(LENET_REPOSITORY) as server:
+    folder, models = tmp_path_factory.mktemp("prometheus"), tmp_path_factory.mktemp("models")
+    shutil.copytree(LENET_REPOSITORY, models, dirs_exist_ok=True)
+    lenet = models / "lenet5" / "1"
+    write_baseline(lenet, _baseline(read_manifest(lenet).model_sha256))
+    with ServerProcess(models, "--drift") as server:
         target = f"127.0.0.1:{server.find('ready')[0]['http_port']}"
         with Prometheus(target, folder) as prometheus, Load(server.address):
             recorded = {rule["record"] for rule in rules("rules.yml")}
             wait_for(prometheus, *(recorded - {HEADROOM}))
             yield prometheus
+
+
+def _baseline(model_sha256: str) -> Baseline:
+    """Return a baseline that no image differs from: all classes are rare, and share a bin."""
+    return Baseline(
+        model_sha256=model_sha256,
+        data="digits",
+        data_sha256="0" * 64,
+        images=1000,
+        signals=histograms({"class": np.arange(1000)}),
+        made_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
 
 
 def wait_for(prometheus: Prometheus, *recorded: str) -> None:

@@ -34,8 +34,9 @@ class BulkSettings(CredentialSettings):
         ),
         (
             "Label a bucket on a cluster of Dask's",
-            "convoy bulk lenet5 's3://bucket/**/*.jpg' --to s3://bucket/labels --engine dask "
-            "--address tcp://scheduler:8786",
+            "convoy bulk lenet5 's3://bucket/**/*.jpg' \\\n"
+            "      --to s3://bucket/labels \\\n"
+            "      --engine dask --address tcp://scheduler:8786",
         ),
     )
 
@@ -45,7 +46,8 @@ class BulkSettings(CredentialSettings):
     sources: Annotated[list[str], Option("SOURCE", positional=True)] = Field(
         min_length=1,
         description="Classify the images in these folders, files, tar files of WebDataset, and "
-        "Parquet files: paths or URLs that fsspec reaches, also with wildcards and {0000..0099}.",
+        "Parquet files: paths or URLs that fsspec reaches. Wildcards, and ranges in braces as in "
+        "bash, are expanded.",
     )
     to: Annotated[str, Option("DIR")] = Field(
         description="Write the labels to this folder, a path or a URL."

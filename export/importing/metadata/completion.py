@@ -22,7 +22,10 @@ _GROUPS: dict[str, tuple[tuple[str, ...], Callable[[Companion, GraphShape], Opti
         ("resize", "resize_mode", "crop", "crop_offset", "pad", "fill"),
         lambda companion, shape: companion.sizes(shape),
     ),
-    "filter": (("interpolation", "antialias"), lambda companion, shape: companion.filter()),
+    "filter": (
+        ("interpolation", "antialias", "scaled_decoding"),
+        lambda companion, shape: companion.filter(),
+    ),
     "channels": (("color", "layout"), lambda companion, shape: companion.channels(shape)),
     "normalisation": (
         ("mean", "std", "normalization"),

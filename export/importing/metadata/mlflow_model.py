@@ -41,6 +41,7 @@ def metadata_of(manifest: Manifest) -> dict[str, Any]:
         "pad": spec.pad_px,
         "interpolation": spec.interpolation,
         "antialias": spec.antialias,
+        "scaled_decoding": spec.scaled_decoding,
         "normalization": normalization.where,
         "mean": normalization.mean,
         "std": normalization.std,
@@ -107,7 +108,7 @@ class MlflowModel(Companion):
         return self._options("resize", "resize_mode", "crop", "crop_offset", "pad", "fill")
 
     def filter(self) -> Options:
-        return self._options("interpolation", "antialias")
+        return self._options("interpolation", "antialias", "scaled_decoding")
 
     def channels(self, shape: GraphShape) -> Options:
         return self._options("color")

@@ -1,8 +1,9 @@
 """The log of predictions: a row for each sampled image, in files that a data frame reads.
 
 `observe` is called on the event loop and only keeps the finished call. A thread makes rows of it,
-and writes them to `<model=NAME>/<day=YYYY-MM-DD>/part-*.parquet`, so that a slow store never delays
-an answer. What the queue cannot hold is dropped and counted.
+and writes them to `model=NAME/day=YYYY-MM-DD/part-*.parquet`, so that a slow store never delays an
+answer. What the queue cannot hold is dropped and counted. The model and the day are Hive partitions
+(no columns of the files), and readers skip `_images`.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class PredictionLog:
         if len(self._images) > MAX_KNOWN_IMAGES:
             self._images.popitem(last=False)
         suffix = header.format.lower() if header else "bin"
-        self._writer.add_file(f"images/{digest[:2]}/{digest}.{suffix}", data)
+        self._writer.add_file(f"_images/{digest[:2]}/{digest}.{suffix}", data)
 
 
 def _format() -> Format:
@@ -137,7 +138,7 @@ def _schema() -> Any:
     return pa.schema(
         {
             "time": pa.timestamp("us", "UTC"),
-            **dict.fromkeys(("request_id", "trace_id", "client", "method", "model"), pa.string()),
+            **dict.fromkeys(("request_id", "trace_id", "client", "method"), pa.string()),
             "version": pa.int32(),
             **dict.fromkeys(("sha256", "reason"), pa.string()),
             "labels": pa.list_(pa.string()),
@@ -160,7 +161,6 @@ def _rows(finished: Finished, client: str) -> list[Row]:
         "trace_id": call.origin.sampled_trace,
         "client": client,
         "method": call.method,
-        "model": manifest.name,
         "version": manifest.version,
         "sha256": manifest.model_sha256,
         "reason": finished.failure.reason if finished.failure else "",
