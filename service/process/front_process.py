@@ -61,7 +61,16 @@ class Front:
     One front.
 
     Args:
-        start: What the engine told it.
+        connected: Its end of the connection to the engine.
+        arena: Descriptor of the memory that it shares with the engine.
+
+    Attributes:
+        start: The engine's first message.
+        stopping: Set when the front has to end.
+        lost: Whether the engine has ended.
+        link: Hands requests to the engine.
+        metrics: The metrics that it counts in, from `serve` on.
+        lifecycle: Its phase, and calls in flight, from `serve` on.
     """
 
     def __init__(self, connected: socket.socket, arena: int) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from weakref import WeakKeyDictionary
 
 from convoy.service.errors import StartError
 from convoy.service.lifecycle import Lifecycle
@@ -33,8 +34,13 @@ START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 0.5
 """Longest time to wait for fronts to report, or to use a snapshot; one may be stopped."""
 
-STOP_TIMEOUT_S = 2.0
-"""Longest time for a front to end after its last answer, in seconds; then it is killed."""
+STOP_TIMEOUT_S = 10.0
+"""
+Longest time for a front to end after its last answer, in seconds; then it is killed.
+
+It closes its port (`rpc.listener`), and sends its last spans and predictions, each with a limit of
+its own (`CLOSE_TIMEOUT_S` in `serving.monitoring`); together, they take less.
+"""
 
 TICK_S = 0.25
 """Time between two looks at the fronts, and at states that nobody announces, in seconds."""
@@ -91,7 +97,8 @@ class Fronts:
         self._ended = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._reserved: socket.socket | None = None
-        self._numbers: dict[ServedModel, int] = {}
+        # Without the models that are closed and free.
+        self._numbers: WeakKeyDictionary[ServedModel, int] = WeakKeyDictionary()
         self._next_number = itertools.count(1)
         self._snapshots = itertools.count(1)
         self._asked = itertools.count(1)
@@ -234,7 +241,8 @@ class Fronts:
         front = _Front(self._module, self._arena_bytes, self._metrics)
         self._fronts[index] = front
         front.session.send_start(start)
-        self._send_snapshot(front.session)
+        # Not the last snapshot again: models that it names may have gone since.
+        self._publish()
         await front.lost.wait()
         front.process.kill()
         self._fronts[index] = None
@@ -256,14 +264,9 @@ class Fronts:
     def _publish(self) -> None:
         self._publishing = False
         self._published = self._state(next(self._snapshots))
-        for session in self.sessions:
-            self._send_snapshot(session)
-
-    def _send_snapshot(self, session: Session) -> None:
-        if self._published is None:
-            self._published = self._state(next(self._snapshots))
         served = {self._number(model): model for model in self._registry.models()}
-        session.send_snapshot(self._published, served)
+        for session in self.sessions:
+            session.send_snapshot(self._published, served)
 
     def _state(self, number: int) -> Snapshot:
         registry = self._registry
@@ -337,7 +340,8 @@ class _Front:
         self.session = Session(ours, arena, metrics, self.lost.set)
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno()), str(arena)],
+                # -P: no file in the working directory hides a module.
+                [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(arena)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), arena),
                 # Ctrl-C is for the engine, which then stops its fronts.
@@ -363,5 +367,6 @@ class _Front:
         try:
             return await loop.run_in_executor(None, self.process.wait, timeout_s)
         except subprocess.TimeoutExpired:
+            logger.warning("a front process does not end, and is killed")
             self.process.kill()
             return await loop.run_in_executor(None, self.process.wait)

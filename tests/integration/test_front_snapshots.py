@@ -1,0 +1,71 @@
+"""The state that the engine sends to its fronts, and the models that it keeps for them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from convoy.service.errors import StartError
+from convoy.service.lifecycle import Lifecycle
+from convoy.service.serving.fronts.front_processes import Fronts
+from convoy.service.serving.fronts.front_session import Session
+from convoy.service.serving.fronts.snapshot import Snapshot
+from convoy.service.serving.served_model import ServedModel
+from convoy.service.telemetry.metrics import Metrics
+from tests.harness import tiny
+from tests.harness.server import Running, Serve
+
+EXPLICIT = {"model_control_mode": "explicit", "load_model": ["*"]}
+
+
+def make_fronts(running: Running) -> Fronts:
+    """Return fronts of a server's models; their program does not exist."""
+    return Fronts(
+        1,
+        running.server.registry,
+        Lifecycle(),
+        Metrics(CollectorRegistry()),
+        arena_bytes=2**20,
+        settings="{}",
+        module="no_such_module",
+    )
+
+
+async def test_new_front(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The first snapshot of a front names only models that the engine holds for it.
+    """
+    sent: list[tuple[Snapshot, dict[int, ServedModel]]] = []
+    monkeypatch.setattr(Session, "send_snapshot", lambda _, *what: sent.append(what))
+    async with serve(**EXPLICIT) as running:
+        fronts = make_fronts(running)
+        fronts._publish()
+        await running.server.control.unload("tiny")
+        with pytest.raises(StartError):
+            await fronts.start("127.0.0.1", 0)
+        await fronts.stop()
+    assert sent
+    for snapshot, served in sent:
+        assert {model.number for model in snapshot.models} == set(served)
+
+
+async def test_unloaded_models_are_freed(serve: Serve, tmp_path: Path) -> None:
+    """
+    Nothing is kept of models that were unloaded or replaced.
+    """
+    async with serve(**EXPLICIT) as running:
+        fronts = make_fronts(running)
+        for _ in range(3):
+            fronts._publish()
+            tiny.write(tmp_path, name="tiny")
+            await running.server.control.unload("tiny")
+            await running.server.control.load("tiny")
+        fronts._publish()
+        await asyncio.sleep(0)
+        gc.collect()
+        await running.until(lambda: gc.collect() >= 0 and len(fronts._numbers) == 1)
+        await fronts.stop()
