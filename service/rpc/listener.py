@@ -107,10 +107,12 @@ class RpcListener:
             why = reason(error, flag)
             raise StartError(f"cannot listen for gRPC on {target}: {why}") from error
         await self._open()
+        counting = self._backlog.watch(self._transport.counts)
+        self._watching.append(asyncio.create_task(counting, name="backlog"))
         return bound
 
     async def start_behind(self, path: str) -> None:
-        """Listen on a Unix socket at *path*."""
+        """Listen on a Unix socket at *path*; the processes that forward calls have counted them."""
         self._transport.listen(f"unix:{path}")
         await self._open()
 
@@ -125,10 +127,8 @@ class RpcListener:
     async def _open(self) -> None:
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_unexpected)
         await self._transport.start()
-        backlog = self._backlog.watch(self._transport.counts)
         self._watching = [
-            asyncio.create_task(backlog, name="backlog"),
-            *(asyncio.create_task(reader.watch(), name="reader") for reader in self._readers),
+            asyncio.create_task(reader.watch(), name="reader") for reader in self._readers
         ]
 
 

@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -28,6 +29,7 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from convoy.service.security.tokens import Token
 from tests.harness import echo
+from tests.harness.http2 import Http2Connection
 from tests.harness.images import encode
 from tests.harness.server_process import ServerProcess
 
@@ -306,6 +308,70 @@ async def test_tls_and_tokens(repository: Path, tmp_path: Path) -> None:
             assert {await status(call) for call in refused} == {grpc.StatusCode.UNAUTHENTICATED}
             index = stub.RepositoryIndex(pb.RepositoryIndexRequest(), metadata=known)
             assert await status(index) is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_messages_that_do_not_arrive(repository: Path) -> None:
+    """
+    Calls that a front forwards are ended, too, if their message is not there in time.
+    """
+    options = ("--front-processes", "1", "--grpc-message-timeout-s", "1")
+    with ServerProcess(repository, *options) as server:
+        async with Http2Connection(server.address) as connection:
+            for path in (
+                "/convoy.v1.ClassifierService/ListModels",
+                "/grpc.health.v1.Health/Check",
+                "/grpc.health.v1.Health/Watch",
+                "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            ):
+                await connection.send_part_of_message(path, 2**20)
+            await until(lambda: len(connection.ended) == 4, timeout_s=20)
+        await infer(server, 1)
+
+
+async def test_forwarded_calls_are_counted_once(server: ServerProcess) -> None:
+    """
+    The transport's counter counts a call that a front forwards once.
+    """
+    async with connect(server) as channel:
+        stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for _ in range(3):
+            await stub.ServerLive(pb.ServerLiveRequest())
+    await until(lambda: sample(server, "convoy_transport_calls_total") >= 3)
+    await asyncio.sleep(1.5)  # an idle server looks once a second
+    assert sample(server, "convoy_transport_calls_total") == 3
+
+
+async def test_last_predictions(repository: Path, tmp_path: Path) -> None:
+    """
+    Predictions are logged to the last, although the collector of traces does not answer.
+    """
+    log = tmp_path / "log"
+    options = ("--prediction-log", str(log), "--prediction-log-share", "1", "--traces", "calls")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        collector = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {
+            **os.environ,  # noqa: TID251 - it needs the usual ones
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+        }
+        with ServerProcess(
+            repository, "--front-processes", "1", *options, environment=environment
+        ) as server:
+            await infer(server, 1)
+            assert await asyncio.to_thread(server.stop) == 0
+    assert list(log.rglob("part-*"))
+
+
+async def test_names_of_modules_in_the_working_directory(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A file in the folder from which the server is started hides no module from its fronts.
+    """
+    (tmp_path / "grpc.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
+    program = ("-P", "-m", "convoy")
+    with ServerProcess(repository, "--front-processes", "1", program=program) as server:
+        await infer(server, 1)
 
 
 async def keep_asking(
