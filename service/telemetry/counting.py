@@ -19,7 +19,6 @@ from prometheus_client.core import (
     CounterMetricFamily,
     Exemplar,
     HistogramMetricFamily,
-    Timestamp,
 )
 from prometheus_client.registry import Collector
 
@@ -43,8 +42,7 @@ class Observations:
     def keep_exemplar(self, value: float, trace_id: str) -> None:
         """Show the trace *trace_id* as an example of the bucket of *value*."""
         index = bisect_left(self.bounds, value)
-        at = Timestamp(*divmod(time.time_ns(), 10**9))
-        self.exemplars[index] = Exemplar({"trace_id": trace_id}, value, at)
+        self.exemplars[index] = Exemplar({"trace_id": trace_id}, value, time.time_ns() / 1e9)
 
 
 class Counter(Collector):

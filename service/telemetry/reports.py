@@ -6,6 +6,8 @@ from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from prometheus_client.core import Exemplar
+
 from convoy.service.telemetry.counting import Counter, Observations
 from convoy.service.telemetry.metrics import Metrics
 from convoy.service.telemetry.statistics import Duration, Statistics
@@ -19,7 +21,7 @@ def take_metrics(metrics: Metrics) -> Report:
     return {
         "counters": {name: _take(counter) for name, counter in _counters(metrics).items()},
         "histograms": {
-            name: [[labels, *_observed(child)] for labels, child in children if any(child.counts)]
+            name: [[labels, *_take_child(child)] for labels, child in children if any(child.counts)]
             for name, children in _histograms(metrics).items()
         },
     }
@@ -32,11 +34,13 @@ def add_metrics(metrics: Metrics, report: Report) -> None:
         for labels, count in counts:
             counters[name].counts[tuple(labels)] += count
     for name, children in report["histograms"].items():
-        for labels, buckets, total in children:
+        for labels, buckets, total, exemplars in children:
             child = histograms[name].labels(*labels)
             child.sum += total
             for index, count in enumerate(buckets):
                 child.counts[index] += count
+            for index, exemplar in exemplars:
+                child.exemplars[index] = Exemplar(*exemplar)
 
 
 def take_statistics(statistics: Statistics) -> Report | None:
@@ -85,9 +89,11 @@ def _histograms(metrics: Metrics) -> Mapping[str, Iterable[tuple[tuple[str, ...]
     return {name: histogram.children() for name, histogram in metrics.histograms.items()}
 
 
-def _observed(child: Observations) -> tuple[list[int], float]:
+def _take_child(child: Observations) -> tuple[list[int], float, list[tuple[int, Exemplar]]]:
     # In place: others hold the object.
     counts, total = child.counts.copy(), child.sum
+    exemplars = [(index, kept) for index, kept in enumerate(child.exemplars) if kept]
     child.counts[:] = [0] * len(counts)
+    child.exemplars[:] = [None] * len(counts)
     child.sum = 0.0
-    return counts, total
+    return counts, total, exemplars

@@ -145,6 +145,7 @@ async def test_http_protocol(
     assert collector.resources[0]["service.name"] == "cameras"
 
 
+@pytest.mark.with_fronts
 async def test_exemplars(serve: Serve) -> None:
     """
     Buckets of the latency show a sampled trace, to scrapers that read OpenMetrics.

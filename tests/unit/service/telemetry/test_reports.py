@@ -27,6 +27,7 @@ def test_metrics_are_added_once() -> None:
         front.refused("QUEUE_FULL", "tiny")
         phase.observe(0.003)
         front.transport_wait.observe(0.1, 3)
+        phase.keep_exemplar(0.003, f"trace {times}")
         add_metrics(engine, json.loads(json.dumps(take_metrics(front))))
         sample = engine.registry.get_sample_value
         assert sample("convoy_requests_total", labels) == 5 + times
@@ -36,6 +37,8 @@ def test_metrics_are_added_once() -> None:
         assert sample("convoy_phase_duration_seconds_count", queued) == times
         assert sample("convoy_phase_duration_seconds_sum", queued) == 0.003 * times
         assert sample("convoy_transport_wait_seconds_count") == 3 * times
+        kept = filter(None, engine.phase_duration.labels("tiny", "queue").exemplars)
+        assert [one.labels["trace_id"] for one in kept] == [f"trace {times}"]
     # Nothing has happened since.
     taken = take_metrics(front)
     assert not any(taken["counters"].values())
