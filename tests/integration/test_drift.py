@@ -6,7 +6,9 @@ import asyncio
 import functools
 import io
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,12 +16,13 @@ from PIL import Image, ImageFilter
 
 from bench import drift as bench
 from convoy import AsyncClient
-from convoy.artifact.baseline import BASELINE_FILE, read_baseline
+from convoy.artifact.baseline import BASELINE_FILE, Baseline, Counts, Histogram, read_baseline
 from convoy.artifact.repository import ModelRepository
 from convoy.commands.group import run
 from convoy.export import data
 from convoy.export.data.split import DataSet
-from convoy.service.serving.monitoring.drift import Window
+from convoy.service.call import Model
+from convoy.service.serving.monitoring.drift import SLOTS, Drift, Window, _Watched
 from tests.harness.lenet import LENET_REPOSITORY, add_version
 from tests.harness.server import Running, Serve
 
@@ -123,6 +126,49 @@ def test_window_slides() -> None:
         window.add("class", np.array([1, second % 2]), float(second))
     assert window.total("class", 19.5).tolist() == [15, 8]
     assert window.total("class", 100.0).tolist() == [0, 0]
+
+
+def test_window_that_nobody_reads() -> None:
+    """
+    Counts that are too old are dropped although no scrape reads the window.
+    """
+    window = Window(15.0, {"class": 2})
+    for second in range(1000):
+        window.add("class", np.array([1, 0]), float(second))
+    assert len(window._slots) <= SLOTS + 1
+
+
+class Served:
+    """The parts of a model that its index names."""
+
+    name = "tiny"
+    version = 1
+
+
+def test_scrape_while_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A scrape, which has a thread of its own, reads no window while another thread counts in it.
+    """
+    baseline = Baseline(
+        model_sha256="0" * 64,
+        data="some",
+        data_sha256="0" * 64,
+        images=500,
+        signals={"brightness": Histogram(edges=(0.5,), counts=(250, 250))},
+        made_at=datetime.now(UTC),
+    )
+    drift, model = Drift([15.0]), cast(Model, Served())
+    drift._models[model] = _Watched(baseline, [15.0])
+    read = []
+
+    def total(window: Window, signal: str, now: float) -> Counts:
+        read.append(drift._lock.locked())
+        return np.array([500, 500])
+
+    monkeypatch.setattr(Window, "total", total)
+    assert len(list(drift.indices())) == 1
+    assert read == [True]
+    drift.close()
 
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,1 +1,1 @@
-"""Watching models at work: traces of calls."""
+"""Watching models at work: traces of calls, the log of predictions, and drift."""

@@ -56,6 +56,7 @@ class Window:
 
     def add(self, signal: str, counts: Counts, now: float) -> None:
         """Add the counts of some images."""
+        self._drop_old(now)
         if not self._slots or now >= self._slots[-1].begins_at + self.seconds / SLOTS:
             self._slots.append(_Slot(now, defaultdict(lambda: np.zeros(0, np.int64))))
         last = self._slots[-1].counts
@@ -63,10 +64,13 @@ class Window:
 
     def total(self, signal: str, now: float) -> Counts:
         """Return the counts of the window that ends *now*: int64 `[bins]`."""
-        while self._slots and self._slots[0].begins_at <= now - self.seconds:
-            self._slots.popleft()
+        self._drop_old(now)
         found = [slot.counts[signal] for slot in self._slots if signal in slot.counts]
         return np.sum(found, axis=0) if found else np.zeros(self._sizes[signal], np.int64)
+
+    def _drop_old(self, now: float) -> None:
+        while self._slots and self._slots[0].begins_at <= now - self.seconds:
+            self._slots.popleft()
 
 
 class _Watched:
@@ -128,7 +132,8 @@ class Drift:
         for model, watched in self._snapshot():
             for window in watched.windows:
                 for signal, expected in watched.baseline.signals.items():
-                    found = window.total(signal, now)
+                    with self._lock:  # a scrape has a thread of its own
+                        found = window.total(signal, now)
                     if found.sum() >= MIN_IMAGES:
                         index = stability_index(expected.counts, found)
                         yield DriftIndex(model.name, model.version, signal, window.seconds, index)
