@@ -6,6 +6,7 @@ Only this module knows the settings whole; each part gets just the values that i
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -487,7 +488,10 @@ class Server:
             max_image_bytes=settings.max_image_bytes,
             answers=answers,
             may_control=settings.model_control_mode == "explicit",
-            occlusion=PageOcclusion(self.registry, calls, read_body=read_body),
+            # Images with hidden parts are not what clients send: neither logged nor drift.
+            occlusion=PageOcclusion(
+                self.registry, dataclasses.replace(calls, observers=()), read_body=read_body
+            ),
             comparison=read_comparison(settings.comparison_file),
         )
         return HttpServer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from convoy.service.security.tokens import Token
 from convoy.service.serving.monitoring import parts, worker
 from tests.harness import tiny
 from tests.harness.calls import infer_request
+from tests.harness.http import ask
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 from tests.harness.server_process import ServerProcess
@@ -232,6 +234,57 @@ async def test_without_pyarrow(
     (row,) = map(json.loads, path.read_text().splitlines())
     assert (row["labels"][0], row["version"]) == ("class 3", 1)
     assert path.parent.parent.name == "model=tiny"
+
+
+def test_same_image_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Two processes that write the same image at the same time disturb each other in nothing.
+    """
+    stores = [parts.FolderStore(tmp_path), parts.FolderStore(tmp_path)]
+
+    def write_with_the_other(_: int) -> None:
+        monkeypatch.undo()
+        stores[1].write("images/one.png", b"image")
+
+    # The first one has written its file, and not renamed it.
+    monkeypatch.setattr(os, "fsync", write_with_the_other)
+    stores[0].write("images/one.png", b"image")
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["one.png"]
+
+
+async def test_part_that_cannot_be_made(
+    serve: Serve, tmp_path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A part that cannot be made is one line, and the next rows are written.
+    """
+    log = tmp_path / "log"
+    encode = parts.Parquet.encode
+
+    def fail_once(layout: parts.Parquet, rows: list[parts.Row]) -> bytes:
+        monkeypatch.setattr(parts.Parquet, "encode", encode)
+        raise ValueError("it cannot be made")
+
+    monkeypatch.setattr(parts.Parquet, "encode", fail_once)
+    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        await client.classify(png(3), model="tiny")
+        await running.until(lambda: parts.Parquet.encode is encode)
+        await client.classify(png(2), model="tiny")
+        (row,) = await until_rows(log, 1)
+    assert row["labels"][0] == "class 2"
+
+
+async def test_occlusion_is_not_logged(serve: Serve, tmp_path: Path, soon: None) -> None:
+    """
+    Images with hidden parts, which no client has sent, are no predictions.
+    """
+    log = tmp_path / "log"
+    async with serve(prediction_log=str(log), prediction_log_share="1") as running:
+        path = "/page/models/tiny/versions/1/occlusion"
+        assert (await ask("POST", f"{running.url}{path}", png(77))).status == 200
+        assert running.sample(DROPPED, reason="queue_full") is None
+    assert rows(log) == []
 
 
 async def test_to_folder(

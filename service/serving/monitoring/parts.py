@@ -56,8 +56,9 @@ class FolderStore:
     def write(self, path: str, content: bytes) -> None:
         target = self._root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Hidden, so that readers of the folder skip it. Of a server that was killed it stays.
-        temporary = target.with_name(f".{target.name}.writing")
+        # Hidden, so that readers of the folder skip it. Of a server that was killed it stays. Other
+        # processes may write the same image, so that the name is random.
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.writing")
         try:
             with temporary.open("wb") as file:
                 file.write(content)

@@ -105,4 +105,7 @@ class Worker:
             except Exception:  # other requests must not be lost for a fault of ours
                 logger.exception("internal error")
                 self._dropped("internal_error", finished.call.images)
-        self._after_round()
+        try:
+            self._after_round()
+        except Exception:  # nor must the thread end
+            logger.exception("internal error")
