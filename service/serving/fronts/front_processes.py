@@ -134,6 +134,8 @@ class Fronts:
             asyncio.create_task(self._watch(), name="fronts"),
         ]
         await self._until(lambda: all(front and front.session.listens for front in self._fronts))
+        # Not at the next tick: a client may ask at once.
+        self._lifecycle.cut_off = False
         return port
 
     @property
