@@ -87,7 +87,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # A stream, health, reflection, or a method that does not exist.
             if not unary:
                 handler = handler and guarded(
-                    self._calls.access,
+                    self._calls,
                     self._backlog,
                     self._readers,
                     handler,

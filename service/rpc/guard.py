@@ -1,4 +1,4 @@
-"""The guard of the services that libraries implement, health and reflection, which open no `Call`.
+"""The guard of methods that open no `Call`: health and reflection, and those that a front forwards.
 
 It checks rights, and then reads and parses messages within the call: grpc itself would wait for
 them without a limit, answer one that cannot be parsed with the name of a Python class, and log a
@@ -7,25 +7,26 @@ traceback for every one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from convoy.service.call import Calls
 from convoy.service.errors import InvalidArgumentError, RequestTooSlowError, ServiceError
 from convoy.service.rpc.backlog import Backlog
 from convoy.service.rpc.receiving import Readers, Receiving
-from convoy.service.rpc.unary import Context, abort, abort_without_message
-from convoy.service.security.access import Access
+from convoy.service.rpc.unary import SERVICES, Context, abort, abort_without_message
 from convoy.service.telemetry.logs import Origin
 
 _OUR_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 
 def guarded(
-    access: Access,
+    calls: Calls,
     backlog: Backlog,
     readers: Readers,
     handler: Any,
@@ -44,11 +45,24 @@ def guarded(
     method = details.method.rsplit("/", 1)[1]
     origin = Origin.from_headers(details.invocation_metadata or ())
     try:
-        access.check(method, origin.token_digest)
+        calls.access.check(method, origin.token_digest)
     except ServiceError as error:
-        return _refusal(error, backlog, origin)
-    guard = _with_streams if handler.stream_stream else _with_one_message
-    return guard(handler, readers.of(method), origin)
+        return _refusal(_counted(calls, details.method, origin, error), backlog, origin)
+    if not handler.stream_stream:
+        return _with_one_message(handler, readers.of(method), origin)
+    counted = partial(_counted, calls, details.method, origin)
+    return _with_streams(handler, readers.of(method), origin, counted)
+
+
+def _counted(calls: Calls, path: str, origin: Origin, error: ServiceError) -> ServiceError:
+    """Count and log a refused call of our services; no other process knows that a front has it."""
+    if not path.startswith(SERVICES):
+        return error
+    try:
+        with calls.open(path.rsplit("/", 1)[1], origin):
+            raise error
+    except ServiceError as failure:
+        return failure
 
 
 def _refusal(error: ServiceError, backlog: Backlog, origin: Origin) -> Any:
@@ -80,7 +94,12 @@ def _with_one_message(handler: Any, reader: Receiving, origin: Origin) -> Any:
     return make(answer, response_serializer=handler.response_serializer)
 
 
-def _with_streams(handler: Any, reader: Receiving, origin: Origin) -> Any:
+def _with_streams(
+    handler: Any,
+    reader: Receiving,
+    origin: Origin,
+    counted: Callable[[ServiceError], ServiceError],
+) -> Any:
     """Guard a method such as reflection's."""
 
     async def parsed(context: Context) -> AsyncIterator[Any]:
@@ -93,7 +112,7 @@ def _with_streams(handler: Any, reader: Receiving, origin: Origin) -> Any:
                 async for response in responses:
                     yield response
         except (DecodeError, RequestTooSlowError) as error:
-            await abort(context, _error(error), origin)
+            await abort(context, counted(_error(error)), origin)
 
     return grpc.stream_stream_rpc_method_handler(
         answer, response_serializer=handler.response_serializer

@@ -113,6 +113,11 @@ def sample(server: ServerProcess, name: str) -> float:
     return sum(float(line[-1]) for line in lines if line[0].partition("{")[0] == name)
 
 
+def refusals(server: ServerProcess) -> set[tuple[object, object]]:
+    """Return method and reason of the calls that the log reports as failed."""
+    return {(line["method"], line["reason"]) for line in server.find("request")}
+
+
 def http_status(url: str) -> int:
     """Return the status of an answer over HTTP."""
     try:
@@ -308,6 +313,13 @@ async def test_tls_and_tokens(repository: Path, tmp_path: Path) -> None:
             assert {await status(call) for call in refused} == {grpc.StatusCode.UNAUTHENTICATED}
             index = stub.RepositoryIndex(pb.RepositoryIndexRequest(), metadata=known)
             assert await status(index) is grpc.StatusCode.PERMISSION_DENIED
+        # As in one process, each of them is counted and logged.
+        await until(lambda: len(refusals(server)) == 3)
+        assert refusals(server) == {
+            ("ModelInfer", "UNAUTHENTICATED"),
+            ("ModelMetadata", "UNAUTHENTICATED"),
+            ("RepositoryIndex", "PERMISSION_DENIED"),
+        }
 
 
 async def test_messages_that_do_not_arrive(repository: Path) -> None:
@@ -325,6 +337,8 @@ async def test_messages_that_do_not_arrive(repository: Path) -> None:
             ):
                 await connection.send_part_of_message(path, 2**20)
             await until(lambda: len(connection.ended) == 4, timeout_s=20)
+        assert refusals(server) == {("ListModels", "REQUEST_TOO_SLOW")}
+        assert sample(server, "convoy_rejected_total") == 1
         await infer(server, 1)
 
 
