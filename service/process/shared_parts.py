@@ -14,8 +14,8 @@ from convoy.service.lifecycle import Lifecycle
 from convoy.service.machine.resources import descriptor_limit
 from convoy.service.rpc.limits import MAX_STREAMS, UNLIMITED, ConnectionLimits
 from convoy.service.security.credentials import Credentials
-from convoy.service.serving.monitoring.parts import open_store
 from convoy.service.serving.monitoring.predictions import LogOptions, PredictionLog
+from convoy.service.serving.monitoring.stores import open_store
 from convoy.service.settings import Settings
 
 if TYPE_CHECKING:

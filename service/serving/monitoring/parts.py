@@ -1,22 +1,17 @@
-"""Files of rows that appear whole: Parquet, or JSON Lines where pyarrow is not installed."""
+"""Files of rows: Parquet, or JSON Lines where pyarrow is not installed."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from convoy.artifact.errors import RepositoryError
-from convoy.service.errors import StartError
-from convoy.stores import is_url
-from convoy.stores import open_store as open_file_system
+from convoy.service.serving.monitoring.stores import Store
 
 logger = logging.getLogger(__name__)
 
@@ -33,71 +28,6 @@ MAX_FILES = 16
 
 RETRY_S = 5.0
 """Time from a failed attempt to the next one, in seconds."""
-
-
-class Store(Protocol):
-    """A place for files, which appear there whole or not at all."""
-
-    def write(self, path: str, content: bytes) -> None:
-        """
-        Write a file to *path*, relative to the store's root.
-
-        Raises:
-            OSError: If it cannot be written; other errors of a store's library may be raised, too.
-        """
-
-
-class FolderStore:
-    """A store in the folder *root*."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def write(self, path: str, content: bytes) -> None:
-        target = self._root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Hidden, so that readers of the folder skip it. Of a server that was killed it stays. Other
-        # processes may write the same image, so that the name is random.
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.writing")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(target)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-class UrlStore:
-    """A store that fsspec reaches; an object appears once it is complete."""
-
-    def __init__(self, store: Any, root: str) -> None:
-        self._store = store
-        self._root = root
-
-    def write(self, path: str, content: bytes) -> None:
-        self._store.pipe_file(f"{self._root}/{path}", content)
-
-
-def open_store(location: str) -> Store:
-    """
-    Open the store in a folder, or at a URL.
-
-    Raises:
-        StartError: If it cannot be written, or its package is not installed.
-    """
-    try:
-        if is_url(location):
-            return UrlStore(*open_file_system(location))
-        folder = Path(location)
-        folder.mkdir(parents=True, exist_ok=True)
-    except RepositoryError as error:
-        raise StartError(str(error)) from error
-    except OSError as error:
-        raise StartError(f"cannot write to {location}: {error.strerror}") from error
-    return FolderStore(folder)
 
 
 class Format(Protocol):

@@ -28,8 +28,8 @@ from convoy.service.serving.monitoring.parts import (
     Parquet,
     PartWriter,
     Row,
-    Store,
 )
+from convoy.service.serving.monitoring.stores import Store
 from convoy.service.serving.monitoring.worker import Finished, Worker
 from convoy.service.serving.top_k import DEFAULT_TOP_K, largest, probabilities
 
