@@ -186,6 +186,22 @@ def test_a_folder_that_others_write_to(bulk: Bulk, tmp_path: Path) -> None:
     assert found["photos/000002.png"] == (None, "INPUT_CHANGED")
 
 
+def test_a_wrong_name_takes_no_folder(bulk: Bulk, tmp_path: Path) -> None:
+    """
+    After an error in the input, the corrected command can write to the same folder.
+    """
+    write_parquet(tmp_path / "photos.parquet", 3)
+    for arguments, message in (
+        (["photo.parquet"], "there is no photo.parquet"),
+        (["photos.parquet", "--column", "photo"], "no column 'photo'"),
+    ):
+        code, _, errors = bulk(*arguments)
+        assert (code, message in errors) == (1, True), errors
+    code, _, errors = bulk("photos.parquet")
+    assert code == 0, errors
+    assert record(tmp_path)["images"] == 3
+
+
 def test_other_parts_are_never_mixed(bulk: Bulk, tmp_path: Path) -> None:
     """
     Parts without a record, and wrong input, are errors of one line.

@@ -87,6 +87,11 @@ class JobRecord(BaseModel):
         self.failures = {reason: n for reason, n in rows.most_common() if reason is not None}
 
     @property
+    def ended_without_input(self) -> bool:
+        """Whether it ended before all of its input was listed, such as for a wrong name."""
+        return self.input.shards is None and self.state in ("failed", "stopped")
+
+    @property
     def failed(self) -> int:
         """The number of rows without an answer."""
         return sum(self.failures.values())
@@ -105,7 +110,7 @@ def begin(folder: LabelFolder, settings: BulkSettings, model: Model, workers: in
     """
     fresh = _fresh(settings, model)
     record = _read(folder)
-    if record is None:
+    if record is None or record.ended_without_input:
         if folder.has_parts():
             raise BulkError(f"{settings.to} has parts of another job; choose another folder")
         record = fresh

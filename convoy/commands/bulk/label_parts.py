@@ -38,10 +38,11 @@ def count_rows(content: bytes, form: Format) -> Failures:
 
         table = pq.read_table(io.BytesIO(content), columns=["error"])
         return Counter(table.column("error").to_pylist())
-    lines = content.decode().splitlines(keepends=True)
+    # Names may hold characters, such as U+2028, at which str.splitlines would divide a line.
     if form == "csv":
-        return Counter(row["error"] or None for row in csv.DictReader(lines))
-    return Counter(json.loads(line)["error"] for line in lines)
+        text = io.StringIO(content.decode(), newline="")
+        return Counter(row["error"] or None for row in csv.DictReader(text))
+    return Counter(json.loads(line)["error"] for line in content.split(b"\n") if line)
 
 
 class _ParquetRows:

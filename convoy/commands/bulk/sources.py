@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from convoy.bulk.images import File
 from convoy.commands.bulk.bulk_error import BulkError
@@ -159,6 +160,7 @@ def _parquet(name: str, column: str, id_column: str) -> Iterator[ParquetShard]:
             if wanted and wanted not in known:
                 there = ", ".join(known)
                 raise BulkError(f"{name} has no column {wanted!r}: choose --{option} of {there}")
+        _check_holds_images(file.schema_arrow.field(column).type, name, column)
         for index in range(file.metadata.num_row_groups):
             group = file.metadata.row_group(index)
             chunks = (group.column(each) for each in range(group.num_columns))
@@ -183,3 +185,26 @@ def _parquet(name: str, column: str, id_column: str) -> Iterator[ParquetShard]:
                     row_bytes=row_bytes,
                 )
             first_row += group.num_rows
+
+
+def _check_holds_images(kind: Any, name: str, column: str) -> None:
+    """Raise `BulkError` if a column of this Arrow type cannot hold images."""
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    is_any = (
+        types.is_binary,
+        types.is_large_binary,
+        types.is_fixed_size_binary,
+        types.is_binary_view,
+        types.is_string,
+        types.is_large_string,
+        types.is_string_view,
+        types.is_struct,
+        types.is_null,
+    )
+    if not any(check(kind) for check in is_any):
+        raise BulkError(
+            f"{name}: the column {column!r} holds {kind}, not images; choose a --column of encoded "
+            "bytes, paths, or structs of both"
+        )

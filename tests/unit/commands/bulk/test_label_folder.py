@@ -113,6 +113,18 @@ def test_formats(form: Format) -> None:
     assert [row["id"] for row in rows] == ["x", "y", "z"]
 
 
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_any_character_in_a_name(form: Format) -> None:
+    """
+    A name with a character that some readers take for the end of a line is one row.
+    """
+    file = io.BytesIO()
+    found = write_rows(
+        [(["a\u2028b", "c\nd", 'e",\x85', "f\r\x0c"], ANSWERS * 2)], MODEL, form, file
+    )
+    assert count_rows(file.getvalue(), form) == found == {None: 2, "INVALID_IMAGE": 2}
+
+
 def test_parts_of_tar_files_may_be_empty() -> None:
     """
     A part without rows has the columns of any other.

@@ -130,6 +130,8 @@ def test_wrong_parquet_files() -> None:
         listed("a.parquet", column="photo")
     with pytest.raises(BulkError, match="choose --id of"):
         listed("a.parquet", id_column="name")
+    with pytest.raises(BulkError, match="'key' holds int64, not images; choose a --column of"):
+        listed("a.parquet", column="key")
     found = listed("a.parquet", id_column="key")
     with pytest.raises(BulkError, match="row 1 has no key"):
         rows(found)
