@@ -514,7 +514,7 @@ class _Observability(Options):
     drift_windows_s: Annotated[list[DriftWindow], Separated, Option("SECONDS")] = Field(
         [900.0, 86_400.0],
         min_length=1,
-        description="Measure drift over the last seconds, in windows of these lengths.",
+        description="Measure drift in sliding windows of these lengths.",
     )
     comparison_file: Annotated[str, Option("FILE")] = Field(
         "",
@@ -579,6 +579,9 @@ class Settings(
             raise ValueError(
                 "--max-queue-size must be at least --max-batch-size and --max-images-per-call"
             )
+        # Nothing would be kept.
+        if self.prediction_log_images and not self.prediction_log:
+            raise ValueError("--prediction-log-images needs --prediction-log")
         # The engine would miss the calls of the fronts.
         if self.drift and self.front_processes:
             raise ValueError("--drift does not work with --front-processes: leave one of them out")

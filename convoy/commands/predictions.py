@@ -116,10 +116,17 @@ def _images(store: Any, root: str, chosen: PredictionsSettings) -> list[Seen]:
     # Case 2: another model.
     if chosen.model and chosen.model not in models:
         raise UsageError(f"the log has no model {chosen.model}; it has {', '.join(sorted(models))}")
-    # Case 3: the server kept no images, or all answers are more certain.
-    if not kept:
+    # Case 3: the server kept no images.
+    if not found:
         raise UsageError(
-            f"{chosen.log} has no images with these answers; serve with --prediction-log-images"
+            f"{chosen.log} has no images with answers; serve with --prediction-log-images"
+        )
+    # Case 4: all answers are more certain.
+    if not kept:
+        least = min(image.probability for image in found.values())
+        raise UsageError(
+            f"all answers are more certain than --max-probability {chosen.max_probability:g}; the "
+            f"least certain one has {least:.3f}"
         )
     return kept
 

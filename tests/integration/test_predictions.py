@@ -117,6 +117,7 @@ async def test_images(serve: Serve, tmp_path: Path, soon: None) -> None:
         for first in (1, 2, 1):
             await client.classify(png(first), model="tiny")
     kept = [path for path in log.rglob("*") if path.is_file() and path.suffix == ".png"]
+    assert pq.read_table(log).num_rows == 3  # readers of Parquet folders skip _images
     assert sorted(path.read_bytes() for path in kept) == sorted([png(1), png(2)])
     # Readers of the folder skip the images.
     assert pq.read_table(log).num_rows == 3
@@ -311,7 +312,10 @@ async def test_to_folder(
     for arguments, message in (
         ([str(log), str(folder)], "is not empty; name another folder"),
         ([str(log), str(tmp_path / "new"), "--model", "other"], "no model other; it has tiny"),
-        ([str(log), str(tmp_path / "new"), "--max-probability", "0.1"], "--prediction-log-images"),
+        (
+            [str(log), str(tmp_path / "new"), "--max-probability", "0.1"],
+            "all answers are more certain than --max-probability 0.1; the least certain one has 1",
+        ),
         ([str(tmp_path / "none"), str(tmp_path / "new")], "none is not a folder"),
     ):
         assert run(["predictions", "to-folder", *arguments]) == 1

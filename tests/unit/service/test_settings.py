@@ -77,3 +77,11 @@ def test_drift_with_fronts() -> None:
     """
     with pytest.raises(ValidationError, match="--drift does not work with --front-processes"):
         Settings(drift=True, front_processes=1)
+
+
+def test_images_without_a_prediction_log() -> None:
+    """
+    Images that would be kept nowhere are refused.
+    """
+    with pytest.raises(ValidationError, match="--prediction-log-images needs --prediction-log"):
+        Settings(prediction_log_images=True)
