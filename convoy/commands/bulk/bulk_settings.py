@@ -33,7 +33,7 @@ class BulkSettings(CredentialSettings):
             "convoy bulk lenet5 photos.parquet --column image --id id --to labels",
         ),
         (
-            "Label a bucket on a cluster of Dask's",
+            "Label a bucket on a Dask cluster",
             "convoy bulk lenet5 's3://bucket/**/*.jpg' \\\n"
             "      --to s3://bucket/labels \\\n"
             "      --engine dask --address tcp://scheduler:8786",

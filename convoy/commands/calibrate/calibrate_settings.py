@@ -27,9 +27,10 @@ class CalibrateSettings(Options):
         description="Calibrate the newest version of this model, or NAME:VERSION."
     )
     data: Annotated[str, Option("DATA")] = Field(
-        description="Images with known classes that the model was not trained on, named as for "
-        "convoy evaluate. Data with a validation part is fitted on that and measured on the test "
-        "part; other data is halved."
+        description="Fit and measure on these images with known classes, which the model was not "
+        "trained on: folder:DIR, or another data set of `convoy export`. If the data has a "
+        "validation part, it is used for the fit, and the test part for the measurement. "
+        "Otherwise, each gets one half."
     )
     by_order: bool = Field(
         False,
