@@ -88,7 +88,7 @@ class JobRecord(BaseModel):
 
     @property
     def ended_without_input(self) -> bool:
-        """Whether it ended before all of its input was listed, such as for a wrong name."""
+        """Return whether it ended before all of its input was listed, such as for a wrong name."""
         return self.input.shards is None and self.state in ("failed", "stopped")
 
     @property
