@@ -32,7 +32,9 @@ def open_store(url: str) -> tuple[Any, str]:
     try:
         import fsspec  # an extra
 
-        store, path = fsspec.core.url_to_fs(url)
+        # As in any other store, folders are not made beforehand.
+        options = {"auto_mkdir": True} if url.startswith(("file:", "local:")) else {}
+        store, path = fsspec.core.url_to_fs(url, **options)
     except ValueError as error:
         raise RepositoryError(f"cannot reach {url}: {error}") from error
     except ImportError as error:

@@ -68,6 +68,14 @@ def test_files_of_killed_writers_are_removed(location: str) -> None:
     assert names(location) == ["job.json", "part-0"]
 
 
+def test_url_of_a_disk(tmp_path: Path) -> None:
+    """
+    A folder that does not exist is made, also if its URL begins with file://.
+    """
+    LabelFolder(f"file://{tmp_path}/new/labels").write("_convoy/part-0", b"one")
+    assert (tmp_path / "new/labels/_convoy/part-0").read_bytes() == b"one"
+
+
 def test_full_disk(tmp_path: Path) -> None:
     """
     A write that fails is one line with the file, and leaves nothing.
