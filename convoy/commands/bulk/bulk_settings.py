@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from convoy.commands.connection import CredentialSettings
 from convoy.defaults import TIMEOUT_S
 from convoy.options import Location, Names, Option
+
+CREDENTIALS = tuple(CredentialSettings.model_fields)
+"""Options that only servers need."""
 
 _LIMIT = re.compile(r"(\d+)|(\d+(\.\d+)?)%")
 
@@ -107,7 +110,14 @@ class BulkSettings(CredentialSettings):
         return [to_target(server) for server in servers]
 
     @model_validator(mode="after")
-    def _fit_together(self) -> Self:
+    def _fit_together(self, info: ValidationInfo) -> Self:
+        # Variables such as CONVOY_TOKEN may be meant for other commands.
+        flags = (info.context or {}).get("flags", self.model_fields_set)
+        unused = [f"--{name.replace('_', '-')}" for name in CREDENTIALS if name in flags]
+        if unused and not self.server:
+            raise ValueError(f"{', '.join(unused)}: only for --server")
+        if self.to.startswith("memory:"):
+            raise ValueError(f"{self.to} ends with the command; name a folder or another URL")
         if self.address and self.engine == "local":
             raise ValueError("--address needs --engine dask or --engine ray")
         if self.workers and self.address:

@@ -1,0 +1,36 @@
+"""The settings of `convoy bulk`: options that do not fit together."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from convoy.commands.bulk.bulk_settings import BulkSettings
+
+USUAL = {"model": "lenet5", "sources": ["photos"], "to": "labels"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"token": "secret"}, "--token: only for --server"),
+        ({"tls": True}, "--tls: only for --server"),
+        ({"to": "memory://labels"}, "memory://labels ends with the command"),
+        ({"address": "tcp://scheduler:8786"}, "--address needs --engine dask or --engine ray"),
+    ],
+)
+def test_refusals(changes: dict[str, object], message: str) -> None:
+    """
+    An option without effect, and labels that nobody could read, are refused.
+    """
+    with pytest.raises(ValidationError, match=message):
+        BulkSettings.model_validate(USUAL | changes)
+
+
+def test_variables_for_other_commands() -> None:
+    """
+    A token in a variable is meant for other commands if no server is queried.
+    """
+    chosen = BulkSettings.model_validate(USUAL | {"token": "secret"}, context={"flags": set()})
+    assert not chosen.server
+    assert BulkSettings.model_validate(USUAL | {"token": "secret", "server": ["a"]}).server
