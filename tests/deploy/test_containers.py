@@ -1,4 +1,4 @@
-"""The images and the Compose file, run by podman and Docker Compose. Needs root."""
+"""The images and the Compose file, run by podman and dockerd, with each Compose. Needs root."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-import threading
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,21 @@ import psutil
 import pytest
 
 from convoy import Client, ConvoyError
+from tests.deploy import engines
 from tests.deploy.emulators import BUILD, TOOLS
+from tests.deploy.engines import PODMAN, ROOT, Engine, wait_until
 from tests.harness.images import png
 from tests.harness.lenet import LENET_REPOSITORY
 from tests.harness.process import free_ports
 
-ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
 BASE = "localhost/python-base:bookworm"
 SERVER = "docker.io/library/convoy:server"
+EXPORT = "docker.io/library/convoy:export"
+PROMETHEUS = "docker.io/prom/prometheus:v2.53.0"
 PROJECT = "convoy-test"
 USER = 10001
-PATIENCE_S = 180.0
+MEMORY_BYTES = 4 * 2**30
 
 NEEDED = ("podman", "runc", "debootstrap", "npm")
 
@@ -43,14 +45,29 @@ pytestmark = [
 ]
 
 
-def podman(*arguments: str | Path) -> str:
-    """The output of podman."""
-    environment = {**os.environ, "CONTAINERS_CONF": str(FOLDER / "containers.conf")}  # noqa: TID251
-    done = subprocess.run(
-        ["podman", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout.strip()
+@dataclass(frozen=True)
+class Variant:
+    """
+    An engine and a program that reads Compose files.
+
+    Attributes:
+        engine: Its fixture.
+        separator: Separates the parts of a container's name.
+        waits: `up --wait` waits until the services are healthy.
+    """
+
+    engine: str
+    compose: Path
+    separator: str
+    waits: bool
+
+
+VARIANTS = {
+    "podman-v2": Variant("podman", TOOLS / "docker-compose", "-", True),
+    "podman-compose": Variant("podman", TOOLS / "podman-compose", "_", False),
+    "dockerd-v2": Variant("dockerd", TOOLS / "docker-compose", "-", True),
+    "dockerd-v1": Variant("dockerd", Path("/usr/bin/docker-compose"), "_", False),
+}
 
 
 def build(tag: str, *options: str) -> None:
@@ -58,20 +75,19 @@ def build(tag: str, *options: str) -> None:
     certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
     bases = [f"--build-arg={name}_IMAGE={BASE}" for name in ("BASE", "NODE")]
     usual = ["--format=docker", "--pull=never", "--network=host", certificates, *bases]
-    podman("build", *usual, "--tag", tag, *options)
+    PODMAN.run("build", *usual, "--tag", tag, *options)
 
 
 def make_base() -> None:
     """Make the base of all images, if it is not there: no registry of images is needed."""
-    with suppress(AssertionError):
-        podman("image", "exists", BASE)
+    if not PODMAN.fails("image", "exists", BASE):
         return
     root = BUILD / "base"
     packages = "--include=python3,python3-venv,ca-certificates"
     subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", root], check=True)
     archive = BUILD / "base.tar"
     subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
-    podman("import", archive, BASE)
+    PODMAN.run("import", archive, BASE)
     archive.unlink()
     shutil.rmtree(root)
 
@@ -82,7 +98,7 @@ def images() -> None:
     make_base()
     subprocess.run(["make", "page"], cwd=ROOT, check=True)
     build(SERVER, "--target=server", ".")
-    build("docker.io/prom/prometheus:v2.53.0", f"--file={FOLDER / 'prometheus.Dockerfile'}", ".")
+    build(PROMETHEUS, f"--file={FOLDER / 'prometheus.Dockerfile'}", ".")
 
 
 def get(url: str) -> Any:
@@ -93,73 +109,68 @@ def get(url: str) -> Any:
 
 class Stack:
     """
-    The services server and prometheus of docker-compose.yml, on free ports.
+    The services server and prometheus of docker-compose.yml, on free ports if others listen there.
 
     Attributes:
         server: The container of the server.
         address: The published port of gRPC.
     """
 
-    server = f"{PROJECT}-server-1"
+    def __init__(self, engine: Engine, variant: Variant, folder: Path) -> None:
+        self.engine = engine
+        self._variant = variant
+        self.server = variant.separator.join((PROJECT, "server", "1"))
+        self._files = [ROOT / "docker-compose.yml"]
+        grpc_port, http_port, prometheus_port = 8001, 8000, 9090
+        if not engine.has_own_ports:
+            grpc_port, http_port, prometheus_port = free_ports(3)
+            ports = folder / "ports.yml"
+            ports.write_text(
+                "services:\n"
+                f'  server: {{ports: !override ["{grpc_port}:8001", "{http_port}:8000"]}}\n'
+                f'  prometheus: {{ports: !override ["{prometheus_port}:9090"]}}\n'
+            )
+            self._files.append(ports)
+        self.address = f"{engine.host}:{grpc_port}"
+        self._prometheus = f"http://{engine.host}:{prometheus_port}"
 
-    def __init__(self, folder: Path) -> None:
-        grpc_port, http_port, prometheus_port = free_ports(3)
-        self.address = f"127.0.0.1:{grpc_port}"
-        self._prometheus = f"http://127.0.0.1:{prometheus_port}"
-        self._socket = f"unix://{folder}/podman.sock"
-        self._ports = folder / "ports.yml"
-        self._ports.write_text(
-            "services:\n"
-            f'  server: {{ports: !override ["{grpc_port}:8001", "{http_port}:8000"]}}\n'
-            f'  prometheus: {{ports: !override ["{prometheus_port}:9090"]}}\n'
+    def up(self) -> None:
+        """Start what does not run; wait until it is healthy."""
+        wait = ["--wait"] if self._variant.waits else []
+        self.compose("up", "--detach", *wait, "server", "prometheus")
+        wait_until(self.is_healthy)
+
+    def add_model(self) -> None:
+        """Put LeNet-5 into the volume; wait until it is served."""
+        volume = self.engine.run(
+            "volume", "inspect", f"{PROJECT}_models", "--format", "{{.Mountpoint}}"
         )
-        self._ends = threading.Event()
-        self._checks = threading.Thread(target=self._check_health)
-        self._service = subprocess.Popen(
-            ["podman", "system", "service", "--time=0", self._socket],
-            env={**os.environ, "CONTAINERS_CONF": str(FOLDER / "containers.conf")},  # noqa: TID251
-            stderr=subprocess.DEVNULL,
-            cwd=folder,  # a container that runs out of memory leaves a file there
-        )
-
-    def __enter__(self) -> Stack:
-        self._checks.start()
-        self.compose("up", "--detach", "--wait", "server", "prometheus")
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.compose("down", "--volumes")
-        self._ends.set()
-        self._checks.join()
-        self._service.terminate()
-        self._service.wait()
+        shutil.copytree(LENET_REPOSITORY, volume, dirs_exist_ok=True)
+        wait_until(self.answers)
 
     def compose(self, *arguments: str, override: Path | None = None) -> None:
-        """Run Docker Compose on podman's socket."""
-        files = [ROOT / "docker-compose.yml", self._ports, *([override] if override else [])]
-        options = [f"--file={file}" for file in files]
-        environment = {**os.environ, "DOCKER_HOST": self._socket}  # noqa: TID251
-        program = TOOLS / "docker-compose"
+        """Run the program for Compose files."""
+        options = [
+            part
+            for file in (*self._files, *([override] if override else []))
+            for part in ("--file", str(file))
+        ]
         done = subprocess.run(
-            [program, "--project-name", PROJECT, *options, *arguments],
-            env=environment,
+            [self._variant.compose, "--project-name", PROJECT, *options, *arguments],
+            env={**os.environ, **self.engine.environment},  # noqa: TID251
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
-        assert done.returncode == 0, done.stderr
-
-    def _check_health(self) -> None:
-        # podman leaves that to systemd, which need not run here.
-        while not self._ends.wait(1):
-            ids = podman("ps", "--quiet", f"--filter=label=com.docker.compose.project={PROJECT}")
-            for container in ids.split():
-                with suppress(AssertionError):  # unhealthy
-                    podman("healthcheck", "run", container)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
     def state(self, path: str) -> str:
         """A field of the server's container."""
-        return podman("inspect", self.server, "--format", f"{{{{{path}}}}}")
+        return self.engine.run("inspect", self.server, "--format", f"{{{{{path}}}}}")
+
+    def is_healthy(self) -> bool:
+        """True if the engine says so of the server."""
+        return self.state(".State.Health.Status") == "healthy"
 
     def process(self) -> psutil.Process:
         """The server's process."""
@@ -168,37 +179,60 @@ class Stack:
     def query(self, expression: str) -> list[Any]:
         """Prometheus' answer to an expression."""
         query = urllib.parse.urlencode({"query": expression})
-        found: list[Any] = get(f"{self._prometheus}/api/v1/query?{query}")["data"]["result"]
-        return found
+        with suppress(OSError):  # it has just been started
+            found: list[Any] = get(f"{self._prometheus}/api/v1/query?{query}")["data"]["result"]
+            return found
+        return []
 
-    def answers(self) -> bool:
+    def answers(self, model: str = "lenet5") -> bool:
         """True if the server classifies a photo."""
         with Client(self.address, timeout_s=5) as client, suppress(ConvoyError):
-            return bool(client.classify(png(3), model="lenet5").predictions)
+            return bool(client.classify(png(3), model=model).predictions)
         return False
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for *condition*."""
-    ends = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.5)
+@pytest.fixture(scope="module")
+def podman(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """podman, with its socket."""
+    with engines.podman(tmp_path_factory.mktemp("podman")) as engine:
+        yield engine
 
 
-@pytest.fixture
-def stack(images: None, tmp_path: Path) -> Iterator[Stack]:
-    """The stack, healthy, with a model."""
-    with Stack(tmp_path) as started:
-        volume = podman("volume", "inspect", f"{PROJECT}_models", "--format", "{{.Mountpoint}}")
-        shutil.copytree(LENET_REPOSITORY, volume, dirs_exist_ok=True)
-        wait_until(started.answers)
-        yield started
+@pytest.fixture(scope="module")
+def dockerd(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """dockerd, with the images."""
+    if not shutil.which("dockerd"):
+        pytest.skip("needs dockerd: make tools")
+    folder = tmp_path_factory.mktemp("dockerd")
+    with engines.dockerd(folder) as engine:
+        archive = folder / "images.tar"
+        PODMAN.run("save", "--multi-image-archive", "--output", archive, SERVER, PROMETHEUS)
+        engine.run("load", "--input", archive)
+        archive.unlink()
+        yield engine
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The stack, healthy, with a model. Each test leaves it so."""
+    variant = VARIANTS[request.param]
+    if not shutil.which(variant.compose):
+        pytest.skip(f"needs {variant.compose}: make tools")
+    engine = request.getfixturevalue(variant.engine)
+    stack = Stack(engine, variant, tmp_path_factory.mktemp("stack"))
+    try:
+        stack.up()
+        stack.add_model()
+        yield stack
+    finally:
+        stack.compose("down", "--volumes")
 
 
 def test_healthy_scraped_and_locked_down(stack: Stack) -> None:
     """
-    `up --wait` ends, Prometheus scrapes the server, and the server has no rights.
+    The server becomes healthy, Prometheus scrapes it, and it has no rights and limited memory.
     """
     wait_until(lambda: stack.query('up{job="convoy"} == 1'))
     process = stack.process()
@@ -209,16 +243,24 @@ def test_healthy_scraped_and_locked_down(stack: Stack) -> None:
     assert values["NoNewPrivs"] == "1"
     assert values["Seccomp"] == "2"
     assert stack.state(".HostConfig.ReadonlyRootfs") == "true"
+    assert stack.state(".HostConfig.Memory") == str(MEMORY_BYTES)
 
 
 def test_terminated(stack: Stack) -> None:
     """
     SIGTERM makes it drain, and end with 0.
     """
-    podman("stop", stack.server)
+    stack.engine.run("stop", stack.server)
     assert stack.state(".State.ExitCode") == "0"
-    log = subprocess.run(["podman", "logs", stack.server], capture_output=True, text=True).stderr
-    assert '"not ready, still serving"' in log
+    log = subprocess.run(
+        [stack.engine.program, "logs", stack.server],
+        env={**os.environ, **stack.engine.environment},  # noqa: TID251
+        capture_output=True,
+        text=True,
+    )
+    assert '"not ready, still serving"' in log.stderr
+    stack.engine.run("start", stack.server)
+    wait_until(stack.answers)
 
 
 def test_killed(stack: Stack) -> None:
@@ -232,6 +274,8 @@ def test_killed(stack: Stack) -> None:
     assert stack.process().pid != first.pid
 
 
+# The alert waits for two minutes: one variant of each engine is enough.
+@pytest.mark.parametrize("stack", ["podman-v2", "dockerd-v2"], indirect=True)
 def test_out_of_memory(stack: Stack, tmp_path: Path) -> None:
     """
     A server with too little memory is killed again and again, and an alert fires.
@@ -240,7 +284,20 @@ def test_out_of_memory(stack: Stack, tmp_path: Path) -> None:
     limit.write_text("services: {server: {deploy: {resources: {limits: {memory: 48M}}}}}\n")
     stack.compose("up", "--detach", "--no-deps", "server", override=limit)
     wait_until(lambda: int(stack.state(".RestartCount")) > 1)
+    wait_until(lambda: stack.query('ALERTS{alertname="ConvoyDown"}'))
     wait_until(lambda: stack.query('ALERTS{alertname="ConvoyDown", alertstate="firing"}'))
+    stack.up()
+    wait_until(stack.answers)
+
+
+@pytest.mark.parametrize("stack", ["podman-v2"], indirect=True)
+def test_exported_model(stack: Stack) -> None:
+    """
+    The service `export` trains a network into the volume, and the server serves it by itself.
+    """
+    build(EXPORT, "--target=export", ".")
+    stack.compose("run", "--rm", "export", "lenet5", "--epochs", "1", "--name", "exported")
+    wait_until(lambda: stack.answers("exported"))
 
 
 def test_any_user(images: None) -> None:
@@ -250,16 +307,9 @@ def test_any_user(images: None) -> None:
     restrictions = ["--read-only", "--cap-drop=all", "--user=54321:54321", "--network=none"]
     volume = f"--volume={LENET_REPOSITORY}:/models:ro"
     name = "convoy-test-user"
-    podman("run", "--detach", "--rm", f"--name={name}", *restrictions, volume, SERVER)
+    PODMAN.run("run", "--detach", "--rm", f"--name={name}", *restrictions, volume, SERVER)
     try:
         probe = ["exec", name, "python", "-m", "convoy.service.http.probe", "8000"]
-        wait_until(lambda: not _fails(*probe))
+        wait_until(lambda: not PODMAN.fails(*probe))
     finally:
-        podman("rm", "--force", name)
-
-
-def _fails(*arguments: str) -> bool:
-    with suppress(AssertionError):
-        podman(*arguments)
-        return False
-    return True
+        PODMAN.run("rm", "--force", name)
