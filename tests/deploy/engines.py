@@ -50,7 +50,7 @@ class Engine:
         return done.stdout.strip()
 
     def fails(self, *arguments: str | Path) -> bool:
-        """Whether a command fails."""
+        """Return whether a command fails."""
         with suppress(AssertionError):
             self.run(*arguments)
             return False
