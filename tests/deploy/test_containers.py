@@ -28,7 +28,6 @@ from tests.harness.process import free_ports
 FOLDER = Path(__file__).parent
 BASE = "localhost/python-base:bookworm"
 SERVER = "docker.io/library/convoy:server"
-EXPORT = "docker.io/library/convoy:export"
 PROMETHEUS = "docker.io/prom/prometheus:v2.53.0"
 PROJECT = "convoy-test"
 USER = 10001
@@ -184,10 +183,10 @@ class Stack:
             return found
         return []
 
-    def answers(self, model: str = "lenet5") -> bool:
+    def answers(self) -> bool:
         """True if the server classifies a photo."""
         with Client(self.address, timeout_s=5) as client, suppress(ConvoyError):
-            return bool(client.classify(png(3), model=model).predictions)
+            return bool(client.classify(png(3), model="lenet5").predictions)
         return False
 
 
@@ -288,16 +287,6 @@ def test_out_of_memory(stack: Stack, tmp_path: Path) -> None:
     wait_until(lambda: stack.query('ALERTS{alertname="ConvoyDown", alertstate="firing"}'))
     stack.up()
     wait_until(stack.answers)
-
-
-@pytest.mark.parametrize("stack", ["podman-v2"], indirect=True)
-def test_exported_model(stack: Stack) -> None:
-    """
-    The service `export` trains a network into the volume, and the server serves it by itself.
-    """
-    build(EXPORT, "--target=export", ".")
-    stack.compose("run", "--rm", "export", "lenet5", "--epochs", "1", "--name", "exported")
-    wait_until(lambda: stack.answers("exported"))
 
 
 def test_any_user(images: None) -> None:
