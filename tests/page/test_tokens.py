@@ -67,7 +67,7 @@ def test_token_to_infer(
         assert best(page, "lenet5") == "7"
         kept = "[sessionStorage.length, localStorage.length, document.cookie]"
         assert page.evaluate(kept) == [1, 0, ""]
-        snippet = page.locator(".snippets code")
+        snippet = page.locator(".snippets code").first
         expect(snippet).to_contain_text("Bearer $TOKEN")
         assert text not in page.content()
         page.get_by_role("button", name="Python").click()
