@@ -43,9 +43,12 @@ class Encoded(NamedTuple):
 def read_header(data: bytes) -> Encoded | None:
     """Read the header of an encoded image; return None if it is not an image."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=image_formats.FORMATS) as image:
             return Encoded(image_formats.name(image), image.width, image.height)
-    # Whatever is wrong with the bytes: the decoder has told the client.
+    # It says nothing about the image.
+    except MemoryError:
+        raise
+    # Pillow's plug-ins raise almost anything; the decoder has told the client.
     except Exception:
         return None
 
