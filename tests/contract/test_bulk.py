@@ -67,8 +67,9 @@ async def test_servers_are_asked_for_the_same_rows(serve: Serve, tmp_path: Path)
     """
     Through a server whose queue is short, no request is lost, and all rows are as without it.
     """
-    images: list[bytes | None] = [*(png(index % tiny.POISON) for index in range(300)), b"", None]
-    async with serve(max_queue_size=8, max_images_per_call=8) as running:
+    images: list[bytes | None] = [*(png(index % tiny.POISON) for index in range(100)), b"", None]
+    # A batch waits so long that more images than the queue holds arrive on any machine.
+    async with serve(max_queue_size=2, max_queue_delay_ms=50, max_images_per_call=2) as running:
         classifier = ServerClassifier(
             servers=(running.address,),
             name="tiny",
