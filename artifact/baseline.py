@@ -6,7 +6,6 @@ server compares its requests with it, by the population stability index of each 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from convoy.artifact.errors import ArtifactError
+from convoy.artifact.later_files import LaterFile, check_graph, read_later_file
 from convoy.artifact.manifest import Part, Sha256
-from convoy.artifact.schema import NewerSchemaError, load
 from convoy.artifact.whole_files import write_beside_graph
-
-logger = logging.getLogger(__name__)
 
 BASELINE_FILE = "baseline.json"
 
@@ -81,18 +77,16 @@ class Histogram(Part):
         return np.bincount(places, minlength=len(self.counts))
 
 
-class Baseline(Part):
+class Baseline(LaterFile):
     """
     The content of `baseline.json`.
 
     Attributes:
-        model_sha256: SHA-256 of the graph that answered.
         data: Name of the images, and of their part.
         data_sha256: SHA-256 of the images.
     """
 
     schema_version: Literal[1] = 1
-    model_sha256: Sha256
     data: str
     data_sha256: Sha256
     images: int = Field(ge=MIN_IMAGES)
@@ -151,25 +145,9 @@ def read_baseline(folder: Path, model_sha256: str) -> Baseline | None:
         ArtifactError: If the file is damaged, or of another graph than *model_sha256*.
     """
     path = folder / BASELINE_FILE
-    try:
-        baseline = Baseline.model_validate(load(path.read_bytes(), ()))
-    except FileNotFoundError:
-        return None
-    except NewerSchemaError as error:
-        # After a rollback of the server, the model must load without it.
-        logger.warning(
-            "baseline ignored: run convoy baseline again",
-            extra={"path": str(path), "reason": str(error)},
-        )
-        return None
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())  # pydantic's takes several lines
-        raise ArtifactError(f"{path}: damaged: {reason}; remove it") from error
-    # Copied from another version: its numbers would be those of another network.
-    if baseline.model_sha256 != model_sha256:
-        raise ArtifactError(
-            f"{path}: describes another graph, of SHA-256 {baseline.model_sha256}; remove it"
-        )
+    baseline = read_later_file(path, Baseline, "convoy baseline")
+    if baseline is not None:
+        check_graph(path, baseline, model_sha256)
     return baseline
 
 

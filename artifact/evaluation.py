@@ -6,19 +6,15 @@ evaluation for each set of images, which the hash of their content tells apart.
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from convoy.artifact.errors import ArtifactError
+from convoy.artifact.later_files import LaterFile, check_graph, read_later_file
 from convoy.artifact.manifest import Evaluation, Part, Sha256
-from convoy.artifact.schema import NewerSchemaError, load
 from convoy.artifact.whole_files import write_beside_graph
-
-logger = logging.getLogger(__name__)
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -111,16 +107,10 @@ class DataEvaluation(Part):
         )
 
 
-class SavedEvaluations(Part):
-    """
-    The content of `evaluation.json`.
-
-    Attributes:
-        model_sha256: SHA-256 of the graph that was measured.
-    """
+class SavedEvaluations(LaterFile):
+    """The content of `evaluation.json`."""
 
     schema_version: Literal[1] = 1
-    model_sha256: Sha256
     evaluations: tuple[DataEvaluation, ...]
 
 
@@ -132,25 +122,10 @@ def read_evaluations(folder: Path, model_sha256: str) -> tuple[DataEvaluation, .
         ArtifactError: If the file is damaged, or of another graph than *model_sha256*.
     """
     path = folder / EVALUATION_FILE
-    try:
-        saved = SavedEvaluations.model_validate(load(path.read_bytes(), ()))
-    except FileNotFoundError:
+    saved = read_later_file(path, SavedEvaluations, "convoy evaluate --write")
+    if saved is None:
         return ()
-    except NewerSchemaError as error:
-        # It is for people: after a rollback of the server the model must load without it.
-        logger.warning(
-            "evaluation ignored: run convoy evaluate --write again",
-            extra={"path": str(path), "reason": str(error)},
-        )
-        return ()
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())  # pydantic's takes several lines
-        raise ArtifactError(f"{path}: damaged: {reason}; remove it") from error
-    # Copied from another version: its numbers would be those of another network.
-    if saved.model_sha256 != model_sha256:
-        raise ArtifactError(
-            f"{path}: evaluates another graph, of SHA-256 {saved.model_sha256}; remove it"
-        )
+    check_graph(path, saved, model_sha256)
     return saved.evaluations
 
 

@@ -6,19 +6,15 @@ machine that it holds for; on any other machine it is ignored.
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from convoy.artifact.errors import ArtifactError
+from convoy.artifact.later_files import LaterFile, read_later_file
 from convoy.artifact.manifest import Part
-from convoy.artifact.schema import NewerSchemaError, load
 from convoy.artifact.whole_files import write_beside_graph
-
-logger = logging.getLogger(__name__)
 
 TUNING_FILE = "tuning.json"
 
@@ -110,12 +106,11 @@ class Choice(Part):
         return self.provider if self.precision == "float32" else f"{self.provider} {self.precision}"
 
 
-class Tuning(Part):
+class Tuning(LaterFile):
     """
     The content of `tuning.json`: the measurements, and the choice among them.
 
     Attributes:
-        model_sha256: SHA-256 of the graph that was measured.
         p99_ms: Upper bound that was set for the 99th percentile of the latency of requests.
         chosen: The best way within the bound; its batch size becomes the largest one.
         measured: Every way that was tried.
@@ -123,7 +118,6 @@ class Tuning(Part):
 
     schema_version: Literal[4] = 4
     machine: Machine
-    model_sha256: str
     p99_ms: float = Field(gt=0)
     chosen: Choice
     measured: tuple[Choice, ...]
@@ -141,20 +135,7 @@ def read_tuning(folder: Path) -> Tuning | None:
     Raises:
         ArtifactError: If it is damaged.
     """
-    path = folder / TUNING_FILE
-    try:
-        return Tuning.model_validate(load(path.read_bytes(), _STEPS))
-    except FileNotFoundError:
-        return None
-    except NewerSchemaError as error:
-        # A tuning is advice: after a rollback of the server the model must load without it.
-        logger.warning(
-            "ignoring the tuning: run `convoy tune` again",
-            extra={"path": str(path), "reason": str(error)},
-        )
-        return None
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: damaged: {error}") from error
+    return read_later_file(folder / TUNING_FILE, Tuning, "convoy tune", _STEPS)
 
 
 def write_tuning(folder: Path, tuning: Tuning) -> None:

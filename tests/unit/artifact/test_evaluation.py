@@ -89,7 +89,7 @@ def test_of_another_graph(tmp_path: Path) -> None:
     A file that was copied from another version is refused.
     """
     write_evaluation(tmp_path, evaluation(), "cd" * 32)
-    with pytest.raises(ArtifactError, match=r"evaluation\.json: evaluates another graph.*remove"):
+    with pytest.raises(ArtifactError, match=r"evaluation\.json: describes another graph.*remove"):
         read_evaluations(tmp_path, SHA256)
 
 
