@@ -6,11 +6,9 @@ Only this module knows the settings whole; each part gets just the values that i
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -19,47 +17,36 @@ from prometheus_client import CollectorRegistry
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.misnamed import reasons
 from convoy.artifact.repository import FIRST_MODEL
-from convoy.artifact.stores import Repository, open_repository
 from convoy.service.batching.batcher import Batcher
-from convoy.service.batching.queue import BatchPolicy
 from convoy.service.call import Calls
 from convoy.service.errors import StartError
-from convoy.service.http.body import BodyReader
-from convoy.service.http.classify import Classify
-from convoy.service.http.limits import HttpLimits
-from convoy.service.http.page import Page, read_comparison
-from convoy.service.http.page_answers import PageAnswers
-from convoy.service.http.page_occlusion import PageOcclusion
-from convoy.service.http.rest import Rest
-from convoy.service.http.routes import create_app, outermost
 from convoy.service.http.server import HttpServer
 from convoy.service.lifecycle import Phase
 from convoy.service.machine.resources import usable_cpus
 from convoy.service.machine.sockets import page_url, reason, resolve
 from convoy.service.machine.supervisor import notify
+from convoy.service.process.http_parts import make_http
+from convoy.service.process.model_parts import batch_policy, make_device, make_loader
 from convoy.service.process.shared_parts import (
     connection_limits,
-    limited,
     make_credentials,
     make_decoder,
     make_lifecycle,
     open_prediction_log,
     open_tracing,
 )
-from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.rpc.limits import BEHIND_FRONTS, ConnectionLimits
 from convoy.service.rpc.listener import LINGER_S
 from convoy.service.rpc.server import RpcServer
-from convoy.service.runtime.device import INLINE_MACS, Cpu, Device, Gpu
-from convoy.service.runtime.graph_cache import GraphCache
+from convoy.service.runtime.device import INLINE_MACS
 from convoy.service.security.access import Access
 from convoy.service.security.sites import SiteCheck
 from convoy.service.security.tls import Tls
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.fronts.front_processes import Fronts
-from convoy.service.serving.loader import LoadedArtifact, Loader
+from convoy.service.serving.loader import LoadedArtifact
 from convoy.service.serving.monitoring.drift import Drift
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
@@ -75,9 +62,6 @@ logger = logging.getLogger(__name__)
 
 LOAD_THREADS = 2
 """One thread loads; the other polls the repository meanwhile."""
-
-HTTP_SHARE_OF_DESCRIPTORS = 0.5
-"""Largest share of the file descriptors that HTTP connections may take."""
 
 STOP_TIMEOUT_S = 0.5
 """Longest wait for a running batch, and then for any other thread, once the server stops."""
@@ -127,8 +111,7 @@ class Server:
         self.control_port: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
         cpus = usable_cpus()
-        self._graph_folder = _graph_folder(settings.graph_cache)
-        self._device = self._make_device(cpus, inline_macs)
+        self._device = make_device(settings, cpus, inline_macs)
         self.lifecycle = make_lifecycle(settings)
         self.metrics = Metrics(CollectorRegistry())
         self.credentials = make_credentials(settings)
@@ -458,69 +441,23 @@ class Server:
         )
 
     def _make_http(self, calls: Calls) -> HttpServer:
-        settings = self._settings
-        read_body = BodyReader(settings.max_message_bytes, settings.http_request_timeout_s)
-        rest = Rest(
-            InferenceProtocol(self.registry, self.control, self.lifecycle, self._log_settings),
-            calls,
-            self.lifecycle,
-            read_body=read_body,
-            max_json_bytes=settings.max_json_bytes,
-        )
-        classifier = ClassifierProtocol(
-            self.registry, max_images_per_call=settings.max_images_per_call
-        )
-        classify = Classify(
-            classifier, calls, read_body=read_body, max_images=settings.max_images_per_call
-        )
-        answers = PageAnswers(
-            self.registry,
-            classifier,
-            calls,
-            read_body=read_body,
-            max_models=settings.max_images_per_call,
-        )
-        page = Page(
-            self.registry,
-            self.history,
-            calls,
-            grpc_port=lambda: self.grpc_port,
-            max_image_bytes=settings.max_image_bytes,
-            answers=answers,
-            may_control=settings.model_control_mode == "explicit",
-            # Images with hidden parts are not what clients send: neither logged nor drift.
-            occlusion=PageOcclusion(
-                self.registry, dataclasses.replace(calls, observers=()), read_body=read_body
+        return make_http(
+            self._settings,
+            registry=self.registry,
+            protocol=InferenceProtocol(
+                self.registry, self.control, self.lifecycle, self._log_settings
             ),
-            comparison=read_comparison(settings.comparison_file),
-        )
-        return HttpServer(
-            outermost(
-                create_app(rest, classify, page, self.metrics, calls.access),
-                root_path=settings.http_root_path,
-                cors_origins=settings.cors_origins,
-            ),
-            HttpLimits(
-                max_connections=limited(
-                    settings, "max_http_connections", HTTP_SHARE_OF_DESCRIPTORS
-                ),
-                max_per_address=settings.max_http_connections_per_address,
-                max_header_bytes=settings.max_metadata_bytes,
-                request_timeout_s=settings.http_request_timeout_s,
-            ),
+            calls=calls,
+            lifecycle=self.lifecycle,
+            metrics=self.metrics,
+            history=self.history,
             tls=self.credentials.tls,
-            refused=self.metrics.refused,
+            grpc_port=lambda: self.grpc_port,
         )
 
     def _make_control(self) -> ModelControl:
         settings = self._settings
-        loader = Loader(
-            self._open_repository(),
-            self._device,
-            GraphCache(self._graph_folder, settings.graph_cache_size),
-            max_batch_size=settings.max_batch_size,
-            max_message_bytes=settings.max_message_bytes,
-        )
+        loader = make_loader(settings, self._device)
         reconciler = Reconciler(
             self.registry,
             loader,
@@ -540,52 +477,11 @@ class Server:
             },
         )
 
-    def _open_repository(self) -> Repository:
-        settings = self._settings
-        copies = _folder(settings.repository_cache)
-        try:
-            return open_repository(settings.model_repository, settings.model_name, copies)
-        except RepositoryError as error:
-            raise StartError(str(error)) from error
-
-    def _make_device(self, cores: int, inline_macs: int) -> Device:
-        settings = self._settings
-        cache = self._graph_folder
-        return Device(
-            policy=settings.device,
-            cores=cores,
-            inline_macs=inline_macs,
-            intra_op_threads=settings.intra_op_threads,
-            cpu=Cpu(provider=settings.cpu_provider, precision=settings.cpu_precision),
-            gpu=Gpu(
-                memory_limit_bytes=settings.gpu_memory_limit,
-                tf32=settings.tf32,
-                cuda_graphs=settings.cuda_graphs,
-                tensorrt=settings.tensorrt,
-                engine_folder=cache / "tensorrt" if cache else None,
-            ),
-        )
-
-    def _batch_policy(self, loaded: LoadedArtifact) -> BatchPolicy:
-        settings, session = self._settings, loaded.session
-        size = session.max_batch_size
-        # A tuned batch size is a limit, unless the operator has set one.
-        tuned = None if settings.max_batch_size else session.tuned
-        return BatchPolicy(
-            max_batch_size=min(size, tuned.batch_size) if tuned else size,
-            max_queue_delay_s=settings.max_queue_delay_ms / 1000,
-            max_queue_size=max(settings.max_queue_size, size),
-            cores=session.cores,
-            weight=settings.model_weight.get(loaded.manifest.name, 1.0),
-            inline_size=session.inline_size,
-            ahead_s=session.ahead_s,
-        )
-
     def _serve(self, loaded: LoadedArtifact) -> ServedModel:
         """Make the served model of a loaded artifact, with a queue of its own."""
         return ServedModel(
             loaded,
-            policy=self._batch_policy(loaded),
+            policy=batch_policy(self._settings, loaded),
             batcher=self.batcher,
             decoder=self.decoder,
             metrics=ModelMetrics(self.metrics, loaded.manifest.name),
@@ -615,21 +511,3 @@ class Server:
         if not self.registry.models():
             why = reasons(self.control.misnamed) or f"; {FIRST_MODEL}"
             raise StartError(f"no models in {self._settings.model_repository}{why}")
-
-
-def _graph_folder(setting: str) -> Path | None:
-    folder = _folder(setting)
-    if setting and folder is None:
-        logger.warning(
-            "no home folder: cannot cache optimised graphs; set HOME, or --graph-cache to a folder"
-        )
-    return folder
-
-
-def _folder(setting: str) -> Path | None:
-    """Return the folder of a setting; None if it is empty, or in a home folder that is unknown."""
-    try:
-        return Path(setting).expanduser() if setting else None
-    # Containers may run as any user, one without an entry in /etc/passwd and without HOME.
-    except RuntimeError:
-        return None
