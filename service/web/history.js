@@ -5,6 +5,9 @@ import { askJson } from "./api.js";
 /** Points of a rate or quantile look back over so many samples. */
 const SMOOTH = 5;
 
+/** Codes of failures that are no refusals. */
+const UNREASONED = ["INTERNAL", "CANCELLED"];
+
 export const PHASES = ["decode", "queue", "inference", "respond"];
 
 /** The samples that were read so far; `read` gets those that are new. */
@@ -72,6 +75,23 @@ export class History {
   /** Refusals per second of a model, by reason; they are among those that failed. */
   rejected(model) {
     return this.#rateBy(model, "rejected");
+  }
+
+  /**
+   * What failed of a model in all samples that are kept: counts by reason.
+   *
+   * The server refuses with a reason. What it did not refuse has its code: an internal error, or a
+   * call that its client cancelled. Calls for "unknown" or for no model, "", count as well.
+   */
+  failures(model) {
+    const counts = new Map();
+    for (const { models } of this.samples) {
+      const { rejected = {}, requests = {} } = models[model] ?? {};
+      const codes = UNREASONED.map((code) => [code, requests[code] ?? 0]);
+      for (const [reason, count] of [...Object.entries(rejected), ...codes])
+        if (count) counts.set(reason, (counts.get(reason) ?? 0) + count);
+    }
+    return counts;
   }
 
   /** Images per second that were run for a model. */

@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { whole } from "./format.js";
+import { tableHead } from "./table.js";
 
 const HEADS = ["layer", "kind", "output", "kernel", "field", "parameters", "MACs"];
 
@@ -27,15 +28,7 @@ export function layerTable(description) {
       el(
         "table",
         { class: "layers" },
-        el(
-          "thead",
-          {},
-          el(
-            "tr",
-            {},
-            HEADS.map((name) => el("th", { scope: "col" }, name)),
-          ),
-        ),
+        tableHead(HEADS),
         el("tbody", {}, description.layers.map(row)),
       ),
     ),

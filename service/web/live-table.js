@@ -1,57 +1,69 @@
-/** All models in one table: what they did in the last seconds. */
+/** All models in one table: what they did in the last seconds, and what failed in ten minutes. */
 
 import { el } from "./dom.js";
 import { duration, rounded, whole } from "./format.js";
+import { headRow, linkRow, plainRow, setTexts } from "./table.js";
 
-const HEADS = ["model", "requests/s", "images/s", "failed/s", "p50", "p99", "queue"];
+const NOW = ["requests/s", "images/s", "failed/s", "p50", "p99", "queue"];
+
+/** Rows of calls that no served model answered; they are there when such calls failed. */
+const NO_MODEL = { unknown: "(unknown model)", "": "(no model)" };
 
 /** The table of a `History`; `choose` is called with the model whose charts are to be shown. */
 export class LiveTable {
   constructor(choose) {
     this.choose = choose;
+    this.head = el("thead");
     this.body = el("tbody");
     this.table = el(
       "section",
       { class: "card scroll", tabindex: "0", "aria-label": "All models" },
-      el(
-        "table",
-        {},
-        el(
-          "thead",
-          {},
-          el(
-            "tr",
-            {},
-            HEADS.map((head) => el("th", { scope: "col" }, head)),
-          ),
-        ),
-        this.body,
-      ),
+      el("table", { class: "all-models" }, this.head, this.body),
     );
   }
 
   draw(history) {
-    const { models } = history;
-    if (models.join("\n") !== this.models) {
-      this.models = models.join("\n");
-      this.body.replaceChildren(...models.map((model) => this.row(model)));
-    }
-    models.forEach((model, index) => {
-      const cells = this.body.children[index].children;
-      texts(history, model).forEach((text, column) => (cells[column + 1].textContent = text));
+    const others = Object.keys(NO_MODEL).filter((name) => history.failures(name).size);
+    const failures = new Map(
+      [...history.models, ...others].map((name) => [name, history.failures(name)]),
+    );
+    const reasons = [...new Set([...failures.values()].flatMap((one) => [...one.keys()]))].sort();
+    this.layOut([...failures.keys()], reasons);
+    [...failures].forEach(([name, counts], index) => {
+      const now = name in NO_MODEL ? NOW.map(() => "") : texts(history, name);
+      setTexts(this.body.children[index], [...now, ...counted(counts, reasons)]);
     });
   }
 
-  row(model) {
-    const click = () => this.choose(model);
-    return el(
-      "tr",
-      {},
-      el("th", { scope: "row" }, el("button", { type: "button", class: "link", click }, model)),
-      HEADS.slice(1).map(() => el("td")),
+  /** Make the rows and columns anew if they are to be others. */
+  layOut(names, reasons) {
+    const shape = JSON.stringify([names, reasons]);
+    if (shape === this.shape) return;
+    this.shape = shape;
+    const failed = ["all", ...reasons.map(words)];
+    this.head.replaceChildren(
+      el(
+        "tr",
+        {},
+        el("td"),
+        el("th", { scope: "colgroup", colspan: NOW.length }, "now"),
+        el("th", { scope: "colgroup", colspan: failed.length }, "failed in the last ten minutes"),
+      ),
+      headRow(["model", ...NOW, ...failed]),
+    );
+    const count = NOW.length + failed.length;
+    this.body.replaceChildren(
+      ...names.map((name) =>
+        name in NO_MODEL
+          ? plainRow(NO_MODEL[name], count)
+          : linkRow(name, () => this.choose(name), count),
+      ),
     );
   }
 }
+
+/** `QUEUE_FULL` is read as "queue full". */
+const words = (reason) => reason.toLowerCase().replaceAll("_", " ");
 
 function texts(history, model) {
   const last = (values) => values.at(-1) ?? 0;
@@ -68,4 +80,9 @@ function texts(history, model) {
     time(0.99),
     whole(last(history.queueDepth(model))),
   ];
+}
+
+function counted(counts, reasons) {
+  const all = [...counts.values()].reduce((sum, count) => sum + count, 0);
+  return [all, ...reasons.map((reason) => counts.get(reason) ?? 0)].map(whole);
 }

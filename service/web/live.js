@@ -139,6 +139,7 @@ class Live {
   drawTiles({ devices, requests, latency, queue, failed, memory }) {
     const last = (one) => one?.values.at(-1);
     const time = (one) => (last(one) ? duration(last(one) / 1000) : "–");
+    const share = (value) => (Number.isFinite(value) ? percent(value, 0) : "–");
     const tile = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
     this.tiles.replaceChildren(
       tile("requests/s", rounded(last(requests[0]) ?? 0)),
@@ -147,7 +148,9 @@ class Live {
       tile("p99", time(latency[1])),
       tile("queue", whole(last(queue[0]) ?? 0)),
       tile("failed/s", rounded(failed.reduce((sum, one) => sum + last(one), 0))),
-      tile("processors", rounded(last(devices[0]) ?? 0)),
+      ...devices.map((one) =>
+        tile(one.name, one.name === "processors" ? rounded(last(one) ?? 0) : share(last(one))),
+      ),
       tile(
         "resident",
         megabytes((last(memory.find(({ name }) => name === "resident")) ?? 0) * 1e6),

@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { duration, percent } from "./format.js";
+import { linkRow, setTexts, tableHead } from "./table.js";
 
 const PHASES = ["decode", "queue", "inference", "respond"];
 
@@ -10,24 +11,13 @@ const HEADS = ["network", "best class", "confidence", "time", ""];
 /** A table with a row for each model; `open` is called with the number of the row that is chosen. */
 export class Overview {
   constructor(models, open) {
-    this.rows = models.map(({ title }, index) => row(title, () => open(index)));
+    this.rows = models.map(({ title }, index) =>
+      linkRow(title, () => open(index), HEADS.length - 1),
+    );
     this.table = el(
       "section",
       { class: "card scroll overview", tabindex: "0", "aria-label": "Overview" },
-      el(
-        "table",
-        {},
-        el(
-          "thead",
-          {},
-          el(
-            "tr",
-            {},
-            HEADS.map((head) => el("th", { scope: "col" }, head)),
-          ),
-        ),
-        el("tbody", {}, this.rows),
-      ),
+      el("table", {}, tableHead(HEADS), el("tbody", {}, this.rows)),
     );
   }
 
@@ -37,18 +27,9 @@ export class Overview {
     this.rows.forEach((node, index) => {
       const texts = told(outcomes[index], common);
       node.toggleAttribute("data-differs", texts.at(-1) === DIFFERS);
-      texts.forEach((text, column) => (node.children[column + 1].textContent = text));
+      setTexts(node, texts);
     });
   }
-}
-
-function row(title, open) {
-  return el(
-    "tr",
-    {},
-    el("th", { scope: "row" }, el("button", { type: "button", class: "link", click: open }, title)),
-    HEADS.slice(1).map(() => el("td")),
-  );
 }
 
 const DIFFERS = "differs from most";

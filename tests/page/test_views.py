@@ -8,13 +8,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from convoy import Client, ConvoyError
 from convoy.__main__ import main
 from convoy.artifact.layers import Description, Layer, write_layers
 from convoy.service.http.page import WEB
 from tests.harness import tiny
 from tests.harness.comparisons import fifteen, measured
+from tests.harness.images import png
 from tests.harness.server_process import ServerProcess
 from tests.page.conftest import OpenPage, url_of
 from tools.observation import Load
@@ -96,6 +98,58 @@ def test_failed_calls_are_in_live(open_page: OpenPage, url: str) -> None:
         {"key": "INVALID_ARGUMENT", "values": [1, 0.5]},
     ]
     assert latency == [None, 0.5]
+
+
+def test_failures_of_all_models(open_page: OpenPage, repository: Path) -> None:
+    """
+    The table of all models counts what failed in ten minutes by reason, with calls for no model.
+    """
+    with ServerProcess(repository, "--model-control-mode", "poll") as server:
+        with Client(server.address) as client:
+            for image, model in [(b"none", "tiny"), (b"none", "tiny"), (png(77), "raw")]:
+                with pytest.raises(ConvoyError):
+                    client.classify(image, model=model)
+            with pytest.raises(ConvoyError):
+                client.classify(png(1), model="absent")
+        with open_page(f"{url_of(server)}#live") as page:
+            table = page.locator("table.all-models")
+            heads = table.locator("thead tr").last.locator("th")
+            reasons = ["all", "internal", "invalid image", "model not found"]
+            expect(heads).to_have_text(
+                ["model", "requests/s", "images/s", "failed/s", "p50", "p99", "queue", *reasons]
+            )
+            rows = table.locator("tbody tr")
+            texts = dict(
+                zip(rows.locator("th").all_inner_texts(), rows.all_inner_texts(), strict=True)
+            )
+            assert {name: text.split("\t")[-4:] for name, text in texts.items()} == {
+                "lenet5": ["0", "0", "0", "0"],
+                "raw": ["1", "1", "0", "0"],
+                "tiny": ["2", "0", "2", "0"],
+                "(unknown model)": ["1", "0", "0", "1"],
+            }
+
+
+def test_gpus_of_the_server(open_page: OpenPage, url: str) -> None:
+    """
+    Live has the processors that the server uses, and a figure for each GPU that it reports.
+    """
+
+    def with_gpus(route: Route) -> None:
+        answer = route.fetch()
+        history = answer.json()
+        for sample in history["samples"]:
+            sample["gpus"] = [0.25, 0.5]
+        route.fulfill(response=answer, json=history)
+
+    with open_page(url) as page:
+        page.route("**/page/history?*", with_gpus)
+        page.get_by_role("link", name="Live").click()
+        tiles = page.locator(".tiles div")
+        expect(tiles.filter(has_text="processors").locator("dd")).to_have_text(re.compile(r"^\d"))
+        expect(tiles.filter(has_text="GPU 0").locator("dd")).to_have_text("25 %")
+        expect(tiles.filter(has_text="GPU 1").locator("dd")).to_have_text("50 %")
+        page.unroute_all(behavior="ignoreErrors")
 
 
 def test_live_without_its_library(open_page: OpenPage, url: str) -> None:

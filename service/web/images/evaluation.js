@@ -2,6 +2,7 @@
 
 import { el } from "../dom.js";
 import { percent, whole } from "../format.js";
+import { tableHead } from "../table.js";
 import { answersOf } from "./answers.js";
 import { confusionMatrix } from "./confusion-matrix.js";
 import { reliabilityChart } from "./reliability-chart.js";
@@ -65,20 +66,7 @@ function shares(models, answers, labels) {
   return el(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": "Accuracy of the networks" },
-    el(
-      "table",
-      { class: "shares" },
-      el(
-        "thead",
-        {},
-        el(
-          "tr",
-          {},
-          heads.map((head) => el("th", { scope: "col" }, head)),
-        ),
-      ),
-      el("tbody", {}, rows),
-    ),
+    el("table", { class: "shares" }, tableHead(heads), el("tbody", {}, rows)),
   );
 }
 

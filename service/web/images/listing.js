@@ -3,6 +3,7 @@
 import { openInTry } from "../chosen.js";
 import { el } from "../dom.js";
 import { percent } from "../format.js";
+import { tableHead } from "../table.js";
 import { best, isRight } from "./rows.js";
 import { thumbnail } from "./thumbnails.js";
 import { VirtualList } from "./virtual.js";
@@ -94,15 +95,7 @@ function table(hasClasses, titles) {
   const whole = el(
     "table",
     { class: "rows" },
-    el(
-      "thead",
-      {},
-      el(
-        "tr",
-        {},
-        heads.map((head) => el("th", { scope: "col" }, head)),
-      ),
-    ),
+    tableHead(heads),
     el("tbody", { "aria-hidden": "true" }, above),
     body,
     el("tbody", { "aria-hidden": "true" }, below),
