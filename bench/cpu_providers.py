@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.race.convoy_servers import ConvoyBf16
+from bench.race.convoy_servers import OpenVino
 from bench.race.environments import install
 from convoy.commands.measurement.progress import progress_bar
 
@@ -75,7 +75,7 @@ def main() -> None:
     console = Console(emoji=False, stderr=True)
     pythons = {
         "onnxruntime": Path(sys.executable),
-        "openvino": install("convoybf16", ConvoyBf16.requirements, ENVIRONMENTS, console),
+        "openvino": install("openvino", OpenVino.requirements, ENVIRONMENTS, console),
         "nncf": install("nncf", NNCF, ENVIRONMENTS, console),
     }
     found = {name: _measure(name, chosen, pythons, console) for name in chosen.names}

@@ -13,6 +13,7 @@ import numpy as np
 import trustme
 from PIL import Image, ImageFilter
 
+from bench.race.raced_model import Model
 from bench.race.servers import OverGrpc
 from convoy.pb.inference import grpc_service_pb2 as pb
 from tests.harness.lenet import add_version
@@ -55,15 +56,41 @@ class ConvoyNative(Convoy):
     transport = "native"
 
 
-class ConvoyBf16(ConvoyNative):
+class ConvoyInt8(ConvoyNative):
+    """convoy with the native transport, serving the int8 version of the float32 network."""
+
+    name = "convoy, native, int8"
+    # The networks have random weights, whose logits lie close together.
+    tolerance = 0.3
+
+    def __init__(self, model: Model, python: Path, folder: Path) -> None:
+        super().__init__(model.int8(), python, folder)
+
+
+class OpenVino(ConvoyNative):
+    """convoy with the native transport, in an environment with OpenVINO."""
+
+    name = "convoy, native, OpenVINO"
+    requirements = ("--constraint", "constraints.txt", "--editable", ".[openvino,fast]")
+
+    def _options(self) -> Sequence[str]:
+        return (*super()._options(), "--cpu-provider", "openvino")
+
+
+class ConvoyBf16(OpenVino):
     """convoy with the native transport, in bf16 by OpenVINO."""
 
     name = "convoy, native, bf16"
-    requirements = ("--constraint", "constraints.txt", "--editable", ".[openvino,fast]")
     tolerance = 1e-2
 
     def _options(self) -> Sequence[str]:
-        return (*super()._options(), "--cpu-provider", "openvino", "--cpu-precision", "bf16")
+        return (*super()._options(), "--cpu-precision", "bf16")
+
+
+class ConvoyInt8OpenVino(ConvoyInt8, OpenVino):
+    """convoy with the native transport, serving the int8 version by OpenVINO."""
+
+    name = "convoy, native, int8 by OpenVINO"
 
 
 class Unmetered(Convoy):

@@ -24,9 +24,6 @@ from tests.harness.lenet import add_version
 LARGE = ("resnet18", "resnet50", "googlenet_tv")
 """GoogLeNet with batch norm, as torchvision has it: the paper's has no weights in public."""
 
-INT8 = ("resnet18", "resnet50")
-"""The networks that are converted to int8 as well."""
-
 MAX_BATCH_SIZE = 8
 
 
@@ -38,7 +35,7 @@ def write_networks(root: Path, console: Console) -> None:
         if not (root / name).exists():
             console.print(f"{name}: exporting with random weights")
             _write(name, root, console)
-    for name in INT8:
+    for name in LARGE:
         if not (root / f"{name}_int8").exists():
             console.print(f"{name}: converting to int8")
             _quantize(name, root)

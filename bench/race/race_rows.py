@@ -9,6 +9,8 @@ from bench.race.contender import Contender
 from bench.race.convoy_servers import (
     Convoy,
     ConvoyBf16,
+    ConvoyInt8,
+    ConvoyInt8OpenVino,
     ConvoyIsolated,
     ConvoyJpeg,
     ConvoyNative,
@@ -115,6 +117,38 @@ ROWS = (
         Row(network=network, first=ConvoyBf16, second=second, load=LARGE, bound=1.7, seconds=4.0)
         for second in (ConvoyNative, Triton)
         for network in ("resnet50", "googlenet_tv")
+    ),
+    *(
+        Row(network=network, first=ConvoyInt8, second=Triton, load=LARGE, bound=3.0, seconds=2.0)
+        for network in LARGE_NETWORKS
+    ),
+    *(
+        Row(network=network, first=ConvoyInt8OpenVino, second=ConvoyInt8, load=LARGE, seconds=2.0)
+        for network in LARGE_NETWORKS
+    ),
+    *(
+        Row(
+            network=f"{network}_int8",
+            first=ConvoyNative,
+            second=Alone,
+            load=LARGE,
+            bound=bound,
+            seconds=2.0,
+        )
+        for network, bound in (("resnet18", 0.85), ("resnet50", 0.93), ("googlenet_tv", 0.85))
+    ),
+    *(
+        Row(
+            network=network,
+            first=ConvoyInt8,
+            second=Triton,
+            load=Poisson(0.7),
+            figure=p99_ms,
+            bound=0.4,
+            at_most=True,
+            seconds=6.0,
+        )
+        for network in LARGE_NETWORKS
     ),
     Row(
         network="resnet50",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,12 @@ class Model:
             max_batch_size=manifest.max_batch_size,
             threads=threads,
         )
+
+    def int8(self) -> Model:
+        """Return the int8 version of this network, which stands beside it."""
+        name = f"{self.name}_int8"
+        path = self.path.parents[2] / name / "1" / self.path.name
+        return replace(self, name=name, path=path)
 
     def image(self) -> npt.NDArray[np.uint8]:
         """Return the image of noise that every request holds, once or several times."""
