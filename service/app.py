@@ -43,7 +43,7 @@ from convoy.service.rpc.server import RpcServer
 from convoy.service.runtime.device import INLINE_MACS
 from convoy.service.security.access import Access
 from convoy.service.security.sites import SiteCheck
-from convoy.service.security.tls import Tls
+from convoy.service.security.tls import GrpcTls
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.fronts.front_processes import Fronts
 from convoy.service.serving.loader import LoadedArtifact
@@ -117,7 +117,7 @@ class Server:
         self.credentials = make_credentials(settings)
         self._tracing = open_tracing(settings.traces)
         self._prediction_log = open_prediction_log(
-            settings, self.credentials, self.metrics.prediction_dropped
+            settings, self.credentials.tokens, self.metrics.prediction_dropped
         )
         self._drift = self._open_drift()
         self.decoder = make_decoder(settings, cpus)
@@ -382,11 +382,13 @@ class Server:
             self.registry,
             self.lifecycle,
             self.metrics,
+            self.credentials,
             arena_bytes=settings.front_memory,
             settings=settings.model_dump_json(),
             module="convoy.service.process.front_process",
         )
         self.registry.switched = fronts.publish
+        self.credentials.changed = fronts.renew_credentials
         self.metrics.refresh = fronts.refresh
         self.metrics.watch_fronts(fronts.facts, lambda: fronts.restarts)
         return fronts
@@ -425,7 +427,7 @@ class Server:
         self,
         calls: Calls,
         transport: Literal["grpcio", "native"],
-        tls: Tls | None,
+        tls: GrpcTls | None,
         limits: ConnectionLimits,
     ) -> RpcServer:
         settings = self._settings

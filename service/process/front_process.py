@@ -27,7 +27,6 @@ from convoy.service.machine.resources import (
 )
 from convoy.service.process.shared_parts import (
     connection_limits,
-    make_credentials,
     make_decoder,
     make_lifecycle,
     open_prediction_log,
@@ -36,6 +35,7 @@ from convoy.service.process.shared_parts import (
 from convoy.service.rpc.front_server import FrontServer
 from convoy.service.rpc.limits import UNLIMITED
 from convoy.service.security.access import Access
+from convoy.service.security.shared_credentials import Contents, SharedCredentials
 from convoy.service.serving.fronts.front_start import Start
 from convoy.service.serving.fronts.link import Link
 from convoy.service.serving.fronts.records import Blob, ToEngine
@@ -87,6 +87,7 @@ class Front:
         )
         self._models: RemoteModels | None = None
         self._snapshot: Snapshot | None = None
+        self._credentials: SharedCredentials | None = None
         self._dropped = Counter[str]()
         self._loop = asyncio.get_running_loop()
 
@@ -95,17 +96,18 @@ class Front:
         Serve until the engine stops this front, or has ended.
 
         Raises:
-            StartError: If the credentials cannot be used, or the port is not available.
+            StartError: If the port is not available.
         """
         start: Start = await self.start
         settings = Settings.model_validate_json(start.settings)
         logs.configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(CollectorRegistry())
         self.lifecycle = make_lifecycle(settings, start.fronts)
-        credentials = make_credentials(settings)
+        credentials = self._credentials
+        assert credentials is not None
         decoder = make_decoder(settings, usable_cpus())
         tracing = open_tracing(settings.traces)
-        predictions = open_prediction_log(settings, credentials, self._count_dropped)
+        predictions = open_prediction_log(settings, credentials.tokens, self._count_dropped)
         self._models = RemoteModels(self.link, decoder, self.metrics, self._report)
         control = settings.control and settings.control_port is None
         calls = Calls(
@@ -131,13 +133,9 @@ class Front:
             await server.start(start.address, start.port)
             self.link.tell(ToEngine.HELLO)
             gc.freeze()
-            tasks = [
-                asyncio.create_task(credentials.watch(), name="credentials"),
-                asyncio.create_task(self._keep_reporting(), name="reports"),
-            ]
+            reporting = asyncio.create_task(self._keep_reporting(), name="reports")
             await self.stopping.wait()
-            for task in tasks:
-                task.cancel()
+            reporting.cancel()
             await server.stop()
             decoder.close()
             for closed in (tracing, predictions):
@@ -148,7 +146,13 @@ class Front:
 
     def _take_blob(self, kind: Blob, data: bytes) -> None:
         if kind is Blob.START:
-            self.start.set_result(Start.model_validate_json(data))
+            start = Start.model_validate_json(data)
+            self._credentials = SharedCredentials(start.credentials)
+            self.start.set_result(start)
+            return
+        if kind is Blob.CREDENTIALS:
+            assert self._credentials is not None
+            self._credentials.use(Contents.model_validate_json(data))
             return
         snapshot = Snapshot.model_validate_json(data)
         # It comes while this front makes its parts.

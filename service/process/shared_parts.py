@@ -14,6 +14,7 @@ from convoy.service.lifecycle import Lifecycle
 from convoy.service.machine.resources import descriptor_limit
 from convoy.service.rpc.limits import MAX_STREAMS, UNLIMITED, ConnectionLimits
 from convoy.service.security.credentials import Credentials
+from convoy.service.security.tokens import Tokens
 from convoy.service.serving.monitoring.predictions import LogOptions, PredictionLog
 from convoy.service.serving.monitoring.stores import open_store
 from convoy.service.settings import Settings
@@ -98,12 +99,13 @@ def connection_limits(
 
 
 def open_prediction_log(
-    settings: Settings, credentials: Credentials, dropped: Callable[[str, int], None]
+    settings: Settings, tokens: Tokens | None, dropped: Callable[[str, int], None]
 ) -> PredictionLog | None:
     """
     Open the log of predictions of one process; return None if there is none.
 
     Args:
+        tokens: They name the clients; None if no client has one.
         dropped: Called, in any thread, with a reason and the number of rows that were dropped.
 
     Raises:
@@ -111,7 +113,6 @@ def open_prediction_log(
     """
     if not settings.prediction_log:
         return None
-    tokens = credentials.tokens
     return PredictionLog(
         open_store(settings.prediction_log),
         LogOptions(shares=settings.prediction_log_share, images=settings.prediction_log_images),

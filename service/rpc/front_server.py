@@ -19,7 +19,7 @@ from convoy.service.rpc.forwarding import forwarding_handler
 from convoy.service.rpc.infer_service import InferServicer
 from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.listener import RpcListener
-from convoy.service.security.tls import Tls
+from convoy.service.security.tls import GrpcTls
 from convoy.service.telemetry.metrics import INFERENCE_METHODS
 
 
@@ -42,7 +42,7 @@ class FrontServer(RpcListener):
         engine: grpc.aio.Channel,
         *,
         transport: Literal["grpcio", "native"],
-        tls: Tls | None,
+        tls: GrpcTls | None,
         limits: ConnectionLimits,
         max_images_per_call: int,
     ) -> None:

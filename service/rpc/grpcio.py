@@ -25,7 +25,7 @@ from convoy.service.rpc.unary import (
     arrival,
     unary_handler,
 )
-from convoy.service.security.tls import Tls
+from convoy.service.security.tls import GrpcTls
 
 Answer = Callable[[bytes, Call], Awaitable[bytes]]
 """From the bytes of a message, and the record of its call, to the bytes of the response."""
@@ -41,7 +41,7 @@ class GrpcioTransport:
     """
 
     def __init__(
-        self, server: grpc.aio.Server, counts: Callable[[], CallCounts], tls: Tls | None
+        self, server: grpc.aio.Server, counts: Callable[[], CallCounts], tls: GrpcTls | None
     ) -> None:
         self._server = server
         self._tls = tls
@@ -176,7 +176,7 @@ def _resolve(replied: asyncio.Future[bytes], response: bytes, error: ServiceErro
         replied.set_exception(error)
 
 
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
+def _credentials(tls: GrpcTls) -> grpc.ServerCredentials:
     """Return credentials that gRPC reads again from *tls* at each new connection."""
 
     def configuration() -> grpc.ServerCertificateConfiguration:

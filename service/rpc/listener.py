@@ -20,7 +20,7 @@ from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.receiving import Readers
 from convoy.service.rpc.streams import StreamInterceptor
 from convoy.service.rpc.transport import UnaryMethods, make_transport
-from convoy.service.security.tls import Tls
+from convoy.service.security.tls import GrpcTls
 
 LINGER_S = 0.1
 """Time in seconds for the last answers to leave the socket before connections are closed."""
@@ -54,7 +54,7 @@ class RpcListener:
         add_others: Callable[[grpc.aio.Server], None],
         *,
         transport: Literal["grpcio", "native"],
-        tls: Tls | None,
+        tls: GrpcTls | None,
         limits: ConnectionLimits,
         shared: bool = False,
     ) -> None:

@@ -17,7 +17,7 @@ from convoy.service.rpc.inference_service import InferenceServicer
 from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.listener import RpcListener
 from convoy.service.rpc.reflection import add_reflection
-from convoy.service.security.tls import Tls
+from convoy.service.security.tls import GrpcTls
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.registry import ModelRegistry
 
@@ -48,7 +48,7 @@ class RpcServer(RpcListener):
         calls: Calls,
         *,
         transport: Literal["grpcio", "native"],
-        tls: Tls | None,
+        tls: GrpcTls | None,
         limits: ConnectionLimits,
         max_images_per_call: int,
     ) -> None:

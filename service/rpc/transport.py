@@ -18,7 +18,7 @@ from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import GrpcioTransport
 from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.unary import UnaryHandler, unary_handler
-from convoy.service.security.tls import Tls
+from convoy.service.security.tls import GrpcTls
 
 
 class Transport(Protocol):
@@ -89,7 +89,7 @@ def make_transport(
     lifecycle: Lifecycle,
     *,
     backlog: Backlog,
-    tls: Tls | None,
+    tls: GrpcTls | None,
     limits: ConnectionLimits,
     shared: bool = False,
 ) -> Transport:

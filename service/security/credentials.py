@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from convoy.service.security.file_access import warn_of_access
+from convoy.service.security.shared_credentials import Contents
 from convoy.service.security.tls import Tls, TlsFiles
-from convoy.service.security.tokens import Tokens
+from convoy.service.security.tokens import TokenFile
 from convoy.service.security.watched_files import WatchedFiles
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Credentials:
     Attributes:
         tokens: None without a token file.
         tls: None without a certificate.
+        changed: Called when other contents of a file are in use.
 
     Raises:
         StartError: If one of the files cannot be used.
@@ -46,13 +48,14 @@ class Credentials:
         tls_key: str = "",
         tls_client_ca: str = "",
     ) -> None:
-        self.tokens = None
-        self.tls = None
+        self.tokens: TokenFile | None = None
+        self.tls: Tls | None = None
+        self.changed: Callable[[], None] = lambda: None
         self._watched: list[tuple[WatchedFiles, Callable[[], None]]] = []
         # Watched before they are read, so that no change in between is missed.
         if token_file:
             watched = WatchedFiles([Path(token_file)])
-            self.tokens = Tokens(Path(token_file))
+            self.tokens = TokenFile(Path(token_file))
             self._watched.append((watched, self.tokens.load))
         if tls_certificate:
             client_ca = Path(tls_client_ca) if tls_client_ca else None
@@ -60,6 +63,14 @@ class Credentials:
             watched = WatchedFiles(files)
             self.tls = Tls(files)
             self._watched.append((watched, self.tls.load))
+
+    @property
+    def contents(self) -> Contents:
+        """The tokens and certificates in use, for processes that do not read the files."""
+        return Contents(
+            tokens=list(self.tokens.known) if self.tokens else None,
+            pem=self.tls.pem if self.tls else None,
+        )
 
     def warn_of_files(self) -> None:
         """Warn of tokens and keys that other users of this machine may change or read."""
@@ -80,8 +91,9 @@ class Credentials:
 
     def reload_changed(self) -> None:
         """Load the files that have changed since they were last loaded."""
-        for files, load in self._watched:
-            files.reload_if_changed(load)
+        loaded = [files.reload_if_changed(load) for files, load in self._watched]
+        if any(loaded):
+            self.changed()
 
     async def watch(self, interval_s: float = CHECK_INTERVAL_S) -> None:
         """Reload changed files every *interval_s* seconds, until cancelled."""

@@ -41,14 +41,27 @@ class Pem(NamedTuple):
     client_ca: bytes | None
 
 
-class Tls:
+class GrpcTls:
     """
-    TLS 1.2 and newer, in the form that each transport needs.
+    TLS of gRPC, which has a TLS library of its own.
+
+    Attributes:
+        pem: Certificates and keys; read again at each new connection.
+    """
+
+    pem: Pem
+
+    def __init__(self, pem: Pem) -> None:
+        self.pem = pem
+
+
+class Tls(GrpcTls):
+    """
+    TLS 1.2 and newer from files, in the form that each transport needs.
 
     Attributes:
         files: Paths of its certificates and keys.
         context: Context of the HTTP transport.
-        pem: Certificates and keys for gRPC, which has its own TLS library.
         expires_at: Time at which the certificate expires, in seconds since 1970.
 
     Raises:

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -72,6 +72,29 @@ class Token:
 
 class Tokens:
     """
+    The tokens that a server knows.
+
+    Attributes:
+        known: All of them; may be replaced.
+    """
+
+    def __init__(self, known: Sequence[Token] = ()) -> None:
+        self.known = known
+
+    def find(self, digest: bytes) -> Token | None:
+        """Find the token with this SHA-256."""
+        # Compare with all of them, in constant time: the time taken reveals nothing.
+        found = [token for token in self.known if hmac.compare_digest(token.digest, digest)]
+        return found[0] if found else None
+
+    def name_of(self, digest: bytes) -> str:
+        """Return the name of the holder of a token; empty if it is unknown."""
+        token = self.find(digest)
+        return token.name if token else ""
+
+
+class TokenFile(Tokens):
+    """
     The tokens of a file. Empty lines and lines that begin with # are ignored.
 
     Raises:
@@ -79,6 +102,7 @@ class Tokens:
     """
 
     def __init__(self, file: Path) -> None:
+        super().__init__()
         self.file = file
         self.load()
 
@@ -97,22 +121,11 @@ class Tokens:
         except UnicodeDecodeError as error:
             raise StartError(f"the token file {self.file} is not UTF-8 text") from error
         numbered = [(number, line.strip()) for number, line in enumerate(lines, 1)]
-        self._tokens = [
+        self.known = [
             _token(line, f"{self.file}:{number}")
             for number, line in numbered
             if line and not line.startswith("#")
         ]
-
-    def find(self, digest: bytes) -> Token | None:
-        """Find the token with this SHA-256."""
-        # Compare with all of them, in constant time: the time taken reveals nothing.
-        found = [token for token in self._tokens if hmac.compare_digest(token.digest, digest)]
-        return found[0] if found else None
-
-    def name_of(self, digest: bytes) -> str:
-        """Return the name of the holder of a token; empty if it is unknown."""
-        token = self.find(digest)
-        return token.name if token else ""
 
 
 def _token(line: str, where: str) -> Token:

@@ -25,16 +25,19 @@ class WatchedFiles:
         self._files = list(files)
         self._seen = self._stamps()
 
-    def reload_if_changed(self, load: Callable[[], None]) -> None:
+    def reload_if_changed(self, load: Callable[[], None]) -> bool:
         """
         Load the files if they have changed; if that fails, the old contents stay in use.
 
         Args:
             load: Loads the files; raises `StartError` if their contents cannot be used.
+
+        Returns:
+            Whether other contents are in use now.
         """
         stamps = self._stamps()
         if stamps == self._seen:
-            return
+            return False
         # Also if loading fails: the next attempt waits for another change.
         self._seen = stamps
         files = {"files": [str(file) for file in self._files]}
@@ -45,8 +48,9 @@ class WatchedFiles:
                 "cannot load changed files, still using their previous contents",
                 extra={**files, "error": str(error)},
             )
-        else:
-            logger.info("loaded changed files", extra=files)
+            return False
+        logger.info("loaded changed files", extra=files)
+        return True
 
     def _stamps(self) -> list[_Stamp]:
         return [_stamp(file) for file in self._files]

@@ -18,7 +18,7 @@ from convoy.service.rpc.fast_path import FastPath
 from convoy.service.rpc.grpcio import CallInterceptor
 from convoy.service.rpc.receiving import Readers
 from convoy.service.security.access import Access
-from convoy.service.security.tokens import Token, Tokens
+from convoy.service.security.tokens import Token, TokenFile
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.telemetry.metrics import Metrics
 from tests.harness.calls import outcome
@@ -96,6 +96,6 @@ async def test_stream_of_another_service(tmp_path: Path) -> None:
     """Only our own stream, which checks each of its requests, is not checked when it opens."""
     token, _ = Token.make("observer", ["observe"])
     (tmp_path / "tokens").write_text(token.line)
-    async with serving(Access(Tokens(tmp_path / "tokens"))) as channel:
+    async with serving(Access(TokenFile(tmp_path / "tokens"))) as channel:
         stream: Any = channel.stream_stream("/added.Later/ModelStreamInfer")
         assert await outcome(stream(iter([b""])).read()) == UNAUTHENTICATED

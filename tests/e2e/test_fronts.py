@@ -281,31 +281,42 @@ async def test_no_place_for_the_socket(repository: Path, tmp_path: Path) -> None
     assert not list(folder.iterdir())
 
 
+class Protected:
+    """The files of a server with TLS and tokens, and what a client needs."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        issued = authority.issue_cert("127.0.0.1")
+        self.certificate, self.key, self.tokens = (
+            folder / name for name in ("tls.crt", "tls.key", "tokens")
+        )
+        self.certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(self.key)
+        record, token = Token.make("someone", ["infer"])
+        self.tokens.write_text(record.line)
+        self.tokens.chmod(0o600)
+        self.credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+        self.metadata = (("authorization", f"Bearer {token}"),)
+
+    @property
+    def options(self) -> list[str]:
+        """Return the options of the server."""
+        return [
+            f"--tls-certificate={self.certificate}",
+            f"--tls-key={self.key}",
+            f"--token-file={self.tokens}",
+        ]
+
+
 async def test_tls_and_tokens(repository: Path, tmp_path: Path) -> None:
     """
     Fronts speak TLS and check tokens, of calls that they answer and of those that they forward.
     """
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    certificate, key, tokens = (tmp_path / name for name in ("tls.crt", "tls.key", "tokens"))
-    certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(key)
-    record, token = Token.make("someone", ["infer"])
-    tokens.write_text(record.line)
-    tokens.chmod(0o600)
-    files = [
-        f"--{name}={path}"
-        for name, path in (
-            ("tls-certificate", certificate),
-            ("tls-key", key),
-            ("token-file", tokens),
-        )
-    ]
-    credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
-    with ServerProcess(repository, "--front-processes", "2", *files) as server:
-        async with grpc.aio.secure_channel(server.address, credentials) as channel:
+    protected = Protected(tmp_path)
+    with ServerProcess(repository, "--front-processes", "2", *protected.options) as server:
+        async with grpc.aio.secure_channel(server.address, protected.credentials) as channel:
             stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            known = (("authorization", f"Bearer {token}"),)
+            known = protected.metadata
             check(await stub.ModelInfer(request(7), metadata=known), 7)
             metadata = pb.ModelMetadataRequest(name="echo")
             assert (await stub.ModelMetadata(metadata, metadata=known)).name == "echo"
@@ -320,6 +331,23 @@ async def test_tls_and_tokens(repository: Path, tmp_path: Path) -> None:
             ("ModelMetadata", "UNAUTHENTICATED"),
             ("RepositoryIndex", "PERMISSION_DENIED"),
         }
+
+
+async def test_new_front_with_damaged_files(repository: Path, tmp_path: Path) -> None:
+    """
+    A front that is replaced while its files are damaged uses the contents that the others use.
+    """
+    protected = Protected(tmp_path)
+    with ServerProcess(repository, "--front-processes", "1", *protected.options) as server:
+        for file in (protected.certificate, protected.key, protected.tokens):
+            file.write_text("half of a")
+        fronts(server)[0].kill()
+        async with grpc.aio.secure_channel(server.address, protected.credentials) as channel:
+            stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            answer = stub.ModelInfer(
+                request(7), metadata=protected.metadata, wait_for_ready=True, timeout=30
+            )
+            check(await answer, 7)
 
 
 async def test_messages_that_do_not_arrive(repository: Path) -> None:

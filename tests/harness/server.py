@@ -40,6 +40,13 @@ class Running:
         """Fetch the counts of all processes; calls with one message need not wait for this."""
         await self.server.metrics.refresh()
 
+    async def reload_credentials(self) -> None:
+        """Let every process use the files of credentials that have changed."""
+        self.server.credentials.reload_changed()
+        if self.server.fronts:
+            # A snapshot arrives after the credentials.
+            await self.server.fronts.published()
+
     @contextmanager
     def device_held(self) -> Iterator[None]:
         """Keep the device busy, so that batches wait, until the block ends."""

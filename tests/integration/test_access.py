@@ -201,6 +201,7 @@ async def test_our_client(guarded: Running, holders: Holders) -> None:
     assert failed.value.reason == "UNAUTHENTICATED"
 
 
+@pytest.mark.with_fronts
 async def test_tokens_change(serve: Serve, holders: Holders) -> None:
     """
     A token that is removed from the file is refused after the next check, without a restart.
@@ -209,9 +210,12 @@ async def test_tokens_change(serve: Serve, holders: Holders) -> None:
     async with serve(token_file=str(holders.file)) as running:
         await running.inference.ModelInfer(infer_request(3), metadata=metadata)
         holders.write("observe")
-        running.server.credentials.reload_changed()
+        await running.reload_credentials()
         refused = await outcome(running.inference.ModelInfer(infer_request(3), metadata=metadata))
         assert refused == UNAUTHENTICATED
+        # A front forwards this one.
+        known = tuple(holders.header("observe").items())
+        await running.inference.RepositoryIndex(pb.RepositoryIndexRequest(), metadata=known)
 
 
 async def test_control_on_its_own_port(serve: Serve) -> None:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from convoy.service.errors import StartError
 from convoy.service.lifecycle import Lifecycle
+from convoy.service.security.credentials import Credentials
 from convoy.service.serving.fronts.front_processes import Fronts
 from convoy.service.serving.fronts.front_session import Session
 from convoy.service.serving.fronts.snapshot import Snapshot
@@ -29,6 +30,7 @@ def make_fronts(running: Running) -> Fronts:
         running.server.registry,
         Lifecycle(),
         Metrics(CollectorRegistry()),
+        Credentials(),
         arena_bytes=2**20,
         settings="{}",
         module="no_such_module",

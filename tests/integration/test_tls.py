@@ -220,6 +220,7 @@ async def test_mutual(serve: Serve, certificates: Certificates) -> None:
                 await get_ready(running, context)
 
 
+@pytest.mark.with_fronts
 async def test_a_new_certificate(serve: Serve, certificates: Certificates) -> None:
     """
     A new certificate is shown to new connections without a restart; half of one changes nothing.
@@ -230,11 +231,11 @@ async def test_a_new_certificate(serve: Serve, certificates: Certificates) -> No
         assert len(before) == 1
         good = certificates.key.read_bytes()
         certificates.key.write_text("half of a")
-        running.server.credentials.reload_changed()
+        await running.reload_credentials()
         assert {(await shown(running, port, context))[1] for port in ports(running)} == before
         certificates.key.write_bytes(good)
         certificates.issue()
-        running.server.credentials.reload_changed()
+        await running.reload_credentials()
         for port in ports(running):
             assert (await shown(running, port, context))[1] not in before
         assert await classify(running, certificates.credentials()) == 3
@@ -250,7 +251,7 @@ async def test_expiry_of_the_certificate(serve: Serve, certificates: Certificate
         for days in (10, 30):
             expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
             certificates.issue(expires)
-            running.server.credentials.reload_changed()
+            await running.reload_credentials()
             url = running.url.replace("http:", "https:") + "/metrics"
             answer = await asyncio.to_thread(urllib.request.urlopen, url, context=context)
             text = answer.read().decode()

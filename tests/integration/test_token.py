@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from convoy.__main__ import main
-from convoy.service.security.tokens import Tokens, bearer
+from convoy.service.security.tokens import TokenFile, bearer
 
 
 def test_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,7 +20,7 @@ def test_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         texts.append(capsys.readouterr().out.strip())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not any(text in file.read_text() for text in texts)
-    found = [Tokens(file).find(bearer(f"Bearer {text}")) for text in texts]
+    found = [TokenFile(file).find(bearer(f"Bearer {text}")) for text in texts]
     assert [token and (token.name, sorted(token.rights)) for token in found] == [
         ("web", ["infer"]),
         ("grafana", ["control", "observe"]),

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from convoy.service.errors import StartError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.machine.resources import process_usage
 from convoy.service.machine.sockets import reserve
+from convoy.service.security.credentials import Credentials
 from convoy.service.serving.fronts.arena import make_arena
 from convoy.service.serving.fronts.front_session import Session
 from convoy.service.serving.fronts.front_start import Start
@@ -79,6 +81,7 @@ class Fronts:
         registry: ModelRegistry,
         lifecycle: Lifecycle,
         metrics: Metrics,
+        credentials: Credentials,
         *,
         arena_bytes: int,
         settings: str,
@@ -87,6 +90,7 @@ class Fronts:
         self._registry = registry
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._credentials = credentials
         self._arena_bytes = arena_bytes
         self._settings = settings
         self._module = module
@@ -118,17 +122,17 @@ class Fronts:
         """
         self._reserved = reserve(address, port)
         port = int(self._reserved.getsockname()[1])
-        start = Start(
+        make_start = partial(
+            Start,
             settings=self._settings,
             fronts=len(self._fronts),
             address=address,
             port=port,
             engine=self.engine,
         )
-        message = start.model_dump_json().encode()
         self._tasks = [
             *(
-                asyncio.create_task(self._keep(index, message))
+                asyncio.create_task(self._keep(index, make_start))
                 for index in range(len(self._fronts))
             ),
             asyncio.create_task(self._watch(), name="fronts"),
@@ -182,6 +186,11 @@ class Fronts:
             self._publishing = True
             asyncio.get_running_loop().call_soon(self._publish)
 
+    def renew_credentials(self) -> None:
+        """Let every front use the credentials that are in use now."""
+        for session in self.sessions:
+            session.send_credentials(self._credentials.contents)
+
     async def published(self) -> None:
         """Publish, and wait until every front that answers uses the snapshot."""
         self._publish()
@@ -219,13 +228,13 @@ class Fronts:
             self._reserved.close()
         self._folder.cleanup()
 
-    async def _keep(self, index: int, start: bytes) -> None:
+    async def _keep(self, index: int, make_start: Callable[..., Start]) -> None:
         """Run a front, and replace it whenever it has ended."""
         loop, delay_s = asyncio.get_running_loop(), FIRST_DELAY_S
         while True:
             began = loop.time()
             try:
-                why: dict[str, object] = {"exit_code": await self._run(index, start)}
+                why: dict[str, object] = {"exit_code": await self._run(index, make_start)}
             # No process or no memory is left; later there may be.
             except OSError as error:
                 why = {"error": error.strerror}
@@ -238,11 +247,11 @@ class Fronts:
             delay_s = min(LONGEST_DELAY_S, 2 * delay_s)
             self.restarts += 1
 
-    async def _run(self, index: int, start: bytes) -> int:
+    async def _run(self, index: int, make_start: Callable[..., Start]) -> int:
         """Run a front until it ends; return its exit code."""
         front = _Front(self._module, self._arena_bytes, self._metrics)
         self._fronts[index] = front
-        front.session.send_start(start)
+        front.session.send_start(make_start(credentials=self._credentials.contents))
         # Not the last snapshot again: models that it names may have gone since.
         self._publish()
         await front.lost.wait()

@@ -15,7 +15,9 @@ from pydantic_core import from_json
 
 from convoy.service.call import Request
 from convoy.service.errors import InferenceError, ShuttingDownError
+from convoy.service.security.shared_credentials import Contents
 from convoy.service.serving.fronts.arena import map_arena
+from convoy.service.serving.fronts.front_start import Start
 from convoy.service.serving.fronts.packets import Packets
 from convoy.service.serving.fronts.records import (
     DEMAND,
@@ -112,9 +114,13 @@ class Session:
         self.used_bytes = 0
         self.heard = False
 
-    def send_start(self, settings: bytes) -> None:
+    def send_start(self, start: Start) -> None:
         """Send what the front needs to begin."""
-        self._packets.send_blob(Blob.START, settings)
+        self._packets.send_blob(Blob.START, start.model_dump_json().encode())
+
+    def send_credentials(self, contents: Contents) -> None:
+        """Send other credentials to use."""
+        self._packets.send_blob(Blob.CREDENTIALS, contents.model_dump_json().encode())
 
     def send_snapshot(self, snapshot: Snapshot, served: dict[int, ServedModel]) -> None:
         """Send *snapshot*, and hold the models that it names until the front releases them."""

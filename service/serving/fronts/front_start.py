@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from convoy.service.security.shared_credentials import Contents
+
 
 class Start(BaseModel):
     """
@@ -15,6 +17,7 @@ class Start(BaseModel):
         address: Address to listen on.
         port: Port that all fronts share.
         engine: Path of the socket of the engine's gRPC server.
+        credentials: Those in use at its start.
     """
 
     settings: str
@@ -22,3 +25,4 @@ class Start(BaseModel):
     address: str
     port: int
     engine: str
+    credentials: Contents

@@ -67,6 +67,7 @@ class Blob(enum.IntEnum):
     SNAPSHOT = 2
     REPORT = 3
     OUTPUTS = 4
+    CREDENTIALS = 5
 
 
 class Demand(NamedTuple):

@@ -9,7 +9,7 @@ import trustme
 from convoy.service.security.credentials import Credentials
 from convoy.service.security.file_access import warn_of_access
 from convoy.service.security.tls import Tls
-from convoy.service.security.tokens import Token, Tokens
+from convoy.service.security.tokens import Token, TokenFile
 
 
 async def test_watch_reloads_changed_files(tmp_path: Path) -> None:
@@ -41,13 +41,13 @@ def test_tokens_that_change_while_they_are_loaded(
     (first, _), (second, _) = Token.make("web", ["infer"]), Token.make("grafana", ["observe"])
     file = tmp_path / "tokens"
     file.write_text(first.line)
-    load = Tokens.load
+    load = TokenFile.load
 
-    def load_and_change(tokens: Tokens) -> None:
+    def load_and_change(tokens: TokenFile) -> None:
         load(tokens)
         file.write_text(second.line)
 
-    monkeypatch.setattr(Tokens, "load", load_and_change)
+    monkeypatch.setattr(TokenFile, "load", load_and_change)
     credentials = Credentials(str(file))
     assert credentials.tokens
     assert credentials.tokens.find(first.digest)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from convoy.service.errors import StartError
-from convoy.service.security.tokens import Token, Tokens, bearer
+from convoy.service.security.tokens import Token, TokenFile, bearer
 from convoy.service.security.watched_files import WatchedFiles
 
 
@@ -24,7 +24,7 @@ def test_a_made_token_is_found(tmp_path: Path) -> None:
     """
     web, text = Token.make("web", ["infer", "observe"])
     other, _ = Token.make("other", ["control"])
-    tokens = Tokens(write(tmp_path, "# who may", "", other.line, f"  {web.line}  "))
+    tokens = TokenFile(write(tmp_path, "# who may", "", other.line, f"  {web.line}  "))
     assert tokens.find(bearer(f"Bearer {text}")) == web
     assert web.digest == hashlib.sha256(text.encode()).digest()
     assert web.rights == {"infer", "observe"}
@@ -64,7 +64,7 @@ def test_bad_line(tmp_path: Path, line: str) -> None:
     The error names the line by its number, and does not repeat what may be a secret.
     """
     with pytest.raises(StartError, match=r"tokens:2: expected NAME RIGHTS SHA256") as failed:
-        Tokens(write(tmp_path, "# who may", line))
+        TokenFile(write(tmp_path, "# who may", line))
     assert "secret" not in str(failed.value).replace(str(tmp_path), "")
 
 
@@ -73,7 +73,7 @@ def test_no_file(tmp_path: Path) -> None:
     A file that is not there is an error: not a server that lets everybody in.
     """
     with pytest.raises(StartError, match="cannot read the token file"):
-        Tokens(tmp_path / "missing")
+        TokenFile(tmp_path / "missing")
 
 
 def test_changed_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -81,7 +81,7 @@ def test_changed_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     A changed file is loaded, also behind a redirected link; an unusable one changes nothing.
     """
     (first, _), (second, _) = Token.make("web", ["infer"]), Token.make("web", ["observe"])
-    tokens = Tokens(write(tmp_path, first.line))
+    tokens = TokenFile(write(tmp_path, first.line))
     watched = WatchedFiles([tokens.file])
     watched.reload_if_changed(tokens.load)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
@@ -104,7 +104,7 @@ def test_changed_file_with_the_time_of_the_old_one(tmp_path: Path) -> None:
     A file of the same size whose time was set back, as tools that copy do, counts as changed.
     """
     (first, _), (second, _) = Token.make("web", ["infer"]), Token.make("web", ["infer"])
-    tokens = Tokens(write(tmp_path, first.line))
+    tokens = TokenFile(write(tmp_path, first.line))
     watched = WatchedFiles([tokens.file])
     before = tokens.file.stat()
     write(tmp_path, second.line)
