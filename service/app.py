@@ -48,6 +48,7 @@ from convoy.service.serving.control import ModelControl
 from convoy.service.serving.fronts.front_processes import Fronts
 from convoy.service.serving.loader import LoadedArtifact
 from convoy.service.serving.monitoring.drift import Drift
+from convoy.service.serving.monitoring.signal_counter import SignalCounter
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry
@@ -120,6 +121,7 @@ class Server:
             settings, self.credentials.tokens, self.metrics.prediction_dropped
         )
         self._drift = self._open_drift()
+        self._signals = SignalCounter(self._drift.add) if self._drift else None
         self.decoder = make_decoder(settings, cpus)
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
@@ -215,8 +217,8 @@ class Server:
                 await self.batcher.__aexit__(None, None, None)
         except TimeoutError:
             logger.warning("stopping although a batch is still running")
-        if self._drift:
-            self._drift.close()
+        if self._signals:
+            self._signals.close()
         if self._prediction_log:
             await asyncio.to_thread(self._prediction_log.close)
         if self._tracing:
@@ -383,6 +385,7 @@ class Server:
             self.lifecycle,
             self.metrics,
             self.credentials,
+            self._drift,
             arena_bytes=settings.front_memory,
             settings=settings.model_dump_json(),
             module="convoy.service.process.front_process",
@@ -400,7 +403,7 @@ class Server:
             self.metrics,
             log_requests=self._settings.log_requests,
             tracing=self._tracing,
-            observers=[one.observe for one in (self._prediction_log, self._drift) if one],
+            observers=[one.observe for one in (self._prediction_log, self._signals) if one],
         )
 
     def _open_drift(self) -> Drift | None:

@@ -582,9 +582,6 @@ class Settings(
         # Nothing would be kept.
         if self.prediction_log_images and not self.prediction_log:
             raise ValueError("--prediction-log-images needs --prediction-log")
-        # The engine would miss the calls of the fronts.
-        if self.drift and self.front_processes:
-            raise ValueError("--drift does not work with --front-processes: leave one of them out")
         # ONNX Runtime's own kernels know no bf16.
         if self.cpu_provider == "onnxruntime" and self.cpu_precision == "bf16":
             raise ValueError(

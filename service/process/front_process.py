@@ -18,7 +18,7 @@ import grpc
 from prometheus_client import CollectorRegistry
 from pydantic_core import to_json
 
-from convoy.service.call import Calls
+from convoy.service.call import Calls, Model
 from convoy.service.errors import StartError
 from convoy.service.machine.resources import (
     map_large_blocks,
@@ -39,8 +39,10 @@ from convoy.service.security.shared_credentials import Contents, SharedCredentia
 from convoy.service.serving.fronts.front_start import Start
 from convoy.service.serving.fronts.link import Link
 from convoy.service.serving.fronts.records import Blob, ToEngine
+from convoy.service.serving.fronts.remote_model import RemoteModel
 from convoy.service.serving.fronts.remote_models import RemoteModels
 from convoy.service.serving.fronts.snapshot import Snapshot
+from convoy.service.serving.monitoring.signal_counter import SignalCounter, SignalCounts
 from convoy.service.settings import Settings
 from convoy.service.telemetry import logs
 from convoy.service.telemetry.metrics import Metrics
@@ -54,6 +56,9 @@ Time between two reports, in seconds: a front that is killed takes no more of it
 
 The engine asks for a report before it shows metrics.
 """
+
+COUNT_TIMEOUT_S = 1.0
+"""Longest time at the end for the signals of the last requests, in seconds."""
 
 
 class Front:
@@ -109,6 +114,7 @@ class Front:
         tracing = open_tracing(settings.traces)
         predictions = open_prediction_log(settings, credentials.tokens, self._count_dropped)
         self._models = RemoteModels(self.link, decoder, self.metrics, self._report)
+        signals = SignalCounter(self._count_signals) if settings.drift else None
         control = settings.control and settings.control_port is None
         calls = Calls(
             Access(credentials.tokens, control=control),
@@ -116,7 +122,7 @@ class Front:
             self.metrics,
             log_requests=settings.log_requests,
             tracing=tracing,
-            observers=[predictions.observe] if predictions else [],
+            observers=[one.observe for one in (predictions, signals) if one],
         )
         async with grpc.aio.insecure_channel(f"unix:{start.engine}", _OPTIONS) as engine:
             server = FrontServer(
@@ -141,6 +147,8 @@ class Front:
             for closed in (tracing, predictions):
                 if closed:
                     await asyncio.to_thread(closed.close)
+            if signals:
+                await asyncio.to_thread(signals.close, COUNT_TIMEOUT_S)
         self._report()
         await asyncio.sleep(0)  # the report is sent in the next turn of the event loop
 
@@ -181,6 +189,7 @@ class Front:
             "number": number,
             "metrics": take_metrics(self.metrics),
             "statistics": self._models.take_statistics(),
+            "signals": self._models.take_signals(),
             "predictions_dropped": self._dropped,
             "in_flight": self.lifecycle.in_flight,
             "waiting": self.lifecycle.waiting,
@@ -192,6 +201,11 @@ class Front:
     def _count_dropped(self, reason: str, rows: int) -> None:
         """Count rows that the prediction log lost; called in its thread."""
         self._loop.call_soon_threadsafe(lambda: self._dropped.update({reason: rows}))
+
+    def _count_signals(self, model: Model, counts: SignalCounts) -> None:
+        """Count the signals of a request; called in the thread that looks at it."""
+        assert isinstance(model, RemoteModel)
+        self._loop.call_soon_threadsafe(model.count_signals, counts)
 
     def _end(self) -> None:
         """End, as the engine has ended: every request has failed with UNAVAILABLE."""

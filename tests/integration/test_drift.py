@@ -60,6 +60,15 @@ def _counted(running: Running) -> float:
     return sum(running.sample("convoy_drift_images_total", bin=b, **labels) or 0 for b in bins)
 
 
+def _bins(running: Running, signal: str) -> float:
+    return sum(
+        sample.value
+        for family in running.server.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "convoy_drift_images_total" and sample.labels["signal"] == signal
+    )
+
+
 async def _send(running: Running, images: list[bytes]) -> None:
     """Classify images, and wait until they are counted."""
     before = _counted(running)
@@ -74,7 +83,7 @@ async def test_index(serve: Serve, repository: Path, monkeypatch: pytest.MonkeyP
     No index below 500 images; a small one for images like the baseline's, a large one for blurred
     images; each window has its own.
     """
-    monkeypatch.setattr("convoy.service.serving.monitoring.drift.MAX_IMAGES_PER_S", 10**9)
+    monkeypatch.setattr("convoy.service.serving.monitoring.signal_counter.MAX_IMAGES_PER_S", 10**9)
     images = _digits()
     plain = [images.validation.image(index) for index in range(500)]
     settings = {"model_repository": repository, "drift": True, "drift_windows_s": [5, 86_400]}
@@ -101,6 +110,21 @@ def _blurred(data: bytes) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
         image.filter(ImageFilter.GaussianBlur(1.5)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.mark.with_fronts
+async def test_every_process_counts(serve: Serve, repository: Path) -> None:
+    """
+    Images are counted in the process that decodes them, and so are those of a reloaded version.
+    """
+    settings = {"model_repository": repository, "drift": True, "model_control_mode": "explicit"}
+    images = [_digits().validation.image(index) for index in range(64)]
+    async with serve(**settings, load_model=["lenet5"]) as running:
+        await _send(running, images)
+        assert _bins(running, "brightness") == _bins(running, "size") == len(images)
+        await running.server.control.unload("lenet5")
+        await running.server.control.load("lenet5")
+        await _send(running, images[:32])
 
 
 async def test_off_by_default(serve: Serve, repository: Path) -> None:
@@ -168,7 +192,6 @@ def test_scrape_while_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Window, "total", total)
     assert len(list(drift.indices())) == 1
     assert read == [True]
-    drift.close()
 
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

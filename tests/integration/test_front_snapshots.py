@@ -31,6 +31,7 @@ def make_fronts(running: Running) -> Fronts:
         Lifecycle(),
         Metrics(CollectorRegistry()),
         Credentials(),
+        None,
         arena_bytes=2**20,
         settings="{}",
         module="no_such_module",

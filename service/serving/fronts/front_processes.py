@@ -24,6 +24,7 @@ from convoy.service.serving.fronts.front_session import Session
 from convoy.service.serving.fronts.front_start import Start
 from convoy.service.serving.fronts.snapshot import ModelDescription, Snapshot
 from convoy.service.serving.missing import VersionStatus
+from convoy.service.serving.monitoring.drift import Drift
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.metrics import FrontFacts, Metrics
@@ -40,8 +41,8 @@ STOP_TIMEOUT_S = 10.0
 """
 Longest time for a front to end after its last answer, in seconds; then it is killed.
 
-It closes its port (`rpc.listener`), and sends its last spans and predictions, each with a limit of
-its own (`CLOSE_TIMEOUT_S` in `serving.monitoring`); together, they take less.
+It closes its port (`rpc.listener`), and sends its last spans, predictions and signals, each with
+a limit of its own (`CLOSE_TIMEOUT_S` in `serving.monitoring`); together, they take less.
 """
 
 TICK_S = 0.25
@@ -82,6 +83,7 @@ class Fronts:
         lifecycle: Lifecycle,
         metrics: Metrics,
         credentials: Credentials,
+        drift: Drift | None,
         *,
         arena_bytes: int,
         settings: str,
@@ -91,6 +93,7 @@ class Fronts:
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._credentials = credentials
+        self._drift = drift
         self._arena_bytes = arena_bytes
         self._settings = settings
         self._module = module
@@ -249,7 +252,7 @@ class Fronts:
 
     async def _run(self, index: int, make_start: Callable[..., Start]) -> int:
         """Run a front until it ends; return its exit code."""
-        front = _Front(self._module, self._arena_bytes, self._metrics)
+        front = _Front(self._module, self._arena_bytes, self._metrics, self._drift)
         self._fronts[index] = front
         front.session.send_start(make_start(credentials=self._credentials.contents))
         # Not the last snapshot again: models that it names may have gone since.
@@ -297,6 +300,7 @@ class Fronts:
                     provider=model.provider,
                     precision=model.precision,
                     fallback_reason=model.fallback_reason,
+                    baseline=model.baseline if self._drift else None,
                 )
                 for model in registry.models()
             ],
@@ -344,11 +348,13 @@ def _private_folder() -> tempfile.TemporaryDirectory[str]:
 class _Front:
     """A process, its session, and the signal that it has closed its end."""
 
-    def __init__(self, module: str, arena_bytes: int, metrics: Metrics) -> None:
+    def __init__(
+        self, module: str, arena_bytes: int, metrics: Metrics, drift: Drift | None
+    ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         arena = make_arena(arena_bytes)
         self.lost = asyncio.Event()
-        self.session = Session(ours, arena, metrics, self.lost.set)
+        self.session = Session(ours, arena, metrics, drift, self.lost.set)
         try:
             self.process = subprocess.Popen(
                 # -P: no file in the working directory hides a module.

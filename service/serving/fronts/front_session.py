@@ -32,6 +32,7 @@ from convoy.service.serving.fronts.records import (
     error_index,
 )
 from convoy.service.serving.fronts.snapshot import Snapshot
+from convoy.service.serving.monitoring.drift import Drift
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.metrics import Metrics
 from convoy.service.telemetry.reports import Report, add_metrics, add_statistics
@@ -71,6 +72,7 @@ class Session:
     Args:
         arena: Descriptor of the shared memory.
         metrics: Receives what the front counts.
+        drift: Receives the signals that it counts; None if it counts none.
         on_lost: Called when the front has closed its end.
 
     Attributes:
@@ -88,12 +90,14 @@ class Session:
         connected: socket.socket,
         arena: int,
         metrics: Metrics,
+        drift: Drift | None,
         on_lost: Callable[[], None],
     ) -> None:
         self._arena = map_arena(arena)
         self._memory = memoryview(self._arena)
         self._size = len(self._memory)
         self._metrics = metrics
+        self._drift = drift
         self._on_lost = on_lost
         self._models: dict[int, ServedModel] = {}  # held until the front releases them
         self._inputs: dict[int, _Input] = {}
@@ -297,6 +301,10 @@ class Session:
         for number, counted in report["statistics"].items():
             # The front reports before it releases a model.
             add_statistics(self._models[int(number)].statistics, counted)
+        for number, signals in report["signals"].items():
+            assert self._drift is not None
+            counts = {signal: np.array(images) for signal, images in signals.items()}
+            self._drift.add(self._models[int(number)], counts)
         for reason, rows in report["predictions_dropped"].items():
             self._metrics.prediction_dropped(reason, rows)
         self.reported = report["number"]

@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from convoy.artifact.baseline import Baseline
 from convoy.service.call import Call, Request
 from convoy.service.decoding.decoder import Decoder
 from convoy.service.engine import Tensor
@@ -17,6 +16,7 @@ from convoy.service.serving.fronts.arena import Slot
 from convoy.service.serving.fronts.link import Link
 from convoy.service.serving.fronts.records import METHODS, ToEngine, slot_bytes
 from convoy.service.serving.fronts.snapshot import ModelDescription
+from convoy.service.serving.monitoring.signal_counter import SignalCounts
 from convoy.service.telemetry.metrics import ModelMetrics
 from convoy.service.telemetry.statistics import Statistics
 
@@ -49,10 +49,10 @@ class RemoteModel:
         self.provider = description.provider
         self.precision = description.precision
         self.fallback_reason = description.fallback_reason
-        # Only drift needs it, which is not measured with fronts.
-        self.baseline: Baseline | None = None
+        self.baseline = description.baseline
         self.metrics = metrics
         self.statistics = Statistics()
+        self._signals: SignalCounts = {}
         self._link = link
         self._decoder = decoder
         self._on_unused = on_unused
@@ -74,6 +74,16 @@ class RemoteModel:
         self._holders -= 1
         if not self._holders:
             self._on_unused(self)
+
+    def count_signals(self, counts: SignalCounts) -> None:
+        """Count the signals of a request, for the next report."""
+        for signal, images in counts.items():
+            self._signals[signal] = self._signals.get(signal, 0) + images
+
+    def take_signals(self) -> dict[str, list[int]]:
+        """Return the counts by signal since the last report, and begin again at 0."""
+        taken, self._signals = self._signals, {}
+        return {signal: images.tolist() for signal, images in taken.items()}
 
     def suspect(self) -> None:
         """Do nothing: the engine has seen the failure itself."""

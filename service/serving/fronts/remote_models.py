@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from convoy.service.call import Call
 from convoy.service.decoding.decoder import Decoder
@@ -90,9 +90,17 @@ class RemoteModels:
 
     def take_statistics(self) -> dict[int, Report]:
         """Return what was counted of each model since the last report."""
-        models = {**self._by_number, **self._left}
-        taken = {number: take_statistics(model.statistics) for number, model in models.items()}
+        taken = {number: take_statistics(model.statistics) for number, model in self._held()}
         return {number: report for number, report in taken.items() if report}
+
+    def take_signals(self) -> dict[int, dict[str, list[int]]]:
+        """Return what was counted of the signals of each model since the last report."""
+        taken = {number: model.take_signals() for number, model in self._held()}
+        return {number: signals for number, signals in taken.items() if signals}
+
+    def _held(self) -> Iterable[tuple[int, RemoteModel]]:
+        """Return the models that the engine holds for this front, with their numbers."""
+        return {**self._by_number, **self._left}.items()
 
     def _unused(self, model: RemoteModel) -> None:
         """Release a model that no longer serves, and that no call holds any more."""

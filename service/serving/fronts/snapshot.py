@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from convoy.artifact.baseline import Baseline
 from convoy.artifact.manifest import Manifest
 from convoy.service.lifecycle import Phase
 from convoy.service.serving.missing import VersionStatus
@@ -15,6 +16,7 @@ class ModelDescription(BaseModel):
 
     Attributes:
         number: The engine's number for it, which no other model ever gets.
+        baseline: None if drift is not measured, or the version has none.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -25,6 +27,7 @@ class ModelDescription(BaseModel):
     provider: str
     precision: str
     fallback_reason: str
+    baseline: Baseline | None
 
 
 class Snapshot(BaseModel):

@@ -1,7 +1,7 @@
 """Drift: how far requests differ from the baseline of their model.
 
-A thread counts the signals of some requests a second in sliding windows; no request is kept. The
-population stability index of each signal and window is a metric.
+The signals of some requests (`signal_counter.py`) are counted in sliding windows. The population
+stability index of each signal and window is a metric.
 """
 
 from __future__ import annotations
@@ -15,20 +15,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from convoy.artifact import signals
 from convoy.artifact.baseline import CLASS, MIN_IMAGES, Baseline, Counts, stability_index
-from convoy.artifact.golden import as_scores
-from convoy.service.call import Call, Model
-from convoy.service.errors import ServiceError
-from convoy.service.serving.monitoring.worker import Finished, Worker
+from convoy.service.call import Model
+from convoy.service.serving.monitoring.signal_counter import SignalCounts
 from convoy.service.telemetry.metrics import DriftCount, DriftIndex
-
-MAX_IMAGES_PER_S = 100
-"""
-Most images of a model that are counted in a second.
-
-A window of 15 minutes has 90,000 of them then, far more than the index needs.
-"""
 
 SLOTS = 15
 """Parts of a window, which leave it one after the other."""
@@ -81,15 +71,13 @@ class _Watched:
         sizes = {name: len(one.counts) for name, one in baseline.signals.items()}
         self.windows = [Window(seconds, sizes) for seconds in windows_s]
         self.totals = {name: np.zeros(size, np.int64) for name, size in sizes.items()}
-        self._second = 0
-        self._images = 0
 
-    def may_count(self, images: int, now: float) -> bool:
-        """Return whether so many images more may be counted in this second."""
-        if int(now) != self._second:
-            self._second, self._images = int(now), 0
-        self._images += images
-        return self._images - images < MAX_IMAGES_PER_S
+    def add(self, counts: SignalCounts, now: float) -> None:
+        """Add the counts of some images."""
+        for signal, images in counts.items():
+            self.totals[signal] = self.totals[signal] + images
+            for window in self.windows:
+                window.add(signal, images, now)
 
 
 class Drift:
@@ -109,22 +97,15 @@ class Drift:
         # An unloaded version leaves with its model.
         self._models: WeakKeyDictionary[Model, _Watched] = WeakKeyDictionary()
         self._lock = Lock()
-        self._worker = Worker("drift", self._count)
 
-    def observe(self, call: Call, model: Model, failure: ServiceError | None) -> None:
-        """Keep a request that was answered, for the next round; called on the event loop."""
-        if model.baseline is None or failure is not None or not call.outputs:
-            return
-        watched = self._models.get(model)
-        if watched is None:
-            with self._lock:
+    def add(self, model: Model, counts: SignalCounts) -> None:
+        """Add the counts of some images of a model that has a baseline; called in any thread."""
+        assert model.baseline is not None
+        with self._lock:
+            watched = self._models.get(model)
+            if watched is None:
                 watched = self._models[model] = _Watched(model.baseline, self._windows_s)
-        if watched.may_count(call.images, self._clock()):
-            self._worker.put(call, model, None)
-
-    def close(self) -> None:
-        """Stop counting."""
-        self._worker.close(0.0)
+            watched.add(counts, self._clock())
 
     def indices(self) -> Iterator[DriftIndex]:
         """Yield the index of each signal and window that has enough images."""
@@ -149,28 +130,6 @@ class Drift:
     def _snapshot(self) -> list[tuple[Model, _Watched]]:
         with self._lock:
             return list(self._models.items())
-
-    def _count(self, finished: Finished) -> None:
-        watched, now = self._models[finished.model], self._clock()
-        for signal, values in _signals(finished).items():
-            # A baseline of tensors, or of an older convoy, may lack a signal.
-            if histogram := watched.baseline.signals.get(signal):
-                counts = histogram.count(signal, values)
-                with self._lock:
-                    watched.totals[signal] = watched.totals[signal] + counts
-                    for window in watched.windows:
-                        window.add(signal, counts, now)
-
-
-def _signals(finished: Finished) -> dict[str, np.ndarray]:
-    call, manifest = finished.call, finished.model.manifest
-    scores = as_scores(call.outputs[manifest.scores.name])
-    finite = scores[np.isfinite(scores).all(axis=1)]
-    return {
-        **signals.of_scores(finite, manifest.scores.kind),
-        **signals.of_inputs(call.item, manifest.input, manifest.normalization),
-        **signals.of_headers(call.encoded),
-    }
 
 
 def _bins(signal: str, baseline: Baseline, model: Model) -> list[str]:

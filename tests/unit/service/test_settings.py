@@ -71,14 +71,6 @@ def test_frozen() -> None:
         Settings().grpc_port = 1  # type: ignore[misc]
 
 
-def test_drift_with_fronts() -> None:
-    """
-    The engine would not see the calls of front processes: the two are refused together.
-    """
-    with pytest.raises(ValidationError, match="--drift does not work with --front-processes"):
-        Settings(drift=True, front_processes=1)
-
-
 def test_images_without_a_prediction_log() -> None:
     """
     Images that would be kept nowhere are refused.
