@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
@@ -582,6 +583,9 @@ class Settings(
         # Nothing would be kept.
         if self.prediction_log_images and not self.prediction_log:
             raise ValueError("--prediction-log-images needs --prediction-log")
+        # Other systems have neither memory files nor ports whose connections the kernel spreads.
+        if self.front_processes and sys.platform != "linux":
+            raise ValueError("--front-processes needs Linux: leave it out on this system")
         # ONNX Runtime's own kernels know no bf16.
         if self.cpu_provider == "onnxruntime" and self.cpu_precision == "bf16":
             raise ValueError(

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from pydantic import ValidationError
 
@@ -69,6 +71,17 @@ def test_frozen() -> None:
     """
     with pytest.raises(ValidationError):
         Settings().grpc_port = 1  # type: ignore[misc]
+
+
+def test_fronts_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Front processes are refused on other systems, with the remedy.
+    """
+    assert Settings(front_processes=1).front_processes == 1
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert Settings().front_processes == 0
+    with pytest.raises(ValidationError, match="--front-processes needs Linux: leave it out"):
+        Settings(front_processes=1)
 
 
 def test_images_without_a_prediction_log() -> None:
