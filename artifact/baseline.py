@@ -1,7 +1,8 @@
 """`baseline.json`: what images and answers looked like when a version was made.
 
-`convoy baseline` writes it beside the manifest, and `convoy export` on the validation images. A
-server compares its requests with it, by the population stability index of each signal.
+`convoy export` writes it beside the manifest, of the validation images, `convoy import --data` of
+given ones, and `convoy baseline` at any time. A server compares its requests with it, by the
+population stability index of each signal.
 """
 
 from __future__ import annotations

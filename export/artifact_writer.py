@@ -30,6 +30,7 @@ from convoy.artifact.manifest import (
     Preprocessing,
     Quantization,
 )
+from convoy.export import baseline
 from convoy.export.accuracy import evaluation
 from convoy.export.describing.layer_table import describe_graph
 from convoy.export.errors import PrecisionError
@@ -123,6 +124,9 @@ def write(
     write_manifest(folder, manifest)
     table = replace(table, trained_parameters=manifest.parameter_count)
     write_layers(folder, table, manifest.model_sha256)
+    # Images that chose the weights are nearer to those of use than images that trained them.
+    parts = [*filter(None, [subject.validation]), *subject.tests]
+    baseline.write_first(folder, manifest, parts, console)
     return manifest
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 
 from convoy.artifact import signals
-from convoy.artifact.baseline import MIN_IMAGES, Baseline, histograms
+from convoy.artifact.baseline import MIN_IMAGES, Baseline, histograms, write_baseline
 from convoy.artifact.errors import ImageError
+from convoy.artifact.files import MODEL_FILE
 from convoy.artifact.golden import as_scores
 from convoy.artifact.manifest import Manifest
 from convoy.artifact.preprocess import TRAINING_LIMITS, image_to_input
+from convoy.export.data.held_out import HeldOut
 from convoy.export.data.split import Split
 from convoy.export.errors import DataError
 from convoy.export.onnx.session import open_session
@@ -30,6 +33,43 @@ _MOST_THREADS = 8
 
 Show = Callable[[int, int], None]
 """Called with the number of images that are done, and of all."""
+
+
+def write_first(
+    folder: Path, manifest: Manifest, parts: Sequence[HeldOut], console: Console
+) -> None:
+    """
+    Measure the new version in *folder* on the first of *parts* with enough images.
+
+    The baseline becomes a file of the version. *console* gets a line about it, or about its lack.
+
+    Raises:
+        DataError: If an image cannot be decoded, or a file cannot be read.
+        GraphError: If ONNX Runtime refuses the graph.
+    """
+    for part in parts:
+        if len(part.images) < MIN_IMAGES:
+            continue
+        assert part.sha256 is not None  # their classes are known
+        baseline, bad = measure(
+            folder / MODEL_FILE,
+            manifest,
+            part.images,
+            name=part.name,
+            sha256=part.sha256,
+            show=lambda done, total: None,
+        )
+        for index, reason in bad.items():
+            source = part.images.sources[index]
+            shown = source if isinstance(source, Path) else f"image {index} of {part.name}"
+            raise DataError(f"{shown} cannot be decoded ({reason}): repair or remove it")
+        write_baseline(folder, baseline)
+        console.print(f"baseline for --drift: {baseline.images} images of {part.name}")
+        return
+    console.print(
+        f"no baseline for --drift: convoy baseline makes one of {MIN_IMAGES} images or more that "
+        "the model was not trained on"
+    )
 
 
 def measure(

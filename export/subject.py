@@ -27,6 +27,7 @@ class Subject:
         training: Data and recipe of the training, if it was trained here.
         weights: The first weights, if they are not random numbers.
         published: Measurements of the same weights by others.
+        validation: Images that it was not trained on, beside those of `tests`.
         tests: Images to measure it on.
         skipped_images: Names of unreadable images of the data that were left out.
         calibration: Images to find the ranges of int8 with.
@@ -42,6 +43,7 @@ class Subject:
     training: Training | None = None
     weights: Weights | None = None
     published: tuple[Evaluation, ...] = ()
+    validation: HeldOut | None = None
     tests: tuple[HeldOut, ...] = ()
     skipped_images: tuple[str, ...] = ()
     calibration: Split | None = None

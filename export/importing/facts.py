@@ -9,6 +9,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from convoy.artifact.golden import TOLERANCES
+from convoy.export.data.held_out import HeldOut
 from convoy.export.importing.import_settings import ImportSettings
 from convoy.export.importing.outputs import Outputs
 from convoy.export.importing.signature import Signature
@@ -26,6 +27,7 @@ class Facts:
         advice: Remedy to add to an error if labels or options were found, not given.
         images: Test images: `[N, ...]` as the graph takes them.
         given: How many of them, the first ones, were given by the user.
+        unseen: Images for the baseline of drift; None for no baseline.
         rounding: Difference that the quantisation of the scores makes, as a share of their range.
     """
 
@@ -37,6 +39,7 @@ class Facts:
     advice: str
     images: npt.NDArray[Any]
     given: int
+    unseen: HeldOut | None = None
     rounding: float = 0
 
     @property

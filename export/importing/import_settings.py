@@ -57,6 +57,12 @@ class _Common(Options):
         "preprocessor_config.json and config.json (transformers, timm), MLmodel (MLflow), "
         "labels.txt and similar.",
     )
+    data: Annotated[str | None, Option("DATA")] = Field(
+        None,
+        description="Measure the baseline for `convoy serve --drift` on these images, 500 or more "
+        "that the network was not trained on: folder:DIR with one folder per class, or the test "
+        "part of another data set of `convoy export`.",
+    )
     name: Annotated[ModelName | None, Option("NAME")] = Field(
         None,
         description="Give the model this name. If unset, it is made from the name of the file.",

@@ -23,6 +23,7 @@ from convoy.artifact.files import (
 from convoy.artifact.golden import GOLDEN_COUNT, Golden
 from convoy.artifact.layers import Description, write_layers
 from convoy.artifact.manifest import Manifest
+from convoy.export import baseline
 from convoy.export.describing.layer_table import describe_graph
 from convoy.export.importing import reference
 from convoy.export.importing.facts import Facts
@@ -61,6 +62,8 @@ def write(facts: Facts, name: str, number: int, folder: Path, console: Console) 
     write_manifest(folder, manifest)
     table = replace(table, trained_parameters=manifest.parameter_count)
     write_layers(folder, table, manifest.model_sha256)
+    if facts.unseen is not None:
+        baseline.write_first(folder, manifest, [facts.unseen], console)
     for note in notes(facts, choice, manifest):
         console.print(note)
     return manifest

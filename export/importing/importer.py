@@ -8,9 +8,11 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from convoy.artifact.baseline import MIN_IMAGES
 from convoy.artifact.manifest import MODEL_NAME, Manifest, macs_text
 from convoy.artifact.stores import open_repository
-from convoy.export.errors import GraphError
+from convoy.export.data.held_out import HeldOut, load_unseen
+from convoy.export.errors import DataError, GraphError
 from convoy.export.importing import reference
 from convoy.export.importing.facts import Facts
 from convoy.export.importing.import_settings import ImportSettings
@@ -74,6 +76,8 @@ def _name(file: Path) -> str:
 
 
 def _gather(settings: ImportSettings, console: Console) -> Facts:
+    # Before the work, not after it.
+    unseen = None if settings.data is None else _unseen(settings.data)
     source = read(settings.file)
     completion = complete(settings, source)
     for note in completion.notes:
@@ -95,7 +99,18 @@ def _gather(settings: ImportSettings, console: Console) -> Facts:
         advice=completion.advice,
         images=reference.make_inputs(signature, files),
         given=len(files),
+        unseen=unseen,
     )
+
+
+def _unseen(name: str) -> HeldOut:
+    unseen = load_unseen(name)
+    if (count := len(unseen.images)) < MIN_IMAGES:
+        raise DataError(
+            f"{unseen.name} has {count} images, and the baseline of drift needs {MIN_IMAGES}: give "
+            "more, or leave out --data"
+        )
+    return unseen
 
 
 def _print_summary(manifest: Manifest, location: str, console: Console) -> None:

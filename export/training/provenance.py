@@ -15,7 +15,7 @@ import convoy.models
 from convoy.artifact.files import file_sha256
 from convoy.artifact.manifest import Training, Validation
 from convoy.export.data import DataSet, Split
-from convoy.export.data.held_out import tests_of
+from convoy.export.data.held_out import tests_of, validation_of
 from convoy.export.recipes import record as plain_recipe
 from convoy.export.subject import Subject
 from convoy.export.tool_versions import tool_versions
@@ -144,6 +144,8 @@ def subject_of(
             update={"epoch": kept.epoch, "validation": kept.validation}
         ),
         weights=record.weights,
+        # Without a validation, these images were trained on.
+        validation=None if kept.validation is None else validation_of(data_set),
         tests=tests_of(data_set),
         skipped_images=record.skipped_images,
         calibration=data_set.train,

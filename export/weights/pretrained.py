@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from convoy.export import data
-from convoy.export.data.held_out import tests_of
+from convoy.export.data.held_out import tests_of, validation_of
 from convoy.export.errors import DataError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.subject import Subject
@@ -39,6 +39,7 @@ def load(settings: ExportSettings, console: Console) -> Subject:
         std=weights.std,
         weights=weights.record(),
         published=() if weights.evaluation is None else (weights.evaluation,),
+        validation=None if images is None else validation_of(images),
         tests=() if images is None else tests_of(images),
         skipped_images=() if images is None else images.skipped,
         calibration=None if images is None else images.train,

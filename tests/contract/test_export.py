@@ -95,6 +95,20 @@ def test_summary_and_progress(exported: tuple[Path, str]) -> None:
     assert "top-1" in output
 
 
+def test_baseline_of_the_validation_images(exported: tuple[Path, str]) -> None:
+    """
+    An export comes with the baseline that a server finds drift with, of the validation images.
+    """
+    artifact = ModelRepository(exported[0]).read("lenet5", 1)
+    validation = data.load("mnist5k").validation
+    assert artifact.baseline is not None
+    assert artifact.baseline.data == "mnist5k, validation part"
+    assert artifact.baseline.images == len(validation)
+    assert artifact.baseline.data_sha256 == images_sha256(validation, artifact.manifest.labels)
+    assert artifact.baseline.model_sha256 == artifact.manifest.model_sha256
+    assert "baseline for --drift: 500 images of mnist5k, validation part" in exported[1]
+
+
 def test_server_answers_as_export_measured(exported: tuple[Path, str]) -> None:
     """
     Through the server's own session and preprocessing, the accuracy is the manifest's.
@@ -128,7 +142,10 @@ def test_folder_of_images(tmp_path: Path) -> None:
         Console(file=output, width=200),
     )
     assert "left out: 1 .txt" in output.getvalue()
-    manifest = ModelRepository(root).read("binary", 1).manifest
+    assert "no baseline for --drift" in output.getvalue()
+    artifact = ModelRepository(root).read("binary", 1)
+    assert artifact.baseline is None  # of so few images it would differ by chance
+    manifest = artifact.manifest
     assert manifest.labels == ("one", "zero")
     (evaluation,) = manifest.evaluations
     assert (evaluation.images, evaluation.top5) == (20, None)
@@ -254,9 +271,13 @@ def test_training_on_the_validation_images(tmp_path: Path) -> None:
     exporter.export(settings(root, train_on_validation=True), Console(file=output, width=200))
     assert "4000 to train, 1000 to test; not validated, as --train-on-valid" in output.getvalue()
     assert "weights of the last epoch, 1: nothing was validated" in output.getvalue()
-    training = ModelRepository(root).read("lenet5", 1).manifest.training
+    artifact = ModelRepository(root).read("lenet5", 1)
+    training, baseline = artifact.manifest.training, artifact.baseline
     assert training is not None
     assert (training.images, training.validation) == (4000, None)
+    # Answers to images that were trained on are surer than others.
+    assert baseline is not None
+    assert (baseline.data, baseline.images) == ("mnist5k, test part", 1000)
     assert {path.name for path in (tmp_path / "runs" / "lenet5").iterdir()} == {
         *("last.safetensors", "run.json", "metrics.csv", "curves.png")
     }
@@ -299,7 +320,10 @@ def test_object_store(exported: tuple[Path, str], tmp_path: Path) -> None:
     assert written is not None
     assert written[0] == f"{url}/lenet5/1"
     assert f"artifact        {url}/lenet5/1" in output.getvalue()
-    assert RemoteRepository(url, tmp_path).read("lenet5", 1).manifest == written[1]
+    stored = RemoteRepository(url, tmp_path).read("lenet5", 1)
+    assert stored.manifest == written[1]
+    assert stored.baseline is not None
+    assert stored.baseline.data == "mnist5k, validation part"
 
 
 def test_kept_weights_in_fewer_bits(exported: tuple[Path, str], tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_fewer_bits(tmp_path: Path, precision: str, recorded: str) -> None:
         assert manifest.quantization.comparisons[0].accuracy == top1
     assert artifact.model_path.stat().st_size < 150_000  # a quarter of a megabyte in float32
     assert {path.name for path in artifact.model_path.parent.iterdir()} == {
-        *("golden.npz", "layers.json", "manifest.json", "model.onnx")
+        *("baseline.json", "golden.npz", "layers.json", "manifest.json", "model.onnx")
     }
     session = Session(artifact, Device(policy="cpu", cores=1))
     answers = session.run(artifact.golden.images)["logits"]

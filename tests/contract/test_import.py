@@ -347,6 +347,44 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "model           foreign-net-v2 version 1" in capsys.readouterr().out
 
 
+def _photos(folder: Path, count: int) -> Path:
+    """A folder with *count* images of each of two classes."""
+    for index in range(2 * count):
+        path = folder / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(gradient(size=(12, 12))))
+    return folder
+
+
+def test_baseline_of_given_images(tmp_path: Path) -> None:
+    """
+    With --data, the version has the baseline that a server finds drift with; it is whole with it.
+    """
+    artifact, told = run(made(tmp_path), tmp_path, data=f"folder:{_photos(tmp_path / 'p', 250)}")
+    assert artifact.baseline is not None
+    assert (artifact.baseline.data, artifact.baseline.images) == ("folder:p", 500)
+    assert artifact.baseline.model_sha256 == artifact.manifest.model_sha256
+    assert "baseline for --drift: 500 images of folder:p" in told
+
+
+def test_images_that_make_no_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Too few images, damaged ones and missing ones are refused, and nothing is written.
+    """
+    photos = _photos(tmp_path / "photos", 251)
+    arguments = ["import", str(made(tmp_path)), "--model-repository", str(tmp_path / "models")]
+    (photos / "a" / "0.png").write_bytes(b"no image")
+    assert main([*arguments, "--data", f"folder:{photos}"]) == 1
+    assert f"{photos / 'a' / '0.png'} cannot be decoded" in capsys.readouterr().err
+    for index in (0, 1, 2):
+        (photos / "ab"[index % 2] / f"{index}.png").unlink()
+    assert main([*arguments, "--data", f"folder:{photos}"]) == 1
+    assert "folder:photos has 499 images, and the baseline" in capsys.readouterr().err
+    assert main([*arguments, "--data", "photos"]) == 1
+    assert "unknown data set 'photos'" in capsys.readouterr().err
+    assert ModelRepository(tmp_path / "models").versions("foreign-net-v2") == []
+
+
 def test_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     The command writes to a store, and shows the URL of the version.
