@@ -18,6 +18,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from convoy.service.serving.policy import VersionPolicy
 from convoy.service.settings import Settings
 from tests.harness.name_server import TTL_S
 
@@ -142,7 +143,10 @@ def test_custom_resources(schemas: Path) -> None:
     """
     The schemas of the Prometheus operator, KEDA and the Gateway API accept ours.
     """
-    assert validated(list(custom()), schemas) == ""
+    assert validated([*custom(), *read("canary/route.yaml")], schemas) == ""
+    (route,) = read("canary/route.yaml")
+    route["spec"]["rules"][0]["backendRefs"][0]["weight"] = "90"
+    assert "weight must be integer" in validated([route], schemas)
     (monitor,) = of_kind("ServiceMonitor")
     monitor["spec"]["endpoints"] = 5
     assert "endpoints must be array" in validated([monitor], schemas)
@@ -191,6 +195,51 @@ def test_component_alone(component: str, tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(kustomization))
     kinds = {resource["kind"] for resource in built("operators", copy)}
     assert kinds == KINDS | {COMPONENTS[component]}
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_canary() -> None:
+    """
+    The canary is the base once more, valid, with pods that only its own Service selects.
+    """
+    resources = built("canary")
+    for resource in resources:
+        assert resource["metadata"]["labels"].items() >= NAME.items()  # a ServiceMonitor selects it
+        if resource["kind"] not in CUSTOM:
+            kubernetes_validate.validate(resource, VERSION, strict=True)
+    found = {(one["kind"], one["metadata"]["name"]): one.get("spec", {}) for one in resources}
+    stable, canary = (found["Deployment", name] for name in ("convoy", "convoy-canary"))
+    assert (stable["replicas"], canary["replicas"]) == (2, 1)
+    settings = [
+        {one["name"]: one["value"] for one in spec["template"]["spec"]["containers"][0]["env"]}
+        for spec in (stable, canary)
+    ]
+    assert [one["CONVOY_VERSION_POLICY"] for one in settings] == [
+        *("lenet5=specific:1", "lenet5=specific:2")
+    ]
+    for one in settings:
+        VersionPolicy.parse(one["CONVOY_VERSION_POLICY"].partition("=")[2])
+    for name, spec in (("convoy", stable), ("convoy-canary", canary)):
+        labels = {"app.kubernetes.io/name": name}
+        assert spec["template"]["metadata"]["labels"] == labels
+        assert spec["selector"]["matchLabels"] == labels
+        assert found["Service", name]["selector"] == labels
+        assert found["NetworkPolicy", name]["podSelector"]["matchLabels"] == labels
+        (volume,) = (v for v in spec["template"]["spec"]["volumes"] if v["name"] == "models")
+        assert volume["persistentVolumeClaim"]["claimName"] == "models"
+    assert [name for kind, name in found if kind == "PersistentVolumeClaim"] == ["models"]
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_shares_of_the_canary() -> None:
+    """
+    The route names Services that there are, with weights that are percentages.
+    """
+    (route,) = read("canary/route.yaml")
+    (rule,) = route["spec"]["rules"]
+    services = {one["metadata"]["name"] for one in built("canary") if one["kind"] == "Service"}
+    assert {one["name"] for one in rule["backendRefs"]} == {"convoy", "convoy-canary"} <= services
+    assert sum(one["weight"] for one in rule["backendRefs"]) == 100
 
 
 def built(overlay: str, folder: Path = FOLDER) -> list[dict[str, Any]]:
