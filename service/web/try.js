@@ -5,6 +5,7 @@ import { answerCard } from "./answer.js";
 import { ask } from "./api.js";
 import { ALL, chosen } from "./chosen.js";
 import { classify } from "./classify.js";
+import { Crop, cropped } from "./crop.js";
 import { el } from "./dom.js";
 import { explain } from "./errors.js";
 import { openImages } from "./images/collection.js";
@@ -14,6 +15,7 @@ import { drawingPad } from "./pad.js";
 import { followServed } from "./served.js";
 import { snippetCard } from "./snippets.js";
 import { summarize } from "./summary.js";
+import { webcamButton } from "./webcam.js";
 
 const SAMPLES = ["seven", "three", "eight", "ring", "blocks", "sunset"];
 
@@ -54,6 +56,9 @@ class Try {
       "aria-label": "The chosen image",
       hidden: true,
     });
+    this.crop = new Crop(this.picture, (part) =>
+      this.show(chosen.image, chosen.file, { scroll: false, part }),
+    );
     this.code = el("div");
     this.select = el("select", {
       id: "network",
@@ -106,7 +111,7 @@ class Try {
       "div",
       { class: "drop" },
       // As high without a picture: nothing may move below a pointer.
-      el("div", { class: "picture-frame" }, this.picture),
+      el("div", { class: "picture-frame" }, this.crop.box),
       el("p", {}, "Drop or paste an image here, or"),
       el(
         "div",
@@ -119,10 +124,12 @@ class Try {
         ),
         el(
           "label",
-          { class: "button" },
+          { class: "button phone" },
           "Take a photo",
           el("input", { type: "file", accept: "image/*", capture: "environment", change: take }),
         ),
+        webcamButton((image, file) => this.show(image, file), this.signal),
+        this.crop.button,
       ),
     );
   }
@@ -173,12 +180,12 @@ class Try {
       this.cards[index].card.scrollIntoView();
       this.cards[index].card.focus({ preventScroll: true });
     });
-    this.show(chosen.image, chosen.file, { scroll: false });
+    this.show(chosen.image, chosen.file, { scroll: false, part: chosen.part });
   }
 
-  /** Show an image and what the networks say of it. */
-  async show(image, file, { scroll = true } = {}) {
-    Object.assign(chosen, { image, file });
+  /** Show an image and what the networks say of it, or of a part of it. */
+  async show(image, file, { scroll = true, part = null } = {}) {
+    Object.assign(chosen, { image, file, part });
     point("try", {
       network: chosen.model === ALL ? "" : chosen.model,
       sample: SAMPLES.find((name) => file === `${name}.png`),
@@ -187,15 +194,17 @@ class Try {
     const cards = this.cards.map(({ card }) => card);
     this.answers.replaceChildren(...(cards.length > 1 ? [this.overview.table] : []), ...cards);
     this.overview.show();
-    const snippets = snippetCard(this.chosen[0], file || "image.png", this.grpcPort);
+    const name = part ? `part of ${file}` : file || "image.png";
+    const snippets = snippetCard(this.chosen[0], name, this.grpcPort);
     this.code.replaceChildren(snippets.card);
     this.asking.abort();
     if (!image) return;
     this.asking = new AbortController();
     const signal = AbortSignal.any([this.signal, this.asking.signal]);
-    this.paint(image);
+    this.paint(image, part, signal);
     this.summary.textContent = "";
-    const outcomes = await this.ask(this.cards, image, signal);
+    const sent = part ? await cropped(image, part) : image;
+    const outcomes = await this.ask(this.cards, sent, signal);
     if (!outcomes) return;
     this.summary.textContent = summarize(outcomes);
     this.overview.show(outcomes);
@@ -205,7 +214,7 @@ class Try {
     const problems = new Set(outcomes.map(({ error }) => error?.message));
     const [{ error }] = outcomes;
     if (error && outcomes.length > 1 && problems.size === 1)
-      this.fail(error, () => this.show(image, file));
+      this.fail(error, () => this.show(image, file, { part }));
   }
 
   /** Ask some networks, and fill their cards; returns nothing if none was reached, or the next image is asked about. */
@@ -221,7 +230,8 @@ class Try {
       });
       return outcomes;
     } catch (error) {
-      if (!signal.aborted) this.fail(error, () => this.show(image, chosen.file));
+      const { image: whole, file, part } = chosen;
+      if (!signal.aborted) this.fail(error, () => this.show(whole, file, { part }));
       return null;
     }
   }
@@ -231,11 +241,17 @@ class Try {
     this.answers.replaceChildren(explain(error, again));
   }
 
-  async paint(image) {
-    const bitmap = await createImageBitmap(image).catch(() => null); // the server will say what it is
+  /** Show an image, unless it is shown; what the browser cannot read is left to the server. */
+  async paint(image, part, signal) {
+    if (image === this.painted) return;
+    const bitmap = await createImageBitmap(image).catch(() => null);
+    if (signal.aborted) return;
+    this.painted = image;
     this.picture.hidden = !bitmap;
-    if (!bitmap) return;
-    Object.assign(this.picture, { width: bitmap.width, height: bitmap.height });
-    this.picture.getContext("2d").drawImage(bitmap, 0, 0);
+    if (bitmap) {
+      Object.assign(this.picture, { width: bitmap.width, height: bitmap.height });
+      this.picture.getContext("2d").drawImage(bitmap, 0, 0);
+    }
+    this.crop.show(part);
   }
 }

@@ -301,7 +301,7 @@ def test_pen_of_the_keyboard_is_seen(open_page: OpenPage, url: str) -> None:
         pad, pen = page.locator("canvas.pad"), page.locator(".pen")
         expect(pad).to_be_visible()
         expect(pen).to_be_hidden()
-        page.locator("label.button input").last.focus()
+        page.get_by_role("button", name="Webcam").focus()
         page.keyboard.press("Tab")
         expect(pen).to_be_visible()
         page.keyboard.press("ArrowLeft")

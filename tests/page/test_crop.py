@@ -1,0 +1,121 @@
+"""Crop: a part of the picture, chosen by pointer or by keyboard, is what the networks get."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.harness.images import encode
+from tests.page.conftest import OpenPage
+from tests.page.test_try import give
+
+WIDTH, HEIGHT = 800, 600
+
+PIXEL = 6
+"""Pixels of the picture for one of the screen, and some more."""
+
+
+def quarters() -> bytes:
+    """A picture whose quarters are of classes 0 and 1 above, 2 and 3 below."""
+    pixels = np.kron(np.array([[10, 11], [12, 13]], np.uint8), np.ones((HEIGHT // 2, WIDTH // 2)))
+    return encode(Image.fromarray(pixels.astype(np.uint8)))
+
+
+def open_picture(page: Page) -> None:
+    """Show that picture to the tiny network."""
+    page.get_by_label("Network", exact=True).select_option(label="tiny")
+    expect(page.get_by_role("button", name="Crop")).to_be_disabled()
+    give(page, "drop", quarters())
+    expect(page.locator(".summary")).to_contain_text("tiny: class 0")
+
+
+def drag(page: Page, *places: tuple[float, float]) -> None:
+    """Drag between places, shares of the picture's sides."""
+    box = page.locator("canvas.picture").bounding_box()
+    assert box is not None
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=4)
+    page.mouse.up()
+
+
+def part(page: Page) -> list[int]:
+    """Width, height, left and top of the part, as the page tells them."""
+    told = page.locator(".selection").get_attribute("aria-label") or ""
+    return list(map(int, re.findall(r"\d+", told)))
+
+
+def test_by_pointer(open_page: OpenPage, url: str) -> None:
+    """
+    A part is drawn, moved, and enlarged at a corner; each is classified, and the picture stays.
+    """
+    with open_page(url) as page:
+        open_picture(page)
+        before = page.locator("canvas.picture").bounding_box()
+        page.get_by_role("button", name="Crop").click()
+        assert part(page) == [600, 450, 100, 75]
+        drag(page, (0.98, 0.02), (0.6, 0.4))
+        expect(page.locator(".summary")).to_contain_text("tiny: class 1")
+        width, height, left, top = part(page)
+        assert (width, height, left, top) == pytest.approx((304, 228, 480, 12), abs=PIXEL)
+        drag(page, (0.8, 0.2), (0.8, 0.8))
+        expect(page.locator(".summary")).to_contain_text("tiny: class 3")
+        assert part(page)[:2] == [width, height]
+        _, _, left, top = part(page)
+        drag(page, (left / WIDTH, top / HEIGHT), (0.05, 0.05))
+        expect(page.locator(".summary")).to_contain_text("tiny: class 0")
+        assert page.locator("canvas.picture").bounding_box() == before
+        page.get_by_role("button", name="Crop", pressed=True).click()
+        expect(page.locator(".selection")).to_be_hidden()
+
+
+def test_by_keyboard(open_page: OpenPage, url: str, axe: str) -> None:
+    """
+    Arrow keys move the part and change its size; Escape goes back to the whole image.
+    """
+    with open_page(url) as page:
+        open_picture(page)
+        page.get_by_role("button", name="Crop").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".selection")).to_be_focused()
+        for _ in range(6):
+            page.keyboard.press("Shift+ArrowLeft")
+            page.keyboard.press("Shift+ArrowUp")
+        assert part(page) == [360, 210, 100, 75]
+        for key in ["ArrowRight"] * 20 + ["ArrowDown"] * 20:
+            page.keyboard.press(key)
+        assert part(page) == [360, 210, 440, 390]
+        expect(page.locator(".summary")).to_contain_text("tiny: class 3")
+        page.evaluate(axe)
+        found = page.evaluate("axe.run('.input')")
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="Crop")).to_be_focused()
+        expect(page.locator(".summary")).to_contain_text("tiny: class 0")
+
+
+def test_part_is_kept(open_page: OpenPage, url: str) -> None:
+    """
+    Another network gets the same part, also after another view; a new picture is whole.
+    """
+    with open_page(url) as page:
+        open_picture(page)
+        page.get_by_role("button", name="Crop").click()
+        drag(page, (0.02, 0.98), (0.4, 0.6))
+        expect(page.locator(".summary")).to_contain_text("tiny: class 2")
+        chosen = part(page)
+        page.get_by_label("Network", exact=True).select_option(label="raw")
+        expect(page.locator(".summary")).to_contain_text("raw: class 2")
+        page.get_by_role("link", name="Models").click()
+        page.get_by_role("link", name="Try").click()
+        expect(page.locator(".summary")).to_contain_text("raw: class 2")
+        assert part(page) == chosen
+        give(page, "drop", quarters())
+        expect(page.locator(".summary")).to_contain_text("raw: class 0")
+        expect(page.locator(".selection")).to_be_hidden()
