@@ -107,9 +107,10 @@ security: setup  #: Attack our server; or GRPC=host:port HTTP=... CONTROL=...
 	$(BIN)/pytest tests/security $(if $(GRPC),--grpc=$(GRPC) --http=$(HTTP) --control=$(CONTROL))
 
 COUNT := 100000
-mutate: setup  #: Send COUNT mutated images and messages to a server
+mutate: setup  #: Send COUNT mutants to a server, with FRONTS
 	@for suite in images requests; do for transport in grpcio native; do \
-	    $(BIN)/python -m tests.fuzz.campaign $$suite --transport $$transport --count $(COUNT) || exit 1; \
+	    $(BIN)/python -m tests.fuzz.campaign $$suite --transport $$transport --count $(COUNT) \
+	        $(if $(FRONTS),--front-processes $(FRONTS)) || exit 1; \
 	done; done
 
 SECONDS := 60
@@ -118,9 +119,9 @@ fuzz: setup  #: Fuzz images, messages and HTTP bodies, SECONDS for each
 	    $(BIN)/python -m tests.fuzz.guided $$target -max_total_time=$(SECONDS) -timeout=10 || exit 1; \
 	done
 
-soak: setup  #: Load a server for MINUTES or REQUESTS; account for all calls
+soak: setup  #: Load a server for MINUTES or REQUESTS; count all calls
 	@$(BIN)/python -m tests.soak $(if $(TRANSPORT),--transport $(TRANSPORT)) \
-	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REQUESTS),--requests $(REQUESTS))
+	    $(if $(FRONTS),--front-processes $(FRONTS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REQUESTS),--requests $(REQUESTS))
 
 check: setup docs  #: Check style, types, imports, API, generated code, docs
 	$(BIN)/ruff format --check .

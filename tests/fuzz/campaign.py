@@ -78,7 +78,7 @@ class Ledger(NamedTuple):
     Attributes:
         outcomes: Calls by their code and reason.
         faults: What the server should not have done.
-        resident_mb: Memory of the server after a fifth of the calls, and after all.
+        resident_mb: Memory of the server and its fronts after a fifth of the calls, and after all.
     """
 
     outcomes: Counter[str]
@@ -124,7 +124,7 @@ async def attack(server: ServerProcess, cases: Iterable[Case], count: int) -> Le
             if fault := fault_of(case, outcome):
                 ledger.faults.append(f"{keep(case, len(ledger.faults))}: {fault}")
             if ledger.outcomes.total() in (count // 5, count):
-                ledger.resident_mb.append(round(process.memory_info().rss / 1e6, 1))
+                ledger.resident_mb.append(resident_mb(process))
 
     async with open_channel(ConnectionSettings(address=server.address)) as channel:
         before = await sound_answer(channel)
@@ -134,6 +134,12 @@ async def attack(server: ServerProcess, cases: Iterable[Case], count: int) -> Le
     ledger.faults.extend(f"log: {line}" for line in server.log if line.get("level") == "error")
     ledger.faults.extend(f"log: {line}" for line in server.log if "level" not in line)
     return ledger
+
+
+def resident_mb(server: psutil.Process) -> float:
+    """Return the resident memory of a server and its fronts, in MB."""
+    processes = [server, *server.children()]
+    return round(sum(process.memory_info().rss for process in processes) / 1e6, 1)
 
 
 def keep(case: Case, number: int) -> Path:
@@ -184,9 +190,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--transport", choices=("grpcio", "native"), default="grpcio")
+    parser.add_argument("--front-processes", type=int, default=0)
     given = parser.parse_args()
     started = time.monotonic()
-    with ServerProcess(LENET_REPOSITORY, "--transport", given.transport) as server:
+    options = ("--transport", given.transport, "--front-processes", str(given.front_processes))
+    with ServerProcess(LENET_REPOSITORY, *options) as server:
         ledger = asyncio.run(attack(server, SUITES[given.suite](given.seed), given.count))
     told = vars(given) | ledger._asdict() | {"seconds": round(time.monotonic() - started)}
     print(json.dumps(told, indent=2))

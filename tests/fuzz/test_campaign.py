@@ -12,21 +12,24 @@ from tests.fuzz.mutations import PNG_SIGNATURE, spoil_bytes, spoil_message, with
 from tests.fuzz.seeds import corpus
 from tests.harness.lenet import LENET_REPOSITORY
 from tests.harness.server_process import ServerProcess
-from tests.harness.transports import TRANSPORTS
+from tests.harness.transports import FRONTS, TRANSPORTS
 
 COUNT = 5000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", [*TRANSPORTS, FRONTS])
 @pytest.mark.parametrize("suite", SUITES)
 async def test_mutants(suite: str, transport: str) -> None:
     """
     Each is answered or refused with a reason, soon; nothing is opened that is not listed, and the
     server is as before.
     """
-    with ServerProcess(LENET_REPOSITORY, "--transport", transport) as server:
+    options = ("--front-processes", "2") if transport == FRONTS else ("--transport", transport)
+    with ServerProcess(LENET_REPOSITORY, *options) as server:
         ledger = await attack(server, SUITES[suite](seed=COUNT), COUNT)
+        if transport == FRONTS:
+            assert "convoy_front_restarts_total 0.0" in server.get("/metrics")
         assert server.stop() == 0
     assert ledger.faults == []
     assert ledger.outcomes.total() == COUNT

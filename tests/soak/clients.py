@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 from PIL import Image
 
 from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
@@ -53,7 +53,7 @@ class Soak:
     The state that all clients share.
 
     Attributes:
-        pid: The server's process.
+        processes: Return the server's processes: its own, and its fronts.
         channel: gRPC's connection.
         hasty: Another one, for those who leave: a server may close it when too many did.
         may_lose: Whether this server does.
@@ -63,7 +63,7 @@ class Soak:
     """
 
     ledger: Ledger
-    pid: int
+    processes: Callable[[], Sequence[psutil.Process]]
     address: str
     url: str
     channel: grpc.aio.Channel
@@ -305,12 +305,15 @@ OF_VICTIM = {OK: b"a", "RESOURCE_EXHAUSTED": b"r", "UNKNOWN": b"f"}
 
 
 async def pause(soak: Soak) -> None:
-    """Stop the server's process for a moment, as a debugger or a throttled container does."""
-    os.kill(soak.pid, signal.SIGSTOP)
+    """Stop the server's processes for a moment, as a throttled container does."""
+    processes = soak.processes()
+    for process in processes:
+        process.suspend()
     try:
         await asyncio.sleep(PAUSE_S)
     finally:
-        os.kill(soak.pid, signal.SIGCONT)
+        for process in processes:
+            process.resume()
 
 
 CLIENTS: dict[Client, tuple[int, float]] = {

@@ -62,6 +62,7 @@ class Plan:
 
     Attributes:
         requests: Number of calls.
+        fronts: Number of front processes.
         warm_up_s: Load before the first quiet moment: pools and caches have their size then. With
             0 there is no such moment to compare with.
         program: The server, other than convoy itself.
@@ -71,6 +72,7 @@ class Plan:
     seconds: float = math.inf
     requests: float = math.inf
     seed: int = 0
+    fronts: int = 0
     warm_up_s: float = WARM_UP_S
     program: Sequence[str] = ("-m", "convoy")
 
@@ -162,7 +164,7 @@ class Run:
         ):
             shared = Soak(
                 ledger=self.ledger,
-                pid=self.server.process.pid,
+                processes=self.samples.processes,
                 address=self.server.address,
                 url=self.server.url,
                 channel=channel,
@@ -224,7 +226,10 @@ async def soak(plan: Plan, console: Console) -> Result:
     """Start a server and load it as planned."""
     with tempfile.TemporaryDirectory() as folder:
         models = Models.write(Path(folder))
-        options = (*OPTIONS, "--transport", plan.transport)
+        options = (
+            *(*OPTIONS, "--transport", plan.transport),
+            *("--front-processes", str(plan.fronts)),
+        )
         with ServerProcess(
             Path(folder), *options, program=plan.program, left_out=FREQUENT
         ) as server:

@@ -25,7 +25,7 @@ SPARE = 8
 
 
 class Held(NamedTuple):
-    """The resources of a process: resident memory in MB, file descriptors, threads."""
+    """The resources of a server: resident memory in MB, file descriptors, threads."""
 
     resident_mb: float
     descriptors: int
@@ -35,9 +35,10 @@ class Held(NamedTuple):
 @dataclass(slots=True)
 class Samples:
     """
-    The resources of one process over time.
+    The resources of a server over time.
 
     Attributes:
+        process: Its process, whose children are its fronts.
         quiet: In quiet moments: before the load, and after it.
         loaded: Under load, each second.
     """
@@ -46,11 +47,18 @@ class Samples:
     quiet: list[Held] = field(default_factory=list)
     loaded: list[Held] = field(default_factory=list)
 
+    def processes(self) -> list[psutil.Process]:
+        """Return its processes."""
+        return [self.process, *self.process.children()]
+
     def now(self) -> Held:
-        """Return its resources now."""
-        with self.process.oneshot():
-            resident = round(self.process.memory_info().rss / 1e6, 1)
-            return Held(resident, self.process.num_fds(), self.process.num_threads())
+        """Return the resources of all its processes now."""
+        processes = self.processes()
+        return Held(
+            round(sum(process.memory_info().rss for process in processes) / 1e6, 1),
+            sum(process.num_fds() for process in processes),
+            sum(process.num_threads() for process in processes),
+        )
 
     async def keep(self) -> None:
         """Take samples until cancelled."""

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tests.harness.server_process import ServerProcess
-from tests.harness.transports import TRANSPORTS
+from tests.harness.transports import FRONTS, TRANSPORTS
 from tests.soak.clients import CLIENTS
 from tests.soak.ledger import CANCELLED, EXPIRED, OK
 from tests.soak.run import FREQUENT, Plan, soak
@@ -21,12 +21,14 @@ BULK = {"steady", "versions", "deadlines", "resets", "crowd", "latency"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", [*TRANSPORTS, FRONTS])
 async def test_short_soak(transport: str) -> None:
     """
     Every call of a mixed load is accounted for, by clients and server alike; nothing leaks.
     """
-    result = await soak(Plan(transport, seconds=5), Console(emoji=False, quiet=True))
+    fronts = 2 if transport == FRONTS else 0
+    plan = Plan("grpcio" if fronts else transport, seconds=5, fronts=fronts)
+    result = await soak(plan, Console(emoji=False, quiet=True))
     assert result.problems == []
     table = result.ledger.by_kind()
     assert len(table) == len(CLIENTS) - 1 + len(BULK)
