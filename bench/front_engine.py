@@ -1,8 +1,9 @@
 """Processor time of the engine per request of a front: `python -m bench.front_engine`; prints JSON.
 
-A child process sends records as a front does, and does nothing else. The model answers at once, so
-that only the engine's own work is measured: records, admission, queue, scheduler, joining tensors,
-outputs and answers. The least of several rounds is the figure that other work disturbs least.
+A child process (`bench/front_client.py`) sends records as a front does, and does nothing else. The
+model answers at once, so that only the engine's own work is measured: records, admission, queue,
+scheduler, joining tensors, outputs and answers. The least of several rounds is the figure that
+other work disturbs least.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import os
 import socket
 import sys
@@ -22,20 +22,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.fronts import write_models
+from bench.sleeping_models import write_models
 from convoy.service.app import Server
 from convoy.service.lifecycle import Phase
 from convoy.service.serving.fronts.arena import make_arena
 from convoy.service.serving.fronts.front_session import Session
-from convoy.service.serving.fronts.records import DEMAND, REPLY, Demand, Reply, ToEngine, ToFront
 from convoy.service.serving.fronts.snapshot import Snapshot
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.settings import Settings
 from convoy.service.telemetry.batch_record import NO_TIMES, BatchTimes, Outputs
 
 ARENA_BYTES = 64 * 2**20
-SLOT_BYTES = 2**18
-ROUNDS = 7
+ROUNDS = 5
 
 
 class _AtOnce:
@@ -61,10 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--repository", type=Path, default=Path("build/fronts"))
-    parser.add_argument("--client", type=int, nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.client:
-        return _send(*options.client)
     if not options.repository.exists():
         write_models(options.repository)
     print(json.dumps(asyncio.run(_measure(options.repository, options.requests)), indent=2))
@@ -108,7 +103,7 @@ async def _round(
         number=1, started=True, phase=Phase.SERVING, log_level=20, models=[], versions={}
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.front_engine", "--client"),
+        *(sys.executable, "-m", "bench.front_client"),
         *map(str, (theirs.fileno(), int(kind == "reserved"), in_flight, requests)),
         pass_fds=(theirs.fileno(),),
     )
@@ -124,38 +119,6 @@ async def _round(
     os.close(arena)
     await process.wait()
     return 1e6 * spent / requests
-
-
-def _send(descriptor: int, reserved: int, in_flight: int, requests: int) -> int:
-    """Be a front: keep *in_flight* requests in progress, one for each answer."""
-    connection = socket.socket(fileno=descriptor)
-    socket.recv_fds(connection, 1, 1)  # the snapshot
-    connection.send(DEMAND.pack(*Demand(ToEngine.HELLO)))
-    begun, answered = 0, 0
-
-    def begin(count: int) -> None:
-        nonlocal begun
-        records = []
-        for _ in range(min(count, requests - begun)):
-            begun += 1
-            slot = begun % in_flight * SLOT_BYTES
-            kind = ToEngine.RESERVE if reserved else ToEngine.SUBMIT
-            demand = Demand(kind, 2, 3, begun, 1, 1, slot, SLOT_BYTES, math.inf)
-            records.append(DEMAND.pack(*demand))
-            if reserved:
-                records.append(DEMAND.pack(*Demand(ToEngine.READY, ticket=begun)))
-        if records:
-            connection.send(b"".join(records))
-
-    begin(in_flight)
-    while answered < requests:
-        replies = [Reply(*fields) for fields in REPLY.iter_unpack(connection.recv(1 << 16))]
-        # A refusal costs less.
-        if any(reply.kind != ToFront.ANSWER for reply in replies):
-            raise RuntimeError("a request was refused")
-        answered += len(replies)
-        begin(len(replies))
-    return 0
 
 
 if __name__ == "__main__":

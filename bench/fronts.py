@@ -1,38 +1,104 @@
-"""The effect of front processes: `python -m bench.fronts`; prints JSON.
+"""The effect of front processes: `python -m bench.fronts`; prints a table in Markdown.
 
 The device sleeps as long as an H100 computes (`bench/sleeping_server.py`), so that only receiving,
-decoding and scheduling take processor time. Servers without fronts and with two are measured in
-turn, by h2load: images per second, latency, and processor time per request of each process.
+decoding and scheduling take processor time. Two servers at a time are measured in turn, by h2load:
+images per second, latency, and processor time per request of each process. It takes less than ten
+minutes, and needs a machine without other work. `--json` also writes what was measured, from which
+`python -m tools.figures` draws throughput against connections.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import resource
+import ssl
 import statistics
+import subprocess
+import sys
 import time
+import urllib.request
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
-import numpy as np
 import psutil
+import trustme
 
+from bench.front_rows import table
 from bench.race.convoy_servers import photo
 from bench.race.h2load import Request, grpc_request, measure
 from bench.race.loads import Load
 from bench.race.raced_model import INFER_PATH
-from convoy.artifact.golden import Golden
-from convoy.artifact.manifest import InputTensor, Normalization, OutputTensor, Preprocessing
+from bench.sleeping_models import write_models
 from convoy.commands.measurement.intervals import of_median
 from convoy.pb.inference import grpc_service_pb2 as pb
-from tests.harness import tiny
-from tests.harness.lenet import add_version
+from convoy.service.machine.resources import usable_cpus
 from tests.harness.server_process import ServerProcess
 
-CLASSES = 1000
 PROGRAM = ("-m", "bench.sleeping_server")
+
+LOADS = (
+    ("tensor", Load(16, 4)),
+    ("tensor", Load(1, 1)),
+    ("tensor", Load(1, 64)),
+    ("tensor", Load(4, 16)),
+    ("tensor", Load(64, 1)),
+    ("jpeg", Load(16, 4)),
+    ("lenet", Load(16, 4)),
+)
+
+Rows = list[dict[str, float]]
+
+
+class Kind(NamedTuple):
+    """A kind of server."""
+
+    name: str
+    fronts: int
+    transport: str = "grpcio"
+    tls: bool = False
+
+
+class Comparison(NamedTuple):
+    """Two kinds of servers, and the loads under which they are measured in turn."""
+
+    first: Kind
+    second: Kind
+    loads: Sequence[tuple[str, Load]]
+
+
+class Server:
+    """A running server of some kind."""
+
+    def __init__(self, kind: Kind, process: ServerProcess, authority: trustme.CA) -> None:
+        self.kind = kind
+        self.process = process
+        self.url = f"{'https' if kind.tls else 'http'}://{process.address}"
+        self._authority = authority
+
+    def channel(self) -> grpc.Channel:
+        """Open a connection."""
+        if not self.kind.tls:
+            return grpc.insecure_channel(self.process.address)
+        credentials = grpc.ssl_channel_credentials(self._authority.cert_pem.bytes())
+        return grpc.secure_channel(self.process.address, credentials)
+
+    def answered(self) -> float:
+        """Return the number of calls so far."""
+        time.sleep(0.2)
+        context = None
+        url = f"{self.process.url}/metrics"
+        if self.kind.tls:
+            context, url = ssl.create_default_context(), url.replace("http:", "https:")
+            self._authority.configure_trust(context)
+        with urllib.request.urlopen(url, context=context, timeout=10) as answer:
+            lines = (line.split() for line in answer.read().decode().splitlines())
+        return sum(float(line[-1]) for line in lines if line[0].startswith("convoy_requests_total"))
 
 
 def main() -> int:
@@ -40,79 +106,122 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fronts", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--transport", default="grpcio")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--repository", type=Path, default=Path("build/fronts"))
     options = parser.parse_args()
     if not options.repository.exists():
         write_models(options.repository)
-    loads = [
-        ("tensor", Load(16, 4)),
-        ("tensor", Load(1, 1)),
-        ("tensor", Load(1, 64)),
-        ("tensor", Load(4, 16)),
-        ("tensor", Load(64, 1)),
-        ("jpeg", Load(16, 4)),
-        ("lenet", Load(16, 4)),
-    ]
-    found = []
-    with ExitStack() as stack:
-        servers = {
-            fronts: stack.enter_context(
-                ServerProcess(
-                    options.repository,
-                    *("--device", "cpu", "--transport", options.transport),
-                    *("--front-processes", str(fronts)),
-                    program=PROGRAM,
-                )
-            )
-            for fronts in (0, options.fronts)
-        }
-        for kind, load in loads:
-            rows: dict[int, list[dict[str, Any]]] = {fronts: [] for fronts in servers}
-            for _ in range(options.pairs):
-                for fronts, server in servers.items():
-                    rows[fronts].append(_measure(server, kind, load, options.seconds))
-            found.append({"request": kind, "connections": load.connections} | _summary(load, rows))
-            print(json.dumps(found[-1]), flush=True)
+    found: dict[str, Any] = {
+        "cores": usable_cpus(),
+        "fronts": options.fronts,
+        "pairs": options.pairs,
+        "date": time.strftime("%Y-%m-%d"),
+        "engine": _engine(options.repository),
+        "rows": [],
+    }
+    for comparison in _comparisons(options.fronts):
+        for row in _compare(comparison, options):
+            print(json.dumps(row), file=sys.stderr, flush=True)
+            found["rows"].append(row)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(table(found))
     return 0
 
 
-def _measure(server: ServerProcess, kind: str, load: Load, seconds: float) -> dict[str, float]:
+def _comparisons(fronts: int) -> Iterator[Comparison]:
+    some = Kind("fronts", fronts)
+    yield Comparison(Kind("one process", 0), some, LOADS)
+    if find_spec("pygrpc_native"):
+        yield Comparison(
+            Kind("one process, native", 0, "native"),
+            Kind("fronts, native", fronts, "native"),
+            [LOADS[0], LOADS[5]],
+        )
+    yield Comparison(some, Kind("fronts, TLS", fronts, tls=True), [LOADS[0]])
+
+
+def _engine(repository: Path) -> dict[str, dict[str, float]]:
+    """Return the engine's own processor time per request, measured in a process of its own."""
+    command = [sys.executable, "-m", "bench.front_engine", "--repository", str(repository)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: dict[str, dict[str, float]] = json.loads(told)
+    return found
+
+
+def _compare(comparison: Comparison, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    authority = trustme.CA()
+    with ExitStack() as stack:
+        servers = [
+            _start(kind, options.repository, authority, stack)
+            for kind in (comparison.first, comparison.second)
+        ]
+        for request, load in comparison.loads:
+            rows: tuple[Rows, Rows] = ([], [])
+            for _ in range(options.pairs):
+                for server, measured in zip(servers, rows, strict=True):
+                    measured.append(_measure(server, request, load, options.seconds))
+            yield {
+                "request": request,
+                "connections": load.connections,
+                "in_flight": load.in_flight,
+                **_summary(comparison, rows),
+            }
+
+
+def _start(kind: Kind, repository: Path, authority: trustme.CA, stack: ExitStack) -> Server:
+    options = ["--device", "cpu", "--transport", kind.transport]
+    options += ["--front-processes", str(kind.fronts)]
+    if kind.tls:
+        issued, folder = authority.issue_cert("127.0.0.1"), repository.parent
+        certificate, key = folder / "fronts.crt", folder / "fronts.key"
+        certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(key)
+        options += ["--tls-certificate", str(certificate), "--tls-key", str(key)]
+    server = stack.enter_context(ServerProcess(repository, *options, program=PROGRAM))
+    return Server(kind, server, authority)
+
+
+def _measure(server: Server, kind: str, load: Load, seconds: float) -> dict[str, float]:
     request = _request(server, kind)
-    engine = psutil.Process(server.process.pid)
+    engine = psutil.Process(server.process.process.pid)
     processes = [engine, *engine.children()]
-    answered_before, before = _answered(server), [_cpu_s(process) for process in processes]
+    answered, load_s = server.answered(), _load_cpu_s()
+    before = [_cpu_s(process) for process in processes]
     measured = measure(request, load, seconds)
-    after, answered = [_cpu_s(process) for process in processes], _answered(server)
+    after = [_cpu_s(process) for process in processes]
     # Of the warm-up, too.
-    spent_us = [
-        1e6 * (end - start) / (answered - answered_before)
-        for start, end in zip(before, after, strict=True)
-    ]
+    answered = server.answered() - answered
+    load_s = _load_cpu_s() - load_s
+    spent_us = [1e6 * (end - start) / answered for start, end in zip(before, after, strict=True)]
     return {
         "per_s": measured.per_s,
         "p50_ms": measured.p50_ms,
         "p99_ms": measured.p99_ms,
         "engine_us": spent_us[0],
         "fronts_us": sum(spent_us[1:]),
+        "load_us": 1e6 * load_s / answered,
     }
 
 
-def _summary(load: Load, rows: dict[int, list[dict[str, float]]]) -> dict[str, Any]:
-    summary: dict[str, Any] = {"in_flight": load.in_flight}
-    for fronts, measured in rows.items():
-        summary[f"fronts={fronts}"] = {
+def _summary(comparison: Comparison, rows: tuple[Rows, Rows]) -> dict[str, Any]:
+    """Return the median of each figure, and the ratio of the rates in pairs with its interval."""
+    ratios = [b["per_s"] / a["per_s"] for a, b in zip(*rows, strict=True)]
+    summary: dict[str, Any] = {
+        "ratio": round(statistics.median(ratios), 3),
+        "ratio_95": [round(bound, 3) for bound in of_median(ratios)],
+    }
+    for side, kind, measured in zip(("first", "second"), comparison, rows, strict=False):
+        assert isinstance(kind, Kind)
+        medians = {
             name: round(statistics.median(row[name] for row in measured), 2) for name in measured[0]
         }
-    none, some = rows.values()
-    ratios = [b["per_s"] / a["per_s"] for a, b in zip(none, some, strict=True)]
-    summary["ratio"] = round(statistics.median(ratios), 3)
-    summary["ratio_95"] = [round(bound, 3) for bound in of_median(ratios)]
+        summary[side] = {"kind": kind.name, **medians}
     return summary
 
 
-def _request(server: ServerProcess, kind: str) -> Request:
+def _request(server: Server, kind: str) -> Request:
     message = pb.ModelInferRequest(model_name="lenet5" if kind == "lenet" else "sleeping")
     shape = (1, 32, 32, 1) if kind == "lenet" else (1, 224, 224, 3)
     if kind == "jpeg":
@@ -121,69 +230,19 @@ def _request(server: ServerProcess, kind: str) -> Request:
         message.raw_input_contents.append(len(data).to_bytes(4, "little") + data)
     else:
         message.inputs.add(name="image", datatype="UINT8", shape=shape)
-        message.raw_input_contents.append(bytes(int(np.prod(shape))))
-    with grpc.insecure_channel(server.address) as channel:
-        url = f"http://{server.address}"
-        return grpc_request(channel, url, INFER_PATH, message.SerializeToString())
+        message.raw_input_contents.append(bytes(math.prod(shape)))
+    with server.channel() as channel:
+        return grpc_request(channel, server.url, INFER_PATH, message.SerializeToString())
 
 
 def _cpu_s(process: psutil.Process) -> float:
     return sum(process.cpu_times()[:2])
 
 
-def _answered(server: ServerProcess) -> float:
-    time.sleep(0.2)
-    lines = (line.split() for line in server.get("/metrics").splitlines())
-    return sum(float(line[-1]) for line in lines if line[0].startswith("convoy_requests_total"))
-
-
-def write_models(root: Path) -> None:
-    """Write a LeNet-5, and an artifact in the place of ResNet-50."""
-    add_version(root, "lenet5")
-    images = np.zeros((1, 224, 224, 3), np.uint8)
-    normalization = Normalization(mean=(0.5,) * 3, std=(0.5,) * 3, where="graph")
-    tiny.write(
-        root,
-        "sleeping",
-        model=_graph(),
-        golden=Golden(images, np.zeros((1, CLASSES), np.float32)),
-        labels=tuple(f"class {index}" for index in range(CLASSES)),
-        input=InputTensor(
-            name="image", dtype="uint8", layout="NHWC", channels=3, height=224, width=224
-        ),
-        outputs=(OutputTensor(name="logits", kind="logits"),),
-        preprocessing=Preprocessing(
-            color="RGB", resize_px=256, crop_height_px=224, crop_width_px=224
-        ),
-        normalization=normalization,
-        max_batch_size=32,
-    )
-
-
-def _graph() -> Any:
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes = [
-        helper.make_node("Cast", ["image"], ["wide"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMax", ["wide", "axes"], ["largest"], keepdims=0),
-        helper.make_node("MatMul", ["largest", "weights"], ["logits"]),
-    ]
-    constants: dict[str, np.ndarray] = {
-        "axes": np.array([1, 2], np.int64),
-        "weights": np.zeros((3, CLASSES), np.float32),
-    }
-    body = helper.make_graph(
-        nodes,
-        "sleeping",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 224, 224, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)])
-    model.ir_version = 10
-    onnx.checker.check_model(model)
-    return model
+def _load_cpu_s() -> float:
+    """Return the processor time of all runs of h2load so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ docs/explanation, which the command named here measured:
     training_curves.json  python -m bench.zoo
     race_curves.json      python -m bench.race.curves
     photos.json           python -m bench.photo_costs
+    fronts.json           python -m bench.fronts --json
     loading.json          python -m bench.model_loads large --trace
     tuning.json           convoy tune, which writes it beside the model
 
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bench import model_loads, photo_costs
+from bench import front_figure, model_loads, photo_costs
 from bench.race import curves
 from bench.zoo import degradation, zoo_comparison, zoo_curves
 from convoy.artifact.tuning import TUNING_FILE, read_tuning
@@ -59,6 +60,7 @@ SOURCES: Mapping[str, Callable[[Path], Mapping[str, Figure]]] = {
     zoo_curves.FILE: zoo_curves.figures,
     "race_curves.json": lambda path: {"race_curves": curves.figure(path)},
     "photos.json": lambda path: {"photos": photo_costs.figure(path)},
+    "fronts.json": lambda path: {"fronts": front_figure.figure(path)},
     "loading.json": lambda path: {"loading": model_loads.figure(path)},
     TUNING_FILE: _tuned,
 }
