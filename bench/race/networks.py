@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -20,6 +21,9 @@ from convoy.export.quantization.quantize_settings import QuantizeSettings
 from convoy.export.quantization.quantizer import quantize_model
 from tests.fuzz.jpegs import photograph
 from tests.harness.lenet import add_version
+
+if TYPE_CHECKING:
+    import torch
 
 LARGE = ("resnet18", "resnet50", "googlenet_tv")
 """GoogLeNet with batch norm, as torchvision has it: the paper's has no weights in public."""
@@ -51,6 +55,7 @@ def _write(name: str, root: Path, console: Console) -> None:
     # The same weights each time, so that an artifact from another day is the same network.
     network = ARCHITECTURES[name].build()
     drop_auxiliary(network)
+    _narrow(network)
     servable = graph.Servable(network, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).eval()
     tensor = InputTensor(
         name=graph.INPUT_NAME, dtype="uint8", layout="NHWC", channels=3, height=224, width=224
@@ -70,6 +75,21 @@ def _write(name: str, root: Path, console: Console) -> None:
             model_repository=root,
         )
         import_model(settings, console)
+
+
+def _narrow(network: torch.nn.Module) -> None:
+    """
+    Scale the last layer of *network* so that its logits span about 1.
+
+    Those of a random ResNet-50 span 70: the rounding of int8 would change which class is first.
+    """
+    import torch
+
+    classifier = [part for part in network.modules() if isinstance(part, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        logits = network.eval()(torch.randn(1, 3, 224, 224))
+        for values in (classifier.weight, classifier.bias):
+            values /= logits.max() - logits.min()
 
 
 def _quantize(name: str, root: Path) -> None:
