@@ -44,6 +44,7 @@ from convoy.service.runtime.device import INLINE_MACS
 from convoy.service.security.access import Access
 from convoy.service.security.sites import SiteCheck
 from convoy.service.security.tls import GrpcTls
+from convoy.service.serving.class_map_finder import ClassMapFinder
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.fronts.front_processes import Fronts
 from convoy.service.serving.loader import LoadedArtifact
@@ -127,6 +128,7 @@ class Server:
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
         self.batcher = Batcher(self.device_threads, cpus)
         self.registry = ModelRegistry()
+        self._class_maps = ClassMapFinder(self.registry, settings.memory_budget)
         self.watchdog = Watchdog(
             self.registry, self.device_threads, self.lifecycle, self._watchdog_changed
         )
@@ -225,6 +227,7 @@ class Server:
             await asyncio.to_thread(self._tracing.close)
         # Threads cannot be stopped: `main_process` ends those that are still busy.
         self.decoder.close()
+        self._class_maps.close()
         for pool in (self.device_threads, self._load_threads, self._device.gpu.thread):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -449,6 +452,7 @@ class Server:
         return make_http(
             self._settings,
             registry=self.registry,
+            class_maps=self._class_maps,
             protocol=InferenceProtocol(
                 self.registry, self.control, self.lifecycle, self._log_settings
             ),

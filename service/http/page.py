@@ -26,6 +26,7 @@ from convoy.service.errors import InvalidArgumentError, ServiceError, StartError
 from convoy.service.http.endpoints import Endpoint, counted, target
 from convoy.service.http.openapi import document
 from convoy.service.http.page_answers import PageAnswers
+from convoy.service.http.page_class_maps import PageClassMaps
 from convoy.service.http.page_occlusion import PageOcclusion
 from convoy.service.http.responses import PACKED
 from convoy.service.serving.registry import ModelRegistry
@@ -62,7 +63,8 @@ class Page:
         grpc_port: Returns the port that gRPC listens on.
         max_image_bytes: Largest encoded image; the page refuses larger ones itself.
         answers: Answers for one image of several models.
-        occlusion: Explains the answer of one model.
+        class_maps: Explains the answer of a model that averages its last maps.
+        occlusion: Explains the answer of any model.
         may_control: Whether the server loads and unloads models by request.
         comparison: Output of `convoy compare --json`; empty if there is none.
     """
@@ -76,6 +78,7 @@ class Page:
         grpc_port: Callable[[], int],
         max_image_bytes: int,
         answers: PageAnswers,
+        class_maps: PageClassMaps,
         occlusion: PageOcclusion,
         may_control: bool,
         comparison: bytes,
@@ -86,6 +89,7 @@ class Page:
         self._grpc_port = grpc_port
         self._max_image_bytes = max_image_bytes
         self._answers = answers
+        self._class_maps = class_maps
         self._occlusion = occlusion
         self._may_control = may_control
         self._comparison = comparison
@@ -96,6 +100,7 @@ class Page:
             self._route("/page/models", "PageModels", self._models),
             self._route(f"{_MODEL}/layers", "PageLayers", self._layers),
             self._route("/page/answers", "PageAnswers", self._answers.answer, "POST"),
+            self._route(f"{_MODEL}/class-maps", "PageClassMaps", self._class_maps.answer, "POST"),
             self._route(f"{_MODEL}/occlusion", "PageOcclusion", self._occlusion.answer, "POST"),
             # Not packed: packing ten minutes of many models would delay every other request.
             self._route("/page/history", "PageHistory", self._samples, middleware=()),
@@ -200,6 +205,7 @@ def _describe(model: ServedModel) -> dict[str, Any]:
         "max_batch_size": model.max_batch_size,
         "max_queue_size": model.policy.max_queue_size,
         "has_layers": model.layers is not None,
+        "no_class_maps": model.no_class_maps,
     }
 
 

@@ -9,15 +9,14 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from convoy.service.call import PRIORITIES, Call, Calls
-from convoy.service.engine import Tensor
+from convoy.service.call import Call, Calls
 from convoy.service.http.body import BodyReader, while_connected
 from convoy.service.http.endpoints import target
+from convoy.service.http.page_runs import run_last
 from convoy.service.serving.occlusion import Places
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.top_k import probabilities, top_k
-from convoy.service.telemetry.batch_record import Outputs
 
 
 class PageOcclusion:
@@ -46,12 +45,14 @@ class PageOcclusion:
     async def _explain(self, model: ServedModel, image: bytes, whole: Call) -> Response:
         started = time.monotonic()
         pixels = await model.decode(whole, [image])
-        (best,) = top_k(await self._run(model, pixels, whole), model.manifest, 0)
+        (best,) = top_k(await run_last(self._calls, model, pixels, whole), model.manifest, 0)
         classes = [prediction.class_index for prediction in best]
         before = np.array([prediction.probability for prediction in best])
         places = Places.of(model.manifest.input)
         after = [
-            probabilities(await self._run(model, batch, whole), model.manifest)[:, classes]
+            probabilities(await run_last(self._calls, model, batch, whole), model.manifest)[
+                :, classes
+            ]
             for batch in places.hide(pixels, model.manifest.input, model.max_batch_size)
         ]
         falls = (before - np.concatenate(after)).T
@@ -67,11 +68,3 @@ class PageOcclusion:
                 "seconds": time.monotonic() - started,
             }
         )
-
-    async def _run(self, model: ServedModel, batch: Tensor, whole: Call) -> Outputs:
-        """Run a batch, behind all other requests of the model; it counts as an inference."""
-        with self._calls.open("ModelInfer", whole.origin) as call:
-            call.priority = PRIORITIES[-1]
-            call.use(model)
-            await model.infer(call, batch)
-            return call.outputs

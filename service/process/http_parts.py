@@ -11,6 +11,7 @@ from convoy.service.http.classify import Classify
 from convoy.service.http.limits import HttpLimits
 from convoy.service.http.page import Page, read_comparison
 from convoy.service.http.page_answers import PageAnswers
+from convoy.service.http.page_class_maps import PageClassMaps
 from convoy.service.http.page_occlusion import PageOcclusion
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app, outermost
@@ -20,6 +21,7 @@ from convoy.service.process.shared_parts import limited
 from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.security.tls import Tls
+from convoy.service.serving.class_map_finder import ClassMapFinder
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.settings import Settings
 from convoy.service.telemetry.history import History
@@ -33,6 +35,7 @@ def make_http(
     settings: Settings,
     *,
     registry: ModelRegistry,
+    class_maps: ClassMapFinder,
     protocol: InferenceProtocol,
     calls: Calls,
     lifecycle: Lifecycle,
@@ -54,7 +57,9 @@ def make_http(
     classify = Classify(
         classifier, calls, read_body=read_body, max_images=settings.max_images_per_call
     )
-    page = _make_page(settings, registry, calls, classifier, read_body, history, grpc_port)
+    page = _make_page(
+        settings, registry, class_maps, calls, classifier, read_body, history, grpc_port
+    )
     return HttpServer(
         outermost(
             create_app(rest, classify, page, metrics, calls.access),
@@ -70,6 +75,7 @@ def make_http(
 def _make_page(
     settings: Settings,
     registry: ModelRegistry,
+    class_maps: ClassMapFinder,
     calls: Calls,
     classifier: ClassifierProtocol,
     read_body: BodyReader,
@@ -83,7 +89,8 @@ def _make_page(
         read_body=read_body,
         max_models=settings.max_images_per_call,
     )
-    # Images with hidden parts are not what clients send: neither logged nor drift.
+    # Images with hidden parts are not what clients send, and an image that is explained was sent
+    # before: neither logged nor drift.
     unobserved = dataclasses.replace(calls, observers=())
     return Page(
         registry,
@@ -93,6 +100,7 @@ def _make_page(
         max_image_bytes=settings.max_image_bytes,
         answers=answers,
         may_control=settings.model_control_mode == "explicit",
+        class_maps=PageClassMaps(registry, unobserved, class_maps, read_body=read_body),
         occlusion=PageOcclusion(registry, unobserved, read_body=read_body),
         comparison=read_comparison(settings.comparison_file),
     )

@@ -31,7 +31,7 @@ NEEDED: Mapping[str, Needed] = {
     },
     **dict.fromkeys(["TraceSetting", "Unsupported"], "any"),
     **dict.fromkeys(["Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"], "infer"),
-    **dict.fromkeys(["PageAnswers", "PageOcclusion"], "infer"),
+    **dict.fromkeys(["PageAnswers", "PageClassMaps", "PageOcclusion"], "infer"),
     **dict.fromkeys(["Metrics", "ModelStatistics", "RepositoryIndex"], "observe"),
     **dict.fromkeys(["PageComparison", "PageHistory", "PageLayers"], "observe"),
     **dict.fromkeys(["RepositoryModelLoad", "RepositoryModelUnload", "LogSettings"], "control"),

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from convoy.artifact.layers import Description
 from convoy.artifact.manifest import Manifest
 from convoy.artifact.misnamed import Misnamed
 from convoy.service.errors import ArtifactInvalidError, MemoryBudgetError
+from convoy.service.runtime.class_maps.maps import reason_for_none
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.graph_cache import GraphCache
 from convoy.service.runtime.session import Session
@@ -42,6 +44,8 @@ class LoadedArtifact:
         load_s: Time that opening, proving and warming took, in seconds.
         layers: The layers of the graph, if the artifact describes them.
         baseline: What its images look like, if the artifact states it.
+        model_path: The file of the graph.
+        no_class_maps: Reason for which it has no class activation maps; empty if it has them.
     """
 
     manifest: Manifest
@@ -49,7 +53,9 @@ class LoadedArtifact:
     run_s: Mapping[int, float]
     load_s: float
     layers: Description | None
-    baseline: Baseline | None = None
+    baseline: Baseline | None
+    model_path: Path
+    no_class_maps: str
 
 
 class Repository(Protocol):
@@ -131,7 +137,16 @@ class Loader:
         self._warn_of_large_requests(artifact.manifest, session.max_batch_size)
         # The page shows all accuracies that are known.
         manifest = artifact.manifest.model_copy(update={"evaluations": artifact.accuracies})
-        return LoadedArtifact(manifest, session, run_s, load_s, artifact.layers, artifact.baseline)
+        return LoadedArtifact(
+            manifest,
+            session,
+            run_s,
+            load_s,
+            artifact.layers,
+            artifact.baseline,
+            artifact.model_path,
+            reason_for_none(artifact.model_path, manifest),
+        )
 
     def _warn_of_large_requests(self, manifest: Manifest, max_batch_size: int) -> None:
         """Warn if a tensor of *max_batch_size* images is larger than a request may be."""

@@ -18,7 +18,7 @@ from convoy.artifact.files import Artifact
 from convoy.artifact.misnamed import reasons
 from convoy.service.errors import MemoryBudgetError, ModelLoadError, ModelNotFoundError
 from convoy.service.machine.resources import give_back_memory
-from convoy.service.serving.loader import LoadedArtifact, Loader, check_budget, memory_of
+from convoy.service.serving.loader import LoadedArtifact, Loader, check_budget
 from convoy.service.serving.registry import (
     ModelEntry,
     ModelRegistry,
@@ -147,12 +147,8 @@ class Reconciler:
     ) -> tuple[object, ...]:
         """Return the circumstances of a load; it is not tried again while they are the same."""
         # The budget refused it for the memory of the other models.
-        used = self._used_bytes() if isinstance(version.error, MemoryBudgetError) else 0
+        used = self._registry.used_bytes() if isinstance(version.error, MemoryBudgetError) else 0
         return signature, spec.max_batch_size, used
-
-    def _used_bytes(self) -> int:
-        models = self._registry.models()
-        return sum(memory_of(model.manifest, model.max_batch_size) or 0 for model in models)
 
     async def _replace(self, version: VersionEntry, spec: ServingSpec) -> ModelLoadError | None:
         """Load a version beside the model that serves it, if any, and switch to the new one."""
@@ -175,7 +171,9 @@ class Reconciler:
         size = (
             spec.max_batch_size or self._loader.max_batch_size or artifact.manifest.max_batch_size
         )
-        check_budget(self._memory_budget_bytes, self._used_bytes(), artifact.manifest, size)
+        check_budget(
+            self._memory_budget_bytes, self._registry.used_bytes(), artifact.manifest, size
+        )
         loaded: LoadedArtifact = await self.in_thread(self._loader.load, artifact, size)
         return loaded
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from convoy.service.call import Call
 from convoy.service.errors import ModelLoadError, ModelNotFoundError, ModelNotReadyError
+from convoy.service.serving.loader import memory_of
 from convoy.service.serving.missing import VersionStatus, missing
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.served_model import ServedModel
@@ -123,11 +124,13 @@ class ModelRegistry:
         started: True once the models to serve from the start are loaded.
         generation: Changes whenever `get` may give another answer than before.
         switched: Called after another model serves a version, or none.
+        borrowed_bytes: Memory that is in use beside the models, for a short time.
     """
 
     def __init__(self, switched: Callable[[], None] = lambda: None) -> None:
         self.started = False
         self.generation = 0
+        self.borrowed_bytes = 0
         self.switched = switched
         self._entries: dict[str, ModelEntry] = {}
         self._accepting = True
@@ -190,6 +193,11 @@ class ModelRegistry:
         model = self.get(name, version)
         call.use(model)
         return model
+
+    def used_bytes(self) -> int:
+        """Return the memory that counts against the budget, as the manifests state it."""
+        served = (memory_of(model.manifest, model.max_batch_size) or 0 for model in self.models())
+        return sum(served) + self.borrowed_bytes
 
     def label(self, name: str) -> str:
         """Return the label of calls for *name* in metrics: itself only if it serves."""

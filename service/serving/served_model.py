@@ -30,6 +30,8 @@ class ServedModel:
         load_s: Time that loading took, in seconds.
         layers: The layers of the graph, if the artifact states them.
         baseline: What images and answers look like, if the artifact states it.
+        model_path: The file of the graph.
+        no_class_maps: Reason for which it has no class activation maps; empty if it has them.
         metrics: Metrics of the model.
         statistics: Statistics of the version since it was loaded.
     """
@@ -58,6 +60,8 @@ class ServedModel:
         self.load_s = loaded.load_s
         self.layers = loaded.layers
         self.baseline = loaded.baseline
+        self.model_path = loaded.model_path
+        self.no_class_maps = loaded.no_class_maps
         self.metrics = metrics
         self.statistics = Statistics()
         self._batcher = batcher

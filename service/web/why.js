@@ -1,47 +1,84 @@
-/** Why: the parts of the image that a class depends on, found by hiding them one after the other. */
+/** Why: the parts of the image that a class depends on. */
 
 import { askJson } from "./api.js";
 import { el, labelled } from "./dom.js";
 import { explain } from "./errors.js";
-import { duration, percent, whole } from "./format.js";
+import { duration, percent, rounded, whole } from "./format.js";
+import { heatOf, overlay, stretched } from "./heat.js";
 
-const ABOUT =
-  "Red: without this part, the class is less probable. Blue: without it, the class is more probable.";
+/**
+ * The ways to find out. `heat` gives a value for each pixel, of the class with this number, and
+ * `told` what the strongest value and the cost are.
+ */
+const CLASS_MAPS = {
+  route: "class-maps",
+  busy: "Computing the class activation maps…",
+  about:
+    "Class activation map. Red: this part raises the score of the class. Blue: this part lowers it.",
+  heat: ({ maps }, index, width, height) => stretched(maps[index], width, height),
+  told: ({ biases, scores, images, seconds }, index, most) =>
+    `The strongest colour is a share of ${rounded(most)} in the score. The mean of the map, ${rounded(scores[index] - biases[index])}, and the bias, ${rounded(biases[index])}, add up to the score, ${rounded(scores[index])}. Cost: ${whole(images)} images and opening the network once more, ${duration(seconds)}.`,
+};
+
+const OCCLUSION = {
+  route: "occlusion",
+  busy: "Hiding parts of the image…",
+  about:
+    "Red: without this part, the class is less probable. Blue: without it, the class is more probable.",
+  heat: (found, index, width, height) => heatOf(found, found.falls[index], width, height),
+  told: ({ images, seconds }, index, most) =>
+    `The strongest colour is a change of ${percent(most)}. Cost: ${whole(images)} images, ${duration(seconds)}.`,
+};
 
 let number = 0;
 
 /** A button, and below it what it finds about `image` and its picture `seen`. */
 export function why(model, image, seen) {
   const box = el("div", { class: "why" });
-  const ask = async () => {
+  const ask = async (way) => {
     box.setAttribute("aria-busy", "true");
-    box.replaceChildren(el("p", { class: "muted", role: "status" }, "Hiding parts of the image…"));
+    box.replaceChildren(el("p", { class: "muted", role: "status" }, way.busy));
     try {
-      const path = `${model.page}/occlusion`;
+      const path = `${model.page}/${way.route}`;
       const found = await askJson(path, { method: "POST", body: image });
-      box.replaceChildren(...shown(found, seen));
+      box.replaceChildren(...shown(way, found, seen), other(model, way, ask));
     } catch (error) {
-      box.replaceChildren(explain(error, ask));
+      box.replaceChildren(explain(error, () => ask(way)), other(model, way, ask));
     }
     box.removeAttribute("aria-busy");
   };
-  box.append(el("button", { type: "button", class: "small", click: ask }, "Why?"));
+  const way = model.no_class_maps ? OCCLUSION : CLASS_MAPS;
+  box.append(button("Why?", () => ask(way)));
   return box;
 }
 
-function shown(found, seen) {
-  const { predictions, images, seconds } = found;
+/** The other way to find out, or why there is none. */
+function other(model, way, ask) {
+  if (model.no_class_maps)
+    return el(
+      "p",
+      { class: "muted" },
+      `This network has no class activation maps: ${model.no_class_maps}.`,
+    );
+  return way === CLASS_MAPS
+    ? button("Hide parts instead (about 100 images)", () => ask(OCCLUSION))
+    : button("Show the class activation map", () => ask(CLASS_MAPS));
+}
+
+const button = (text, click) => el("button", { type: "button", class: "small", click }, text);
+
+function shown(way, found, seen) {
+  const { predictions } = found;
   const { width, height } = seen;
   const canvas = el("canvas", { width, height, class: "heat", role: "img" });
-  const scale = el("p", { class: "muted" });
+  const told = el("p", { class: "muted" });
   const draw = (index) => {
-    const heat = heatOf(found, found.falls[index], width, height);
-    const most = Math.max(...heat.map(Math.abs));
-    canvas.getContext("2d").drawImage(seen, 0, 0);
-    overlay(canvas, heat, most);
+    const heat = way.heat(found, index, width, height);
+    const most = heat.reduce((before, value) => Math.max(before, Math.abs(value)), 0);
+    overlay(canvas, seen, heat, most);
     const { label } = predictions[index];
     canvas.setAttribute("aria-label", `Parts of the image that ${label} depends on`);
-    scale.textContent = `The strongest colour is a change of ${percent(most)}. Cost: ${whole(images)} images, ${duration(seconds)}.`;
+    told.textContent = way.told(found, index, most);
   };
   const select = el(
     "select",
@@ -52,36 +89,7 @@ function shown(found, seen) {
   return [
     el("div", { class: "row" }, labelled("Class", select)),
     canvas,
-    el("p", { class: "muted" }, ABOUT),
-    scale,
+    el("p", { class: "muted" }, way.about),
+    told,
   ];
-}
-
-/** For each pixel, the mean fall of the probability over the patches that hid it. */
-export function heatOf({ patch, rows, columns }, falls, width, height) {
-  const sums = new Float64Array(width * height);
-  const counts = new Uint16Array(width * height);
-  rows.forEach((top, row) =>
-    columns.forEach((left, column) => {
-      for (let y = top; y < top + patch[0]; y += 1)
-        for (let x = left; x < left + patch[1]; x += 1) {
-          sums[y * width + x] += falls[row][column];
-          counts[y * width + x] += 1;
-        }
-    }),
-  );
-  return sums.map((sum, index) => sum / (counts[index] || 1));
-}
-
-/** Red for a fall, blue for a rise, the stronger the more opaque. */
-function overlay(canvas, heat, most) {
-  const context = canvas.getContext("2d");
-  const colours = new OffscreenCanvas(canvas.width, canvas.height);
-  const image = new ImageData(canvas.width, canvas.height);
-  heat.forEach((value, index) => {
-    image.data.set(value > 0 ? [215, 40, 30] : [30, 90, 220], 4 * index);
-    image.data[4 * index + 3] = most ? (190 * Math.abs(value)) / most : 0;
-  });
-  colours.getContext("2d").putImageData(image, 0, 0);
-  context.drawImage(colours, 0, 0);
 }

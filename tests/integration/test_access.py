@@ -59,7 +59,11 @@ ROUTES: list[tuple[str, str, set[Right]]] = [
     ("POST", "/v2/logging", {"control"}),
 ]
 
-BODIES = {INFER: infer_body(3), "/page/answers?model=tiny/1": png(3), OCCLUSION: png(3)}
+BODIES = {
+    INFER: infer_body(3),
+    "/page/answers?model=tiny/1": png(3),
+    OCCLUSION: png(3),
+}
 
 UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
 DENIED = (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
@@ -157,6 +161,16 @@ async def test_layers(guarded: Running, holders: Holders) -> None:
     cases: list[tuple[Right | None, int]] = [("observe", 501), ("infer", 403), (None, 401)]
     for right, status in cases:
         assert (await ask("GET", url, headers=holders.header(right))).status == status
+
+
+async def test_class_maps(guarded: Running, holders: Holders) -> None:
+    """
+    Class activation maps need the right of an inference; a network without them says so after that.
+    """
+    url = f"{guarded.url}/page/models/tiny/versions/1/class-maps"
+    cases: list[tuple[Right | None, int]] = [("infer", 501), ("observe", 403), (None, 401)]
+    for right, status in cases:
+        assert (await ask("POST", url, png(3), holders.header(right))).status == status
 
 
 async def test_repeated_requests(guarded: Running, holders: Holders) -> None:

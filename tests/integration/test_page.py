@@ -17,7 +17,7 @@ from convoy.service.app import Server
 from convoy.service.errors import StartError
 from convoy.service.http.page import COMPARISON_VERSION, WEB
 from convoy.service.settings import Settings
-from tests.harness import tiny
+from tests.harness import averaging, tiny
 from tests.harness.calls import check_error
 from tests.harness.http import Connection, ask
 from tests.harness.images import encode, png
@@ -192,6 +192,57 @@ async def test_occlusion_of_a_bad_image(running: Running) -> None:
     check_error(answer, 400, "INVALID_IMAGE")
     missing = await ask("POST", f"{running.url}/page/models/huge/versions/1/occlusion", png(3))
     check_error(missing, 404, "MODEL_NOT_FOUND")
+
+
+async def test_class_maps(serve: Serve, tmp_path: Path) -> None:
+    """
+    The mean of each class's map and its bias are the logit of the class; a network that averages no
+    maps says why it has none, and the page knows before it asks.
+    """
+    averaging.write(tmp_path)
+    image = averaging.images(1)
+    async with serve() as running:
+        path = f"{running.url}/page/models/averaging/versions/1/class-maps"
+        answer = await ask("POST", path, encode(Image.fromarray(image[0, :, :, 0])))
+        assert answer.status == 200, answer.body
+        found = answer.json()
+        logits = averaging.logits(averaging.graph(averaging.FORMS["gemm"]), image)[0]
+        classes = [one["class_index"] for one in found["predictions"]]
+        assert classes == np.argsort(-logits).tolist()
+        maps = np.array(found["maps"])
+        assert maps.shape == (tiny.CLASSES, 4, 4)
+        means = maps.mean(axis=(1, 2)) + np.array(found["biases"])
+        assert means == pytest.approx(logits[classes], abs=1e-4)
+        assert found["scores"] == pytest.approx(logits[classes], abs=1e-4)
+        assert (found["images"], found["seconds"] > 0) == (2, True)
+        # The memory of the second session is given back.
+        assert running.server.registry.borrowed_bytes == 0
+        counted = {"code": "OK", "model": "averaging"}
+        assert running.sample("convoy_requests_total", method="PageClassMaps", **counted) == 1
+        assert running.sample("convoy_requests_total", method="ModelInfer", **counted) == 1
+        check_error(await ask("POST", path, b"no image"), 400, "INVALID_IMAGE")
+        refused = await ask("POST", f"{running.url}{VERSION}/class-maps", png(3))
+        reason = check_error(refused, 501, "UNSUPPORTED")
+        assert reason.endswith("use occlusion")
+        told = (await ask("GET", f"{running.url}/page/models")).json()["models"]
+        without = {one["manifest"]["name"]: one["no_class_maps"] for one in told}
+        assert without["averaging"] == ""
+        assert without["tiny"] in reason
+
+
+async def test_class_maps_within_the_memory_budget(serve: Serve, tmp_path: Path) -> None:
+    """
+    The graph is not opened a second time if that would exceed the memory budget.
+    """
+    averaging.write(tmp_path)
+    path = "/page/models/averaging/versions/1/class-maps"
+    image = encode(Image.fromarray(averaging.images(1)[0, :, :, 0]))
+    for budget, status in ((14_000, 429), (15_000, 200)):
+        async with serve(memory_budget=budget) as running:
+            answer = await ask("POST", running.url + path, image)
+            assert answer.status == status
+            if status == 429:
+                assert "needs 5000 bytes" in check_error(answer, 429, "MEMORY_BUDGET_EXCEEDED")
 
 
 async def test_limits_of_answers(serve: Serve) -> None:

@@ -12,11 +12,12 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from convoy.service.http.page import WEB
-from tests.harness import tiny
-from tests.harness.images import png
+from tests.harness import averaging, tiny
+from tests.harness.images import encode, png
 from tests.harness.server_process import ServerProcess
 from tests.page.conftest import OpenPage, url_of
 
@@ -291,6 +292,49 @@ def test_why(open_page: OpenPage, url: str) -> None:
         card.get_by_label("Class", exact=True).select_option(label="class 4")
         red, _, blue, _ = heat.evaluate(colour, [0, 0])
         assert blue > 2 * red, "with the mean colour there, it would say class 4"
+
+
+def test_class_activation_map(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    A network that averages its last maps shows the map of a class, which adds up to its score; the
+    parts can still be hidden instead. Another network says why it has no such map.
+    """
+    averaging.write(tmp_path)
+    tiny.write(tmp_path)
+    image = averaging.images(1)[0, :, :, 0]
+    image[0, 0] = 7  # brighter ones the other network refuses
+    with ServerProcess(tmp_path) as server, open_page(url_of(server)) as page:
+        give(page, "drop", encode(Image.fromarray(image)))
+        why = page.locator('.answer[data-model="averaging"] .why')
+        why.get_by_role("button", name="Why?").click()
+        expect(why).to_contain_text("Red: this part raises the score")
+        expect(why).to_contain_text("Cost: 2 images and opening the network once more, ")
+        text = why.inner_text()
+        mean, bias, score = map(float, re.findall(r"(?:map|bias|score), (-?\d+(?:\.\d+)?)", text))
+        logits = averaging.logits(averaging.graph(averaging.FORMS["gemm"]), image[None, :, :, None])
+        assert score == pytest.approx(float(logits.max()), rel=1e-2)
+        assert mean + bias == pytest.approx(score, abs=2e-2)
+        expect(why.locator("canvas.heat")).to_have_attribute("aria-label", re.compile("class"))
+        before = why.locator("canvas.heat").evaluate("canvas => canvas.toDataURL()")
+        why.get_by_label("Class", exact=True).select_option(index=4)
+        assert why.locator("canvas.heat").evaluate("canvas => canvas.toDataURL()") != before
+        why.get_by_role("button", name="Hide parts instead").click()
+        expect(why).to_contain_text("Cost: 17 images, ")
+        expect(why.get_by_role("button", name="Show the class activation map")).to_be_visible()
+        other = page.locator('.answer[data-model="tiny"] .why')
+        other.get_by_role("button", name="Why?").click()
+        expect(other).to_contain_text("This network has no class activation maps: ")
+
+
+def test_map_is_stretched_to_the_image(open_page: OpenPage, url: str) -> None:
+    """
+    The values of a map stand at the centres of its places, and change evenly between them.
+    """
+    script = "(args) => import('./web/heat.js').then(({stretched}) => [...stretched(...args)])"
+    with open_page(url) as page:
+        assert page.evaluate(script, [[[1, 3]], 4, 1]) == [1, 1.5, 2.5, 3]
+        assert page.evaluate(script, [[[1], [3]], 1, 4]) == [1, 1.5, 2.5, 3]
+        assert page.evaluate(script, [[[5]], 2, 2]) == [5, 5, 5, 5]
 
 
 def test_pen_of_the_keyboard_is_seen(open_page: OpenPage, url: str) -> None:

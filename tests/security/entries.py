@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from convoy.service.http.classify import Classify
 from convoy.service.http.page import Page
 from convoy.service.http.page_answers import PageAnswers
+from convoy.service.http.page_class_maps import PageClassMaps
 from convoy.service.http.page_occlusion import PageOcclusion
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
@@ -87,6 +88,7 @@ def http_routes() -> list[HttpRoute]:
         grpc_port=nothing,
         max_image_bytes=0,
         answers=answers,
+        class_maps=PageClassMaps(nothing, nothing, nothing, read_body=nothing),
         occlusion=PageOcclusion(nothing, nothing, read_body=nothing),
         may_control=False,
         comparison=nothing,

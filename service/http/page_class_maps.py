@@ -1,0 +1,69 @@
+"""The reasons for an answer, for the page: the share of each place of the last maps in a score."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from convoy.service.call import Call, Calls
+from convoy.service.http.body import BodyReader, while_connected
+from convoy.service.http.endpoints import target
+from convoy.service.http.page_runs import run_last
+from convoy.service.serving.class_map_finder import ClassMapFinder
+from convoy.service.serving.registry import ModelRegistry
+from convoy.service.serving.served_model import ServedModel
+from convoy.service.serving.top_k import top_k
+
+
+class PageClassMaps:
+    """
+    The endpoint.
+
+    Args:
+        finder: Finds the maps.
+        read_body: Reads the body of a request.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        calls: Calls,
+        finder: ClassMapFinder,
+        *,
+        read_body: BodyReader,
+    ) -> None:
+        self._registry = registry
+        self._calls = calls
+        self._finder = finder
+        self._read_body = read_body
+
+    async def answer(self, request: Request, call: Call) -> Response:
+        """
+        Answer with the best classes, and the map, the bias and the score of each.
+
+        The mean of a map, plus the bias, is the score. Maps are listed by class, row and column.
+        """
+        model = self._registry.find(call, **target(request))
+        self._finder.check(model)
+        image = await self._read_body(request, call)
+        return await while_connected(request, self._explain(model, image, call))
+
+    async def _explain(self, model: ServedModel, image: bytes, whole: Call) -> Response:
+        started = time.monotonic()
+        pixels = await model.decode(whole, [image])
+        outputs = await run_last(self._calls, model, pixels, whole)
+        (best,) = top_k(outputs, model.manifest, 0)
+        found = await self._finder.find(model, pixels, [one.class_index for one in best])
+        return JSONResponse(
+            {
+                "predictions": [asdict(prediction) for prediction in best],
+                "maps": found.maps.tolist(),
+                "biases": found.biases.tolist(),
+                "scores": found.scores.tolist(),
+                "images": 2,  # one to know the classes, and one for the maps
+                "seconds": time.monotonic() - started,
+            }
+        )

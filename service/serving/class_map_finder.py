@@ -1,0 +1,76 @@
+"""Class activation maps of served models, found for one image at a time beside the serving."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+from convoy.service.engine import Tensor
+from convoy.service.errors import UnsupportedError
+from convoy.service.runtime.class_maps.maps import ClassMaps, find_class_maps
+from convoy.service.serving.loader import check_budget, memory_of
+from convoy.service.serving.registry import ModelRegistry
+from convoy.service.serving.served_model import ServedModel
+
+
+class ClassMapFinder:
+    """
+    Finds class activation maps in a thread of its own. Owned by the event loop.
+
+    A graph is opened once more for each image, for it is needed rarely: no memory stays taken.
+
+    Args:
+        memory_budget_bytes: Limit on the memory of all models together, the graph that is opened
+            included; 0 disables it.
+    """
+
+    def __init__(self, registry: ModelRegistry, memory_budget_bytes: int) -> None:
+        self._registry = registry
+        self._memory_budget_bytes = memory_budget_bytes
+        # One thread: others that ask wait, however many they are.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="class-maps")
+        self._one = asyncio.Lock()
+
+    def check(self, model: ServedModel) -> None:
+        """Raise `UnsupportedError` with the reason if the graph of *model* has no such maps."""
+        if model.no_class_maps:
+            raise UnsupportedError(
+                f"{model.name} version {model.version} has no class activation maps: "
+                f"{model.no_class_maps}; use occlusion"
+            )
+
+    async def find(self, model: ServedModel, image: Tensor, classes: Sequence[int]) -> ClassMaps:
+        """
+        Find the maps of *classes* for one image, `[1, ...]`.
+
+        Raises:
+            MemoryBudgetError: If the graph does not fit into the memory budget a second time.
+            UnsupportedError, ArtifactInvalidError, ModelLoadError: As `find_class_maps`.
+        """
+        async with self._one:
+            used = self._registry.used_bytes()
+            # The memory of a batch also covers the file, which is read into memory.
+            size = model.max_batch_size
+            check_budget(self._memory_budget_bytes, used, model.manifest, size)
+            self._borrow(needed := memory_of(model.manifest, size) or 0)
+            job = self._thread.submit(
+                find_class_maps, model.model_path, model.manifest, image, classes
+            )
+            loop = asyncio.get_running_loop()
+
+            def give_back(job: Future[ClassMaps]) -> None:
+                with suppress(RuntimeError):  # the server has stopped meanwhile
+                    loop.call_soon_threadsafe(self._borrow, -needed)
+
+            # The thread goes on if the client disconnects.
+            job.add_done_callback(give_back)
+            return await asyncio.wrap_future(job)
+
+    def close(self) -> None:
+        """Start no more; the image in work is not waited for."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _borrow(self, needed: int) -> None:
+        self._registry.borrowed_bytes += needed
