@@ -68,7 +68,7 @@ DEVICE = Board(
             ),
             Panel(
                 "Fallbacks",
-                "1 if a model does not run on the preferred device.",
+                "1 if a model does not run on the preferred device or provider.",
                 (Query(f"convoy_provider_fallback{{{SERVERS}}}", "{{model}} {{instance}}"),),
                 leads_to="model",
             ),
