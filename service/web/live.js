@@ -2,11 +2,19 @@
 
 import { point } from "./address.js";
 import { bars, el } from "./dom.js";
+import { DriftPanel } from "./drift-panel.js";
 import { explain } from "./errors.js";
 import { duration, megabytes, percent, rounded, whole } from "./format.js";
 import { History, PHASES } from "./history.js";
 import { LiveTable } from "./live-table.js";
 import { LineChart, library } from "./line-chart.js";
+import { readMetrics } from "./metrics.js";
+
+/** Samples of the history for one reading of the metrics, which costs the server more. */
+const METRICS_EVERY = 5;
+
+/** Metrics that the server has if it does what their panels show. */
+const WATCHED = ["convoy_drift_psi"];
 
 /** Kept while other views are open: only what is new is asked for. */
 const history = new History();
@@ -18,13 +26,18 @@ let chosen = "";
 export async function open(root, signal, parameters) {
   chosen = parameters.get("model") ?? chosen;
   await history.read(signal);
+  const metrics = await readMetrics(signal);
+  const isWatched = WATCHED.some((name) => metrics.has(name));
   const chart = await library();
-  const view = new Live(root, chart);
+  const view = new Live(root, chart, metrics);
   view.draw();
+  let turns = 0;
   const turn = async () => {
     if (document.hidden) return;
     try {
       await history.read(signal);
+      turns += 1;
+      if (isWatched && turns % METRICS_EVERY === 0) view.metrics = await readMetrics(signal);
       view.draw();
     } catch (error) {
       clearInterval(timer);
@@ -37,7 +50,8 @@ export async function open(root, signal, parameters) {
 }
 
 class Live {
-  constructor(root, chart) {
+  constructor(root, chart, metrics) {
+    this.metrics = metrics;
     this.select = el("select", {
       id: "live-model",
       change: ({ target }) => this.choose(target.value),
@@ -45,6 +59,7 @@ class Live {
     this.tiles = el("dl", { class: "tiles" });
     this.batches = el("div");
     this.table = new LiveTable((model) => this.choose(model));
+    this.drift = new DriftPanel();
     const charts = chart ? makeCharts(chart) : {};
     this.charts = charts;
     root.className = "live";
@@ -58,6 +73,7 @@ class Live {
       ),
       this.tiles,
       this.table.table,
+      this.drift.card,
       chart
         ? ""
         : el(
@@ -102,6 +118,7 @@ class Live {
     const series = this.series();
     this.drawTiles(series);
     this.table.draw(history);
+    this.drift.draw(this.metrics, this.model);
     this.drawBatches();
     const seconds = history.length * history.intervalS;
     for (const [name, chart] of Object.entries(this.charts))
