@@ -24,10 +24,10 @@ CONNECTIONS = 400
 
 
 @contextmanager
-def started(folder: Path, soft: int, hard: int) -> Iterator[ServerProcess]:
+def started(folder: Path, soft: int, hard: int, *options: str) -> Iterator[ServerProcess]:
     """Start a server with these limits of open files."""
     tiny.write(folder)
-    with ServerProcess(folder, program=("-c", LIMITED.format(soft, hard))) as server:
+    with ServerProcess(folder, *options, program=("-c", LIMITED.format(soft, hard))) as server:
         yield server
 
 
@@ -66,11 +66,13 @@ def test_limit_that_may_be_raised(tmp_path: Path) -> None:
                 one.recv(1)
 
 
-def test_more_connections_than_descriptors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fronts", ["0", "2"])
+def test_more_connections_than_descriptors(tmp_path: Path, fronts: str) -> None:
     """
     Floods of both ports leave the server ready, and its log short.
     """
-    with started(tmp_path, soft=200, hard=200) as server, ExitStack() as stack:
+    options = ("--front-processes", fronts)
+    with started(tmp_path, 200, 200, *options) as server, ExitStack() as stack:
         flood(stack, server.url.removeprefix("http://"), server)
         flood(stack, server.address, server)
         flood(stack, server.url.removeprefix("http://"), server)

@@ -51,8 +51,9 @@ def test_signal_before_the_server_exists(module: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (CODE, "importing\n", "")
 
 
+@pytest.mark.parametrize("fronts", ["0", "2"])
 @pytest.mark.parametrize("signals", [1, 2])
-async def test_signals_to_a_server(lenet_repository: Path, signals: int) -> None:
+async def test_signals_to_a_server(lenet_repository: Path, signals: int, fronts: str) -> None:
     """
     One signal stops a server in order; a second one ends it before its grace period is over.
     """
@@ -60,7 +61,7 @@ async def test_signals_to_a_server(lenet_repository: Path, signals: int) -> None
     grace = "60" if signals == 2 else "0"
     with ServerProcess(
         lenet_repository,
-        *("--shutdown-grace-s", grace),
+        *("--shutdown-grace-s", grace, "--front-processes", fronts),
         python=unshare,
         program=(*arguments, sys.executable, "-m", "convoy"),
     ) as server:
