@@ -76,28 +76,32 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("grpcio", "native"), default="native")
+    parser.add_argument("--front-processes", type=int, default=0)
     parser.add_argument("--deadline-ms", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0)
     given = parser.parse_args()
     write_networks(ROOT, Console(emoji=False, stderr=True))
     model = Model.read(ROOT, NAME, threads=usable_cpus())
-    options = ("--model-control-mode", "explicit", "--load-model", NAME)
-    with ServerProcess(ROOT, *options, "--transport", given.transport) as server:
+    options = (
+        *("--model-control-mode", "explicit", "--load-model", NAME),
+        *("--transport", given.transport, "--front-processes", str(given.front_processes)),
+    )
+    with ServerProcess(ROOT, *options) as server:
         with grpc.insecure_channel(server.address) as channel:
             message = model.message().SerializeToString()
             request = grpc_request(channel, f"http://{server.address}", INFER_PATH, message)
         # The first answer makes a template, so that the whole flood takes the fast path.
         measure(request, LOAD, 1.0)
-        process = psutil.Process(server.process.pid)
-        before = process.memory_info().rss
+        before = _resident_bytes(server)
         headers = {**request.headers, "grpc-timeout": f"{given.deadline_ms}m"}
         # Its calls are to fail.
         hurried = Request(request.url, request.body, headers)
         with Beside(server.address, model) as beside:
             flood = measure(hurried, LOAD, given.seconds, may_fail=True)
-        after = process.memory_info().rss
+        after = _resident_bytes(server)
     figures = {
         "transport": given.transport,
+        "fronts": given.front_processes,
         "flood_per_s": round(flood.per_s),
         "beside_answered": len(beside.took_ms),
         "beside_p50_ms": round(statistics.median(beside.took_ms), 2) if beside.took_ms else None,
@@ -107,6 +111,12 @@ def main() -> int:
     }
     print(json.dumps(figures, indent=2))
     return 0
+
+
+def _resident_bytes(server: ServerProcess) -> int:
+    """Return the resident memory of a server and its fronts."""
+    process = psutil.Process(server.process.pid)
+    return sum(one.memory_info().rss for one in (process, *process.children()))
 
 
 if __name__ == "__main__":
