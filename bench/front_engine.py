@@ -57,7 +57,7 @@ class _AtOnce:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--repository", type=Path, default=Path("build/fronts"))
     options = parser.parse_args()
     if not options.repository.exists():

@@ -61,7 +61,8 @@ def _against_one_process(row: Row, cores: int) -> Iterator[Line]:
     if load == (16, 64):
         one, both = _server_us(row["first"]), _server_us(row["second"])
         parts = f"{row['second']['engine_us']:.0f} + {row['second']['fronts_us']:.0f}"
-        told = f"{both / one:.2f} ({one:.0f} us; engine + fronts {parts} us)"
+        batches = f"{row['first']['batch']:.1f}; {row['second']['batch']:.1f} images in a batch"
+        told = f"{both / one:.2f} ({one:.0f} us; engine + fronts {parts} us; {batches})"
         yield Line(f"processor time: {where}", "1.1", told, both <= 1.1 * one)
         bound = None if native else {"tensor": 1.05, "jpeg": 1.03}.get(row["request"])
         yield _rate(row, bound, f"images/s: {where}, ceiling {_ceiling(row, cores):.2f}")

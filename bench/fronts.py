@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -51,6 +52,12 @@ LOADS = (
     ("jpeg", Load(16, 4)),
     ("lenet", Load(16, 4)),
 )
+
+COUNTED = {
+    "convoy_requests_total": "calls",
+    "convoy_batch_size_count": "batches",
+    "convoy_batch_size_sum": "images",
+}
 
 Rows = list[dict[str, float]]
 
@@ -88,8 +95,8 @@ class Server:
         credentials = grpc.ssl_channel_credentials(self._authority.cert_pem.bytes())
         return grpc.secure_channel(self.process.address, credentials)
 
-    def answered(self) -> float:
-        """Return the number of calls so far."""
+    def counts(self) -> Counter[str]:
+        """Return the calls, batches and images so far."""
         time.sleep(0.2)
         context = None
         url = f"{self.process.url}/metrics"
@@ -98,7 +105,11 @@ class Server:
             self._authority.configure_trust(context)
         with urllib.request.urlopen(url, context=context, timeout=10) as answer:
             lines = (line.split() for line in answer.read().decode().splitlines())
-        return sum(float(line[-1]) for line in lines if line[0].startswith("convoy_requests_total"))
+        found: Counter[str] = Counter()
+        for line in lines:
+            if name := COUNTED.get(line[0].partition("{")[0]):
+                found[name] += int(float(line[-1]))
+        return found
 
 
 def main() -> int:
@@ -187,12 +198,13 @@ def _measure(server: Server, kind: str, load: Load, seconds: float) -> dict[str,
     request = _request(server, kind)
     engine = psutil.Process(server.process.process.pid)
     processes = [engine, *engine.children()]
-    answered, load_s = server.answered(), _load_cpu_s()
+    counts, load_s = server.counts(), _load_cpu_s()
     before = [_cpu_s(process) for process in processes]
     measured = measure(request, load, seconds)
     after = [_cpu_s(process) for process in processes]
     # Of the warm-up, too.
-    answered = server.answered() - answered
+    counts = server.counts() - counts
+    answered = counts["calls"]
     load_s = _load_cpu_s() - load_s
     spent_us = [1e6 * (end - start) / answered for start, end in zip(before, after, strict=True)]
     return {
@@ -202,6 +214,7 @@ def _measure(server: Server, kind: str, load: Load, seconds: float) -> dict[str,
         "engine_us": spent_us[0],
         "fronts_us": sum(spent_us[1:]),
         "load_us": 1e6 * load_s / answered,
+        "batch": counts["images"] / counts["batches"],
     }
 
 

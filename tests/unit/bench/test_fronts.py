@@ -20,6 +20,7 @@ def side(kind: str, per_s: float, engine_us: float, fronts_us: float = 0.0) -> d
         "engine_us": engine_us,
         "fronts_us": fronts_us,
         "load_us": 100.0,
+        "batch": 1.25,
     }
 
 
@@ -73,7 +74,9 @@ def test_table() -> None:
     tensor = "tensor of 150 kB, fronts"
     # 540 us are 1.08 times 500.
     assert found[f"processor time: {tensor}, 16 x 4"] == [
-        *("1.1", "1.08 (500 us; engine + fronts 100 + 440 us)", "yes |")
+        "1.1",
+        "1.08 (500 us; engine + fronts 100 + 440 us; 1.2; 1.2 images in a batch)",
+        "yes |",
     ]
     # Two cores, of which a request takes 640 us with the load.
     rate = f"images/s: {tensor}, 16 x 4, ceiling 1.56"
