@@ -26,7 +26,8 @@ help-dev:
 	@echo "Commands for development:"
 	@sed -n 's/^\([a-z-]*\):.*#: \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-# The libraries of the pages; without npm the page has no charts over time and no /docs, and says so.
+# The libraries of the pages; without npm the page has no charts over time, no graph
+# of the layers and no /docs, and says so.
 CHARTS := service/web/node_modules/.package-lock.json
 
 setup: $(INSTALLED) $(if $(shell command -v npm),$(CHARTS))  ## Make .venv, with everything for training and serving
@@ -47,7 +48,7 @@ page: $(CHARTS)  ## Install the libraries of the web page (needs npm)
 
 $(CHARTS): service/web/package-lock.json
 	@npm ci --prefix service/web --ignore-scripts --no-audit --no-fund --silent && touch $@ || \
-	    echo "the libraries of the pages cannot be had: no charts over time, no /docs"
+	    echo "the libraries of the pages cannot be had: no charts over time, no graph of the layers, no /docs"
 
 # Not --quiet, which would hide warnings from --strict. The variable hides an announcement: the site
 # generator is maintained until May 2027.

@@ -141,7 +141,7 @@ class Description:
         """
         Return the totals, and under `layers` the attributes of every `Layer` by name.
 
-        A layer's `inputs` are indices into that list.
+        A layer's `inputs` are indices into that list. `groups` is the result of `groups`.
         """
         return {
             "name": self.name,
@@ -153,7 +153,9 @@ class Description:
             "convolutions": self.count(CONVOLUTION),
             "linear_layers": self.count(LINEAR),
             "depth": self.depth,
-            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "layers": [
+                dataclasses.asdict(layer) | {"groups": self.groups(layer)} for layer in self.layers
+            ],
         }
 
 

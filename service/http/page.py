@@ -1,7 +1,7 @@
 """The page: its files, and small JSON for what the protocol's routes do not answer.
 
-The files are plain HTML, CSS and JavaScript, open to all, without a fact of the server. The chart
-library lies in `node_modules`, where `make page` puts it; the page works without it.
+The files are plain HTML, CSS and JavaScript, open to all, without a fact of the server. Libraries
+for charts and graphs lie in `node_modules`, where `make page` puts them; the page works without.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-/** A layer table, as `convoy describe` prints it. */
+/** A layer table, as `convoy describe` prints it, with the graph of the layers on request. */
 
 import { el } from "./dom.js";
 import { whole } from "./format.js";
+import { graphOf } from "./graph/view.js";
+import { size, windowed } from "./sizes.js";
 import { tableHead } from "./table.js";
 
 const HEADS = ["layer", "kind", "output", "kernel", "field", "parameters", "MACs"];
@@ -17,6 +19,7 @@ export function layerTable(description) {
     "div",
     {},
     el("p", {}, totals.join(" · ")),
+    graphOf(description),
     el(
       "div",
       {
@@ -65,16 +68,4 @@ function row(layer) {
     el("th", { scope: "row" }, layer.name),
     cells.map((cell) => el("td", {}, cell)),
   );
-}
-
-/** `64 × 56 × 56`; of a square the side alone. */
-function size(lengths) {
-  return lengths.length === 2 && lengths[0] === lengths[1]
-    ? String(lengths[0])
-    : lengths.join(" × ");
-}
-
-function windowed({ kernel, stride, padding, dilation }) {
-  const wide = Math.max(...dilation) > 1 ? ` d${size(dilation)}` : "";
-  return `${kernel.join("×")} s${size(stride)} p${size(padding)}${wide}`;
 }

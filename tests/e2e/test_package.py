@@ -44,6 +44,9 @@ PROJECT, BUILD_REQUIREMENTS = PYPROJECT["project"], PYPROJECT["build-system"]["r
 PAGE_FILES = {
     "index.html",
     "samples/seven.png",
+    "graph/view.js",
+    "node_modules/@dagrejs/dagre/LICENSE",
+    "node_modules/@dagrejs/dagre/dist/dagre.esm.js",
     "node_modules/uplot/LICENSE",
     "node_modules/uplot/dist/uPlot.esm.js",
     "node_modules/uplot/dist/uPlot.min.css",
@@ -95,12 +98,13 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             target.parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, target)
-    for package in ("uplot/dist", "uplot/src", "other"):
+    for package in ("uplot/dist", "uplot/src", "@dagrejs/dagre/dist", "other"):
         installed = folder / "service/web/node_modules" / package
         installed.mkdir(parents=True)
-        for file in ("uPlot.esm.js", "uPlot.min.css", "uPlot.cjs.js", "unused.py"):
+        for file in ("uPlot.esm.js", "uPlot.min.css", "uPlot.cjs.js", "dagre.esm.js", "unused.py"):
             (installed / file).touch()
-    (folder / "service/web/node_modules/uplot/LICENSE").touch()
+    for package in ("uplot", "@dagrejs/dagre"):
+        (folder / "service/web/node_modules" / package / "LICENSE").touch()
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import subprocess
@@ -36,9 +37,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def install(folder: Path) -> None:
-    """Install what a lock file names, once."""
-    if not (folder / "node_modules").is_dir():
+    """Install what a lock file names, once, and again after it has changed."""
+    installed = folder / "node_modules/.package-lock.json"
+    if not installed.is_file() or _versions(installed) != _versions(folder / "package-lock.json"):
         subprocess.run(["npm", "ci", "--silent"], cwd=folder, check=True, timeout=300)
+
+
+def _versions(lock: Path) -> dict[str, str]:
+    packages = json.loads(lock.read_text(encoding="utf-8"))["packages"]
+    return {name: package["version"] for name, package in packages.items() if name}
 
 
 @pytest.fixture(scope="session")

@@ -73,3 +73,6 @@ def test_as_dict() -> None:
     told = json.loads(json.dumps(FOUND.as_dict()))
     assert (told["parameters"], told["macs"], told["depth"]) == (10, 72, 1)
     assert told["layers"][1]["window"]["kernel"] == [2, 2]
+    assert [layer["groups"] for layer in told["layers"]] == [
+        FOUND.groups(layer) for layer in FOUND.layers
+    ]
