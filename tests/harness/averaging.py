@@ -29,7 +29,7 @@ _CONSTANTS: dict[str, np.ndarray] = {
     "one": np.array([1]),
     "rest": np.array([-1]),
     # A range that holds the averages, and not the single places.
-    "scale": np.array(0.002, np.float32),
+    "scale": np.array(0.0008, np.float32),
     "zero_point": np.array(0, np.uint8),
 }
 
