@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PROTOS := proto/convoy/v1/classifier.proto proto/inference/grpc_service.proto
+PROTOS := proto/convoy/v1/classifier.proto proto/convoy/v1/shadow.proto proto/inference/grpc_service.proto
 EXTRAS ?= cpu,export,timm,dev
 
 comma := ,

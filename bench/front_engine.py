@@ -98,7 +98,7 @@ async def _round(
     """Return the microseconds of processor time per request."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     arena, lost = make_arena(ARENA_BYTES), asyncio.Event()
-    session = Session(ours, arena, server.metrics, None, lost.set)
+    session = Session(ours, arena, server.metrics, None, lost.set, server.shadows.observe_slot)
     snapshot = Snapshot(
         number=1, started=True, phase=Phase.SERVING, log_level=20, models=[], versions={}
     )

@@ -37,6 +37,7 @@ from convoy.service.process.shared_parts import (
 )
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
+from convoy.service.protocol.shadow_control import ShadowProtocol
 from convoy.service.rpc.limits import BEHIND_FRONTS, ConnectionLimits
 from convoy.service.rpc.listener import LINGER_S
 from convoy.service.rpc.server import RpcServer
@@ -54,6 +55,7 @@ from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
+from convoy.service.serving.shadows.shadows import Shadows
 from convoy.service.serving.watchdog import Watchdog
 from convoy.service.settings import Settings
 from convoy.service.telemetry.gpu import gpus, open_nvml
@@ -82,6 +84,7 @@ class Server:
     Attributes:
         lifecycle: Phase of the server, and calls in flight.
         registry: Models that are served.
+        shadows: Compares versions that answer no requests with those that do.
         control: Loads and unloads models.
         metrics: Every metric.
         credentials: Tokens and TLS.
@@ -127,8 +130,10 @@ class Server:
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
         self.batcher = Batcher(self.device_threads, cpus)
-        self.registry = ModelRegistry()
+        self.registry = ModelRegistry(self._switched)
         self._class_maps = ClassMapFinder(self.registry, settings.memory_budget)
+        self.shadows = Shadows(self.registry)
+        self.metrics.watch_shadows(self.shadows.facts)
         self.watchdog = Watchdog(
             self.registry, self.device_threads, self.lifecycle, self._watchdog_changed
         )
@@ -212,6 +217,7 @@ class Server:
         for task in self._tasks:
             task.cancel()
         self.watchdog.close()
+        self.shadows.close()
         await self.stop_rpc(linger_s)
         await self.http.stop()
         try:
@@ -299,6 +305,7 @@ class Server:
         No request is lost, except calls still in flight after another `shutdown_timeout_s`.
         """
         # Phase 1: balancers notice that the server is not ready, and send requests elsewhere.
+        self.shadows.close()
         logger.info("not ready, still serving", extra={"seconds": grace_s})
         self.lifecycle.phase = Phase.LEAVING
         for rpc in self._rpcs:
@@ -373,6 +380,11 @@ class Server:
         loading.result()
         return True
 
+    def _switched(self) -> None:
+        self.shadows.follow()
+        if self.fronts:
+            self.fronts.publish()
+
     async def _set_model_ready(self, name: str, ready: bool) -> None:
         # A client that was told of a change meets it, whichever front it reaches next.
         if self.fronts:
@@ -392,8 +404,8 @@ class Server:
             arena_bytes=settings.front_memory,
             settings=settings.model_dump_json(),
             module="convoy.service.process.front_process",
+            on_answer=self.shadows.observe_slot,
         )
-        self.registry.switched = fronts.publish
         self.credentials.changed = fronts.renew_credentials
         self.metrics.refresh = fronts.refresh
         self.metrics.watch_fronts(fronts.facts, lambda: fronts.restarts)
@@ -406,7 +418,9 @@ class Server:
             self.metrics,
             log_requests=self._settings.log_requests,
             tracing=self._tracing,
-            observers=[one.observe for one in (self._prediction_log, self._signals) if one],
+            observers=[
+                one.observe for one in (self._prediction_log, self._signals, self.shadows) if one
+            ],
         )
 
     def _open_drift(self) -> Drift | None:
@@ -440,6 +454,7 @@ class Server:
         return RpcServer(
             self.registry,
             self.control,
+            self.shadows,
             self._log_settings,
             calls,
             transport=transport,
@@ -456,6 +471,7 @@ class Server:
             protocol=InferenceProtocol(
                 self.registry, self.control, self.lifecycle, self._log_settings
             ),
+            shadows=ShadowProtocol(self.control, self.shadows),
             calls=calls,
             lifecycle=self.lifecycle,
             metrics=self.metrics,
@@ -484,6 +500,7 @@ class Server:
             policies={
                 name: VersionPolicy.parse(text) for name, text in settings.version_policy.items()
             },
+            shadows=self.shadows,
         )
 
     def _serve(self, loaded: LoadedArtifact) -> ServedModel:

@@ -51,7 +51,7 @@ A client that repeats its mistake would fill the log otherwise, and under overlo
 than a refusal (docs/explanation/benchmarks.md). Internal errors are always logged.
 """
 
-REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad"}
+REFUSABLE_METHODS = INFERENCE_METHODS | {"RepositoryModelLoad", "StartShadow", "PromoteShadow"}
 """Methods that a server refuses while it shuts down."""
 
 # A client's own clock may cancel a call before our deadline: by at most this share of the time that

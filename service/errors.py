@@ -217,6 +217,28 @@ class MemoryBudgetError(ModelLoadError):
     status = "RESOURCE_EXHAUSTED"
 
 
+class ShadowMismatchError(ModelLoadError):
+    """The version cannot be a shadow: it takes other images than the serving one, or has other
+    labels."""
+
+    reason = "SHADOW_MISMATCH"
+    status = "FAILED_PRECONDITION"
+
+
+class NoShadowError(ServiceError):
+    """The model has no shadow, or one of another version."""
+
+    reason = "NO_SHADOW"
+    status = "NOT_FOUND"
+
+
+class PromotionRefusedError(ServiceError):
+    """The shadow does not meet the bounds that the request states; nothing has changed."""
+
+    reason = "PROMOTION_REFUSED"
+    status = "FAILED_PRECONDITION"
+
+
 class InferenceError(ServiceError):
     """The model failed on this image. The cause is logged, not sent."""
 

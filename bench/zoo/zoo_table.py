@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.zoo.training import Zoo
 from bench.zoo.zoo_measurement import Measured
-from convoy.commands.measurement.intervals import wilson
+from convoy.artifact.estimates import wilson
 
 Row = Mapping[str, Any]
 """One network's figures, by their names in `zoo.json`.

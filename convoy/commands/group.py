@@ -28,6 +28,8 @@ GROUPS = {
         "classify": "Classify image files.",
         "bulk": "Classify any number of images, on this machine or a cluster.",
         "models": "List the models of a server.",
+        "shadow": "Compare a version of a model with the one that serves, on real requests.",
+        "promote": "Let the compared version of a model serve.",
         "predictions": "Collect the images of a prediction log for labelling.",
         "token": "Make a bearer token for a server.",
     },

@@ -126,6 +126,10 @@ class Batcher:
         self._models[queue] = _Model(runner, on_batch)
         return queue
 
+    def set_shadow(self, queue: ModelQueue, is_shadow: bool) -> None:
+        """Make a model a shadow, or an ordinary one; see `Scheduler`."""
+        self._scheduler.set_shadow(queue, is_shadow)
+
     async def close(self, queue: ModelQueue) -> None:
         """
         Remove a model whose requests are all answered or withdrawn.
@@ -292,7 +296,7 @@ class Batcher:
         if rest:
             self._run_in_thread(rest[0], rest[1:])
         else:
-            self._release(queue)
+            self._release(batch)
             # After an inline run, `_start_due` itself goes on.
             if not inline:
                 self._start_due()
@@ -301,14 +305,14 @@ class Batcher:
             if not request.done:
                 request.answer(outputs, started, run.ended, batch.images, run.times)
 
-    def _release(self, queue: ModelQueue) -> None:
-        """Free the cores of a batch of *queue*."""
-        model = self._models[queue]
+    def _release(self, batch: Batch) -> None:
+        """Free the cores of a batch."""
+        model = self._models[batch.queue]
         model.running -= 1
         self._running -= 1
         if not model.running and model.idle and not model.idle.done():
             model.idle.set_result(None)
-        self._scheduler.cores.release(queue.policy)
+        self._scheduler.release(batch)
 
 
 def _wake_up(answered: asyncio.Future[None], request: Request) -> None:

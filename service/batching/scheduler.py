@@ -8,6 +8,10 @@ Batches grow only while the device is busy: a free device takes whatever waits (
 first (start-time fair queueing: Goyal, Vin, Cheng, 1997), so that a model under heavy load delays
 another model by one batch at most. Within a model the earliest deadline goes first. A request that
 cannot be answered in time takes no place: it is refused on arrival, or fails when its turn comes.
+
+A shadow, whose answers nobody waits for, has its turn only while no request of another model holds
+a place: waits for the device, or will as soon as its images are decoded. Shadows run one request at
+a time, so that a request that arrives meanwhile is delayed by one such run at most.
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ class Scheduler:
     def __init__(self, cores: int = 1) -> None:
         self.cores = Cores(cores)
         self._queues: list[ModelQueue] = []
+        self._shadows: list[ModelQueue] = []
+        self._shadow_batch: Batch | None = None  # the batch of a shadow that runs
         self._device_s = 0.0  # device time of the model that was chosen last
 
     def open(self, policy: BatchPolicy) -> ModelQueue:
@@ -41,12 +47,17 @@ class Scheduler:
 
     def close(self, queue: ModelQueue) -> None:
         """Remove the queue of a model, in which no request holds a place."""
-        self._queues.remove(queue)
+        (self._shadows if queue in self._shadows else self._queues).remove(queue)
+
+    def set_shadow(self, queue: ModelQueue, is_shadow: bool) -> None:
+        """Make *queue* that of a shadow, or an ordinary one."""
+        self.close(queue)
+        (self._shadows if is_shadow else self._queues).append(queue)
 
     @property
     def empty(self) -> bool:
         """True if no request holds a place in any queue."""
-        return not any(queue.admitted for queue in self._queues)
+        return not any(queue.admitted for queue in (*self._queues, *self._shadows))
 
     def admit(self, queue: ModelQueue, request: Request, now: float) -> None:
         """
@@ -57,8 +68,9 @@ class Scheduler:
             DeadlineUnmeetableError: If it cannot be answered in time.
             RequestExpiredError: If its deadline has passed.
         """
-        # A full queue is reported first: its client may retry, whatever the deadline.
-        if request.deadline < math.inf:
+        # A full queue is reported first: its client may retry, whatever the deadline. Nobody can
+        # tell when the device will have time for a shadow.
+        if request.deadline < math.inf and queue not in self._shadows:
             queue.check_room(request.images)
             self._check_deadline(queue, request, now)
         queue.admit(request)
@@ -69,6 +81,8 @@ class Scheduler:
 
     def due_in(self, now: float) -> float:
         """Return the seconds until a batch may be taken: 0 is now, inf when a run ends."""
+        if self._next_shadow():
+            return 0.0
         soonest = math.inf
         for queue in self._queues:
             if queue.ready:
@@ -80,7 +94,7 @@ class Scheduler:
         """
         Take the next batch; return None if none may be taken.
 
-        The batch holds its cores until `Cores.release`.
+        The batch holds its cores until `release`.
 
         Args:
             ignore_delay: Take requests that might still wait for others, too.
@@ -96,11 +110,17 @@ class Scheduler:
                 self._device_s = queue.device_s
                 self.cores.take(queue.policy, start_at + queue.latency.run_s(batch.images))
                 return batch
-        return None
+        return self._next_shadow_batch(now)
+
+    def release(self, batch: Batch) -> None:
+        """Free the cores of a batch whose run has ended."""
+        self.cores.release(batch.queue.policy)
+        if batch is self._shadow_batch:
+            self._shadow_batch = None
 
     def fail_all(self, error: Exception) -> None:
         """Empty every queue and fail its requests with *error*."""
-        for queue in self._queues:
+        for queue in (*self._queues, *self._shadows):
             for request in list(queue.admitted):
                 queue.remove(request)
                 request.fail(error)
@@ -115,6 +135,25 @@ class Scheduler:
             if chosen is None or queue.turn < chosen.turn:
                 chosen = queue
         return chosen
+
+    def _next_shadow_batch(self, now: float) -> Batch | None:
+        """Take one request of a shadow; return None if the device has no time for it."""
+        while queue := self._next_shadow():
+            if batch := queue.take(now, 1):
+                self.cores.take(queue.policy, now + queue.latency.run_s(batch.images))
+                self._shadow_batch = batch
+                return batch
+        return None
+
+    def _next_shadow(self) -> ModelQueue | None:
+        """Choose the shadow that used the device least; None if the device has no time for one."""
+        waiting = [queue for queue in self._shadows if queue.ready]
+        # The other queues are empty, and will be until another request arrives.
+        if not waiting or self._shadow_batch or any(queue.admitted for queue in self._queues):
+            return None
+        chosen = min(waiting, key=lambda queue: queue.turn)
+        # It is not prefetched: it would run before a request that arrives meanwhile.
+        return chosen if self.cores.available_at(chosen.policy) == -math.inf else None
 
     def _limit(self, queue: ModelQueue) -> int:
         """Return the most images in the next batch of *queue*."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from convoy.pb.convoy.v1 import classifier_pb2
+from convoy.pb.convoy.v1 import classifier_pb2, shadow_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
 
 Schema = dict[str, Any]
@@ -180,6 +180,18 @@ _STATISTICS = _json(message(pb.ModelStatisticsResponse.DESCRIPTOR))
 
 _CLASSIFICATION = "Classification"
 
+_SHADOWS = "Shadow versions"
+_SHADOW = _json(message(shadow_pb2.Shadow.DESCRIPTOR))
+
+
+def _fields(request: Any) -> dict[str, Schema]:
+    """Return the schema of a request whose model is in the path."""
+    described = message(request.DESCRIPTOR)
+    del described["properties"]["model"]
+    described["required"].remove("model")
+    return _json(described)
+
+
 OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "/v1/models": {
         "get": Operation(
@@ -199,6 +211,30 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
             },
             _OPTIONS,
             _CLASSIFICATION,
+        )
+    },
+    "/v1/models/{name}/shadow": {
+        "get": Operation(
+            "Return the comparison of a shadow with the version that serves.",
+            _SHADOW,
+            tag=_SHADOWS,
+        ),
+        "post": Operation(
+            "Start a shadow, or change its share.",
+            _SHADOW,
+            _fields(shadow_pb2.StartShadowRequest),
+            tag=_SHADOWS,
+        ),
+    },
+    "/v1/models/{name}/shadow/stop": {
+        "post": Operation("Stop a shadow.", _json(obj({})), _json(obj({})), tag=_SHADOWS)
+    },
+    "/v1/models/{name}/promote": {
+        "post": Operation(
+            "Let a shadow serve if it meets the bounds.",
+            _SHADOW,
+            _fields(shadow_pb2.PromoteShadowRequest),
+            tag=_SHADOWS,
         )
     },
     "/v2/health/live": {
@@ -268,6 +304,9 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
 }
 """The operations of each path. A path with a version, or with a repository's name, has the same."""
 
+_OF_A_MODEL = ("/shadow", "/shadow/stop", "/promote")
+"""Ends of paths that have no form with a version."""
+
 
 def document(version: str) -> Schema:
     """Return the description in the form of OpenAPI 3.1, for this *version* of convoy."""
@@ -297,7 +336,7 @@ def _forms(template: str) -> list[str]:
     """Return every form of a path: a model with and without a version, a repository with a name."""
     if template == "/v2/repository/index":
         return [template, "/v2/repository/{repository}/index"]
-    if template.startswith("/v2/repository"):
+    if template.startswith("/v2/repository") or template.endswith(_OF_A_MODEL):
         return [template]
     versioned = template.replace("models/{name}", "models/{name}/versions/{version}")
     return [template] if versioned == template else [template, versioned]

@@ -19,6 +19,7 @@ from convoy.service.http.infer_body import LENGTH_HEADER
 from convoy.service.http.page import Page, file_routes
 from convoy.service.http.responses import PACKED, error_response, no_route
 from convoy.service.http.rest import Rest
+from convoy.service.http.shadow_routes import ShadowRoutes
 from convoy.service.security.access import Access
 from convoy.service.telemetry.logs import Origin
 from convoy.service.telemetry.metrics import Metrics
@@ -58,7 +59,12 @@ def outermost(app: ASGIApp, *, root_path: str, cors_origins: Sequence[str]) -> A
 
 
 def create_app(
-    rest: Rest, classify: Classify, page: Page, metrics: Metrics, access: Access
+    rest: Rest,
+    classify: Classify,
+    shadows: ShadowRoutes,
+    page: Page,
+    metrics: Metrics,
+    access: Access,
 ) -> Starlette:
     """Make the application of all routes; each is named by the method whose right it needs."""
 
@@ -77,6 +83,7 @@ def create_app(
             Route("/metrics", expose, name="Metrics", middleware=PACKED),
             *rest.routes(),
             *classify.routes(),
+            *shadows.routes(),
             *page.routes(),
             *file_routes(),
         ],

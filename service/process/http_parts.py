@@ -16,10 +16,12 @@ from convoy.service.http.page_occlusion import PageOcclusion
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app, outermost
 from convoy.service.http.server import HttpServer
+from convoy.service.http.shadow_routes import ShadowRoutes
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.process.shared_parts import limited
 from convoy.service.protocol.classifier import ClassifierProtocol
 from convoy.service.protocol.methods import InferenceProtocol
+from convoy.service.protocol.shadow_control import ShadowProtocol
 from convoy.service.security.tls import Tls
 from convoy.service.serving.class_map_finder import ClassMapFinder
 from convoy.service.serving.registry import ModelRegistry
@@ -37,6 +39,7 @@ def make_http(
     registry: ModelRegistry,
     class_maps: ClassMapFinder,
     protocol: InferenceProtocol,
+    shadows: ShadowProtocol,
     calls: Calls,
     lifecycle: Lifecycle,
     metrics: Metrics,
@@ -57,12 +60,15 @@ def make_http(
     classify = Classify(
         classifier, calls, read_body=read_body, max_images=settings.max_images_per_call
     )
+    shadow_routes = ShadowRoutes(
+        shadows, calls, read_body=read_body, max_json_bytes=settings.max_json_bytes
+    )
     page = _make_page(
         settings, registry, class_maps, calls, classifier, read_body, history, grpc_port
     )
     return HttpServer(
         outermost(
-            create_app(rest, classify, page, metrics, calls.access),
+            create_app(rest, classify, shadow_routes, page, metrics, calls.access),
             root_path=settings.http_root_path,
             cors_origins=settings.cors_origins,
         ),

@@ -7,6 +7,7 @@ from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.call import DEFAULT_PRIORITY, PRIORITIES
 from convoy.service.protocol.tensors import DATATYPES
 from convoy.service.serving.policy import VersionPolicy
+from convoy.service.serving.registry import ServingSpec
 from convoy.service.serving.served_model import ServedModel
 
 SERVER_NAME = "convoy"
@@ -23,6 +24,10 @@ EXTENSIONS = (
     "logging",
 )
 """Triton's names of the extensions that the server supports."""
+
+SHADOW_VERSION = "shadow_version"
+SHADOW_SHARE = "shadow_share"
+"""Parameters of a configuration: the version of the shadow, and its share of requests."""
 
 PLATFORM = "onnx_onnxv1"
 """The protocol's name for ONNX models."""
@@ -63,14 +68,14 @@ def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataRespons
     )
 
 
-def config(model: ServedModel, policy: VersionPolicy) -> pb.ModelConfig:
-    """Return Triton's configuration of *model*."""
+def config(model: ServedModel, spec: ServingSpec) -> pb.ModelConfig:
+    """Return Triton's configuration of *model*, which serves by *spec*."""
     manifest = model.manifest
     return pb.ModelConfig(
         name=manifest.name,
         platform=TRITON_PLATFORM,
         backend=TRITON_BACKEND,
-        version_policy=version_policy(policy),
+        version_policy=version_policy(spec.policy),
         max_batch_size=model.max_batch_size,
         input=[
             pb.ModelInput(
@@ -92,7 +97,8 @@ def config(model: ServedModel, policy: VersionPolicy) -> pb.ModelConfig:
         default_model_filename=MODEL_FILE,
         dynamic_batching=_batching(model),
         parameters={
-            key: pb.ModelParameter(string_value=value) for key, value in _facts(model).items()
+            key: pb.ModelParameter(string_value=value)
+            for key, value in (_facts(model) | _shadow(spec)).items()
         },
         model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
     )
@@ -117,6 +123,12 @@ def _facts(model: ServedModel) -> dict[str, str]:
         "provider": model.provider,
         "sha256": manifest.model_sha256,
     }
+
+
+def _shadow(spec: ServingSpec) -> dict[str, str]:
+    if spec.shadow is None:
+        return {}
+    return {SHADOW_VERSION: str(spec.shadow.version), SHADOW_SHARE: f"{spec.shadow.share:g}"}
 
 
 def _data_type(dtype: str) -> str:

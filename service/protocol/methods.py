@@ -77,8 +77,8 @@ class InferenceProtocol:
         self, request: pb.ModelConfigRequest, call: Call
     ) -> pb.ModelConfigResponse:
         model = self._registry.find(call, request.name, request.version)
-        policy = self._control.spec(model.name).policy
-        return pb.ModelConfigResponse(config=description.config(model, policy))
+        spec = self._control.spec(model.name)
+        return pb.ModelConfigResponse(config=description.config(model, spec))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
         return await infer(self._registry, request, call)

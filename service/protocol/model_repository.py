@@ -14,9 +14,16 @@ from convoy.service.errors import (
     UnsupportedError,
 )
 from convoy.service.protocol import description
+from convoy.service.protocol.shadow_control import DEFAULT_SHARE, shadow_spec
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.policy import VersionPolicy
-from convoy.service.serving.registry import ModelRegistry, ServingSpec, State, VersionEntry
+from convoy.service.serving.registry import (
+    ModelRegistry,
+    ServingSpec,
+    ShadowSpec,
+    State,
+    VersionEntry,
+)
 
 MAX_BATCH_SIZE = 1024
 """Largest `max_batch_size` that a load request may set; the same as in the server's settings."""
@@ -137,25 +144,48 @@ def _spec(text: str, name: str, control: ModelControl, registry: ModelRegistry) 
         json_format.Parse(text, config)
     except json_format.ParseError as error:
         raise InvalidArgumentError(f"config is not a ModelConfig: {error}") from error
+    shadow = _shadow(config)
     _check_unchanged(config, name, control, registry)
     if not 0 <= config.max_batch_size <= MAX_BATCH_SIZE:
         raise InvalidArgumentError(f"max_batch_size must be in [1, {MAX_BATCH_SIZE}]")
     policy = _policy(config.version_policy, control.spec(name).policy)
-    return ServingSpec(policy, config.max_batch_size)
+    if shadow and shadow.version in (policy.specific or ()):
+        raise InvalidArgumentError(
+            f"version_policy selects version {shadow.version}, which is to be a shadow"
+        )
+    return ServingSpec(policy, config.max_batch_size, shadow)
+
+
+def _shadow(config: pb.ModelConfig) -> ShadowSpec | None:
+    """Take the shadow out of the parameters of *config*."""
+    version, share = (
+        config.parameters.pop(name).string_value if name in config.parameters else ""
+        for name in (description.SHADOW_VERSION, description.SHADOW_SHARE)
+    )
+    if not version and not share:
+        return None
+    try:
+        return shadow_spec(int(version), float(share or DEFAULT_SHARE))
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"{description.SHADOW_VERSION} {version[:20]!r} and {description.SHADOW_SHARE} "
+            f"{share[:20]!r} must be a version and a number"
+        ) from error
 
 
 def _check_unchanged(
     config: pb.ModelConfig, name: str, control: ModelControl, registry: ModelRegistry
 ) -> None:
     try:
-        current = description.config(registry.get(name), control.spec(name).policy)
+        current = description.config(registry.get(name), ServingSpec(control.spec(name).policy))
     except ServiceError:  # a model that is not loaded has no configuration except its name
         current = pb.ModelConfig(name=name)
     # Clients send back the whole configuration that they read: equal fields are accepted.
     for field, value in config.ListFields():
         if field.name not in _CHANGEABLE and value != getattr(current, field.name):
             raise InvalidArgumentError(
-                f"config changes {field.name}: only {', '.join(sorted(_CHANGEABLE))} can be changed"
+                f"config changes {field.name}: only {', '.join(sorted(_CHANGEABLE))}, and the "
+                "parameters of a shadow, can be changed"
             )
 
 

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health
 
-from convoy.pb.convoy.v1 import classifier_pb2_grpc
+from convoy.pb.convoy.v1 import classifier_pb2_grpc, shadow_pb2
 from convoy.pb.inference import grpc_service_pb2_grpc
 from convoy.service.call import Calls
 from convoy.service.engine import Models
@@ -21,6 +21,8 @@ from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.listener import RpcListener
 from convoy.service.security.tls import GrpcTls
 from convoy.service.telemetry.metrics import INFERENCE_METHODS
+
+_SHADOWS = shadow_pb2.DESCRIPTOR.services_by_name["ShadowService"].full_name
 
 
 class FrontServer(RpcListener):
@@ -58,7 +60,7 @@ class FrontServer(RpcListener):
             server.add_generic_rpc_handlers(
                 tuple(
                     _Forwarded(name, engine)
-                    for name in (health.SERVICE_NAME, *reflection.SERVICE_NAMES)
+                    for name in (_SHADOWS, health.SERVICE_NAME, *reflection.SERVICE_NAMES)
                 )
             )
 

@@ -7,7 +7,12 @@ from typing import Any, Literal
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from convoy.pb.convoy.v1 import classifier_pb2, classifier_pb2_grpc
+from convoy.pb.convoy.v1 import (
+    classifier_pb2,
+    classifier_pb2_grpc,
+    shadow_pb2,
+    shadow_pb2_grpc,
+)
 from convoy.pb.inference import grpc_service_pb2, grpc_service_pb2_grpc
 from convoy.service.call import Calls
 from convoy.service.protocol.log_settings import LogSettings
@@ -17,12 +22,15 @@ from convoy.service.rpc.inference_service import InferenceServicer
 from convoy.service.rpc.limits import ConnectionLimits
 from convoy.service.rpc.listener import RpcListener
 from convoy.service.rpc.reflection import add_reflection
+from convoy.service.rpc.shadow_service import ShadowServicer
 from convoy.service.security.tls import GrpcTls
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.registry import ModelRegistry
+from convoy.service.serving.shadows.shadows import Shadows
 
 SERVICE_NAMES = (
     classifier_pb2.DESCRIPTOR.services_by_name["ClassifierService"].full_name,
+    shadow_pb2.DESCRIPTOR.services_by_name["ShadowService"].full_name,
     grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
 )
 
@@ -44,6 +52,7 @@ class RpcServer(RpcListener):
         self,
         registry: ModelRegistry,
         control: ModelControl,
+        shadows: Shadows,
         log_settings: LogSettings,
         calls: Calls,
         *,
@@ -54,10 +63,12 @@ class RpcServer(RpcListener):
     ) -> None:
         self._health = HealthServicer(calls.access, public=("", *SERVICE_NAMES))
         classifier = ClassifierServicer(registry, max_images_per_call=max_images_per_call)
+        shadow = ShadowServicer(control, shadows)
         inference = InferenceServicer(registry, control, log_settings, calls)
 
         def add_services(server: Any) -> None:
             classifier_pb2_grpc.add_ClassifierServiceServicer_to_server(classifier, server)
+            shadow_pb2_grpc.add_ShadowServiceServicer_to_server(shadow, server)
             grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
 
         def add_others(server: grpc.aio.Server) -> None:

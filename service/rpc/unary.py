@@ -17,7 +17,11 @@ from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError, RequestTooLargeError, ServiceError
 from convoy.service.telemetry.logs import Origin
 
-SERVICES = ("/convoy.v1.ClassifierService/", "/inference.GRPCInferenceService/")
+SERVICES = (
+    "/convoy.v1.ClassifierService/",
+    "/convoy.v1.ShadowService/",
+    "/inference.GRPCInferenceService/",
+)
 """Services whose calls are counted, unlike those of health and reflection."""
 
 ERROR_DOMAIN = "convoy"

@@ -33,7 +33,9 @@ NEEDED: Mapping[str, Needed] = {
     **dict.fromkeys(["Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer"], "infer"),
     **dict.fromkeys(["PageAnswers", "PageClassMaps", "PageOcclusion"], "infer"),
     **dict.fromkeys(["Metrics", "ModelStatistics", "RepositoryIndex"], "observe"),
+    "GetShadow": "observe",
     **dict.fromkeys(["PageComparison", "PageHistory", "PageLayers"], "observe"),
+    **dict.fromkeys(["StartShadow", "StopShadow", "PromoteShadow"], "control"),
     **dict.fromkeys(["RepositoryModelLoad", "RepositoryModelUnload", "LogSettings"], "control"),
 }
 """

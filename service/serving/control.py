@@ -6,20 +6,27 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal
 
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.misnamed import Misnamed
 from convoy.service.errors import (
     ArtifactInvalidError,
+    InvalidArgumentError,
     ModelControlError,
     ModelLoadError,
     ModelNotFoundError,
+    NoShadowError,
+    PromotionRefusedError,
 )
 from convoy.service.serving.loader import Repository
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
-from convoy.service.serving.registry import ModelRegistry, ServingSpec, VersionEntry
+from convoy.service.serving.registry import ModelRegistry, ServingSpec, ShadowSpec, VersionEntry
+from convoy.service.serving.shadows.bounds import Bounds
+from convoy.service.serving.shadows.shadow import Shadow
+from convoy.service.serving.shadows.shadows import Shadows
 from convoy.suggestion import suggest
 
 logger = logging.getLogger(__name__)
@@ -36,6 +43,7 @@ class ModelControl:
 
     Args:
         policies: By name of the model; `DEFAULT` for those that have none of their own.
+        shadows: Compares the shadows of the registry.
 
     Attributes:
         misnamed: Folders of the repository that no model is served from, as of the last poll.
@@ -49,12 +57,14 @@ class ModelControl:
         *,
         mode: Mode,
         policies: dict[str, VersionPolicy],
+        shadows: Shadows,
     ) -> None:
         self.mode = mode
         self._registry = registry
         self._repository = repository
         self._reconciler = reconciler
         self._policies = policies
+        self._shadows = shadows
         self.misnamed: list[Misnamed] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -78,6 +88,60 @@ class ModelControl:
             await self._complete(self._reconciler.reconcile(name, spec, again=True))
         except RepositoryError as error:
             raise ModelLoadError(str(error)) from error
+
+    async def start_shadow(self, name: str, shadow: ShadowSpec) -> None:
+        """
+        Load a version that runs on a share of the requests, and answers none.
+
+        The versions that serve stay the same ones, whatever the repository has meanwhile.
+
+        Raises:
+            ModelControlError, ModelLoadError: As `load`.
+            ModelNotFoundError: If no model of that name is loaded, or the repository has no such
+                version.
+            InvalidArgumentError: If the version serves.
+        """
+        await self._set_shadow(name, shadow)
+
+    async def stop_shadow(self, name: str) -> None:
+        """
+        Unload the shadow of a model.
+
+        Raises:
+            ModelControlError, ModelLoadError: As `load`.
+            NoShadowError: If it has none.
+        """
+        self._check_explicit()
+        self._shadows.find(name)
+        await self._set_shadow(name, None)
+
+    async def promote(self, name: str, version: int, bounds: Bounds) -> Shadow:
+        """
+        Let a shadow serve alone if it meets *bounds*.
+
+        Returns:
+            The shadow as it was judged.
+
+        Raises:
+            ModelControlError, ModelLoadError: As `load`.
+            NoShadowError: If the version is no shadow.
+            PromotionRefusedError: If a bound is not met.
+        """
+        self._check_explicit()
+        shadow = self._shadows.find(name)
+        if shadow.model.version != version:
+            raise NoShadowError(
+                f"version {version} is not the shadow of model {name}; "
+                f"version {shadow.model.version} is"
+            )
+        if unmet := bounds.unmet(shadow.comparison):
+            raise PromotionRefusedError(
+                f"model {name} version {version} is not promoted: {'; '.join(unmet)}"
+            )
+        spec = self.spec(name)
+        alone = replace(spec, policy=VersionPolicy(specific=(version,)), shadow=None)
+        await self.load(name, alone)
+        return shadow
 
     async def unload(self, name: str) -> None:
         """
@@ -168,6 +232,18 @@ class ModelControl:
     def spec(self, name: str) -> ServingSpec:
         """Return the spec that a model is served with, or would be."""
         return self._registry.spec(name) or self._default_spec(name)
+
+    async def _set_shadow(self, name: str, shadow: ShadowSpec | None) -> None:
+        self._check_explicit()
+        serving = self._registry.versions(name)
+        if not serving:
+            raise ModelNotFoundError(f"no model named {name[:64]!r} is loaded")
+        if shadow and shadow.version in serving:
+            raise InvalidArgumentError(
+                f"model {name} version {shadow.version} serves; a shadow must be another version"
+            )
+        policy = VersionPolicy(specific=tuple(serving))
+        await self.load(name, replace(self.spec(name), policy=policy, shadow=shadow))
 
     def _check_explicit(self) -> None:
         if self.mode != "explicit":

@@ -11,6 +11,7 @@ import enum
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from convoy.service.call import Call
 from convoy.service.errors import ModelLoadError, ModelNotFoundError, ModelNotReadyError
@@ -23,6 +24,9 @@ from convoy.service.telemetry.metrics import UNKNOWN_MODEL, ModelFacts
 UNLOADED = "unloaded"
 """Reason of a version that was unloaded by a request or in favour of another version."""
 
+SHADOW = "shadow"
+"""Reason of a version that is loaded, but answers no requests."""
+
 
 class State(enum.Enum):
     """The state of a version, in the protocol's words."""
@@ -34,6 +38,28 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowSpec:
+    """
+    The desired shadow of a model.
+
+    Attributes:
+        version: The version that is to be compared with the one that serves.
+        share: The share of requests that it gets, in `(0, 1]`.
+    """
+
+    version: int
+    share: float
+
+
+class ShadowPair(NamedTuple):
+    """A version that serves, its shadow, and the share of requests that the shadow gets."""
+
+    serving: ServedModel
+    shadow: ServedModel
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServingSpec:
     """
     The desired state of a model.
@@ -41,10 +67,12 @@ class ServingSpec:
     Attributes:
         policy: Selects the versions to serve.
         max_batch_size: Overrides the server's and the artifact's unless it is 0.
+        shadow: The version that is loaded beside them, whatever the policy; None if there is none.
     """
 
     policy: VersionPolicy
     max_batch_size: int = 0
+    shadow: ShadowSpec | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +84,7 @@ class VersionEntry:
         state: None if no load was ever tried.
         error: Error that ended the last load. A version that serves has one if it was to be
             replaced and its replacement failed.
-        model: The model that answers requests; None while the version does not serve.
+        model: The loaded model; None while there is none.
         tried: Circumstances of the last load, such as the signature of the files; None after
             unloading.
     """
@@ -71,18 +99,28 @@ class VersionEntry:
     def mark(self, state: State, error: ModelLoadError | None = None) -> None:
         self.state, self.error = state, error
 
+    def settle(self, error: ModelLoadError | None = None) -> None:
+        """Mark the state that follows from the model."""
+        self.mark(State.READY if self.serves else State.UNAVAILABLE, error)
+
+    @property
+    def serves(self) -> bool:
+        """True if a model answers requests for it."""
+        return self.model is not None and not self.model.is_shadow
+
     @property
     def reason(self) -> str:
-        """Stable reason of the error, or `UNLOADED`; empty if nothing explains the state."""
+        """Stable reason of the error, or of the state; empty if nothing explains the state."""
         if self.error:
             return self.error.reason
-        return UNLOADED if self.state is State.UNAVAILABLE else ""
+        if self.state is State.UNAVAILABLE:
+            return SHADOW if self.model else UNLOADED
+        return ""
 
     @property
     def status(self) -> VersionStatus:
         """The state, for clients."""
-        serves, loading = self.model is not None, self.state is State.LOADING
-        return VersionStatus(self.number, serves, loading, self.reason)
+        return VersionStatus(self.number, self.serves, self.state is State.LOADING, self.reason)
 
     @property
     def message(self) -> str:
@@ -113,7 +151,16 @@ class ModelEntry:
     @property
     def models(self) -> list[ServedModel]:
         """The served models, in ascending order of their versions."""
-        return [version.model for _, version in sorted(self.versions.items()) if version.model]
+        versions = [version for _, version in sorted(self.versions.items())]
+        return [version.model for version in versions if version.model and version.serves]
+
+    @property
+    def shadow(self) -> VersionEntry | None:
+        """The version that is a shadow; None if there is none."""
+        for version in self.versions.values():
+            if version.model and version.model.is_shadow:
+                return version
+        return None
 
 
 class ModelRegistry:
@@ -123,7 +170,7 @@ class ModelRegistry:
     Attributes:
         started: True once the models to serve from the start are loaded.
         generation: Changes whenever `get` may give another answer than before.
-        switched: Called after another model serves a version, or none.
+        switched: Called after another model serves a version, or none, and after a spec is adopted.
         borrowed_bytes: Memory that is in use beside the models, for a short time.
     """
 
@@ -152,7 +199,15 @@ class ModelRegistry:
 
     def models(self) -> list[ServedModel]:
         """Return every model that serves, by name and version."""
-        return [version.model for version in self.entries() if version.model]
+        return [found.model for found in self.entries() if found.model and found.serves]
+
+    def shadows(self) -> Iterator[ShadowPair]:
+        """Yield each shadow of a model that serves."""
+        for entry in self._entries.values():
+            serving, version = entry.answers.get(""), entry.shadow
+            desired = entry.spec.shadow if entry.spec else None
+            if serving and version and version.model and desired:
+                yield ShadowPair(serving, version.model, desired.share)
 
     def versions(self, name: str) -> dict[int, ServedModel]:
         """Return the versions of one model that serve, in ascending order."""
@@ -196,8 +251,9 @@ class ModelRegistry:
 
     def used_bytes(self) -> int:
         """Return the memory that counts against the budget, as the manifests state it."""
-        served = (memory_of(model.manifest, model.max_batch_size) or 0 for model in self.models())
-        return sum(served) + self.borrowed_bytes
+        loaded = [version.model for version in self.entries() if version.model]
+        needed = (memory_of(model.manifest, model.max_batch_size) or 0 for model in loaded)
+        return sum(needed) + self.borrowed_bytes
 
     def label(self, name: str) -> str:
         """Return the label of calls for *name* in metrics: itself only if it serves."""
@@ -205,14 +261,17 @@ class ModelRegistry:
 
     def switch(self, version: VersionEntry, model: ServedModel | None) -> ServedModel | None:
         """
-        Let requests find *model* from now on, or none of this version.
+        Let requests find *model* from now on, or none of this version; none finds a shadow.
 
         Returns:
             The model that answered before; the requests that hold it may finish.
         """
         replaced, version.model = version.model, model
         # A version without a model is not unloaded before its last request is answered.
-        version.mark(State.READY if model else State.UNLOADING)
+        if model:
+            version.settle()
+        else:
+            version.mark(State.UNLOADING)
         entry = self._entries[version.name]
         models = entry.models
         answers = {str(model.version): model for model in models}
@@ -222,6 +281,11 @@ class ModelRegistry:
         self.generation += 1
         self.switched()
         return replaced
+
+    def adopt(self, entry: ModelEntry, spec: ServingSpec) -> None:
+        """Note the spec that the versions of a model match now."""
+        entry.spec = spec
+        self.switched()
 
     def stop(self) -> None:
         """Report every model as not ready: the server accepts no more requests."""

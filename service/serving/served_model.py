@@ -66,6 +66,7 @@ class ServedModel:
         self.statistics = Statistics()
         self._batcher = batcher
         self._queue = batcher.open(loaded.session.runner, policy, loaded.run_s, self._count_batch)
+        self._is_shadow = False
         self._decoder = decoder
         self._on_failure = on_failure
         self._holders = 0
@@ -87,6 +88,20 @@ class ServedModel:
     @property
     def fallback_reason(self) -> str:
         return self.session.fallback_reason
+
+    @property
+    def is_shadow(self) -> bool:
+        """True if it answers no clients: the scheduler takes its requests last."""
+        return self._is_shadow
+
+    def set_shadow(self, is_shadow: bool) -> None:
+        """Make the model a shadow, or an ordinary one."""
+        self._is_shadow = is_shadow
+        self._batcher.set_shadow(self._queue, is_shadow)
+
+    def expected_s(self, images: int) -> float:
+        """Return the expected duration of a run of *images*, in seconds."""
+        return self._queue.latency.run_s(images)
 
     @property
     def queue_depth(self) -> int:
@@ -188,6 +203,9 @@ class ServedModel:
         return await self._decoder.preview(image, self.manifest.preprocessing)
 
     def _count_batch(self, images: int, times: BatchTimes) -> None:
+        # A shadow answers nobody: its comparison counts its runs.
+        if self._is_shadow:
+            return
         self.metrics.batch_size.observe(images)
         # Only a GPU pads batches.
         if times.padding:

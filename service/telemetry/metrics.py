@@ -22,6 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from convoy.artifact.estimates import Estimate
 from convoy.artifact.manifest import Manifest
 from convoy.service.machine.resources import memory_bytes
 from convoy.service.telemetry import counting
@@ -213,6 +214,10 @@ class Metrics:
         """Publish the drift of models whenever metrics are collected."""
         self.registry.register(_Gauges(lambda: _drift(indices(), counts())))
 
+    def watch_shadows(self, shadows: Callable[[], Iterable[ShadowFacts]]) -> None:
+        """Publish the facts that *shadows* returns whenever metrics are collected."""
+        self.registry.register(_Gauges(lambda: _shadows(shadows())))
+
     def watch_fronts(
         self, fronts: Callable[[], Iterable[FrontFacts]], restarts: Callable[[], int]
     ) -> None:
@@ -286,6 +291,25 @@ class DriftCount(NamedTuple):
     signal: str
     bin: str
     images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowFacts:
+    """
+    The facts of one shadow that metrics publish.
+
+    Attributes:
+        version: The version of the shadow.
+        share: The share of requests that it gets.
+        outcomes: Number of images by outcome.
+        estimates: The estimates of the comparison by measure.
+    """
+
+    model: str
+    version: int
+    share: float
+    outcomes: Mapping[str, int]
+    estimates: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,6 +479,38 @@ def _drift(
         labels = [count.model, str(count.version), count.signal, count.bin]
         images.add_metric(labels, count.images)
     yield from (index, images)
+
+
+def _shadows(shadows: Iterable[ShadowFacts]) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+    names = ["model", "version"]
+    share = _family("convoy_shadow_share", "Share of requests that the shadow gets.", *names)
+    images = CounterMetricFamily(
+        "convoy_shadow_images",
+        "Images of these requests: agreed or disagreed with the version that serves, failed, or "
+        "dropped as the device had no time for them.",
+        labels=[*names, "outcome"],
+    )
+    estimates = _family(
+        "convoy_shadow_estimate",
+        "Comparison of the shadow with the version that serves: value, and ends of its 95 % "
+        "interval.",
+        *(*names, "measure", "bound"),
+    )
+    samples = _family(
+        "convoy_shadow_samples", "Images or runs behind an estimate.", *(*names, "measure")
+    )
+    for facts in shadows:
+        labels = [facts.model, str(facts.version)]
+        share.add_metric(labels, facts.share)
+        for outcome, count in facts.outcomes.items():
+            images.add_metric([*labels, outcome], count)
+        for measure, estimate in facts.estimates.items():
+            samples.add_metric([*labels, measure], estimate.count)
+            for bound in ("value", "low", "high"):
+                estimates.add_metric([*labels, measure, bound], getattr(estimate, bound))
+    # Most servers have no shadow, and no need of its metrics.
+    if share.samples:
+        yield from (share, images, estimates, samples)
 
 
 def duration_text(seconds: float) -> str:

@@ -59,6 +59,14 @@ OF_DRIFT = {
 }
 """Only of servers with --drift."""
 
+OF_SHADOWS = {
+    "convoy_shadow_estimate": {"model", "version", "measure", "bound"},
+    "convoy_shadow_images": {"model", "version", "outcome"},
+    "convoy_shadow_samples": {"model", "version", "measure"},
+    "convoy_shadow_share": {"model", "version"},
+}
+"""Only while there is a shadow."""
+
 GPU_METRICS = ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")
 
 CERTIFICATE_EXPIRY = "convoy_tls_certificate_expiry_timestamp_seconds"
@@ -126,7 +134,7 @@ def test_documented() -> None:
     documented = {name.removesuffix("_total"): set(re.findall(r"\w+", s)) for name, s in rows}
     assert f"`{UNKNOWN_MODEL}`" in text
     of_gpus = {f"convoy_gpu_{what}": {"gpu"} for what in GPU_METRICS}
-    of_some = OF_FRONTS | OF_DRIFT | of_gpus | {CERTIFICATE_EXPIRY: set()}
+    of_some = OF_FRONTS | OF_DRIFT | OF_SHADOWS | of_gpus | {CERTIFICATE_EXPIRY: set()}
     assert documented == NAMES_AND_LABELS | of_some
 
 
@@ -138,7 +146,7 @@ def test_named() -> None:
     pages = ("reference/metrics.md", "how-to/alerts.md", "how-to/monitoring.md", "how-to/tune.md")
     text = "\n".join((DOCS / page).read_text() for page in pages)
     of_gpus = {f"convoy_gpu_{what}" for what in GPU_METRICS}
-    known = {*NAMES_AND_LABELS, *OF_FRONTS, *OF_DRIFT, *of_gpus, CERTIFICATE_EXPIRY}
+    known = {*NAMES_AND_LABELS, *OF_FRONTS, *OF_DRIFT, *OF_SHADOWS, *of_gpus, CERTIFICATE_EXPIRY}
     named = set(re.findall(r"(?<![:\w])convoy_[a-z_]+[a-z]", text))
     assert {re.sub("_(total|sum|count|bucket)$", "", name) for name in named} <= known
     advice = (DOCS / "how-to/tune.md").read_text().split("## Settings to change")[1]

@@ -49,7 +49,7 @@ SLOW_TIMEOUT_S = 800.0
 # something else if they get one.
 _CONVOY = """convoy() {
     case $1 in
-        bench|classify|models) CONVOY_ADDRESS=localhost:8001 command convoy "$@" ;;
+        bench|classify|models|promote|shadow) CONVOY_ADDRESS=localhost:8001 command convoy "$@" ;;
         *) command convoy "$@" ;;
     esac
 }

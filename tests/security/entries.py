@@ -22,6 +22,7 @@ from convoy.service.http.page_class_maps import PageClassMaps
 from convoy.service.http.page_occlusion import PageOcclusion
 from convoy.service.http.rest import Rest
 from convoy.service.http.routes import create_app
+from convoy.service.http.shadow_routes import ShadowRoutes
 from convoy.service.rpc.reflection import SERVICE_NAMES as REFLECTION_NAMES
 from convoy.service.rpc.server import SERVICE_NAMES
 from convoy.service.security.access import NEEDED, Needed
@@ -94,7 +95,8 @@ def http_routes() -> list[HttpRoute]:
         comparison=nothing,
     )
     classify = Classify(nothing, nothing, read_body=nothing, max_images=0)
-    return list(_routes(create_app(rest, classify, page, nothing, nothing).routes))
+    shadows = ShadowRoutes(nothing, nothing, read_body=nothing, max_json_bytes=0)
+    return list(_routes(create_app(rest, classify, shadows, page, nothing, nothing).routes))
 
 
 def _routes(routes: Iterable[object]) -> Iterator[HttpRoute]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from convoy.artifact.estimates import wilson
 from convoy.commands.compare import accuracy, captions
 from convoy.commands.compare.accuracy import Score, Series
 from convoy.commands.compare.comparison_data import Comparison
-from convoy.commands.measurement.intervals import wilson
 from convoy.figures import style
 from convoy.figures.families import color
 from convoy.figures.labels import Mark, label_marks

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from convoy.artifact.estimates import wilson
 from convoy.commands.evaluate.report import ModelResult, Report
-from convoy.commands.measurement.intervals import wilson
 from convoy.figures import style
 from convoy.figures.families import color
 from convoy.figures.labels import Mark, label_marks

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from convoy.artifact.estimates import wilson
 from convoy.artifact.evaluation import Bin, ClassScore, Measured
-from convoy.commands.measurement.intervals import wilson
 
 BINS = 15
 """Bins of equal width of the reliability curve (Guo et al., arXiv:1706.04599, section 2)."""

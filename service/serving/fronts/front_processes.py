@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from weakref import WeakKeyDictionary
 
+from convoy.service.call import Request
 from convoy.service.errors import StartError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.machine.resources import process_usage
@@ -67,6 +68,7 @@ class Fronts:
         arena_bytes: Shared memory of each.
         settings: The settings of the server, as JSON.
         module: The module that a front runs.
+        on_answer: Called with each request of a front that was answered; see `Session`.
 
     Raises:
         StartError: If the folder for `engine` cannot be made.
@@ -88,7 +90,9 @@ class Fronts:
         arena_bytes: int,
         settings: str,
         module: str,
+        on_answer: Callable[[Request, ServedModel], None] = lambda request, model: None,
     ) -> None:
+        self._on_answer = on_answer
         self._registry = registry
         self._lifecycle = lifecycle
         self._metrics = metrics
@@ -252,7 +256,7 @@ class Fronts:
 
     async def _run(self, index: int, make_start: Callable[..., Start]) -> int:
         """Run a front until it ends; return its exit code."""
-        front = _Front(self._module, self._arena_bytes, self._metrics, self._drift)
+        front = _Front(self._module, self._arena_bytes, self._metrics, self._drift, self._on_answer)
         self._fronts[index] = front
         front.session.send_start(make_start(credentials=self._credentials.contents))
         # Not the last snapshot again: models that it names may have gone since.
@@ -349,12 +353,17 @@ class _Front:
     """A process, its session, and the signal that it has closed its end."""
 
     def __init__(
-        self, module: str, arena_bytes: int, metrics: Metrics, drift: Drift | None
+        self,
+        module: str,
+        arena_bytes: int,
+        metrics: Metrics,
+        drift: Drift | None,
+        on_answer: Callable[[Request, ServedModel], None],
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         arena = make_arena(arena_bytes)
         self.lost = asyncio.Event()
-        self.session = Session(ours, arena, metrics, drift, self.lost.set)
+        self.session = Session(ours, arena, metrics, drift, self.lost.set, on_answer)
         try:
             self.process = subprocess.Popen(
                 # -P: no file in the working directory hides a module.

@@ -74,6 +74,8 @@ class Session:
         metrics: Receives what the front counts.
         drift: Receives the signals that it counts; None if it counts none.
         on_lost: Called when the front has closed its end.
+        on_answer: Called with each request that was answered, and its model, before the slot of its
+            tensor is given back.
 
     Attributes:
         listens: Whether the front accepts connections.
@@ -92,7 +94,9 @@ class Session:
         metrics: Metrics,
         drift: Drift | None,
         on_lost: Callable[[], None],
+        on_answer: Callable[[Request, ServedModel], None],
     ) -> None:
+        self._on_answer = on_answer
         self._arena = map_arena(arena)
         self._memory = memoryview(self._arena)
         self._size = len(self._memory)
@@ -254,6 +258,7 @@ class Session:
             done.error = None  # its traceback refers to the request: break the cycle
             self._send_error(done, error)
         else:
+            self._on_answer(done, done.model)
             self._send_outputs(done)
 
     def _send_outputs(self, request: _Request) -> None:

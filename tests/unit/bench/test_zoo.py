@@ -6,7 +6,7 @@ import pytest
 
 from bench.zoo.__main__ import NAMES
 from bench.zoo.zoo_table import MARKS, add, write, written
-from convoy.commands.measurement.intervals import wilson
+from convoy.artifact.estimates import wilson
 
 DOCS = Path(__file__).parents[3] / "docs/explanation"
 

@@ -1,0 +1,29 @@
+"""Confidence intervals of shares, means and quantiles."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+Z = 1.96
+"""Standard deviations on either side of the mean that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value, its 95 % interval, and the number of observations behind it."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of the share *correct* / *count* (Wilson, 1927), in `[0, 1]`."""
+    # Unlike share +- error, the interval stays in [0, 1].
+    z, share = Z, correct / count
+    centre = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return (centre - spread) / scale, (centre + spread) / scale

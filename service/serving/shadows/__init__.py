@@ -1,0 +1,1 @@
+"""Shadow versions: they run on a share of the requests, and answer none."""

@@ -1,0 +1,181 @@
+"""A shadow at work: requests that were answered run on it, too, and both answers are compared.
+
+A shadow gets the tensor of a request after its answer. Its own request waits in the queue of its
+version, which the scheduler serves last; what waits too long is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from convoy.artifact.manifest import Manifest
+from convoy.service.batching.queue import SLACK
+from convoy.service.call import Request
+from convoy.service.engine import Tensor
+from convoy.service.errors import (
+    QueueFullError,
+    RequestExpiredError,
+    ScoresNotFiniteError,
+    ShuttingDownError,
+)
+from convoy.service.serving.served_model import ServedModel
+from convoy.service.serving.shadows.comparison import Comparison, Probabilities
+from convoy.service.serving.top_k import probabilities
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 1.0
+"""Longest time that a request waits for the device to be free for a shadow, in seconds."""
+
+_DROPPED = (QueueFullError, RequestExpiredError, ShuttingDownError)
+"""Errors that say nothing about a shadow: it did not run."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _ShadowRequest(Request):
+    """A request to a shadow, with the one that was answered."""
+
+    answered: Request
+
+
+class Compared(NamedTuple):
+    """
+    A request that both versions answered.
+
+    Attributes:
+        answered: The request of the client.
+        repeated: The request to the shadow.
+        agrees: Whether the most probable classes are the same: `[images]`.
+    """
+
+    answered: Request
+    repeated: Request
+    agrees: npt.NDArray[np.bool_]
+
+
+class Shadow:
+    """
+    A version that runs on a share of the requests to the version that serves.
+
+    Args:
+        share: The share of these requests, in `(0, 1]`.
+        on_compared: Called with each request that both versions answered.
+
+    Attributes:
+        serving: The version that serves.
+        model: The shadow.
+        share: As given; may be changed.
+        comparison: The comparison so far.
+    """
+
+    def __init__(
+        self,
+        serving: ServedModel,
+        model: ServedModel,
+        share: float,
+        on_compared: Callable[[Shadow, Compared], None] = lambda shadow, compared: None,
+    ) -> None:
+        self.serving = serving
+        self.model = model
+        self.share = share
+        self.comparison = Comparison()
+        self._on_compared = on_compared
+        self._open: set[_ShadowRequest] = set()
+
+    def samples(self) -> bool:
+        """Return whether the next request is to be repeated."""
+        return random.random() < self.share
+
+    def repeat(self, answered: Request, tensor: Tensor) -> None:
+        """Run *tensor*, that of an answered request, as soon as the device has time for it."""
+        model, images = self.model, answered.images
+        # One batch waits at most: what is kept of requests is bounded.
+        if model.queue_depth + images > model.max_batch_size:
+            self.comparison.dropped += images
+            return
+        patience_s = PATIENCE_S + SLACK * model.expected_s(images)
+        request = _ShadowRequest(
+            deadline=time.monotonic() + patience_s, on_done=self._done, answered=answered
+        )
+        self._open.add(request)
+        model.hold()
+        try:
+            model.offer(request, tensor)
+        except _DROPPED as error:
+            request.fail(error)
+
+    def stop(self) -> None:
+        """Drop the requests that wait; one that runs ends without being compared."""
+        for request in self._open:
+            self.comparison.dropped += request.images
+            self.model.withdraw(request)
+            self.model.release()
+        self._open.clear()
+
+    def _done(self, request: _ShadowRequest) -> None:
+        self._open.remove(request)
+        self.model.release()
+        error, request.error = request.error, None
+        try:
+            self._compare(request, error)
+        except Exception as fault:  # a fault of ours must not reach other requests of the batcher
+            logger.error("internal error", exc_info=fault)
+
+    def _compare(self, request: _ShadowRequest, error: Exception | None) -> None:
+        comparison, answered = self.comparison, request.answered
+        if isinstance(error, _DROPPED):
+            comparison.dropped += request.images
+            return
+        serving = _probabilities(answered, self.serving.manifest)
+        # The client sent a tensor whose scores are not finite: there is nothing to compare with.
+        if serving is None:
+            comparison.dropped += request.images
+            return
+        shadow = None if error else _probabilities(request, self.model.manifest)
+        if shadow is None:
+            comparison.failed += request.images
+            return
+        agrees = comparison.add(
+            serving, shadow, is_multi_label=self.serving.manifest.is_multi_label
+        )
+        # Other requests in its batch made that run longer.
+        if answered.batch_size == answered.images:
+            comparison.add_runs(answered.inference_s, request.inference_s)
+        self._on_compared(self, Compared(answered, request, agrees))
+
+
+def mismatch(serving: Manifest, shadow: Manifest) -> str:
+    """Return why *shadow* cannot run on requests to *serving*; empty if it can."""
+    if serving.input != shadow.input:
+        return "its input has another name, type, layout or size"
+    # A large JPEG that is decoded at a smaller size looks the same.
+    scaled = {"scaled_decoding": serving.preprocessing.scaled_decoding}
+    if serving.preprocessing != shadow.preprocessing.model_copy(update=scaled):
+        return "it preprocesses images in another way"
+    # A graph normalises by itself; the server's normalisation is in the tensor.
+    if serving.normalization != shadow.normalization and "server" in (
+        serving.normalization.where,
+        shadow.normalization.where,
+    ):
+        return "it normalises images in another way"
+    if serving.labels != shadow.labels:
+        return "it has other labels, or in another order"
+    if serving.is_multi_label != shadow.is_multi_label:
+        return "one of them is a multi-label model"
+    return ""
+
+
+def _probabilities(request: Request, manifest: Manifest) -> Probabilities | None:
+    """Return the probabilities of an answer; None if they are not finite."""
+    try:
+        return probabilities(request.outputs, manifest).astype(np.float64)
+    except ScoresNotFiniteError:
+        return None

@@ -1,0 +1,113 @@
+"""The shadows of the server: which pairs of versions are compared, and the requests they get."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from convoy.service.call import Call, Model, Request
+from convoy.service.errors import NoShadowError, ServiceError
+from convoy.service.serving.registry import ModelRegistry, ShadowPair
+from convoy.service.serving.served_model import ServedModel
+from convoy.service.serving.shadows.shadow import Compared, Shadow, mismatch
+from convoy.service.telemetry.metrics import ShadowFacts
+
+logger = logging.getLogger(__name__)
+
+
+class Shadows:
+    """
+    Compares each shadow with the version that answers requests without a version.
+
+    Owned by the event loop. `follow` is to be called whenever the registry has changed.
+
+    Args:
+        on_compared: Called with each request that both versions answered.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        on_compared: Callable[[Shadow, Compared], None] = lambda shadow, compared: None,
+    ) -> None:
+        self._registry = registry
+        self._on_compared = on_compared
+        self._by_serving: dict[Model, Shadow] = {}
+        self._closed = False
+
+    def find(self, name: str) -> Shadow:
+        """
+        Return the shadow of a model.
+
+        Raises:
+            NoShadowError: If it has none that is compared.
+        """
+        for shadow in self._by_serving.values():
+            if shadow.model.name == name:
+                return shadow
+        raise NoShadowError(f"model {name[:64]!r} has no shadow")
+
+    def follow(self) -> None:
+        """Compare the shadows that the registry has, each with the version that serves."""
+        pairs: dict[Model, ShadowPair] = {}
+        if not self._closed:
+            pairs = {pair.serving: pair for pair in self._registry.shadows()}
+        for serving, shadow in list(self._by_serving.items()):
+            pair = pairs.get(serving)
+            # The shadow was unloaded, loaded again or promoted, or another version serves.
+            if pair is None or pair.shadow is not shadow.model:
+                del self._by_serving[serving]
+                shadow.stop()
+                _log("shadow stopped", shadow)
+        for pair in pairs.values():
+            if known := self._by_serving.get(pair.serving):
+                known.share = pair.share
+            # Another version has begun to serve: the reconciler will unload this shadow.
+            elif not mismatch(pair.serving.manifest, pair.shadow.manifest):
+                shadow = Shadow(pair.serving, pair.shadow, pair.share, self._on_compared)
+                self._by_serving[pair.serving] = shadow
+                _log("shadow started", shadow)
+
+    def observe(self, call: Call, model: Model, failure: ServiceError | None) -> None:
+        """Repeat a sampled request that was answered; see `call.Observer`."""
+        # Most servers have no shadow.
+        if not self._by_serving:
+            return
+        shadow = self._by_serving.get(model)
+        # Without an error there are outputs, unless the client has disconnected.
+        if shadow and failure is None and call.outputs and shadow.samples():
+            shadow.repeat(call, call.item)
+
+    def observe_slot(self, request: Request, model: ServedModel) -> None:
+        """Repeat a sampled request of a front, whose slot another request may get afterwards."""
+        shadow = self._by_serving.get(model)
+        if shadow and shadow.samples():
+            shadow.repeat(request, request.item.copy())
+
+    def close(self) -> None:
+        """Stop every shadow: the server drains."""
+        self._closed = True
+        self.follow()
+
+    def facts(self) -> Iterator[ShadowFacts]:
+        """Describe the shadows, for the metrics."""
+        for shadow in self._by_serving.values():
+            yield ShadowFacts(
+                model=shadow.model.name,
+                version=shadow.model.version,
+                share=shadow.share,
+                outcomes=shadow.comparison.outcomes,
+                estimates=shadow.comparison.estimates,
+            )
+
+
+def _log(event: str, shadow: Shadow) -> None:
+    logger.info(
+        event,
+        extra={
+            "model": shadow.model.name,
+            "version": shadow.model.version,
+            "serving_version": shadow.serving.version,
+            **shadow.comparison.outcomes,
+        },
+    )
