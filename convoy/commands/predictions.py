@@ -18,7 +18,10 @@ from convoy.commands.command_line import UsageError, command
 from convoy.options import Option, Options
 from convoy.stores import is_url, open_store
 
-COLUMNS = ("labels", "probabilities", "image_sha256", "format")
+COLUMNS = (
+    *("labels", "probabilities", "image_sha256", "format"),
+    *("served_label", "served_probability"),
+)
 
 
 class PredictionsSettings(Options):
@@ -108,7 +111,10 @@ def _images(store: Any, root: str, chosen: PredictionsSettings) -> list[Seen]:
         models.add(row["model"])
         path = files.get(row.get("image_sha256") or "")
         if path and row.get("labels") and row["model"] == (chosen.model or row["model"]):
-            found.setdefault(path, Seen(row["labels"][0], row["probabilities"][0], path))
+            # In the row of a shadow, the client's answer is beside the shadow's.
+            label = row.get("served_label") or row["labels"][0]
+            probability = row.get("served_probability") or row["probabilities"][0]
+            found.setdefault(path, Seen(label, probability, path))
     kept = [image for image in found.values() if image.probability <= chosen.max_probability]
     # Case 1: several models, whose classes may have nothing to do with each other.
     if len(models) > 1 and not chosen.model:
@@ -141,7 +147,9 @@ def _rows(store: Any, root: str) -> Iterator[dict[str, Any]]:
         if path.endswith(".parquet"):
             import pyarrow.parquet as pq  # an extra
 
-            table = pq.read_table(io.BytesIO(store.cat_file(path)), columns=list(COLUMNS))
+            part = pq.ParquetFile(io.BytesIO(store.cat_file(path)))
+            # Parts of older servers have fewer columns.
+            table = part.read([name for name in COLUMNS if name in part.schema_arrow.names])
             yield from (row | model for row in table.to_pylist())
         elif path.endswith(".jsonl"):
             yield from (json.loads(line) | model for line in store.cat_file(path).splitlines())

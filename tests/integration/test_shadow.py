@@ -13,18 +13,22 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from google.protobuf import json_format
 
+from convoy import AsyncClient
 from convoy.__main__ import main
 from convoy.artifact.manifest import Memory, Preprocessing
 from convoy.pb.convoy.v1 import shadow_pb2 as pb
 from convoy.pb.convoy.v1.shadow_pb2_grpc import ShadowServiceStub
 from convoy.pb.inference import grpc_service_pb2 as inference
 from convoy.service.call import Request
+from convoy.service.serving.monitoring import parts
 from tests.harness import tiny
 from tests.harness.calls import infer_request
 from tests.harness.http import Answer, Connection
+from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
 DISAGREEING = 7
@@ -576,6 +580,36 @@ async def test_commands(serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixt
         code, _, error = await convoy("shadow", "tiny", "2", "--stop")
         assert code == 2
         assert error == "convoy shadow: --stop takes no version: a model has one shadow\n"
+
+
+async def test_prediction_log(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Requests on which the versions disagree are logged, with their images, whatever the share.
+    """
+    monkeypatch.setattr(parts, "MAX_AGE_S", 0.0)
+    log = tmp_path / "log"
+    settings: dict[str, Any] = {
+        "prediction_log": str(log),
+        "prediction_log_share": "0.000000001",
+        "prediction_log_images": True,
+    }
+    async with shadowed(serve, tmp_path, model=disagreeing(), **settings) as running:
+        async with AsyncClient(running.address) as client:
+            for first in (3, DISAGREEING):
+                await client.classify(png(first), model="tiny")
+        await running.until(lambda: seen(running) == 2)
+        await running.until(lambda: bool(list(log.rglob("part-*"))))
+    (row,) = pq.read_table(log).to_pylist()
+    assert (row["version"], row["shadow_of"], row["agrees"]) == (2, 1, False)
+    assert (row["labels"][0], row["served_label"]) == ("class 4", "class 2")
+    assert row["served_probability"] == pytest.approx(0.9998, abs=1e-4)
+    assert row["request_id"]
+    assert row["inference_s"] > 0
+    assert [path.read_bytes() for path in log.rglob("*.png")] == [png(DISAGREEING)]
+    assert main(["predictions", "to-folder", str(log), str(tmp_path / "folder")]) == 0
+    assert [path.parent.name for path in (tmp_path / "folder").rglob("*.png")] == ["class 2"]
 
 
 async def request(running: Running, path: str, body: Any = None) -> Answer:

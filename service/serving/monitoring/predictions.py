@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from convoy.artifact.manifest import Manifest
 from convoy.artifact.signals import entropy, look, read_header
-from convoy.service.call import Call, Model
+from convoy.service.call import Call, Model, Request
 from convoy.service.errors import ScoresNotFiniteError, ServiceError
 from convoy.service.serving.monitoring.parts import (
     Format,
@@ -30,7 +31,7 @@ from convoy.service.serving.monitoring.parts import (
     Row,
 )
 from convoy.service.serving.monitoring.stores import Store
-from convoy.service.serving.monitoring.worker import Finished, Worker
+from convoy.service.serving.monitoring.worker import Finished, Repeated, Worker
 from convoy.service.serving.top_k import DEFAULT_TOP_K, largest, probabilities
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,17 @@ class PredictionLog:
         if failure is not None or call.outputs:
             self._worker.put(call, model, failure)
 
+    def observe_repeated(self, call: Call, model: Model, repeated: Repeated) -> None:
+        """
+        Keep a request that a shadow answered, too; called on the event loop.
+
+        One on which the versions disagree is always kept, unless the model is not logged at all.
+        """
+        shares, name = self._options.shares, model.manifest.name
+        share = shares.get(name, shares.get("*", 0.0))
+        if share and (not repeated.agrees.all() or random.random() < share):
+            self._worker.put(call, model, None, repeated)
+
     def close(self) -> None:
         """Write what waits, for at most `CLOSE_TIMEOUT_S`, and stop."""
         if self._worker.close(CLOSE_TIMEOUT_S):
@@ -104,7 +116,9 @@ class PredictionLog:
     def _take(self, finished: Finished) -> None:
         rows = _rows(finished, self._client_name(finished.call.origin.token_digest))
         for row, data in zip(rows, finished.call.encoded, strict=False):
-            self._add_image(row, data, keep=self._options.images and finished.failure is None)
+            # The row of the version that served decides on images on which the versions agree.
+            wanted = finished.failure is None and not row.get("agrees")
+            self._add_image(row, data, keep=self._options.images and wanted)
         folder = f"model={finished.model.manifest.name}/day={finished.at:%Y-%m-%d}"
         self._writer.add(folder, rows, time.monotonic())
 
@@ -148,13 +162,19 @@ def _schema() -> Any:
             **dict.fromkeys(("image_sha256", "format"), pa.string()),
             **dict.fromkeys(("width", "height", "batch_size"), pa.int32()),
             **dict.fromkeys(("decode_s", "queue_s", "inference_s", "respond_s"), pa.float32()),
+            "shadow_of": pa.int32(),
+            "agrees": pa.bool_(),
+            "served_label": pa.string(),
+            "served_probability": pa.float32(),
         }
     )
 
 
 def _rows(finished: Finished, client: str) -> list[Row]:
     """Return a row for each image of a call; those of a call that failed have no classes."""
-    call, manifest = finished.call, finished.model.manifest
+    call, repeated = finished.call, finished.repeated
+    manifest = repeated.model.manifest if repeated else finished.model.manifest
+    phases = _phases(repeated.request) if repeated else call.phases
     common: Row = {
         "time": finished.at,
         "request_id": call.origin.request_id,
@@ -164,8 +184,8 @@ def _rows(finished: Finished, client: str) -> list[Row]:
         "version": manifest.version,
         "sha256": manifest.model_sha256,
         "reason": finished.failure.reason if finished.failure else "",
-        "batch_size": call.batch_size,
-        **{f"{phase}_s": spent_s for phase, spent_s in call.phases.items()},
+        "batch_size": repeated.request.batch_size if repeated else call.batch_size,
+        **{f"{phase}_s": spent_s for phase, spent_s in phases.items()},
     }
     rows = [common.copy() for _ in range(call.images)]
     if isinstance(call.item, np.ndarray):
@@ -173,19 +193,33 @@ def _rows(finished: Finished, client: str) -> list[Row]:
         for name in ("brightness", "contrast"):
             for row, value in zip(rows, seen[name].tolist(), strict=True):
                 row[name] = value
+    if repeated:
+        served = _answers(call, finished.model.manifest)
+        for row, answer, agrees in zip(rows, served, repeated.agrees.tolist(), strict=True):
+            row |= {
+                "shadow_of": finished.model.version,
+                "agrees": agrees,
+                "served_label": answer["labels"][0],
+                "served_probability": answer["probabilities"][0],
+            }
     if finished.failure is None:
-        for row, answer in zip(rows, _answers(finished), strict=True):
+        answered = repeated.request if repeated else call
+        for row, answer in zip(rows, _answers(answered, manifest), strict=True):
             row |= answer
     return rows
 
 
-def _answers(finished: Finished) -> list[Row]:
+def _phases(request: Request) -> Mapping[str, float]:
+    """Return the times of a request to a shadow, which decodes nothing and responds to nobody."""
+    return {"queue": request.queue_s, "inference": request.inference_s}
+
+
+def _answers(request: Request, manifest: Manifest) -> list[Row]:
     """Return the most probable classes of each image, and the entropy of its probabilities."""
-    manifest = finished.model.manifest
     try:
-        rows = probabilities(finished.call.outputs, manifest)
+        rows = probabilities(request.outputs, manifest)
     except ScoresNotFiniteError as error:  # tensors are answered with any scores
-        return [{"reason": error.reason} for _ in range(finished.call.images)]
+        return [{"reason": error.reason} for _ in range(request.images)]
     best = largest(rows, min(DEFAULT_TOP_K, rows.shape[1]))
     # Probabilities that are independent of each other are no distribution.
     spread = [None] * len(rows) if manifest.is_multi_label else entropy(rows).tolist()

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from convoy.service.call import Call, Model
+import numpy as np
+import numpy.typing as npt
+
+from convoy.service.call import Call, Model, Request
 from convoy.service.errors import ServiceError
 
 logger = logging.getLogger(__name__)
@@ -24,13 +27,32 @@ ROUND_S = 0.25
 """Time between two rounds of a thread, in seconds: to wake it for each request would cost more."""
 
 
+class Repeated(NamedTuple):
+    """
+    The same request to a shadow, which answered it, too.
+
+    Attributes:
+        agrees: Whether the most probable classes are the same: `[images]`.
+    """
+
+    request: Request
+    model: Model
+    agrees: npt.NDArray[np.bool_]
+
+
 class Finished(NamedTuple):
-    """A request that has ended: answered, or failed with an error."""
+    """
+    A request that has ended: answered, or failed with an error.
+
+    Attributes:
+        repeated: The same request to a shadow, if the row is to be that of the shadow.
+    """
 
     call: Call
     model: Model
     failure: ServiceError | None
     at: datetime
+    repeated: Repeated | None = None
 
 
 class Worker:
@@ -65,13 +87,19 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, call: Call, model: Model, failure: ServiceError | None) -> None:
+    def put(
+        self,
+        call: Call,
+        model: Model,
+        failure: ServiceError | None,
+        repeated: Repeated | None = None,
+    ) -> None:
         """Keep a request for the next round; called on the event loop."""
         size = sum(map(len, call.encoded)) + getattr(call.item, "nbytes", 0)
         with self._lock:
             full = len(self._waiting) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES
             if not full:
-                finished = Finished(call, model, failure, datetime.now(UTC))
+                finished = Finished(call, model, failure, datetime.now(UTC), repeated)
                 self._waiting.append((finished, size))
                 self._bytes += size
         if full:
