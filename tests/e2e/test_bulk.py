@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from tests.harness import tiny
@@ -40,6 +41,12 @@ def record(folder: Path) -> dict[str, Any]:
     return found
 
 
+def table(output: str) -> dict[str, str]:
+    """The final table: values by name."""
+    pairs = (line.split("  ", 1) for line in output.splitlines())
+    return {name: value.strip() for name, value in pairs}
+
+
 def until(condition: Callable[[], Any]) -> None:
     """Wait until *condition* holds."""
     ends = time.monotonic() + 60
@@ -53,9 +60,9 @@ def test_folder(bulk: Bulk, tmp_path: Path) -> None:
     Every image has its row; the record has the counts, and a second run needs --resume.
     """
     write_images(tmp_path / "photos", 1200)
-    code, output, errors = bulk("photos")
+    code, first, errors = bulk("photos")
     assert code == 0, errors
-    assert "INVALID_IMAGE  12" in output
+    assert (table(first)["INVALID_IMAGE"], "this run" in table(first)) == ("12", False)
     assert "Traceback" not in errors
     names = (f"photos/{index:06d}.png" for index in range(1200))
     assert rows(tmp_path / "labels") == dict(zip(names, expected_rows(1200), strict=True))
@@ -72,8 +79,10 @@ def test_folder(bulk: Bulk, tmp_path: Path) -> None:
         True,
     )
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").glob("part-*")}
-    assert bulk("photos", "--resume")[0] == 0
+    code, output, errors = bulk("photos", "--resume")
+    assert code == 0, errors
     assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert table(output) == table(first) | {"this run": "0 images", "images/s": "0.0"}
     code, _, errors = bulk("photos", "--resume", "--top-k", "2")
     assert code == 1
     assert "the labels of another job (with another --top-k)" in errors
@@ -96,9 +105,13 @@ def test_killed(bulk: Bulk, tmp_path: Path, victim: str) -> None:
         assert psutil.wait_procs(workers, 20)[1] == []
         done = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").glob("part-*")}
         assert record(tmp_path)["state"] == "running"
-        code, _, errors = bulk(*arguments, "--resume")
+        kept = sum(pq.read_metadata(path).num_rows for path in done)
+        code, output, errors = bulk(*arguments, "--resume")
         assert code == 0, errors
         assert done == {path: path.stat().st_mtime_ns for path in done}
+        killed, last = record(tmp_path)["runs"]
+        assert (killed["images"] <= kept, last["images"]) == (True, 30_000 - kept)
+        assert table(output)["this run"] == f"{30_000 - kept} images"
     else:
         killed = [w for w in workers if "spawn_main" in " ".join(w.cmdline())]
         killed[0].kill()
@@ -171,7 +184,8 @@ def test_a_folder_that_others_write_to(bulk: Bulk, tmp_path: Path) -> None:
     """
     write_images(tmp_path / "photos", 600)
     process = start_bulk(["tiny", "photos", "--to", "labels", "--workers", "1"], tmp_path)
-    until((tmp_path / "labels/_convoy/input.jsonl.gz").exists)
+    until((tmp_path / "labels/_convoy/job.json").exists)
+    until(lambda: record(tmp_path)["input"]["shards"])  # all are listed
     process.kill()
     process.communicate()
     for part in (tmp_path / "labels").glob("part-*"):

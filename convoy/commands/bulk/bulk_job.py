@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from convoy.artifact.errors import RepositoryError
 from convoy.artifact.stores import open_repository
 from convoy.bulk.answers import Model
 from convoy.bulk.classifier import Classifier
@@ -20,8 +22,7 @@ from convoy.commands.bulk.duplicates import IdChecker
 from convoy.commands.bulk.engines.choice import open_engine, runs_on_gpu
 from convoy.commands.bulk.job_record import JobRecord
 from convoy.commands.bulk.label_folder import JOB_FOLDER, LabelFolder
-from convoy.commands.bulk.label_parts import Failures
-from convoy.commands.bulk.labelling import Answering, Labelling
+from convoy.commands.bulk.labelling import Answering, Labelling, Part
 from convoy.commands.bulk.shards import Shard, from_json, to_json
 from convoy.commands.bulk.sources import shards
 from convoy.commands.connection import CredentialSettings
@@ -33,6 +34,9 @@ INPUT_FILE = f"{JOB_FOLDER}/input.jsonl.gz"
 """The shards of a job, one a line: they stay as they were when the job began."""
 
 EXIT_FAILURES = 3
+
+RECORD_S = 10.0
+"""Time between two writes of the counts during a run, in seconds: the run may be killed."""
 
 
 class _TooManyFailuresError(Exception):
@@ -47,9 +51,10 @@ def run_job(settings: BulkSettings) -> int:
         The exit code: 0 if every image has a row, 3 if too many failed.
 
     Raises:
-        ArtifactError, RepositoryError, ModelLoadError: If the model cannot be used.
+        ArtifactError, ModelLoadError: If the model cannot be used.
+        RepositoryError: If a store fails.
         BulkError: If the job cannot go on.
-        OSError: If a disk or a store fails.
+        OSError: If a disk fails.
     """
     workers = _workers(settings)
     classifier, model = _classifier(settings, workers)
@@ -67,11 +72,11 @@ def run_job(settings: BulkSettings) -> int:
         raise
     except Exception as error:
         # A full disk may refuse the record, too: the error is the one to report.
-        with suppress(BulkError):
+        with suppress(BulkError, RepositoryError):
             job_record.end(record, folder, "failed", str(error))
         raise
     code = EXIT_FAILURES if record.state == "too_many_failures" else 0
-    print_table(record, progress.images_per_s, settings.to)
+    print_table(record, progress, settings.to)
     return code
 
 
@@ -170,28 +175,39 @@ def _run(
     engine = open_engine(settings, workers)
     progress = BulkProgress(record.input.shards or 0, lambda: engine.workers, show)
 
-    def done(part: Failures | None) -> None:
+    written_at = time.monotonic()
+
+    def done(part: Part | None) -> None:
+        nonlocal written_at
         progress.add(part)
+        record.set_counts(progress.rows, progress.classified)
+        if part and time.monotonic() > written_at + RECORD_S:
+            record.write(folder)
+            written_at = time.monotonic()
         known = record.input.images
         if part and known is not None and _failed(progress) > settings.most_failures(known):
             raise _TooManyFailuresError
 
     state: job_record.State = "finished"
     try:
-        Runner(engine, Labelling(classifier, settings.to, settings.format), done).run(
-            _listed(folder)
-        )
+        labelling = Labelling(classifier, _shared_name(settings), settings.format)
+        Runner(engine, labelling, done).run(_listed(folder))
         if _failed(progress) > settings.most_failures(progress.rows.total()):
             state = "too_many_failures"
     except _TooManyFailuresError:
         state = "too_many_failures"
     finally:
         engine.close()
-        record.set_counts(progress.rows)
-        record.runs[-1].images = progress.rows.total()
     folder.remove_unfinished()  # of workers that were killed
     job_record.end(record, folder, state)
     return progress
+
+
+def _shared_name(settings: BulkSettings) -> str:
+    """Return the folder of labels as workers know it: those of a cluster have other folders."""
+    if settings.engine == "local" or is_url(settings.to):
+        return settings.to
+    return str(Path(settings.to).absolute())
 
 
 def _failed(progress: BulkProgress) -> int:

@@ -7,12 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from convoy.commands.bulk.job_record import JobRecord
 from convoy.commands.bulk.label_parts import Failures
+from convoy.commands.bulk.labelling import Part
 
 LINE_S = 10.0
 """Time between two lines where there is no terminal, in seconds."""
@@ -29,35 +31,55 @@ class BulkProgress:
 
     Attributes:
         rows: The rows of all parts so far.
+        kept: How many of them an earlier run wrote.
     """
 
     def __init__(
         self, total: int, workers: Callable[[], int], show: Callable[[str, float], None]
     ) -> None:
         self.rows: Failures = Counter()
+        self.kept = 0
         self._total = total
         self._workers = workers
         self._show = show
-        self._parts = 0
+        self._parts = self._kept_parts = 0
         self._started = time.perf_counter()
 
-    def add(self, part: Failures | None) -> None:
+    def add(self, part: Part | None) -> None:
         """Count a part, or only show the time that has passed."""
         if part is not None:
-            self.rows += part
+            self.rows += part.rows
             self._parts += 1
+            self._kept_parts += part.is_kept
+            self.kept += part.rows.total() * part.is_kept
         self._show(self._text(), self._parts / max(1, self._total))
 
     @property
     def images_per_s(self) -> float:
-        """Images per second since the start."""
-        return self.rows.total() / (time.perf_counter() - self._started)
+        """Images that this run classified, per second since its start."""
+        return self.classified / (time.perf_counter() - self._started)
+
+    @property
+    def classified(self) -> int:
+        """The number of images that this run classified."""
+        return self.rows.total() - self.kept
+
+    @property
+    def _left(self) -> str:
+        """The time until the end, as far as the parts that this run wrote tell."""
+        written = self._parts - self._kept_parts
+        if not written:
+            return "starting"
+        seconds = (time.perf_counter() - self._started) / written * (self._total - self._parts)
+        return f"{timedelta(seconds=round(seconds))} left"
 
     def _text(self) -> str:
         failed = {str(reason): n for reason, n in self.rows.most_common() if reason is not None}
         workers = self._workers()
         texts = [
+            self._left,
             f"{self.rows.total()} images",
+            *([f"{self.kept} of them from earlier runs"] if self.kept else []),
             f"{self.images_per_s:.1f} images/s",
             f"{workers} worker{'s' * (workers != 1)}",
             *(f"{reason} {count}" for reason, count in failed.items()),
@@ -75,8 +97,7 @@ def display() -> Iterator[Callable[[str, float], None]]:
     columns = (
         BarColumn(20),
         TextColumn("{task.percentage:.0f} %"),
-        TimeRemainingColumn(),
-        TextColumn("left, {task.description}", markup=False),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
@@ -87,19 +108,18 @@ class _Lines:
     """Lines in a log, one every few seconds."""
 
     def __init__(self) -> None:
-        self._started = self._last = time.perf_counter()
+        self._last = time.perf_counter()
 
     def __call__(self, text: str, share: float) -> None:
         now = time.perf_counter()
         if now - self._last < LINE_S:
             return
         self._last = now
-        left = f"{(now - self._started) * (1 - share) / share:.0f} s left" if share else "starting"
-        print(f"{share:.0%}, {left}, {text}", file=sys.stderr, flush=True)
+        print(f"{share:.0%}, {text}", file=sys.stderr, flush=True)
 
 
-def print_table(record: JobRecord, images_per_s: float, to: str) -> None:
-    """Print the counts of a job."""
+def print_table(record: JobRecord, progress: BulkProgress, to: str) -> None:
+    """Print the counts of a job, and those of this run if others were before it."""
     answered = record.images - record.failed
     rows = [
         ("model", f"{record.model.name} version {record.model.version}"),
@@ -107,7 +127,8 @@ def print_table(record: JobRecord, images_per_s: float, to: str) -> None:
         ("images", str(record.images)),
         ("answered", str(answered)),
         *((reason, str(count)) for reason, count in record.failures.items()),
-        ("images/s", f"{images_per_s:.1f}"),
+        *([("this run", f"{progress.classified} images")] if len(record.runs) > 1 else []),
+        ("images/s", f"{progress.images_per_s:.1f}"),
     ]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:

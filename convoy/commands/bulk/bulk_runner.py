@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.engines import Engine
-from convoy.commands.bulk.label_parts import Failures
-from convoy.commands.bulk.labelling import Labelling
+from convoy.commands.bulk.labelling import Labelling, Part
 from convoy.commands.bulk.shards import Shard
 
 MAX_CRASHES = 10
@@ -34,12 +33,12 @@ class Runner:
     """
 
     def __init__(
-        self, engine: Engine, labelling: Labelling, done: Callable[[Failures | None], None]
+        self, engine: Engine, labelling: Labelling, done: Callable[[Part | None], None]
     ) -> None:
         self._engine = engine
         self._labelling = labelling
         self._done = done
-        self._running: dict[Future[Failures], _Work] = {}
+        self._running: dict[Future[Part], _Work] = {}
         self._isolating = ThreadPoolExecutor(1, thread_name_prefix="isolate")
 
     def run(self, shards: Iterable[tuple[int, Shard]]) -> None:
@@ -72,7 +71,7 @@ class Runner:
                 self._running[retry] = work._replace(isolated=True)
         self._done(None)
 
-    def _isolate(self, work: _Work) -> Failures:
+    def _isolate(self, work: _Work) -> Part:
         """Label a shard that ended its worker; without the images that end workers, if need be."""
         number, shard, _ = work
         try:

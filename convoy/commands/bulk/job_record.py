@@ -46,7 +46,14 @@ class JobInput(BaseModel):
 
 
 class JobRun(BaseModel):
-    """One run of the command for a job, with the number of images that it classified."""
+    """
+    One run of the command for a job.
+
+    Attributes:
+        ended_at: None while it runs, and if it was killed.
+        images: The number of images that it classified: not those of the parts that it kept. Of a
+            run that was killed, those of its last seconds are missing.
+    """
 
     started_at: datetime
     ended_at: datetime | None = None
@@ -81,10 +88,11 @@ class JobRecord(BaseModel):
     failures: dict[str, int] = Field(default_factory=dict)
     runs: list[JobRun] = Field(default_factory=list)
 
-    def set_counts(self, rows: Failures) -> None:
-        """Take over the counts of rows."""
+    def set_counts(self, rows: Failures, classified: int) -> None:
+        """Take over the counts of all rows, and the number of those of this run."""
         self.images = rows.total()
         self.failures = {reason: n for reason, n in rows.most_common() if reason is not None}
+        self.runs[-1].images = classified
 
     @property
     def ended_without_input(self) -> bool:
@@ -125,7 +133,6 @@ def begin(folder: LabelFolder, settings: BulkSettings, model: Model, workers: in
             "choose another folder"
         )
     record.state, record.error = "running", ""
-    record.set_counts(Counter())
     record.runs.append(
         JobRun(
             started_at=_now(),
@@ -135,6 +142,7 @@ def begin(folder: LabelFolder, settings: BulkSettings, model: Model, workers: in
             servers=settings.server,
         )
     )
+    record.set_counts(Counter(), 0)
     return record
 
 

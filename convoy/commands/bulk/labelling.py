@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from convoy.bulk.answers import Answer, Model
 from convoy.bulk.images import WORKER_CRASHED, Image, Unread
@@ -16,6 +16,18 @@ from convoy.commands.bulk.shards import Shard
 
 WRITTEN_ROWS = 500
 """Rows that are written at once."""
+
+
+class Part(NamedTuple):
+    """
+    The counts of a part that is complete.
+
+    Attributes:
+        is_kept: Whether an earlier run wrote it.
+    """
+
+    rows: Failures
+    is_kept: bool
 
 
 class Answering(Protocol):
@@ -44,7 +56,7 @@ class Labelling:
     to: str
     form: Format
 
-    def label(self, number: int, shard: Shard, crashing: frozenset[int] = frozenset()) -> Failures:
+    def label(self, number: int, shard: Shard, crashing: frozenset[int] = frozenset()) -> Part:
         """
         Write the part of a shard, unless it is there; count its rows.
 
@@ -53,10 +65,11 @@ class Labelling:
         """
         folder, name = LabelFolder(self.to), part_name(number, self.form)
         if content := folder.read(name):
-            return count_rows(content, self.form)
+            return Part(count_rows(content, self.form), is_kept=True)
         with folder.writing(name) as file:
             rows = self._rows(shard, crashing)
-            return write_rows(rows, self.classifier.model, self.form, file)
+            found = write_rows(rows, self.classifier.model, self.form, file)
+        return Part(found, is_kept=False)
 
     def probe(self, shard: Shard, start: int, stop: int) -> None:
         """Classify some images of a shard, only to see whether the worker outlives it."""

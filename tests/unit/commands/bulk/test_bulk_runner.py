@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def test_images_that_end_workers_are_rows(tmp_path: Path, engine: LocalEngine) -
     total: Failures = Counter()
     labels = tmp_path / "labels"
     labelling = Labelling(Suicidal(b"deadly"), str(labels), "parquet")
-    Runner(engine, labelling, lambda part: total.update(part or {})).run(found)
+    Runner(engine, labelling, lambda part: total.update(part.rows if part else {})).run(found)
     assert total == {None: 9, "WORKER_CRASHED": 3}
     expected = [(None, "WORKER_CRASHED") if t == "deadly" else (t, None) for t in texts]
     assert list(dict(sorted(rows(labels).items())).values()) == expected
@@ -82,3 +83,17 @@ def test_a_worker_that_is_killed_between_shards(engine: LocalEngine) -> None:
     os.kill(engine.submit(os.getpid).result(), signal.SIGKILL)
     time.sleep(0.5)  # the pools notice
     assert psutil.pid_exists(engine.submit(os.getpid).result())
+
+
+def test_workers_import_no_pandas(engine: LocalEngine) -> None:
+    """
+    A worker makes Arrow's arrays as without pandas, which takes long to import.
+    """
+    assert engine.submit(_pandas_after_an_array).result() is False
+
+
+def _pandas_after_an_array() -> bool:
+    import pyarrow as pa
+
+    assert pa.array(["one", None]).null_count == 1
+    return "pandas" in sys.modules
