@@ -39,9 +39,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from convoy.artifact import damage, image_formats, image_headers, jpeg, tiff
+from convoy.artifact import damage, image_formats, image_headers, jpeg, plain_png, tiff
 from convoy.artifact.errors import ImageError, ImageTooLargeError
 from convoy.artifact.manifest import InputTensor, Manifest, Normalization, Preprocessing
+from convoy.artifact.plain_png import PlainPng
 from convoy.artifact.resize import Box, fit, resized_size
 from convoy.artifact.scaled_decoding import choose_scale, shown_box
 
@@ -157,6 +158,9 @@ class _Decoded(NamedTuple):
 
 
 def _decoded(data: bytes, spec: Preprocessing, limits: ImageLimits) -> _Decoded:
+    _check_bytes(data, limits)
+    if plain := plain_png.read(data):
+        return _decode_plain(plain, spec, limits)
     opened = _open(data, spec, limits)
     try:
         if opened.format in _JPEG:
@@ -228,20 +232,13 @@ def pixels_to_input(
             "[H, W, 1] or [H, W, 3]"
         )
     image = Image.fromarray(pixels.reshape(pixels.shape[:2]) if is_grey else pixels)
-    _check_size(image, manifest.preprocessing, limits)
+    _check_size(image.size, manifest.preprocessing, limits)
     fitted = fit(_convert(image, manifest.preprocessing), manifest.preprocessing)
     return to_input(fitted, manifest.input, manifest.normalization)
 
 
 def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
     """Read the header and check the limits, without decoding a pixel."""
-    if not data:
-        raise ImageError("the file is empty (0 bytes); send an image")
-    if len(data) > limits.max_bytes:
-        raise ImageTooLargeError(
-            f"the image has {len(data)} bytes; at most {limits.max_bytes} are accepted: "
-            "make it smaller"
-        )
     image = _identify(_checked(data, limits))
     # Pillow opens no JPEG with a profile or a segment of Adobe's that is cut.
     if image is None and data.startswith(b"\xff\xd8\xff"):
@@ -250,7 +247,7 @@ def _open(data: bytes, spec: Preprocessing, limits: ImageLimits) -> Image.Image:
         raise ImageError(
             tiff.UNKNOWN_KIND if image_formats.is_tiff(data) else image_formats.describe(data)
         )
-    _check_size(image, spec, limits)
+    _check_size(image.size, spec, limits)
     if image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTH:
         raise ImageError("run-length encoded BMP images are not decoded; save it as PNG")
     return image
@@ -279,6 +276,16 @@ def _identify(data: bytes) -> Image.Image | None:
         return None
 
 
+def _check_bytes(data: bytes, limits: ImageLimits) -> None:
+    if not data:
+        raise ImageError("the file is empty (0 bytes); send an image")
+    if len(data) > limits.max_bytes:
+        raise ImageTooLargeError(
+            f"the image has {len(data)} bytes; at most {limits.max_bytes} are accepted: "
+            "make it smaller"
+        )
+
+
 def _check_pixels(limits: ImageLimits, width: int, height: int) -> None:
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
@@ -287,20 +294,29 @@ def _check_pixels(limits: ImageLimits, width: int, height: int) -> None:
         )
 
 
-def _check_size(image: Image.Image, spec: Preprocessing, limits: ImageLimits) -> None:
-    width, height = image.size
+def _check_size(size: tuple[int, int], spec: Preprocessing, limits: ImageLimits) -> None:
+    width, height = size
     _check_pixels(limits, width, height)
-    if max(image.size) > limits.max_aspect_ratio * min(image.size):
+    if max(size) > limits.max_aspect_ratio * min(size):
         raise ImageTooLargeError(
             f"the image has {width}x{height} pixels; at most {limits.max_aspect_ratio:g} times as "
             "many along one side as along the other are accepted: crop it"
         )
     # A small and very elongated image grows when its shorter side becomes `resize_px`.
-    width, height = resized_size(image.size, spec)
+    width, height = resized_size(size, spec)
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
             f"the image is too elongated: resized it would have {width}x{height} pixels; crop it"
         )
+
+
+def _decode_plain(plain: PlainPng, spec: Preprocessing, limits: ImageLimits) -> _Decoded:
+    _check_size(plain.size, spec, limits)
+    try:
+        image = _convert(plain.decode(), spec)
+    except ValueError as error:
+        raise ImageError("the PNG image is damaged or truncated; send the original file") from error
+    return _Decoded(image, image.size, (0, 0, *image.size))
 
 
 def _decode_jpeg(opened: Image.Image, data: bytes, spec: Preprocessing) -> _Decoded:

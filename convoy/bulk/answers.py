@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from convoy.service.serving.top_k import Prediction
 
@@ -22,8 +22,7 @@ COLUMNS = (
 """The columns of answers, in their order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The most probable classes of one image, the most probable first, or the reason of none."""
 
     predictions: Sequence[Prediction] = ()

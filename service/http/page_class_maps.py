@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -59,7 +58,7 @@ class PageClassMaps:
         found = await self._finder.find(model, pixels, [one.class_index for one in best])
         return JSONResponse(
             {
-                "predictions": [asdict(prediction) for prediction in best],
+                "predictions": [prediction._asdict() for prediction in best],
                 "maps": found.maps.tolist(),
                 "biases": found.biases.tolist(),
                 "scores": found.scores.tolist(),

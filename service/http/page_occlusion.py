@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 
 import numpy as np
 from starlette.requests import Request
@@ -59,7 +58,7 @@ class PageOcclusion:
         shape = (len(classes), len(places.rows), len(places.columns))
         return JSONResponse(
             {
-                "predictions": [asdict(prediction) for prediction in best],
+                "predictions": [prediction._asdict() for prediction in best],
                 "falls": falls.reshape(shape).round(6).tolist(),
                 "patch": places.patch,
                 "rows": places.rows,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,11 @@ MAX_TOP_K = 1000
 DEFAULT_TOP_K = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+_FEW_CLASSES = 64
+"""Up to so many, sorting all takes less time than finding the largest first."""
+
+
+class Prediction(NamedTuple):
     """One class: its index in the output, its label, and its probability in `[0, 1]`."""
 
     class_index: int
@@ -43,17 +45,20 @@ def top_k(outputs: Outputs, manifest: Manifest, k: int) -> list[list[Prediction]
     count = min(k or DEFAULT_TOP_K, rows.shape[1])
     best = largest(rows, count)
     labels = manifest.labels
+    found = zip(best.tolist(), np.take_along_axis(rows, best, axis=1).tolist(), strict=True)
     return [
-        [Prediction(index, labels[index], float(row[index])) for index in indices]
-        for row, indices in zip(rows, best.tolist(), strict=True)
+        [Prediction(index, labels[index], value) for index, value in zip(*pair, strict=True)]
+        for pair in found
     ]
 
 
 def largest(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
     """Return the indices of the *count* largest of each row, largest first; ties by index."""
+    negative = -values
+    if values.shape[1] <= _FEW_CLASSES:
+        return np.argsort(negative, axis=1, kind="stable")[:, :count]
     # A partition first: sorting all of 1,000 classes takes longer. It places equal values in any
     # order, so all that equal the last of the largest are candidates.
-    negative = -values
     last = np.partition(negative, count - 1, axis=1)[:, count - 1 : count]
     candidates = [np.flatnonzero(row) for row in negative <= last]
     return np.stack(

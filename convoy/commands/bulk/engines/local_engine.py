@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -59,6 +60,25 @@ class LocalEngine:
     def _pool(self) -> ProcessPoolExecutor:
         # A fork would copy the threads of ONNX Runtime and gRPC in the middle of their work.
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(1, context, follow_parent)
+        pool = ProcessPoolExecutor(1, context, _start)
         self._pools.append(pool)
         return pool
+
+
+class _WithoutPandas:
+    """
+    A finder that refuses pandas.
+
+    Arrow imports it, if it is installed, to recognise its types: a third of a worker's start.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("a worker needs no pandas", name=name)
+
+
+def _start() -> None:
+    """Begin a worker."""
+    follow_parent()
+    sys.meta_path.insert(0, _WithoutPandas)
