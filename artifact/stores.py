@@ -21,7 +21,7 @@ from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.artifact.files import ALL_FILES, GOLDEN_FILE, MANIFEST_FILE, Artifact
 from convoy.artifact.misnamed import NAME, VERSION, Listing, Misnamed, misnamed
 from convoy.artifact.repository import ModelRepository
-from convoy.stores import is_url, open_store
+from convoy.stores import explain_store, is_url, open_store
 
 _UNFINISHED_RULE = (
     "manifest.json is missing; if the version is not being uploaded now, upload all of its files "
@@ -298,7 +298,8 @@ class RemoteRepository:
         except RepositoryError:
             raise
         except Exception as error:  # each store raises the errors of its own library
-            raise RepositoryError(f"cannot read {self._url}: {_reason(error)}") from error
+            reason = explain_store(error, self._url)
+            raise RepositoryError(f"cannot read {self._url}: {reason}") from error
 
     @contextmanager
     def _writing_to(self, location: str) -> Iterator[None]:
@@ -308,24 +309,13 @@ class RemoteRepository:
             raise RepositoryError(
                 f"cannot write {location}: another writer has taken this version; try again"
             ) from error
-        except FileNotFoundError as error:
-            raise RepositoryError(
-                f"cannot write {location}: there is no such bucket; create it, or check the URL"
-            ) from error
         except Exception as error:  # each store raises the errors of its own library
-            raise RepositoryError(
-                f"cannot write {location}: {_reason(error)}; check the URL, the credentials, and "
-                "that the store can be reached"
-            ) from error
+            reason = explain_store(error, self._url)
+            raise RepositoryError(f"cannot write {location}: {reason}") from error
 
 
 Repository: TypeAlias = ModelRepository | RemoteRepository
 """A repository in a folder, or in a store."""
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an error of a store's library; some go on with identifiers."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _hash(text: str) -> str:

@@ -28,7 +28,7 @@ from convoy.service.machine.resources import usable_cpus
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from convoy.service.serving.top_k import check_top_k, top_k
-from convoy.stores import is_url, open_store
+from convoy.stores import is_url, open_store, reaching
 
 IN_FLIGHT = 2
 """Batches in memory at once: the one that runs, and the next, which is decoded meanwhile."""
@@ -90,7 +90,8 @@ class Classifier:
 
         Raises:
             ValueError: If the batch has no such column, or one with the name of an answer's.
-            OSError: If a disk or a store fails.
+            OSError: If a disk fails.
+            RepositoryError: If a store fails.
         """
         answers = list(self.answers(images_in(batch, column)))
         return answers_like(batch, column, columns(answers, self.model))
@@ -106,11 +107,12 @@ class Classifier:
         if not is_url(location):
             yield Path(location)
             return
+        store, path = open_store(location)
         with tempfile.TemporaryDirectory(prefix="convoy-") as copy:
-            store, path = open_store(location)
-            for entry in store.ls(path, detail=False):
-                if (name := entry.rstrip("/").rpartition("/")[2]) in ALL_FILES:
-                    store.get_file(entry, f"{copy}/{name}")
+            with reaching(location):
+                for entry in store.ls(path, detail=False):
+                    if (name := entry.rstrip("/").rpartition("/")[2]) in ALL_FILES:
+                        store.get_file(entry, f"{copy}/{name}")
             yield Path(copy)
 
     @property

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from convoy.artifact.errors import ImageError, ImageTooLargeError
+from convoy.artifact.errors import ImageError, ImageTooLargeError, RepositoryError
 from convoy.artifact.manifest import Manifest
 from convoy.artifact.preprocess import ImageLimits, image_to_input, pixels_to_input
 from convoy.service import errors
-from convoy.stores import is_url, open_store
+from convoy.stores import explain_store, is_url, open_store, reaching
 
 LIMITS = ImageLimits()
 """The limits that a server has by default."""
@@ -59,7 +59,7 @@ def to_inputs(images: Sequence[Image], manifest: Manifest) -> list[npt.NDArray[A
     Read and decode images to items of the graph's input; give a reason in place of a bad image.
 
     Raises:
-        OSError: If a disk or a store fails, which is not the fault of one image.
+        OSError, RepositoryError: If a disk or a store fails, which is not the fault of one image.
     """
     return [_to_input(image, manifest) for image in read(images)]
 
@@ -69,7 +69,7 @@ def read(images: Sequence[Image]) -> Iterator[bytes | npt.NDArray[np.uint8] | Un
     Read images in order, those in a store several at once.
 
     Raises:
-        OSError: As `to_inputs`.
+        OSError, RepositoryError: As `to_inputs`.
     """
     waiting: list[File] = []
     for image in map(_source, images):
@@ -133,7 +133,8 @@ def _fetch(files: Sequence[File]) -> Iterator[bytes | Unread]:
     store, _ = open_store(files[0].path)
     paths = {file.path: open_store(file.path)[1] for file in files}
     wanted = [paths[f.path] for f in files if (f.size or 0) <= LIMITS.max_bytes]
-    found = store.cat(wanted, on_error="return") if wanted else {}
+    with reaching(files[0].path):
+        found = store.cat(wanted, on_error="return") if wanted else {}
     for file in files:
         data = found.get(paths[file.path])
         if data is None:
@@ -141,7 +142,8 @@ def _fetch(files: Sequence[File]) -> Iterator[bytes | Unread]:
         elif isinstance(data, FileNotFoundError):
             yield Unread(INPUT_NOT_FOUND)
         elif isinstance(data, Exception):  # the store fails, or refuses: others would fail as well
-            raise OSError(f"cannot read {file.path}: {data}") from data
+            reason = explain_store(data, file.path)
+            raise RepositoryError(f"cannot read {file.path}: {reason}") from data
         elif file.size is not None and len(data) != file.size:
             yield Unread(INPUT_CHANGED)
         else:

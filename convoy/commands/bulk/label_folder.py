@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from convoy.commands.bulk.bulk_error import BulkError
-from convoy.stores import is_url, open_store
+from convoy.stores import is_url, open_store, reaching
 
 JOB_FOLDER = "_convoy"
 """The folder of a job's own files; readers of Parquet folders skip names that begin so."""
@@ -44,7 +44,8 @@ class LabelFolder:
         try:
             if self._store is None:
                 return Path(self._path, name).read_bytes()
-            return bytes(self._store.cat_file(f"{self._path}/{name}"))
+            with reaching(self.location):
+                return bytes(self._store.cat_file(f"{self._path}/{name}"))
         except FileNotFoundError:
             return None
 
@@ -55,17 +56,23 @@ class LabelFolder:
             with open(Path(self._path, name), "rb") as file:
                 yield file
         else:
-            with self._store.open(f"{self._path}/{name}", "rb") as file:
+            with reaching(self.location), self._store.open(f"{self._path}/{name}", "rb") as file:
                 yield file
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file under a temporary name, and rename it; raises OSError if that fails."""
+        """Write a file under a temporary name, and rename it; raises as `writing`."""
         with self.writing(name) as file:
             file.write(content)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a temporary file, and rename it to *name* when the block ends without an error."""
+        """
+        Open a temporary file, and rename it to *name* when the block ends without an error.
+
+        Raises:
+            BulkError: If the disk cannot be written.
+            RepositoryError: If the store cannot be.
+        """
         # A hidden name, which no reader of the folder takes for labels.
         parent, _, last = name.rpartition("/")
         hidden = "/".join(filter(None, (parent, f".{last}.{uuid.uuid4().hex[:8]}.tmp")))
@@ -76,15 +83,19 @@ class LabelFolder:
                 return
             with tempfile.TemporaryFile() as file:
                 yield file
-                size = file.tell()
-                file.seek(0)
-                if size < 1 << 26:
-                    self._store.pipe_file(f"{self._path}/{hidden}", file.read())
-                else:
-                    with self._store.open(f"{self._path}/{hidden}", "wb") as target:
-                        while block := file.read(1 << 24):
-                            target.write(block)
-            self._store.mv(f"{self._path}/{hidden}", f"{self._path}/{name}")
+                with reaching(self.location, "write"):
+                    self._upload(file, f"{self._path}/{hidden}")
+                    self._store.mv(f"{self._path}/{hidden}", f"{self._path}/{name}")
+
+    def _upload(self, file: IO[bytes], path: str) -> None:
+        size = file.tell()
+        file.seek(0)
+        if size < 1 << 26:
+            self._store.pipe_file(path, file.read())
+            return
+        with self._store.open(path, "wb") as target:
+            while block := file.read(1 << 24):
+                target.write(block)
 
     def has_parts(self) -> bool:
         """Return whether the folder has parts of any job."""
@@ -92,7 +103,8 @@ class LabelFolder:
             if self._store is None:
                 return any(name.startswith(_PART) for name in os.listdir(self._path))
             self._store.invalidate_cache(self._path)
-            found = self._store.ls(self._path, detail=False)
+            with reaching(self.location):
+                found = self._store.ls(self._path, detail=False)
             return any(path.rpartition("/")[2].startswith(_PART) for path in found)
         except FileNotFoundError:
             return False
@@ -103,7 +115,8 @@ class LabelFolder:
             for folder in (Path(self._path), Path(self._path, JOB_FOLDER)):
                 for path in folder.glob(".*.tmp"):
                     path.unlink(missing_ok=True)
-        else:
+            return
+        with reaching(self.location, "write"):
             for pattern in (".*.tmp", f"{JOB_FOLDER}/.*.tmp"):
                 for path in self._store.glob(f"{self._path}/{pattern}"):
                     self._store.rm_file(path)

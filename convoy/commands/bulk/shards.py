@@ -14,7 +14,7 @@ from convoy.bulk.images import LIMITS, File, Image, Unread
 from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.image_files import has_image_name
 from convoy.service.errors import ImageTooLargeError
-from convoy.stores import is_url, open_store
+from convoy.stores import is_url, open_store, reaching
 
 SHARD_IMAGES = 500
 """Images in a shard of files."""
@@ -36,7 +36,7 @@ class Shard(Protocol):
 
         Raises:
             BulkError: If the file changed since it was listed, is damaged, or lacks an id.
-            OSError: If it cannot be read.
+            OSError, RepositoryError: If it cannot be read.
         """
 
 
@@ -164,10 +164,12 @@ def state_of(path: str) -> str:
 
     Raises:
         OSError: If there is no such file.
+        RepositoryError: If its store cannot be read.
     """
     if is_url(path):
         store, inside = open_store(path)
-        return str(store.ukey(inside))
+        with reaching(path):
+            return str(store.ukey(inside))
     state = os.stat(path)
     return f"{state.st_size} {state.st_mtime_ns}"
 
@@ -182,7 +184,7 @@ def open_unchanged(path: str, name: str, state: str) -> Iterator[IO[bytes]]:
         raise BulkError(f"{name} vanished since the job began; bring it back, and resume") from None
     if is_url(path):
         store, inside = open_store(path)
-        with store.open(inside, "rb") as file:
+        with reaching(path), store.open(inside, "rb") as file:
             yield file
     else:
         with open(path, "rb") as file:

@@ -265,7 +265,9 @@ def test_interrupted_upload(
         patch.setattr(writable._store, "put_file", fail)
         with pytest.raises((RepositoryError, KeyboardInterrupt)) as raised:
             tiny.write(writable)
-    assert raised.type is KeyboardInterrupt or "tiny/1: the network is gone" in str(raised.value)
+    assert raised.type is KeyboardInterrupt or "tiny/1: the store cannot be reached" in str(
+        raised.value
+    )
     assert writable._store.find("/writable") == []
     assert tiny.write(writable).version == 1
 
@@ -312,11 +314,11 @@ def test_store_that_cannot_be_written(
     with pytest.raises(RepositoryError) as raised:
         writable.check_writable("tiny")
     assert str(raised.value) == (
-        "cannot write memory://writable/models/tiny: Access Denied; check the URL, the "
-        "credentials, and that the store can be reached"
+        "cannot write memory://writable/models/tiny: the store refuses access (Access Denied); "
+        "check the credentials and their rights"
     )
     error = FileNotFoundError("no such bucket")
-    with pytest.raises(RepositoryError, match="there is no such bucket; create it"):
+    with pytest.raises(RepositoryError, match="there is no such bucket or folder; create it"):
         writable.check_writable("tiny")
 
 
