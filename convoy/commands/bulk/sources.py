@@ -11,6 +11,7 @@ from typing import Any
 
 from convoy.bulk.images import File
 from convoy.commands.bulk.bulk_error import BulkError
+from convoy.commands.bulk.listing import matching, walk
 from convoy.commands.bulk.shards import (
     READ_BYTES,
     SHARD_IMAGES,
@@ -22,7 +23,7 @@ from convoy.commands.bulk.shards import (
     state_of,
 )
 from convoy.commands.image_files import has_image_name
-from convoy.stores import is_url, open_store
+from convoy.stores import is_url, open_store, reaching
 
 MAX_SHARD_IMAGES = 10_000
 """Rows in a shard of a Parquet file of small images: skipping to a range has its cost."""
@@ -41,7 +42,8 @@ def shards(sources: Iterable[str], column: str, id_column: str, listed: Listed) 
 
     Raises:
         BulkError: If a source does not exist, holds no image, or is not what it seems to be.
-        OSError: If a disk or a store cannot be read.
+        OSError: If a disk cannot be read.
+        RepositoryError: If a store cannot be read.
     """
     files: list[File] = []
     for count, file in enumerate(_files(sources), 1):
@@ -121,21 +123,21 @@ def _stored(source: str) -> Iterator[File]:
         return File(name, size if isinstance(size, int) else None)
 
     if glob.has_magic(path):
-        found = store.glob(path, detail=True).values()
-        yield from _some((file(entry) for entry in found if entry["type"] == "file"), source)
-    elif store.isfile(path):
-        yield file(store.info(path))
+        found = matching(store, path, source)
+    elif (known := _info(store, path, source)) and known["type"] == "file":
+        yield file(known)
+        return
     else:
-        # One folder at a time.
-        yield from _some(
-            (
-                file(entry)
-                for _, _, files in store.walk(path, detail=True)
-                for name, entry in files.items()
-                if has_image_name(name)
-            ),
-            source,
-        )
+        found = (entry for entry in walk(store, path, source) if has_image_name(entry["name"]))
+    yield from _some(map(file, found), source)
+
+
+def _info(store: Any, path: str, source: str) -> dict[str, Any] | None:
+    try:
+        with reaching(source):
+            return dict(store.info(path))
+    except FileNotFoundError:
+        return None
 
 
 def _some(files: Iterator[File], source: str) -> Iterator[File]:

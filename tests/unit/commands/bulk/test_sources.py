@@ -17,6 +17,7 @@ from convoy.bulk.images import INPUT_CHANGED, Image, Unread, read
 from convoy.commands.bulk import shards as shards_module
 from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.duplicates import IdChecker
+from convoy.commands.bulk.listing import matching
 from convoy.commands.bulk.shards import SHARD_IMAGES, Shard, from_json, to_json
 from convoy.commands.bulk.sources import shards
 
@@ -198,5 +199,45 @@ def test_stores() -> None:
     store.rm("/bulk/a/1.png")
     store.pipe("/bulk/a/b/2.png", b"twenty")
     assert rows(found) == {one: Unread("INPUT_NOT_FOUND"), two: Unread("INPUT_CHANGED")}
-    with pytest.raises(BulkError, match="no images in"):
+    with pytest.raises(BulkError, match="there is no memory://bulk/nothing; check the bucket"):
         listed("memory://bulk/nothing")
+    with pytest.raises(BulkError, match=r"no images in memory://bulk/\*\.gif"):
+        listed("memory://bulk/*.gif")
+    with pytest.raises(BulkError, match=r"memory://bulk/a\*\*: Invalid pattern"):
+        listed("memory://bulk/a**")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "visited"),
+    [
+        ("year/2026/*.png", ["year/2026"]),
+        ("year/*/a.png", ["year", "year/2025", "year/2026"]),
+        ("year/202[6-9]/**", ["year", "year/2026", "year/2026/05", "year/2026/05/01"]),
+        ("**/a.png", None),
+        ("*/2026/?[5]/*/*", ["", "other", "year", "year/2026", "year/2026/05", "year/2026/05/01"]),
+    ],
+)
+def test_wildcards_of_stores(
+    pattern: str, visited: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A wildcard matches what fsspec's does, and only folders that can hold a match are listed.
+    """
+    store = fsspec.filesystem("memory")
+    for folder in ("year/2025", "year/2026", "year/2026/05/01", "year/2026/05", "other/2025"):
+        store.pipe({f"/wild/{folder}/{name}.png": b"x" for name in "ab"})
+    asked: list[str] = []
+    own = type(store).ls
+
+    def ls(self: Any, path: str, **options: Any) -> Any:
+        asked.append(path.removeprefix("/wild").strip("/"))
+        return own(self, path, **options)
+
+    expected = {path for path in store.glob(f"/wild/{pattern}") if store.isfile(path)}
+    assert expected
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "ls", ls)
+        found = list(matching(store, f"/wild/{pattern}", "memory://wild"))
+    assert {entry["name"] for entry in found} == expected
+    assert len(found) == len(expected)
+    assert visited is None or sorted(asked) == visited
