@@ -14,6 +14,7 @@ from pathlib import Path
 
 import fsspec
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +22,7 @@ from tests.harness import tiny
 from tests.harness.bulk import expected_rows, rows, start_bulk, write_images, write_parquet
 from tests.harness.lenet import LENET_REPOSITORY
 from tests.harness.process import Process, free_ports
+from tests.harness.server_process import ServerProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -55,6 +57,72 @@ def test_a_killed_worker_of_dask(tmp_path: Path, engine: str) -> None:
     ]
     workers[0].kill()
     _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert rows(tmp_path / "labels") == dict(enumerate(expected_rows(30_000)))
+
+
+@needs("distributed")
+def test_servers_are_asked_by_workers_of_dask(tmp_path: Path) -> None:
+    """
+    With `--server`, the workers of an engine query the servers, and need no model of their own.
+    """
+    tiny.write(tmp_path / "served")
+    write_parquet(tmp_path / "photos.parquet", 3_000, row_group_size=1_000)
+    with ServerProcess(tmp_path / "served") as server:
+        arguments = ["tiny", "photos.parquet", "--id", "key", "--to", "labels", "--workers", "2"]
+        asked = ["--server", server.address, "--engine", "dask"]
+        process = start_bulk([*arguments, *asked], tmp_path)
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert rows(tmp_path / "labels") == dict(enumerate(expected_rows(3_000)))
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "local",
+        pytest.param("dask", marks=needs("distributed")),
+        pytest.param("ray", marks=needs("ray")),
+    ],
+)
+def test_an_error_in_a_worker_is_one_line(tmp_path: Path, engine: str) -> None:
+    """
+    An error that ends the job is one line of the command's, whatever the engine makes of it.
+    """
+    tiny.write(tmp_path / "model_repository")
+    pq.write_table(pa.table({"key": [1, None], "image": [b"x"] * 2}), tmp_path / "photos.parquet")
+    arguments = ["tiny", "photos.parquet", "--id", "key", "--to", "labels", "--engine", engine]
+    process = start_bulk([*arguments, "--workers", "1"], tmp_path)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    line = "convoy bulk: photos.parquet: row 1 has no key; leave out --id"
+    assert errors.splitlines()[-1] == line
+    assert "Traceback" not in errors
+
+
+@needs("ray")
+def test_a_killed_node_of_ray(tmp_path: Path) -> None:
+    """
+    The tasks of a node that is gone run on another one, and no row is missing or double.
+    """
+    from ray.cluster_utils import Cluster
+
+    tiny.write(tmp_path / "model_repository")
+    write_parquet(tmp_path / "photos.parquet", 30_000, row_group_size=10_000)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        other = cluster.add_node(num_cpus=1)
+        arguments = ["tiny", "photos.parquet", "--id", "key", "--to", "labels"]
+        engine = ["--engine", "ray", "--address", str(cluster.address)]
+        process = start_bulk([*arguments, *engine], tmp_path)
+        ends = time.monotonic() + 300
+        while not list((tmp_path / "labels").glob("part-*")):
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+        cluster.remove_node(other, allow_graceful=False)
+        _, errors = process.communicate(timeout=400)
+    finally:
+        cluster.shutdown()
     assert process.returncode == 0, errors
     assert rows(tmp_path / "labels") == dict(enumerate(expected_rows(30_000)))
 
@@ -162,3 +230,59 @@ def test_from_a_bucket_to_a_chart(tmp_path: Path, bucket: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "classes.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "variables", "message"),
+    [
+        (
+            "s3://absent/2026",
+            "labels",
+            {},
+            "there is no s3://absent/2026; check the bucket and the path",
+        ),
+        (
+            "photos.parquet",
+            "s3://absent/labels",
+            {},
+            "cannot write s3://absent/labels: there is no such bucket or folder; create it, or "
+            "check the URL",
+        ),
+        (
+            "s3://photos/2026",
+            "labels",
+            {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
+            "cannot read s3://photos/2026: no credentials were found (Unable to locate "
+            "credentials); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile",
+        ),
+        (
+            "s3://photos/2026",
+            "labels",
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+            "cannot read s3://photos/2026: the store cannot be reached (Could not connect to the "
+            'endpoint URL: "http://127.0.0.1:1/',
+        ),
+    ],
+)
+def test_stores_that_fail(
+    tmp_path: Path,
+    bucket: str,
+    source: str,
+    to: str,
+    variables: dict[str, str | None],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A store that cannot be used is one line, with the URL, what is wrong, and the remedy.
+    """
+    tiny.write(tmp_path / "model_repository")
+    write_parquet(tmp_path / "photos.parquet", 3)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    process = start_bulk(["tiny", source, "--to", to], tmp_path)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith(f"convoy bulk: {message}")
+    assert "Traceback" not in errors

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from convoy.commands.bulk.bulk_error import BulkError
 
@@ -47,12 +47,28 @@ class RayEngine:
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         task = ray.remote(_call).options(num_cpus=1, num_gpus=self._gpus, max_retries=3)
-        future: Future[T] = task.remote(function, *arguments).future()
-        return future
+        return _unwrapped(task.remote(function, *arguments).future())
 
     def close(self) -> None:
         """Cancel what runs, and end the workers on this machine."""
         ray.shutdown()
+
+
+def _unwrapped(future: Future[T]) -> Future[T]:
+    """Return the future of a task, with an error as the function raised it, without Ray's trace."""
+    found: Future[T] = Future()
+
+    def finish(done: Future[T]) -> None:
+        error = done.exception()
+        if isinstance(error, RayTaskError):
+            error = error.cause
+        if error is None:
+            found.set_result(done.result())
+        else:
+            found.set_exception(error)
+
+    future.add_done_callback(finish)
+    return found
 
 
 def _call(function: Callable[..., T], *arguments: Any) -> T:
