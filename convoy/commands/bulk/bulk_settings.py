@@ -11,8 +11,11 @@ from convoy.commands.connection import CredentialSettings
 from convoy.defaults import TIMEOUT_S
 from convoy.options import Location, Names, Option
 
-CREDENTIALS = tuple(CredentialSettings.model_fields)
+FOR_SERVERS = (*CredentialSettings.model_fields, "timeout_s")
 """Options that only servers need."""
+
+FOR_OWN_MODEL = ("model_repository", "device")
+"""Options that servers have no use for: they have the model."""
 
 _LIMIT = re.compile(r"(\d+)|(\d+(\.\d+)?)%")
 
@@ -113,12 +116,14 @@ class BulkSettings(CredentialSettings):
     def _fit_together(self, info: ValidationInfo) -> Self:
         # Variables such as CONVOY_TOKEN may be meant for other commands.
         flags = (info.context or {}).get("flags", self.model_fields_set)
-        unused = [f"--{name.replace('_', '-')}" for name in CREDENTIALS if name in flags]
-        if unused and not self.server:
-            raise ValueError(f"{', '.join(unused)}: only for --server")
+        names = FOR_OWN_MODEL if self.server else FOR_SERVERS
+        if unused := [f"--{name.replace('_', '-')}" for name in names if name in flags]:
+            reason = "not with --server" if self.server else "only for --server"
+            raise ValueError(f"{', '.join(unused)}: {reason}")
         if self.to.startswith("memory:"):
             raise ValueError(f"{self.to} ends with the command; name a folder or another URL")
-        if self.address and self.engine == "local":
+        # CONVOY_ADDRESS may be the server of other commands.
+        if "address" in flags and self.address and self.engine == "local":
             raise ValueError("--address needs --engine dask or --engine ray")
         if self.workers and self.address:
             raise ValueError("--workers is for workers on this machine; leave out --address")

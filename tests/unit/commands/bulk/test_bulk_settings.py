@@ -15,6 +15,9 @@ USUAL = {"model": "lenet5", "sources": ["photos"], "to": "labels"}
     [
         ({"token": "secret"}, "--token: only for --server"),
         ({"tls": True}, "--tls: only for --server"),
+        ({"timeout_s": 3.0}, "--timeout-s: only for --server"),
+        ({"server": ["a"], "device": "cuda"}, "--device: not with --server"),
+        ({"server": ["a"], "model_repository": "m"}, "--model-repository: not with --server"),
         ({"to": "memory://labels"}, "memory://labels ends with the command"),
         ({"address": "tcp://scheduler:8786"}, "--address needs --engine dask or --engine ray"),
     ],
@@ -29,8 +32,10 @@ def test_refusals(changes: dict[str, object], message: str) -> None:
 
 def test_variables_for_other_commands() -> None:
     """
-    A token in a variable is meant for other commands if no server is queried.
+    A token and an address in variables are meant for other commands if they are of no use here.
     """
+    given = USUAL | {"address": "localhost:8001", "timeout_s": 3.0}
+    assert BulkSettings.model_validate(given, context={"flags": set()}).engine == "local"
     chosen = BulkSettings.model_validate(USUAL | {"token": "secret"}, context={"flags": set()})
     assert not chosen.server
     assert BulkSettings.model_validate(USUAL | {"token": "secret", "server": ["a"]}).server
