@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,19 +29,21 @@ if TYPE_CHECKING:
 LARGE = ("resnet18", "resnet50", "googlenet_tv")
 """GoogLeNet with batch norm, as torchvision has it: the paper's has no weights in public."""
 
+ALL = ("lenet5", *LARGE, *(f"{name}_int8" for name in LARGE))
+
 MAX_BATCH_SIZE = 8
 
 
-def write_networks(root: Path, console: Console) -> None:
-    """Write the artifacts that are not in *root* yet."""
+def write_networks(root: Path, console: Console, names: Sequence[str] = ALL) -> None:
+    """Write those artifacts of *names* that are not in *root* yet."""
     if not (root / "lenet5").exists():
         add_version(root, "lenet5")
     for name in LARGE:
-        if not (root / name).exists():
+        if name in names and not (root / name).exists():
             console.print(f"{name}: exporting with random weights")
             _write(name, root, console)
     for name in LARGE:
-        if not (root / f"{name}_int8").exists():
+        if f"{name}_int8" in names and not (root / f"{name}_int8").exists():
             console.print(f"{name}: converting to int8")
             _quantize(name, root)
 
