@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -58,7 +59,12 @@ class DaskEngine:
 
 
 def _local_cluster(workers: int) -> LocalCluster:
-    # A shard needs the memory of a few batches: Dask's own limit would only end workers early.
     return LocalCluster(
-        n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None
+        n_workers=workers,
+        threads_per_worker=1,
+        # A shard needs the memory of a few batches: Dask's own limit would only end workers early.
+        memory_limit=0,
+        dashboard_address=None,
+        # The error of a shard is the command's last line, without Dask's traces before it.
+        silence_logs=logging.CRITICAL,
     )
