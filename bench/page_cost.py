@@ -1,7 +1,7 @@
 """The page's cost and its screenshots: `python -m bench.page_cost`; prints JSON.
 
-Needs Debian's chromium. The screenshots need a repository with several networks; the live view is
-taken after some load.
+Needs Debian's chromium. The screenshots need a repository with several networks that classify the
+images of --data; the live view is taken after some load.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import statistics
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.progress import track
 
+from convoy.export import data
 from tests.harness.server_process import ServerProcess
 from tools.observation import Load
 
@@ -27,7 +29,16 @@ WATCH_S = 60.0
 """Time over which the processor time of the server is measured."""
 
 VIEWERS = (0, 1, 10)
-DESKTOP, PHONE = (1440, 900), (375, 812)
+DESKTOP, TALL, PHONE = (1440, 900), (1440, 1500), (375, 812)
+
+OPENED_IN = {"why": "try", "graph": "models"}
+"""The views that have these as parts."""
+
+IMAGES = 300
+"""Images of the view Images, about."""
+
+WAIT_MS = 120_000
+"""For networks that classify them."""
 
 
 def main() -> None:
@@ -37,6 +48,7 @@ def main() -> None:
         "--model-repository", type=Path, default=Path("tests/data/model_repository")
     )
     parser.add_argument("--comparison-file", default="")
+    parser.add_argument("--data", default="hard5k", help="Images of the view Images.")
     parser.add_argument("--docs", type=Path, help="Folder for screenshots, in place of measuring.")
     parser.add_argument("--seconds", type=float, default=WATCH_S)
     arguments = parser.parse_args()
@@ -52,7 +64,9 @@ def main() -> None:
             with Load(server.address, threads=4, pause_s=0.03):
                 for _ in track(range(round(arguments.seconds)), "loading"):
                     time.sleep(1)
-                _take_screenshots(browser, url, arguments.docs)
+                with tempfile.TemporaryDirectory() as place:
+                    images = _write_images(data.load(arguments.data), Path(place))
+                    _take_screenshots(browser, url, arguments.docs, images)
         else:
             print(json.dumps(_measure(browser, url, server, arguments.seconds), indent=2))
         browser.close()
@@ -107,39 +121,70 @@ def _server_cpu(
     return round(100 * spent / elapsed, 2)
 
 
-def _take_screenshots(browser: Browser, url: str, folder: Path) -> None:
+def _write_images(found: data.DataSet, place: Path) -> Path:
+    """Write some test images into a folder for each class; return the folder of these."""
+    root = place / "images"
+    step = max(1, len(found.test) // IMAGES)  # they lie class by class
+    for index in range(0, len(found.test), step):
+        folder = root / found.labels[found.test.labels[index]]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{index:04}.png").write_bytes(found.test.image(index))
+    return root
+
+
+def _take_screenshots(browser: Browser, url: str, folder: Path, images: Path) -> None:
+    """Take those of docs/how-to/page.md; *images* is a folder with one for each class."""
     folder.mkdir(parents=True, exist_ok=True)
-    for view in ("try", "live", "compare", "models"):
-        _shoot(browser, f"{url}#{view}", folder / f"{view}.png", DESKTOP, dark=False)
-    _shoot(browser, f"{url}#try", folder / "try-phone.png", PHONE, dark=True)
+
+    def shoot(name: str, size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> None:
+        width, height = size
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        view = name.partition("-")[0]
+        page.goto(f"{url}#{OPENED_IN.get(view, view)}")
+        _prepare(page, view, images)
+        page.wait_for_timeout(1000)
+        file = folder / f"{name}.png"
+        page.screenshot(path=file)
+        context.close()
+        with Image.open(file) as image:
+            image.convert("RGB").save(file, optimize=True)
+        print(file)
+
+    for view in ("try", "why", "live", "compare", "models", "graph"):
+        shoot(view)
+    shoot("images", TALL)  # with the gallery
+    shoot("try-phone", PHONE, dark=True)
+    shoot("images-phone", PHONE, dark=True)
 
 
-def _shoot(browser: Browser, url: str, file: Path, size: tuple[int, int], *, dark: bool) -> None:
-    width, height = size
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
-    )
-    page = context.new_page()
-    page.goto(url)
-    _prepare(page, url.partition("#")[2])
-    page.wait_for_timeout(1000)
-    page.screenshot(path=file)
-    context.close()
-    with Image.open(file) as image:
-        image.convert("RGB").save(file, optimize=True)
-    print(file)
-
-
-def _prepare(page: Page, view: str) -> None:
+def _prepare(page: Page, view: str, images: Path) -> None:
     """Bring a view into the state of its screenshot."""
     page.locator("#view > div > *").first.wait_for()
-    if view == "try":
+    if view in ("try", "why"):
         page.locator("button.sample").first.click()
         page.locator(".answer .timing").first.wait_for()
         page.wait_for_load_state("networkidle")
-    if view == "models":
-        page.get_by_role("article", name="lenet5").locator("summary").click()
-        page.get_by_role("article", name="lenet5").scroll_into_view_if_needed()
+        page.evaluate("scrollTo(0, 0)")
+    if view == "why":
+        for card in page.locator(".answer").all()[:2]:
+            card.get_by_role("button", name="Why?").click()
+            card.locator("canvas.heat").wait_for()
+        page.locator(".answer").first.scroll_into_view_if_needed()
+    if view == "images":
+        page.locator("input[webkitdirectory]").set_input_files(images)
+        page.locator(".evaluation .confusion").wait_for()
+        page.locator(".progress button").first.wait_for(state="hidden")
+    if view in ("models", "graph"):
+        model = page.get_by_role("article", name="lenet5").first
+        model.locator("summary", has_text="Layers").click()
+        model.scroll_into_view_if_needed()
+    if view == "graph":
+        page.get_by_role("button", name="Show the graph").click()
+        page.locator(".graph-window svg").scroll_into_view_if_needed()
 
 
 if __name__ == "__main__":
