@@ -189,8 +189,8 @@ dashboards: setup  #: Generate the Grafana dashboards
 tools:  #: Install the Debian packages of some tests (as root)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends \
-	    aardvark-dns buildah chromium curl debootstrap docker-compose faketime graphviz haproxy iproute2 \
-	    iptables netavark nghttp2-client openssl podman prometheus runc systemd \
+	    aardvark-dns buildah chromium curl debootstrap docker-compose faketime firefox-esr graphviz haproxy \
+	    iproute2 iptables netavark nghttp2-client openssl podman prometheus runc systemd \
 	    $(if $(shell command -v dockerd),,docker.io)
 
 lock:  #: Pin the packages of the server image, with hashes

@@ -71,13 +71,13 @@ export class Crop {
     const { width, height } = this.canvas;
     const margin = (1 - FIRST) / 2;
     this.#choose([width * margin, height * margin], [width * (1 - margin), height * (1 - margin)]);
-    this.mark.focus();
+    this.mark.focus({ preventScroll: true });
     this.#rest();
   }
 
   #end() {
     this.show(null);
-    this.button.focus();
+    this.button.focus({ preventScroll: true });
     this.changed(null);
   }
 

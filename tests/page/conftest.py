@@ -108,6 +108,11 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def is_chromium(browser: Browser) -> bool:
+    """Return whether *browser* is Chromium."""
+    return browser.browser_type.name == "chromium"
+
+
 OpenPage = Callable[..., AbstractContextManager[Page]]
 
 
@@ -127,7 +132,8 @@ def open_page(browser: Browser) -> OpenPage:
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if dark else "light",
-            permissions=["clipboard-read", "clipboard-write"],
+            # Firefox lets a page write there only, and needs no permission for it.
+            permissions=["clipboard-read", "clipboard-write"] if is_chromium(browser) else [],
         )
         page = context.new_page()
         page.set_default_timeout(15_000)
