@@ -98,9 +98,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def shown(open_page: OpenPage, address: str, name: str, *, dark: bool = False) -> Iterator[Page]:
+def shown(
+    open_page: OpenPage, address: str, name: str, *, dark: bool = False, width: int = 1440
+) -> Iterator[Page]:
     """A page with the graph of a network."""
-    with open_page(f"{address}#models", dark=dark) as page:
+    with open_page(f"{address}#models", dark=dark, width=width) as page:
         card = page.get_by_role("article", name=f"{name} version 1")
         card.locator("summary").click()
         card.get_by_role("button", name="Show the graph").click()
@@ -239,6 +241,23 @@ def test_large_network(open_page: OpenPage, address: str) -> None:
         expect(marks).to_have_count(len(LARGE.layers), timeout=60_000)
         places = marks.evaluate_all("(all) => all.map((one) => one.getAttribute('transform'))")
         assert len(set(places)) == len(places)
+
+
+def test_on_a_phone(open_page: OpenPage, address: str) -> None:
+    """
+    On a narrow page a wide graph starts at its first layer, large enough to be read.
+    """
+    with shown(open_page, address, "kinds", width=375) as page:
+        expect(page.locator(".graph .controls [role=status]")).to_have_text("60 %")
+        window, first = (
+            page.locator(part).first.bounding_box()
+            for part in (".graph-window", ".graph-window .layer")
+        )
+        assert window is not None
+        assert first is not None
+        assert window["x"] <= first["x"]
+        assert first["x"] + first["width"] <= window["x"] + window["width"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def test_without_its_library(open_page: OpenPage, address: str) -> None:

@@ -53,7 +53,7 @@ function show(box, { name, layers }, layout) {
     view.place,
     facts,
   );
-  view.open();
+  view.open(layout.nodes[0].x);
 }
 
 /** The forms that occur. */

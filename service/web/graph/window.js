@@ -5,6 +5,7 @@ import { el } from "../dom.js";
 const STEP = 1.25;
 const LEAST = 0.02;
 const MOST = 4;
+const READABLE = 0.6;
 const DRAG_PX = 4;
 
 const KEYS = { "+": STEP, "=": STEP, "-": 1 / STEP };
@@ -33,10 +34,12 @@ export class DrawingWindow {
     this.#drag();
   }
 
-  /** Zoom so that the drawing has the width of the window, and is not larger than full size. */
-  open() {
-    this.#scaleTo(Math.min(1, this.place.clientWidth / this.width));
-    this.place.scrollTop = 0;
+  /** Show the top of the drawing at `x`: in its whole width, if it can be read then. */
+  open(x) {
+    const { place } = this;
+    this.#scaleTo(Math.min(1, Math.max(READABLE, place.clientWidth / this.width)));
+    place.scrollLeft = x * this.scale - place.clientWidth / 2;
+    place.scrollTop = 0;
   }
 
   /** Zoom so that the whole drawing is seen. */
