@@ -5,11 +5,13 @@ Needs Debian's package prometheus; skipped where it is missing.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -29,7 +31,7 @@ from convoy.service.machine.resources import memory_bytes
 from convoy.service.telemetry.gpu import GpuFacts
 from convoy.service.telemetry.metrics import Metrics
 from tests.harness import machine
-from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.lenet import LENET_REPOSITORY, add_version
 from tests.harness.server_process import ServerProcess
 from tools.grafana.board import Board, Panel, Query
 from tools.grafana.boards import BOARDS
@@ -130,12 +132,24 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     shutil.copytree(LENET_REPOSITORY, models, dirs_exist_ok=True)
     lenet = models / "lenet5" / "1"
     write_baseline(lenet, _baseline(read_manifest(lenet).model_sha256))
-    with ServerProcess(models, "--drift") as server:
+    add_version(models, "lenet5")
+    options = ("--model-control-mode", "explicit", "--load-model", "*")
+    policy = ("--version-policy", "lenet5=specific:1")
+    with ServerProcess(models, "--drift", *options, *policy) as server:
+        _start_shadow(server)
         target = f"127.0.0.1:{server.find('ready')[0]['http_port']}"
         with Prometheus(target, folder) as prometheus, Load(server.address):
             recorded = {rule["record"] for rule in rules("rules.yml")}
             wait_for(prometheus, *(recorded - {HEADROOM}))
             yield prometheus
+
+
+def _start_shadow(server: ServerProcess) -> None:
+    """Compare version 2 with version 1 on every request."""
+    body = json.dumps({"version": 2, "share": 1}).encode()
+    request = urllib.request.Request(f"{server.url}/v1/models/lenet5/shadow", body)
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
 
 
 def _baseline(model_sha256: str) -> Baseline:

@@ -118,6 +118,35 @@ MODEL = Board(
                 kind="stacked",
             ),
         ),
+        "Shadow": (
+            Panel(
+                "Agreement of the shadow",
+                "Share of images with the same most probable class as in the version that serves, "
+                "with its 95 % interval.",
+                (
+                    Query(
+                        "max by (model, version, bound) "
+                        f'(convoy_shadow_estimate{{{MODELS}, measure="agreement"}})',
+                        "{{model}} version {{version}}, {{bound}}",
+                    ),
+                ),
+                unit="percentunit",
+            ),
+            Panel(
+                "Images of the shadow",
+                "Images that agreed, disagreed or failed, and those that the device had no time "
+                "for.",
+                (
+                    Query(
+                        "sum by (model, version, outcome) "
+                        f"(rate(convoy_shadow_images_total{{{MODELS}}}[$__rate_interval]))",
+                        "{{model}} version {{version}}, {{outcome}}",
+                    ),
+                ),
+                unit="reqps",
+                kind="stacked",
+            ),
+        ),
         "Memory": (
             Panel(
                 "Memory",
