@@ -25,7 +25,8 @@ class Taken(NamedTuple):
     Attributes:
         cpu_s: Processor seconds of the command and of the processes that it waited for; a server's,
             and those that an engine leaves behind, are not among them.
-        peak_mb: Largest resident memory of one of these processes, in MiB.
+        peak_mb: Largest resident memory of one of these processes, in MiB; at least that of the
+            benchmark itself, which a process begins with.
     """
 
     seconds: float
