@@ -11,6 +11,10 @@ ARG NODE_IMAGE=node:22-bookworm-slim
 ARG EXTRAS=
 # The version of the package, as there is no git here.
 ARG RELEASE_VERSION=
+# Where pip finds packages, for a network with an index or a folder of wheels of its own.
+ARG PIP_INDEX_URL=
+ARG PIP_EXTRA_INDEX_URL=
+ARG PIP_FIND_LINKS=
 
 # The page's chart library, by its lock file, unless `make page` put it there.
 FROM ${NODE_IMAGE} AS build-page
@@ -29,9 +33,18 @@ ENV PATH=/opt/convoy/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 
 FROM base AS build
+# As variables, and before the first step: not every builder hands the arguments of a stage on to those
+# that begin with it, or runs their steps again for other arguments.
+ARG RELEASE_VERSION
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
+ENV RELEASE_VERSION=$RELEASE_VERSION \
+    PIP_INDEX_URL=$PIP_INDEX_URL \
+    PIP_EXTRA_INDEX_URL=$PIP_EXTRA_INDEX_URL \
+    PIP_FIND_LINKS=$PIP_FIND_LINKS
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/convoy
 # pip compiles what it installs: without .pyc files a server would take seconds to start.
-ARG RELEASE_VERSION
 ENV PIP="/opt/pip/bin/pip --python /opt/convoy/bin/python --disable-pip-version-check --no-cache-dir"
 WORKDIR /src
 
