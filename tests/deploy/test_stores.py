@@ -21,7 +21,7 @@ from tests.harness.lenet import LENET, add_version
 from tests.harness.process import free_ports
 from tests.harness.server_process import ServerProcess
 
-PYTHON = BUILD / "server/bin/python"
+PYTHON = BUILD / "python/bin/python"
 POLL_S = "1"
 PATIENCE_S = 180.0
 """Longer than the libraries of the stores retry by themselves: Azure's takes more than a minute."""

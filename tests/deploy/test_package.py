@@ -52,7 +52,8 @@ PAGE_FILES = {
     "node_modules/uplot/dist/uPlot.min.css",
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# One process of pytest builds the distributions, for all tests.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("package")]
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.deploy.emulators import EMULATORS
 from tests.harness import tiny
 from tests.harness.bulk import expected_rows, rows, start_bulk, write_images, write_parquet
 from tests.harness.lenet import LENET_REPOSITORY
-from tests.harness.process import Process, free_ports
 from tests.harness.server_process import ServerProcess
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/how-to/bulk.md").read_text()
@@ -33,7 +34,7 @@ RECIPES = dict(re.findall(r'```python title="(\w+)\.py"\n(.*?)```', GUIDE, re.DO
 
 def needs(package: str) -> pytest.MarkDecorator:
     """Skip a test without *package*."""
-    reason = f"{package} is not installed: pip install {package}"
+    reason = f"{package} is not installed: make test-deploy"
     return pytest.mark.skipif(not find_spec(package), reason=reason)
 
 
@@ -149,7 +150,9 @@ def test_recipes(tmp_path: Path, recipe: str, package: str) -> None:
     Each recipe of the guide labels a Parquet file on its engine.
     """
     if not find_spec(package):
-        pytest.skip(f"{package} is not installed")
+        pytest.skip(f"{package} is not installed: make test-deploy")
+    if package == "pyspark" and not shutil.which("java"):
+        pytest.skip("Spark needs Java: make deploy-tools")
     (tmp_path / "model_repository").symlink_to(LENET_REPOSITORY)
     write_parquet(tmp_path / "photos.parquet", 600, row_group_size=200)
     # Not under the name of the package that it imports.
@@ -174,33 +177,14 @@ def test_recipes(tmp_path: Path, recipe: str, package: str) -> None:
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket of a server of S3."""
-    if not (find_spec("moto") and find_spec("s3fs")):
-        pytest.skip("moto[server] and s3fs are not installed")
-    port = free_ports(1)[0]
-    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-    process = Process(command, tmp_path / "moto.log")
-    for name, value in (
-        ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"),
-        ("AWS_ACCESS_KEY_ID", "any"),
-        ("AWS_SECRET_ACCESS_KEY", "any"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(name, value)
-    store = fsspec.filesystem("s3", skip_instance_cache=True)
-
-    def answers() -> bool:
-        try:
-            store.ls("")
-        except OSError:
-            return False
-        return True
-
-    process.wait_until(answers)
-    store.mkdir("photos")
-    yield "photos"
-    process.stop()
+    with EMULATORS["s3"].started(tmp_path / "store") as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("photos")
+        yield "photos"
 
 
+@needs("s3fs")
 def test_from_a_bucket_to_a_chart(tmp_path: Path, bucket: str) -> None:
     """
     The guide's commands label a bucket, into the bucket, and draw its classes.

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 if not find_spec("ray"):
-    pytest.skip("Ray is not installed: pip install '.[ray]'", allow_module_level=True)
+    pytest.skip("Ray is not installed: make test-deploy", allow_module_level=True)
 
 from safetensors.torch import load_file
 
@@ -55,7 +55,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_worker(tmp_path: Path) -> None:
     """

@@ -30,7 +30,8 @@ TESTS = (
     "openvino or providers or bf16 or memory",
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# One process of pytest makes both environments, each for all its tests.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("openvino")]
 
 
 @pytest.fixture(scope="module", params=["openvino", "plugin"])

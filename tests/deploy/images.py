@@ -1,0 +1,125 @@
+"""The images, built by podman on Debian's Python: no registry of images is needed. Needs root."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+
+from tests.deploy.emulators import BUILD
+from tests.deploy.engines import PODMAN, ROOT
+
+BASE = "localhost/python-base:bookworm"
+SERVER = "docker.io/library/convoy:server"
+SERVER_GPU = "docker.io/library/convoy:server-gpu"
+SERVER_OPENVINO = "docker.io/library/convoy:server-openvino"
+EXPORT = "docker.io/library/convoy:export"
+PROMETHEUS = "docker.io/prom/prometheus:v2.53.0"
+
+VERSION = "1.2.3"
+"""The version of convoy in the images."""
+
+_LARGE = {SERVER_GPU, EXPORT}
+
+_FOLDER = Path(__file__).parent
+
+_NEEDED = ("podman", "runc", "debootstrap", "npm")
+
+NEEDS_PODMAN = pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, _NEEDED)),
+    reason=f"needs root and {', '.join(_NEEDED)}: make deploy-tools",
+)
+
+_SOURCES = re.compile(
+    r"^(?:global|install|:env:)\.(index-url|extra-index-url|find-links)='(.*)'$", re.MULTILINE
+)
+
+
+def build(tag: str, *options: str) -> None:
+    """
+    Build the image of the project's Dockerfile whose target the tag names.
+
+    Args:
+        options: Options of podman. Without them, pip finds packages where this machine's pip does.
+    """
+    subprocess.run(["make", "page"], cwd=ROOT, check=True)  # no image with npm can be had
+    target = tag.rpartition(":")[2]
+    # podman would write each step of a large image, and read it again for its cache.
+    layers = f"--layers={str(tag not in _LARGE).lower()}"
+    version = f"--build-arg=RELEASE_VERSION=v{VERSION}"
+    _build(tag, f"--target={target}", version, layers, *(options or package_sources()))
+
+
+def build_prometheus() -> None:
+    """Build Debian's Prometheus under the name in the Compose file."""
+    _build(PROMETHEUS, f"--file={_FOLDER / 'prometheus.Dockerfile'}")
+
+
+def _build(tag: str, *options: str) -> None:
+    certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
+    bases = [f"--build-arg={name}_IMAGE={BASE}" for name in ("BASE", "NODE")]
+    usual = ["--format=docker", "--pull=never", "--network=host"]
+    _make_base()
+    with _one_at_a_time(tag):
+        PODMAN.run("build", *usual, certificates, *bases, "--tag", tag, *options, ".")
+
+
+def package_sources() -> list[str]:
+    """
+    The options by which pip in a build finds packages where this machine's pip does.
+
+    These are the Dockerfile's arguments, and mounts for indexes and wheels on this machine's disk.
+    """
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    )
+    found = dict(_SOURCES.findall(listed.stdout))
+    arguments = [
+        f"--build-arg=PIP_{name.upper().replace('-', '_')}={value}" for name, value in found.items()
+    ]
+    places = {folder for value in found.values() for folder in map(_folder, value.split())}
+    return arguments + [f"--volume={place}:{place}:ro" for place in sorted(filter(None, places))]
+
+
+def _folder(source: str) -> str | None:
+    """The folder on this machine's disk that holds the packages of a source; None for a host's."""
+    url = urlparse(source)
+    if url.scheme not in ("", "file"):
+        return None
+    # An index has its packages beside `simple`.
+    return url.path.rstrip("/").removesuffix("/simple")
+
+
+def _make_base() -> None:
+    with _one_at_a_time(BASE):
+        if PODMAN.fails("image", "exists", BASE):
+            _import_base()
+
+
+def _import_base() -> None:
+    root = BUILD / "base"
+    packages = "--include=python3,python3-venv,ca-certificates"
+    shutil.rmtree(root, ignore_errors=True)  # of a run that was interrupted
+    subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", root], check=True)
+    archive = BUILD / "base.tar"
+    subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
+    PODMAN.run("import", archive, BASE)
+    archive.unlink()
+    shutil.rmtree(root)
+
+
+@contextmanager
+def _one_at_a_time(tag: str) -> Iterator[None]:
+    """Wait for other processes of the tests that build the same image."""
+    with (BUILD / f"{tag.replace('/', '-')}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,206 @@
+"""The images of servers, run by podman. Needs root."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from convoy import Client, ConvoyError
+from tests.deploy.engines import PODMAN, wait_until
+from tests.deploy.images import (
+    BASE,
+    NEEDS_PODMAN,
+    SERVER,
+    SERVER_GPU,
+    SERVER_OPENVINO,
+    VERSION,
+    build,
+)
+from tests.harness.images import png
+from tests.harness.lenet import LENET_REPOSITORY
+from tests.harness.process import free_ports
+
+USER = 10001
+MODELS = f"--volume={LENET_REPOSITORY}:/models:ro"
+
+MAX_BYTES = 260_000_000
+"""Bytes that the server's image may add to its base, unpacked."""
+
+# With the containers of podman in one process of pytest: they share the images.
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("podman"), NEEDS_PODMAN]
+
+
+class Container:
+    """
+    A server in a container.
+
+    Attributes:
+        ports: The ports of gRPC and HTTP.
+    """
+
+    def __init__(self, name: str, ports: list[int]) -> None:
+        self._name = name
+        self.ports = ports
+
+    def client(self) -> Client:
+        """A client of the server."""
+        return Client(f"127.0.0.1:{self.ports[0]}", timeout_s=30)
+
+    def process(self) -> psutil.Process:
+        """The server's process."""
+        return psutil.Process(int(PODMAN.run("inspect", self._name, "--format={{.State.Pid}}")))
+
+    def probe(self) -> bool:
+        """True if the command of the image's health check succeeds."""
+        command = ["python", "-m", "convoy.service.http.probe", str(self.ports[1])]
+        return not PODMAN.fails("exec", self._name, *command)
+
+
+@contextmanager
+def serving(
+    image: str, *arguments: str, options: Sequence[str] = ("--network=host",)
+) -> Iterator[Container]:
+    """Run the server of an image; wait until it is ready."""
+    ports = free_ports(2)
+    name = f"convoy-test-{ports[0]}"
+    command = ["--grpc-port", str(ports[0]), "--http-port", str(ports[1]), *arguments]
+    restrictions = ["--read-only", "--tmpfs=/tmp", "--cap-drop=all"]
+    usual = ["--detach", f"--name={name}", *restrictions, MODELS]
+    PODMAN.run("run", *usual, *options, image, "serve", *command)
+    container = Container(name, ports)
+    try:
+        wait_until(container.probe)
+        yield container
+    finally:
+        PODMAN.run("rm", "--force", name)
+
+
+def shell(image: str, command: str) -> str:
+    """The output of a command in an image."""
+    return PODMAN.run("run", "--rm", "--entrypoint=sh", image, "-c", command)
+
+
+@pytest.fixture(scope="module")
+def server() -> str:
+    """The image `server`."""
+    build(SERVER)
+    return SERVER
+
+
+def test_serves(server: str) -> None:
+    """
+    It answers, not as root; by SIGTERM it drains and ends.
+    """
+    with serving(server) as container, container.client() as client:
+        assert client.classify(png(3), model="lenet5").predictions
+        process = container.process()
+        assert set(process.uids()) == {USER}
+        process.terminate()
+        time.sleep(0.2)
+        # Not ready, but serving.
+        assert client.classify(png(3), model="lenet5").predictions
+        process.wait(60)
+        with pytest.raises(ConvoyError):
+            client.classify(png(3), model="lenet5")
+
+
+def test_any_user(server: str) -> None:
+    """
+    It runs as a user that it does not know, without a network.
+    """
+    with serving(server, options=("--user=54321:54321", "--network=none")) as container:
+        assert container.probe()
+
+
+def test_health_check(server: str) -> None:
+    """
+    The command of HEALTHCHECK is there, and fails where no server answers.
+    """
+    command = f"python -m convoy.service.http.probe {free_ports(1)[0]} || echo unhealthy"
+    assert shell(server, command).splitlines()[-1] == "unhealthy"
+
+
+def test_content(server: str) -> None:
+    """
+    The version of the build, no PyTorch, no compiler, nothing of ours that its user may write, and
+    .pyc files for all of it.
+    """
+    look = (
+        "cd /opt/convoy/lib/python3*/site-packages; ls;"
+        "ls convoy/service/__pycache__ convoy/service/web;"
+        "ls convoy/service/web/node_modules/uplot/dist; which gcc pip;"
+        "find /opt/convoy -writable -not -type l"
+    )
+    found = shell(server, look).split()
+    assert {f"convoy_serving-{VERSION}.dist-info", "onnxruntime"} <= set(found)
+    assert "torch" not in found
+    assert not [path for path in found if path.startswith("/opt/convoy/")]
+    assert {"index.html", "uPlot.esm.js"} <= set(found)
+    assert any(name.startswith("app.cpython") and name.endswith(".pyc") for name in found)
+
+
+def test_size(server: str) -> None:
+    """
+    It stays small.
+    """
+    whole, base = (
+        int(PODMAN.run("image", "inspect", image, "--format={{.Size}}")) for image in (server, BASE)
+    )
+    assert whole - base < MAX_BYTES
+
+
+def test_packages_of_another_index(server: str) -> None:
+    """
+    A build takes its packages from the index that its argument names.
+    """
+    with pytest.raises(AssertionError, match="No matching distribution"):
+        build("docker.io/library/nothing:server", "--build-arg=PIP_INDEX_URL=file:///nowhere")
+
+
+def test_openvino() -> None:
+    """
+    The image `server-openvino` answers in bf16, or in float32 with the reason.
+    """
+    build(SERVER_OPENVINO)
+    with serving(SERVER_OPENVINO) as container, container.client() as client:
+        assert client.classify(png(3), model="lenet5").predictions
+        (model,) = client.models()
+    if model.fallback_reason:
+        assert (model.provider, model.precision) == ("CPUExecutionProvider", "float32")
+    else:
+        assert (model.provider, model.precision) == ("OpenVINOExecutionProvider", "bf16")
+
+
+LOAD_PROVIDER = """
+import ctypes, pathlib, onnxruntime
+onnxruntime.preload_dlls()
+ctypes.CDLL(pathlib.Path(onnxruntime.__file__).parent / "capi/libonnxruntime_providers_cuda.so")
+"""
+
+
+def test_gpu_server_without_a_gpu() -> None:
+    """
+    The image `server-gpu` has all libraries of CUDA's provider; without a GPU, it ends and says so,
+    or serves on the CPU if it is told to.
+    """
+    build(SERVER_GPU)
+    PODMAN.run("run", "--rm", "--entrypoint=python", SERVER_GPU, "-c", LOAD_PROVIDER)
+    done = subprocess.run(
+        ["podman", "run", "--rm", "--network=none", MODELS, SERVER_GPU],
+        env={**os.environ, **PODMAN.environment},  # noqa: TID251
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stderr
+    errors = [line["message"] for line in map(json.loads, done.stderr.splitlines())]
+    assert any("no GPU can be used" in message for message in errors), errors
+    with serving(SERVER_GPU, "--device", "cpu") as container, container.client() as client:
+        assert client.classify(png(3), model="lenet5").predictions
