@@ -20,7 +20,10 @@ pytestmark = [pytest.mark.both_transports, pytest.mark.with_fronts]
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 REFLECTION_V1 = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
-NAMES = ["", "tiny", "convoy.v1.ClassifierService", "inference.GRPCInferenceService"]
+NAMES = [
+    *("", "tiny"),
+    *("convoy.v1.ClassifierService", "convoy.v1.ShadowService", "inference.GRPCInferenceService"),
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
