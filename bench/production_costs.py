@@ -1,10 +1,10 @@
-"""The cost of the prediction log, of drift and of traces.
+"""The cost of logging predictions, drift, traces and shadow versions.
 
 `python -m bench.production_costs [--before COMMIT]`: two servers, one with a part on and one with
 all off, answer the same images in turns. Prints a Markdown table of the ratios of both: processor
 time per image of the server, and images per second. The first row compares two servers with all
 off, which shows the noise; with a commit, the last compares one of today's with that commit's.
-Takes 7 minutes.
+Takes 8 minutes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import itertools
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -50,10 +51,12 @@ class Part(NamedTuple):
 
     Attributes:
         options: Flags that turn it on.
+        shadows: Whether version 2 then runs as a shadow.
         commit: The commit whose code the other server runs; empty for this one.
     """
 
     options: tuple[str, ...] = ()
+    shadows: bool = False
     commit: str = ""
 
 
@@ -101,14 +104,16 @@ def _parts(log: Path, before: str) -> Mapping[str, Part]:
         "prediction log with images, share 0.01": Part(images),
         "drift": Part(drift),
         "traces of calls, 1 % sampled": Part(traces),
-        "all of them": Part((*images, *drift, *traces)),
+        "shadow version, share 0.1": Part(shadows=True),
+        "all of them": Part((*images, *drift, *traces), shadows=True),
     }
     return parts | ({f"nothing: against {before}": Part(commit=before)} if before else {})
 
 
 def _repository(root: Path, images: Split) -> Path:
-    """Write LeNet-5 with a baseline of *images*."""
-    folder = add_version(root, MODEL)
+    """Write LeNet-5 twice, the first time with a baseline of *images*."""
+    for _ in range(2):
+        folder = add_version(root, MODEL)
     manifest = ModelRepository(root).read(MODEL, 1).manifest
     baseline, _ = measure(
         LENET / "model.onnx",
@@ -118,7 +123,7 @@ def _repository(root: Path, images: Split) -> Path:
         sha256=manifest.model_sha256,
         show=lambda done, total: None,
     )
-    write_baseline(folder, baseline)
+    write_baseline(folder.with_name("1"), baseline)
     return root
 
 
@@ -126,13 +131,17 @@ def _measure(
     repository: Path, part: Part, images: Iterator[bytes], rounds: int, seconds: float
 ) -> list[tuple[Figures, Figures]]:
     """Return the figures with *part* and without, of each round."""
+    only_first = ("--version-policy", f"{MODEL}=specific:1")
     with ExitStack() as stack:
-        with_part = ServerProcess(repository, *SERVE, *part.options)
+        with_part = ServerProcess(repository, *SERVE, *only_first, *part.options)
         stack.enter_context(with_part)
+        if part.shadows:
+            shadow = ["convoy", "shadow", MODEL, "2", "--share", "0.1"]
+            _run(*shadow, "--address", with_part.address)
         environment = _environment(part.commit, stack)
         # Older code refuses the file of the baseline.
         plain = LENET_REPOSITORY if part.commit else repository
-        without = ServerProcess(plain, *SERVE, environment=environment)
+        without = ServerProcess(plain, *SERVE, *only_first, environment=environment)
         stack.enter_context(without)
         servers, pairs = (with_part, without), []
         for number in range(-1, rounds):
@@ -155,6 +164,10 @@ def _environment(commit: str, stack: ExitStack) -> dict[str, str] | None:
     # Without the safe path, the convoy of the working directory would come first.
     paths = {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
     return {**os.environ, **paths}  # noqa: TID251
+
+
+def _run(*command: str) -> None:
+    subprocess.run([sys.executable, "-m", *command], check=True, stdout=subprocess.DEVNULL)
 
 
 async def _load(server: ServerProcess, images: Iterator[bytes], seconds: float) -> Figures:

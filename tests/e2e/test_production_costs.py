@@ -20,4 +20,4 @@ def test_table() -> None:
     assert done.returncode == 0, done.stderr
     ratio = r"\d+\.\d{3} \(\d+\.\d{3}-\d+\.\d{3}\)"
     rows = re.findall(rf"^\| (.*) \| {ratio} \| {ratio} \|$", done.stdout, re.MULTILINE)
-    assert len(rows) == 6
+    assert len(rows) == 7
