@@ -15,7 +15,7 @@ CONFORMANCE_VENV ?= $(VENV)-conformance
 KIT := $(CONFORMANCE_VENV)/bin/python -m pytest tests/conformance
 KIT_INSTALLED := $(CONFORMANCE_VENV)/installed
 
-.PHONY: help help-dev setup page docs demo test test-slow test-page test-deploy conformance security check fmt proto serve bench zoo observe dashboards tools deploy-tools lock sbom audit wheel images mutate soak fuzz clean
+.PHONY: help help-dev setup page docs demo flywheel test test-slow test-page test-deploy conformance security check fmt proto serve bench zoo observe dashboards tools deploy-tools lock sbom audit wheel images mutate soak fuzz clean
 
 help:  # the first target: the one of `make` alone
 	@echo "Commands, which install what they need:"
@@ -57,6 +57,9 @@ docs: setup  #: Build the documentation site: build/site
 
 demo: setup  ## Train LeNet-5, export it, serve it, query it, measure it
 	@$(BIN)/python -m tools.demo
+
+flywheel: setup  ## Teach a served model the images of a new camera
+	@$(BIN)/python -m tools.flywheel
 
 test: setup  #: Run the tests (11 minutes on two cores)
 	$(BIN)/pytest -m 'not slow' --numprocesses 2

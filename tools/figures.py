@@ -11,6 +11,7 @@ docs/explanation, which the command named here measured:
     fronts.json           python -m bench.fronts --json
     loading.json          python -m bench.model_loads large --trace
     tuning.json           convoy tune, which writes it beside the model
+    flywheel.json         make flywheel
 
 A file that is missing has no figures.
 """
@@ -32,6 +33,7 @@ from convoy.commands.compare import comparison_data
 from convoy.commands.compare import figures as compare_figures
 from convoy.commands.tune import tuning_figure
 from convoy.figures import style
+from tools import flywheel_figure
 
 DOCS = Path("docs/explanation")
 
@@ -63,6 +65,7 @@ SOURCES: Mapping[str, Callable[[Path], Mapping[str, Figure]]] = {
     "fronts.json": lambda path: {"fronts": front_figure.figure(path)},
     "loading.json": lambda path: {"loading": model_loads.figure(path)},
     TUNING_FILE: _tuned,
+    "flywheel.json": lambda path: {"flywheel": flywheel_figure.figure(path)},
 }
 """The function that draws the figures of each file of data, by their paths without suffix."""
 
