@@ -9,12 +9,14 @@ import { History, PHASES } from "./history.js";
 import { LiveTable } from "./live-table.js";
 import { LineChart, library } from "./line-chart.js";
 import { readMetrics } from "./metrics.js";
+import { hasShadow, readShadow, ShadowPanel } from "./shadow-panel.js";
 
 /** Samples of the history for one reading of the metrics, which costs the server more. */
-const METRICS_EVERY = 5;
+const WATCHED_EVERY = 5;
+const OTHERWISE_EVERY = 30;
 
 /** Metrics that the server has if it does what their panels show. */
-const WATCHED = ["convoy_drift_psi"];
+const WATCHED = ["convoy_drift_psi", "convoy_shadow_share"];
 
 /** Kept while other views are open: only what is new is asked for. */
 const history = new History();
@@ -26,18 +28,20 @@ let chosen = "";
 export async function open(root, signal, parameters) {
   chosen = parameters.get("model") ?? chosen;
   await history.read(signal);
-  const metrics = await readMetrics(signal);
-  const isWatched = WATCHED.some((name) => metrics.has(name));
   const chart = await library();
-  const view = new Live(root, chart, metrics);
+  const view = new Live(root, chart, await readMetrics(signal));
   view.draw();
+  await view.readShadow(signal);
   let turns = 0;
   const turn = async () => {
     if (document.hidden) return;
     try {
       await history.read(signal);
       turns += 1;
-      if (isWatched && turns % METRICS_EVERY === 0) view.metrics = await readMetrics(signal);
+      if (turns % view.metricsEvery === 0) {
+        view.metrics = await readMetrics(signal);
+        await view.readShadow(signal);
+      }
       view.draw();
     } catch (error) {
       clearInterval(timer);
@@ -60,6 +64,7 @@ class Live {
     this.batches = el("div");
     this.table = new LiveTable((model) => this.choose(model));
     this.drift = new DriftPanel();
+    this.shadow = new ShadowPanel();
     const charts = chart ? makeCharts(chart) : {};
     this.charts = charts;
     root.className = "live";
@@ -74,6 +79,7 @@ class Live {
       this.tiles,
       this.table.table,
       this.drift.card,
+      this.shadow.card,
       chart
         ? ""
         : el(
@@ -103,10 +109,25 @@ class Live {
     this.tiles.before(explain(error));
   }
 
+  /** After so many samples, the metrics are read again: a shadow may begin at any time. */
+  get metricsEvery() {
+    return WATCHED.some((name) => this.metrics.has(name)) ? WATCHED_EVERY : OTHERWISE_EVERY;
+  }
+
+  /** Show the shadow of the model, if it has one. */
+  async readShadow(signal) {
+    this.signal = signal;
+    const { model } = this;
+    const shadow = hasShadow(this.metrics, model) ? await readShadow(model, signal) : null;
+    if (model === this.model) this.shadow.draw(shadow);
+  }
+
   choose(model) {
     chosen = model;
     point("live", { model });
     this.draw();
+    this.shadow.draw(null);
+    this.readShadow(this.signal).catch((error) => this.signal.aborted || this.tell(error));
   }
 
   draw() {

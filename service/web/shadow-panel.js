@@ -1,0 +1,113 @@
+/** A shadow: the version that serves and the one that is tried on its requests, side by side. */
+
+import { askJson, Refused } from "./api.js";
+import { el } from "./dom.js";
+import { duration, percent, rounded, whole } from "./format.js";
+import { plainRow, setTexts, tableHead } from "./table.js";
+
+const SHARE = "convoy_shadow_share";
+
+/** By the name of a row: the measure of the version that serves, that of the shadow, its format. */
+const BOTH = {
+  "run, p50": ["serving_run_p50_seconds", "run_p50_seconds", duration],
+  "run, p99": ["serving_run_p99_seconds", "run_p99_seconds", duration],
+};
+
+/** The same of what compares the two. */
+const COMPARED = {
+  "same top-1": ["agreement", percent],
+  "failures of the shadow": ["failures", percent],
+  "largest change of a probability, mean": ["probability_change", rounded],
+  "KL divergence, mean, nats": ["kl_divergence", rounded],
+};
+
+/** Whether the metrics name a shadow of a model. */
+export const hasShadow = (metrics, model) =>
+  (metrics.get(SHARE) ?? []).some(({ labels }) => labels.model === model);
+
+/** The comparison of a model with its shadow; null if there is none any more. */
+export async function readShadow(model, signal) {
+  try {
+    return await askJson(`v1/models/${encodeURIComponent(model)}/shadow`, { signal });
+  } catch (error) {
+    if (error instanceof Refused && error.reason === "NO_SHADOW") return null;
+    throw error;
+  }
+}
+
+/** A card that is hidden unless the model has a shadow. */
+export class ShadowPanel {
+  constructor() {
+    this.content = el("div");
+    this.card = el(
+      "section",
+      { class: "card shadow", "aria-labelledby": "shadow-title", hidden: true },
+      el("h2", { id: "shadow-title" }, "Shadow"),
+      this.content,
+    );
+  }
+
+  /** Show a comparison; null is none. */
+  draw(shadow) {
+    this.card.hidden = !shadow;
+    if (shadow) this.content.replaceChildren(...shown(shadow));
+  }
+}
+
+function shown(shadow) {
+  const { version, serving_version: serving, share, dropped_images: dropped, problem } = shadow;
+  const dropping = Number(dropped)
+    ? ` ${whole(dropped)} images were dropped for want of time.`
+    : "";
+  return [
+    el(
+      "p",
+      { class: "muted" },
+      `Version ${version} gets ${percent(share, 0)} of the requests after version ${serving} has answered them.${dropping}`,
+    ),
+    problem ? el("p", { class: "warning" }, problem) : "",
+    table(
+      "Both versions",
+      ["measure", `version ${serving}, serves`, `version ${version}, shadow`],
+      Object.entries(BOTH).map(([name, [served, shadowed, format]]) => [
+        name,
+        estimate(shadow[served], format),
+        estimate(shadow[shadowed], format),
+      ]),
+    ),
+    table(
+      "Comparison",
+      ["measure", "value", "95 % interval", "images"],
+      Object.entries(COMPARED).map(([name, [measure, format]]) => {
+        const found = shadow[measure];
+        if (!found) return [name, "–", "", "0"];
+        const interval = `${format(found.low)} – ${format(found.high)}`;
+        return [name, format(found.value), interval, whole(found.count)];
+      }),
+    ),
+  ];
+}
+
+const estimate = (found, format) =>
+  found ? `${format(found.value)} (${format(found.low)} – ${format(found.high)})` : "–";
+
+function table(label, heads, rows) {
+  return el(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+    el(
+      "table",
+      {},
+      tableHead(heads),
+      el(
+        "tbody",
+        {},
+        rows.map(([name, ...texts]) => {
+          const row = plainRow(name, texts.length);
+          setTexts(row, texts);
+          return row;
+        }),
+      ),
+    ),
+  );
+}

@@ -1,0 +1,65 @@
+"""A shadow on the page: both versions side by side, with the numbers of the server."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from convoy import Client
+from tests.harness import tiny
+from tests.harness.images import png
+from tests.harness.server_process import ServerProcess
+from tests.page.conftest import OpenPage, url_of
+
+FOLLOWED_MS = 30_000
+"""The page reads a shadow every 10 s, and a busy machine is slow."""
+
+
+def post(server: ServerProcess, path: str, body: object) -> None:
+    """Send JSON."""
+    data = json.dumps(body).encode()
+    urllib.request.urlopen(urllib.request.Request(f"{server.url}{path}", data), timeout=30).close()
+
+
+def compared(server: ServerProcess) -> int:
+    """Images that the server has compared."""
+    shadow = json.loads(server.get("/v1/models/tiny/shadow"))
+    return int(shadow.get("agreement", {}).get("count", 0))
+
+
+def test_shadow(open_page: OpenPage, axe: str, tmp_path: Path) -> None:
+    """
+    Live has the runs of both versions and their agreement; without a shadow there is no panel.
+    """
+    tiny.write(tmp_path)
+    options = ("--model-control-mode", "explicit", "--load-model", "tiny")
+    with ServerProcess(tmp_path, *options) as server, Client(server.address) as client:
+        tiny.write(tmp_path, model=tiny.graph(scores={7: [0.0, 0.0, 0.0, 0.0, 10.0]}))
+        with open_page(f"{url_of(server)}#live") as page:
+            expect(page.locator(".tiles")).to_be_visible()
+            expect(page.locator(".shadow")).to_be_hidden()
+        post(server, "/v1/models/tiny/shadow", {"version": 2, "share": 1.0})
+        with open_page(f"{url_of(server)}#live") as page:
+            panel = page.locator(".shadow")
+            expect(panel).to_contain_text("Version 2 gets 100 % of the requests after version 1")
+            expect(panel.locator("tr", has_text="same top-1")).to_contain_text("\u2013")
+            while compared(server) < 4:
+                client.classify(png(3), model="tiny")
+            client.classify(png(7), model="tiny")
+            agreement = panel.locator("tr", has_text="same top-1")
+            expect(agreement).to_contain_text(
+                re.compile(r"\d\d\.\d %.*\d+\.\d % \u2013 \d+\.\d %"), timeout=FOLLOWED_MS
+            )
+            heads = panel.locator("thead").first.locator("th")
+            expect(heads).to_have_text(["measure", "version 1, serves", "version 2, shadow"])
+            runs = panel.locator("tr", has_text="run, p99").locator("td")
+            expect(runs).to_have_text([re.compile(r"[\d.]+ (ms|µs) \(")] * 2)
+            page.evaluate(axe)
+            found = page.evaluate("axe.run('.shadow')")
+            assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+            post(server, "/v1/models/tiny/shadow/stop", {})
+            expect(panel).to_be_hidden(timeout=FOLLOWED_MS)
