@@ -219,6 +219,8 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
             _SHADOW,
             tag=_SHADOWS,
         ),
+    },
+    "/v1/models/{name}/shadow/start": {
         "post": Operation(
             "Start a shadow, or change its share.",
             _SHADOW,
@@ -304,7 +306,7 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
 }
 """The operations of each path. A path with a version, or with a repository's name, has the same."""
 
-_OF_A_MODEL = ("/shadow", "/shadow/stop", "/promote")
+_OF_A_MODEL = ("/shadow", "/shadow/start", "/shadow/stop", "/promote")
 """Ends of paths that have no form with a version."""
 
 

@@ -43,7 +43,7 @@ class ShadowRoutes:
         """Return every route."""
         return [
             self._route(SHADOW, "GetShadow", self._get, "GET"),
-            self._route(SHADOW, "StartShadow", self._start),
+            self._route(f"{SHADOW}/start", "StartShadow", self._start),
             self._route(f"{SHADOW}/stop", "StopShadow", self._stop),
             self._route("/v1/models/{name}/promote", "PromoteShadow", self._promote),
         ]

@@ -499,11 +499,12 @@ async def test_http(serve: Serve, tmp_path: Path) -> None:
     The routes answer as the rpcs do, and explain what is wrong with a body.
     """
     shadow = "/v1/models/tiny/shadow"
+    start_path = f"{shadow}/start"
     async with serve(model_control_mode="explicit", load_model=["*"]) as running:
         tiny.write(tmp_path)
         missing = await request(running, shadow)
         assert (missing.status, missing.json()["reason"]) == (404, "NO_SHADOW")
-        started = await request(running, shadow, {"version": 2, "share": 1})
+        started = await request(running, start_path, {"version": 2, "share": 1})
         assert (started.status, started.json()["version"], started.json()["share"]) == (200, 2, 1.0)
         assert "agreement" not in started.json()
         await ask(running)
@@ -514,13 +515,17 @@ async def test_http(serve: Serve, tmp_path: Path) -> None:
         refused = await request(running, "/v1/models/tiny/promote", {"version": 2})
         assert (refused.status, refused.json()["reason"]) == (400, "PROMOTION_REFUSED")
         for path, body, message in (
-            (shadow, {"version": True}, "version is 'True': expected a whole number"),
-            (shadow, {"version": 2.0}, "version is '2.0': expected a whole number"),
-            (shadow, {"version": 2**63}, f"version is out of range: {2**63}"),
-            (shadow, {"version": 2, "share": "1"}, "share is '1': expected a number"),
-            (shadow, {"version": 2, "share": 0}, "the share of a shadow is 0; it must be above 0"),
-            (shadow, {}, "the version of a shadow is 0; it must be at least 1"),
-            (shadow, {"version": 2, "speed": 1}, "unknown member 'speed' in the body"),
+            (start_path, {"version": True}, "version is 'True': expected a whole number"),
+            (start_path, {"version": 2.0}, "version is '2.0': expected a whole number"),
+            (start_path, {"version": 2**63}, f"version is out of range: {2**63}"),
+            (start_path, {"version": 2, "share": "1"}, "share is '1': expected a number"),
+            (
+                start_path,
+                {"version": 2, "share": 0},
+                "the share of a shadow is 0; it must be above 0",
+            ),
+            (start_path, {}, "the version of a shadow is 0; it must be at least 1"),
+            (start_path, {"version": 2, "speed": 1}, "unknown member 'speed' in the body"),
             (f"{shadow}/stop", {"version": 2}, "unknown member 'version' in the body"),
             ("/v1/models/tiny/promote", {"max_failures": 0}, "max_failures is 0; it must be"),
             ("/v1/models/tiny/promote", {"min_images": 0}, "min_images is 0; it must be"),

@@ -147,7 +147,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 def _start_shadow(server: ServerProcess) -> None:
     """Compare version 2 with version 1 on every request."""
     body = json.dumps({"version": 2, "share": 1}).encode()
-    request = urllib.request.Request(f"{server.url}/v1/models/lenet5/shadow", body)
+    request = urllib.request.Request(f"{server.url}/v1/models/lenet5/shadow/start", body)
     with urllib.request.urlopen(request) as answer:
         assert answer.status == 200
 
