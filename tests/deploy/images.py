@@ -24,6 +24,7 @@ SERVER_GPU = "docker.io/library/convoy:server-gpu"
 SERVER_OPENVINO = "docker.io/library/convoy:server-openvino"
 EXPORT = "docker.io/library/convoy:export"
 PROMETHEUS = "docker.io/prom/prometheus:v2.53.0"
+HOST = "localhost/convoy-test-host:bookworm"
 
 VERSION = "1.2.3"
 """The version of convoy in the images."""
@@ -64,13 +65,20 @@ def build_prometheus() -> None:
     _build(PROMETHEUS, f"--file={_FOLDER / 'prometheus.Dockerfile'}")
 
 
-def _build(tag: str, *options: str) -> None:
+def build_host() -> str:
+    """Build a host with systemd from the server's image; return its tag."""
+    file = _FOLDER / "systemd.Dockerfile"
+    _build(HOST, f"--file={file}", context=ROOT / "deploy/systemd")
+    return HOST
+
+
+def _build(tag: str, *options: str, context: Path = ROOT) -> None:
     certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
     bases = [f"--build-arg={name}_IMAGE={BASE}" for name in ("BASE", "NODE")]
     usual = ["--format=docker", "--pull=never", "--network=host"]
     _make_base()
     with _one_at_a_time(tag):
-        PODMAN.run("build", *usual, certificates, *bases, "--tag", tag, *options, ".")
+        PODMAN.run("build", *usual, certificates, *bases, "--tag", tag, *options, context)
 
 
 def package_sources() -> list[str]:

@@ -1,0 +1,9 @@
+# A host with systemd, on which convoy is installed as docs/how-to/systemd.md says.
+FROM localhost/python-base:bookworm
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends dbus systemd \
+    && rm -rf /var/cache/apt/archives /var/lib/apt/lists
+COPY --from=docker.io/library/convoy:server /opt/convoy /opt/convoy
+COPY convoy.service /etc/systemd/system/
+RUN systemctl enable convoy
+STOPSIGNAL SIGRTMIN+3
+ENTRYPOINT ["/lib/systemd/systemd"]
