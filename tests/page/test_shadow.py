@@ -42,7 +42,7 @@ def test_shadow(open_page: OpenPage, axe: str, tmp_path: Path) -> None:
         with open_page(f"{url_of(server)}#live") as page:
             expect(page.locator(".tiles")).to_be_visible()
             expect(page.locator(".shadow")).to_be_hidden()
-        post(server, "/v1/models/tiny/shadow", {"version": 2, "share": 1.0})
+        post(server, "/v1/models/tiny/shadow/start", {"version": 2, "share": 1.0})
         with open_page(f"{url_of(server)}#live") as page:
             panel = page.locator(".shadow")
             expect(panel).to_contain_text("Version 2 gets 100 % of the requests after version 1")
