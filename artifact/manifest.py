@@ -305,8 +305,9 @@ class Calibration(Part):
     The temperature that the graph divides its logits by, so that probabilities are honest.
 
     Attributes:
-        temperature: Above 1, probabilities are less sure than those of the version before.
-        of_version: The version of the model that the graph was made from.
+        temperature: Above 1, probabilities are less sure than those of `of_version`.
+        of_version: The version of the model that the graph was made from. If it was calibrated,
+            too, the graph divides by both temperatures.
         data: Name of the data set, and of its part, that the temperature was fitted on.
         images: Number of these images.
     """

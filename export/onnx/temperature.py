@@ -6,12 +6,15 @@ it is of them (Guo et al., arXiv:1706.04599, section 4.2).
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
+from onnx.checker import ValidationError
+from onnx.shape_inference import InferenceError
 
 from convoy.artifact.golden import softmax
 from convoy.artifact.manifest import Manifest
@@ -70,7 +73,8 @@ def fold_temperature(source: Path, target: Path, manifest: Manifest, temperature
     Write the graph of *source* to *target* with its logits divided by *temperature*.
 
     Raises:
-        GraphError: If the graph has probabilities that no softmax makes.
+        GraphError: If the graph has probabilities that no softmax makes, or is not valid with the
+            temperature.
     """
     model = onnx.load(source)
     # Probabilities are made of the logits that are an output, or of a softmax's input.
@@ -81,15 +85,19 @@ def fold_temperature(source: Path, target: Path, manifest: Manifest, temperature
     else:
         softmax_node = _softmax(model.graph, manifest.scores.name)
         name = softmax_node.input[0]
-        softmax_node.input[0] = f"{name}_calibrated"
+        softmax_node.input[0] = _unused_name(model.graph, f"{name}_calibrated")
         _divide(model.graph, name, softmax_node.input[0], temperature, manifest.scores.dtype)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (ValidationError, InferenceError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise GraphError(f"the graph is not valid with the temperature: {reason}") from error
     onnx.save(model, target)
 
 
 def _rename_result(graph: onnx.GraphProto, name: str) -> str:
     """Give the value *name* another name where it is made, and return that."""
-    raw = f"{name}_before_temperature"
+    raw = _unused_name(graph, f"{name}_before_temperature")
     for node in graph.node:
         for index, output in enumerate(node.output):
             if output == name:
@@ -116,8 +124,17 @@ def _divide(
     graph: onnx.GraphProto, value: str, result: str, temperature: float, dtype: str
 ) -> None:
     """Add a node that divides *value* by *temperature*, after the one that makes it."""
-    constant = f"{result}_temperature"
+    constant = _unused_name(graph, f"{result}_temperature")
     graph.initializer.append(numpy_helper.from_array(np.array(temperature, dtype), constant))
     after = next(index for index, node in enumerate(graph.node) if value in node.output)
     node = helper.make_node("Div", [value, constant], [result], name=constant)
     graph.node.insert(after + 1, node)
+
+
+def _unused_name(graph: onnx.GraphProto, name: str) -> str:
+    """Return *name*, with a number if the graph has it already, as one that was calibrated does."""
+    used = {value.name for value in (*graph.input, *graph.output)}
+    used |= {constant.name for constant in graph.initializer}
+    used.update(*((node.name, *node.input, *node.output) for node in graph.node))
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in used)

@@ -26,9 +26,9 @@ def write_images(root: Path, right: int, wrong: int) -> Path:
     return root
 
 
-def calibrate(models: Path | str, images: Path, *arguments: str) -> int:
+def calibrate(models: Path | str, images: Path, name: str = "tiny") -> int:
     options = ("--data", f"folder:{images}", "--model-repository", str(models))
-    return main(["calibrate", "tiny", *options, *arguments])
+    return main(["calibrate", name, *options])
 
 
 def test_next_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,8 +63,32 @@ def test_next_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert new["probabilities"].max() == pytest.approx(0.75, abs=0.1)
     # What is calibrated already stays as it is.
     assert calibrate(tmp_path / "models", images) == 0
-    assert "nothing written" in capsys.readouterr().out
+    assert "calibrated already; nothing written" in capsys.readouterr().out
     assert repository.versions("tiny") == [1, 2]
+
+
+def test_calibrated_model(tmp_path: Path) -> None:
+    """
+    A calibrated model is calibrated to other images, and so is a model imported from its graph.
+    """
+    models = tmp_path / "models"
+    tiny.write(models, model=tiny.graph(poison=256))
+    assert calibrate(models, write_images(tmp_path / "photos", right=15, wrong=5)) == 0
+    repository = ModelRepository(models)
+    graph = str(repository.read("tiny", 2).model_path)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"class {index}\n" for index in range(tiny.CLASSES)))
+    options = ("--labels", str(labels), "--resize", "4", "--crop", "4", "--name", "imported")
+    assert main(["import", graph, *options, "--model-repository", str(models)]) == 0
+    harder = write_images(tmp_path / "harder", right=10, wrong=10)
+    for name, version in (("tiny", 3), ("imported", 2)):
+        assert calibrate(models, harder, name=name) == 0
+        made = repository.read(name, version)
+        assert made.manifest.calibration is not None
+        assert made.manifest.calibration.of_version == version - 1
+        session = Session(made, Device(policy="cpu", cores=1))
+        found = session.run(np.concatenate([tiny.pixels(first) for first in range(4)]))
+        assert found["probabilities"].max() == pytest.approx(0.5, abs=0.15)
 
 
 def test_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

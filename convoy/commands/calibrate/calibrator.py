@@ -42,6 +42,9 @@ from convoy.export.onnx.temperature import (
     fold_temperature,
 )
 
+NEGLIGIBLE = 0.005
+"""Difference of a temperature from 1 that changes no probability by more than a rounding."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -70,7 +73,8 @@ def calibrate(settings: CalibrateSettings, console: Console) -> str | None:
     Fit a temperature and write the next version of the model; report to *console*.
 
     Returns:
-        The folder of the new version, or its URL; None if the probabilities cannot be improved.
+        The folder of the new version, or its URL; None if the probabilities are calibrated already
+        or cannot be improved.
 
     Raises:
         RepositoryError: If there is no such model, or it cannot be written.
@@ -93,6 +97,9 @@ def calibrate(settings: CalibrateSettings, console: Console) -> str | None:
         )
     before, after = measured.measure(1.0), measured.measure(temperature)
     _print(temperature, fitted, measured, before, after, console)
+    if abs(temperature - 1) < NEGLIGIBLE:
+        console.print("the probabilities are calibrated already; nothing written")
+        return None
     # Measured on images that the fit has not seen.
     if after[1] >= before[1]:
         console.print("no temperature calibrates the probabilities better; nothing written")

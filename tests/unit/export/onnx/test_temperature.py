@@ -72,6 +72,31 @@ def test_fold_into_logits(tmp_path: Path) -> None:
     assert probabilities == pytest.approx(softmax(before / 2.5), abs=1e-6)
 
 
+def test_fold_twice(tmp_path: Path) -> None:
+    """
+    A graph that has a temperature gets another one: the logits are divided by both.
+    """
+    paths = [tmp_path / f"{number}.onnx" for number in range(4)]
+    onnx.save(tiny.graph(), paths[0])
+    for source, target, temperature in zip(paths, paths[1:], (2.5, 0.5, 4.0), strict=False):
+        fold_temperature(source, target, tiny.manifest(), temperature)
+    before, _ = answers(paths[0], "logits", "probabilities")
+    logits, probabilities = answers(paths[3], "logits", "probabilities")
+    assert logits == pytest.approx(before / (2.5 * 0.5 * 4))
+    assert probabilities == pytest.approx(softmax(logits), abs=1e-6)
+
+
+def test_invalid_graph(tmp_path: Path) -> None:
+    """
+    The error of ONNX's checker is one line for the user.
+    """
+    model = tiny.graph()
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, tmp_path / "a")
+    with pytest.raises(GraphError, match="the graph is not valid with the temperature: No Op"):
+        fold_temperature(tmp_path / "a", tmp_path / "b", tiny.manifest(), 2.0)
+
+
 def without_logits(*last: onnx.NodeProto) -> onnx.ModelProto:
     """The tiny graph with an output of probabilities only, made by the nodes *last*."""
     model = tiny.graph()
@@ -102,6 +127,9 @@ def test_fold_into_a_softmax(tmp_path: Path) -> None:
     expected = softmax(as_logits(before.astype(np.float64), "probabilities") / 4)
     assert after == pytest.approx(expected, abs=1e-5)
     assert after.max() < 0.8 < before.max()
+    fold_temperature(tmp_path / "after.onnx", tmp_path / "twice.onnx", manifest, 0.25)
+    (twice,) = answers(tmp_path / "twice.onnx", "shares")
+    assert twice == pytest.approx(before, abs=1e-5)
 
 
 def test_probabilities_without_a_softmax(tmp_path: Path) -> None:
