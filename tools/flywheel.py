@@ -152,7 +152,6 @@ def _turn(epochs: int) -> dict[str, Any]:
     _convoy("export", "lenet5", "--name", MODEL, "--epochs", "12")
     _show("serve", *SERVE)
     with ServerProcess("model_repository", *SERVE) as server:
-        os.environ["CONVOY_ADDRESS"] = server.address  # noqa: TID251  # noqa: TID251
         camera, changes = Camera(server), {}
         camera.send("plain digits", plain.validation + plain.test)
 
