@@ -16,19 +16,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convoy.api import evaluate, export_model, list_models, train
+    from convoy.artifact.errors import ArtifactError, RepositoryError
     from convoy.client import AsyncClient, Client
+    from convoy.commands.command_line import UsageError
+    from convoy.export.errors import ExportError
     from convoy.results import Classification, ConvoyError, Model, Prediction, Timing
 
     __version__: str
 
 __all__ = [
+    "ArtifactError",
     "AsyncClient",
     "Classification",
     "Client",
     "ConvoyError",
+    "ExportError",
     "Model",
     "Prediction",
+    "RepositoryError",
     "Timing",
+    "UsageError",
     "__version__",
     "evaluate",
     "export_model",
@@ -42,6 +49,9 @@ _MODULES = {
         ["Classification", "ConvoyError", "Model", "Prediction", "Timing"], "convoy.results"
     ),
     **dict.fromkeys(["evaluate", "export_model", "list_models", "train"], "convoy.api"),
+    **dict.fromkeys(["ArtifactError", "RepositoryError"], "convoy.artifact.errors"),
+    "ExportError": "convoy.export.errors",
+    "UsageError": "convoy.commands.command_line",
 }
 
 

@@ -11,11 +11,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from convoy.api_results import ExportedModel, TrainingRun
 from convoy.commands.evaluate.evaluate_settings import DataPart, EvaluateSettings
 from convoy.commands.evaluate.report import Report
+from convoy.commands.problems import describe
 from convoy.defaults import ADDRESS
 from convoy.export.export_settings import ExportSettings
 from convoy.export.recipes import NETWORKS
@@ -111,8 +113,8 @@ def export_model(
     The arguments are the flags of `convoy export`.
 
     Args:
-        source: A training that `train` returned, its folder or a file of weights in it as a `Path`;
-            or the name of an architecture.
+        source: A training that `train` returned; its folder, or a file of weights in it, as a
+            `Path` or a text with a `/`; or the name of an architecture.
         quiet: Print nothing.
 
     Raises:
@@ -124,12 +126,12 @@ def export_model(
     from convoy.export.exporter import export
 
     options = locals()
-    # A text names a network; a training is never meant by it, as `lenet5` could be either.
-    if isinstance(source, str):
+    # `lenet5` could be a network or a folder: a text without a slash names a network.
+    if isinstance(source, str) and "/" not in source:
         options["architecture"] = source
     else:
-        options["from_run"] = source if isinstance(source, Path) else source.folder
-    written = export(_settings(ExportSettings, options), _console(quiet))
+        options["from_run"] = source.folder if isinstance(source, TrainingRun) else Path(source)
+    written = export(_settings(ExportSettings, options, architecture="source"), _console(quiet))
     assert written is not None  # without --validate-only, and in one process
     return ExportedModel(*written)
 
@@ -181,14 +183,26 @@ def evaluate(
     return run(_settings(EvaluateSettings, options), _console(quiet))
 
 
-def _settings(kind: type[S], options: Mapping[str, Any]) -> S:
-    """Return the settings that differ from their defaults, as if they were given as flags."""
+def _settings(kind: type[S], options: Mapping[str, Any], **names: str) -> S:
+    """
+    Return the settings that differ from their defaults, as if they were given as flags.
+
+    Args:
+        names: The arguments that are not named as their settings.
+
+    Raises:
+        ValueError: If values are wrong, with the text that the command prints.
+    """
     given = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in options.items()
         if name in kind.model_fields and _plain(value) != _plain(kind.model_fields[name].default)
     }
-    return kind.model_validate(given)
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        shown = {name: names.get(name, name) for name in kind.model_fields}
+        raise ValueError("\n".join(describe(error, shown, set()))) from None
 
 
 def _plain(default: Any) -> Any:

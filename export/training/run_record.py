@@ -98,6 +98,10 @@ def read_record(folder: Path) -> RunRecord:
         TrainingError: If there is none, or it is damaged or of a newer convoy.
     """
     path = folder / RECORD_FILE
+    if not folder.exists():
+        raise TrainingError(
+            f"there is no training in {folder}; name the folder of one, such as runs/lenet5"
+        )
     try:
         return RunRecord.model_validate(load(path.read_bytes(), ()))
     except OSError as error:

@@ -1,10 +1,12 @@
 """The functions of the package, which do what the commands do."""
 
 import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -116,5 +118,56 @@ def test_train_and_export(tmp_path: Path) -> None:
     assert model.manifest.training is not None
     assert model.manifest.training.validation is not None
     assert model.manifest.training.validation.accuracy == run.best.validation_accuracy
-    with pytest.raises(ValueError, match="unknown network 'lenet6'"):
-        convoy.train("lenet6")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: convoy.train("lenet6"),
+            "architecture: unknown network 'lenet6'; did you mean lenet5?",
+        ),
+        (
+            lambda: convoy.export_model("lenet6"),
+            "source: unknown network 'lenet6'; did you mean lenet5?",
+        ),
+        (
+            lambda: convoy.evaluate("m:1", data="mnist5k", part=cast(Any, "tset")),
+            "part: 'tset' is not a choice; expected 'train', 'validation', 'test' or 'all'",
+        ),
+        (
+            lambda: convoy.train("lenet5", epochs=-1, seed=-1),
+            "epochs: -1 is out of range; must be at least 0\n"
+            "seed: -1 is out of range; must be at least 0",
+        ),
+    ],
+)
+def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
+    """
+    A wrong value is a `ValueError` with the text of the command, which names the argument.
+    """
+    pytest.importorskip("torch", reason="training needs PyTorch")
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$") as caught:
+        call()
+    assert type(caught.value) is ValueError
+
+
+def test_public_errors(tmp_path: Path) -> None:
+    """
+    The errors are public names: a run, a model and data that do not exist.
+    """
+    pytest.importorskip("torch", reason="training needs PyTorch")
+    missing = tmp_path / "runs/none"
+    for source in (missing, str(missing)):
+        with pytest.raises(convoy.ExportError, match=f"there is no training in {missing};"):
+            convoy.export_model(source)
+    with pytest.raises(convoy.RepositoryError):
+        convoy.evaluate("none", data="mnist5k", model_repository=tmp_path)
+    tiny.write(tmp_path / "models")
+    with pytest.raises(convoy.ExportError):
+        convoy.evaluate("tiny", data="folder:none", model_repository=tmp_path / "models")
+    with pytest.raises(convoy.UsageError):
+        convoy.evaluate("tiny:x", data="mnist5k", model_repository=tmp_path / "models")
+    (tmp_path / "models/tiny/1/model.onnx").write_bytes(b"damaged")
+    with pytest.raises(convoy.ArtifactError):
+        convoy.evaluate("tiny", data="mnist5k", model_repository=tmp_path / "models")

@@ -456,7 +456,7 @@ def test_unknown_architecture(tmp_path: Path) -> None:
         (["lenet5", "--train-on-validation", "--early-stopping", "3"], 2, "leaves no images"),
         (["--from", "runs/a", "--data", "mnist5k"], 2, "leave out --data, --weights and"),
         (["--from", "runs/a", "--seed", "1"], 2, "--seed: only for a training"),
-        (["--from", "runs/none"], 1, "cannot read runs/none/run.json"),
+        (["--from", "runs/none"], 1, "there is no training in runs/none"),
         ([], 2, "name a network, such as lenet5, or a training with --from"),
     ],
 )
