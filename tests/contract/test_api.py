@@ -77,6 +77,15 @@ def test_imported_when_used() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_dir() -> None:
+    """
+    A notebook completes the public names only.
+    """
+    assert [name for name in dir(convoy) if not name.startswith("__")] == [
+        name for name in convoy.__all__ if not name.startswith("__")
+    ]
+
+
 def test_evaluate(tmp_path: Path) -> None:
     """
     A model is measured, and the result shows itself.
