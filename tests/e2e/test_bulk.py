@@ -143,13 +143,22 @@ def test_interrupted(bulk: Bulk, tmp_path: Path) -> None:
 
 def test_too_many_failures(bulk: Bulk, tmp_path: Path) -> None:
     """
-    More failures than the limit end the job with code 3; with a higher limit it goes on.
+    More failures than the limit end the job with code 3 and a message, which the record has, too;
+    with a higher limit it goes on.
     """
     write_images(tmp_path / "photos", 200, damaged=20)
-    assert bulk("photos", "--max-failures", "4.5%")[0] == 3
-    assert record(tmp_path)["state"] == "too_many_failures"
+    code, _, errors = bulk("photos", "--max-failures", "4.5%")
+    assert code == 3
+    message = (
+        "10 of 200 images failed, more than --max-failures 4.5%; the column error has the reason "
+        "of each. Continue with a higher limit and --resume"
+    )
+    assert errors.splitlines()[-1] == f"convoy bulk: {message}"
+    found = record(tmp_path)
+    assert (found["state"], found["error"]) == ("too_many_failures", message)
     assert bulk("photos", "--max-failures", "10", "--resume")[0] == 0
-    assert record(tmp_path)["state"] == "finished"
+    found = record(tmp_path)
+    assert (found["state"], found["error"]) == ("finished", "")
 
 
 @pytest.fixture

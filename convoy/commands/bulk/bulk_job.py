@@ -75,9 +75,11 @@ def run_job(settings: BulkSettings) -> int:
         with suppress(BulkError, RepositoryError):
             job_record.end(record, folder, "failed", str(error))
         raise
-    code = EXIT_FAILURES if record.state == "too_many_failures" else 0
     print_table(record, progress, settings.to)
-    return code
+    if record.state != "too_many_failures":
+        return 0
+    print(f"convoy bulk: {record.error}", file=sys.stderr)
+    return EXIT_FAILURES
 
 
 def _workers(settings: BulkSettings) -> int:
@@ -199,8 +201,19 @@ def _run(
     finally:
         engine.close()
     folder.remove_unfinished()  # of workers that were killed
-    job_record.end(record, folder, state)
+    error = _too_many(settings, progress) if state == "too_many_failures" else ""
+    job_record.end(record, folder, state, error)
     return progress
+
+
+def _too_many(settings: BulkSettings, progress: BulkProgress) -> str:
+    """Return the message on a limit that is exceeded, with the remedy."""
+    done = progress.rows.total()
+    return (
+        f"{_failed(progress)} of {done} image{'s' * (done != 1)} failed, more than --max-failures "
+        f"{settings.max_failures}; the column error has the reason of each. Continue with a higher "
+        "limit and --resume"
+    )
 
 
 def _shared_name(settings: BulkSettings) -> str:
