@@ -88,6 +88,28 @@ def test_folder(bulk: Bulk, tmp_path: Path) -> None:
     assert "the labels of another job (with another --top-k)" in errors
 
 
+def test_new_version(bulk: Bulk, tmp_path: Path) -> None:
+    """
+    If a version has appeared since the job began, the error names both, and the one to give.
+    """
+    write_images(tmp_path / "photos", 3)
+    assert bulk("photos")[0] == 0
+    tiny.write(tmp_path / "model_repository", version=2)
+    code, _, errors = bulk("photos", "--resume")
+    assert (code, errors.splitlines()[-1]) == (
+        1,
+        "convoy bulk: labels has labels made by tiny version 1; the newest is 2: give tiny:1, or "
+        "choose another folder",
+    )
+    assert (
+        "with another version of tiny (1 there, 2 here) and --top-k"
+        in (bulk("photos", "--resume", "--top-k", "2")[2])
+    )
+    process = start_bulk(["tiny:1", "photos", "--resume", "--to", "labels"], tmp_path)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
 @pytest.mark.parametrize("victim", ["command", "worker"])
 def test_killed(bulk: Bulk, tmp_path: Path, victim: str) -> None:
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -123,10 +122,7 @@ def begin(folder: LabelFolder, settings: BulkSettings, model: Model, workers: in
             raise BulkError(f"{settings.to} has parts of another job; choose another folder")
         record = fresh
     elif record.key != fresh.key:
-        raise BulkError(
-            f"{settings.to} has the labels of another job ({_difference(record, fresh)}); choose "
-            "another folder"
-        )
+        raise BulkError(_refusal(settings, record, fresh))
     elif not settings.resume:
         raise BulkError(
             f"{settings.to} has this job already ({record.state}): continue it with --resume, or "
@@ -177,10 +173,29 @@ def _facts(record: JobRecord) -> dict[str, str]:
     }
 
 
-def _difference(one: JobRecord, other: JobRecord) -> str:
+def _refusal(settings: BulkSettings, one: JobRecord, other: JobRecord) -> str:
+    """Return why the labels of the job *one* cannot be continued by *other*, with the remedy."""
     old, new = _facts(one), _facts(other)
-    changed: Sequence[str] = [name for name, text in old.items() if text != new[name]]
-    return f"with another {' and '.join(changed)}"
+    changed = [name for name, text in old.items() if text != new[name]]
+    was, now = one.model, other.model
+    # A version that appeared since the job began: the command is the same.
+    if changed == ["MODEL"] and was.name == now.name and was.version != now.version:
+        is_newest = ":" not in settings.model
+        return (
+            f"{settings.to} has labels made by {was.name} version {was.version}; "
+            f"{'the newest' if is_newest else 'this one'} is {now.version}: give "
+            f"{was.name}:{was.version}, or choose another folder"
+        )
+    if "MODEL" in changed and was.name == now.name:
+        changed[changed.index("MODEL")] = (
+            f"content of {was.name}:{was.version}"
+            if was.version == now.version
+            else f"version of {was.name} ({was.version} there, {now.version} here)"
+        )
+    return (
+        f"{settings.to} has the labels of another job (with another {' and '.join(changed)}); "
+        "choose another folder"
+    )
 
 
 def _read(folder: LabelFolder) -> JobRecord | None:
