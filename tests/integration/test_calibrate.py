@@ -7,6 +7,7 @@ import pytest
 
 from convoy.__main__ import main
 from convoy.artifact.golden import softmax
+from convoy.artifact.manifest import Training
 from convoy.artifact.repository import ModelRepository
 from convoy.artifact.stores import RemoteRepository
 from convoy.service.runtime.device import Device
@@ -89,6 +90,28 @@ def test_calibrated_model(tmp_path: Path) -> None:
         session = Session(made, Device(policy="cpu", cores=1))
         found = session.run(np.concatenate([tiny.pixels(first) for first in range(4)]))
         assert found["probabilities"].max() == pytest.approx(0.5, abs=0.15)
+
+
+def test_folder_with_the_name_of_the_training_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Other images in a folder of the same name are used as a whole, with a warning.
+    """
+    training = Training(
+        data="folder:photos",
+        data_source="folder:photos",
+        data_sha256="0" * 64,
+        images=35,
+        seed=0,
+        recipe={},
+    )
+    tiny.write(tmp_path / "models", training=training)
+    images = write_images(tmp_path / "photos", right=15, wrong=5)
+    assert calibrate(tmp_path / "models", images) == 0
+    output = capsys.readouterr().out
+    assert "fitted on 50 images of folder:photos, one half" in output
+    assert "warning: tiny:1 was trained on data of the same name, folder:photos" in output
 
 
 def test_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from convoy.__main__ import main
-from convoy.artifact.manifest import Training
+from convoy.artifact.manifest import Training, Validation
 from convoy.artifact.repository import ModelRepository
 from convoy.commands.compare import comparison_data
+from convoy.export.data.content import data_set_sha256
+from convoy.export.data.folders import load_folder
+from convoy.export.data.readability import check_images
 from tests.harness import tiny
 from tests.harness.images import png
 from tests.harness.server import Running
@@ -169,7 +173,94 @@ def test_test_part_of_the_training(tmp_path: Path, capsys: pytest.CaptureFixture
     ):
         found = evaluate(tmp_path, *arguments, *part)["results"][0]["evaluation"]
         assert (found["data"], found["images"]) == (name, count)
-    assert "10 images of folder:photos, test part" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "10 images of folder:photos, test part" in output
+    # Manifests of older versions have no hash, and the name is no proof.
+    assert "note: the manifest of tiny:1 has no hash of its training data; folder:photos is" in (
+        output
+    )
+
+
+def trained(models: Path, images: Path) -> None:
+    """Write the tiny model with the record of a training on the folder *images*."""
+    spec, console = tiny.manifest().preprocessing, Console(quiet=True)
+    data_set = check_images(load_folder(images), spec, console, skip_bad=True)
+    training = Training(
+        data=f"folder:{images.name}",
+        data_source=f"folder:{images.name}",
+        data_sha256=data_set_sha256(data_set),
+        images=35,
+        seed=0,
+        recipe={},
+        validation=Validation(images=5, loss=0.5, accuracy=0.5),
+    )
+    tiny.write(models, training=training, skipped_images=data_set.skipped)
+
+
+def measured(place: Path, images: Path, *arguments: str) -> tuple[str, int, str]:
+    """Return the name, the number of the measured images, and the notes about them."""
+    report = evaluate(
+        place,
+        *("tiny", "--data", f"folder:{images}", "--model-repository", f"{place}/models"),
+        *arguments,
+    )
+    found = report["results"][0]["evaluation"]
+    return found["data"], found["images"], " ".join(report["notes"])
+
+
+def test_content_tells_the_training_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A copy of the training data is recognised whatever its name is, and another folder of the same
+    name is measured as a whole, with a warning.
+    """
+    images = write_images(tmp_path / "photos", per_class=10)
+    trained(tmp_path / "models", images)
+    copy = write_images(tmp_path / "copy", per_class=10)
+    for folder in (images, copy):
+        name = f"folder:{folder.name}, test part"
+        assert measured(tmp_path, folder) == (name, 10, "")
+    other = write_images(tmp_path / "other" / "photos", per_class=12)
+    name, count, notes = measured(tmp_path, other)
+    assert (name, count) == ("folder:photos", 60)
+    assert notes.startswith(
+        "warning: tiny:1 was trained on data of the same name, folder:photos, with other content"
+    )
+    assert notes in capsys.readouterr().out
+    assert measured(tmp_path, other, "--part", "test") == ("folder:photos, test part", 10, "")
+    new = write_images(tmp_path / "new", per_class=3)
+    assert measured(tmp_path, new) == ("folder:new", 15, "")
+
+
+def test_unreadable_images_of_the_training(tmp_path: Path) -> None:
+    """
+    Images that a training left out do not keep its data from being recognised.
+    """
+    images = write_images(tmp_path / "photos", per_class=10)
+    (images / "class 0" / "bad.png").write_bytes(b"no image")
+    trained(tmp_path / "models", images)
+    name, _, notes = measured(tmp_path, images, "--skip-bad-images")
+    assert (name, notes) == ("folder:photos, test part", "")
+
+
+@pytest.mark.parametrize(
+    ("part", "warning"),
+    [
+        ("train", "warning: tiny:1 was trained on 35 of these 35 images"),
+        ("all", "warning: tiny:1 was trained on 35 of these 50 images"),
+        ("validation", ""),
+        ("test", ""),
+    ],
+)
+def test_parts_that_were_trained_on(tmp_path: Path, part: str, warning: str) -> None:
+    """
+    A part of the training data that is measured on purpose gets a warning if it was trained on.
+    """
+    images = write_images(tmp_path / "photos", per_class=10)
+    trained(tmp_path / "models", images)
+    _, _, notes = measured(tmp_path, images, "--part", part)
+    assert notes.partition(";")[0] == warning
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -33,8 +33,9 @@ def make_baseline(chosen: BaselineSettings) -> Path:
     """
     artifact = read_model(ModelRepository(chosen.model_repository), chosen.model)
     manifest, folder = artifact.manifest, artifact.model_path.parent
-    trainings = [manifest.training] if manifest.training else []
-    images = load_images(chosen.data, chosen.part, trainings)
+    images = load_images(chosen.data, chosen.part, [manifest])
+    for note in images.notes:
+        print(note, file=sys.stderr)
     title = f"{manifest.name}:{manifest.version}"
     # A line for each batch would fill a log.
     is_terminal = sys.stderr.isatty()

@@ -87,7 +87,8 @@ def calibrate(settings: CalibrateSettings, console: Console) -> str | None:
     artifact = read_model(repository, settings.model)
     repository.check_writable(artifact.manifest.name)
     fitted, measured = (
-        _answered(settings, artifact, images) for images in _parts(settings, artifact.manifest)
+        _answered(settings, artifact, images)
+        for images in _parts(settings, artifact.manifest, console)
     )
     temperature = fit_temperature(fitted.logits, fitted.truth)
     if temperature is None:
@@ -119,14 +120,15 @@ def calibrate(settings: CalibrateSettings, console: Console) -> str | None:
 
 
 def _parts(
-    settings: CalibrateSettings, manifest: Manifest
+    settings: CalibrateSettings, manifest: Manifest, console: Console
 ) -> tuple[LabelledImages, LabelledImages]:
     """Return the images to fit on and those to measure on, none of which was trained on."""
-    trainings = [manifest.training] if manifest.training else []
-    tested = load_images(settings.data, None, trainings)
+    tested = load_images(settings.data, None, [manifest])
+    for note in tested.notes:
+        console.print(note)
     # A part that weights were chosen on, but not fitted to, is good for one more number.
     if tested.name.endswith(", test part") and _was_validated(manifest.training):
-        return load_images(settings.data, "validation", trainings), tested
+        return load_images(settings.data, "validation", [manifest]), tested
     images, name = tested.images, tested.name
     order = np.random.default_rng(0).permutation(len(images))
     first, second = (

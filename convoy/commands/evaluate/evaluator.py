@@ -160,8 +160,7 @@ def _served_model(
 
 def _measure_all(settings: EvaluateSettings, subjects: Sequence[Subject]) -> Report:
     manifests = [subject.artifact.manifest for subject in subjects if subject.artifact]
-    trainings = [manifest.training for manifest in manifests if manifest.training]
-    images = load_images(settings.data, settings.part, None if settings.uses_server else trainings)
+    images = load_images(settings.data, settings.part, None if settings.uses_server else manifests)
     maps = [
         class_indices(images.classes, s.labels, s.title, by_order=settings.by_order)
         for s in subjects
@@ -194,7 +193,7 @@ def _measure_all(settings: EvaluateSettings, subjects: Sequence[Subject]) -> Rep
     if len(rights) == 2:
         first, second, p_value = scoring.mcnemar(*rights)
         pair = Pair(only_first=first, only_second=second, p_value=p_value)
-    return Report(results=tuple(results), pair=pair, written=settings.write)
+    return Report(results=tuple(results), notes=images.notes, pair=pair, written=settings.write)
 
 
 def _ask_all(

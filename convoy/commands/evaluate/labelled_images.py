@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convoy.artifact.manifest import Training
+from convoy.artifact.manifest import Manifest
 from convoy.commands.command_line import UsageError
 from convoy.commands.evaluate.evaluate_settings import DataPart
+from convoy.commands.evaluate.training_data import trained_on, warnings
 from convoy.export import data
-from convoy.export.data.content import data_set_sha256, images_sha256
+from convoy.export.data.content import images_sha256
 from convoy.export.data.folders import has_parts, load_classes
 from convoy.export.data.split import DataSet, Split
 from convoy.export.errors import DataError
@@ -24,11 +25,13 @@ class LabelledImages:
     Attributes:
         name: Name of the data set, and of its part.
         classes: Names of the classes; the labels of `images` are their indices.
+        notes: Lines for the user about images that models were trained on.
     """
 
     name: str
     images: Split
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -42,13 +45,13 @@ class LabelledImages:
 
 
 def load_images(
-    text: str, part: DataPart | None, trainings: Sequence[Training] | None
+    text: str, part: DataPart | None, manifests: Sequence[Manifest] | None
 ) -> LabelledImages:
     """
     Load the *part* of the data set *text*.
 
     Args:
-        trainings: The trainings of the models; None if they are not known.
+        manifests: The models that are measured; None if they are not known.
 
     Raises:
         DataError: If the data is not available.
@@ -57,37 +60,44 @@ def load_images(
     kind, _, path = text.partition(":")
     # A folder of classes may be a test set as a whole, or what convoy export divided itself.
     if kind == "folder" and path and not has_parts(Path(path)):
-        if part is None and trainings is None:
-            raise UsageError(
-                "a server does not report what its models were trained on: give --part test for "
-                f"the images of {path} that convoy export does not train on, or --part all if the "
-                "models were not trained on any of them"
-            )
-        if part is None:
-            part = "test" if _was_trained_on(Path(path), trainings or ()) else "all"
-        if part == "all":
-            classes, images = load_classes(Path(path))
-            return LabelledImages(f"folder:{Path(path).resolve().name}", images, classes)
-    data_set = data.load(text)
-    part = part or "test"
+        return _load_undivided(Path(path), part, manifests)
+    return _load_part(data.load(text), part or "test", manifests or ())
+
+
+def _load_undivided(
+    root: Path, part: DataPart | None, manifests: Sequence[Manifest] | None
+) -> LabelledImages:
+    if part is None and manifests is None:
+        raise UsageError(
+            "a server does not report what its models were trained on: give --part test for "
+            f"the images of {root} that convoy export does not train on, or --part all if the "
+            "models were not trained on any of them"
+        )
+    if part not in (None, "all"):
+        return _load_part(data.load(f"folder:{root}"), part, manifests or ())
+    divided = _divided(root) if manifests else None
+    models = trained_on(divided, manifests or ()) if divided else []
+    if divided and part is None and any(model.is_same for model in models):
+        lines = warnings(models, divided.name, "test", len(divided.test))
+        return replace(_load_part(divided, "test", ()), notes=tuple(lines))
+    classes, images = load_classes(root)
+    name = f"folder:{root.resolve().name}"
+    lines = warnings(models, name, "all", len(images))
+    return LabelledImages(name, images, classes, tuple(lines))
+
+
+def _load_part(data_set: DataSet, part: DataPart, manifests: Sequence[Manifest]) -> LabelledImages:
     images = {
         "train": data_set.train,
         "validation": data_set.validation,
         "test": data_set.test,
         "all": data_set.train + data_set.validation + data_set.test,
     }[part]
+    # Nothing is fitted to a test part, so that its hash tells nothing.
+    models = trained_on(data_set, manifests) if part != "test" else []
+    lines = warnings(models, data_set.name, part, len(images))
     suffix = "" if part == "all" else f", {part} part"
-    return LabelledImages(f"{data_set.name}{suffix}", images, data_set.labels)
-
-
-def _was_trained_on(root: Path, trainings: Sequence[Training]) -> bool:
-    if any(training.data == f"folder:{root.resolve().name}" for training in trainings):
-        return True
-    hashes = {training.data_sha256 for training in trainings} - {None}
-    # The folder may have another name now.
-    return (
-        bool(hashes) and (found := _divided(root)) is not None and data_set_sha256(found) in hashes
-    )
+    return LabelledImages(f"{data_set.name}{suffix}", images, data_set.labels, tuple(lines))
 
 
 def _divided(root: Path) -> DataSet | None:

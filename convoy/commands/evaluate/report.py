@@ -57,12 +57,14 @@ class Report(Part):
     The results of one run.
 
     Attributes:
+        notes: Warnings about the images, such as those that a model was trained on.
         pair: The comparison of two models; None for another number of them.
         written: Whether each result was kept beside its manifest.
     """
 
     schema_version: Literal[1] = 1
     results: tuple[ModelResult, ...]
+    notes: tuple[str, ...] = ()
     pair: Pair | None = None
     written: bool = False
 
@@ -86,6 +88,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"{first.images} images of {first.data}, SHA-256 {first.data_sha256[:12]}")
     if first.skipped:
         console.print(f"left out: {first.skipped} images that cannot be decoded")
+    for note in report.notes:
+        console.print(note)
     columns = ["model", "top-1 %", "top-5 %", "ECE", "images/s"]
     print_numbers(columns, (_row(result) for result in report.results), console)
     console.print("in brackets: 95 % intervals (Wilson); ECE: expected calibration error, 15 bins")
