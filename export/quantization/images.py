@@ -13,6 +13,7 @@ from convoy.export.data.classes import class_indices
 from convoy.export.data.content import images_sha256
 from convoy.export.data.folders import images_below
 from convoy.export.data.held_out import HeldOut
+from convoy.export.data.split import TEST_SHARE
 from convoy.export.errors import DataError
 from convoy.export.quantization.quantizing import Material
 
@@ -24,8 +25,8 @@ def from_folder(folder: Path, calibration_count: int, test_count: int) -> Materi
     """
     Return images in and below *folder*, whose classes are not known.
 
-    The ranges are found with some of them, and the graphs compared on the others; on the same ones
-    if there are no others.
+    The ranges are found with some of them, and the graphs compared on the others: at least a fifth
+    of them. A single image serves both, as the name of the test says.
 
     Args:
         test_count: Most images to compare on; 0 for all.
@@ -35,10 +36,15 @@ def from_folder(folder: Path, calibration_count: int, test_count: int) -> Materi
     """
     paths = images_below(folder)
     images = _shuffled(Split(paths, np.zeros(len(paths), np.int64)))  # the labels are not used
-    calibration = _first(images, calibration_count)
-    others = images.part(range(len(calibration), len(images)))
     name = folder.resolve().name  # the rest of the path is this machine's
-    test = HeldOut(name=name, images=_first(others or calibration, test_count), sha256=None)
+    if len(images) == 1:
+        test = HeldOut(name=f"{name}, the image of the ranges", images=images, sha256=None)
+        return Material(data=name, calibration=images, tests=[test])
+    # Ranges fit the images that they were found with, which would flatter the comparison.
+    aside = max(1, round(TEST_SHARE * len(images)))
+    calibration = _first(images, min(calibration_count, len(images) - aside))
+    others = images.part(range(len(calibration), len(images)))
+    test = HeldOut(name=name, images=_first(others, test_count), sha256=None)
     return Material(data=name, calibration=calibration, tests=[test])
 
 

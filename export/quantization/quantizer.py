@@ -19,7 +19,7 @@ from convoy.export.quantization.report import report
 from convoy.export.quantization.verification import Bounds
 
 FEW_IMAGES = 100
-"""Number of images below which the ranges are a guess."""
+"""Number of images below which the ranges, or the comparison, are a guess."""
 
 
 def quantize_model(
@@ -96,4 +96,10 @@ def _material(settings: QuantizeSettings, manifest: Manifest, console: Console) 
     console.print(f"ranges of activations from {used} images of {material.data}")
     if used < FEW_IMAGES:
         console.print(f"warning: {used} images are few for ranges; give a few hundred")
+    compared = sum(len(test.images) for test in material.tests)
+    if compared < FEW_IMAGES:
+        console.print(
+            f"warning: {compared} images are few for a comparison, in which one of them is "
+            f"{100 / compared:.1f} %; give more"
+        )
     return material

@@ -98,7 +98,7 @@ def test_next_version(place: Path) -> None:
     assert manifest.quantization is not None
     assert (manifest.precision, manifest.quantization.source_version) == ("int8", 1)
     assert manifest.evaluations == ()  # the classes of the photos were not known
-    assert manifest.quantization.comparisons[0].same_class == 180
+    assert manifest.quantization.comparisons[0].same_class == 36
 
 
 def test_object_store(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +155,7 @@ def test_few_images(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "ranges of activations from 5 images of red" in told
     assert "warning: 5 images are few for ranges; give a few hundred" in told
+    assert "warning: 55 images are few for a comparison, in which one of them is 1.8 %;" in told
     record = read(place, "colours_int8").manifest.quantization
     assert record is not None
     assert (record.calibration_images, record.comparisons[0].images) == (5, 55)
@@ -167,7 +168,7 @@ def test_few_images(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
             ["--data", "folder:photos"],
             r"loses [\d.]+ points of top-1 accuracy: \d+ of 36 images of ",
         ),
-        (["--images", "photos"], r"agrees with float32 on \d+ of 180 images of photos, [\d.]+ %; "),
+        (["--images", "photos"], r"agrees with float32 on \d+ of 36 images of photos, [\d.]+ %; "),
     ],
 )
 def test_loss_that_is_refused(

@@ -44,13 +44,27 @@ def test_same_images_in_the_same_order(photos: Path) -> None:
     assert first != sorted(first)
 
 
-def test_few_images_serve_twice(photos: Path) -> None:
+def test_a_fifth_is_kept_aside(photos: Path) -> None:
     """
-    If the ranges need all images, the same ones are compared.
+    If the ranges could use all images, a fifth of them is compared and finds no ranges.
     """
     material = from_folder(photos, 256, 1000)
-    assert len(material.calibration) == 60
-    assert material.tests[0].images.sources == material.calibration.sources
+    (test,) = material.tests
+    assert (len(material.calibration), len(test.images)) == (48, 12)
+    assert not {*material.calibration.sources} & {*test.images.sources}
+
+
+def test_single_image(photos: Path, tmp_path: Path) -> None:
+    """
+    One image finds the ranges and is compared, and the name of the test says so.
+    """
+    image = next(photos.rglob("*.png"))
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / image.name).write_bytes(image.read_bytes())
+    material = from_folder(tmp_path / "one", 256, 1000)
+    (test,) = material.tests
+    assert test.name == "one, the image of the ranges"
+    assert test.images.sources == material.calibration.sources
 
 
 def test_labels_are_those_of_the_model(photos: Path) -> None:
