@@ -60,11 +60,18 @@ def quantize_model(
 
 
 def _check_precision(manifest: Manifest) -> None:
-    if manifest.precision != "float32":
-        raise PrecisionError(
-            f"{manifest.name} version {manifest.version} is {manifest.precision} already: choose a "
-            f"version in float32, such as {manifest.name}:1"
-        )
+    if manifest.precision == "float32":
+        return
+    made = manifest.quantization
+    source = (
+        f"the model in float32 that it was made from, {made.source_model}:{made.source_version}"
+        if made and made.source_model
+        else "a model in float32"
+    )
+    raise PrecisionError(
+        f"{manifest.name} version {manifest.version} is {manifest.precision} already: choose "
+        f"{source}"
+    )
 
 
 def _target(repository: Repository, name: str, settings: QuantizeSettings) -> str:

@@ -139,11 +139,13 @@ def test_version_and_name_are_chosen(place: Path, capsys: pytest.CaptureFixture[
     assert main(["quantize", "colours", "--as-next-version", *images]) == 0
     assert main(["quantize", "colours", *images]) == 1
     assert capsys.readouterr().err == (
-        "convoy quantize: colours version 2 is int8 already: choose a version in float32, such as "
-        "colours:1\n"
+        "convoy quantize: colours version 2 is int8 already: choose the model in float32 that it "
+        "was made from, colours:1\n"
     )
     assert main(["quantize", "colours:1", "--name", "small", *images]) == 0
     assert read(place, "small").manifest.quantization is not None
+    assert main(["quantize", "small", *images]) == 1
+    assert capsys.readouterr().err.endswith("that it was made from, colours:1\n")
 
 
 def test_few_images(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
