@@ -153,7 +153,7 @@ def _halve(
     if reason := objection(comparisons, _bounds(settings)):
         raise PrecisionError(f"the float16 graph {reason}")
     for comparison in comparisons:
-        console.print(f"float16: {describe(comparison)}")
+        console.print(describe(comparison, "float16"))
     # Half precision is near PyTorch, which remains the reference.
     return Graph(
         precision="float16",

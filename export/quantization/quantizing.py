@@ -183,7 +183,7 @@ def _best(conversion: _Conversion, grown: Growth, console: Console) -> Quantized
         console.print(f"with all {count} layers in 8 bits, the graph {in_full.objection}")
         kept, found = conversion.leave_out(console)
     for comparison in found.comparisons:
-        console.print(describe(comparison))
+        console.print(describe(comparison, "int8"))
     return Quantized(
         model=found.model,
         scheme=conversion.scheme,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from convoy.artifact.manifest import Comparison
+from convoy.artifact.manifest import Comparison, Precision
 from convoy.export.data.held_out import HeldOut
 from convoy.export.quantization.interface import Interface
 
@@ -78,8 +78,8 @@ def objection(comparisons: Sequence[Comparison], bounds: Bounds) -> str:
     return ""
 
 
-def describe(comparison: Comparison) -> str:
-    """Return *comparison* in words."""
+def describe(comparison: Comparison, precision: Precision) -> str:
+    """Return *comparison* of a graph in *precision* with float32 in words."""
     agreement = (
         f"the class of {comparison.same_class} of {comparison.images} images stays, and no "
         f"probability changes by more than {comparison.largest_change:.3f}"
@@ -87,6 +87,6 @@ def describe(comparison: Comparison) -> str:
     if comparison.accuracy is None:
         return f"{comparison.data}: {agreement}"
     return (
-        f"{comparison.data}: accuracy {comparison.accuracy:.4f}, "
+        f"{comparison.data}: accuracy {comparison.accuracy:.4f} in {precision}, "
         f"{comparison.accuracy_before:.4f} in float32; {agreement}"
     )

@@ -81,6 +81,7 @@ def test_scores(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
     assert found["ece"] == pytest.approx(0.99982 - 10 / 12, abs=1e-4)
     output = capsys.readouterr().out
     assert "12 images of folder:photos" in output
+    assert "top-5" not in output
     assert "83.33 (55.20-95.30)" in output
     rows = [line.split() for line in output.splitlines()]
     assert ["class", "0", "4", "100.0", "50.0", "66.7"] in rows
@@ -104,6 +105,23 @@ def test_two_models(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[
     assert {path.name for path in figures.iterdir()} == {
         *("reliability.png", "confusion-tiny-1.png", "confusion-swapped-1.png")
     }
+
+
+def test_models_without_a_difference(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Two models that are right about the same images are not said to differ by chance.
+    """
+    tiny.write(models, "same")
+    images = write_images(tmp_path / "photos")
+    report = evaluate(
+        tmp_path, "tiny", "same", "--data", f"folder:{images}", "--model-repository", str(models)
+    )
+    assert report["pair"] == {"only_first": 0, "only_second": 0, "p_value": 1}
+    output = capsys.readouterr().out
+    assert "tiny:1 and same:1 are right about the same images: no difference to test" in output
+    assert "chance" not in output
 
 
 async def test_through_a_server(running: Running, tmp_path: Path) -> None:

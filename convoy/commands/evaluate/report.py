@@ -90,8 +90,11 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"left out: {first.skipped} images that cannot be decoded")
     for note in report.notes:
         console.print(note)
-    columns = ["model", "top-1 %", "top-5 %", "ECE", "images/s"]
-    print_numbers(columns, (_row(result) for result in report.results), console)
+    # With five classes or fewer, every answer is among the top five.
+    has_top5 = any(result.evaluation.top5 for result in report.results)
+    columns = ["model", "top-1 %", *(["top-5 %"] if has_top5 else []), "ECE", "images/s"]
+    rows = (_row(result, has_top5=has_top5) for result in report.results)
+    print_numbers(columns, rows, console)
     console.print("in brackets: 95 % intervals (Wilson); ECE: expected calibration error, 15 bins")
     for result in report.results:
         console.print(f"{result.title}: {result.evaluation.measured_with}")
@@ -109,12 +112,13 @@ def print_report(report: Report, console: Console) -> None:
         console.print("\nwritten to evaluation.json beside each manifest")
 
 
-def _row(result: ModelResult) -> list[str]:
+def _row(result: ModelResult, *, has_top5: bool) -> list[str]:
     one = result.evaluation
+    top5 = "" if one.top5 is None else _share(one.top5)
     return [
         result.title,
         _share(one.top1),
-        "" if one.top5 is None else _share(one.top5),
+        *([top5] if has_top5 else []),
         f"{one.ece:.4f}",
         f"{one.images_per_s:,.1f}",
     ]
@@ -126,6 +130,11 @@ def _share(one: Measured) -> str:
 
 def _print_pair(report: Report, pair: Pair, console: Console) -> None:
     first, second = (result.title for result in report.results)
+    if pair.only_first == pair.only_second == 0:
+        console.print(
+            f"{first} and {second} are right about the same images: no difference to test"
+        )
+        return
     console.print(
         f"McNemar: only {first} is right about {pair.only_first} images, only {second} about "
         f"{pair.only_second}; p = {pair.p_value:.3g}"

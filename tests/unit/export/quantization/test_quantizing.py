@@ -54,7 +54,7 @@ def test_well_behaved_network(tmp_path: Path, photos: Path) -> None:
     assert found.scores[0].shape == (36, 3)
     assert 0 < found.growth.mean < found.growth.largest < 0.2
     assert told.startswith("comparing int8 with float32 on 36 images\n")
-    assert "\nfolder:photos, test part: accuracy 1.0000, 1.0000 in float32; " in told
+    assert "\nfolder:photos, test part: accuracy 1.0000 in int8, 1.0000 in float32; " in told
 
 
 def test_layers_that_cause_the_loss_stay_in_float32(tmp_path: Path, photos: Path) -> None:

@@ -78,9 +78,9 @@ def test_probabilities_are_compared_not_logits() -> None:
     after = np.array([[np.log(3), 0]], np.float32)
     found = compared(before, after)
     assert found.largest_change == pytest.approx(0.25)
-    assert describe(found) == (
-        "photos: accuracy 1.0000, 1.0000 in float32; the class of 1 of 1 images stays, and no "
-        "probability changes by more than 0.250"
+    assert describe(found, "int8") == (
+        "photos: accuracy 1.0000 in int8, 1.0000 in float32; the class of 1 of 1 images stays, and "
+        "no probability changes by more than 0.250"
     )
 
 
