@@ -21,9 +21,9 @@ class Estimate:
 
 def wilson(correct: int, count: int) -> tuple[float, float]:
     """Return the 95 % interval of the share *correct* / *count* (Wilson, 1927), in `[0, 1]`."""
-    # Unlike share +- error, the interval stays in [0, 1].
+    # Unlike share +- error, the interval stays in [0, 1], but for rounding.
     z, share = Z, correct / count
     centre = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    return (centre - spread) / scale, (centre + spread) / scale
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

@@ -145,7 +145,10 @@ def _served_model(
     found = [m for m in models if m.name == name and version in (0, m.version)]
     if not found:
         known = ", ".join(f"{model.name}:{model.version}" for model in models) or "none"
-        raise UsageError(f"{settings.address} serves no {text}: there are {known}")
+        raise UsageError(
+            f"{settings.address} serves no {text}: there are {known}; without --address and "
+            "CONVOY_ADDRESS, the models of the repository are measured"
+        )
     model = max(found, key=lambda one: one.version)
     return Subject(
         name=model.name,
