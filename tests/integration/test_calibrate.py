@@ -92,6 +92,22 @@ def test_calibrated_model(tmp_path: Path) -> None:
         assert found["probabilities"].max() == pytest.approx(0.5, abs=0.15)
 
 
+def test_temperature_that_does_not_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The cross-entropy on the images that were not fitted on decides; few images get a warning.
+    """
+    tiny.write(tmp_path / "models")
+    write_images(tmp_path / "photos" / "train", right=1, wrong=0)
+    write_images(tmp_path / "photos" / "val", right=3, wrong=1)
+    write_images(tmp_path / "photos" / "test", right=4, wrong=0)
+    assert calibrate(tmp_path / "models", tmp_path / "photos") == 0
+    output = capsys.readouterr().out
+    assert "warning: 20 images are few to fit a temperature on; give a few hundred" in output
+    assert "the cross-entropy on these images, which decides, does not fall (0.0002 -> " in output
+    assert output.endswith("; nothing written\n")
+    assert ModelRepository(tmp_path / "models").versions("tiny") == [1]
+
+
 def test_folder_with_the_name_of_the_training_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

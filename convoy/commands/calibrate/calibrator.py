@@ -42,6 +42,9 @@ from convoy.export.onnx.temperature import (
     fold_temperature,
 )
 
+FEW_IMAGES = 200
+"""Number of images below which a fitted temperature is a guess."""
+
 NEGLIGIBLE = 0.005
 """Difference of a temperature from 1 that changes no probability by more than a rounding."""
 
@@ -103,7 +106,10 @@ def calibrate(settings: CalibrateSettings, console: Console) -> str | None:
         return None
     # Measured on images that the fit has not seen.
     if after[1] >= before[1]:
-        console.print("no temperature calibrates the probabilities better; nothing written")
+        console.print(
+            "the cross-entropy on these images, which decides, does not fall "
+            f"({before[1]:.4f} -> {after[1]:.4f}); nothing written"
+        )
         return None
     with repository.writing(artifact.manifest.name) as (folder, number):
         calibration = Calibration(
@@ -175,6 +181,11 @@ def _print(
         f"temperature {temperature:.4f}: {kind} confident; fitted on {len(fitted.truth)} images of "
         f"{fitted.images.name}"
     )
+    if len(fitted.truth) < FEW_IMAGES:
+        console.print(
+            f"warning: {len(fitted.truth)} images are few to fit a temperature on; give a few "
+            "hundred"
+        )
     console.print(
         f"on {len(measured.truth)} images of {measured.images.name}: ECE {before[0]:.4f} before, "
         f"{after[0]:.4f} after; cross-entropy {before[1]:.4f} before, {after[1]:.4f} after"
