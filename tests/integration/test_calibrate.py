@@ -108,6 +108,46 @@ def test_temperature_that_does_not_help(tmp_path: Path, capsys: pytest.CaptureFi
     assert ModelRepository(tmp_path / "models").versions("tiny") == [1]
 
 
+def evaluate(models: Path, images: Path, *arguments: str) -> None:
+    """Evaluate the newest version on a folder."""
+    options = ("--data", f"folder:{images}", "--model-repository", str(models))
+    assert main(["evaluate", "tiny", *options, *arguments]) == 0
+
+
+def test_evaluation_of_images_that_were_fitted_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    An evaluation on the half that the temperature was fitted on says so, and no other does.
+    """
+    models = tmp_path / "models"
+    tiny.write(models)
+    photos = write_images(tmp_path / "photos", right=15, wrong=5)
+    assert calibrate(models, photos) == 0
+    evaluate(models, photos)
+    note = "note: the temperature of tiny:2 was fitted on 50 of these 100 images"
+    assert note in capsys.readouterr().out
+    evaluate(models, write_images(tmp_path / "others", right=15, wrong=4))
+    assert "fitted" not in capsys.readouterr().out
+
+
+def test_evaluation_of_a_part_that_was_fitted_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    The validation part that the temperature was fitted on is found in all of the data.
+    """
+    models = tmp_path / "models"
+    tiny.write(models)
+    for part in ("train", "val", "test"):
+        write_images(tmp_path / "photos" / part, right=3, wrong=1)
+    assert calibrate(models, tmp_path / "photos") == 0
+    for part, number in (("all", 60), ("validation", 20)):
+        capsys.readouterr()
+        evaluate(models, tmp_path / "photos", "--part", part)
+        assert f"of tiny:2 was fitted on 20 of these {number} images" in capsys.readouterr().out
+
+
 def test_folder_with_the_name_of_the_training_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,6 @@ from convoy.commands.evaluate.answers import refuse_bad, scores_of
 from convoy.commands.evaluate.labelled_images import LabelledImages, load_images
 from convoy.commands.evaluate.models import read_model
 from convoy.export.data.classes import class_indices
-from convoy.export.data.split import divide
 from convoy.export.describing.layer_table import describe_graph
 from convoy.export.errors import DataError, ProofError
 from convoy.export.onnx.session import open_session
@@ -135,14 +134,11 @@ def _parts(
     # A part that weights were chosen on, but not fitted to, is good for one more number.
     if tested.name.endswith(", test part") and _was_validated(manifest.training):
         return load_images(settings.data, "validation", [manifest]), tested
-    images, name = tested.images, tested.name
-    order = np.random.default_rng(0).permutation(len(images))
-    first, second = (
-        LabelledImages(f"{name}, {which} half", half, tested.classes)
-        for which, half in zip(("one", "other"), divide(images, order, 0.5), strict=True)
-    )
+    first, second = tested.halves()
     if not len(first.images) or not len(second.images):
-        raise DataError(f"{name} has too few images to fit on one half and measure on the other")
+        raise DataError(
+            f"{tested.name} has too few images to fit on one half and measure on the other"
+        )
     return first, second
 
 

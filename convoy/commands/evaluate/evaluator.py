@@ -29,6 +29,7 @@ from convoy.commands.evaluate.answers import (
     check_single_label,
     refuse_bad,
 )
+from convoy.commands.evaluate.calibration_data import calibration_notes
 from convoy.commands.evaluate.evaluate_settings import EvaluateSettings
 from convoy.commands.evaluate.labelled_images import LabelledImages, load_images
 from convoy.commands.evaluate.models import parse_model, read_model
@@ -196,7 +197,8 @@ def _measure_all(settings: EvaluateSettings, subjects: Sequence[Subject]) -> Rep
     if len(rights) == 2:
         first, second, p_value = scoring.mcnemar(*rights)
         pair = Pair(only_first=first, only_second=second, p_value=p_value)
-    return Report(results=tuple(results), notes=images.notes, pair=pair, written=settings.write)
+    notes = (*images.notes, *calibration_notes(settings.data, images, manifests))
+    return Report(results=tuple(results), notes=notes, pair=pair, written=settings.write)
 
 
 def _ask_all(

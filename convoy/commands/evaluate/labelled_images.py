@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from convoy.artifact.manifest import Manifest
 from convoy.commands.command_line import UsageError
 from convoy.commands.evaluate.evaluate_settings import DataPart
@@ -13,7 +15,7 @@ from convoy.commands.evaluate.training_data import trained_on, warnings
 from convoy.export import data
 from convoy.export.data.content import images_sha256
 from convoy.export.data.folders import has_parts, load_classes
-from convoy.export.data.split import DataSet, Split
+from convoy.export.data.split import DataSet, Split, divide
 from convoy.export.errors import DataError
 
 
@@ -42,6 +44,15 @@ class LabelledImages:
         """Return the images but those at *indices*."""
         left = [index for index in range(len(self.images)) if index not in indices]
         return replace(self, images=self.images.part(left))
+
+    def halves(self) -> tuple[LabelledImages, LabelledImages]:
+        """Return one half of each class, and the other; always the same ones."""
+        order = np.random.default_rng(0).permutation(len(self.images))
+        one, other = divide(self.images, order, 0.5)
+        return (
+            replace(self, name=f"{self.name}, one half", images=one),
+            replace(self, name=f"{self.name}, other half", images=other),
+        )
 
 
 def load_images(
