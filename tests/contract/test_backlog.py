@@ -111,11 +111,11 @@ async def test_calls_cancelled_at_any_moment_are_counted(running: Running) -> No
     assert 100 < counts(running)["received"] <= 400
 
 
-def ask(channel: grpc.Channel, *, times: int) -> None:
+def ask(channel: grpc.Channel, *, times: int, timeout_s: float = 20.0) -> None:
     """Make some calls at once, and wait for their answers."""
     infer = GRPCInferenceServiceStub(channel).ModelInfer
     for call in [infer.future(infer_request(3)) for _ in range(times)]:
-        assert call.result(20)
+        assert call.result(timeout_s)
 
 
 async def test_wait_before_the_handler(running: Running) -> None:
@@ -135,6 +135,21 @@ async def test_wait_before_the_handler(running: Running) -> None:
     taken_s = running.sample("convoy_request_duration_seconds_sum", model="tiny") or 0
     assert waited_s + taken_s > 1
     await running.until(lambda: running.sample("convoy_transport_waiting_calls") == 0)
+
+
+@pytest.mark.slow
+async def test_calls_that_wait_for_long_are_answered(running: Running) -> None:
+    """
+    Calls that wait longer than the 30 s of gRPC's own limit are answered, and none waits for ever.
+    """
+    threads = ThreadPoolExecutor()
+    with grpc.insecure_channel(running.address) as channel:
+        await asyncio.to_thread(ask, channel, times=1)
+        asked = threads.submit(partial(ask, channel, times=40, timeout_s=90))
+        time.sleep(32)  # noqa: ASYNC251 (the event loop is to stand still)
+        await asyncio.wrap_future(asked)
+    await running.until(lambda: running.sample("convoy_transport_waiting_calls") == 0)
+    assert counts(running)["dropped"] == 0
 
 
 async def test_streams_and_unknown_methods_are_received(running: Running) -> None:
