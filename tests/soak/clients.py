@@ -12,9 +12,9 @@ import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -158,10 +158,29 @@ async def stream(soak: Soak) -> None:
     read = soak.dice.choice((STREAM, STREAM, STREAM, soak.dice.randrange(STREAM)))
     soak.ledger.begin(entry, STREAM, carried=1)
     call = soak.inference.ModelStreamInfer(model.request([image]) for image in images)
-    for image in images[:read]:
-        _end_of_stream(soak, entry, image, await call.read())
+    for number, image in enumerate(images[:read]):
+        answer = await _next_of_stream(call)
+        # The server has ended the stream, and with it all requests without an answer.
+        if not isinstance(answer, pb.ModelStreamInferResponse):
+            code, told = answer
+            ended = replace(entry, may_end=frozenset())
+            soak.ledger.end(ended, code, fault=told, local=True, count=STREAM - number)
+            return
+        _end_of_stream(soak, entry, image, answer)
     call.cancel()
     soak.ledger.end(entry, CANCELLED, local=True, count=STREAM - read)
+
+
+async def _next_of_stream(call: Any) -> pb.ModelStreamInferResponse | tuple[str, str]:
+    """Return the next answer of a stream, or the code and the details with which it has ended."""
+    try:
+        if (answer := await call.read()) is not grpc.aio.EOF:
+            return cast(pb.ModelStreamInferResponse, answer)
+    # gRPC's client ends the read with one or the other.
+    except (grpc.aio.AioRpcError, asyncio.CancelledError):
+        if not call.done():  # it is the soak that is cancelled
+            raise
+    return (await call.code()).name, f"the server ended the stream: {await call.details()}"
 
 
 def _end_of_stream(
