@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,13 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
     )
     # After the check, which may leave images out.
     console.print(_described(data_set, settings.train_on_validation))
-    console.print(_counts(data_set, is_balanced=settings.balance_classes != "no"))
+    # A recipe that is fixed needs no validation, and more images to train on are better.
+    split = data_set.train
+    if settings.train_on_validation:
+        split = split + data_set.validation
+    counts = np.bincount(split.labels, minlength=len(data_set.labels)).tolist()
+    is_balanced = settings.balance_classes != "no"
+    console.print(_counts(counts, data_set.labels, is_balanced=is_balanced))
     if data_set.left_out:
         console.print(f"left out: {data.counted(data_set.left_out)}")
     return Task(
@@ -86,10 +93,7 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         data_option=data_option,
         data_sha256=data_set_sha256(data_set),
         weights=weights,
-        # A recipe that is fixed needs no validation, and more images to train on are better.
-        split=data_set.train + data_set.validation
-        if settings.train_on_validation
-        else data_set.train,
+        split=split,
         validation=None if settings.train_on_validation else data_set.validation,
         trackers=trackers,
     )
@@ -105,14 +109,13 @@ def _described(data_set: data.DataSet, train_on_validation: bool) -> str:
     return f"data {data_set.name}: {train} to train, {validation} to validate, {test} to test"
 
 
-def _counts(data_set: data.DataSet, *, is_balanced: bool) -> str:
+def _counts(counts: Sequence[int], labels: Sequence[str], *, is_balanced: bool) -> str:
     """Return the number of images to train of each class, or of the rarest and the commonest."""
-    counts = np.bincount(data_set.train.labels, minlength=len(data_set.labels)).tolist()
-    ordered = sorted(zip(counts, data_set.labels, strict=True))
+    ordered = sorted(zip(counts, labels, strict=True))
     (fewest, rarest), (most, commonest) = ordered[0], ordered[-1]
     text = f"from {fewest} of {rarest} to {most} of {commonest}"
     if len(counts) <= NAMED_CLASSES:
-        pairs = zip(data_set.labels, counts, strict=True)
+        pairs = zip(labels, counts, strict=True)
         text = ", ".join(f"{label} {count}" for label, count in pairs)
     is_uneven = most >= 2 * fewest and not is_balanced
     advice = (

@@ -41,6 +41,15 @@ def test_counts_per_class(photos: Path) -> None:
     assert "--balance-classes" not in described(photos, balance_classes="sampler")
 
 
+def test_counts_with_validation_images(photos: Path) -> None:
+    """
+    Validation images that are trained on are counted, too.
+    """
+    text = described(photos, train_on_validation=True)
+    assert "32 to train, 8 to test" in text
+    assert "by class: rare 8, usual 24" in text
+
+
 def test_counts_of_images_that_are_used(photos: Path) -> None:
     """
     Unreadable images that are left out are not counted, in any part or class.
