@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -32,9 +31,15 @@ or pixels."""
 
 def identity(task: Task, world_size: int) -> Mapping[str, object]:
     """Return the facts that a checkpoint must share with a training that resumes from it."""
+    recipe = task.recipe
     return {
         "architecture": task.settings.architecture,
-        "recipe": dataclasses.asdict(task.recipe),
+        "recipe": {
+            **plain_recipe(recipe),
+            "preprocessing": recipe.preprocessing,
+            "mean": recipe.mean,
+            "std": recipe.std,
+        },
         "data": task.data_set.name,
         "images": task.data_sha256,
         "train_on_validation": task.validation is None,

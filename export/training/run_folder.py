@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from convoy.export.errors import TrackingError, TrainingError
 from convoy.export.training.epoch_log import METRICS_FILE, Epoch, write_metrics
+from convoy.export.training.identity import difference, is_same
 from convoy.export.training.run_record import RECORD_FILE, RunRecord, read_record, write_record
 from convoy.export.training.tracking import Tracker
 from convoy.export.whole_files import replacing
@@ -120,10 +121,10 @@ class Run:
         except Exception as error:  # torch's errors share no base class
             raise TrainingError(f"{path} is damaged; delete it to start anew: {error}") from error
         # Going on would mix two trainings, and beginning anew would lose the unfinished one.
-        if identity != self.identity:
+        if not is_same(identity, self.identity):
             raise TrainingError(
                 f"{self.folder} holds an unfinished training, `{command}`; this one is "
-                f"`{self.command}`. They differ in {_difference(identity, self.identity)}. Give "
+                f"`{self.command}`. They differ in {difference(identity, self.identity)}. Give "
                 f"the options of that one to go on with it, give another --name, or delete {path}"
             )
         self.epochs, self.state = epochs, state
@@ -154,7 +155,7 @@ class Run:
         files = [self.folder / name for name in _RESULTS if (self.folder / name).exists()]
         if not (self.folder / LAST_FILE).exists():
             pass  # it has no weights worth keeping
-        elif _identity_in(self.folder) == self.identity:
+        elif is_same(_identity_in(self.folder), self.identity):
             console.print(
                 f"{self.folder} holds the weights of this very training, and is made anew; "
                 f"--from {self.folder} exports them without training"
@@ -257,19 +258,3 @@ def _free_folder(folder: Path) -> Path:
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
     return aside
-
-
-def _difference(there: object, here: Mapping[str, Any]) -> str:
-    """Return the facts in which two identities differ, for people."""
-    if not isinstance(there, dict):  # an older convoy kept a hash of them
-        return "options, or in the version of convoy"
-    names = [name for name in here if there.get(name) != here[name]]
-    # A recipe has many numbers: name those that differ.
-    if "recipe" in names and isinstance(there.get("recipe"), dict):
-        index, theirs = names.index("recipe"), there["recipe"]
-        names[index : index + 1] = [
-            f"{name} of the recipe"
-            for name, value in here["recipe"].items()
-            if theirs.get(name) != value
-        ]
-    return ", ".join(names)

@@ -272,7 +272,8 @@ def test_checkpoint_of_another_training(tmp_path: Path) -> None:
     before = (tmp_path / CHECKPOINT_FILE).read_bytes()
     with pytest.raises(
         TrainingError,
-        match=r"unfinished training, `seed 0`; this one is `seed 1`. They differ in seed\.",
+        match=r"unfinished training, `seed 0`; this one is `seed 1`. They differ in --seed "
+        r"\(0 there, 1 here\)\.",
     ):
         fit(tmp_path, seed=1)
     assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
