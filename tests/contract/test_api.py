@@ -86,9 +86,9 @@ def test_dir() -> None:
     ]
 
 
-def test_evaluate(tmp_path: Path) -> None:
+def test_evaluate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """
-    A model is measured, and the result shows itself.
+    A model is measured, and the result shows itself. Nothing is printed, not even progress.
     """
     for index in range(tiny.CLASSES):
         folder = tmp_path / "photos" / f"class {index}"
@@ -104,6 +104,7 @@ def test_evaluate(tmp_path: Path) -> None:
     named = convoy.evaluate(
         "tiny", data=f"folder:{tmp_path / 'photos'}", model_repository=tmp_path / "models"
     )
+    assert capfd.readouterr() == ("", "")
     assert named.results[0].evaluation.confusion == report.results[0].evaluation.confusion
     assert "<td>tiny:1</td>" in model._repr_html_()
 

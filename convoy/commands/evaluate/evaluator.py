@@ -87,9 +87,9 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> Repo
             credentials=settings.credentials(),
             token=settings.token.get_secret_value(),
         ) as client:
-            report = _measure_all(settings, _served(settings, client))
+            report = _measure_all(settings, _served(settings, client), quiet=console.quiet)
     else:
-        report = _measure_all(settings, _stored(settings))
+        report = _measure_all(settings, _stored(settings), quiet=console.quiet)
     print_report(report, console)
     if settings.json_file:
         write_json(report, settings.json_file)
@@ -162,14 +162,14 @@ def _served_model(
     )
 
 
-def _measure_all(settings: EvaluateSettings, subjects: Sequence[Subject]) -> Report:
+def _measure_all(settings: EvaluateSettings, subjects: Sequence[Subject], *, quiet: bool) -> Report:
     manifests = [subject.artifact.manifest for subject in subjects if subject.artifact]
     images = load_images(settings.data, settings.part, None if settings.uses_server else manifests)
     maps = [
         class_indices(images.classes, s.labels, s.title, by_order=settings.by_order)
         for s in subjects
     ]
-    answers = _ask_all(settings, subjects, images)
+    answers = _ask_all(settings, subjects, images, quiet=quiet)
     # Every model is measured on the same images: those that any of them cannot decode are left out.
     bad = {index for found, _ in answers for index in found.bad}
     used = images.without(bad)
@@ -202,13 +202,18 @@ def _measure_all(settings: EvaluateSettings, subjects: Sequence[Subject]) -> Rep
 
 
 def _ask_all(
-    settings: EvaluateSettings, subjects: Sequence[Subject], images: LabelledImages
+    settings: EvaluateSettings,
+    subjects: Sequence[Subject],
+    images: LabelledImages,
+    *,
+    quiet: bool,
 ) -> list[tuple[Answers, float]]:
     """Return the answers of each model, with the seconds that they took."""
     total = len(images.images) * len(subjects)
     names = [str(s) if not isinstance(s, bytes) else "an image" for s in images.images.sources]
     found = []
-    with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
+    errors = Console(emoji=False, file=sys.stderr, highlight=False, markup=False, quiet=quiet)
+    with progress_bar(errors) as show:
         for number, subject in enumerate(subjects):
             before = number * len(images.images)
             # A line for each model where there is no terminal, not one for each batch.
