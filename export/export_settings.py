@@ -30,6 +30,8 @@ _OF_THE_WEIGHTS = (
 )
 """Options that a training with other weights differs in, and its name."""
 _FILE_ONLY = "a file of --weights; leave it out, as other weights and trainings have their own"
+_TRAINING_ONLY = "a training; leave it out, or add --data"
+_KEPT = "a training; leave it out, as --from trains nothing"
 _NEW_ONLY = "a training or --weights; leave it out, as kept weights have their own preprocessing"
 _IMAGES_ONLY = "images; leave it out, or add --evaluation-data"
 
@@ -268,7 +270,7 @@ class ExportSettings(_Common, _Training, _Preprocessing, _Precision):
         flags = (info.context or {}).get("flags", self.model_fields_set)
         for names, applies, purpose in (
             (_OF_A_FILE, self.is_file, _FILE_ONLY),
-            (_OF_A_TRAINING, self.trains, "a training; leave it out, or add --data"),
+            (_OF_A_TRAINING, self.trains, _TRAINING_ONLY if self.from_run is None else _KEPT),
             (("input_px", "scaled_decoding"), self.from_run is None, _NEW_ONLY),
             (("skip_bad_images",), self.evaluation_data or self.trains, _IMAGES_ONLY),
             (("max_accuracy_loss",), self.precision != "float32", "--precision fp16 or int8"),
