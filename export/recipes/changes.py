@@ -10,9 +10,12 @@ from convoy.export.errors import ExportError
 from convoy.export.recipes.recipe import Affine, OneCycle, PhotoCrop, Recipe, Sgd
 
 
-def at_size(recipe: Recipe, input_px: int) -> Recipe:
+def at_size(recipe: Recipe, input_px: int, network: str = "this network") -> Recipe:
     """
     Return the recipe for images of another size; sizes before a crop change in proportion.
+
+    Args:
+        network: Its name, for the message of an error.
 
     Raises:
         ExportError: If its images are padded, as LeNet-5's: they have one size.
@@ -22,7 +25,10 @@ def at_size(recipe: Recipe, input_px: int) -> Recipe:
         return recipe
     # LeNet-5: its padding is part of the paper's design.
     if made.pad_px:
-        raise ExportError(f"the input of this network has {made.height} x {made.width} pixels")
+        raise ExportError(
+            f"--input-px {input_px}: {network} takes images of {made.height} x {made.width} "
+            "pixels only; leave it out"
+        )
     augmentation = recipe.augmentation
     # Crops by area follow the input by themselves; crops from a resized image do not.
     if isinstance(augmentation, PhotoCrop) and augmentation.short_side_px is not None:

@@ -149,4 +149,5 @@ def _recipe(settings: ExportSettings, data_name: str, weights: PublicWeights | N
         raise ExportError(
             f"{settings.architecture} takes images of {smallest} x {smallest} pixels or more"
         )
-    return at_size(recipe, settings.input_px or recipe.preprocessing.height)
+    side = settings.input_px or recipe.preprocessing.height
+    return at_size(recipe, side, settings.architecture)

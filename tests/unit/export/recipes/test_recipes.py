@@ -105,8 +105,8 @@ def test_padded_input_has_one_size() -> None:
     """
     LeNet-5's characters are padded, never resized to another field.
     """
-    with pytest.raises(ExportError, match="32 x 32 pixels"):
-        at_size(SMALL["lenet5"], 64)
+    with pytest.raises(ExportError, match="--input-px 64: lenet5 takes images of 32 x 32 pixels"):
+        at_size(SMALL["lenet5"], 64, "lenet5")
 
 
 def test_fine_tuning_keeps_what_the_weights_saw() -> None:
