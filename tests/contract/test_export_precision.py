@@ -43,7 +43,7 @@ def test_fewer_bits(tmp_path: Path, precision: str, recorded: str) -> None:
     manifest = artifact.manifest
     assert manifest.precision == recorded
     top1 = manifest.evaluations[0].top1
-    assert f"mnist5k, test part: accuracy {top1:.4f}, " in output.getvalue()
+    assert f"mnist5k, test part: accuracy {top1:.4f} in {recorded}, " in output.getvalue()
     assert (manifest.quantization is not None) == (recorded == "int8")
     if manifest.quantization:
         assert manifest.quantization.source_version is None  # the float32 graph was not kept
