@@ -33,6 +33,10 @@ SETTLING_S = 1.0
 ended in the transport may be on its way to its handler."""
 
 
+LATE_S = 3 * INTERVAL_S
+"""Time between two samples after which the event loop stood still, so that calls did wait."""
+
+
 class CallCounts(NamedTuple):
     """The calls that a transport has received since its start, and those that have ended."""
 
@@ -51,6 +55,13 @@ class _Sample(NamedTuple):
     gone: int
 
 
+class _Quiet(NamedTuple):
+    """The time since which no call has reached Python, and the calls that have by then."""
+
+    since: float
+    reached: int
+
+
 class Backlog:
     """
     Compares a transport's counts with the calls in handlers.
@@ -62,6 +73,7 @@ class Backlog:
         metrics: Receives the calls that started and those that were dropped, and the wait.
 
     Attributes:
+        reached: Calls that the transport has handed to Python.
         entered: Calls whose handler has started.
         left: Calls whose handler has ended.
     """
@@ -69,11 +81,15 @@ class Backlog:
     def __init__(self, lifecycle: Lifecycle, metrics: Metrics) -> None:
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self.reached = 0
         self.entered = 0
         self.left = 0
         self._last = _Sample(time.monotonic(), 0, 0, waiting=0, dropped=0, gone=0)
         self._least_unseen = 0
         self._settling_since = self._last.at
+        self._lost = 0
+        self._least_unreached = math.inf
+        self._quiet = _Quiet(self._last.at, 0)
         self._waited_s = 0.0  # by all calls together, since one of them last ceased to
 
     def __enter__(self) -> None:
@@ -110,6 +126,9 @@ class Backlog:
     def sample(self, counts: CallCounts, now: float) -> None:
         """Measure, from the transport's *counts* at *now*, what happened since the last sample."""
         last = self._last
+        self._find_lost(counts.started - self.reached, now)
+        # A call that is lost never ends.
+        counts = CallCounts(counts.started, counts.ended + self._lost)
         dropped = self._settle(counts.ended - self.entered, now)
         # Those that wait no more: they have entered a handler, or have ended without one.
         gone = max(counts.ended, self.entered + dropped)
@@ -123,6 +142,25 @@ class Backlog:
         self._metrics.transport_calls.counts[()] += counts.started - last.started
         self._metrics.transport_dropped.counts[()] += dropped - last.dropped
         self._measure_wait(last, self._last)
+
+    def _find_lost(self, unreached: int, now: float) -> None:
+        """
+        Find the calls that wait for ever.
+
+        gRPC ends a call that is malformed, or whose connection is closed before its turn, without
+        counting its end. All others reach Python as soon as it takes them: those that do not while
+        the event loop turns and no other one comes are lost.
+
+        Args:
+            unreached: Calls that have started, less all that have reached Python.
+        """
+        if self._quiet.reached != self.reached or now > self._last.at + LATE_S:
+            self._quiet, self._least_unreached = _Quiet(now, self.reached), math.inf
+        self._least_unreached = min(self._least_unreached, unreached)
+        if now >= self._quiet.since + SETTLING_S:
+            self._lost = max(self._lost, int(self._least_unreached))
+        # On a machine without a free core a call may come after all.
+        self._lost = max(0, min(self._lost, unreached))
 
     def _settle(self, unseen: int, now: float) -> int:
         """

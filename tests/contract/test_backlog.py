@@ -14,9 +14,12 @@ import pytest
 from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.convoy.v1.classifier_pb2_grpc import ClassifierServiceStub
 from convoy.pb.inference.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from convoy.service.rpc.backlog import IDLE_INTERVAL_S
+from convoy.service.rpc.fast_path import INFER_PATH
 from tests.harness.calls import infer_request
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
+from tests.soak.wire import Wire, framed, request_headers
 
 pytestmark = pytest.mark.both_transports
 
@@ -165,6 +168,46 @@ async def test_streams_and_unknown_methods_are_received(running: Running) -> Non
     await running.until(lambda: counts(running)["received"] == 3)
     await running.until(lambda: running.sample("convoy_transport_waiting_calls") == 0)
     assert counts(running)["dropped"] == 0
+
+
+def end_at_once(address: str) -> None:
+    """Make calls that are malformed, and calls whose connection is closed."""
+    get = request_headers(INFER_PATH).replace(b"\x04POST", b"\x03GET")
+    with Wire(address) as wire:
+        wire.socket.settimeout(5)
+        streams = [wire.send(get, framed(b"")) for _ in range(10)]
+        while any(stream in wire.open for stream in streams):
+            wire.flush()
+            list(wire.receive())
+    for _ in range(20):
+        with Wire(address) as wire:
+            for _ in range(4):
+                wire.send(request_headers(INFER_PATH), framed(b""))
+            wire.flush()
+
+
+async def test_calls_that_grpc_loses_do_not_wait(running: Running) -> None:
+    """
+    Calls that gRPC ends by itself, and whose end it does not count, are dropped and wait no more.
+    """
+    await asyncio.to_thread(end_at_once, running.address)
+    await asyncio.sleep(IDLE_INTERVAL_S + 0.1)  # until a sample has all of them
+    await running.until(lambda: running.sample("convoy_transport_waiting_calls") == 0)
+    await running.until(
+        lambda: counts(running)["dropped"] + ended(running) == counts(running)["received"]
+    )
+
+
+def ended(running: Running) -> int:
+    """Return the calls that handlers have ended, by whatever code."""
+    return int(
+        sum(
+            sample.value
+            for family in running.server.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == "convoy_requests_total"
+        )
+    )
 
 
 async def test_more_than_a_thousand_calls_at_once(serve: Serve) -> None:
