@@ -8,11 +8,12 @@ learnt later, such as a tuning, lies in a file of its own beside it.
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 MODEL_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 MODEL_NAME_RULE = (
@@ -34,9 +35,19 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Part(BaseModel):
-    """A part of a JSON document: immutable, and without unknown fields."""
+    """A part of a JSON document: immutable, and without unknown fields, NaN and infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no such numbers: written again, for the page or a front process, they become null.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+    """Refuse NaN and infinity anywhere in *fields*, whose types are open."""
+    try:
+        json.dumps(fields, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("Numbers should be finite") from error
+    return fields
 
 
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -244,7 +255,7 @@ class Training(Part):
     epoch: int | None = Field(None, ge=1)
     validation: Validation | None = None
     seed: int
-    recipe: dict[str, Any]
+    recipe: Annotated[dict[str, Any], AfterValidator(_finite)]
     device: str = "cpu"
 
 

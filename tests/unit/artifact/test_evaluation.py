@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,19 @@ def test_damaged(tmp_path: Path, text: str) -> None:
     """
     (tmp_path / EVALUATION_FILE).write_text(text)
     with pytest.raises(ArtifactError, match=r"evaluation\.json: damaged: .*; remove it"):
+        read_evaluations(tmp_path, SHA256)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("field", ["images_per_s", "ece"])
+def test_numbers_that_json_does_not_have(tmp_path: Path, field: str, number: str) -> None:
+    """
+    NaN and infinity are refused: no measurement gives them.
+    """
+    saved = SavedEvaluations(model_sha256=SHA256, evaluations=(evaluation(),))
+    text = re.sub(rf'"{field}": ?[\d.]+', f'"{field}": {number}', saved.model_dump_json())
+    (tmp_path / EVALUATION_FILE).write_text(text)
+    with pytest.raises(ArtifactError, match=rf"evaluation\.json: damaged: .*{field} .*finite"):
         read_evaluations(tmp_path, SHA256)
 
 

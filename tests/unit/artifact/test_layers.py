@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,19 @@ def test_damaged(tmp_path: Path, content: str) -> None:
     (tmp_path / LAYERS_FILE).write_text(content)
     with pytest.raises(ArtifactError, match=r"layers\.json: damaged"):
         read_layers(tmp_path, "0" * 64)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("field", ["parameters", "macs"])
+def test_numbers_that_json_does_not_have(tmp_path: Path, field: str, number: str) -> None:
+    """
+    NaN and infinity are refused: they count nothing.
+    """
+    write_layers(tmp_path, FOUND, "a" * 64)
+    path = tmp_path / LAYERS_FILE
+    path.write_text(re.sub(rf'"{field}": ?\d+', f'"{field}": {number}', path.read_text()))
+    with pytest.raises(ArtifactError, match=rf"(?s)layers\.json: damaged: .*{field}.*finite"):
+        read_layers(tmp_path, "a" * 64)
 
 
 def test_of_another_graph(tmp_path: Path) -> None:

@@ -51,6 +51,27 @@ def test_newest_manifest_has_every_field() -> None:
     assert Manifest.model_validate(document(NEWEST)).model_dump(mode="json") == document(NEWEST)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize(
+    "field",
+    ["normalization.mean.0", "normalization.std.0", "training.recipe.epochs", "parameter_count"],
+)
+def test_numbers_that_json_does_not_have(field: str, number: str, tmp_path: Path) -> None:
+    """
+    NaN and infinity are refused, and the message names the field.
+    """
+    manifest = document(NEWEST)
+    *path, last = (int(key) if key.isdecimal() else key for key in field.split("."))
+    part: Any = manifest
+    for key in path:
+        part = part[key]
+    part[last] = "?"
+    # An error in a part whose fields are open names that part.
+    named = field.partition(".epochs")[0]
+    with pytest.raises(ArtifactError, match=rf"{MANIFEST_FILE}: {named}: .*finite"):
+        read(tmp_path, json.dumps(manifest).replace('"?"', number))
+
+
 def test_version_that_is_left_out(tmp_path: Path) -> None:
     """
     The first manifests need not state their version.

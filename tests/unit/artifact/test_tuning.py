@@ -1,4 +1,5 @@
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +56,18 @@ def test_damaged(tmp_path: Path, content: str) -> None:
     """
     (tmp_path / TUNING_FILE).write_text(content)
     with pytest.raises(ArtifactError, match=r"tuning\.json: damaged"):
+        read_tuning(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("field", ["p99_ms", "images_per_s"])
+def test_numbers_that_json_does_not_have(tmp_path: Path, field: str, number: str) -> None:
+    """
+    NaN and infinity are refused: no measurement gives them.
+    """
+    text = re.sub(rf'"{field}": ?[\d.]+', f'"{field}": {number}', tuning().model_dump_json())
+    (tmp_path / TUNING_FILE).write_text(text)
+    with pytest.raises(ArtifactError, match=rf"tuning\.json: damaged: .*{field} .*finite"):
         read_tuning(tmp_path)
 
 
