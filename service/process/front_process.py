@@ -72,7 +72,7 @@ class Front:
     Attributes:
         start: The engine's first message.
         stopping: Set when the front has to end.
-        lost: Whether the engine has ended.
+        lost: Whether the engine has ended, or has sent what this front cannot use.
         link: Hands requests to the engine.
         metrics: The metrics that it counts in, from `serve` on.
         lifecycle: Its phase, and calls in flight, from `serve` on.
@@ -88,7 +88,7 @@ class Front:
             on_blob=self._take_blob,
             on_ask=self._report,
             on_stop=self.stopping.set,
-            on_lost=self._end,
+            on_lost=lambda: self._end("the engine has ended"),
         )
         self._models: RemoteModels | None = None
         self._snapshot: Snapshot | None = None
@@ -101,7 +101,8 @@ class Front:
         Serve until the engine stops this front, or has ended.
 
         Raises:
-            StartError: If the port is not available.
+            StartError: If the port is not available, or the engine has ended or sent what this
+                front cannot use.
         """
         start: Start = await self.start
         settings = Settings.model_validate_json(start.settings)
@@ -137,6 +138,8 @@ class Front:
             if self._snapshot:
                 self._apply(self._snapshot)
             await server.start(start.address, start.port)
+            if self.lost:
+                raise StartError("it has no state of the engine to serve")
             self.link.tell(ToEngine.HELLO)
             gc.freeze()
             reporting = asyncio.create_task(self._keep_reporting(), name="reports")
@@ -153,6 +156,15 @@ class Front:
         await asyncio.sleep(0)  # the report is sent in the next turn of the event loop
 
     def _take_blob(self, kind: Blob, data: bytes) -> None:
+        try:
+            self._use(kind, data)
+        # Left with an old state, or with none, it would refuse calls for ever. Whatever is wrong,
+        # the engine replaces a front that has ended, and counts it.
+        except Exception:
+            logger.exception("a front process cannot use what the engine sent, and ends")
+            self._end("the engine sent what it cannot use")
+
+    def _use(self, kind: Blob, data: bytes) -> None:
         if kind is Blob.START:
             start = Start.model_validate_json(data)
             self._credentials = SharedCredentials(start.credentials)
@@ -207,12 +219,12 @@ class Front:
         assert isinstance(model, RemoteModel)
         self._loop.call_soon_threadsafe(model.count_signals, counts)
 
-    def _end(self) -> None:
-        """End, as the engine has ended: every request has failed with UNAVAILABLE."""
+    def _end(self, reason: str) -> None:
+        """End: without an engine every request has failed, with one they are answered first."""
         self.lost = True
         self.stopping.set()
         if not self.start.done():
-            self.start.set_exception(StartError("the engine has ended"))
+            self.start.set_exception(StartError(reason))
 
 
 _OPTIONS = (

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from convoy import AsyncClient
 from convoy.service.errors import StartError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.security.credentials import Credentials
 from convoy.service.serving.fronts.front_processes import Fronts
 from convoy.service.serving.fronts.front_session import Session
+from convoy.service.serving.fronts.records import Blob
 from convoy.service.serving.fronts.snapshot import Snapshot
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.metrics import Metrics
 from tests.harness import tiny
+from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
 EXPLICIT = {"model_control_mode": "explicit", "load_model": ["*"]}
@@ -72,3 +75,32 @@ async def test_unloaded_models_are_freed(serve: Serve, tmp_path: Path) -> None:
         gc.collect()
         await running.until(lambda: gc.collect() >= 0 and len(fronts._numbers) == 1)
         await fronts.stop()
+
+
+async def test_snapshot_that_cannot_be_read(serve: Serve) -> None:
+    """
+    A front that cannot read a snapshot ends, is replaced and counted, and the next one serves.
+    """
+    async with serve(front_processes=1, transport="grpcio") as running:
+        fronts = running.server.fronts
+        assert fronts is not None
+        (session,) = fronts.sessions
+        session._packets.send_blob(Blob.SNAPSHOT, b"{}")
+        await running.until(lambda: fronts.restarts == 1 and fronts.serving)
+        assert fronts.sessions != [session]
+        async with AsyncClient(running.address) as client:
+            await client.classify(png(3), model="tiny")
+
+
+async def test_no_snapshot_that_can_be_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A server whose fronts cannot read the first snapshot does not start, rather than be silent.
+    """
+
+    def send(session: Session, *_: object) -> None:
+        session._packets.send_blob(Blob.SNAPSHOT, b"{}")
+
+    monkeypatch.setattr(Session, "send_snapshot", send)
+    with pytest.raises(StartError, match="ended at its start"):
+        async with serve(front_processes=1, transport="grpcio"):
+            pass
