@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from convoy.artifact.errors import ArtifactError
 from convoy.artifact.later_files import LaterFile, check_graph, read_later_file
-from convoy.artifact.manifest import Part, Sha256
+from convoy.artifact.manifest import Manifest, Part, Sha256
 from convoy.artifact.whole_files import write_beside_graph
 
 BASELINE_FILE = "baseline.json"
@@ -42,6 +44,16 @@ IMAGES_PER_CLASS = 20
 CLASS = "class"
 """The signal of the most probable class; all others are numbers."""
 
+SIGNALS = (
+    *("confidence", "entropy", CLASS),
+    *("brightness", "contrast", "sharpness", "warmth"),
+    *("size", "aspect_ratio"),
+)
+"""The signals that images and answers have: see `artifact/signals.py`."""
+
+MOST_IMAGES = 2**53
+"""Most images in a bin: up to here, a float64 holds every whole number."""
+
 Signals = Mapping[str, npt.NDArray[Any]]
 """Values by signal, `[N]` each; signals that images do not have are left out."""
 
@@ -54,16 +66,18 @@ class Histogram(Part):
 
     Attributes:
         edges: Bin i holds values from edges[i - 1] on, and below edges[i]. Of `class`, the indices
-            of the classes that have a bin; the last bin holds all others.
+            of the classes that have a bin; the last bin holds all others. They ascend.
     """
 
     edges: tuple[float, ...]
-    counts: tuple[Annotated[int, Field(ge=0)], ...]
+    counts: tuple[Annotated[int, Field(ge=0, le=MOST_IMAGES)], ...]
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if len(self.counts) != len(self.edges) + 1:
             raise ValueError("a histogram has one bin more than edges")
+        if any(one >= other for one, other in pairwise(self.edges)):
+            raise ValueError("the edges of a histogram must ascend, each of them once")
         return self
 
     def count(self, signal: str, values: npt.NDArray[Any]) -> Counts:
@@ -93,6 +107,19 @@ class Baseline(LaterFile):
     images: int = Field(ge=MIN_IMAGES)
     signals: dict[str, Histogram]
     made_at: datetime
+
+    @model_validator(mode="after")
+    def _known_signals(self) -> Self:
+        if unknown := self.signals.keys() - set(SIGNALS):
+            raise ValueError(f"no image has these signals: {', '.join(sorted(unknown))}")
+        if any(edge < 0 or not edge.is_integer() for edge in self.classes):
+            raise ValueError(f"the edges of {CLASS} must be indices of classes")
+        return self
+
+    @property
+    def classes(self) -> tuple[float, ...]:
+        """The indices of the classes that have a bin."""
+        return self.signals[CLASS].edges if CLASS in self.signals else ()
 
 
 def histograms(signals: Signals) -> dict[str, Histogram]:
@@ -138,18 +165,31 @@ def stability_index(expected: npt.ArrayLike, found: npt.ArrayLike) -> float:
     return max(0.0, float(((q - p) * np.log(q / p)).sum() - by_chance))
 
 
-def read_baseline(folder: Path, model_sha256: str) -> Baseline | None:
+def read_baseline(folder: Path, manifest: Manifest) -> Baseline | None:
     """
     Read the baseline of the artifact in *folder*; return None if there is none to be used.
 
+    Args:
+        manifest: The manifest of the artifact.
+
     Raises:
-        ArtifactError: If the file is damaged, or of another graph than *model_sha256*.
+        ArtifactError: If the file is damaged, of another graph than that of *manifest*, or has
+            classes without a label.
     """
     path = folder / BASELINE_FILE
     baseline = read_later_file(path, Baseline, "convoy baseline")
     if baseline is not None:
-        check_graph(path, baseline, model_sha256)
+        check_graph(path, baseline, manifest.model_sha256)
+        _check_classes(path, baseline, len(manifest.labels))
     return baseline
+
+
+def _check_classes(path: Path, baseline: Baseline, labels: int) -> None:
+    if unknown := [f"{edge:g}" for edge in baseline.classes if edge >= labels]:
+        raise ArtifactError(
+            f"{path}: damaged: signals.{CLASS}.edges names {', '.join(unknown)}, but the model has "
+            f"{labels} classes, from 0 on; remove it"
+        )
 
 
 def write_baseline(folder: Path, baseline: Baseline) -> None:

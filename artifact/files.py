@@ -84,7 +84,7 @@ def read_artifact(folder: Path) -> Artifact:
     golden = _read_golden(golden_path, manifest)
     layers = read_layers(folder, manifest.model_sha256)
     evaluations = read_evaluations(folder, manifest.model_sha256)
-    baseline = read_baseline(folder, manifest.model_sha256)
+    baseline = read_baseline(folder, manifest)
     tuning = read_tuning(folder)
     return Artifact(manifest, golden, model_path, tuning, layers, evaluations, baseline)
 

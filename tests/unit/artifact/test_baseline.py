@@ -1,5 +1,6 @@
 """Baselines: bins, the index, and its behaviour by chance."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from convoy.artifact.baseline import (
     BASELINE_FILE,
     MIN_IMAGES,
+    SIGNALS,
     Baseline,
     histograms,
     read_baseline,
@@ -18,6 +21,10 @@ from convoy.artifact.baseline import (
     write_baseline,
 )
 from convoy.artifact.errors import ArtifactError
+from convoy.artifact.manifest import InputTensor, Normalization
+from convoy.artifact.signals import of_headers, of_inputs, of_scores
+from tests.harness import tiny
+from tests.harness.images import encode
 
 SHA = "a" * 64
 
@@ -84,7 +91,8 @@ def test_rare_classes_are_counted_together() -> None:
 
 
 def _baseline() -> Baseline:
-    signals = histograms({"confidence": np.linspace(0, 1, MIN_IMAGES)})
+    classes = np.arange(MIN_IMAGES) % tiny.CLASSES
+    signals = histograms({"confidence": np.linspace(0, 1, MIN_IMAGES), "class": classes})
     return Baseline(
         model_sha256=SHA,
         data="folder:photos",
@@ -101,14 +109,75 @@ def test_file(tmp_path: Path) -> None:
     """
     folder = tmp_path / "1"
     folder.mkdir()
-    assert read_baseline(folder, SHA) is None
+    manifest = tiny.manifest(model_sha256=SHA)
+    assert read_baseline(folder, manifest) is None
     write_baseline(folder, _baseline())
-    assert read_baseline(folder, SHA) == _baseline()
+    assert read_baseline(folder, manifest) == _baseline()
     with pytest.raises(ArtifactError, match="describes another graph"):
-        read_baseline(folder, "b" * 64)
+        read_baseline(folder, tiny.manifest(model_sha256="b" * 64))
     (folder / BASELINE_FILE).write_text("{}")
     with pytest.raises(ArtifactError, match=r"baseline\.json: damaged: .*; remove it"):
-        read_baseline(folder, SHA)
+        read_baseline(folder, manifest)
     # A file of a newer convoy must not keep the model from loading.
     (folder / BASELINE_FILE).write_text('{"schema_version": 2}')
-    assert read_baseline(folder, SHA) is None
+    assert read_baseline(folder, manifest) is None
+
+
+@pytest.mark.parametrize(
+    ("signal", "edge", "reason"),
+    [
+        ("class", "999", "names 999, but the model has 5 classes"),
+        ("class", "1e300", "but the model has 5 classes"),
+        ("class", "-11", "must ascend"),
+        ("class", "Infinity", "finite"),
+        ("class", "3.5", "must be indices of classes"),
+        ("class", "3", "must ascend"),
+        ("confidence", "NaN", "finite"),
+        ("confidence", "1e999", "finite"),
+        ("confidence", "-1", "must ascend"),
+    ],
+)
+def test_edges_that_no_bin_has(tmp_path: Path, signal: str, edge: str, reason: str) -> None:
+    """
+    A last edge that is no class or does not ascend is refused: the metrics could not name its bin.
+    """
+    content = json.loads(_baseline().model_dump_json())
+    content["signals"][signal]["edges"][-1] = "?"
+    (tmp_path / BASELINE_FILE).write_text(json.dumps(content).replace('"?"', edge))
+    with pytest.raises(ArtifactError, match=rf"baseline\.json: damaged: .*{reason}.*; remove it"):
+        read_baseline(tmp_path, tiny.manifest(model_sha256=SHA))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"noise": {"edges": [], "counts": [500]}}, "no image has these signals: noise"),
+        ({"class": {"edges": [-1], "counts": [0, 500]}}, "must be indices of classes"),
+        ({"size": {"edges": [], "counts": [10**400]}}, "less than or equal to"),
+    ],
+)
+def test_signals_that_cannot_be_compared(
+    tmp_path: Path, change: dict[str, object], reason: str
+) -> None:
+    """
+    A signal that no image has, or numbers that the index cannot be computed of, are refused.
+    """
+    content = json.loads(_baseline().model_dump_json())
+    content["signals"] |= change
+    (tmp_path / BASELINE_FILE).write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match=rf"baseline\.json: damaged: .*{reason}.*; remove it"):
+        read_baseline(tmp_path, tiny.manifest(model_sha256=SHA))
+
+
+def test_all_signals_are_known() -> None:
+    """
+    A baseline may have every signal that images and answers have.
+    """
+    tensor = InputTensor(name="image", dtype="uint8", layout="NHWC", channels=3, height=4, width=4)
+    plain = Normalization(mean=(0.5,) * 3, std=(0.5,) * 3, where="graph")
+    found = {
+        **of_scores(np.zeros((1, 5), np.float32), "logits"),
+        **of_inputs(np.zeros((1, 4, 4, 3), np.uint8), tensor, plain),
+        **of_headers([encode(Image.new("RGB", (4, 4)))]),
+    }
+    assert set(found) == set(SIGNALS)
