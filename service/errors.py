@@ -218,8 +218,7 @@ class MemoryBudgetError(ModelLoadError):
 
 
 class ShadowMismatchError(ModelLoadError):
-    """The version cannot be a shadow: it takes other images than the serving one, or has other
-    labels."""
+    """The version cannot be a shadow: it could not answer every request to the one that serves."""
 
     reason = "SHADOW_MISMATCH"
     status = "FAILED_PRECONDITION"

@@ -23,7 +23,13 @@ from convoy.service.errors import (
 from convoy.service.serving.loader import Repository
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
-from convoy.service.serving.registry import ModelRegistry, ServingSpec, ShadowSpec, VersionEntry
+from convoy.service.serving.registry import (
+    ModelEntry,
+    ModelRegistry,
+    ServingSpec,
+    ShadowSpec,
+    VersionEntry,
+)
 from convoy.service.serving.shadows.bounds import Bounds
 from convoy.service.serving.shadows.shadow import Shadow
 from convoy.service.serving.shadows.shadows import Shadows
@@ -84,36 +90,55 @@ class ModelControl:
         """
         self._check_explicit()
         spec = spec or self._default_spec(name)
-        try:
-            await self._complete(self._reconciler.reconcile(name, spec, again=True))
-        except RepositoryError as error:
-            raise ModelLoadError(str(error)) from error
+        await self._change(self._reconciler.reconcile(name, spec, again=True))
 
     async def start_shadow(self, name: str, shadow: ShadowSpec) -> None:
         """
         Load a version that runs on a share of the requests, and answers none.
 
-        The versions that serve stay the same ones, whatever the repository has meanwhile.
+        If it is the shadow already, only its share changes. The versions that serve stay the same
+        ones, whatever the repository has meanwhile.
 
         Raises:
             ModelControlError, ModelLoadError: As `load`.
             ModelNotFoundError: If no model of that name is loaded, or the repository has no such
                 version.
             InvalidArgumentError: If the version serves.
+            ShuttingDownError: If the server is shutting down.
         """
-        await self._set_shadow(name, shadow)
+        self._check_explicit()
+        # Before the model waits for a load in progress, and after that.
+        self._shadows.check_open()
+
+        def plan(entry: ModelEntry) -> ServingSpec:
+            self._shadows.check_open()
+            serving = [model.version for model in entry.models]
+            if not serving:
+                raise ModelNotFoundError(f"no model named {name[:64]!r} is loaded")
+            if shadow.version in serving:
+                raise InvalidArgumentError(
+                    f"model {name} version {shadow.version} serves; a shadow must be another "
+                    "version"
+                )
+            return self._beside(entry, shadow)
+
+        await self._change(self._reconciler.change_shadow(name, plan))
 
     async def stop_shadow(self, name: str) -> None:
         """
         Unload the shadow of a model.
 
         Raises:
-            ModelControlError, ModelLoadError: As `load`.
+            ModelControlError: As `load`.
             NoShadowError: If it has none.
         """
         self._check_explicit()
-        self._shadows.find(name)
-        await self._set_shadow(name, None)
+
+        def plan(entry: ModelEntry) -> ServingSpec:
+            self._shadows.find(name)
+            return self._beside(entry, None)
+
+        await self._change(self._reconciler.change_shadow(name, plan))
 
     async def promote(self, name: str, version: int, bounds: Bounds) -> Shadow:
         """
@@ -123,25 +148,21 @@ class ModelControl:
             The shadow as it was judged.
 
         Raises:
-            ModelControlError, ModelLoadError: As `load`.
+            ModelControlError: As `load`.
             NoShadowError: If the version is no shadow.
             PromotionRefusedError: If a bound is not met.
         """
         self._check_explicit()
-        shadow = self._shadows.find(name)
-        if shadow.model.version != version:
-            raise NoShadowError(
-                f"version {version} is not the shadow of model {name}; "
-                f"version {shadow.model.version} is"
-            )
-        if unmet := bounds.unmet(shadow.comparison):
-            raise PromotionRefusedError(
-                f"model {name} version {version} is not promoted: {'; '.join(unmet)}"
-            )
-        spec = self.spec(name)
-        alone = replace(spec, policy=VersionPolicy(specific=(version,)), shadow=None)
-        await self.load(name, alone)
-        return shadow
+        judged: list[Shadow] = []
+
+        # A load in progress may end the shadow, or let it be compared with another version.
+        def plan(entry: ModelEntry) -> ServingSpec:
+            judged.append(self._judge(name, version, bounds))
+            policy = VersionPolicy(specific=(version,))
+            return replace(self.spec(name), policy=policy, shadow=None)
+
+        await self._change(self._reconciler.promote(name, plan))
+        return judged[0]
 
     async def unload(self, name: str) -> None:
         """
@@ -233,17 +254,31 @@ class ModelControl:
         """Return the spec that a model is served with, or would be."""
         return self._registry.spec(name) or self._default_spec(name)
 
-    async def _set_shadow(self, name: str, shadow: ShadowSpec | None) -> None:
-        self._check_explicit()
-        serving = self._registry.versions(name)
-        if not serving:
-            raise ModelNotFoundError(f"no model named {name[:64]!r} is loaded")
-        if shadow and shadow.version in serving:
-            raise InvalidArgumentError(
-                f"model {name} version {shadow.version} serves; a shadow must be another version"
+    def _beside(self, entry: ModelEntry, shadow: ShadowSpec | None) -> ServingSpec:
+        """Return the spec of what serves now, beside *shadow*."""
+        policy = VersionPolicy(specific=tuple(model.version for model in entry.models))
+        return replace(self.spec(entry.name), policy=policy, shadow=shadow)
+
+    def _judge(self, name: str, version: int, bounds: Bounds) -> Shadow:
+        """Return the shadow of a model; raise if it is another version, or misses a bound."""
+        shadow = self._shadows.find(name)
+        if shadow.model.version != version:
+            raise NoShadowError(
+                f"version {version} is not the shadow of model {name}; "
+                f"version {shadow.model.version} is"
             )
-        policy = VersionPolicy(specific=tuple(serving))
-        await self.load(name, replace(self.spec(name), policy=policy, shadow=shadow))
+        if unmet := bounds.unmet(shadow.comparison):
+            raise PromotionRefusedError(
+                f"model {name} version {version} is not promoted: {'; '.join(unmet)}"
+            )
+        return shadow
+
+    async def _change(self, work: Coroutine[Any, Any, None]) -> None:
+        """Complete *work* on the versions of a model, even if the caller disconnects."""
+        try:
+            await self._complete(work)
+        except RepositoryError as error:
+            raise ModelLoadError(str(error)) from error
 
     def _check_explicit(self) -> None:
         if self.mode != "explicit":

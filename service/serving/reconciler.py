@@ -5,8 +5,11 @@ model then replaces the old one between two requests, and the old one is closed 
 request is answered. If any step fails, the old one keeps serving, and the version's entry keeps the
 error.
 
-A shadow is loaded in the same way, after the versions that serve. It is not loaded again when it is
-to serve.
+A shadow is loaded in the same way, after the versions that serve, and takes the place of the shadow
+before only once it is loaded. It is not loaded again when it is to serve.
+
+What a request changes depends on what is loaded. It is decided while the model is locked: a *plan*
+makes the spec of the entry, so that no other request's change is undone.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 from convoy.artifact.files import Artifact
+from convoy.artifact.manifest import Manifest
 from convoy.artifact.misnamed import reasons
 from convoy.service.errors import (
     MemoryBudgetError,
@@ -39,6 +44,9 @@ from convoy.service.serving.shadows.shadow import mismatch
 from convoy.service.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+Plan = Callable[[ModelEntry], ServingSpec]
+"""Makes the new spec of a model from its entry, which is locked; raises if nothing is to change."""
 
 
 class Reconciler:
@@ -81,19 +89,16 @@ class Reconciler:
 
         Raises:
             RepositoryError: If the repository cannot be read.
-            ModelNotFoundError: If the repository has no version that *spec* selects; if *again*,
-                also if it lacks the shadow.
+            ModelNotFoundError: If the repository has no version that *spec* selects, or lacks the
+                shadow.
             ModelLoadError: If *again*, and a version that should serve, or the shadow, cannot be
                 loaded.
         """
         async with self._registry.locked(name) as entry:
             stored = await self.in_thread(self._loader.repository.versions, name)
-            shadow = spec.shadow.version if spec.shadow else None
-            if again and shadow is not None and shadow not in stored:
-                raise ModelNotFoundError(
-                    f"the repository has no version {shadow} of model {name[:64]!r}"
-                )
+            _check_stored(name, spec, stored)
             # A shadow does not serve, whatever the policy.
+            shadow = spec.shadow.version if spec.shadow else None
             candidates = spec.policy.candidates([one for one in stored if one != shadow])
             if not candidates:
                 misnamed = await self.in_thread(self._loader.repository.misnamed)
@@ -114,16 +119,58 @@ class Reconciler:
                     serving.add(number)
             # If every candidate failed, keep what serves: an old version is better than none.
             if serving:
-                await self._unload(entry, keep=serving | _kept_shadow(entry, shadow, stored))
+                await self._unload(entry, keep=serving | _shadow_at_work(entry, spec))
                 # This is what serves now, even if one of several versions failed.
-                self._registry.adopt(entry, spec)
-                if shadow in stored and (
-                    error := await self._load_shadow(entry, spec, again=again)
-                ):
+                if error := await self._adopt(entry, spec, again=again):
                     errors.append(error)
             _forget(entry, stored)
             if errors and again:
                 raise errors[0]
+
+    async def change_shadow(self, name: str, plan: Plan) -> None:
+        """
+        Load, keep or unload the shadow as the spec of *plan* says; touch no version that serves.
+
+        A shadow that is at work is kept as it is, whatever its files are now.
+
+        Args:
+            plan: Returns the spec. Whatever it raises is raised, and nothing changes.
+
+        Raises:
+            RepositoryError: If the repository cannot be read.
+            ModelNotFoundError: If the repository lacks the shadow.
+            ModelLoadError: If the shadow cannot be loaded. The one before stays at work.
+        """
+        async with self._registry.locked(name) as entry:
+            spec = plan(entry)
+            at_work = entry.shadow
+            # Only its share changes, or it ends: neither needs the repository.
+            if spec.shadow is None or (at_work and at_work.number == spec.shadow.version):
+                self._registry.adopt(entry, spec)
+                await self._unload(entry, keep=_wanted(entry))
+                return
+            stored = await self.in_thread(self._loader.repository.versions, name)
+            _check_stored(name, spec, stored)
+            error = await self._adopt(entry, spec, again=True)
+            _forget(entry, stored)
+            if error:
+                raise error
+
+    async def promote(self, name: str, plan: Plan) -> None:
+        """
+        Let the shadow that is at work serve, alone; return when the others are unloaded.
+
+        The model that was compared serves, whatever its files are now.
+
+        Args:
+            plan: Returns the spec. Whatever it raises is raised, and nothing changes.
+        """
+        async with self._registry.locked(name) as entry:
+            spec, version = plan(entry), entry.shadow
+            assert version is not None  # *plan* has judged it
+            await self._let_serve(version)
+            self._registry.adopt(entry, spec)
+            await self._unload(entry, keep={version.number})
 
     async def unload(self, name: str, *, forget: bool = False) -> None:
         """
@@ -142,17 +189,24 @@ class Reconciler:
         """Make a blocking call in a thread that loads models."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
 
-    async def _load_shadow(
+    async def _adopt(
         self, entry: ModelEntry, spec: ServingSpec, *, again: bool
     ) -> ModelLoadError | None:
-        """Load the shadow unless it is loaded; return the error if it cannot be one."""
-        assert spec.shadow is not None
-        number, serving = spec.shadow.version, entry.answers[""]
-        version = entry.versions.get(number)
-        # Another version may have begun to serve meanwhile.
-        if version and version.model and mismatch(serving.manifest, version.model.manifest):
-            await self._unload(entry, keep=entry.versions.keys() - {number})
-        return await self._load(entry, number, spec, again=again, beside=serving)
+        """
+        Adopt *spec*, whose versions serve, and load its shadow; return the error if that fails.
+
+        The shadow before stays at work until then, and if it fails.
+        """
+        error = None
+        if spec.shadow:
+            number, serving = spec.shadow.version, entry.answers[""]
+            error = await self._load(entry, number, spec, again=again, beside=serving)
+        if error:
+            before = entry.spec.shadow if entry.spec and entry.shadow else None
+            spec = replace(spec, shadow=before)
+        self._registry.adopt(entry, spec)
+        await self._unload(entry, keep=_wanted(entry))
+        return error
 
     async def _load(
         self,
@@ -199,6 +253,7 @@ class Reconciler:
     async def _let_serve(self, version: VersionEntry) -> None:
         """Let a version serve, if it is a shadow."""
         if version.model and version.model.is_shadow:
+            version.is_for_shadow = False
             version.model.set_shadow(False)
             self._registry.switch(version, version.model)
             logger.info("shadow serves", extra={"model": version.name, "version": version.number})
@@ -208,6 +263,7 @@ class Reconciler:
         self, version: VersionEntry, spec: ServingSpec, beside: ServedModel | None
     ) -> ModelLoadError | None:
         """Load a version beside the model that serves it, if any, and switch to the new one."""
+        version.is_for_shadow = beside is not None
         if not version.model:
             version.mark(State.LOADING)
         try:
@@ -228,19 +284,22 @@ class Reconciler:
         self, version: VersionEntry, spec: ServingSpec, beside: ServedModel | None
     ) -> LoadedArtifact:
         artifact: Artifact = await self.in_thread(self._loader.read, version.name, version.number)
-        if beside and (reason := mismatch(beside.manifest, artifact.manifest)):
-            raise ShadowMismatchError(
-                f"model {version.name} version {version.number} cannot be a shadow of version "
-                f"{beside.version}: {reason}"
-            )
         # A load request overrides the server's setting, and this the artifact's value.
         size = (
             spec.max_batch_size or self._loader.max_batch_size or artifact.manifest.max_batch_size
         )
+        if beside:
+            _check_shadow(beside, artifact.manifest, size)
         check_budget(
             self._memory_budget_bytes, self._registry.used_bytes(), artifact.manifest, size
         )
         loaded: LoadedArtifact = await self.in_thread(self._loader.load, artifact, size)
+        try:
+            if beside:  # only the graph tells whether it takes batches at all
+                _check_shadow(beside, loaded.manifest, loaded.session.max_batch_size)
+        except ShadowMismatchError:
+            await self.in_thread(loaded.session.close)
+            raise
         return loaded
 
     def _note_success(self, version: VersionEntry, loaded: LoadedArtifact) -> None:
@@ -275,12 +334,15 @@ class Reconciler:
         return failure
 
     async def _unload(self, entry: ModelEntry, keep: Collection[int] = ()) -> None:
-        for number, version in sorted(entry.versions.items()):
-            if version.model and number not in keep:
-                await self._close(self._registry.switch(version, None))
-                version.tried = None
-                version.mark(State.UNAVAILABLE)
-                logger.info("model unloaded", extra={"model": entry.name, "version": number})
+        loaded = [found for _, found in sorted(entry.versions.items()) if found.model]
+        unwanted = [version for version in loaded if version.number not in keep]
+        # No request finds any of them while the first of them finishes its requests.
+        models = [self._registry.switch(version, None) for version in unwanted]
+        for version, model in zip(unwanted, models, strict=True):
+            await self._close(model)
+            version.tried = None
+            version.mark(State.UNAVAILABLE)
+            logger.info("model unloaded", extra={"model": entry.name, "version": version.number})
 
     async def _close(self, model: ServedModel | None) -> None:
         """Free a model, if there is one, when the last request that holds it is answered."""
@@ -290,10 +352,39 @@ class Reconciler:
             await self.in_thread(give_back_memory)
 
 
-def _kept_shadow(entry: ModelEntry, number: int | None, stored: Collection[int]) -> set[int]:
-    """Return the number of the shadow if it is loaded, and to be one still."""
-    is_kept = entry.shadow and entry.shadow.number == number and number in stored
-    return {number} if is_kept and number is not None else set()
+def _check_shadow(serving: ServedModel, manifest: Manifest, max_batch_size: int) -> None:
+    """Raise `ShadowMismatchError` if a version cannot be a shadow of *serving*."""
+    if reason := mismatch(serving, manifest, max_batch_size):
+        raise ShadowMismatchError(
+            f"model {manifest.name} version {manifest.version} cannot be a shadow of version "
+            f"{serving.version}: {reason}"
+        )
+
+
+def _check_stored(name: str, spec: ServingSpec, stored: Collection[int]) -> None:
+    """Raise `ModelNotFoundError` if the repository lacks the shadow of *spec*."""
+    if spec.shadow and spec.shadow.version not in stored:
+        raise ModelNotFoundError(
+            f"the repository has no version {spec.shadow.version} of model {name[:64]!r}"
+        )
+
+
+def _shadow_at_work(entry: ModelEntry, spec: ServingSpec) -> set[int]:
+    """Return the number of the shadow, if *spec* has one and it suits what serves now."""
+    version = entry.shadow
+    if not spec.shadow or not version or not version.model:
+        return set()
+    shadow = version.model
+    # Another version may have begun to serve meanwhile.
+    unfit = mismatch(entry.answers[""], shadow.manifest, shadow.max_batch_size)
+    return set() if unfit else {version.number}
+
+
+def _wanted(entry: ModelEntry) -> set[int]:
+    """Return the numbers of the versions that serve, and of the shadow that the spec names."""
+    shadow = entry.shadow
+    serving = {model.version for model in entry.models}
+    return serving | {shadow.number} if shadow else serving
 
 
 def _forget(entry: ModelEntry, stored: Collection[int] = ()) -> None:

@@ -87,6 +87,7 @@ class VersionEntry:
         model: The loaded model; None while there is none.
         tried: Circumstances of the last load, such as the signature of the files; None after
             unloading.
+        is_for_shadow: Whether the last load was to make it a shadow.
     """
 
     name: str
@@ -95,6 +96,7 @@ class VersionEntry:
     error: ModelLoadError | None = None
     model: ServedModel | None = None
     tried: tuple[object, ...] | None = None
+    is_for_shadow: bool = False
 
     def mark(self, state: State, error: ModelLoadError | None = None) -> None:
         self.state, self.error = state, error
@@ -156,11 +158,10 @@ class ModelEntry:
 
     @property
     def shadow(self) -> VersionEntry | None:
-        """The version that is a shadow; None if there is none."""
-        for version in self.versions.values():
-            if version.model and version.model.is_shadow:
-                return version
-        return None
+        """The shadow that the spec names; None if there is none at work."""
+        desired = self.spec.shadow if self.spec else None
+        version = self.versions.get(desired.version) if desired else None
+        return version if version and version.model and version.model.is_shadow else None
 
 
 class ModelRegistry:
@@ -314,6 +315,9 @@ class ModelRegistry:
     def not_ready(self) -> Iterator[tuple[str, int]]:
         """Yield name and number of each version that should serve and does not, or not yet."""
         for version in self.entries():
+            # Nobody waits for a version that was to be a shadow.
+            if version.is_for_shadow:
+                continue
             # A failed replacement leaves its predecessor serving; an unloaded version has no error.
             if not version.model and (version.error or version.state is State.LOADING):
                 yield version.name, version.number

@@ -19,12 +19,13 @@ from google.protobuf import json_format
 
 from convoy import AsyncClient
 from convoy.__main__ import main
-from convoy.artifact.manifest import Memory, Preprocessing
+from convoy.artifact.manifest import Memory, OutputTensor, Preprocessing
 from convoy.pb.convoy.v1 import shadow_pb2 as pb
 from convoy.pb.convoy.v1.shadow_pb2_grpc import ShadowServiceStub
 from convoy.pb.inference import grpc_service_pb2 as inference
 from convoy.service.call import Request
 from convoy.service.serving.monitoring import parts
+from convoy.service.serving.registry import ModelEntry
 from tests.harness import tiny
 from tests.harness.calls import infer_request
 from tests.harness.http import Answer, Connection
@@ -61,6 +62,10 @@ def stub(running: Running) -> Any:
 async def start(running: Running, version: int = 2, share: float = 1.0) -> pb.Shadow:
     asked = pb.StartShadowRequest(model="tiny", version=version, share=share)
     return (await stub(running).StartShadow(asked)).shadow
+
+
+async def stop(running: Running) -> None:
+    await stub(running).StopShadow(pb.StopShadowRequest(model="tiny"))
 
 
 async def shadow_of(running: Running) -> pb.Shadow:
@@ -104,6 +109,11 @@ async def failure(call: Any) -> tuple[str, str]:
         await call
     trailing = dict(failed.value.trailing_metadata() or ())
     return str(trailing["error-reason"]), failed.value.details() or ""
+
+
+def damage(tmp_path: Path, version: int) -> None:
+    """Replace the graph of a version by one that cannot be read."""
+    (tmp_path / "tiny" / str(version) / "model.onnx").write_bytes(b"damaged")
 
 
 async def index(running: Running) -> dict[str, tuple[str, str]]:
@@ -284,11 +294,26 @@ async def test_scores_that_are_not_finite(serve: Serve, tmp_path: Path) -> None:
             },
             "it preprocesses images in another way",
         ),
+        ({"max_batch_size": 4}, "it takes 4 images in a request, and not 8"),
+        (
+            {"outputs": (OutputTensor(name="probabilities", kind="probabilities"),)},
+            "it has no output 'logits'",
+        ),
+        (
+            {
+                "outputs": (
+                    OutputTensor(name="logits", kind="logits", dtype="float16"),
+                    OutputTensor(name="probabilities", kind="probabilities"),
+                )
+            },
+            "its output 'logits' has another type, shape or kind of scores",
+        ),
     ],
 )
 async def test_mismatch(serve: Serve, tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
     """
-    A version that takes other images, or has other classes, cannot be a shadow.
+    A version that cannot answer every request to the one that serves cannot be its shadow; that it
+    is not ready is nobody's alarm.
     """
     async with serve(model_control_mode="explicit", load_model=["*"]) as running:
         tiny.write(tmp_path, **changes)
@@ -299,6 +324,21 @@ async def test_mismatch(serve: Serve, tmp_path: Path, changes: dict[str, Any], r
         assert await failure(shadow_of(running)) == ("NO_SHADOW", "model 'tiny' has no shadow")
         states = await index(running)
         assert states["2"] == ("UNAVAILABLE", f"SHADOW_MISMATCH: {message}")
+        assert running.sample("convoy_model_ready", model="tiny", version="2") is None
+
+
+async def test_one_by_one(serve: Serve, tmp_path: Path) -> None:
+    """
+    A graph that takes single images only, which its manifest does not tell, cannot be a shadow.
+    """
+    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+        single = tiny.graph()
+        single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+        tiny.write(tmp_path, model=single)
+        reason, message = await failure(start(running))
+        assert reason == "SHADOW_MISMATCH"
+        assert message.endswith(": it takes 1 images in a request, and not 8")
+        assert await ask(running) == "1"
 
 
 async def test_memory_budget(serve: Serve, tmp_path: Path) -> None:
@@ -314,6 +354,10 @@ async def test_memory_budget(serve: Serve, tmp_path: Path) -> None:
         assert await ask(running) == "1"
         tiny.write(tmp_path, memory=memory)
         await start(running, version=3)
+        # Both are loaded during the change of the shadow.
+        tiny.write(tmp_path, memory=memory)
+        assert (await failure(start(running, version=4)))[0] == "MEMORY_BUDGET_EXCEEDED"
+        assert (await shadow_of(running)).version == 3
         tiny.write(tmp_path, "other", memory=memory)
         asked = inference.RepositoryModelLoadRequest(model_name="other")
         reason, _ = await failure(running.inference.RepositoryModelLoad(asked))
@@ -411,9 +455,10 @@ async def test_repository_changes(serve: Serve, tmp_path: Path) -> None:
         await start(running, share=0.5)
         assert await ask(running) == "1"
         shutil.rmtree(tmp_path / "tiny" / "2")
-        found = await failure(start(running, share=1.0))
-        assert found == ("MODEL_NOT_FOUND", "the repository has no version 2 of model 'tiny'")
-        assert (await shadow_of(running)).share == 0.5
+        assert (await start(running, share=1.0)).share == 1.0
+        found = await failure(start(running, version=4))
+        assert found == ("MODEL_NOT_FOUND", "the repository has no version 4 of model 'tiny'")
+        assert (await shadow_of(running)).version == 2
         # Another shadow replaces it.
         await start(running, version=3)
         assert (await shadow_of(running)).version == 3
@@ -422,6 +467,147 @@ async def test_repository_changes(serve: Serve, tmp_path: Path) -> None:
         await load(running)
         assert await ask(running) == "3"
         assert (await failure(shadow_of(running)))[0] == "NO_SHADOW"
+
+
+async def test_files_of_the_version_that_serves(serve: Serve, tmp_path: Path) -> None:
+    """
+    Whatever becomes of them, a shadow starts, changes its share and stops, and the version serves.
+    """
+    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+        tiny.write(tmp_path)
+        damage(tmp_path, 1)
+        await start(running)
+        await start(running, share=0.5)
+        shutil.rmtree(tmp_path / "tiny" / "1")
+        assert (await start(running, share=0.4)).share == pytest.approx(0.4)
+        await stop(running)
+        await start(running)
+        assert await ask(running) == "1"
+        assert (await index(running))["1"] == ("READY", "")
+
+
+async def test_promotion_of_what_was_compared(serve: Serve, tmp_path: Path) -> None:
+    """
+    The model that was compared serves, even if its files have changed meanwhile.
+    """
+    async with shadowed(serve, tmp_path) as running:
+        await send(running, *[3] * 10)
+        damage(tmp_path, 2)
+        await promote(running, max_failures=1.0)
+        assert await ask(running) == "2"
+        loads = {"model": "tiny", "outcome": "loaded"}
+        assert running.sample("convoy_model_loads_total", **loads) == 2
+
+
+@pytest.mark.parametrize("changes", [{}, {"max_batch_size": 4}])
+async def test_another_shadow_that_fails(
+    serve: Serve, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """
+    The shadow at work stays, with its comparison, if another one cannot take its place.
+    """
+    async with shadowed(serve, tmp_path) as running:
+        await send(running, 3)
+        tiny.write(tmp_path, **changes)
+        if not changes:
+            damage(tmp_path, 3)
+        expected = "SHADOW_MISMATCH" if changes else "ARTIFACT_INVALID"
+        parameters = {"shadow_version": {"string_value": "3"}}
+        policy = {"specific": {"versions": [1]}}
+        for failing in (
+            start(running, version=3),
+            load(running, version_policy=policy, parameters=parameters),
+        ):
+            assert (await failure(failing))[0] == expected
+            found = await shadow_of(running)
+            assert (found.version, found.agreement.count) == (2, 1)
+            asked = inference.ModelConfigRequest(name="tiny")
+            config = (await running.inference.ModelConfig(asked)).config
+            assert config.parameters["shadow_version"].string_value == "2"
+            assert running.sample("convoy_model_ready", model="tiny", version="3") is None
+
+
+@asynccontextmanager
+async def in_order(running: Running, *calls: Any) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """Tasks that wait for the model, in this order."""
+    async with running.server.registry.locked("tiny") as entry:
+        tasks = []
+        for call in calls:
+            holders = entry.holders
+            tasks.append(asyncio.ensure_future(call))
+            await running.until(partial(_is_held_by_more, entry, holders))
+    await asyncio.wait(tasks)
+    yield tasks
+
+
+def _is_held_by_more(entry: ModelEntry, holders: int) -> bool:
+    return entry.holders > holders
+
+
+async def test_changes_after_a_load(serve: Serve, tmp_path: Path) -> None:
+    """
+    A change of a shadow does not undo a load before it that was still in progress.
+    """
+    async with shadowed(serve, tmp_path) as running:
+        tiny.write(tmp_path)
+        policy = {"specific": {"versions": [3]}}
+        parameters = {"shadow_version": {"string_value": "2"}}
+        loading = load(running, version_policy=policy, parameters=parameters)
+        async with in_order(running, loading, start(running, share=0.5)) as (first, second):
+            await first
+            assert (await second).share == 0.5
+        assert await ask(running) == "3"
+        loading = load(running, version_policy={"specific": {"versions": [1]}})
+        async with in_order(running, loading, stop(running)) as (first, second):
+            await first
+            assert (await failure(second))[0] == "NO_SHADOW"
+        assert await ask(running) == "1"
+
+
+async def test_changes_around_a_promotion(serve: Serve, tmp_path: Path) -> None:
+    """
+    What was decided before a promotion does not undo it, and no shadow is promoted that has ended.
+    """
+    async with shadowed(serve, tmp_path) as running:
+        await send(running, *[3] * 10)
+        bounds = {"max_failures": 1.0}
+        async with in_order(running, promote(running, **bounds), start(running, share=0.5)) as (
+            first,
+            second,
+        ):
+            await first
+            assert (await failure(second))[0] == "INVALID_ARGUMENT"
+        assert await ask(running) == "2"
+        await load(running, version_policy={"specific": {"versions": [1]}})
+        await start(running)
+        await send(running, *[3] * 10)
+        tiny.write(tmp_path)
+        loading = load(running, version_policy={"specific": {"versions": [3]}})
+        async with in_order(running, loading, promote(running, **bounds)) as (first, second):
+            await first
+            assert (await failure(second))[0] == "NO_SHADOW"
+        assert await ask(running) == "3"
+
+
+async def test_promotion_beside_a_newer_version(serve: Serve, tmp_path: Path) -> None:
+    """
+    The shadow of the newest of several versions serves at once, while all of them finish requests.
+    """
+    for _ in range(2):
+        tiny.write(tmp_path)
+    settings = {"model_control_mode": "explicit", "load_model": ["*"]}
+    async with serve(**settings, version_policy={"*": "specific:1:3"}) as running:
+        await start(running)
+        for _ in range(10):
+            await ask(running)
+        await running.until(lambda: seen(running) == 10)
+        held = running.server.registry.get("tiny", "1")
+        held.hold()
+        promoting = asyncio.ensure_future(promote(running, max_failures=1.0))
+        await running.until(lambda: set(running.server.registry.versions("tiny")) == {2})
+        assert await ask(running) == "2"
+        held.release()
+        await promoting
 
 
 async def test_a_version_that_serves_becomes_a_shadow(serve: Serve, tmp_path: Path) -> None:
@@ -477,7 +663,12 @@ async def test_drain(serve: Serve, tmp_path: Path) -> None:
         running.server.registry.get("tiny").reserve(held, 1)
         await ask(running)
         await running.until(lambda: shadow.model.queue_depth == 1)
-        await running.server.drain(0.0)
+        draining = asyncio.create_task(running.server.drain(0.5))
+        await asyncio.sleep(0)
+        # During the time of grace, other calls are still answered.
+        assert (await failure(start(running)))[0] == "SHUTTING_DOWN"
+        assert (await failure(start(running, version=9)))[0] == "SHUTTING_DOWN"
+        await draining
         assert (shadow.model.queue_depth, shadow.comparison.dropped) == (0, 1)
         running.server.registry.get("tiny").withdraw(held)
 

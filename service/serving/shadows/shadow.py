@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from convoy.artifact.manifest import Manifest
+from convoy.artifact.manifest import Manifest, OutputTensor
 from convoy.service.batching.queue import SLACK
 from convoy.service.call import Request
 from convoy.service.engine import Tensor
@@ -152,8 +152,14 @@ class Shadow:
         self._on_compared(self, Compared(answered, request, agrees))
 
 
-def mismatch(serving: Manifest, shadow: Manifest) -> str:
-    """Return why *shadow* cannot run on requests to *serving*; empty if it can."""
+def mismatch(model: ServedModel, shadow: Manifest, max_batch_size: int) -> str:
+    """
+    Return why *shadow* cannot answer every request to *model*; empty if it can.
+
+    Args:
+        max_batch_size: Most images in one request to the shadow.
+    """
+    serving = model.manifest
     if serving.input != shadow.input:
         return "its input has another name, type, layout or size"
     # A large JPEG that is decoded at a smaller size looks the same.
@@ -170,7 +176,26 @@ def mismatch(serving: Manifest, shadow: Manifest) -> str:
         return "it has other labels, or in another order"
     if serving.is_multi_label != shadow.is_multi_label:
         return "one of them is a multi-label model"
+    # Once promoted, it would refuse requests that its predecessor answers.
+    if max_batch_size < model.max_batch_size:
+        return f"it takes {max_batch_size} images in a request, and not {model.max_batch_size}"
+    return _lacking(serving, shadow)
+
+
+def _lacking(serving: Manifest, shadow: Manifest) -> str:
+    """Return which output of *serving* a shadow lacks; empty if it has them all."""
+    outputs = {output.name: output for output in shadow.outputs}
+    for output in serving.outputs:
+        found = outputs.get(output.name)
+        if found is None:
+            return f"it has no output {output.name!r}"
+        if _form(serving, output) != _form(shadow, found):
+            return f"its output {output.name!r} has another type, shape or kind of scores"
     return ""
+
+
+def _form(manifest: Manifest, output: OutputTensor) -> tuple[object, ...]:
+    return output.kind, output.dtype, manifest.item_shape(output)
 
 
 def _probabilities(request: Request, manifest: Manifest) -> Probabilities | None:

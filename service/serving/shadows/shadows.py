@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from convoy.service.call import Call, Model, Request
-from convoy.service.errors import NoShadowError, ServiceError
+from convoy.service.errors import NoShadowError, ServiceError, ShuttingDownError
 from convoy.service.serving.registry import ModelRegistry, ShadowPair
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.shadows.shadow import Compared, Shadow, mismatch
@@ -41,11 +41,18 @@ class Shadows:
 
         Raises:
             NoShadowError: If it has none that is compared.
+            ShuttingDownError: If the server is shutting down.
         """
+        self.check_open()
         for shadow in self._by_serving.values():
             if shadow.model.name == name:
                 return shadow
         raise NoShadowError(f"model {name[:64]!r} has no shadow")
+
+    def check_open(self) -> None:
+        """Raise `ShuttingDownError` if the server is shutting down: every shadow has ended."""
+        if self._closed:
+            raise ShuttingDownError("the server is shutting down")
 
     def follow(self) -> None:
         """Compare the shadows that the registry has, each with the version that serves."""
@@ -63,7 +70,7 @@ class Shadows:
             if known := self._by_serving.get(pair.serving):
                 known.share = pair.share
             # Another version has begun to serve: the reconciler will unload this shadow.
-            elif not mismatch(pair.serving.manifest, pair.shadow.manifest):
+            elif not mismatch(pair.serving, pair.shadow.manifest, pair.shadow.max_batch_size):
                 shadow = Shadow(pair.serving, pair.shadow, pair.share, self._on_compared)
                 self._by_serving[pair.serving] = shadow
                 _log("shadow started", shadow)
