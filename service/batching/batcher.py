@@ -24,6 +24,9 @@ from convoy.service.telemetry.batch_record import NO_TIMES, BatchTimes, Outputs
 
 logger = logging.getLogger(__name__)
 
+SHADOW_QUIET_S = 60.0
+"""Time after a failure of a shadow that is logged in which no other one is, in seconds."""
+
 
 class Runner(Protocol):
     """Runs the batches of one model."""
@@ -53,15 +56,19 @@ class _Model:
     Attributes:
         running: Number of its batches that run now.
         idle: Resolved when none runs any more; None until `Batcher.close` waits for that.
+        quiet_s: Seconds after a failure that is logged in which no other one is.
+        quiet_until: The end of these, in event-loop time.
     """
 
-    __slots__ = ("idle", "on_batch", "runner", "running")
+    __slots__ = ("idle", "on_batch", "quiet_s", "quiet_until", "runner", "running")
 
     def __init__(self, runner: Runner, on_batch: OnBatch) -> None:
         self.runner = runner
         self.on_batch = on_batch
         self.running = 0
         self.idle: asyncio.Future[None] | None = None
+        self.quiet_s = 0.0
+        self.quiet_until = -math.inf
 
 
 class Batcher:
@@ -129,6 +136,9 @@ class Batcher:
     def set_shadow(self, queue: ModelQueue, is_shadow: bool) -> None:
         """Make a model a shadow, or an ordinary one; see `Scheduler`."""
         self._scheduler.set_shadow(queue, is_shadow)
+        # Its comparison counts its failures, and no client asks for their causes.
+        model = self._models[queue]
+        model.quiet_s, model.quiet_until = SHADOW_QUIET_S if is_shadow else 0.0, -math.inf
 
     async def close(self, queue: ModelQueue) -> None:
         """
@@ -203,7 +213,7 @@ class Batcher:
         """Free the place of a request whose client has disconnected."""
         request.withdraw()
         queue.remove(request)
-        self._wake_if_closing()
+        self._wake_after_removal()
 
     def admit(self, queue: ModelQueue, request: Request) -> None:
         """
@@ -228,10 +238,11 @@ class Batcher:
 
     def _expire(self, queue: ModelQueue, request: Request) -> None:
         queue.expire(request)
-        self._wake_if_closing()
+        self._wake_after_removal()
 
-    def _wake_if_closing(self) -> None:
-        if self._closing:  # the request may have been the last
+    def _wake_after_removal(self) -> None:
+        # The request may have been the last, and the last that a shadow had to wait for.
+        if self._closing or self._scheduler.shadow_waits:
             self._wake()
 
     def _wake(self) -> None:
@@ -288,7 +299,7 @@ class Batcher:
         started = self._scheduler.cores.start_of(queue.policy, run.started, run.ended)
         if run.error:
             queue.charge(run.ended - started)
-            rest = [*_isolated(batch, run.error), *rest]
+            rest = [*self._isolated(batch, run.error), *rest]
         else:
             queue.charge(run.ended - started, batch.images)
             self._models[queue].on_batch(batch.images, run.times)
@@ -305,6 +316,18 @@ class Batcher:
             if not request.done:
                 request.answer(outputs, started, run.ended, batch.images, run.times)
 
+    def _isolated(self, batch: Batch, error: Exception) -> list[Batch]:
+        """Split a batch that failed into halves; fail a request that failed alone."""
+        # Any of several requests may be the cause.
+        if len(batch.requests) > 1:
+            return _halves(batch)
+        model, now = self._models[batch.queue], self._loop.time()
+        if now >= model.quiet_until:
+            model.quiet_until = now + model.quiet_s
+            logger.error("inference failed", exc_info=error)
+        batch.requests[0].fail(InferenceError("the model failed on this input"))
+        return []
+
     def _release(self, batch: Batch) -> None:
         """Free the cores of a batch."""
         model = self._models[batch.queue]
@@ -320,23 +343,18 @@ def _wake_up(answered: asyncio.Future[None], request: Request) -> None:
         answered.set_result(None)
 
 
-def _isolated(batch: Batch, error: Exception) -> list[Batch]:
-    """Split a batch that failed into halves; fail a request that failed alone."""
+def _halves(batch: Batch) -> list[Batch]:
+    """Split a batch that failed; leave out requests whose clients have disconnected."""
     requests = batch.requests
-    # Any of several requests may be the cause.
-    if len(requests) > 1:
-        logger.warning("batch failed, running its halves", extra={"requests": len(requests)})
-        middle = len(requests) // 2
-        halves = (requests[:middle], requests[middle:])
-        waiting = [[request for request in half if not request.done] for half in halves]
-        return [
-            Batch(batch.queue, half, sum(request.images for request in half))
-            for half in waiting
-            if half
-        ]
-    logger.error("inference failed", exc_info=error)
-    requests[0].fail(InferenceError("the model failed on this input"))
-    return []
+    logger.warning("batch failed, running its halves", extra={"requests": len(requests)})
+    middle = len(requests) // 2
+    halves = (requests[:middle], requests[middle:])
+    waiting = [[request for request in half if not request.done] for half in halves]
+    return [
+        Batch(batch.queue, half, sum(request.images for request in half))
+        for half in waiting
+        if half
+    ]
 
 
 def _run_and_report(

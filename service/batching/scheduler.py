@@ -53,6 +53,14 @@ class Scheduler:
         """Make *queue* that of a shadow, or an ordinary one."""
         self.close(queue)
         (self._shadows if is_shadow else self._queues).append(queue)
+        # The time that it had while no other model needed the device is not held against it.
+        if not is_shadow:
+            queue.rank_as(self._device_s)
+
+    @property
+    def shadow_waits(self) -> bool:
+        """True if a request for a shadow waits until the device has time for it."""
+        return any(queue.ready for queue in self._shadows)
 
     @property
     def empty(self) -> bool:

@@ -235,8 +235,19 @@ async def test_busy_device(serve: Serve, tmp_path: Path, monkeypatch: pytest.Mon
                 shadow.repeat(answered, tiny.pixels(3))
                 await asyncio.sleep(0)
             assert images(running, "dropped") == 2
+            # The memory of a front's request is copied only if there is room.
+            answered.item = tiny.pixels(3).view(Uncopied)
+            running.server.shadows.observe_slot(answered, shadow.serving)
+            assert images(running, "dropped") == 3
         await running.until(lambda: images(running, "agreed") == 9)
-        assert (await shadow_of(running)).dropped_image_count == 2
+        assert (await shadow_of(running)).dropped_image_count == 3
+
+
+class Uncopied(np.ndarray[Any, Any]):
+    """A tensor that nobody may copy."""
+
+    def copy(self, order: Any = "C") -> Uncopied:
+        raise AssertionError
 
 
 async def test_real_requests_go_first(serve: Serve, tmp_path: Path) -> None:
@@ -566,11 +577,11 @@ async def test_changes_after_a_load(serve: Serve, tmp_path: Path) -> None:
 
 async def test_changes_around_a_promotion(serve: Serve, tmp_path: Path) -> None:
     """
-    What was decided before a promotion does not undo it, and no shadow is promoted that has ended.
+    A change decided before a promotion does not undo it; a shadow that has ended is not promoted.
     """
     async with shadowed(serve, tmp_path) as running:
         await send(running, *[3] * 10)
-        bounds = {"max_failures": 1.0}
+        bounds: dict[str, Any] = {"max_failures": 1.0}
         async with in_order(running, promote(running, **bounds), start(running, share=0.5)) as (
             first,
             second,

@@ -94,8 +94,13 @@ class Shadow:
         """Return whether the next request is to be repeated."""
         return random.random() < self.share
 
-    def repeat(self, answered: Request, tensor: Tensor) -> None:
-        """Run *tensor*, that of an answered request, as soon as the device has time for it."""
+    def repeat(self, answered: Request, tensor: Tensor, *, copies: bool = False) -> None:
+        """
+        Run *tensor*, that of an answered request, as soon as the device has time for it.
+
+        Args:
+            copies: Whether to copy the tensor if there is room for it: its memory is lent.
+        """
         model, images = self.model, answered.images
         # One batch waits at most: what is kept of requests is bounded.
         if model.queue_depth + images > model.max_batch_size:
@@ -108,7 +113,7 @@ class Shadow:
         self._open.add(request)
         model.hold()
         try:
-            model.offer(request, tensor)
+            model.offer(request, tensor.copy() if copies else tensor)
         except _DROPPED as error:
             request.fail(error)
 

@@ -89,7 +89,7 @@ class Shadows:
         """Repeat a sampled request of a front, whose slot another request may get afterwards."""
         shadow = self._by_serving.get(model)
         if shadow and shadow.samples():
-            shadow.repeat(request, request.item.copy())
+            shadow.repeat(request, request.item, copies=True)
 
     def close(self) -> None:
         """Stop every shadow: the server drains."""

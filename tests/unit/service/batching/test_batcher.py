@@ -581,3 +581,50 @@ async def test_nothing_ever_hangs(executor: ThreadPoolExecutor, seed: int) -> No
             late = (RequestExpiredError, DeadlineUnmeetableError)
             assert isinstance(outcome, (asyncio.CancelledError, QueueFullError, *late))
     assert any(isinstance(outcome, int) for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize("leaves", ["withdrawn", "expired"])
+async def test_shadow_after_a_request_that_leaves(
+    executor: ThreadPoolExecutor, leaves: str
+) -> None:
+    """
+    A shadow runs as soon as the request that it waited for is withdrawn, or expires.
+    """
+    async with Batcher(executor) as batcher:
+        serving, shadow = batcher.open(Model(), EAGER), batcher.open(Model(), EAGER)
+        batcher.set_shadow(shadow, is_shadow=True)
+        now = asyncio.get_running_loop().time()
+        deadline = now + 0.05 if leaves == "expired" else float("inf")
+        decoding = Request(deadline=deadline)
+        batcher.admit(serving, decoding)
+        done = asyncio.Event()
+        waiting = Request(item=4, on_done=lambda request: done.set())
+        batcher.offer(shadow, waiting)
+        await asyncio.sleep(0)
+        assert not waiting.done
+        if leaves == "withdrawn":
+            batcher.withdraw(serving, decoding)
+        async with asyncio.timeout(10):
+            await done.wait()
+        assert value(waiting) == 40
+
+
+async def test_log_of_a_failing_shadow(
+    executor: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    One failure per minute is logged; a model that serves has each of them logged.
+    """
+    async with Batcher(executor) as batcher:
+        queue = batcher.open(Model(fail_on=frozenset({1})), EAGER)
+
+        async def fail_twice() -> int:
+            caplog.clear()
+            for _ in range(2):
+                with pytest.raises(InferenceError):
+                    await batcher.submit(queue, Request(item=1))
+            return [record.message for record in caplog.records].count("inference failed")
+
+        assert await fail_twice() == 2
+        batcher.set_shadow(queue, is_shadow=True)
+        assert await fail_twice() == 1

@@ -161,3 +161,20 @@ def test_promoted(scheduler: Scheduler, shadow: ModelQueue) -> None:
     assert scheduler.empty
     scheduler.close(shadow)
     assert scheduler.next_batch(0.0) is None
+
+
+def test_promoted_beside_a_busy_model(scheduler: Scheduler, shadow: ModelQueue) -> None:
+    """
+    The device time of its hours as a shadow does not count against a model that serves now.
+    """
+    busy = scheduler.open(POLICY)
+    shadow.charge(3600.0)
+    for _ in range(2):
+        add(scheduler, busy, 4)
+    busy.charge(5.0)
+    batch = take(scheduler)
+    batch.queue.charge(1.0)
+    scheduler.release(batch)
+    scheduler.set_shadow(shadow, is_shadow=False)
+    add(scheduler, shadow)
+    assert take(scheduler).queue is shadow
