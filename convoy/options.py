@@ -32,12 +32,15 @@ class Option:
         flag: The flag in the help, if it is not the field's name, which works too.
         brief: Show it in `--help` of a command that has `--help-all`.
         positional: It is an argument: a value without a flag.
+        has_variable: The environment can give it. Not so if it decides what the command does: a
+            variable that is meant for another command must not.
     """
 
     metavar: str = ""
     flag: str = ""
     brief: bool = False
     positional: bool = False
+    has_variable: bool = True
 
 
 class Options(BaseModel):

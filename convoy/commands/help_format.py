@@ -17,10 +17,10 @@ class WordFormatter(click.HelpFormatter):
     """Stands for hyphens meanwhile, as click breaks lines at those."""
 
     def write_option(self, term: str, texts: Iterable[str]) -> None:
-        """Write *term*, and below it each text; two columns would be too narrow for long names."""
+        """Write *term*, and below it each text, unless empty; two columns would be too narrow."""
         self.write(f"{'':{self.current_indent}}{term}\n")
         with self.indentation(), self.indentation():
-            for text in texts:
+            for text in filter(None, texts):
                 self.write_text(text)
 
     def write_text(self, text: str) -> None:

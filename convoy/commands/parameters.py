@@ -43,7 +43,7 @@ class Parameter(click.Parameter):
     field: FieldInfo
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        return read_variable(str(self.envvar))
+        return read_variable(str(self.envvar)) if self.envvar else None
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
         value = self.resolve_envvar_value(ctx)
@@ -70,8 +70,9 @@ class Parameter(click.Parameter):
         """The description, and the default and the variable, for the help."""
         assert self.field.description  # a test checks all
         default = "" if self.required else _shown(self.field.get_default())
-        facts = f"[default: {default}]  " if default else "[required]  " if self.required else ""
-        return self.field.description, f"{facts}[env: {self.envvar}]"
+        facts = f"[default: {default}]" if default else "[required]" if self.required else ""
+        variable = f"[env: {self.envvar}]" if self.envvar else ""
+        return self.field.description, "  ".join(filter(None, (facts, variable)))
 
     def _is_list(self) -> bool:
         return self.nargs != 1 or bool(getattr(self, "multiple", False))
@@ -81,7 +82,7 @@ class _Argument(Parameter, click.Argument):
     """A value without a flag."""
 
     def shown_name(self, is_flag: bool) -> str:
-        return self.human_readable_name.rstrip(".") if is_flag else str(self.envvar)
+        return self.human_readable_name.strip("[].") if is_flag else str(self.envvar)
 
     @property
     def term(self) -> str:
@@ -122,12 +123,13 @@ def _parameter(name: str, field: FieldInfo, panel: str) -> Parameter:
     metavar = declared.metavar or _metavar(name, field)
     shared: dict[str, Any] = {
         "required": field.is_required(),
-        "envvar": variable_name(name),
+        "envvar": variable_name(name) if declared.has_variable else None,
         "shell_complete": _completion(field, metavar),
     }
     parameter: Parameter
     if declared.positional:
-        shared["metavar"] = f"{metavar}..." if several else metavar
+        name_shown = metavar if field.is_required() else f"[{metavar}]"
+        shared["metavar"] = f"{name_shown}..." if several else name_shown
         parameter = _Argument([name], nargs=-1 if several else 1, **shared)
         parameter.panel = "Arguments"
     else:

@@ -59,13 +59,15 @@ class ShadowSettings(ConnectionSettings):
     model: Annotated[str, Option("MODEL", positional=True)] = Field(
         description="Name of the model."
     )
-    version: Annotated[int | None, Option("VERSION", positional=True)] = Field(
+    version: Annotated[int | None, Option("VERSION", positional=True, has_variable=False)] = Field(
         None, ge=1, le=2**63 - 1, description="Start this version as the shadow."
     )
-    share: float = Field(
+    share: Annotated[float, Option(has_variable=False)] = Field(
         0.1, gt=0, le=1, description="Run the shadow on this share of the requests."
     )
-    stop: bool = Field(False, description="Stop the shadow, and unload it.")
+    stop: Annotated[bool, Option(has_variable=False)] = Field(
+        False, description="Stop the shadow, and unload it."
+    )
     timeout_s: float = Field(
         LOAD_TIMEOUT_S, gt=0, le=1e6, description="Wait this long for the answer."
     )
@@ -75,6 +77,8 @@ class ShadowSettings(ConnectionSettings):
     def _check_stop(self) -> ShadowSettings:
         if self.stop and self.version is not None:
             raise ValueError("--stop takes no version: a model has one shadow")
+        if "share" in self.model_fields_set and self.version is None:
+            raise ValueError("--share needs VERSION: the version that is to get this share")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from google.protobuf import json_format
 
@@ -36,6 +37,8 @@ _EXAMPLE = json.dumps(
     {"parameters": {"config": json.dumps({"version_policy": {"specific": {"versions": [1]}}})}}
 )
 """The form of a load request with a configuration, for messages."""
+
+_VERSION = re.compile(r"[0-9]{1,19}")
 
 _ONE_REPOSITORY = "the server has one repository, without a name: leave repository_name empty"
 
@@ -153,6 +156,12 @@ def _spec(text: str, name: str, control: ModelControl, registry: ModelRegistry) 
         raise InvalidArgumentError(
             f"version_policy selects version {shadow.version}, which is to be a shadow"
         )
+    # The policy selects it, and as a shadow it would give way to an older version unasked.
+    if shadow and policy.specific is None and shadow.version in registry.versions(name):
+        raise InvalidArgumentError(
+            f"version {shadow.version} serves by the version_policy {policy}; name the versions "
+            "that are to serve beside it as specific ones"
+        )
     return ServingSpec(policy, config.max_batch_size, shadow)
 
 
@@ -165,6 +174,9 @@ def _shadow(config: pb.ModelConfig) -> ShadowSpec | None:
     if not version and not share:
         return None
     try:
+        # Python's numbers may have signs, spaces, underscores and digits of any script.
+        if not _VERSION.fullmatch(version) or not share.isascii():
+            raise ValueError(version)
         return shadow_spec(int(version), float(share or DEFAULT_SHARE))
     except ValueError as error:
         raise InvalidArgumentError(

@@ -440,11 +440,24 @@ async def test_configuration(serve: Serve, tmp_path: Path) -> None:
         for wrong in (
             {"shadow_version": {"string_value": "two"}},
             {"shadow_version": {"string_value": "0"}},
+            *(
+                {"shadow_version": {"string_value": text}}
+                for text in ("+2", " 2", "2_0", "\N{ARABIC-INDIC DIGIT TWO}")
+            ),
+            {"shadow_version": {"string_value": "9" * 4000}},
+            parameters | {"shadow_share": {"string_value": "\N{ARABIC-INDIC DIGIT ONE}"}},
             {"shadow_share": {"string_value": "0.5"}},
             parameters | {"shadow_share": {"string_value": "nan"}},
             parameters | {"provider": {"string_value": "other"}},
         ):
-            assert (await failure(load(running, parameters=wrong)))[0] == "INVALID_ARGUMENT"
+            reason, message = await failure(load(running, parameters=wrong))
+            assert reason == "INVALID_ARGUMENT"
+            assert len(message) < 200
+        reason, message = await failure(
+            load(running, parameters={"shadow_version": {"string_value": "1"}})
+        )
+        assert reason == "INVALID_ARGUMENT"
+        assert message.startswith("version_policy selects version 1, which is to be a shadow")
         contradiction = {"specific": {"versions": [1, 2]}}
         reason, message = await failure(
             load(running, parameters=parameters, version_policy=contradiction)
@@ -628,6 +641,12 @@ async def test_a_version_that_serves_becomes_a_shadow(serve: Serve, tmp_path: Pa
     tiny.write(tmp_path)
     async with serve(model_control_mode="explicit", load_model=["*"]) as running:
         assert await ask(running) == "2"
+        # It would not be asked whether the older version is to serve.
+        parameters = {"shadow_version": {"string_value": "2"}}
+        reason, message = await failure(load(running, parameters=parameters))
+        assert reason == "INVALID_ARGUMENT"
+        assert message.startswith("version 2 serves by the version_policy latest:1; name")
+        assert await ask(running) == "2"
         await load(
             running,
             version_policy={"specific": {"versions": [1]}},
@@ -745,7 +764,12 @@ async def test_http(serve: Serve, tmp_path: Path) -> None:
         assert (stopped.status, stopped.json()["reason"]) == (404, "NO_SHADOW")
 
 
-async def test_commands(serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_commands(
+    serve: Serve,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """
     The commands start, show, promote and stop a shadow, and print what the server refuses.
     """
@@ -769,6 +793,11 @@ async def test_commands(serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixt
         code, out, _ = await convoy("shadow", "tiny")
         assert out.splitlines()[2].split("  ")[0] == "same most probable class"
         assert out.splitlines()[2].split()[-7:] == ["%", "20.65", "%", "to", "100.00", "%", "1"]
+        # Variables of other commands neither stop a shadow, nor start one.
+        with monkeypatch.context() as patch:
+            for name, text in {"STOP": "1", "VERSION": "3", "SHARE": "0.5"}.items():
+                patch.setenv(f"CONVOY_{name}", text)
+            assert (await convoy("shadow", "tiny"))[1] == out
         code, out, _ = await convoy("shadow", "tiny", "--json")
         assert json.loads(out)["agreement"]["count"] == 1
         code, out, error = await convoy("promote", "tiny", "2", "--max-p99-ratio", "0")
@@ -787,6 +816,9 @@ async def test_commands(serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixt
         code, _, error = await convoy("shadow", "tiny", "2", "--stop")
         assert code == 2
         assert error == "convoy shadow: --stop takes no version: a model has one shadow\n"
+        code, _, error = await convoy("shadow", "tiny", "--share", "0.5")
+        assert code == 2
+        assert error.startswith("convoy shadow: --share needs VERSION")
 
 
 async def test_prediction_log(
