@@ -8,6 +8,7 @@ import io
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -16,13 +17,20 @@ from PIL import Image, ImageFilter
 
 from bench import drift as bench
 from convoy import AsyncClient
-from convoy.artifact.baseline import BASELINE_FILE, Baseline, Counts, Histogram, read_baseline
+from convoy.artifact.baseline import (
+    BASELINE_FILE,
+    Baseline,
+    Counts,
+    Histogram,
+    histograms,
+    read_baseline,
+)
 from convoy.artifact.repository import ModelRepository
 from convoy.commands.group import run
 from convoy.export import data
 from convoy.export.data.split import DataSet
 from convoy.service.call import Model
-from convoy.service.serving.monitoring.drift import SLOTS, Drift, Window, _Watched
+from convoy.service.serving.monitoring.drift import SLOTS, Drift, Window, _bins, _Watched
 from tests.harness.lenet import LENET_REPOSITORY, add_version
 from tests.harness.server import Running, Serve
 
@@ -60,7 +68,7 @@ def _counted(running: Running) -> float:
     return sum(running.sample("convoy_drift_images_total", bin=b, **labels) or 0 for b in bins)
 
 
-def _bins(running: Running, signal: str) -> float:
+def _counted_bins(running: Running, signal: str) -> float:
     return sum(
         sample.value
         for family in running.server.metrics.registry.collect()
@@ -121,7 +129,7 @@ async def test_every_process_counts(serve: Serve, repository: Path) -> None:
     images = [_digits().validation.image(index) for index in range(64)]
     async with serve(**settings, load_model=["lenet5"]) as running:
         await _send(running, images)
-        assert _bins(running, "brightness") == _bins(running, "size") == len(images)
+        assert _counted_bins(running, "brightness") == _counted_bins(running, "size") == len(images)
         await running.server.control.unload("lenet5")
         await running.server.control.load("lenet5")
         await _send(running, images[:32])
@@ -192,6 +200,21 @@ def test_scrape_while_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Window, "total", total)
     assert len(list(drift.indices())) == 1
     assert read == [True]
+
+
+def test_bins_have_names_of_their_own() -> None:
+    """
+    No two bins share a series: not those of a value that many images have, nor equal labels.
+    """
+    sizes = np.array([4096.0] * 400 + list(range(1, 101)))
+    signals = {"size": sizes, "class": np.repeat([0, 1, 2], 200)}
+    labels = SimpleNamespace(labels=("cat", "cat", "others"))
+    model = SimpleNamespace(name="cats", version=1, manifest=labels)
+    baseline = SimpleNamespace(signals=histograms(signals))
+    for signal in signals:
+        names = _bins(signal, cast(Baseline, baseline), cast(Model, model))
+        assert len(names) == len(baseline.signals[signal].counts)
+        assert len({*names}) == len(names)
 
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,5 +136,14 @@ def _bins(signal: str, baseline: Baseline, model: Model) -> list[str]:
     """Return the names of a signal's bins: classes, or upper bounds."""
     edges = baseline.signals[signal].edges
     if signal == CLASS:
-        return [*(model.manifest.labels[int(edge)] for edge in edges), "others"]
-    return [*(f"<{edge:.6g}" for edge in edges), f">={edges[-1]:.6g}" if edges else "all"]
+        labels = model.manifest.labels
+        names = [*(labels[int(edge)] for edge in edges), "others"]
+        # Labels need not differ, and one may be called others.
+        if len({*names}) < len(names):
+            names = [*(f"{labels[int(edge)]} ({int(edge)})" for edge in edges), "others"]
+        return names
+    bounds = [f"{edge:.6g}" for edge in edges]
+    # A value of many images has a bin of its own, whose edges differ in their last digit.
+    if len({*bounds}) < len(bounds):
+        bounds = [repr(edge) for edge in edges]
+    return [*(f"<{bound}" for bound in bounds), f">={bounds[-1]}" if bounds else "all"]

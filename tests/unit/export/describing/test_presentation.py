@@ -87,6 +87,8 @@ def test_json_round_trip() -> None:
     The layers can be made again of what a program reads.
     """
     read = json.loads(to_json(NETWORK))
+    groups = [fields.pop("groups") for fields in read["layers"]]
+    assert groups == [NETWORK.groups(layer) for layer in NETWORK.layers]
     assert tuple(map(_layer, read.pop("layers"))) == NETWORK.layers
     assert read == {
         "name": "net version 3",
