@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from convoy.service.errors import ArtifactInvalidError, ModelLoadError, Unsuppor
 from convoy.service.runtime.class_maps.graph import Graph, output_fields
 from convoy.service.runtime.class_maps.head import Head, NoHeadError, find_head
 from convoy.service.runtime.runs import CPU, session_options
+
+logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
@@ -59,7 +62,8 @@ def reason_for_none(model_path: Path, manifest: Manifest) -> str:
         return str(error)
     # A model serves without them, too.
     except (OSError, ValueError) as error:
-        return f"its graph cannot be read: {error}"
+        _log("cannot read the graph", manifest, error)
+        return "its graph cannot be read"
     return ""
 
 
@@ -79,8 +83,7 @@ def find_class_maps(
         return _find(model, manifest, image, list(classes))
     except NoHeadError as error:
         raise UnsupportedError(
-            f"{manifest.name} version {manifest.version} has no class activation maps: {error}; "
-            "use occlusion"
+            f"{_title(manifest)} has no class activation maps: {error}; use occlusion"
         ) from error
 
 
@@ -89,8 +92,10 @@ def _find(model: bytes, manifest: Manifest, image: Array, classes: list[int]) ->
         graph = Graph.read(file)
         head = _head(graph, manifest)
         names = list(dict.fromkeys((head.maps, head.average, head.scores)))
-        body = _open(model + output_fields([name for name in names if name not in graph.outputs]))
-        values = dict(zip(names, _run(body, names, manifest.input.name, image), strict=True))
+        added = output_fields([name for name in names if name not in graph.outputs])
+        body = _open(model + added, manifest)
+        answers = _run(body, names, {manifest.input.name: image}, manifest)
+        values = dict(zip(names, answers, strict=True))
         maps, average = values[head.maps], values[head.average]
         height, width = _LAYOUTS[_layout(maps, average)]
         # Each place is given to the head as if it were the average, and then nothing at all.
@@ -99,9 +104,11 @@ def _find(model: bytes, manifest: Manifest, image: Array, classes: list[int]) ->
         places = places.reshape(-1, *average.shape[1:])
         if head.nodes:
             step = 1 if body.get_inputs()[0].shape[0] == 1 else len(places)
-            after = _open(head.model(graph, average.dtype.name))
+            after = _open(head.model(graph, average.dtype.name), manifest)
             batches = (places[start : start + step] for start in range(0, len(places), step))
-            parts = [_run(after, [head.scores], head.average, batch)[0] for batch in batches]
+            parts = [
+                _run(after, [head.scores], {head.average: batch}, manifest)[0] for batch in batches
+            ]
             places = np.concatenate(parts)
     *shares, biases = places.reshape(-1, len(manifest.labels)).astype(np.float64)
     scores = values[head.scores].reshape(-1).astype(np.float64)
@@ -144,17 +151,21 @@ def _read(model_path: Path, manifest: Manifest) -> bytes:
     try:
         model = model_path.read_bytes()
     except OSError as error:
-        raise ArtifactInvalidError(f"{model_path}: {error.strerror}") from error
+        _log("cannot read the graph", manifest, error)
+        raise ArtifactInvalidError(
+            f"the graph of {_title(manifest)} cannot be read; the server's log has the cause"
+        ) from error
     # Somebody has changed the files beneath a model that serves.
     if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
+        _log("the graph has changed", manifest, str(model_path))
         raise ArtifactInvalidError(
-            f"{model_path}: is no longer the graph of {manifest.name} version {manifest.version}; "
+            f"the graph of {_title(manifest)} has changed since it was loaded; "
             "copy the artifact again, or load the model again"
         )
     return model
 
 
-def _open(model: bytes) -> onnxruntime.InferenceSession:
+def _open(model: bytes, manifest: Manifest) -> onnxruntime.InferenceSession:
     options = session_options()
     options.intra_op_num_threads = 1
     # It runs once: weights in another order, for speed, would only take time and memory.
@@ -162,13 +173,34 @@ def _open(model: bytes) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(model, options, providers=[CPU])
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelLoadError(f"cannot open the graph with its maps: {error}") from error
+        _log("cannot open the graph with its maps", manifest, error)
+        raise ModelLoadError(
+            f"the graph of {_title(manifest)} cannot be opened with its maps; "
+            "the server's log has the cause"
+        ) from error
 
 
 def _run(
-    session: onnxruntime.InferenceSession, outputs: list[str], name: str, value: Array
+    session: onnxruntime.InferenceSession,
+    outputs: list[str],
+    inputs: dict[str, Array],
+    manifest: Manifest,
 ) -> list[Array]:
     try:
-        return list(session.run(outputs, {name: value}))
+        return list(session.run(outputs, inputs))
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelLoadError(f"cannot run the graph with its maps: {error}") from error
+        _log("cannot run the graph with its maps", manifest, error)
+        raise ModelLoadError(
+            f"the graph of {_title(manifest)} cannot be run with its maps; "
+            "the server's log has the cause"
+        ) from error
+
+
+def _title(manifest: Manifest) -> str:
+    return f"{manifest.name} version {manifest.version}"
+
+
+def _log(message: str, manifest: Manifest, cause: object) -> None:
+    """Log a cause that names paths or internals, which clients do not see."""
+    extra = {"model": manifest.name, "version": manifest.version, "reason": str(cause)}
+    logger.warning(message, extra=extra)

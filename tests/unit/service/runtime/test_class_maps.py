@@ -13,7 +13,7 @@ from onnx import helper
 
 from convoy.artifact.files import MODEL_FILE, file_sha256
 from convoy.artifact.manifest import Manifest, OutputTensor
-from convoy.service.errors import ArtifactInvalidError, UnsupportedError
+from convoy.service.errors import ArtifactInvalidError, ModelLoadError, UnsupportedError
 from convoy.service.runtime.class_maps import wire
 from convoy.service.runtime.class_maps.graph import Graph
 from convoy.service.runtime.class_maps.maps import find_class_maps, reason_for_none
@@ -111,18 +111,37 @@ def test_graph_without_an_average(tmp_path: Path) -> None:
     assert reason_for_none(path, manifest)
 
 
-def test_graph_that_was_replaced(tmp_path: Path) -> None:
+def test_graph_that_was_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """
-    The file of another graph than the one that serves is refused.
+    The file of another graph than the one that serves is refused; only the log has its path.
     """
     path, manifest = written(tmp_path, averaging.graph(averaging.FORMS["gemm"]))
     path.write_bytes(averaging.graph(averaging.FORMS["mean"]).SerializeToString())
-    with pytest.raises(ArtifactInvalidError, match="no longer the graph"):
+    with pytest.raises(
+        ArtifactInvalidError, match="the graph of tiny version 1 has changed"
+    ) as changed:
         find_class_maps(path, manifest, averaging.images(1), [0])
     path.unlink()
-    with pytest.raises(ArtifactInvalidError, match="No such file"):
+    with pytest.raises(ArtifactInvalidError, match="tiny version 1 cannot be read") as missing:
         find_class_maps(path, manifest, averaging.images(1), [0])
-    assert "cannot be read" in reason_for_none(path, manifest)
+    assert reason_for_none(path, manifest) == "its graph cannot be read"
+    assert str(tmp_path) not in f"{changed.value} {missing.value}"
+    assert [str(path) in record.__dict__["reason"] for record in caplog.records] == [True] * 3
+
+
+def test_graph_that_cannot_be_opened(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The log has the text of ONNX Runtime; the error that clients get does not.
+    """
+    model = averaging.graph(averaging.FORMS["gemm"])
+    model.opset_import[0].version = 9999
+    path, manifest = written(tmp_path, model)
+    with pytest.raises(ModelLoadError) as raised:
+        find_class_maps(path, manifest, averaging.images(1), [0])
+    assert str(raised.value) == (
+        "the graph of tiny version 1 cannot be opened with its maps; the server's log has the cause"
+    )
+    assert "opset" in caplog.records[-1].__dict__["reason"].lower()
 
 
 def test_wiring_is_that_of_onnx(tmp_path: Path) -> None:
