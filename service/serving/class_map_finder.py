@@ -49,28 +49,39 @@ class ClassMapFinder:
             MemoryBudgetError: If the graph does not fit into the memory budget a second time.
             UnsupportedError, ArtifactInvalidError, ModelLoadError: As `find_class_maps`.
         """
-        async with self._one:
-            used = self._registry.used_bytes()
-            # The memory of a batch also covers the file, which is read into memory.
-            size = model.max_batch_size
-            check_budget(self._memory_budget_bytes, used, model.manifest, size)
-            self._borrow(needed := memory_of(model.manifest, size) or 0)
-            job = self._thread.submit(
-                find_class_maps, model.model_path, model.manifest, image, classes
-            )
-            loop = asyncio.get_running_loop()
-
-            def give_back(job: Future[ClassMaps]) -> None:
-                with suppress(RuntimeError):  # the server has stopped meanwhile
-                    loop.call_soon_threadsafe(self._borrow, -needed)
-
-            # The thread goes on if the client disconnects.
-            job.add_done_callback(give_back)
-            return await asyncio.wrap_future(job)
+        await self._one.acquire()
+        try:
+            job = self._start(model, image, classes)
+        except BaseException:
+            self._one.release()
+            raise
+        return await asyncio.wrap_future(job)
 
     def close(self) -> None:
         """Start no more; the image in work is not waited for."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _borrow(self, needed: int) -> None:
+    def _start(
+        self, model: ServedModel, image: Tensor, classes: Sequence[int]
+    ) -> Future[ClassMaps]:
+        """Start a job that holds its memory, and the turn, until it ends."""
+        used = self._registry.used_bytes()
+        # The memory of a batch also covers the file, which is read into memory.
+        size = model.max_batch_size
+        check_budget(self._memory_budget_bytes, used, model.manifest, size)
+        job = self._thread.submit(find_class_maps, model.model_path, model.manifest, image, classes)
+        needed = memory_of(model.manifest, size) or 0
         self._registry.borrowed_bytes += needed
+        loop = asyncio.get_running_loop()
+
+        def end(job: Future[ClassMaps]) -> None:
+            with suppress(RuntimeError):  # the server has stopped meanwhile
+                loop.call_soon_threadsafe(self._give_back, needed)
+
+        # The thread goes on if the client disconnects.
+        job.add_done_callback(end)
+        return job
+
+    def _give_back(self, needed: int) -> None:
+        self._registry.borrowed_bytes -= needed
+        self._one.release()
