@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +45,9 @@ _KINDS = {
     **dict.fromkeys(("abfs", "abfss", "az"), _AZURE),
 }
 """The kinds of stores, by the scheme of a URL."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of a disk, which no store answers with."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -117,6 +122,8 @@ def explain_store(error: Exception, url: str) -> str:
     reason = _first_line(error)
     text = f"{type(error).__name__} {reason}"
     kind = _kind(url)
+    if kind and (fault := _local_fault(error)):
+        return fault
     if isinstance(error, FileNotFoundError):
         return "there is no such bucket or folder; create it, or check the URL"
     if _NO_CREDENTIALS.search(text):
@@ -132,6 +139,18 @@ def explain_store(error: Exception, url: str) -> str:
 
 def _kind(url: str) -> _Kind | None:
     return _KINDS.get(url.partition(":")[0].lower())
+
+
+def _local_fault(error: Exception) -> str:
+    """Return what is wrong on this machine; empty if the error is the store's."""
+    if not isinstance(error, OSError):
+        return ""
+    # Paths in a store begin with a bucket, and not with a slash.
+    path = error.filename if isinstance(error.filename, str) else ""
+    place = f" at {path}" if os.path.isabs(path) else ""
+    if error.errno in _FULL:
+        return f"{error.strerror} on this machine{place}; make room, or set TMPDIR to another disk"
+    return f"{error.strerror} on this machine{place}" if place else ""
 
 
 def _is_of_store(error: Exception) -> bool:

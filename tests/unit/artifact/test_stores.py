@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.artifact.files import ARTIFACT_FILES, MANIFEST_FILE, MODEL_FILE
 from convoy.artifact.stores import RemoteRepository
+from convoy.stores import reaching
 from tests.harness import tiny
 
 
@@ -320,6 +322,33 @@ def test_store_that_cannot_be_written(
     error = FileNotFoundError("no such bucket")
     with pytest.raises(RepositoryError, match="there is no such bucket or folder; create it"):
         writable.check_writable("tiny")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space left on device on this machine; make room, or set TMPDIR to another disk",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/root/.aws/config"),
+            "Permission denied on this machine at /root/.aws/config",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "bucket/labels"),
+            "the store refuses access ([Errno 13] Permission denied: 'bucket/labels'); check the "
+            "credentials and their rights",
+        ),
+    ],
+)
+def test_fault_of_this_machine(error: OSError, message: str) -> None:
+    """
+    A full disk, or a file that cannot be read here, is not blamed on the store.
+    """
+    with pytest.raises(RepositoryError) as raised, reaching("s3://bucket/labels"):
+        raise error
+    assert str(raised.value) == f"cannot read s3://bucket/labels: {message}"
 
 
 @pytest.mark.parametrize(
