@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from convoy.commands.bulk.engines.choice import open_engine, runs_on_gpu
 from convoy.commands.bulk.job_record import JobRecord
 from convoy.commands.bulk.label_folder import JOB_FOLDER, LabelFolder
 from convoy.commands.bulk.labelling import Answering, Labelling, Part
+from convoy.commands.bulk.record_keeper import RecordKeeper
 from convoy.commands.bulk.shards import Shard, from_json, to_json
 from convoy.commands.bulk.sources import shards
 from convoy.commands.connection import CredentialSettings
@@ -34,9 +34,6 @@ INPUT_FILE = f"{JOB_FOLDER}/input.jsonl.gz"
 """The shards of a job, one a line: they stay as they were when the job began."""
 
 EXIT_FAILURES = 3
-
-RECORD_S = 10.0
-"""Time between two writes of the counts during a run, in seconds: the run may be killed."""
 
 
 class _TooManyFailuresError(Exception):
@@ -177,15 +174,13 @@ def _run(
     engine = open_engine(settings, workers)
     progress = BulkProgress(record.input.shards or 0, lambda: engine.workers, show)
 
-    written_at = time.monotonic()
+    keeper = RecordKeeper(record, folder)
 
     def done(part: Part | None) -> None:
-        nonlocal written_at
         progress.add(part)
         record.set_counts(progress.rows, progress.classified)
-        if part and time.monotonic() > written_at + RECORD_S:
-            record.write(folder)
-            written_at = time.monotonic()
+        if part:
+            keeper.keep()
         known = record.input.images
         if part and known is not None and _failed(progress) > settings.most_failures(known):
             raise _TooManyFailuresError
