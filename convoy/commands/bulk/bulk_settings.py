@@ -125,7 +125,7 @@ class BulkSettings(CredentialSettings):
         # CONVOY_ADDRESS may be the server of other commands.
         if "address" in flags and self.address and self.engine == "local":
             raise ValueError("--address needs --engine dask or --engine ray")
-        if self.workers and self.address:
+        if self.workers and self.address and self.engine != "local":
             raise ValueError("--workers is for workers on this machine; leave out --address")
         return self
 

@@ -20,6 +20,7 @@ USUAL = {"model": "lenet5", "sources": ["photos"], "to": "labels"}
         ({"server": ["a"], "model_repository": "m"}, "--model-repository: not with --server"),
         ({"to": "memory://labels"}, "memory://labels ends with the command"),
         ({"address": "tcp://scheduler:8786"}, "--address needs --engine dask or --engine ray"),
+        ({"engine": "dask", "address": "a", "workers": 2}, "--workers is for workers on this"),
     ],
 )
 def test_refusals(changes: dict[str, object], message: str) -> None:
@@ -36,6 +37,8 @@ def test_variables_for_other_commands() -> None:
     """
     given = USUAL | {"address": "localhost:8001", "timeout_s": 3.0}
     assert BulkSettings.model_validate(given, context={"flags": set()}).engine == "local"
+    chosen = BulkSettings.model_validate(given | {"workers": 2}, context={"flags": {"workers"}})
+    assert (chosen.engine, chosen.workers) == ("local", 2)
     chosen = BulkSettings.model_validate(USUAL | {"token": "secret"}, context={"flags": set()})
     assert not chosen.server
     assert BulkSettings.model_validate(USUAL | {"token": "secret", "server": ["a"]}).server
