@@ -59,6 +59,10 @@ def _unwrapped(future: Future[T]) -> Future[T]:
     found: Future[T] = Future()
 
     def finish(done: Future[T]) -> None:
+        # Its exception cannot be asked for, and whoever waits must be told.
+        if done.cancelled():
+            found.set_exception(BulkError("Ray cancelled a task; continue with --resume"))
+            return
         error = done.exception()
         if isinstance(error, RayTaskError):
             error = error.cause
