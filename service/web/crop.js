@@ -64,6 +64,11 @@ export class Crop {
     );
   }
 
+  /** Report no part that has not rested yet: another image is shown. */
+  forget() {
+    clearTimeout(this.timer);
+  }
+
   #drag = null;
 
   #toggle() {

@@ -55,7 +55,7 @@ export class ShadowPanel {
 }
 
 function shown(shadow) {
-  const { version, serving_version: serving, share, dropped_images: dropped, problem } = shadow;
+  const { version, serving_version: serving, share, dropped_image_count: dropped } = shadow;
   const dropping = Number(dropped)
     ? ` ${whole(dropped)} images were dropped for want of time.`
     : "";
@@ -65,7 +65,6 @@ function shown(shadow) {
       { class: "muted" },
       `Version ${version} gets ${percent(share, 0)} of the requests after version ${serving} has answered them.${dropping}`,
     ),
-    problem ? el("p", { class: "warning" }, problem) : "",
     table(
       "Both versions",
       ["measure", `version ${serving}, serves`, `version ${version}, shadow`],

@@ -185,6 +185,7 @@ class Try {
 
   /** Show an image and what the networks say of it, or of a part of it. */
   async show(image, file, { scroll = true, part = null } = {}) {
+    this.crop.forget();
     Object.assign(chosen, { image, file, part });
     point("try", {
       network: chosen.model === ALL ? "" : chosen.model,

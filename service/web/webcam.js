@@ -52,7 +52,9 @@ class Webcam {
         el("button", { type: "button", click: () => this.dialog.close() }, "Cancel"),
       ),
     );
-    signal.addEventListener("abort", () => this.dialog.close());
+    this.ended = new AbortController();
+    const closing = { signal: this.ended.signal };
+    signal.addEventListener("abort", () => this.dialog.close(), closing);
     document.body.append(this.dialog);
     this.dialog.showModal();
     this.#start();
@@ -99,6 +101,7 @@ class Webcam {
 
   #end() {
     for (const track of this.tracks ?? []) track.stop(); // its light goes out
+    this.ended.abort(); // the view may open many, one after the other
     this.dialog.remove();
   }
 }

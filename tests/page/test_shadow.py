@@ -7,7 +7,7 @@ import re
 import urllib.request
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from convoy import Client
 from tests.harness import tiny
@@ -29,6 +29,13 @@ def compared(server: ServerProcess) -> int:
     """Images that the server has compared."""
     shadow = json.loads(server.get("/v1/models/tiny/shadow"))
     return int(shadow.get("agreement", {}).get("count", 0))
+
+
+def drop(route: Route) -> None:
+    """Answer as the server does, but with images that were dropped."""
+    shadow = route.fetch().json()
+    assert shadow["dropped_image_count"] == 0
+    route.fulfill(json=shadow | {"dropped_image_count": 1234})
 
 
 def test_shadow(open_page: OpenPage, axe: str, tmp_path: Path) -> None:
@@ -61,5 +68,10 @@ def test_shadow(open_page: OpenPage, axe: str, tmp_path: Path) -> None:
             page.evaluate(axe)
             found = page.evaluate("axe.run('.shadow')")
             assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+            page.route("**/v1/models/tiny/shadow", drop)
+            expect(panel).to_contain_text(
+                "1,234 images were dropped for want of time.", timeout=FOLLOWED_MS
+            )
+            page.unroute("**/v1/models/tiny/shadow")
             post(server, "/v1/models/tiny/shadow/stop", {})
             expect(panel).to_be_hidden(timeout=FOLLOWED_MS)
