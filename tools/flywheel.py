@@ -125,6 +125,10 @@ class Camera:
         )
 
 
+class _StepError(Exception):
+    """A step did not come to its end."""
+
+
 def main() -> int:
     """Turn the wheel once; return 1 if a step fails."""
     parser = argparse.ArgumentParser(prog="python -m tools.flywheel", description=__doc__)
@@ -139,6 +143,9 @@ def main() -> int:
             Path("flywheel.json").write_text(json.dumps(found, indent=1) + "\n")
     except subprocess.CalledProcessError:
         return 1  # the command has said why
+    except _StepError as error:
+        console.print(f"{error}")
+        return 1
     except KeyboardInterrupt:
         console.print("interrupted")
         return 130
@@ -200,7 +207,7 @@ def _wait_for_rows(log: Path, rows: int) -> None:
     ends = time.monotonic() + LOG_TIMEOUT_S
     while sum(pq.read_metadata(path).num_rows for path in log.rglob("part-*.parquet")) < rows:
         if time.monotonic() > ends:
-            raise RuntimeError(f"the prediction log has fewer than {rows} rows")
+            raise _StepError(f"the prediction log has fewer than {rows} rows")
         time.sleep(1)
 
 
