@@ -81,6 +81,11 @@ class Parameter(click.Parameter):
 class _Argument(Parameter, click.Argument):
     """A value without a flag."""
 
+    def make_metavar(self, ctx: click.Context) -> str:
+        # click leaves names that are given as they are.
+        name = super().make_metavar(ctx)
+        return name if self.required or name.startswith("[") else f"[{name}]"
+
     def shown_name(self, is_flag: bool) -> str:
         return self.human_readable_name.strip("[].") if is_flag else str(self.envvar)
 
