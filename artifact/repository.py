@@ -6,6 +6,7 @@ Writing is atomic: a version is complete before its folder gets its name, and ne
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import os
 import re
@@ -28,6 +29,8 @@ from convoy.artifact.manifest import Manifest
 from convoy.artifact.misnamed import NAME, VERSION, Listing, Misnamed, misnamed
 
 _WRITING = ".writing-"
+
+_TAKEN = "another writer has taken this version; try again"
 
 FIRST_MODEL = (
     "create a model with `convoy export lenet5` or `convoy import FILE.onnx`, or choose another "
@@ -178,7 +181,8 @@ class ModelRepository:
                 yield folder, version
                 _publish(folder, parent / str(version))
         except OSError as error:
-            reason = error.strerror or error
+            taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+            reason = _TAKEN if taken else error.strerror or error
             raise RepositoryError(f"cannot write {parent / str(version)}: {reason}") from error
         finally:
             _remove_if_empty(parent)

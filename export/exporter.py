@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
+from convoy.artifact.errors import RepositoryError
 from convoy.artifact.manifest import Evaluation, Manifest, macs_text
 from convoy.artifact.stores import open_repository
 from convoy.export.artifact_writer import write
@@ -57,6 +60,7 @@ def export(settings: ExportSettings, console: Console) -> tuple[str, Manifest] |
         return None
     with ExitStack() as stack:
         if subject.run is not None:
+            stack.enter_context(_telling_of_weights(subject.run.folder))
             stack.enter_context(subject.run.watched())
         folder, number = stack.enter_context(repository.writing(name))
         manifest = write(subject, settings, number, folder, console)
@@ -67,6 +71,18 @@ def export(settings: ExportSettings, console: Console) -> tuple[str, Manifest] |
         subject.run.finish(repository.read(name, number).model_path.parent)
     _print_summary(manifest, location, console)
     return location, manifest
+
+
+@contextmanager
+def _telling_of_weights(folder: Path) -> Iterator[None]:
+    """Say, where an artifact cannot be written, that its training is not lost."""
+    try:
+        yield
+    except RepositoryError as error:
+        raise RepositoryError(
+            f"{error}; the weights are kept: export them with "
+            f"`convoy export --from {shlex.quote(str(folder))}`"
+        ) from error
 
 
 def train(settings: ExportSettings, console: Console) -> Path:

@@ -6,12 +6,14 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from convoy.artifact.errors import RepositoryError
+from convoy.artifact.manifest import Manifest
 from convoy.artifact.preprocess import image_to_input
 from convoy.artifact.repository import ModelRepository
 from convoy.artifact.stores import RemoteRepository
@@ -23,7 +25,7 @@ pytest.importorskip("torch", reason="export needs PyTorch")
 from safetensors.torch import save_file
 
 from convoy.__main__ import main
-from convoy.export import data, exporter
+from convoy.export import artifact_writer, data, exporter
 from convoy.export.data.content import data_set_sha256, images_sha256
 from convoy.export.errors import DataError, ExportError, TrainingError
 from convoy.export.export_settings import ExportSettings
@@ -32,6 +34,7 @@ from convoy.export.training.run_folder import locked
 from convoy.export.training.run_record import git_state, read_record
 from convoy.export.training.validation import Validation
 from convoy.models import ARCHITECTURES
+from tests.harness import tiny
 
 
 def settings(root: Path, **changes: object) -> ExportSettings:
@@ -54,6 +57,31 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     output = io.StringIO()
     exporter.export(settings(root), Console(file=output, width=200))
     return root, output.getvalue()
+
+
+def test_version_that_another_command_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The error of an export whose number is taken meanwhile names the command that continues it.
+    """
+    root, write = tmp_path / "models", artifact_writer.write
+
+    def write_after_another(*arguments: Any) -> Manifest:
+        tiny.write(root, "lenet5")
+        return write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporter, "write", write_after_another)
+        with pytest.raises(RepositoryError) as raised:
+            exporter.export(settings(root), Console(file=io.StringIO()))
+    assert str(raised.value) == (
+        f"cannot write {root}/lenet5/1: another writer has taken this version; try again; the "
+        f"weights are kept: export them with `convoy export --from {tmp_path}/runs/lenet5`"
+    )
+    again = ExportSettings(from_run=tmp_path / "runs" / "lenet5", model_repository=str(root))
+    exporter.export(again, Console(file=io.StringIO()))
+    assert ModelRepository(root).versions("lenet5") == [1, 2]
 
 
 def test_manifest_is_complete(exported: tuple[Path, str]) -> None:
