@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import io
 import shutil
@@ -103,8 +102,7 @@ async def test_index(serve: Serve, repository: Path, monkeypatch: pytest.MonkeyP
             index = _index(running, signal)
             assert index is not None
             assert index < 0.1, signal
-        await asyncio.sleep(6)
-        assert _index(running, "brightness", "5s") is None
+        await running.until(lambda: _index(running, "brightness", "5s") is None)
         await _send(running, [_blurred(image) for image in plain])
         blurred = _index(running, "sharpness", "5s")
         assert blurred is not None
