@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { whole } from "./format.js";
-import { plainRow, tableHead } from "./table.js";
+import { plainRow, scrollTable } from "./table.js";
 
 const INDEX = "convoy_drift_psi";
 const IMAGES = "convoy_drift_images_total";
@@ -84,16 +84,12 @@ function ofVersion(version, count, samples) {
     });
     return row;
   });
+  const heads = ["signal", ...windows.map((window) => `last ${window}`)];
   return el(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": `Drift of version ${version}` },
+    {},
     el("p", {}, told),
-    el(
-      "table",
-      {},
-      tableHead(["signal", ...windows.map((window) => `last ${window}`)]),
-      el("tbody", {}, rows),
-    ),
+    scrollTable(`Drift of version ${version}`, heads, rows),
   );
 }
 

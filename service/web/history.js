@@ -78,7 +78,7 @@ export class History {
   }
 
   /**
-   * What failed of a model in all samples that are kept: counts by reason.
+   * The failures of a model in all samples that are kept: counts by reason.
    *
    * The server refuses with a reason. What it did not refuse has its code: an internal error, or a
    * call that its client cancelled. Calls for "unknown" or for no model, "", count as well.

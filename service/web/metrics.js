@@ -6,7 +6,7 @@ const SAMPLE = /^(\w+)\{(.*)\} (\S+)$/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 const ESCAPED = /\\(.)/g;
 
-/** What is declared, by name, and the samples of each: `{labels, value}`. */
+/** The metrics that are declared, by name, and the samples of each: `{labels, value}`. */
 export async function readMetrics(signal) {
   return parse(await (await ask("metrics", { signal })).text());
 }

@@ -3,7 +3,7 @@
 import { askJson, Refused } from "./api.js";
 import { el } from "./dom.js";
 import { duration, percent, rounded, whole } from "./format.js";
-import { plainRow, setTexts, tableHead } from "./table.js";
+import { scrollTable, textRow } from "./table.js";
 
 const SHARE = "convoy_shadow_share";
 
@@ -21,7 +21,7 @@ const COMPARED = {
   "KL divergence, mean, nats": ["kl_divergence", rounded],
 };
 
-/** Whether the metrics name a shadow of a model. */
+/** Return whether the metrics name a shadow of a model. */
 export const hasShadow = (metrics, model) =>
   (metrics.get(SHARE) ?? []).some(({ labels }) => labels.model === model);
 
@@ -65,23 +65,21 @@ function shown(shadow) {
       { class: "muted" },
       `Version ${version} gets ${percent(share, 0)} of the requests after version ${serving} has answered them.${dropping}`,
     ),
-    table(
+    scrollTable(
       "Both versions",
       ["measure", `version ${serving}, serves`, `version ${version}, shadow`],
-      Object.entries(BOTH).map(([name, [served, shadowed, format]]) => [
-        name,
-        estimate(shadow[served], format),
-        estimate(shadow[shadowed], format),
-      ]),
+      Object.entries(BOTH).map(([name, [served, shadowed, format]]) =>
+        textRow(name, [estimate(shadow[served], format), estimate(shadow[shadowed], format)]),
+      ),
     ),
-    table(
+    scrollTable(
       "Comparison",
       ["measure", "value", "95 % interval", "images"],
       Object.entries(COMPARED).map(([name, [measure, format]]) => {
         const found = shadow[measure];
-        if (!found) return [name, "–", "", "0"];
+        if (!found) return textRow(name, ["–", "", "0"]);
         const interval = `${format(found.low)} – ${format(found.high)}`;
-        return [name, format(found.value), interval, whole(found.count)];
+        return textRow(name, [format(found.value), interval, whole(found.count)]);
       }),
     ),
   ];
@@ -89,24 +87,3 @@ function shown(shadow) {
 
 const estimate = (found, format) =>
   found ? `${format(found.value)} (${format(found.low)} – ${format(found.high)})` : "–";
-
-function table(label, heads, rows) {
-  return el(
-    "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
-    el(
-      "table",
-      {},
-      tableHead(heads),
-      el(
-        "tbody",
-        {},
-        rows.map(([name, ...texts]) => {
-          const row = plainRow(name, texts.length);
-          setTexts(row, texts);
-          return row;
-        }),
-      ),
-    ),
-  );
-}

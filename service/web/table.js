@@ -26,6 +26,22 @@ export function linkRow(name, click, count) {
   );
 }
 
+/** A table that scrolls sideways where it is too wide; `label` names it for screen readers. */
+export function scrollTable(label, heads, rows) {
+  return el(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+    el("table", {}, tableHead(heads), el("tbody", {}, rows)),
+  );
+}
+
+/** A row with texts after its head. */
+export function textRow(name, texts) {
+  const row = plainRow(name, texts.length);
+  setTexts(row, texts);
+  return row;
+}
+
 /** A row of that many empty cells after its head. */
 export function plainRow(name, count) {
   return el("tr", {}, el("th", { scope: "row" }, name), cells(count));

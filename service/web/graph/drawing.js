@@ -81,7 +81,7 @@ function outline(form, strided, width, height) {
   return svg("rect", { class: "outline", x: -x, y: -y, width, height, rx });
 }
 
-/** What a number of the output is computed from: a patch, a point, channels apart, everything. */
+/** The inputs of a number of the output: a patch, a point, channels apart, everything. */
 function glyph(form, x) {
   const bar = (left, width) => svg("rect", { x: x + left, y: -7, width, height: 14 });
   const shapes = {

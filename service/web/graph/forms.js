@@ -1,4 +1,4 @@
-/** How layers are drawn: each kind of convolution has a form and a sign of its own. */
+/** The drawing of layers: each kind of convolution has a form and a sign of its own. */
 
 import { size } from "../sizes.js";
 
@@ -30,7 +30,7 @@ function convolution(layer, layers) {
   return layer.window.kernel.every((length) => length === 1) ? "pointwise" : "plain";
 }
 
-/** Whether a layer makes its output smaller than its input by steps of more than one pixel. */
+/** Return whether a layer shrinks its input by steps of more than one pixel. */
 export const isStrided = ({ window }) =>
   Boolean(window) && window.stride.some((length) => length > 1);
 

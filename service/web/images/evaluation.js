@@ -2,7 +2,7 @@
 
 import { el } from "../dom.js";
 import { percent, whole } from "../format.js";
-import { tableHead } from "../table.js";
+import { scrollTable, textRow } from "../table.js";
 import { answersOf } from "./answers.js";
 import { confusionMatrix } from "./confusion-matrix.js";
 import { reliabilityChart } from "./reliability-chart.js";
@@ -55,19 +55,10 @@ function shares(models, answers, labels) {
       labels[index].length > 5 ? share(measured(mine, 5)) : "–",
       reliability(mine).ece.toFixed(4),
     ];
-    return el(
-      "tr",
-      {},
-      el("th", { scope: "row" }, title),
-      cells.map((cell) => el("td", {}, cell)),
-    );
+    return textRow(title, cells);
   });
   const heads = ["network", "top-1", "top-5", "ECE"];
-  return el(
-    "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": "Accuracy of the networks" },
-    el("table", { class: "shares" }, tableHead(heads), el("tbody", {}, rows)),
-  );
+  return el("div", { class: "shares" }, scrollTable("Accuracy of the networks", heads, rows));
 }
 
 /** Which answers differ between the two. */
