@@ -1,7 +1,8 @@
-"""Files that a published version may get later: its tuning, its evaluations and its baseline.
+"""Optional files of a published version: its tuning, its evaluations and its baseline.
 
-Each is a JSON document beside the manifest, which states the graph that it is about and can be
-missing. `artifact/layers.py` has a further one, of no schema version.
+Each is a JSON document beside the manifest, which states the graph that it is about. An export
+writes the baseline if it has images for it; commands write or replace each file later.
+`artifact/layers.py` has a further one, of no schema version.
 """
 
 from __future__ import annotations

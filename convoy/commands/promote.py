@@ -9,7 +9,7 @@ from pydantic import Field
 
 from convoy.commands.command_line import UsageError, command
 from convoy.commands.connection import ConnectionSettings
-from convoy.commands.shadow import LOAD_TIMEOUT_S, calling, print_shadow
+from convoy.commands.shadow import LOAD_TIMEOUT_S, calling, print_comparison, print_json
 from convoy.options import Option
 
 
@@ -39,7 +39,10 @@ class PromoteSettings(ConnectionSettings):
         ge=1, le=2**63 - 1, description="Version of the shadow."
     )
     min_images: int = Field(
-        1000, ge=1, le=2**63 - 1, description="Require so many images that both versions answered."
+        1000,
+        ge=1,
+        le=2**63 - 1,
+        description="Require at least this many images answered by both versions.",
     )
     min_agreement: float = Field(
         0.95, ge=0, le=1, description="Require this share of images with the same class."
@@ -53,8 +56,8 @@ class PromoteSettings(ConnectionSettings):
     max_p99_ratio: float = Field(
         1.5,
         ge=0,
-        description="Allow the shadow a 99th percentile of the duration of runs of this many times "
-        "that of the version that serves; 0 allows any.",
+        description="Allow the p99 of the shadow's runs to be this many times the p99 of the "
+        "serving version. 0 allows any ratio.",
     )
     timeout_s: float = Field(
         LOAD_TIMEOUT_S, gt=0, le=1e6, description="Wait this long for the answer."
@@ -83,7 +86,14 @@ def main(chosen: PromoteSettings) -> int:
     except (ConvoyError, UsageError, OSError) as error:
         print(f"convoy promote: {error}", file=sys.stderr)
         return 1
-    print_shadow(answer.shadow, as_json=chosen.print_json)
-    if not chosen.print_json:
-        print(f"version {chosen.version} serves now")
+    judged = answer.shadow
+    if chosen.print_json:
+        print_json(judged)
+        return 0
+    print(
+        f"model {judged.model}: version {judged.version} was judged against version "
+        f"{judged.serving_version}"
+    )
+    print_comparison(judged)
+    print(f"version {judged.version} serves now")
     return 0

@@ -144,18 +144,28 @@ def calling(chosen: ConnectionSettings, timeout_s: float) -> Iterator[Callable[[
 
 
 def print_shadow(shadow: pb.Shadow, *, as_json: bool) -> None:
-    """Print a comparison: a row for each measure that has observations."""
+    """Print the comparison with a shadow that runs."""
     if as_json:
-        print(json.dumps(_plain(shadow), indent=2))
+        print_json(shadow)
         return
-    from rich.table import Column
-
-    from convoy.commands.listing import print_rows
-
     print(
         f"model {shadow.model}: version {shadow.version} is a shadow of version "
         f"{shadow.serving_version}, on {100 * shadow.share:g} % of the requests"
     )
+    print_comparison(shadow)
+
+
+def print_json(shadow: pb.Shadow) -> None:
+    """Print a comparison as JSON, in the form of the server's REST."""
+    print(json.dumps(_plain(shadow), indent=2))
+
+
+def print_comparison(shadow: pb.Shadow) -> None:
+    """Print a row for each measure that has observations, and the images without one."""
+    from rich.table import Column
+
+    from convoy.commands.listing import print_rows
+
     rows = [
         _row(name, getattr(shadow, field), _FORMATS[kind])
         for field, name, kind in _MEASURES
@@ -168,7 +178,7 @@ def print_shadow(shadow: pb.Shadow, *, as_json: bool) -> None:
     else:
         print("no request has been compared yet")
     if shadow.dropped_image_count:
-        print(f"{shadow.dropped_image_count} images were dropped: the device had no time for them")
+        print(f"{shadow.dropped_image_count} images were dropped because the device was busy")
 
 
 def _row(name: str, estimate: pb.Estimate, show: Callable[[float], str]) -> list[str]:

@@ -487,7 +487,7 @@ def _shadows(shadows: Iterable[ShadowFacts]) -> Iterator[GaugeMetricFamily | Cou
     images = CounterMetricFamily(
         "convoy_shadow_images",
         "Images of these requests: agreed or disagreed with the version that serves, failed, or "
-        "dropped as the device had no time for them.",
+        "dropped because the device was busy.",
         labels=[*names, "outcome"],
     )
     estimates = _family(

@@ -400,11 +400,12 @@ async def test_promotion(serve: Serve, tmp_path: Path) -> None:
         judged = await promote(running, max_failures=1.0)
         assert (judged.version, judged.agreement.value) == (2, 1.0)
         promoted_at = len(versions)
-        await asyncio.sleep(0.1)
+        # Those in flight may have been answered by the version before.
+        later = promoted_at + len(asking)
+        await running.until(lambda: len(versions) > later)
         done.set()
         await asyncio.gather(*asking)
-        # Those in flight may have been answered by the version before.
-        assert set(versions[promoted_at + 4 :]) == {"2"}
+        assert set(versions[later:]) == {"2"}
         loads = {"model": "tiny", "outcome": "loaded"}
         assert running.sample("convoy_model_loads_total", **loads) == 2
         assert (await index(running))["1"] == ("UNAVAILABLE", "unloaded")
@@ -808,7 +809,12 @@ async def test_commands(
         options = [part for name, value in bounds.items() for part in (f"--min-{name}", value)]
         options += ["--max-failures", "1", "--max-p99-ratio", "0"]
         code, out, _ = await convoy("promote", "tiny", "2", *options)
-        assert (code, out.splitlines()[-1]) == (0, "version 2 serves now")
+        lines = out.splitlines()
+        assert (code, lines[0], lines[-1]) == (
+            0,
+            "model tiny: version 2 was judged against version 1",
+            "version 2 serves now",
+        )
         await load(running, version_policy={"specific": {"versions": [1]}})
         assert (await convoy("shadow", "tiny", "2"))[0] == 0
         code, out, _ = await convoy("shadow", "tiny", "--stop")

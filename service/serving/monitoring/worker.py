@@ -29,7 +29,7 @@ ROUND_S = 0.25
 
 class Repeated(NamedTuple):
     """
-    The same request to a shadow, which answered it, too.
+    The same request to a shadow, which also answered it.
 
     Attributes:
         agrees: Whether the most probable classes are the same: `[images]`.
