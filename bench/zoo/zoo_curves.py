@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from bench.zoo.training import Zoo
 from convoy.export.recipes import SMALL
 from convoy.export.training.epoch_log import Epoch
-from convoy.export.training.learning_curves import READING, add_run, curves
+from convoy.export.training.learning_curves import add_run, curves, reading
 from convoy.figures import style
 
 FILE = "training_curves.json"
@@ -62,7 +62,7 @@ def _panels(runs: Trainings, caption: Sequence[str]) -> Figure:
     """Draw the accuracy of each network in a panel of its own, all on the same scale."""
     made, panels, _ = style.frame(
         "Accuracy over the epochs of a training",
-        [READING, "The number is the last one of the strong line.", *caption],
+        [*reading(runs), "The number is the last one of the strong line.", *caption],
         list(runs),
         columns=3,
         panel_in=2.2,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from convoy.export.training.epoch_log import Epoch
+from convoy.export.training.epoch_log import Epoch, best_epoch
 from convoy.figures import style
 from convoy.figures.families import color, family
 from convoy.figures.labels import Mark, label_ends
@@ -21,15 +21,17 @@ _LINES = ("training", "validation")
 _FAINT = 0.4
 """The opacity of a training, whose images are distorted, beside its validation."""
 
-READING = (
-    "Strong lines: validation. Faint lines: training images as they were distorted. A network's "
-    "only line is that of its training."
+_VALIDATED = (
+    "Strong lines: validation; the dot is the epoch whose weights are exported. Faint lines: "
+    "training images as they were distorted."
 )
+
+_UNVALIDATED = "A network's only line is that of its training, on images as they were distorted."
 
 
 def curves(title: str, runs: Mapping[str, Sequence[Epoch]], caption: Sequence[str]) -> Figure:
     """Draw loss and accuracy of each of *runs*, by the name of its network or model."""
-    made, panels, _ = style.frame(title, [READING, *caption], ["loss", "accuracy"])
+    made, panels, _ = style.frame(title, [*reading(runs), *caption], ["loss", "accuracy"])
     names = list(runs)
     labels = []
     for axes, field, unit in zip(panels, ("loss", "accuracy"), ("cross-entropy", "%"), strict=True):
@@ -48,6 +50,16 @@ def curves(title: str, runs: Mapping[str, Sequence[Epoch]], caption: Sequence[st
     return made
 
 
+def reading(runs: Mapping[str, Sequence[Epoch]]) -> list[str]:
+    """Return how the lines are read: only the kinds that are drawn."""
+    validated = [_is_validated(epochs) for epochs in runs.values()]
+    return [_VALIDATED] * any(validated) + [_UNVALIDATED] * (not all(validated))
+
+
+def _is_validated(epochs: Sequence[Epoch]) -> bool:
+    return any(epoch.validation_loss is not None for epoch in epochs)
+
+
 def add_run(
     axes: Axes, name: str, epochs: Sequence[Epoch], field: str, look: str = "-"
 ) -> list[float]:
@@ -63,10 +75,14 @@ def add_run(
     numbers, shade = [epoch.epoch for epoch in epochs], color(name)
     trained, validated = _values(epochs, field), _values(epochs, f"validation_{field}")
     opacity = _FAINT if validated else 1.0
-    axes.plot(numbers, trained, look, color=(shade, opacity), lw=1.2)
+    # A line through one point is invisible.
+    marker = "o" if len(epochs) == 1 else ""
+    axes.plot(numbers, trained, look, marker=marker, ms=4, color=(shade, opacity), lw=1.2)
     if not validated:
         return [trained[-1]]
     axes.plot(numbers, validated, look, color=shade, lw=1.6)
+    best = best_epoch(epochs)
+    axes.plot(best.epoch, _values([best], f"validation_{field}"), "o", ms=5, color=shade)
     return [trained[-1], validated[-1]]
 
 

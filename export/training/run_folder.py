@@ -215,7 +215,9 @@ class Run:
         from convoy.figures import style
 
         path = self.folder / CURVES_FILE
-        caption = f"{self.epochs[-1].epoch} epochs on {self.identity.get('data', 'unknown data')}."
+        count = self.epochs[-1].epoch
+        epochs = "1 epoch" if count == 1 else f"{count} epochs"
+        caption = f"{epochs} on {self.identity.get('data', 'unknown data')}."
         with replacing(path) as half:
             style.write(curves(title, {title: self.epochs}, [caption]), half)
         return path

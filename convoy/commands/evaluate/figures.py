@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,16 @@ from matplotlib.figure import Figure
 from convoy.artifact.estimates import wilson
 from convoy.commands.evaluate.report import ModelResult, Report
 from convoy.figures import style
-from convoy.figures.families import color
-from convoy.figures.labels import Mark, label_marks
+from convoy.figures.families import SERIES, color
 
 _MOST_NAMED = 30
 """Classes whose names and numbers still can be read in a matrix."""
 
 _LONGEST = 16
 """Letters of a class that are shown; a longer name is cut."""
+
+_BAR_STEP = 0.7
+"""Percentage points between the bars of two models in one bin, which would cover each other."""
 
 _LOOKS = ("-", "--", ":", "-.")
 
@@ -55,27 +58,34 @@ def reliability(report: Report) -> Figure:
     )
     assert key
     axes.plot([0, 100], [0, 100], ":", color=style.FAINT)
-    marks = []
-    for place, result in enumerate(report.results):
-        marks += _add_bins(axes, result, _LOOKS[place % len(_LOOKS)])
+    count = len(report.results)
+    for place, (result, shade) in enumerate(zip(report.results, _shades(report), strict=True)):
+        look, height = _LOOKS[place % len(_LOOKS)], 1 - (place + 0.5) / count
+        _add_bins(axes, result, look, shade, _BAR_STEP * (place - (count - 1) / 2))
+        key.plot([0, 0.05], [height, height], linestyle=look, color=shade)
         text = f"{result.title}: ECE {result.evaluation.ece:.3f}"
-        height = 1 - (place + 0.5) / len(report.results)
-        key.text(0, height, text, color=color(result.model), fontsize=style.SMALL, va="center")
+        key.text(0.06, height, text, color=shade, fontsize=style.SMALL, va="center")
     axes.set(xlabel="probability of the answer, mean of a bin (%)", ylabel="accuracy (%)")
     axes.set(xlim=(0, 102), ylim=(0, 102))
-    label_marks(axes, marks)
     return made
 
 
-def _add_bins(axes: Axes, result: ModelResult, look: str) -> list[Mark]:
-    """Draw the bins of one model with their intervals; return its last bin as a mark."""
-    bins, shade = result.evaluation.bins, color(result.model)
+def _shades(report: Report) -> Sequence[str]:
+    """Return a colour for each model: that of its family, if no other model has it."""
+    shades = [color(result.model) for result in report.results]
+    if len(set(shades)) == len(shades):
+        return shades
+    return [SERIES[place % len(SERIES)] for place in range(len(shades))]
+
+
+def _add_bins(axes: Axes, result: ModelResult, look: str, shade: str, shift: float) -> None:
+    """Draw the bins of one model with their intervals, which are moved aside by *shift*."""
+    bins = result.evaluation.bins
     points = [(100 * one.confidence, 100 * one.accuracy) for one in bins]
     axes.plot(*zip(*points, strict=True), "o", linestyle=look, ms=4, color=shade)
     for one, (x, _) in zip(bins, points, strict=True):
         low, high = wilson(round(one.accuracy * one.images), one.images)
-        axes.plot([x, x], [100 * low, 100 * high], lw=1, color=(shade, 0.6))
-    return [Mark(result.title, *points[-1], 4)] if points else []
+        axes.plot([x + shift] * 2, [100 * low, 100 * high], lw=1, color=(shade, 0.6))
 
 
 def confusion(result: ModelResult) -> Figure:
@@ -93,7 +103,8 @@ def confusion(result: ModelResult) -> Figure:
         [f"{evaluation.data}, {evaluation.images:,} images"],
         panel_in=min(9.0, 3 + 0.3 * len(labels)),
     )
-    shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+    # Square cells of few classes would leave half of the figure blank.
+    shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     bar = made.colorbar(shown, ax=axes)
     bar.set_label("% of the true class", fontsize=style.SMALL)
     bar.ax.tick_params(labelsize=style.SMALL)

@@ -1,5 +1,6 @@
 """Every figure is readable, has the colours of the table, and is the same file each time."""
 
+import dataclasses
 import itertools
 import json
 import re
@@ -137,6 +138,10 @@ def without_validation() -> Figure:
     return curves("lenet5", {"lenet5": epochs(is_validated=False)}, ["On digits."])
 
 
+def one_epoch() -> Figure:
+    return curves("lenet5", {"lenet5": epochs(is_validated=True)[:1]}, ["On digits."])
+
+
 def choice(threads: int, size: int) -> Choice:
     p99 = (9 - threads) * size**0.7
     return Choice(
@@ -227,13 +232,28 @@ def reliability() -> Figure:
     return evaluate_figures.reliability(EvaluateReport(results=results))
 
 
+def reliability_of_one_family() -> Figure:
+    results = (evaluated("resnet20", 0.09), evaluated("resnet18", 0.04))
+    return evaluate_figures.reliability(EvaluateReport(results=results))
+
+
 def confusion() -> Figure:
     return evaluate_figures.confusion(evaluated("lenet5", 0.09))
 
 
+def confusion_of_three() -> Figure:
+    result = evaluated("lenet5", 0.09)
+    changes = {"classes": result.evaluation.classes[:3], "confusion": ((0, 0, 45), (1, 2, 5))}
+    few = result.evaluation.model_copy(update=changes)
+    return evaluate_figures.confusion(result.model_copy(update={"evaluation": few}))
+
+
 @pytest.mark.parametrize(
     "draw",
-    [trainings, training, without_validation, tuning, load_test, reliability, confusion],
+    [
+        *(trainings, training, one_epoch, without_validation, tuning, load_test),
+        *(reliability, reliability_of_one_family, confusion, confusion_of_three),
+    ],
     ids=lambda draw: draw.__name__,
 )
 def test_is_readable(draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -243,8 +263,61 @@ def test_is_readable(draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-d
     made = draw()
     assert drawn.faults(made) == []
     style.save(made, tmp_path / "a.svg")
-    if draw is not confusion:  # its shades are those of a scale
+    if draw not in (confusion, confusion_of_three):  # their shades are those of a scale
         assert drawn.strange_colors((tmp_path / "a.svg").read_text()) == set()
+
+
+def test_training_of_one_epoch() -> None:
+    """
+    A single epoch is seen, at a whole number, and marked as the one that is exported.
+    """
+    made = one_epoch()
+    made.draw_without_rendering()
+    for axes in made.axes[:2]:
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+        assert [line.get_marker() for line in axes.lines] == ["o", "None", "o"]
+
+
+def test_best_epoch_is_marked() -> None:
+    """
+    The dot is at the epoch whose weights are exported, which need not be the last.
+    """
+    measured = epochs(is_validated=True)[:3]
+    measured[1] = dataclasses.replace(measured[1], validation_accuracy=1.0)
+    for axes in curves("lenet5", {"lenet5": measured}, []).axes[:2]:
+        assert np.array_equal(axes.lines[-1].get_xdata(), [2])
+
+
+def test_caption_explains_the_lines_that_are_drawn() -> None:
+    """
+    The line of a training without validation is explained only if there is one.
+    """
+    for made, is_validated in ((training(), True), (without_validation(), False)):
+        caption = made.get_supxlabel()
+        assert ("Strong lines" in caption) == is_validated
+        assert ("only line" in caption) != is_validated
+
+
+def test_models_of_one_family_differ_in_colour() -> None:
+    """
+    Two models have two colours, and their intervals do not cover each other.
+    """
+    axes = reliability_of_one_family().axes[0]
+    _, first, *rest = axes.lines
+    second = next(line for line in rest if line.get_marker() == "o")
+    assert first.get_color() != second.get_color()
+    bars = [np.asarray(line.get_xdata()).flat[0] for line in rest if line.get_marker() != "o"]
+    assert len(set(bars)) == len(bars)
+
+
+def test_matrix_of_few_classes_fills_its_figure() -> None:
+    """
+    The matrix is wide, not a square in the middle.
+    """
+    made = confusion_of_three()
+    made.draw_without_rendering()
+    assert made.axes[0].get_position().width > 0.6
 
 
 def test_same_file_each_time(tmp_path: Path) -> None:
