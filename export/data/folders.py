@@ -200,7 +200,7 @@ class _Folders:
         _check_no_parts(root, folders)
         for path in visible_in(root):
             if _is_image(path):
-                self.left_out["image outside of the classes"] += 1
+                self.left_out["outside of the classes"] += 1
         images = [self._images_of(folder, min_images) for folder in folders]
         labels = np.arange(len(folders)).repeat([len(found) for found in images])
         paths = [path for found in images for path in found]
@@ -217,9 +217,12 @@ class _Folders:
         self.left_out += others
         if len(images) < min_images:
             beside = f" (left out: {counted(others)})" if others else ""
+            # Some images have a known suffix already: then the list of them helps nobody.
+            names = "" if images else f" named {', '.join(IMAGE_SUFFIXES)}"
+            found = "1 image" if len(images) == 1 else f"{len(images) or 'no'} images"
             raise DataError(
-                f"{folder} holds {len(images) or 'no'} images named {', '.join(IMAGE_SUFFIXES)}"
-                f"{beside}; a class needs at least {min_images}: add some, or remove the folder"
+                f"{folder} holds {found}{names}{beside}; a class needs at least {min_images}: add "
+                "some, or remove the folder"
             )
         return images
 

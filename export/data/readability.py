@@ -112,7 +112,8 @@ def check_images(
             f"{_listed([f'{problem.source}: {problem.message}' for problem in problems])}. Repair "
             "or remove them, or leave them out with --skip-bad-images"
         )
-    console.print(f"left out as unreadable: {len(names)} images: {_listed(names)}")
+    images = "1 image" if len(names) == 1 else f"{len(names)} images"
+    console.print(f"left out as unreadable: {images}: {_listed(names)}")
     return _without(data_set, {problem.source for problem in problems}, tuple(sorted(names)))
 
 

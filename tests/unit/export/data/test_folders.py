@@ -42,7 +42,8 @@ def test_folder(tmp_path: Path) -> None:
         ({}, "at least two sub-folders of images, one per class$"),
         ({"cat": 10}, "at least two sub-folders .* if they are in .*cat, name that folder"),
         ({"cat": 10, "dog": 0}, "dog holds no images named .avif, .*remove the folder"),
-        ({"cat": 9, "dog": 10}, "cat holds 9 images"),
+        ({"cat": 9, "dog": 10}, "cat holds 9 images; a class needs at least 10: add some"),
+        ({"cat": 1, "dog": 10}, "cat holds 1 image; a class needs at least 10: add some"),
     ],
 )
 def test_folder_without_images(tmp_path: Path, counts: dict[str, int], message: str) -> None:
@@ -112,8 +113,7 @@ def test_files_that_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "loose.png").touch()
     loaded = data.load(f"folder:{tmp_path}")
     assert data.counted(loaded.left_out) == (
-        "2 .tga, 1 .txt, 1 image outside of the classes, 1 unreadable as a file, "
-        "1 without an ending"
+        "2 .tga, 1 .txt, 1 outside of the classes, 1 unreadable as a file, 1 without an ending"
     )
 
 
