@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from convoy.export.weights.sources import FileOptions, PublicWeights, file_options, find_weights
+from convoy.export.weights.sources import (
+    FileOptions,
+    PublicWeights,
+    file_options,
+    find_weights,
+    numbered_labels,
+)
 from convoy.export.weights.state_dict import head_names, load_into
 
 __all__ = [
@@ -12,4 +18,5 @@ __all__ = [
     "find_weights",
     "head_names",
     "load_into",
+    "numbered_labels",
 ]

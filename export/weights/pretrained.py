@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
+from rich.markup import escape
 
 from convoy.export import data
 from convoy.export.data.held_out import tests_of, validation_of
 from convoy.export.errors import DataError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.subject import Subject
-from convoy.export.weights import PublicWeights, file_options, find_weights, load_into
+from convoy.export.training.run_record import RECORD_FILE
+from convoy.export.weights import (
+    PublicWeights,
+    file_options,
+    find_weights,
+    load_into,
+    numbered_labels,
+)
 from convoy.models import ARCHITECTURES, drop_auxiliary
 
 
@@ -24,6 +34,8 @@ def load(settings: ExportSettings, console: Console) -> Subject:
     assert settings.weights is not None
     weights = find_weights(settings.architecture, settings.weights, file_options(settings))
     console.print(f"weights {weights.source}")
+    if warning := _warning(settings, weights.labels):
+        console.print(escape(f"warning: {warning}"))
     network = ARCHITECTURES[settings.architecture].build(num_classes=len(weights.labels))
     load_into(network, weights.state, weights.source)
     drop_auxiliary(network)
@@ -44,6 +56,23 @@ def load(settings: ExportSettings, console: Console) -> Subject:
         skipped_images=() if images is None else images.skipped,
         calibration=None if images is None else images.train,
     )
+
+
+def _warning(settings: ExportSettings, labels: tuple[str, ...]) -> str | None:
+    """Return what is lost by the export of a file of weights alone; None if nothing is."""
+    assert settings.weights is not None
+    path = Path(settings.weights)
+    if settings.is_file and (path.parent / RECORD_FILE).is_file():
+        return (
+            f"{path.parent / RECORD_FILE} has the labels and the preprocessing of these weights, "
+            f"which are not read here: export them with `convoy export --from {path}`"
+        )
+    if settings.labels is None and labels == numbered_labels(len(labels)):
+        return (
+            f'{path.name} names no classes: they are called "{labels[0]}" to "{labels[-1]}"; give '
+            "their names with --labels"
+        )
+    return None
 
 
 def _images(

@@ -295,10 +295,15 @@ def _labels(classes: int, path: Path | None) -> tuple[str, ...]:
     if path is not None:
         names = read_labels(path)
     elif classes != len(names):
-        names = tuple(f"class {index}" for index in range(classes))
+        names = numbered_labels(classes)
     if len(names) != classes:
         raise WeightsError(f"{path} has {len(names)} labels, and the weights {classes} classes")
     return names
+
+
+def numbered_labels(classes: int) -> tuple[str, ...]:
+    """Return the names of classes that nobody named."""
+    return tuple(f"class {index}" for index in range(classes))
 
 
 def imagenet_labels() -> tuple[str, ...]:

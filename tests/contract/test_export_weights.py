@@ -67,6 +67,7 @@ def test_weights_as_they_are(weights: Path, tmp_path: Path) -> None:
     assert manifest.training is None
     assert manifest.evaluations == ()
     assert manifest.labels[0] == "class 0"
+    assert 'resnet20.pth names no classes: they are called "class 0" to "class 9"' in output
     assert "epoch" not in output
     assert not (tmp_path / "runs").exists()
     artifact = ModelRepository(tmp_path / "models").read("resnet20", 1)
@@ -80,6 +81,17 @@ def test_weights_as_they_are(weights: Path, tmp_path: Path) -> None:
     expected = network(inputs.permute(0, 3, 1, 2)).detach().numpy()
     actual = Session(artifact, Device(policy="cpu", cores=1)).run(images)["logits"]
     assert np.allclose(actual, expected, atol=1e-4 * float(np.ptp(expected)))
+
+
+def test_weights_beside_the_record_of_their_training(weights: Path, tmp_path: Path) -> None:
+    """
+    A file of weights whose training recorded labels leads to the option that reads them.
+    """
+    path = tmp_path / "best.pth"
+    path.write_bytes(weights.read_bytes())
+    (tmp_path / "run.json").touch()
+    _, output = exported(tmp_path, weights=str(path))
+    assert f"convoy export --from {path}`" in " ".join(output.split())
 
 
 @pytest.mark.slow
