@@ -57,7 +57,7 @@ export class ShadowPanel {
 function shown(shadow) {
   const { version, serving_version: serving, share, dropped_image_count: dropped } = shadow;
   const dropping = Number(dropped)
-    ? ` ${whole(dropped)} images were dropped for want of time.`
+    ? ` ${whole(dropped)} images were dropped because the device was busy.`
     : "";
   return [
     el(

@@ -52,7 +52,9 @@ def test_shadow(open_page: OpenPage, axe: str, tmp_path: Path) -> None:
         post(server, "/v1/models/tiny/shadow/start", {"version": 2, "share": 1.0})
         with open_page(f"{url_of(server)}#live") as page:
             panel = page.locator(".shadow")
-            expect(panel).to_contain_text("Version 2 gets 100 % of the requests after version 1")
+            expect(panel).to_contain_text(
+                "Version 2 gets 100 % of the requests after version 1", timeout=FOLLOWED_MS
+            )
             expect(panel.locator("tr", has_text="same top-1")).to_contain_text("\u2013")
             while compared(server) < 4:
                 client.classify(png(3), model="tiny")
@@ -70,7 +72,7 @@ def test_shadow(open_page: OpenPage, axe: str, tmp_path: Path) -> None:
             assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
             page.route("**/v1/models/tiny/shadow", drop)
             expect(panel).to_contain_text(
-                "1,234 images were dropped for want of time.", timeout=FOLLOWED_MS
+                "1,234 images were dropped because the device was busy.", timeout=FOLLOWED_MS
             )
             page.unroute("**/v1/models/tiny/shadow")
             post(server, "/v1/models/tiny/shadow/stop", {})
