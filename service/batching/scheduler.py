@@ -155,6 +155,9 @@ class Scheduler:
 
     def _next_shadow(self) -> ModelQueue | None:
         """Choose the shadow that used the device least; None if the device has no time for one."""
+        # Asked once or twice per request: most servers have no shadow.
+        if not self._shadows:
+            return None
         waiting = [queue for queue in self._shadows if queue.ready]
         # The other queues are empty, and will be until another request arrives.
         if not waiting or self._shadow_batch or any(queue.admitted for queue in self._queues):

@@ -270,7 +270,8 @@ class Reconciler:
             async with self._one_load:
                 loaded = await self._open(version, spec, beside)
                 model = self._serve(loaded)
-                model.set_shadow(beside is not None)
+                if beside is not None:
+                    model.set_shadow(True)
                 replaced = self._registry.switch(version, model)
         except Exception as error:
             return self._note_failure(version, error)
