@@ -42,7 +42,7 @@ def check_name(name: str) -> None:
     is_folder = kind == "folder" and path
     is_torchvision = kind in TORCHVISION_SETS and (path or not colon)
     if not (name in _EMBEDDED or is_folder or is_torchvision):
-        if Path(name).is_dir():
+        if name and Path(name).is_dir():  # Path("") is the working directory
             raise DataError(f"unknown data set {name!r}; did you mean folder:{name}?")
         known = [*_EMBEDDED, "folder:PATH", *TORCHVISION_SETS]
         raise DataError(f"unknown data set {name!r}; {suggest(name, known)}")
