@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from convoy.artifact.wire import varint
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.engine import Model, Models
 from convoy.service.errors import ServiceError
@@ -228,19 +229,9 @@ def _template(
     start.ClearField("id")
     start.ClearField("raw_output_contents")
     outputs = [
-        _Output(output.name, len(raw), _RAW_OUTPUT + _encoded(len(raw)))
+        _Output(output.name, len(raw), _RAW_OUTPUT + varint(len(raw)))
         for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
     ]
     shape = tuple(request.inputs[0].shape)
     size = math.prod(shape) * np.dtype(model.manifest.input.dtype).itemsize
     return Template(model, shape, size, start.SerializeToString(), tuple(outputs))
-
-
-def _encoded(length: int) -> bytes:
-    """Encode a length as a varint."""
-    encoded = bytearray()
-    while length > 0x7F:
-        encoded.append(length & 0x7F | 0x80)
-        length >>= 7
-    encoded.append(length)
-    return bytes(encoded)

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.harness.images import encode
 from tests.page.conftest import OpenPage
-from tests.page.test_try import give
+from tests.page.test_try import drag, give
 
 WIDTH, HEIGHT = 800, 600
 
@@ -31,18 +31,6 @@ def open_picture(page: Page) -> None:
     expect(page.get_by_role("button", name="Crop")).to_be_disabled()
     give(page, "drop", quarters())
     expect(page.locator(".summary")).to_contain_text("tiny: class 0")
-
-
-def drag(page: Page, *places: tuple[float, float]) -> None:
-    """Drag between places, shares of the picture's sides."""
-    box = page.locator("canvas.picture").bounding_box()
-    assert box is not None
-    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
-    page.mouse.move(*points[0])
-    page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*point, steps=4)
-    page.mouse.up()
 
 
 def place(page: Page) -> list[float]:
@@ -69,15 +57,15 @@ def test_by_pointer(open_page: OpenPage, url: str) -> None:
         before = place(page)
         page.get_by_role("button", name="Crop").click()
         assert part(page) == [600, 450, 100, 75]
-        drag(page, (0.98, 0.02), (0.6, 0.4))
+        drag(page, "canvas.picture", (0.98, 0.02), (0.6, 0.4))
         expect(page.locator(".summary")).to_contain_text("tiny: class 1")
         width, height, left, top = part(page)
         assert (width, height, left, top) == pytest.approx((304, 228, 480, 12), abs=PIXEL)
-        drag(page, (0.8, 0.2), (0.8, 0.8))
+        drag(page, "canvas.picture", (0.8, 0.2), (0.8, 0.8))
         expect(page.locator(".summary")).to_contain_text("tiny: class 3")
         assert part(page)[:2] == [width, height]
         _, _, left, top = part(page)
-        drag(page, (left / WIDTH, top / HEIGHT), (0.05, 0.05))
+        drag(page, "canvas.picture", (left / WIDTH, top / HEIGHT), (0.05, 0.05))
         expect(page.locator(".summary")).to_contain_text("tiny: class 0")
         assert place(page) == before
         page.get_by_role("button", name="Crop", pressed=True).click()
@@ -116,7 +104,7 @@ def test_part_is_kept(open_page: OpenPage, url: str) -> None:
     with open_page(url) as page:
         open_picture(page)
         page.get_by_role("button", name="Crop").click()
-        drag(page, (0.02, 0.98), (0.4, 0.6))
+        drag(page, "canvas.picture", (0.02, 0.98), (0.4, 0.6))
         expect(page.locator(".summary")).to_contain_text("tiny: class 2")
         chosen = part(page)
         page.get_by_label("Network", exact=True).select_option(label="raw")

@@ -127,7 +127,12 @@ def test_photograph(open_page: OpenPage, url: str) -> None:
 
 def draw(page: Page, *points: tuple[float, float]) -> None:
     """Draw a line on the pad; points are shares of its side."""
-    box = page.locator("canvas.pad").bounding_box()
+    drag(page, "canvas.pad", *points)
+
+
+def drag(page: Page, canvas: str, *points: tuple[float, float]) -> None:
+    """Drag the pointer over a canvas; points are shares of its width and height."""
+    box = page.locator(canvas).bounding_box()
     assert box is not None
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
     page.mouse.move(*places[0])

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from convoy.service.runtime.class_maps import wire
-from convoy.service.runtime.class_maps.wire import Span
+from convoy.artifact import wire
+from convoy.artifact.wire import Span
 
 _IR_VERSION, GRAPH, _OPSET_IMPORT = 1, 7, 8
 """Fields of a model."""

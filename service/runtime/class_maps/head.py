@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convoy.service.runtime.class_maps import wire
+from convoy.artifact import wire
 from convoy.service.runtime.class_maps.graph import (
     GRAPH,
     GRAPH_NAME,

@@ -11,10 +11,10 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+from convoy.artifact import wire
 from convoy.artifact.files import MODEL_FILE, file_sha256
 from convoy.artifact.manifest import Manifest, OutputTensor
 from convoy.service.errors import ArtifactInvalidError, ModelLoadError, UnsupportedError
-from convoy.service.runtime.class_maps import wire
 from convoy.service.runtime.class_maps.graph import Graph
 from convoy.service.runtime.class_maps.maps import find_class_maps, reason_for_none
 from tests.harness import averaging, tiny

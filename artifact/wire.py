@@ -1,5 +1,7 @@
 """The wire format of protocol buffers, read in place: the server has no library that reads graphs.
 
+https://protobuf.dev/programming-guides/encoding describes it.
+
 A message is a sequence of fields, each a number with a value. Large values are skipped unread.
 Where two messages of one type are joined, the result has the repeated fields of both: so an output
 is added to a graph by appending some bytes.
@@ -75,9 +77,19 @@ def spans(message: Span) -> Iterator[tuple[int, Span]]:
 def field(number: int, value: int | str | bytes) -> bytes:
     """Return one field in the wire format; a number must not be negative."""
     if isinstance(value, int):
-        return _varint(number << 3 | _VARINT) + _varint(value)
+        return varint(number << 3 | _VARINT) + varint(value)
     content = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
+    return varint(number << 3 | _BYTES) + varint(len(content)) + content
+
+
+def varint(number: int) -> bytes:
+    """Encode a number, 0 or larger: seven bits in each byte, the lowest first."""
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)
 
 
 def _read_varint(file: BinaryIO) -> int:
@@ -90,12 +102,3 @@ def _read_varint(file: BinaryIO) -> int:
         if byte[0] < 0x80:
             return number
     raise ValueError("a number has more than 64 bits")
-
-
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
