@@ -18,14 +18,14 @@ class PromoteSettings(ConnectionSettings):
     Let the shadow of a model serve, if it meets every bound.
 
     The version then serves alone, without being loaded again, and without an error for any client.
-    Otherwise nothing changes, and each bound that is not met is printed. Shares are judged by the
-    end of their 95 % interval that is worse.
+    If a bound is not met, nothing changes, and the command prints each bound that is not met. A
+    share is judged by the worse end of its 95 % interval.
 
-    To roll back, load the version before: docs/how-to/shadow.md has the request.
+    To roll back, load the previous version; docs/how-to/shadow.md shows the request.
     """
 
     examples = (
-        ("Promote version 2 by the usual bounds", "convoy promote resnet50 2"),
+        ("Promote version 2 with the default bounds", "convoy promote resnet50 2"),
         (
             "Promote a version that was trained to answer differently",
             "convoy promote resnet50 2 --min-agreement 0.7",

@@ -43,8 +43,8 @@ class ShadowSettings(ConnectionSettings):
     """
     Compare a version of a model with the one that serves, on real requests.
 
-    The server loads the version as a shadow: it answers nobody, but runs on a share of the requests
-    after they are answered, while the device has nothing else to do. Without a version, print the
+    The server loads the version as a shadow. A shadow answers no client: it runs on a share of the
+    requests after they are answered, while the device is idle. Without a version, print the
     comparison so far. `convoy promote` lets the shadow serve.
 
     The server must be started with --model-control-mode explicit.

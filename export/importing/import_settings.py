@@ -59,9 +59,9 @@ class _Common(Options):
     )
     data: Annotated[str | None, Option("DATA")] = Field(
         None,
-        description="Measure the baseline for `convoy serve --drift` on these images, 500 or more "
-        "that the network was not trained on: folder:DIR with one folder per class, or the test "
-        "part of another data set of `convoy export`.",
+        description="Measure the baseline for `convoy serve --drift` on these images: folder:DIR "
+        "with one folder per class, or the test part of another data set of `convoy export`. Use "
+        "at least 500 images that the network was not trained on.",
     )
     name: Annotated[ModelName | None, Option("NAME")] = Field(
         None,

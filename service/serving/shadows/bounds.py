@@ -16,8 +16,8 @@ class Bounds:
     """
     The bounds.
 
-    Shares are judged by the end of their 95 % interval that is worse, so that a lucky few images
-    promote nothing.
+    A share is judged by the worse end of its 95 % interval, so that a few lucky images promote
+    nothing.
 
     Attributes:
         min_images: Fewest images that both versions must have answered.
