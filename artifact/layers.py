@@ -10,9 +10,9 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.manifest import Part, Sha256
@@ -169,6 +169,13 @@ class SavedLayers(Part):
 
     model_sha256: Sha256
     description: Description
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        for index, layer in enumerate(self.description.layers):
+            if any(not 0 <= place < index for place in layer.inputs):
+                raise ValueError(f"layer {index} reads a layer that does not come before it")
+        return self
 
 
 def read_layers(folder: Path, model_sha256: str) -> Description | None:

@@ -104,3 +104,17 @@ async def test_no_snapshot_that_can_be_read(serve: Serve, monkeypatch: pytest.Mo
     with pytest.raises(StartError, match="ended at its start"):
         async with serve(front_processes=1, transport="grpcio"):
             pass
+
+
+@pytest.mark.parametrize("report", [b"{}", b"[]", b"no JSON"])
+async def test_report_that_cannot_be_read(serve: Serve, report: bytes) -> None:
+    """
+    A front that reports nonsense is replaced, and counted; its counts would be missing otherwise.
+    """
+    async with serve(front_processes=1, transport="grpcio") as running:
+        fronts = running.server.fronts
+        assert fronts is not None
+        (session,) = fronts.sessions
+        session._take_report(Blob.REPORT, report)
+        await running.until(lambda: fronts.restarts == 1 and fronts.serving)
+        assert fronts.sessions != [session]

@@ -7,6 +7,7 @@ import math
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -161,13 +162,19 @@ class Session:
         self.in_flight = 0
 
     def _take_all(self, records: Iterator[tuple[Any, ...]]) -> None:
-        self.heard = True
-        try:
+        with self._hearing():
             for fields in records:
                 self._take(Demand._make(fields))
+
+    @contextmanager
+    def _hearing(self) -> Iterator[None]:
+        """Take what the front has sent; give it up if that is invalid."""
+        self.heard = True
+        try:
+            yield
         # Only a front that has run wild sends nonsense: it must not reach other fronts' requests.
-        except (IndexError, KeyError, ValueError):
-            logger.exception("a front process sent an invalid record")
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            logger.exception("a front process sent an invalid record or report")
             self._packets.close()
             self._on_lost()
 
@@ -300,8 +307,10 @@ class Session:
             request.model.suspect()
 
     def _take_report(self, _: Blob, data: bytes) -> None:
-        self.heard = True
-        report: Report = from_json(data)
+        with self._hearing():
+            self._count(from_json(data))
+
+    def _count(self, report: Report) -> None:
         add_metrics(self._metrics, report["metrics"])
         for number, counted in report["statistics"].items():
             # The front reports before it releases a model.

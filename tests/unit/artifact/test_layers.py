@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -67,6 +68,22 @@ def test_numbers_that_json_does_not_have(tmp_path: Path, field: str, number: str
     path = tmp_path / LAYERS_FILE
     path.write_text(re.sub(rf'"{field}": ?\d+', f'"{field}": {number}', path.read_text()))
     with pytest.raises(ArtifactError, match=rf"(?s)layers\.json: damaged: .*{field}.*finite"):
+        read_layers(tmp_path, "a" * 64)
+
+
+@pytest.mark.parametrize("place", [-1, 1, 99])
+def test_inputs_that_do_not_come_before(tmp_path: Path, place: int) -> None:
+    """
+    A layer reads only layers before it: the page would fail on any other index.
+    """
+    first, second, *_ = FOUND.layers
+    layers = (first, dataclasses.replace(second, inputs=(place,)))
+    write_layers(tmp_path, Description(name="damaged", layers=(first, second)), "a" * 64)
+    path = tmp_path / LAYERS_FILE
+    content = json.loads(path.read_text())
+    content["description"]["layers"] = [dataclasses.asdict(layer) for layer in layers]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match=r"layer 1 reads a layer that does not come before it"):
         read_layers(tmp_path, "a" * 64)
 
 
