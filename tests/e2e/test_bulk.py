@@ -209,6 +209,31 @@ def test_full_disk(bulk: Bulk, tmp_path: Path, small_disk: Path) -> None:
     assert rows(small_disk) == dict(enumerate(expected_rows(30_000)))
 
 
+def test_last_record_cannot_be_written(bulk: Bulk, tmp_path: Path) -> None:
+    """
+    A job whose labels are all written succeeds without its last record, and --resume corrects it.
+    """
+    write_parquet(tmp_path / "photos.parquet", 30_000, row_group_size=10_000)
+    process = start_bulk(["tiny", "photos.parquet", "--id", "key", "--to", "labels"], tmp_path)
+    path = tmp_path / "labels/_convoy/job.json"
+    until(lambda: path.exists() and record(tmp_path)["input"]["shards"])
+    begun = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert errors.splitlines()[-1] == (
+        "convoy bulk: cannot write labels/_convoy/job.json: Is a directory; the record of this run "
+        "is not up to date"
+    )
+    assert table(output)["images"] == "30000"
+    assert rows(tmp_path / "labels") == dict(enumerate(expected_rows(30_000)))
+    path.rmdir()
+    path.write_bytes(begun)
+    assert bulk("photos.parquet", "--id", "key", "--resume")[0] == 0
+    assert (record(tmp_path)["state"], record(tmp_path)["images"]) == ("finished", 30_000)
+
+
 def test_a_folder_that_others_write_to(bulk: Bulk, tmp_path: Path) -> None:
     """
     Images that come after the job began are not in it; those that go or change have a reason.

@@ -5,15 +5,12 @@ from __future__ import annotations
 import gzip
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from convoy.artifact.errors import RepositoryError
 from convoy.artifact.stores import open_repository
 from convoy.bulk.answers import Model
 from convoy.bulk.classifier import Classifier
 from convoy.commands.bulk import job_record
-from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.bulk_progress import BulkProgress, display, print_table
 from convoy.commands.bulk.bulk_runner import Runner
 from convoy.commands.bulk.bulk_settings import BulkSettings
@@ -31,7 +28,7 @@ from convoy.service.machine.resources import usable_cpus
 from convoy.stores import is_url
 
 INPUT_FILE = f"{JOB_FOLDER}/input.jsonl.gz"
-"""The shards of a job, one a line: they stay as they were when the job began."""
+"""The shards of a job, one per line, as they were when the job began."""
 
 EXIT_FAILURES = 3
 
@@ -50,7 +47,7 @@ def run_job(settings: BulkSettings) -> int:
     Raises:
         ArtifactError, ModelLoadError: If the model cannot be used.
         RepositoryError: If a store fails.
-        BulkError: If the job cannot go on.
+        BulkError: If the job cannot continue.
         OSError: If a disk fails.
     """
     workers = _workers(settings)
@@ -59,18 +56,17 @@ def run_job(settings: BulkSettings) -> int:
     record = job_record.begin(folder, settings, model, workers)
     folder.remove_unfinished()
     record.write(folder)
+    keeper = RecordKeeper(record, folder)
     try:
         with display() as show:
             _list_input(settings, folder, record, show)
-            progress = _run(settings, folder, record, classifier, workers, show)
+            progress = _run(settings, folder, record, keeper, classifier, workers, show)
     except KeyboardInterrupt:
-        job_record.end(record, folder, "stopped")
+        keeper.end("stopped")
         print("convoy bulk: stopped; continue with --resume", file=sys.stderr)
         raise
     except Exception as error:
-        # A full disk may refuse the record, too: the error is the one to report.
-        with suppress(BulkError, RepositoryError):
-            job_record.end(record, folder, "failed", str(error))
+        keeper.end("failed", str(error))
         raise
     print_table(record, progress, settings.to)
     if record.state != "too_many_failures":
@@ -166,6 +162,7 @@ def _run(
     settings: BulkSettings,
     folder: LabelFolder,
     record: JobRecord,
+    keeper: RecordKeeper,
     classifier: Answering,
     workers: int,
     show: Callable[[str, float], None],
@@ -173,8 +170,6 @@ def _run(
     """Run the shards until all are done, or too many images have failed."""
     engine = open_engine(settings, workers)
     progress = BulkProgress(record.input.shards or 0, lambda: engine.workers, show)
-
-    keeper = RecordKeeper(record, folder)
 
     def done(part: Part | None) -> None:
         progress.add(part)
@@ -195,9 +190,9 @@ def _run(
         state = "too_many_failures"
     finally:
         engine.close()
-    folder.remove_unfinished()  # of workers that were killed
-    error = _too_many(settings, progress) if state == "too_many_failures" else ""
-    job_record.end(record, folder, state, error)
+    with keeper.reporting("temporary files, which no reader takes for labels, may be left there"):
+        folder.remove_unfinished()  # of workers that were killed
+    keeper.end(state, _too_many(settings, progress) if state == "too_many_failures" else "")
     return progress
 
 

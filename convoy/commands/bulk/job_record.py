@@ -93,6 +93,11 @@ class JobRecord(BaseModel):
         self.failures = {reason: n for reason, n in rows.most_common() if reason is not None}
         self.runs[-1].images = classified
 
+    def end(self, state: State, error: str) -> None:
+        """Take over the outcome of this run."""
+        self.state, self.error = state, error
+        self.runs[-1].ended_at = _now()
+
     @property
     def ended_without_input(self) -> bool:
         """Return whether it ended before all of its input was listed, such as for a wrong name."""
@@ -140,13 +145,6 @@ def begin(folder: LabelFolder, settings: BulkSettings, model: Model, workers: in
     )
     record.set_counts(Counter(), 0)
     return record
-
-
-def end(record: JobRecord, folder: LabelFolder, state: State, error: str = "") -> None:
-    """Write the record at the end of a run."""
-    record.state, record.error = state, error
-    record.runs[-1].ended_at = _now()
-    record.write(folder)
 
 
 def _fresh(settings: BulkSettings, model: Model) -> JobRecord:

@@ -35,7 +35,8 @@ def test_record_that_cannot_be_written(
     keeper.keep()
     keeper.keep()
     assert capsys.readouterr().err == (
-        f"convoy bulk: cannot write {tmp_path}/_convoy/job.json: Is a directory; the job goes on\n"
+        f"convoy bulk: cannot write {tmp_path}/_convoy/job.json: Is a directory; the job "
+        "continues\n"
     )
     path.rmdir()
     keeper.keep()
