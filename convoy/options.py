@@ -32,8 +32,8 @@ class Option:
         flag: The flag in the help, if it is not the field's name, which works too.
         brief: Show it in `--help` of a command that has `--help-all`.
         positional: It is an argument: a value without a flag.
-        has_variable: The environment can give it. Not so if it decides what the command does: a
-            variable that is meant for another command must not.
+        has_variable: Whether a variable can set it. False where the value decides what a command
+            changes, as the variable may be meant for another command.
     """
 
     metavar: str = ""

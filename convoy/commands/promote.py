@@ -32,10 +32,10 @@ class PromoteSettings(ConnectionSettings):
         ),
     )
 
-    model: Annotated[str, Option("MODEL", positional=True)] = Field(
+    model: Annotated[str, Option("MODEL", positional=True, has_variable=False)] = Field(
         description="Name of the model."
     )
-    version: Annotated[int, Option("VERSION", positional=True)] = Field(
+    version: Annotated[int, Option("VERSION", positional=True, has_variable=False)] = Field(
         ge=1, le=2**63 - 1, description="Version of the shadow."
     )
     min_images: int = Field(

@@ -56,7 +56,7 @@ class ShadowSettings(ConnectionSettings):
         ("Unload the shadow", "convoy shadow resnet50 --stop"),
     )
 
-    model: Annotated[str, Option("MODEL", positional=True)] = Field(
+    model: Annotated[str, Option("MODEL", positional=True, has_variable=False)] = Field(
         description="Name of the model."
     )
     version: Annotated[int | None, Option("VERSION", positional=True, has_variable=False)] = Field(

@@ -25,7 +25,7 @@ class QuantizeSettings(Options):
         ("Compare its accuracy, too", "convoy quantize resnet50 --data folder:photos"),
     )
 
-    model: Annotated[str, Option("MODEL", positional=True)] = Field(
+    model: Annotated[str, Option("MODEL", positional=True, has_variable=False)] = Field(
         description="Convert the newest version of this model, or NAME:VERSION."
     )
     images: Annotated[Path | None, Option("DIR")] = Field(

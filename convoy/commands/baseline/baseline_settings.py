@@ -24,7 +24,7 @@ class BaselineSettings(Options):
         ("Measure a model on photographs", "convoy baseline resnet50 --data folder:photos"),
     )
 
-    model: Annotated[str, Option("MODEL", positional=True)] = Field(
+    model: Annotated[str, Option("MODEL", positional=True, has_variable=False)] = Field(
         description="Measure the newest version of this model, or NAME:VERSION."
     )
     data: Annotated[str, Option("DATA")] = Field(

@@ -25,7 +25,7 @@ class CalibrateSettings(Options):
         ("Calibrate a model on photographs", "convoy calibrate lenet5 --data folder:photos"),
     )
 
-    model: Annotated[str, Option("MODEL", positional=True)] = Field(
+    model: Annotated[str, Option("MODEL", positional=True, has_variable=False)] = Field(
         description="Calibrate the newest version of this model, or NAME:VERSION."
     )
     data: Annotated[str, Option("DATA")] = Field(

@@ -120,6 +120,33 @@ def test_argument_by_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert read(command_of(name).options, others) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "others", "message"),
+    [
+        ("promote", ["resnet50"], "missing argument 'VERSION'"),
+        ("promote", [], "missing argument 'MODEL'"),
+        ("shadow", ["--stop"], "missing argument 'MODEL'"),
+        ("calibrate", ["--data", "folder:photos"], "missing argument 'MODEL'"),
+        ("quantize", ["--images", "photos"], "missing argument 'MODEL'"),
+        ("baseline", ["--data", "folder:photos"], "missing argument 'MODEL'"),
+    ],
+)
+def test_variables_do_not_decide_what_changes(
+    name: str,
+    others: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """
+    No variable chooses the model or the version that a command changes.
+    """
+    monkeypatch.setenv("CONVOY_MODEL", "lenet5")
+    monkeypatch.setenv("CONVOY_VERSION", "2")
+    assert main([name, *others]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "option"), SWITCHES, ids=str)
 def test_switch_by_variable(name: str, option: Parameter) -> None:
     """
