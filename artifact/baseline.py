@@ -18,8 +18,8 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from convoy.artifact.errors import ArtifactError
-from convoy.artifact.later_files import LaterFile, check_graph, read_later_file
 from convoy.artifact.manifest import Manifest, Part, Sha256
+from convoy.artifact.optional_files import OptionalFile, check_graph, read_optional_file
 from convoy.artifact.whole_files import write_beside_graph
 
 BASELINE_FILE = "baseline.json"
@@ -92,7 +92,7 @@ class Histogram(Part):
         return np.bincount(places, minlength=len(self.counts))
 
 
-class Baseline(LaterFile):
+class Baseline(OptionalFile):
     """
     The content of `baseline.json`.
 
@@ -177,7 +177,7 @@ def read_baseline(folder: Path, manifest: Manifest) -> Baseline | None:
             classes without a label.
     """
     path = folder / BASELINE_FILE
-    baseline = read_later_file(path, Baseline, "convoy baseline")
+    baseline = read_optional_file(path, Baseline, "convoy baseline")
     if baseline is not None:
         check_graph(path, baseline, manifest.model_sha256)
         _check_classes(path, baseline, len(manifest.labels))

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from convoy.artifact.later_files import LaterFile, check_graph, read_later_file
 from convoy.artifact.manifest import Evaluation, Part, Sha256
+from convoy.artifact.optional_files import OptionalFile, check_graph, read_optional_file
 from convoy.artifact.whole_files import write_beside_graph
 
 EVALUATION_FILE = "evaluation.json"
@@ -107,7 +107,7 @@ class DataEvaluation(Part):
         )
 
 
-class SavedEvaluations(LaterFile):
+class SavedEvaluations(OptionalFile):
     """The content of `evaluation.json`."""
 
     schema_version: Literal[1] = 1
@@ -122,7 +122,7 @@ def read_evaluations(folder: Path, model_sha256: str) -> tuple[DataEvaluation, .
         ArtifactError: If the file is damaged, or of another graph than *model_sha256*.
     """
     path = folder / EVALUATION_FILE
-    saved = read_later_file(path, SavedEvaluations, "convoy evaluate --write")
+    saved = read_optional_file(path, SavedEvaluations, "convoy evaluate --write")
     if saved is None:
         return ()
     check_graph(path, saved, model_sha256)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from convoy.artifact.later_files import LaterFile, read_later_file
 from convoy.artifact.manifest import Part
+from convoy.artifact.optional_files import OptionalFile, read_optional_file
 from convoy.artifact.whole_files import write_beside_graph
 
 TUNING_FILE = "tuning.json"
@@ -106,7 +106,7 @@ class Choice(Part):
         return self.provider if self.precision == "float32" else f"{self.provider} {self.precision}"
 
 
-class Tuning(LaterFile):
+class Tuning(OptionalFile):
     """
     The content of `tuning.json`: the measurements, and the choice among them.
 
@@ -135,7 +135,7 @@ def read_tuning(folder: Path) -> Tuning | None:
     Raises:
         ArtifactError: If it is damaged.
     """
-    return read_later_file(folder / TUNING_FILE, Tuning, "convoy tune", _STEPS)
+    return read_optional_file(folder / TUNING_FILE, Tuning, "convoy tune", _STEPS)
 
 
 def write_tuning(folder: Path, tuning: Tuning) -> None:
