@@ -1,4 +1,4 @@
-"""Class activation maps of served models, found for one image at a time beside the serving."""
+"""Class activation maps of served models, computed for one image at a time beside requests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from convoy.service.engine import Tensor
-from convoy.service.errors import UnsupportedError
-from convoy.service.runtime.class_maps.maps import ClassMaps, find_class_maps
+from convoy.service.runtime.class_maps.maps import ClassMaps, find_class_maps, no_class_maps
 from convoy.service.serving.loader import check_budget, memory_of
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
@@ -19,27 +18,24 @@ class ClassMapFinder:
     """
     Finds class activation maps in a thread of its own. Owned by the event loop.
 
-    A graph is opened once more for each image, for it is needed rarely: no memory stays taken.
+    The graph is opened again for each image: explanations are rare, and no memory stays in use.
 
     Args:
-        memory_budget_bytes: Limit on the memory of all models together, the graph that is opened
-            included; 0 disables it.
+        memory_budget_bytes: Limit on the memory of all models, including the graph that is opened;
+            0 disables it.
     """
 
     def __init__(self, registry: ModelRegistry, memory_budget_bytes: int) -> None:
         self._registry = registry
         self._memory_budget_bytes = memory_budget_bytes
-        # One thread: others that ask wait, however many they are.
+        # One thread: further requests wait, however many there are.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="class-maps")
         self._one = asyncio.Lock()
 
     def check(self, model: ServedModel) -> None:
         """Raise `UnsupportedError` with the reason if the graph of *model* has no such maps."""
         if model.no_class_maps:
-            raise UnsupportedError(
-                f"{model.name} version {model.version} has no class activation maps: "
-                f"{model.no_class_maps}; use occlusion"
-            )
+            raise no_class_maps(model.manifest, model.no_class_maps)
 
     async def find(self, model: ServedModel, image: Tensor, classes: Sequence[int]) -> ClassMaps:
         """
@@ -47,7 +43,7 @@ class ClassMapFinder:
 
         Raises:
             MemoryBudgetError: If the graph does not fit into the memory budget a second time.
-            UnsupportedError, ArtifactInvalidError, ModelLoadError: As `find_class_maps`.
+            UnsupportedError, ArtifactInvalidError, ModelLoadError: As in `find_class_maps`.
         """
         await self._one.acquire()
         try:
@@ -58,13 +54,13 @@ class ClassMapFinder:
         return await asyncio.wrap_future(job)
 
     def close(self) -> None:
-        """Start no more; the image in work is not waited for."""
+        """Start no further jobs, and do not wait for the current one."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _start(
         self, model: ServedModel, image: Tensor, classes: Sequence[int]
     ) -> Future[ClassMaps]:
-        """Start a job that holds its memory, and the turn, until it ends."""
+        """Start a job that holds its memory and the lock until it ends."""
         used = self._registry.used_bytes()
         # The memory of a batch also covers the file, which is read into memory.
         size = model.max_batch_size
@@ -78,7 +74,7 @@ class ClassMapFinder:
             with suppress(RuntimeError):  # the server has stopped meanwhile
                 loop.call_soon_threadsafe(self._give_back, needed)
 
-        # The thread goes on if the client disconnects.
+        # The thread continues even if the client disconnects.
         job.add_done_callback(end)
         return job
 

@@ -38,6 +38,16 @@ export function labelled(text, control) {
   return el("span", { class: "control" }, el("label", { for: control.id }, text), control);
 }
 
+/** A card with a title, hidden until its panel has something to show; `name` is its class. */
+export function hiddenCard(name, title, ...content) {
+  return el(
+    "section",
+    { class: `card ${name}`, "aria-labelledby": `${name}-title`, hidden: true },
+    el("h2", { id: `${name}-title` }, title),
+    ...content,
+  );
+}
+
 /** A button that copies what `text` gives, and says that it did. */
 export function copyButton(text, label = "Copy") {
   const button = el("button", { class: "small", type: "button" }, label);

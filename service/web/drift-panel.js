@@ -1,13 +1,13 @@
-/** Drift: how far the images and answers of the last time differ from the baseline of a model. */
+/** Drift: the difference between recent images and answers and the baseline of a model. */
 
-import { el } from "./dom.js";
+import { el, hiddenCard } from "./dom.js";
 import { whole } from "./format.js";
 import { plainRow, scrollTable } from "./table.js";
 
 const INDEX = "convoy_drift_psi";
 const IMAGES = "convoy_drift_images_total";
 
-/** Names of the index, from the smallest; an index is called by the first bound that it is below. */
+/** Names of the values of the index: the first whose bound is above the value applies. */
 const LEVELS = [
   [0.1, "none"],
   [0.2, "some"],
@@ -21,16 +21,10 @@ const ABOUT =
 export class DriftPanel {
   constructor() {
     this.content = el("div");
-    this.card = el(
-      "section",
-      { class: "card drift", "aria-labelledby": "drift-title", hidden: true },
-      el("h2", { id: "drift-title" }, "Drift"),
-      el("p", { class: "muted" }, ABOUT),
-      this.content,
-    );
+    this.card = hiddenCard("drift", "Drift", el("p", { class: "muted" }, ABOUT), this.content);
   }
 
-  /** Show what the metrics say of a model. */
+  /** Show the drift of a model, as the metrics state it. */
   draw(metrics, model) {
     this.card.hidden = !metrics.has(INDEX);
     const of = (name) => (metrics.get(name) ?? []).filter(({ labels }) => labels.model === model);
@@ -49,7 +43,7 @@ export class DriftPanel {
         el(
           "p",
           {},
-          `No image of ${model} is counted yet. A version without a baseline counts none: make one with `,
+          `No images of ${model} have been counted yet. A version without a baseline counts none; create one with `,
           el("code", {}, `convoy baseline ${model} --data DATA`),
           ".",
         ),
@@ -57,7 +51,7 @@ export class DriftPanel {
   }
 }
 
-/** Images since each version was loaded: those of the signal that has most of them. */
+/** Images counted since each version was loaded: the largest count of any signal. */
 function countsByVersion(samples) {
   const counts = new Map();
   for (const { labels, value } of samples) {

@@ -1,19 +1,19 @@
-/** A shadow: the version that serves and the one that is tried on its requests, side by side. */
+/** A shadow: the comparison of the version that serves with its shadow. */
 
 import { askJson, Refused } from "./api.js";
-import { el } from "./dom.js";
+import { el, hiddenCard } from "./dom.js";
 import { duration, percent, rounded, whole } from "./format.js";
 import { scrollTable, textRow } from "./table.js";
 
 const SHARE = "convoy_shadow_share";
 
-/** By the name of a row: the measure of the version that serves, that of the shadow, its format. */
+/** Rows of both versions: the fields of the version that serves and of the shadow, and the format. */
 const BOTH = {
   "run, p50": ["serving_run_p50_seconds", "run_p50_seconds", duration],
   "run, p99": ["serving_run_p99_seconds", "run_p99_seconds", duration],
 };
 
-/** The same of what compares the two. */
+/** Rows of the comparison: the field, and its format. */
 const COMPARED = {
   "same top-1": ["agreement", percent],
   "failures of the shadow": ["failures", percent],
@@ -25,7 +25,7 @@ const COMPARED = {
 export const hasShadow = (metrics, model) =>
   (metrics.get(SHARE) ?? []).some(({ labels }) => labels.model === model);
 
-/** The comparison of a model with its shadow; null if there is none any more. */
+/** Read the comparison of a model with its shadow; null if the shadow has been stopped. */
 export async function readShadow(model, signal) {
   try {
     return await askJson(`v1/models/${encodeURIComponent(model)}/shadow`, { signal });
@@ -39,15 +39,10 @@ export async function readShadow(model, signal) {
 export class ShadowPanel {
   constructor() {
     this.content = el("div");
-    this.card = el(
-      "section",
-      { class: "card shadow", "aria-labelledby": "shadow-title", hidden: true },
-      el("h2", { id: "shadow-title" }, "Shadow"),
-      this.content,
-    );
+    this.card = hiddenCard("shadow", "Shadow", this.content);
   }
 
-  /** Show a comparison; null is none. */
+  /** Show a comparison; null hides the card. */
   draw(shadow) {
     this.card.hidden = !shadow;
     if (shadow) this.content.replaceChildren(...shown(shadow));

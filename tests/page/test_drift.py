@@ -52,7 +52,7 @@ def test_drift(open_page: OpenPage, axe: str, tmp_path: Path) -> None:
         open_page(f"{url_of(server)}#live?model=tiny") as page,
     ):
         panel = page.locator(".drift")
-        expect(panel).to_contain_text("No image of tiny is counted yet")
+        expect(panel).to_contain_text("No images of tiny have been counted yet")
         client.classify_batch(images, model="tiny")
         told = "8 images counted since it was loaded. A window needs 500 images"
         expect(panel).to_contain_text(told, timeout=FOLLOWED_MS)

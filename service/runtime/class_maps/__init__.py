@@ -1,1 +1,1 @@
-"""Class activation maps of networks that average their last maps."""
+"""Class activation maps of networks that average their last feature maps."""

@@ -1,4 +1,4 @@
-"""The wiring of an ONNX graph: its nodes, and the names of the values that they read and make.
+"""The structure of an ONNX graph: its nodes, and the names of the values that connect them.
 
 Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
@@ -34,9 +34,10 @@ class Node:
     One operation.
 
     Attributes:
-        operator: Its name; that of an operator which is not ONNX's own begins with its domain.
-        inputs: Names of the values that it reads; empty for an optional one that is left out.
-        content: The node itself, in the wire format.
+        operator: Name of the operator, prefixed with its domain unless it is one of ONNX's own.
+        inputs: Names of the values that it reads; the name of an omitted optional input is empty.
+        outputs: Names of the values that it computes.
+        content: The serialized node.
     """
 
     operator: str
@@ -48,12 +49,12 @@ class Node:
 @dataclass(slots=True)
 class Graph:
     """
-    The wiring of a graph.
+    The structure of a graph.
 
     Attributes:
         header: Fields of the model that state the versions of ONNX and its operators.
         nodes: In an order in which they can be computed.
-        initializers: The places of the weights in the file, by name.
+        initializers: The positions of the weights in the file, by name.
         outputs: Names of the outputs.
     """
 
@@ -65,7 +66,7 @@ class Graph:
     @classmethod
     def read(cls, file: BinaryIO) -> Graph:
         """
-        Read the wiring of a model; its weights are skipped.
+        Read the structure of a model; its weights are skipped.
 
         Raises:
             ValueError: If *file* is not in the wire format.
@@ -80,8 +81,8 @@ class Graph:
                 graph._add(value)
         return graph
 
-    def makers(self) -> dict[str, Node]:
-        """Return the node that makes each value."""
+    def producers(self) -> dict[str, Node]:
+        """Return the node that computes each value, by the name of the value."""
         return {output: node for node in self.nodes for output in node.outputs}
 
     def _add(self, content: Span) -> None:
@@ -95,7 +96,7 @@ class Graph:
 
 
 def output_fields(names: Sequence[str]) -> bytes:
-    """Return fields of a model that, appended to one, make these values outputs of its graph."""
+    """Return bytes that, appended to a serialized model, make these values outputs."""
     outputs = (wire.field(OUTPUT, wire.field(VALUE_NAME, name)) for name in names)
     return wire.field(GRAPH, b"".join(outputs))
 

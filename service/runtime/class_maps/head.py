@@ -1,8 +1,8 @@
-"""The head of a network that averages its last maps: all that follows the average.
+"""The head of a network that averages its last feature maps: everything after the average.
 
-If the head is linear, the average can be taken last: applied to each place of the maps it gives
-each place's share in the scores (Zhou et al., arXiv:1512.04150, section 2). Its weights need not be
-understood for that: it is cut out of the graph, and run.
+If the head is linear, the average can be taken last: applied to each position of the maps, the head
+gives the contribution of that position to the scores (Zhou et al., arXiv:1512.04150, section 2).
+The head is cut out of the graph and run, so its weights need no interpretation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ACTIVATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 _SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 
 _QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
-"""Operators that round, to a range that holds the averages and not the single places."""
+"""Operators that round to a range that fits the averages, but not the single positions."""
 
 _LINEAR_IN_FIRST = (
     *_SHAPING,
@@ -46,18 +46,19 @@ _LINEAR_IN_FIRST = (
     "Gather",
     "Slice",
 )
-"""Operators that are linear in their first input, if all others are constants."""
+"""Operators that are linear in their first input if all others are constant."""
 
 _LINEAR_IN_ANY = ("Add", "Gemm", "MatMul", "Mul", "Sub")
-"""Operators that are linear in any one input, likewise."""
+"""Operators that are linear in any one input if all others are constant."""
 
 _SHAPES = ("Shape", "Size")
-"""Operators whose outputs do not depend on the values that they read."""
+"""Operators whose outputs depend only on the shapes of their inputs."""
 
 _CONTROL = ("If", "Loop", "Scan")
-"""Operators that read values which are not among their inputs."""
+"""Operators that may read values that are not among their inputs."""
 
 _ELEMENT_TYPES = {"float32": 1, "float16": 10, "float64": 11}
+"""Values of `TensorProto.DataType`, by NumPy dtype."""
 
 
 class NoHeadError(Exception):
@@ -70,12 +71,12 @@ class Head:
     The end of a graph.
 
     Attributes:
-        maps: Name of the last maps.
+        maps: Name of the last feature maps.
         average: Name of their average.
-        scores: Name of the scores: logits, if the graph makes probabilities of them.
-        nodes: The nodes from the average to the scores, and those of the constants they read;
-            none if the average is the scores.
-        rounding: Places of those that only round.
+        scores: Name of the scores; logits if the graph turns them into probabilities.
+        nodes: The nodes from the average to the scores, and those that compute the constants
+            they read; empty if the average is itself the scores.
+        rounding: Indices into `nodes` of those that only round.
     """
 
     maps: str
@@ -86,11 +87,14 @@ class Head:
 
     def model(self, graph: Graph, dtype: str) -> bytes:
         """
-        Return the head as a model of its own, serialized, from the average to the scores.
+        Return the head as a serialized model of its own, from the average to the scores.
 
         Args:
             graph: The graph that it was found in.
-            dtype: Type of the average.
+            dtype: NumPy dtype of the average.
+
+        Raises:
+            NoHeadError: If the average is not of floats.
         """
         read = {name for node in self.nodes for name in node.inputs}
         weights = (tensor for name, tensor in graph.initializers.items() if name in read)
@@ -109,27 +113,30 @@ class Head:
 
 def find_head(graph: Graph, image: str, output: str, kind: str) -> Head:
     """
-    Find the head of the scores that the output *output* holds.
+    Find the head that computes the scores in *output*.
 
     Args:
         image: Name of the graph's input.
-        kind: `logits`, if the output holds no probabilities.
+        output: Name of the output that holds logits or probabilities.
+        kind: `logits`; any other kind is one of probabilities.
 
     Raises:
-        NoHeadError: If there is none.
+        NoHeadError: If the scores are not a linear function of an average of feature maps.
     """
-    makers, varying = graph.makers(), _varying(graph, image)
+    producers, varying = graph.producers(), _varying(graph, image)
     scores = output
     if kind != "logits":
-        scores = _before_activation(makers, output)
+        scores = _before_activation(producers, output)
     path: set[Node] = set()
     name = scores
-    while (node := makers.get(name)) is not None and node.operator not in _AVERAGES:
+    while (node := producers.get(name)) is not None and node.operator not in _AVERAGES:
         path.add(node)
         name = _linear_input(node, varying)
     if node is None:
-        raise NoHeadError("its scores are computed from the image without an average of maps")
-    nodes = _between(graph, makers, name, scores)
+        raise NoHeadError(
+            "its scores are computed from the image without an average of feature maps"
+        )
+    nodes = _between(graph, producers, name, scores)
     rounding = {
         place for place, one in enumerate(nodes) if one in path and one.operator in _QUANTIZING
     }
@@ -146,10 +153,10 @@ def _varying(graph: Graph, image: str) -> set[str]:
     return varying
 
 
-def _before_activation(makers: dict[str, Node], output: str) -> str:
-    """Return the name of the scores that the probabilities *output* are made of."""
+def _before_activation(producers: dict[str, Node], output: str) -> str:
+    """Return the name of the scores from which the probabilities *output* are computed."""
     name = output
-    while (node := makers.get(name)) is not None and node.operator in (*_SHAPING, "Cast"):
+    while (node := producers.get(name)) is not None and node.operator in (*_SHAPING, "Cast"):
         name = node.inputs[0]
     if node is None or node.operator not in _ACTIVATIONS:
         made = node.operator if node else "the image itself"
@@ -165,23 +172,23 @@ def _linear_input(node: Node, varying: set[str]) -> str:
         or (node.operator in _LINEAR_IN_FIRST and depends[0] == node.inputs[0])
     ):
         raise NoHeadError(
-            f"between the last average of maps, if there is one, and its scores lies "
-            f"{node.operator}, which is not linear"
+            f"no average of feature maps lies between {node.operator}, which is not linear, "
+            "and its scores"
         )
     return depends[0]
 
 
-def _between(graph: Graph, makers: dict[str, Node], start: str, end: str) -> tuple[Node, ...]:
-    """Return the nodes that *end* needs beside the value *start*, in their order."""
+def _between(graph: Graph, producers: dict[str, Node], start: str, end: str) -> tuple[Node, ...]:
+    """Return the nodes that compute *end* from the value *start*, in the order of the graph."""
     needed: set[Node] = set()
     waiting = [end]
     while waiting:
         name = waiting.pop()
         if not name or name == start or name in graph.initializers:
             continue
-        node = makers.get(name)
+        node = producers.get(name)
         if node is None:
-            raise NoHeadError("the shapes behind its last average depend on those of the image")
+            raise NoHeadError("the shapes after its last average depend on those of the image")
         if node not in needed:
             needed.add(node)
             waiting += node.inputs
@@ -199,6 +206,6 @@ def _identity(node: Node) -> bytes:
 def _value(name: str, dtype: str) -> bytes:
     """Return the description of an input: its name, and a type of unknown shape."""
     if dtype not in _ELEMENT_TYPES:
-        raise NoHeadError(f"its last average is of {dtype}, not of floats")
+        raise NoHeadError(f"its last average has the type {dtype}, which is not floating-point")
     tensor_type = wire.field(1, wire.field(1, _ELEMENT_TYPES[dtype]))
     return wire.field(VALUE_NAME, name) + wire.field(2, tensor_type)

@@ -1,8 +1,8 @@
-"""Class activation maps: the share of each place of the last maps in the score of a class.
+"""Class activation maps: the contribution of each position of the last feature maps to a score.
 
-They are exact: the mean of a class's map, plus its bias, is its score. This is checked each time.
-The graph is opened once more, with its last maps as a further output, on one thread, and closed
-again: the session that serves stays as fast as it is, and keeps no memory for this.
+They are exact: the mean of a class's map plus its bias is its score, which is checked each time.
+The graph is opened once more, with its last feature maps as a further output, on one thread, and
+closed again: the session that serves keeps its speed, and no memory stays in use.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +31,14 @@ logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 
 _LAYOUTS = {"NCHW": (2, 3), "NHWC": (1, 2)}
-"""Axes of height and width in maps."""
+"""Axes of height and width in feature maps, by layout."""
 
 _SAME = 1e-2
-"""Largest difference of two averages of the same maps, as a share of the largest value: float16
-has a significand of 10 bits."""
+"""
+Largest difference between two averages of the same maps, relative to the largest value.
+
+float16 has a significand of 10 bits.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,9 @@ class ClassMaps:
     The maps of some classes, in the units of the scores.
 
     Attributes:
-        maps: `[classes, rows, columns]`.
-        biases: The part of each score that does not depend on the maps: `[classes]`.
-        scores: The score of each class, by the graph itself: `[classes]`.
+        maps: float64 `[classes, rows, columns]`.
+        biases: The part of each score that does not depend on the maps, float64 `[classes]`.
+        scores: The scores that the graph itself computes, float64 `[classes]`.
     """
 
     maps: Array
@@ -54,13 +58,13 @@ class ClassMaps:
 
 
 def reason_for_none(model_path: Path, manifest: Manifest) -> str:
-    """Return the reason for which the graph has no class activation maps; empty if it has them."""
+    """Return the reason why the graph has no class activation maps; empty if it has them."""
     try:
         with model_path.open("rb") as file:
             _head(Graph.read(file), manifest)
     except NoHeadError as error:
         return str(error)
-    # A model serves without them, too.
+    # The model can serve without them.
     except (OSError, ValueError) as error:
         _log("cannot read the graph", manifest, error)
         return "its graph cannot be read"
@@ -71,20 +75,29 @@ def find_class_maps(
     model_path: Path, manifest: Manifest, image: Array, classes: Sequence[int]
 ) -> ClassMaps:
     """
-    Find the maps of *classes* for an image, `[1, ...]` in the shape and dtype of the input. Blocks.
+    Find the class activation maps of an image; blocks the thread.
+
+    Args:
+        image: `[1, ...]` in the shape and dtype of the model's input.
+        classes: Indices of the classes whose maps are returned, in this order.
 
     Raises:
-        ArtifactInvalidError: If the graph cannot be read, or is no longer that of the manifest.
+        ArtifactInvalidError: If the graph cannot be read, or has changed since it was loaded.
         ModelLoadError: If it cannot be opened or run.
-        UnsupportedError: If it has no such maps.
+        UnsupportedError: If it has no class activation maps.
     """
     model = _read(model_path, manifest)
     try:
         return _find(model, manifest, image, list(classes))
     except NoHeadError as error:
-        raise UnsupportedError(
-            f"{_title(manifest)} has no class activation maps: {error}; use occlusion"
-        ) from error
+        raise no_class_maps(manifest, str(error)) from error
+
+
+def no_class_maps(manifest: Manifest, reason: str) -> UnsupportedError:
+    """Return the error for a model that has no class activation maps."""
+    return UnsupportedError(
+        f"{_title(manifest)} has no class activation maps: {reason}; use occlusion"
+    )
 
 
 def _find(model: bytes, manifest: Manifest, image: Array, classes: list[int]) -> ClassMaps:
@@ -98,24 +111,26 @@ def _find(model: bytes, manifest: Manifest, image: Array, classes: list[int]) ->
         values = dict(zip(names, answers, strict=True))
         maps, average = values[head.maps], values[head.average]
         height, width = _LAYOUTS[_layout(maps, average)]
-        # Each place is given to the head as if it were the average, and then nothing at all.
-        places = np.moveaxis(maps, (height, width), (1, 2)).reshape(-1, average.size)
-        places = np.concatenate([places, np.zeros_like(places[:1])])
-        places = places.reshape(-1, *average.shape[1:])
-        if head.nodes:
-            step = 1 if body.get_inputs()[0].shape[0] == 1 else len(places)
-            after = _open(head.model(graph, average.dtype.name), manifest)
-            batches = (places[start : start + step] for start in range(0, len(places), step))
-            parts = [
-                _run(after, [head.scores], {head.average: batch}, manifest)[0] for batch in batches
-            ]
-            places = np.concatenate(parts)
-    *shares, biases = places.reshape(-1, len(manifest.labels)).astype(np.float64)
+        # Each position is given to the head as if it were the average, and then zeros alone.
+        positions = np.moveaxis(maps, (height, width), (1, 2)).reshape(-1, average.size)
+        averages = np.concatenate([positions, np.zeros_like(positions[:1])])
+        averages = averages.reshape(-1, *average.shape[1:])
+        size = 1 if body.get_inputs()[0].shape[0] == 1 else len(averages)
+        outputs = _apply(head, graph, averages, size, manifest) if head.nodes else averages
+    *shares, biases = outputs.reshape(-1, len(manifest.labels)).astype(np.float64)
     scores = values[head.scores].reshape(-1).astype(np.float64)
     found = np.array(shares) - biases
     _check(found.mean(axis=0) + biases, scores, manifest)
     shape = (len(classes), maps.shape[height], maps.shape[width])
     return ClassMaps(found[:, classes].T.reshape(shape), biases[classes], scores[classes])
+
+
+def _apply(head: Head, graph: Graph, averages: Array, size: int, manifest: Manifest) -> Array:
+    """Run the head on `[N, ...]` averages, *size* at a time."""
+    session = _open(head.model(graph, averages.dtype.name), manifest)
+    batches = (averages[start : start + size] for start in range(0, len(averages), size))
+    parts = [_run(session, [head.scores], {head.average: one}, manifest)[0] for one in batches]
+    return np.concatenate(parts)
 
 
 def _head(graph: Graph, manifest: Manifest) -> Head:
@@ -132,11 +147,11 @@ def _layout(maps: Array, average: Array) -> str:
                 mean, average.ravel(), rtol=0, atol=_SAME * largest
             ):
                 return layout
-    raise NoHeadError("its last average is not that of whole maps")
+    raise NoHeadError("its last average is not that of whole feature maps")
 
 
 def _check(means: Array, scores: Array, manifest: Manifest) -> None:
-    """Raise `NoHeadError` if the means of the maps are not the scores."""
+    """Raise `NoHeadError` if the means of the maps differ from the scores."""
     if not (np.isfinite(means).all() and np.isfinite(scores).all()):
         raise NoHeadError("its scores for this image are not finite")
     drift = float(np.abs(means - scores).max() / (np.ptp(scores) or 1.0))
@@ -155,12 +170,12 @@ def _read(model_path: Path, manifest: Manifest) -> bytes:
         raise ArtifactInvalidError(
             f"the graph of {_title(manifest)} cannot be read; the server's log has the cause"
         ) from error
-    # Somebody has changed the files beneath a model that serves.
+    # The files of a model may change while it serves.
     if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
         _log("the graph has changed", manifest, str(model_path))
         raise ArtifactInvalidError(
             f"the graph of {_title(manifest)} has changed since it was loaded; "
-            "copy the artifact again, or load the model again"
+            "restore the artifact, or load the model again"
         )
     return model
 
@@ -168,16 +183,10 @@ def _read(model_path: Path, manifest: Manifest) -> bytes:
 def _open(model: bytes, manifest: Manifest) -> onnxruntime.InferenceSession:
     options = session_options()
     options.intra_op_num_threads = 1
-    # It runs once: weights in another order, for speed, would only take time and memory.
+    # Sessions are short-lived: prepacked weights would cost more than they save.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    try:
+    with _explained("opened", manifest):
         return onnxruntime.InferenceSession(model, options, providers=[CPU])
-    except Exception as error:  # ONNX Runtime's errors share no base class
-        _log("cannot open the graph with its maps", manifest, error)
-        raise ModelLoadError(
-            f"the graph of {_title(manifest)} cannot be opened with its maps; "
-            "the server's log has the cause"
-        ) from error
 
 
 def _run(
@@ -186,12 +195,19 @@ def _run(
     inputs: dict[str, Array],
     manifest: Manifest,
 ) -> list[Array]:
-    try:
+    with _explained("run", manifest):
         return list(session.run(outputs, inputs))
+
+
+@contextmanager
+def _explained(step: Literal["opened", "run"], manifest: Manifest) -> Iterator[None]:
+    """Log any error of ONNX Runtime, and raise `ModelLoadError` for it."""
+    try:
+        yield
     except Exception as error:  # ONNX Runtime's errors share no base class
-        _log("cannot run the graph with its maps", manifest, error)
+        _log(f"the graph cannot be {step} with its maps", manifest, error)
         raise ModelLoadError(
-            f"the graph of {_title(manifest)} cannot be run with its maps; "
+            f"the graph of {_title(manifest)} cannot be {step} with its maps; "
             "the server's log has the cause"
         ) from error
 
@@ -201,6 +217,6 @@ def _title(manifest: Manifest) -> str:
 
 
 def _log(message: str, manifest: Manifest, cause: object) -> None:
-    """Log a cause that names paths or internals, which clients do not see."""
+    """Log a cause that clients must not see: it may name paths or internals."""
     extra = {"model": manifest.name, "version": manifest.version, "reason": str(cause)}
     logger.warning(message, extra=extra)

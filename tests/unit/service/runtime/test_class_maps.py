@@ -85,7 +85,7 @@ def test_other_ends(tmp_path: Path, operator: str) -> None:
     The operator that makes a head not linear is named, before an image is needed.
     """
     path, manifest = written(tmp_path, averaging.graph(averaging.OTHERS[operator]))
-    assert f"lies {operator}, which is not linear" in reason_for_none(path, manifest)
+    assert f"lies between {operator}, which is not linear" in reason_for_none(path, manifest)
     with pytest.raises(UnsupportedError, match=operator):
         find_class_maps(path, manifest, averaging.images(1), [0])
 
@@ -99,7 +99,7 @@ def test_average_of_a_part(tmp_path: Path) -> None:
         *averaging.FORMS["gemm"][1:],
     ]
     path, manifest = written(tmp_path, averaging.graph(nodes))
-    with pytest.raises(UnsupportedError, match="not that of whole maps"):
+    with pytest.raises(UnsupportedError, match="not that of whole feature maps"):
         find_class_maps(path, manifest, averaging.images(1), [0])
 
 
