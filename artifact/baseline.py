@@ -1,8 +1,8 @@
 """`baseline.json`: what images and answers looked like when a version was made.
 
-`convoy export` writes it beside the manifest, of the validation images, `convoy import --data` of
-given ones, and `convoy baseline` at any time. A server compares its requests with it, by the
-population stability index of each signal.
+It lies beside the manifest. `convoy export` computes it from the validation images, `convoy import
+--data` from given images, and `convoy baseline` from any images at any time. A server compares its
+requests with it by the population stability index of each signal.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ SIGNALS = (
     *("brightness", "contrast", "sharpness", "warmth"),
     *("size", "aspect_ratio"),
 )
-"""The signals that images and answers have: see `artifact/signals.py`."""
+"""The signals of images and answers, which `artifact/signals.py` computes."""
 
-MOST_IMAGES = 2**53
-"""Most images in a bin: up to here, a float64 holds every whole number."""
+MAX_IMAGES = 2**53
+"""Limit on the images in a bin: a float64 represents every integer up to it."""
 
 Signals = Mapping[str, npt.NDArray[Any]]
 """Values by signal, `[N]` each; signals that images do not have are left out."""
@@ -65,19 +65,20 @@ class Histogram(Part):
     Counts of a signal.
 
     Attributes:
-        edges: Bin i holds values from edges[i - 1] on, and below edges[i]. Of `class`, the indices
-            of the classes that have a bin; the last bin holds all others. They ascend.
+        edges: Strictly ascending; bin i holds values in `[edges[i - 1], edges[i])`. For `class`,
+            they are the indices of the classes that have a bin of their own; the last bin holds
+            all others.
     """
 
     edges: tuple[float, ...]
-    counts: tuple[Annotated[int, Field(ge=0, le=MOST_IMAGES)], ...]
+    counts: tuple[Annotated[int, Field(ge=0, le=MAX_IMAGES)], ...]
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if len(self.counts) != len(self.edges) + 1:
-            raise ValueError("a histogram has one bin more than edges")
+            raise ValueError("a histogram needs one more bin than it has edges")
         if any(one >= other for one, other in pairwise(self.edges)):
-            raise ValueError("the edges of a histogram must ascend, each of them once")
+            raise ValueError("the edges of a histogram must ascend strictly")
         return self
 
     def count(self, signal: str, values: npt.NDArray[Any]) -> Counts:
@@ -111,9 +112,9 @@ class Baseline(OptionalFile):
     @model_validator(mode="after")
     def _known_signals(self) -> Self:
         if unknown := self.signals.keys() - set(SIGNALS):
-            raise ValueError(f"no image has these signals: {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown signals: {', '.join(sorted(unknown))}")
         if any(edge < 0 or not edge.is_integer() for edge in self.classes):
-            raise ValueError(f"the edges of {CLASS} must be indices of classes")
+            raise ValueError(f"the edges of {CLASS} must be class indices")
         return self
 
     @property
@@ -173,8 +174,8 @@ def read_baseline(folder: Path, manifest: Manifest) -> Baseline | None:
         manifest: The manifest of the artifact.
 
     Raises:
-        ArtifactError: If the file is damaged, of another graph than that of *manifest*, or has
-            classes without a label.
+        ArtifactError: If the file is damaged, describes another graph, or has classes without
+            a label.
     """
     path = folder / BASELINE_FILE
     baseline = read_optional_file(path, Baseline, "convoy baseline")
@@ -187,8 +188,8 @@ def read_baseline(folder: Path, manifest: Manifest) -> Baseline | None:
 def _check_classes(path: Path, baseline: Baseline, labels: int) -> None:
     if unknown := [f"{edge:g}" for edge in baseline.classes if edge >= labels]:
         raise ArtifactError(
-            f"{path}: damaged: signals.{CLASS}.edges names {', '.join(unknown)}, but the model has "
-            f"{labels} classes, from 0 on; remove it"
+            f"{path}: damaged: signals.{CLASS}.edges has {', '.join(unknown)}, but the class "
+            f"indices of the model are 0 to {labels - 1}; remove it"
         )
 
 

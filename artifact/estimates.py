@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 Z = 1.96
-"""Standard deviations on either side of the mean that hold 95 % of a normal distribution."""
+"""Half the width of the central 95 % of a normal distribution, in standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Estimate:
 
 
 def wilson(correct: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of the share *correct* / *count* (Wilson, 1927), in `[0, 1]`."""
-    # Unlike share +- error, the interval stays in [0, 1], but for rounding.
+    """Return the 95 % interval of *correct* / *count* (Wilson, 1927), in `[0, 1]`; *count* > 0."""
+    # Unlike share ± error, this interval stays within [0, 1] except for rounding.
     z, share = Z, correct / count
     centre = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))

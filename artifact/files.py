@@ -1,11 +1,11 @@
 """The files of one artifact: `model.onnx`, `manifest.json` and `golden.npz`, and optional ones.
 
 `layers.json` describes the graph for people; artifacts made before it was introduced lack it.
-`baseline.json` describes images of use, for drift. `tuning.json` is written later, by `convoy
-tune`, for one machine, and `evaluation.json` by `convoy evaluate`. A folder with any other file is
-refused, except for entries of other programs (`entries.py`). Reading proves that the artifact is
-whole: the files are there, the manifest is valid, and the graph and the golden answers have the
-hashes that it states.
+`baseline.json` describes typical images, for measuring drift. `tuning.json` is written later, for
+one machine, by `convoy tune`, and `evaluation.json` by `convoy evaluate`. A folder with any other
+file is refused, except for entries of other programs (`entries.py`). Reading proves that the
+artifact is whole: the files are there, the manifest is valid, and the graph and the golden answers
+have the hashes that it states.
 """
 
 from __future__ import annotations

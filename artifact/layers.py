@@ -141,7 +141,7 @@ class Description:
         """
         Return the totals, and under `layers` the attributes of every `Layer` by name.
 
-        A layer's `inputs` are indices into that list. `groups` is the result of `groups`.
+        A layer's `inputs` are indices into that list; its `groups` comes from the method `groups`.
         """
         return {
             "name": self.name,

@@ -35,14 +35,14 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Part(BaseModel):
-    """A part of a JSON document: immutable, and without unknown fields, NaN and infinity."""
+    """An immutable part of a JSON document that refuses unknown fields, NaN and infinity."""
 
-    # JSON has no such numbers: written again, for the page or a front process, they become null.
+    # JSON has neither NaN nor infinity: serialized for the page or a front, they become null.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _finite(fields: dict[str, Any]) -> dict[str, Any]:
-    """Refuse NaN and infinity anywhere in *fields*, whose types are open."""
+    """Refuse NaN and infinity anywhere in *fields*, whose values may have any type."""
     try:
         json.dumps(fields, allow_nan=False)
     except ValueError as error:
@@ -316,9 +316,9 @@ class Calibration(Part):
     The temperature that the graph divides its logits by, so that probabilities are honest.
 
     Attributes:
-        temperature: Above 1, probabilities are less sure than those of `of_version`.
-        of_version: The version of the model that the graph was made from. If it was calibrated,
-            too, the graph divides by both temperatures.
+        temperature: Above 1, probabilities are less confident than those of `of_version`.
+        of_version: The version of the model that the graph was made from. If that version was
+            calibrated too, the graph divides by both temperatures.
         data: Name of the data set, and of its part, that the temperature was fitted on.
         images: Number of these images.
     """

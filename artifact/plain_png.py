@@ -1,9 +1,9 @@
-"""PNG as most programs write it: 8 bits, grey or RGB, not interlaced, without metadata.
+"""A fast reader of PNGs as most programs write them: 8 bits, grey or RGB, not interlaced.
 
-Pillow reads the chunks of a PNG in Python, and `damage/png.py` checks them again; for an icon or a
-digit, that takes several times as long as its pixels. Here each chunk is checked once, and Pillow's
-decoder gets the compressed data of all of them: the pixels are the same. Anything else, damage
-included, is left to Pillow's reader.
+Pillow reads the chunks of a PNG in Python, and `damage/png.py` checks them again. For small images,
+such as icons or digits, this takes several times as long as decoding the pixels. Here each chunk is
+checked once, and Pillow's decoder gets the compressed data of all of them: the pixels are the same.
+All other files, damaged ones included, are left to Pillow's reader.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from PIL import Image
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _MODES = {0: "L", 2: "RGB"}
-"""Pillow's modes, by PNG's type of colour."""
+"""Pillow's modes by PNG colour type."""
 
 _WITHOUT_EFFECT = {b"gAMA": 4, b"sRGB": 1, b"cHRM": 32, b"pHYs": 9, b"tIME": 7}
-"""Chunks that no pixel depends on, with their lengths. A text may hold an orientation."""
+"""Chunks that do not affect the pixels, with their lengths in bytes.
+
+Text chunks are not among them: they may hold an orientation.
+"""
 
 _MAX_CHUNKS = 1000
-"""Limit on the steps in Python."""
+"""Limit on the chunks that are read in Python; a PNG with more is left to Pillow's reader."""
 
 _chunk_head = struct.Struct(">I4s").unpack_from
 _checksum = struct.Struct(">I").unpack_from
@@ -36,8 +39,8 @@ class PlainPng(NamedTuple):
 
     Attributes:
         mode: Pillow's mode.
-        size: Width and height.
-        compressed: Its pixels.
+        size: Width and height, in pixels.
+        compressed: The zlib stream of the pixels, from all IDAT chunks.
     """
 
     mode: str
@@ -45,18 +48,23 @@ class PlainPng(NamedTuple):
     compressed: bytes
 
     def decode(self) -> Image.Image:
-        """Decode the pixels; raises ValueError if they are damaged."""
+        """
+        Decode the pixels.
+
+        Raises:
+            ValueError: If they are damaged.
+        """
         return Image.frombytes(self.mode, self.size, self.compressed, "zip", self.mode, 0)
 
 
 def read(data: bytes) -> PlainPng | None:
-    """Check the chunks of a plain PNG, without decoding a pixel; return None for anything else."""
+    """Check the chunks of a plain PNG without decoding a pixel; return None for any other file."""
     if not data.startswith(_SIGNATURE):
         return None
     try:
         width, height, *kind = _header(data, 16)
         parts = _compressed(data)
-    except struct.error:  # the file is cut
+    except struct.error:  # the file is truncated
         return None
     bits, color, *methods = kind
     if not parts or bits != 8 or color not in _MODES or any(methods) or not width * height:
@@ -67,7 +75,7 @@ def read(data: bytes) -> PlainPng | None:
 
 
 def _compressed(data: bytes) -> list[bytes]:
-    """Return the content of the IDAT chunks; nothing if the PNG is damaged, or not a plain one."""
+    """Return the contents of the IDAT chunks; return none if the PNG is damaged or not plain."""
     at, expected, found, view = 8, b"IHDR", list[bytes](), memoryview(data)
     for _ in range(_MAX_CHUNKS):
         length, kind = _chunk_head(data, at)

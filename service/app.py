@@ -86,7 +86,7 @@ class Server:
     Attributes:
         lifecycle: Phase of the server, and calls in flight.
         registry: Models that are served.
-        shadows: Compares versions that answer no requests with those that do.
+        shadows: Compares shadows with the versions that serve.
         control: Loads and unloads models.
         metrics: Every metric.
         credentials: Tokens and TLS.
@@ -383,7 +383,7 @@ class Server:
         return True
 
     def _log_compared(self, shadow: Shadow, compared: Compared) -> None:
-        # A front sends neither who asked nor the encoded image to this process.
+        # A front does not send the client or the encoded image to this process.
         if self._prediction_log and isinstance(compared.answered, Call):
             self._prediction_log.observe_repeated(
                 compared.answered,

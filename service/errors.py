@@ -218,14 +218,14 @@ class MemoryBudgetError(ModelLoadError):
 
 
 class ShadowMismatchError(ModelLoadError):
-    """The version cannot be a shadow: it could not answer every request to the one that serves."""
+    """The version cannot be a shadow: it does not accept every request of the one that serves."""
 
     reason = "SHADOW_MISMATCH"
     status = "FAILED_PRECONDITION"
 
 
 class NoShadowError(ServiceError):
-    """The model has no shadow, or one of another version."""
+    """The model has no shadow, or its shadow is another version."""
 
     reason = "NO_SHADOW"
     status = "NOT_FOUND"

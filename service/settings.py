@@ -583,7 +583,7 @@ class Settings(
         # Nothing would be kept.
         if self.prediction_log_images and not self.prediction_log:
             raise ValueError("--prediction-log-images needs --prediction-log")
-        # Other systems have neither memory files nor ports whose connections the kernel spreads.
+        # Other systems lack memfd, and a kernel that distributes the connections of a shared port.
         if self.front_processes and sys.platform != "linux":
             raise ValueError("--front-processes needs Linux: leave it out on this system")
         # ONNX Runtime's own kernels know no bf16.

@@ -25,7 +25,7 @@ from convoy.service.telemetry.batch_record import NO_TIMES, BatchTimes, Outputs
 logger = logging.getLogger(__name__)
 
 SHADOW_QUIET_S = 60.0
-"""Time after a failure of a shadow that is logged in which no other one is, in seconds."""
+"""Minimum time between two logged failures of a shadow, in seconds."""
 
 
 class Runner(Protocol):
@@ -56,8 +56,8 @@ class _Model:
     Attributes:
         running: Number of its batches that run now.
         idle: Resolved when none runs any more; None until `Batcher.close` waits for that.
-        quiet_s: Seconds after a failure that is logged in which no other one is.
-        quiet_until: The end of these, in event-loop time.
+        quiet_s: Minimum time between two logged failures, in seconds.
+        quiet_until: Time before which no further failure is logged, in event-loop time.
     """
 
     __slots__ = ("idle", "on_batch", "quiet_s", "quiet_until", "runner", "running")
@@ -136,7 +136,7 @@ class Batcher:
     def set_shadow(self, queue: ModelQueue, is_shadow: bool) -> None:
         """Make a model a shadow, or an ordinary one; see `Scheduler`."""
         self._scheduler.set_shadow(queue, is_shadow)
-        # Its comparison counts its failures, and no client asks for their causes.
+        # The comparison counts the failures of a shadow, and no client needs their causes.
         model = self._models[queue]
         model.quiet_s, model.quiet_until = SHADOW_QUIET_S if is_shadow else 0.0, -math.inf
 
@@ -241,7 +241,7 @@ class Batcher:
         self._wake_after_removal()
 
     def _wake_after_removal(self) -> None:
-        # The request may have been the last, and the last that a shadow had to wait for.
+        # It may have been the last request before closing, or the last that a shadow waited for.
         if self._closing or self._scheduler.shadow_waits:
             self._wake()
 

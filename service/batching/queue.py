@@ -292,7 +292,7 @@ class ModelQueue:
             self.learn(seconds, images)
 
     def rank_as(self, device_s: float) -> None:
-        """Count *device_s* of device time, whatever was used before."""
+        """Set the device time that decides the turn of this queue, in weighted seconds."""
         self.device_s = device_s
 
     def learn(self, seconds: float, images: int) -> None:

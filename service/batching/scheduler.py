@@ -9,9 +9,9 @@ first (start-time fair queueing: Goyal, Vin, Cheng, 1997), so that a model under
 another model by one batch at most. Within a model the earliest deadline goes first. A request that
 cannot be answered in time takes no place: it is refused on arrival, or fails when its turn comes.
 
-A shadow, whose answers nobody waits for, has its turn only while no request of another model holds
-a place: waits for the device, or will as soon as its images are decoded. Shadows run one request at
-a time, so that a request that arrives meanwhile is delayed by one such run at most.
+Nobody waits for the answers of a shadow. It has its turn only while no request of another model
+holds a place, that is, waits for the device or for its images to be decoded. Shadows run one
+request at a time, so that a request that arrives meanwhile is delayed by one such run at most.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Scheduler:
         self.cores = Cores(cores)
         self._queues: list[ModelQueue] = []
         self._shadows: list[ModelQueue] = []
-        self._shadow_batch: Batch | None = None  # the batch of a shadow that runs
+        self._shadow_batch: Batch | None = None  # the running batch of a shadow
         self._device_s = 0.0  # device time of the model that was chosen last
 
     def open(self, policy: BatchPolicy) -> ModelQueue:
@@ -50,16 +50,16 @@ class Scheduler:
         (self._shadows if queue in self._shadows else self._queues).remove(queue)
 
     def set_shadow(self, queue: ModelQueue, is_shadow: bool) -> None:
-        """Make *queue* that of a shadow, or an ordinary one."""
+        """Make *queue* the queue of a shadow, or an ordinary one."""
         self.close(queue)
         (self._shadows if is_shadow else self._queues).append(queue)
-        # The time that it had while no other model needed the device is not held against it.
+        # Device time that it used as a shadow, while no other model needed any, does not count.
         if not is_shadow:
             queue.rank_as(self._device_s)
 
     @property
     def shadow_waits(self) -> bool:
-        """True if a request for a shadow waits until the device has time for it."""
+        """True if a request to a shadow waits for the device."""
         return any(queue.ready for queue in self._shadows)
 
     @property
@@ -76,8 +76,8 @@ class Scheduler:
             DeadlineUnmeetableError: If it cannot be answered in time.
             RequestExpiredError: If its deadline has passed.
         """
-        # A full queue is reported first: its client may retry, whatever the deadline. Nobody can
-        # tell when the device will have time for a shadow.
+        # A full queue is reported first: its client may retry, whatever the deadline. The
+        # waiting time of a shadow cannot be predicted.
         if request.deadline < math.inf and queue not in self._shadows:
             queue.check_room(request.images)
             self._check_deadline(queue, request, now)
@@ -154,16 +154,16 @@ class Scheduler:
         return None
 
     def _next_shadow(self) -> ModelQueue | None:
-        """Choose the shadow that used the device least; None if the device has no time for one."""
-        # Asked once or twice per request: most servers have no shadow.
+        """Return the shadow that used the device least; None if the device has no time for one."""
+        # This runs once or twice per request, and most servers have no shadow.
         if not self._shadows:
             return None
         waiting = [queue for queue in self._shadows if queue.ready]
-        # The other queues are empty, and will be until another request arrives.
+        # Only one shadow runs at a time, and only while no other request holds a place.
         if not waiting or self._shadow_batch or any(queue.admitted for queue in self._queues):
             return None
         chosen = min(waiting, key=lambda queue: queue.turn)
-        # It is not prefetched: it would run before a request that arrives meanwhile.
+        # Do not prefetch it: it would run before a request that arrives meanwhile.
         return chosen if self.cores.available_at(chosen.policy) == -math.inf else None
 
     def _limit(self, queue: ModelQueue) -> int:

@@ -233,7 +233,7 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     },
     "/v1/models/{name}/promote": {
         "post": Operation(
-            "Let a shadow serve if it meets the bounds.",
+            "Promote a shadow if it meets the bounds.",
             _SHADOW,
             _fields(shadow_pb2.PromoteShadowRequest),
             tag=_SHADOWS,
@@ -307,7 +307,7 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
 """The operations of each path. A path with a version, or with a repository's name, has the same."""
 
 _OF_A_MODEL = ("/shadow", "/shadow/start", "/shadow/stop", "/promote")
-"""Ends of paths that have no form with a version."""
+"""Suffixes of the paths that have no form with a version."""
 
 
 def document(version: str) -> Schema:

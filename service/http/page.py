@@ -1,7 +1,8 @@
 """The page: its files, and small JSON for what the protocol's routes do not answer.
 
-The files are plain HTML, CSS and JavaScript, open to all, without a fact of the server. Libraries
-for charts and graphs lie in `node_modules`, where `make page` puts them; the page works without.
+The files are plain HTML, CSS and JavaScript. They contain no data of the server: anybody may read
+them. `make page` puts libraries for charts and graphs into `node_modules`; the page works without
+them.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class Page:
         grpc_port: Returns the port that gRPC listens on.
         max_image_bytes: Largest encoded image; the page refuses larger ones itself.
         answers: Answers for one image of several models.
-        class_maps: Explains the answer of a model that averages its last maps.
-        occlusion: Explains the answer of any model.
+        class_maps: Explains the answers of models that average their last feature maps.
+        occlusion: Explains the answers of any model.
         may_control: Whether the server loads and unloads models by request.
         comparison: Output of `convoy compare --json`; empty if there is none.
     """

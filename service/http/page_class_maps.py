@@ -1,4 +1,4 @@
-"""The reasons for an answer, for the page: the share of each place of the last maps in a score."""
+"""Class activation maps for the page, which explain the answer to an image."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from convoy.service.serving.top_k import top_k
 
 class PageClassMaps:
     """
-    The endpoint.
+    The endpoint that explains an answer by class activation maps.
 
     Args:
-        finder: Finds the maps.
+        finder: Computes the maps.
         read_body: Reads the body of a request.
     """
 
@@ -41,9 +41,14 @@ class PageClassMaps:
 
     async def answer(self, request: Request, call: Call) -> Response:
         """
-        Answer with the best classes, and the map, the bias and the score of each.
+        Answer with the most probable classes, and the map, the bias and the score of each.
 
-        The mean of a map, plus the bias, is the score. Maps are listed by class, row and column.
+        `maps` is `[classes, rows, columns]`, `biases` and `scores` are `[classes]`. The mean of a
+        map plus its bias is the score.
+
+        Raises:
+            UnsupportedError: If the model has no class activation maps.
+            MemoryBudgetError: If the graph does not fit into the memory budget a second time.
         """
         model = self._registry.find(call, **target(request))
         self._finder.check(model)
@@ -62,7 +67,7 @@ class PageClassMaps:
                 "maps": found.maps.tolist(),
                 "biases": found.biases.tolist(),
                 "scores": found.scores.tolist(),
-                "images": 2,  # one to know the classes, and one for the maps
+                "images": 2,  # one run finds the classes, another computes their maps
                 "seconds": time.monotonic() - started,
             }
         )

@@ -24,11 +24,11 @@ SHADOW = "/v1/models/{name}/shadow"
 
 class ShadowRoutes:
     """
-    The endpoints.
+    The endpoints of shadows.
 
     Args:
         read_body: Reads the body of a request.
-        max_json_bytes: Largest JSON.
+        max_json_bytes: Size limit of a JSON body.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ShadowRoutes:
         return JSONResponse(as_json(answer.shadow))
 
     async def _read(self, request: Request, call: Call, asked: Message) -> None:
-        """Set the fields of *asked*, but the model, from the body."""
+        """Set the fields of *asked*, except the model, from the body."""
         fields = [field.name for field in asked.DESCRIPTOR.fields if field.name != "model"]
         body = await self._read_body(request, call, self._max_json_bytes)
         _set_fields(asked, parse_object(body, fields))
@@ -84,7 +84,7 @@ class ShadowRoutes:
 def _set_fields(asked: Message, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         whole = asked.DESCRIPTOR.fields_by_name[name].cpp_type == FieldDescriptor.CPPTYPE_INT64
-        # To protobuf, true is 1, and 2.0 is 2.
+        # protobuf would accept true as 1, and 2.0 as 2.
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
             kind = "a whole number" if whole else "a number"
             raise InvalidArgumentError(f"{name} is {str(value)[:32]!r}: expected {kind}")

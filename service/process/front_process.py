@@ -58,7 +58,7 @@ The engine asks for a report before it shows metrics.
 """
 
 COUNT_TIMEOUT_S = 1.0
-"""Longest time at the end for the signals of the last requests, in seconds."""
+"""Time limit at the end for counting the signals of the last requests, in seconds."""
 
 
 class Front:
@@ -72,7 +72,7 @@ class Front:
     Attributes:
         start: The engine's first message.
         stopping: Set when the front has to end.
-        lost: Whether the engine has ended, or has sent what this front cannot use.
+        lost: Whether the engine has ended, or has sent data that this front cannot use.
         link: Hands requests to the engine.
         metrics: The metrics that it counts in, from `serve` on.
         lifecycle: Its phase, and calls in flight, from `serve` on.
@@ -101,8 +101,8 @@ class Front:
         Serve until the engine stops this front, or has ended.
 
         Raises:
-            StartError: If the port is not available, or the engine has ended or sent what this
-                front cannot use.
+            StartError: If the port is not available, or the engine has ended or sent data that
+                this front cannot use.
         """
         start: Start = await self.start
         settings = Settings.model_validate_json(start.settings)
@@ -139,7 +139,7 @@ class Front:
                 self._apply(self._snapshot)
             await server.start(start.address, start.port)
             if self.lost:
-                raise StartError("it has no state of the engine to serve")
+                raise StartError("the engine has sent no state to serve")
             self.link.tell(ToEngine.HELLO)
             gc.freeze()
             reporting = asyncio.create_task(self._keep_reporting(), name="reports")
@@ -158,11 +158,11 @@ class Front:
     def _take_blob(self, kind: Blob, data: bytes) -> None:
         try:
             self._use(kind, data)
-        # Left with an old state, or with none, it would refuse calls for ever. Whatever is wrong,
-        # the engine replaces a front that has ended, and counts it.
+        # With an outdated state, or none, the front would refuse calls forever. The engine replaces
+        # a front that has ended, and counts it.
         except Exception:
-            logger.exception("a front process cannot use what the engine sent, and ends")
-            self._end("the engine sent what it cannot use")
+            logger.exception("cannot use data from the engine, ending this front process")
+            self._end("the engine sent data that the front cannot use")
 
     def _use(self, kind: Blob, data: bytes) -> None:
         if kind is Blob.START:
@@ -215,12 +215,12 @@ class Front:
         self._loop.call_soon_threadsafe(lambda: self._dropped.update({reason: rows}))
 
     def _count_signals(self, model: Model, counts: SignalCounts) -> None:
-        """Count the signals of a request; called in the thread that looks at it."""
+        """Count the signals of a request; called in the counting thread."""
         assert isinstance(model, RemoteModel)
         self._loop.call_soon_threadsafe(model.count_signals, counts)
 
     def _end(self, reason: str) -> None:
-        """End: without an engine every request has failed, with one they are answered first."""
+        """End this front; if the engine still runs, its requests are answered first."""
         self.lost = True
         self.stopping.set()
         if not self.start.done():

@@ -1,4 +1,4 @@
-"""The parts that the engine makes of the settings to answer over HTTP."""
+"""The parts of the engine that answer over HTTP, made from the settings."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def _make_page(
         read_body=read_body,
         max_models=settings.max_images_per_call,
     )
-    # Images with hidden parts are not what clients send, and an image that is explained was sent
-    # before: neither logged nor drift.
+    # Clients do not send images with hidden parts, and an image was classified before it is
+    # explained: neither belongs in the prediction log or in drift.
     unobserved = dataclasses.replace(calls, observers=())
     return Page(
         registry,

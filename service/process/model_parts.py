@@ -1,4 +1,4 @@
-"""The parts that the engine makes of the settings to load models and to run them."""
+"""The parts of the engine that load and run models, made from the settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def make_device(settings: Settings, cores: int, inline_macs: int) -> Device:
     Make the device that runs the models.
 
     Args:
-        inline_macs: Most multiply-accumulates of a run that the event loop does itself, on a CPU.
+        inline_macs: Limit on the multiply-accumulates of a run that the event loop executes
+            itself, on a CPU.
     """
     cache = _folder(settings.graph_cache)
     return Device(
@@ -95,6 +96,6 @@ def _folder(setting: str) -> Path | None:
     """Return the folder of a setting; None if it is empty, or in a home folder that is unknown."""
     try:
         return Path(setting).expanduser() if setting else None
-    # Containers may run as any user, one without an entry in /etc/passwd and without HOME.
+    # A container may run as a user without HOME and without an entry in /etc/passwd.
     except RuntimeError:
         return None

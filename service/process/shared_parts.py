@@ -105,7 +105,7 @@ def open_prediction_log(
     Open the log of predictions of one process; return None if there is none.
 
     Args:
-        tokens: They name the clients; None if no client has one.
+        tokens: The tokens, which name the clients; None without authentication.
         dropped: Called, in any thread, with a reason and the number of rows that were dropped.
 
     Raises:

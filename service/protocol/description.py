@@ -69,7 +69,7 @@ def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataRespons
 
 
 def config(model: ServedModel, spec: ServingSpec) -> pb.ModelConfig:
-    """Return Triton's configuration of *model*, which serves by *spec*."""
+    """Return Triton's configuration of *model*, which is served as *spec* states."""
     manifest = model.manifest
     return pb.ModelConfig(
         name=manifest.name,

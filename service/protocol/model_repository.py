@@ -154,19 +154,20 @@ def _spec(text: str, name: str, control: ModelControl, registry: ModelRegistry) 
     policy = _policy(config.version_policy, control.spec(name).policy)
     if shadow and shadow.version in (policy.specific or ()):
         raise InvalidArgumentError(
-            f"version_policy selects version {shadow.version}, which is to be a shadow"
+            f"version_policy selects version {shadow.version}, which is to be a shadow; "
+            "leave it out"
         )
-    # The policy selects it, and as a shadow it would give way to an older version unasked.
+    # Other policies select it, too: an older version would silently serve in its place.
     if shadow and policy.specific is None and shadow.version in registry.versions(name):
         raise InvalidArgumentError(
-            f"version {shadow.version} serves by the version_policy {policy}; name the versions "
-            "that are to serve beside it as specific ones"
+            f"version_policy {policy} selects version {shadow.version}, which is to be a shadow; "
+            "list the versions that are to serve as specific ones"
         )
     return ServingSpec(policy, config.max_batch_size, shadow)
 
 
 def _shadow(config: pb.ModelConfig) -> ShadowSpec | None:
-    """Take the shadow out of the parameters of *config*."""
+    """Remove the shadow from the parameters of *config*, and return its spec."""
     version, share = (
         config.parameters.pop(name).string_value if name in config.parameters else ""
         for name in (description.SHADOW_VERSION, description.SHADOW_SHARE)
@@ -174,14 +175,14 @@ def _shadow(config: pb.ModelConfig) -> ShadowSpec | None:
     if not version and not share:
         return None
     try:
-        # Python's numbers may have signs, spaces, underscores and digits of any script.
+        # Python's int and float also accept signs, spaces, underscores and digits of any script.
         if not _VERSION.fullmatch(version) or not share.isascii():
             raise ValueError(version)
         return shadow_spec(int(version), float(share or DEFAULT_SHARE))
     except ValueError as error:
         raise InvalidArgumentError(
-            f"{description.SHADOW_VERSION} {version[:20]!r} and {description.SHADOW_SHARE} "
-            f"{share[:20]!r} must be a version and a number"
+            f"{description.SHADOW_VERSION} is {version[:20]!r} and {description.SHADOW_SHARE} is "
+            f"{share[:20]!r}; they must be an integer and a number"
         ) from error
 
 
@@ -196,8 +197,8 @@ def _check_unchanged(
     for field, value in config.ListFields():
         if field.name not in _CHANGEABLE and value != getattr(current, field.name):
             raise InvalidArgumentError(
-                f"config changes {field.name}: only {', '.join(sorted(_CHANGEABLE))}, and the "
-                "parameters of a shadow, can be changed"
+                f"config changes {field.name}: only {', '.join(sorted(_CHANGEABLE))} and the "
+                "parameters of a shadow can be changed"
             )
 
 

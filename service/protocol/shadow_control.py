@@ -12,7 +12,7 @@ from convoy.service.serving.shadows.shadow import Shadow
 from convoy.service.serving.shadows.shadows import Shadows
 
 DEFAULT_SHARE = 0.1
-"""The share of requests that a shadow gets if its request states none."""
+"""Share of requests that a shadow gets unless the request to start it states another."""
 
 _BOUNDS = ("min_images", "min_agreement", "max_failures", "max_p99_ratio")
 
@@ -50,7 +50,7 @@ class ShadowProtocol:
     async def PromoteShadow(
         self, request: pb.PromoteShadowRequest, call: Call
     ) -> pb.PromoteShadowResponse:
-        """Let a shadow serve if it meets the bounds."""
+        """Promote a shadow if it meets the bounds."""
         bounds = Bounds(
             **{name: getattr(request, name) for name in _BOUNDS if request.HasField(name)}
         )

@@ -34,7 +34,7 @@ ended in the transport may be on its way to its handler."""
 
 
 LATE_S = 3 * INTERVAL_S
-"""Time between two samples after which the event loop stood still, so that calls did wait."""
+"""Time between two samples above which the event loop was blocked and calls waited, in seconds."""
 
 
 class CallCounts(NamedTuple):
@@ -56,7 +56,7 @@ class _Sample(NamedTuple):
 
 
 class _Quiet(NamedTuple):
-    """The time since which no call has reached Python, and the calls that have by then."""
+    """The time since which no call has reached Python, and the number that had by then."""
 
     since: float
     reached: int
@@ -127,7 +127,7 @@ class Backlog:
         """Measure, from the transport's *counts* at *now*, what happened since the last sample."""
         last = self._last
         self._find_lost(counts.started - self.reached, now)
-        # A call that is lost never ends.
+        # The end of a lost call is never counted.
         counts = CallCounts(counts.started, counts.ended + self._lost)
         dropped = self._settle(counts.ended - self.entered, now)
         # Those that wait no more: they have entered a handler, or have ended without one.
@@ -145,21 +145,21 @@ class Backlog:
 
     def _find_lost(self, unreached: int, now: float) -> None:
         """
-        Find the calls that wait for ever.
+        Find the calls that will never reach Python.
 
         gRPC ends a call that is malformed, or whose connection is closed before its turn, without
-        counting its end. All others reach Python as soon as it takes them: those that do not while
-        the event loop turns and no other one comes are lost.
+        counting its end. All others reach Python as soon as it accepts them, so calls that do not,
+        although the event loop runs and no others arrive, are lost.
 
         Args:
-            unreached: Calls that have started, less all that have reached Python.
+            unreached: Number of calls that have started but have not reached Python.
         """
         if self._quiet.reached != self.reached or now > self._last.at + LATE_S:
             self._quiet, self._least_unreached = _Quiet(now, self.reached), math.inf
         self._least_unreached = min(self._least_unreached, unreached)
         if now >= self._quiet.since + SETTLING_S:
             self._lost = max(self._lost, int(self._least_unreached))
-        # On a machine without a free core a call may come after all.
+        # On a machine without a free core, such a call may still arrive.
         self._lost = max(0, min(self._lost, unreached))
 
     def _settle(self, unseen: int, now: float) -> int:

@@ -96,7 +96,7 @@ class ConnectionLimits:
             # limits on streams and connections bound their number.
             ("grpc.server.max_pending_requests", UNLIMITED),
             ("grpc.server.max_pending_requests_hard_limit", UNLIMITED),
-            # After 30 s, too, and it would never count the end of such a call.
+            # By default, gRPC also ends calls that wait for 30 s, and never counts their end.
             ("grpc.server_max_unrequested_time_in_server", UNLIMITED),
             ("grpc.max_connection_age_ms", _milliseconds(self.max_age_s)),
             ("grpc.max_connection_idle_ms", _milliseconds(self.max_idle_s)),

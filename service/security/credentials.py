@@ -34,7 +34,7 @@ class Credentials:
     Attributes:
         tokens: None without a token file.
         tls: None without a certificate.
-        changed: Called when other contents of a file are in use.
+        changed: Called after changed files have been loaded.
 
     Raises:
         StartError: If one of the files cannot be used.

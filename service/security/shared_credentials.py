@@ -1,4 +1,4 @@
-"""Credentials that another process of the server reads from their files, and sends."""
+"""Credentials that another process of the server reads from their files and sends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Contents(BaseModel):
 
 class SharedCredentials:
     """
-    Tokens and TLS, with the contents that were last received.
+    Tokens and TLS that use the contents received last.
 
     Attributes:
         tokens: None if no client needs one.

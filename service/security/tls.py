@@ -43,7 +43,7 @@ class Pem(NamedTuple):
 
 class GrpcTls:
     """
-    TLS of gRPC, which has a TLS library of its own.
+    TLS for gRPC, which has its own TLS library.
 
     Attributes:
         pem: Certificates and keys; read again at each new connection.

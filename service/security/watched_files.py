@@ -33,7 +33,7 @@ class WatchedFiles:
             load: Loads the files; raises `StartError` if their contents cannot be used.
 
         Returns:
-            Whether other contents are in use now.
+            True if changed files were loaded.
         """
         stamps = self._stamps()
         if stamps == self._seen:

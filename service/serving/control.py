@@ -94,10 +94,10 @@ class ModelControl:
 
     async def start_shadow(self, name: str, shadow: ShadowSpec) -> None:
         """
-        Load a version that runs on a share of the requests, and answers none.
+        Load a version that runs on a share of the requests but answers no clients.
 
-        If it is the shadow already, only its share changes. The versions that serve stay the same
-        ones, whatever the repository has meanwhile.
+        If it is the shadow already, only its share changes. The versions that serve do not change,
+        even if the repository has new ones.
 
         Raises:
             ModelControlError, ModelLoadError: As `load`.
@@ -107,7 +107,7 @@ class ModelControl:
             ShuttingDownError: If the server is shutting down.
         """
         self._check_explicit()
-        # Before the model waits for a load in progress, and after that.
+        # Check before waiting for a load in progress, and again afterwards.
         self._shadows.check_open()
 
         def plan(entry: ModelEntry) -> ServingSpec:
@@ -142,7 +142,7 @@ class ModelControl:
 
     async def promote(self, name: str, version: int, bounds: Bounds) -> Shadow:
         """
-        Let a shadow serve alone if it meets *bounds*.
+        Make a shadow the only version that serves if it meets *bounds*.
 
         Returns:
             The shadow as it was judged.
@@ -155,7 +155,7 @@ class ModelControl:
         self._check_explicit()
         judged: list[Shadow] = []
 
-        # A load in progress may end the shadow, or let it be compared with another version.
+        # Judge after a load in progress, which may end the shadow or replace the serving version.
         def plan(entry: ModelEntry) -> ServingSpec:
             judged.append(self._judge(name, version, bounds))
             policy = VersionPolicy(specific=(version,))
@@ -255,12 +255,12 @@ class ModelControl:
         return self._registry.spec(name) or self._default_spec(name)
 
     def _beside(self, entry: ModelEntry, shadow: ShadowSpec | None) -> ServingSpec:
-        """Return the spec of what serves now, beside *shadow*."""
+        """Return a spec that keeps the versions that serve now, and has *shadow*."""
         policy = VersionPolicy(specific=tuple(model.version for model in entry.models))
         return replace(self.spec(entry.name), policy=policy, shadow=shadow)
 
     def _judge(self, name: str, version: int, bounds: Bounds) -> Shadow:
-        """Return the shadow of a model; raise if it is another version, or misses a bound."""
+        """Return the shadow of a model; raise if it is another version or misses a bound."""
         shadow = self._shadows.find(name)
         if shadow.model.version != version:
             raise NoShadowError(

@@ -45,7 +45,7 @@ class LoadedArtifact:
         layers: The layers of the graph, if the artifact describes them.
         baseline: What its images look like, if the artifact states it.
         model_path: The file of the graph.
-        no_class_maps: Reason for which it has no class activation maps; empty if it has them.
+        no_class_maps: Reason why it has no class activation maps; empty if it has them.
     """
 
     manifest: Manifest

@@ -5,11 +5,11 @@ model then replaces the old one between two requests, and the old one is closed 
 request is answered. If any step fails, the old one keeps serving, and the version's entry keeps the
 error.
 
-A shadow is loaded in the same way, after the versions that serve, and takes the place of the shadow
-before only once it is loaded. It is not loaded again when it is to serve.
+A shadow is loaded in the same way, after the versions that serve, and replaces the previous shadow
+only once it is loaded. Promotion does not load it again.
 
-What a request changes depends on what is loaded. It is decided while the model is locked: a *plan*
-makes the spec of the entry, so that no other request's change is undone.
+The new spec of a model depends on its loaded versions. A *plan* therefore computes it while the
+model is locked, so that no request undoes the change of another.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from convoy.service.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 Plan = Callable[[ModelEntry], ServingSpec]
-"""Makes the new spec of a model from its entry, which is locked; raises if nothing is to change."""
+"""Computes the new spec of a model from its locked entry; raises an error to change nothing."""
 
 
 class Reconciler:
@@ -119,7 +119,7 @@ class Reconciler:
                     serving.add(number)
             # If every candidate failed, keep what serves: an old version is better than none.
             if serving:
-                await self._unload(entry, keep=serving | _shadow_at_work(entry, spec))
+                await self._unload(entry, keep=serving | _suitable_shadow(entry, spec))
                 # This is what serves now, even if one of several versions failed.
                 if error := await self._adopt(entry, spec, again=again):
                     errors.append(error)
@@ -129,23 +129,23 @@ class Reconciler:
 
     async def change_shadow(self, name: str, plan: Plan) -> None:
         """
-        Load, keep or unload the shadow as the spec of *plan* says; touch no version that serves.
+        Load, keep or unload the shadow as the spec of *plan* states; keep the versions that serve.
 
-        A shadow that is at work is kept as it is, whatever its files are now.
+        A loaded shadow is not loaded again, even if its files have changed.
 
         Args:
-            plan: Returns the spec. Whatever it raises is raised, and nothing changes.
+            plan: Returns the spec. If it raises an error, that is raised and nothing changes.
 
         Raises:
             RepositoryError: If the repository cannot be read.
             ModelNotFoundError: If the repository lacks the shadow.
-            ModelLoadError: If the shadow cannot be loaded. The one before stays at work.
+            ModelLoadError: If the shadow cannot be loaded; the previous one then stays.
         """
         async with self._registry.locked(name) as entry:
             spec = plan(entry)
-            at_work = entry.shadow
+            current = entry.shadow
             # Only its share changes, or it ends: neither needs the repository.
-            if spec.shadow is None or (at_work and at_work.number == spec.shadow.version):
+            if spec.shadow is None or (current and current.number == spec.shadow.version):
                 self._registry.adopt(entry, spec)
                 await self._unload(entry, keep=_wanted(entry))
                 return
@@ -158,12 +158,12 @@ class Reconciler:
 
     async def promote(self, name: str, plan: Plan) -> None:
         """
-        Let the shadow that is at work serve, alone; return when the others are unloaded.
+        Make the shadow the only version that serves; return when the others are unloaded.
 
-        The model that was compared serves, whatever its files are now.
+        The model that was compared serves, even if its files have changed.
 
         Args:
-            plan: Returns the spec. Whatever it raises is raised, and nothing changes.
+            plan: Returns the spec. If it raises an error, that is raised and nothing changes.
         """
         async with self._registry.locked(name) as entry:
             spec, version = plan(entry), entry.shadow
@@ -195,7 +195,7 @@ class Reconciler:
         """
         Adopt *spec*, whose versions serve, and load its shadow; return the error if that fails.
 
-        The shadow before stays at work until then, and if it fails.
+        The previous shadow stays until then, and also if loading fails.
         """
         error = None
         if spec.shadow:
@@ -221,13 +221,13 @@ class Reconciler:
         Load one version unless its last load is still valid; return the error if it failed.
 
         Args:
-            beside: The model that serves, for a shadow of it; None if the version is to serve.
+            beside: The model whose shadow the version becomes; None if the version is to serve.
         """
         signature = await self.in_thread(self._loader.repository.signature, entry.name, number)
         version = entry.versions.setdefault(number, VersionEntry(entry.name, number))
         tried = self._tried(version, spec, signature)
         if version.tried == tried:
-            # It has loaded these files already.
+            # These files are loaded already.
             if version.error is None:
                 if beside is None:
                     await self._let_serve(version)
@@ -251,7 +251,7 @@ class Reconciler:
         return signature, spec.max_batch_size, used
 
     async def _let_serve(self, version: VersionEntry) -> None:
-        """Let a version serve, if it is a shadow."""
+        """Make a version serve if it is a shadow."""
         if version.model and version.model.is_shadow:
             version.is_for_shadow = False
             version.model.set_shadow(False)
@@ -296,7 +296,7 @@ class Reconciler:
         )
         loaded: LoadedArtifact = await self.in_thread(self._loader.load, artifact, size)
         try:
-            if beside:  # only the graph tells whether it takes batches at all
+            if beside:  # only the opened graph shows its batch size
                 _check_shadow(beside, loaded.manifest, loaded.session.max_batch_size)
         except ShadowMismatchError:
             await self.in_thread(loaded.session.close)
@@ -337,7 +337,7 @@ class Reconciler:
     async def _unload(self, entry: ModelEntry, keep: Collection[int] = ()) -> None:
         loaded = [found for _, found in sorted(entry.versions.items()) if found.model]
         unwanted = [version for version in loaded if version.number not in keep]
-        # No request finds any of them while the first of them finishes its requests.
+        # Switch all of them first: no new request may reach one while another drains.
         models = [self._registry.switch(version, None) for version in unwanted]
         for version, model in zip(unwanted, models, strict=True):
             await self._close(model)
@@ -370,8 +370,8 @@ def _check_stored(name: str, spec: ServingSpec, stored: Collection[int]) -> None
         )
 
 
-def _shadow_at_work(entry: ModelEntry, spec: ServingSpec) -> set[int]:
-    """Return the number of the shadow, if *spec* has one and it suits what serves now."""
+def _suitable_shadow(entry: ModelEntry, spec: ServingSpec) -> set[int]:
+    """Return the number of the shadow if *spec* has one and it suits the version that serves."""
     version = entry.shadow
     if not spec.shadow or not version or not version.model:
         return set()

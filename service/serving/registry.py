@@ -25,7 +25,7 @@ UNLOADED = "unloaded"
 """Reason of a version that was unloaded by a request or in favour of another version."""
 
 SHADOW = "shadow"
-"""Reason of a version that is loaded, but answers no requests."""
+"""Reason of a version that is loaded but answers no clients."""
 
 
 class State(enum.Enum):
@@ -67,7 +67,7 @@ class ServingSpec:
     Attributes:
         policy: Selects the versions to serve.
         max_batch_size: Overrides the server's and the artifact's unless it is 0.
-        shadow: The version that is loaded beside them, whatever the policy; None if there is none.
+        shadow: The shadow beside them, which the policy does not affect; None if there is none.
     """
 
     policy: VersionPolicy
@@ -102,12 +102,12 @@ class VersionEntry:
         self.state, self.error = state, error
 
     def settle(self, error: ModelLoadError | None = None) -> None:
-        """Mark the state that follows from the model."""
+        """Set the state that follows from the model, with an error if its load failed."""
         self.mark(State.READY if self.serves else State.UNAVAILABLE, error)
 
     @property
     def serves(self) -> bool:
-        """True if a model answers requests for it."""
+        """True if a model answers requests to this version."""
         return self.model is not None and not self.model.is_shadow
 
     @property
@@ -158,7 +158,7 @@ class ModelEntry:
 
     @property
     def shadow(self) -> VersionEntry | None:
-        """The shadow that the spec names; None if there is none at work."""
+        """The shadow that the spec names; None unless it is loaded."""
         desired = self.spec.shadow if self.spec else None
         version = self.versions.get(desired.version) if desired else None
         return version if version and version.model and version.model.is_shadow else None
@@ -171,8 +171,8 @@ class ModelRegistry:
     Attributes:
         started: True once the models to serve from the start are loaded.
         generation: Changes whenever `get` may give another answer than before.
-        switched: Called after another model serves a version, or none, and after a spec is adopted.
-        borrowed_bytes: Memory that is in use beside the models, for a short time.
+        switched: Called after the model of a version has changed, and after a spec is adopted.
+        borrowed_bytes: Memory in temporary use beside the models.
     """
 
     def __init__(self, switched: Callable[[], None] = lambda: None) -> None:
@@ -251,7 +251,7 @@ class ModelRegistry:
         return model
 
     def used_bytes(self) -> int:
-        """Return the memory that counts against the budget, as the manifests state it."""
+        """Return the bytes that count against the memory budget, as the manifests state them."""
         loaded = [version.model for version in self.entries() if version.model]
         needed = (memory_of(model.manifest, model.max_batch_size) or 0 for model in loaded)
         return sum(needed) + self.borrowed_bytes
@@ -262,7 +262,7 @@ class ModelRegistry:
 
     def switch(self, version: VersionEntry, model: ServedModel | None) -> ServedModel | None:
         """
-        Let requests find *model* from now on, or none of this version; none finds a shadow.
+        Let requests find *model* from now on, or no model of this version; never a shadow.
 
         Returns:
             The model that answered before; the requests that hold it may finish.
@@ -284,7 +284,7 @@ class ModelRegistry:
         return replaced
 
     def adopt(self, entry: ModelEntry, spec: ServingSpec) -> None:
-        """Note the spec that the versions of a model match now."""
+        """Record the spec that the versions of a model now match."""
         entry.spec = spec
         self.switched()
 
@@ -315,7 +315,7 @@ class ModelRegistry:
     def not_ready(self) -> Iterator[tuple[str, int]]:
         """Yield name and number of each version that should serve and does not, or not yet."""
         for version in self.entries():
-            # Nobody waits for a version that was to be a shadow.
+            # A shadow serves no clients, so the server is ready without it.
             if version.is_for_shadow:
                 continue
             # A failed replacement leaves its predecessor serving; an unloaded version has no error.

@@ -31,7 +31,7 @@ class ServedModel:
         layers: The layers of the graph, if the artifact states them.
         baseline: What images and answers look like, if the artifact states it.
         model_path: The file of the graph.
-        no_class_maps: Reason for which it has no class activation maps; empty if it has them.
+        no_class_maps: Reason why it has no class activation maps; empty if it has them.
         metrics: Metrics of the model.
         statistics: Statistics of the version since it was loaded.
     """
@@ -91,7 +91,7 @@ class ServedModel:
 
     @property
     def is_shadow(self) -> bool:
-        """True if it answers no clients: the scheduler takes its requests last."""
+        """True if the model answers no clients; the scheduler takes its requests last."""
         return self._is_shadow
 
     def set_shadow(self, is_shadow: bool) -> None:
@@ -100,7 +100,7 @@ class ServedModel:
         self._batcher.set_shadow(self._queue, is_shadow)
 
     def expected_s(self, images: int) -> float:
-        """Return the expected duration of a run of *images*, in seconds."""
+        """Return the expected duration of a run of that many images, in seconds."""
         return self._queue.latency.run_s(images)
 
     @property
@@ -203,7 +203,7 @@ class ServedModel:
         return await self._decoder.preview(image, self.manifest.preprocessing)
 
     def _count_batch(self, images: int, times: BatchTimes) -> None:
-        # A shadow answers nobody: its comparison counts its runs.
+        # The metrics count answers to clients; a comparison counts the runs of a shadow.
         if self._is_shadow:
             return
         self.metrics.batch_size.observe(images)

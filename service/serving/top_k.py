@@ -17,7 +17,7 @@ DEFAULT_TOP_K = 5
 
 
 _FEW_CLASSES = 64
-"""Up to so many, sorting all takes less time than finding the largest first."""
+"""Up to this number, sorting all classes is faster than a partition first."""
 
 
 class Prediction(NamedTuple):

@@ -508,7 +508,7 @@ def _shadows(shadows: Iterable[ShadowFacts]) -> Iterator[GaugeMetricFamily | Cou
             samples.add_metric([*labels, measure], estimate.count)
             for bound in ("value", "low", "high"):
                 estimates.add_metric([*labels, measure, bound], getattr(estimate, bound))
-    # Most servers have no shadow, and no need of its metrics.
+    # Most servers have no shadow, and need no metrics of it.
     if share.samples:
         yield from (share, images, estimates, samples)
 

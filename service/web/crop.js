@@ -1,18 +1,18 @@
-/** A part of a picture, chosen by pointer or by keyboard; what is outside of it is dimmed. */
+/** A part of a picture, chosen by pointer or keyboard; the rest of the picture is dimmed. */
 
 import { el } from "./dom.js";
 
 const FIRST = 0.75; // of each side
 const STEP = 0.05; // of the longer side
 const NEAR_PX = 14; // a pointer this near to a corner moves the corner
-const LEAST_PX = 4; // a shorter way is a click
+const LEAST_PX = 4; // a shorter drag is a click
 const REST_MS = 250;
 
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /**
  * The part of a canvas that is chosen: `{left, top, width, height}` in pixels of the canvas, or null
- * for all of it. `changed` gets it each time that it rests.
+ * for all of it. `changed` is called with it whenever it has stopped changing.
  *
  * `box` holds the canvas; `button` begins and ends the choice.
  */
@@ -43,7 +43,7 @@ export class Crop {
     this.show(null);
   }
 
-  /** Show a part that was chosen; without one, or a picture, nothing is. */
+  /** Show the chosen part; null shows the whole picture. */
   show(part) {
     clearTimeout(this.timer);
     this.part = part;
@@ -64,7 +64,7 @@ export class Crop {
     );
   }
 
-  /** Report no part that has not rested yet: another image is shown. */
+  /** Cancel the report of a part that is still changing: another image is shown. */
   forget() {
     clearTimeout(this.timer);
   }
@@ -86,7 +86,7 @@ export class Crop {
     this.changed(null);
   }
 
-  /** The part between two points, which may be anywhere. */
+  /** Choose the part between two points, which may lie outside the canvas. */
   #choose([x, y], [otherX, otherY]) {
     const [left, right] = span(x, otherX, this.canvas.width);
     const [top, bottom] = span(y, otherY, this.canvas.height);
@@ -113,7 +113,7 @@ export class Crop {
     ];
   }
 
-  /** A pointer moves the corner that it takes, or the part that it is in, or else draws a new one. */
+  /** Begin to move the corner or the part under the pointer, or else to draw a new part. */
   #down(event) {
     if (!this.part || event.button) return;
     event.preventDefault(); // the focus stays
@@ -142,7 +142,7 @@ export class Crop {
     this.#rest();
   }
 
-  /** Pixels of the screen for one of the canvas. */
+  /** Screen pixels per canvas pixel. */
   #scale() {
     return this.canvas.getBoundingClientRect().width / this.canvas.width;
   }
@@ -181,19 +181,19 @@ export class Crop {
   }
 }
 
-/** An image with only that part of it. */
+/** Return a new image of a part of *image*. */
 export async function cropped(image, { left, top, width, height }) {
   const bitmap = await createImageBitmap(image);
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").drawImage(bitmap, left, top, width, height, 0, 0, width, height);
-  // A photo would be several times as large as PNG.
+  // As PNG, a photo would be several times as large.
   const type = image.type === "image/jpeg" ? image.type : "image/png";
   return canvas.convertToBlob({ type, quality: 0.95 });
 }
 
 const within = (value, most) => Math.min(most, Math.max(0, value));
 
-/** Two numbers in order, whole, at least 1 apart and from 0 to *most*. */
+/** Round and sort two numbers; the results are in [0, *most*] and at least 1 apart. */
 function span(one, other, most) {
   const [low, high] = [one, other].map((value) => within(Math.round(value), most)).sort(by);
   const start = Math.min(low, most - 1);

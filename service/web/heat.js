@@ -1,6 +1,6 @@
-/** Values laid over a picture: red above zero, blue below it. */
+/** Values drawn over a picture: red above zero, blue below. */
 
-/** For each pixel, the mean fall of the probability over the patches that hid it. */
+/** Return, for each pixel, the mean fall of the probability over the patches that hid it. */
 export function heatOf({ patch, rows, columns }, falls, width, height) {
   const sums = new Float64Array(width * height);
   const counts = new Uint16Array(width * height);
@@ -16,7 +16,7 @@ export function heatOf({ patch, rows, columns }, falls, width, height) {
   return sums.map((sum, index) => sum / (counts[index] || 1));
 }
 
-/** A map stretched to so many pixels, bilinearly: its values stand at the centres of its places. */
+/** Resize a map to *width* × *height* pixels, bilinearly, with its values at the cell centres. */
 export function stretched(map, width, height) {
   const heat = new Float64Array(width * height);
   const columns = Array.from({ length: width }, (_, x) => between(x, width, map[0].length));
@@ -31,14 +31,14 @@ export function stretched(map, width, height) {
   return heat;
 }
 
-/** The two places that a pixel lies between, and its way from the first to the second, in [0, 1]. */
+/** Return the two cells around a pixel, and its distance from the first, in [0, 1]. */
 function between(pixel, pixels, places) {
   const at = Math.min(Math.max(((pixel + 0.5) * places) / pixels - 0.5, 0), places - 1);
   const first = Math.floor(at);
   return [first, Math.min(first + 1, places - 1), at - first];
 }
 
-/** Draw the picture and the heat above it: the stronger, up to `most`, the more opaque. */
+/** Draw the picture and the heat over it: the larger a value, up to `most`, the more opaque. */
 export function overlay(canvas, picture, heat, most) {
   const context = canvas.getContext("2d");
   const colours = new OffscreenCanvas(canvas.width, canvas.height);

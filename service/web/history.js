@@ -5,7 +5,7 @@ import { askJson } from "./api.js";
 /** Points of a rate or quantile look back over so many samples. */
 const SMOOTH = 5;
 
-/** Codes of failures that are no refusals. */
+/** Codes of failures that are not refusals. */
 const UNREASONED = ["INTERNAL", "CANCELLED"];
 
 export const PHASES = ["decode", "queue", "inference", "respond"];
@@ -78,10 +78,10 @@ export class History {
   }
 
   /**
-   * The failures of a model in all samples that are kept: counts by reason.
+   * Return the failures of a model in all kept samples: counts by reason.
    *
-   * The server refuses with a reason. What it did not refuse has its code: an internal error, or a
-   * call that its client cancelled. Calls for "unknown" or for no model, "", count as well.
+   * The server refuses with a reason. Other failures are counted by their code: internal errors and
+   * calls that their clients cancelled. Calls for "unknown" or for no model, "", count as well.
    */
   failures(model) {
     const counts = new Map();

@@ -1,4 +1,4 @@
-/** All models in one table: what they did in the last seconds, and what failed in ten minutes. */
+/** A table of all models: recent activity, and the failures of the last ten minutes. */
 
 import { el } from "./dom.js";
 import { duration, rounded, whole } from "./format.js";
@@ -6,7 +6,7 @@ import { headRow, linkRow, plainRow, setTexts } from "./table.js";
 
 const NOW = ["requests/s", "images/s", "failed/s", "p50", "p99", "queue"];
 
-/** Rows of calls that no served model answered; they are there when such calls failed. */
+/** Rows of calls that no served model answered, which appear once such calls have failed. */
 const NO_MODEL = { unknown: "(unknown model)", "": "(no model)" };
 
 /** The table of a `History`; `choose` is called with the model whose charts are to be shown. */
@@ -35,7 +35,7 @@ export class LiveTable {
     });
   }
 
-  /** Make the rows and columns anew if they are to be others. */
+  /** Rebuild the rows and columns if they have changed. */
   layOut(names, reasons) {
     const shape = JSON.stringify([names, reasons]);
     if (shape === this.shape) return;
@@ -62,7 +62,7 @@ export class LiveTable {
   }
 }
 
-/** `QUEUE_FULL` is read as "queue full". */
+/** Turn `QUEUE_FULL` into "queue full". */
 const words = (reason) => reason.toLowerCase().replaceAll("_", " ");
 
 function texts(history, model) {

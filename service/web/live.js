@@ -11,11 +11,11 @@ import { LineChart, library } from "./line-chart.js";
 import { readMetrics } from "./metrics.js";
 import { hasShadow, readShadow, ShadowPanel } from "./shadow-panel.js";
 
-/** Samples of the history for one reading of the metrics, which costs the server more. */
+/** Samples of the history per reading of the metrics, which costs the server more. */
 const WATCHED_EVERY = 5;
 const OTHERWISE_EVERY = 30;
 
-/** Metrics that the server has if it does what their panels show. */
+/** Metrics that exist only if their panels have something to show. */
 const WATCHED = ["convoy_drift_psi", "convoy_shadow_share"];
 
 /** Kept while other views are open: only what is new is asked for. */
@@ -109,7 +109,7 @@ class Live {
     this.tiles.before(explain(error));
   }
 
-  /** After so many samples, the metrics are read again: a shadow may begin at any time. */
+  /** Samples until the metrics are read again; a shadow may start at any time. */
   get metricsEvery() {
     return WATCHED.some((name) => this.metrics.has(name)) ? WATCHED_EVERY : OTHERWISE_EVERY;
   }

@@ -1,4 +1,4 @@
-/** The server's metrics, as Prometheus reads them, for what the samples of `History` do not have. */
+/** The server's metrics in Prometheus' text format, for values that `History` lacks. */
 
 import { ask } from "./api.js";
 
@@ -6,12 +6,12 @@ const SAMPLE = /^(\w+)\{(.*)\} (\S+)$/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 const ESCAPED = /\\(.)/g;
 
-/** The metrics that are declared, by name, and the samples of each: `{labels, value}`. */
+/** Read the declared metrics: a map of names to their samples, `{labels, value}`. */
 export async function readMetrics(signal) {
   return parse(await (await ask("metrics", { signal })).text());
 }
 
-/** The same of their text; a metric without labels is left out. */
+/** Parse the text format into such a map; samples without labels are left out. */
 export function parse(text) {
   const found = new Map();
   for (const line of text.split("\n")) {

@@ -1,4 +1,4 @@
-/** Tables: the head above the rows. */
+/** Tables with a head above their rows. */
 
 import { el } from "./dom.js";
 
@@ -16,7 +16,7 @@ export function headRow(names) {
   );
 }
 
-/** A row whose head leads somewhere; its other cells are empty. */
+/** A row whose head is a link; its other cells are empty. */
 export function linkRow(name, click, count) {
   return el(
     "tr",

@@ -183,7 +183,7 @@ class Try {
     this.show(chosen.image, chosen.file, { scroll: false, part: chosen.part });
   }
 
-  /** Show an image and what the networks say of it, or of a part of it. */
+  /** Show an image, and the answers of the networks to it or to a part of it. */
   async show(image, file, { scroll = true, part = null } = {}) {
     this.crop.forget();
     Object.assign(chosen, { image, file, part });
@@ -242,7 +242,7 @@ class Try {
     this.answers.replaceChildren(explain(error, again));
   }
 
-  /** Show an image, unless it is shown; what the browser cannot read is left to the server. */
+  /** Draw an image unless it is shown; one that the browser cannot read is left to the server. */
   async paint(image, part, signal) {
     if (image === this.painted) return;
     const bitmap = await createImageBitmap(image).catch(() => null);

@@ -1,4 +1,4 @@
-/** A picture from the camera: it is asked for when somebody wants it, and released after it. */
+/** A picture from the camera, which is requested on a click and released afterwards. */
 
 import { el } from "./dom.js";
 
@@ -21,13 +21,13 @@ const INSECURE = [
 
 const GONE = ["The camera was disconnected", "Connect it and try again, or choose a file."];
 
-/** A button that opens the camera; `take` gets each picture and its name. It closes with *signal*. */
+/** A button that opens the camera until *signal* aborts; `take` gets each picture and its name. */
 export function webcamButton(take, signal) {
   const click = () => new Webcam(take, signal);
   return el("button", { type: "button", click }, "Webcam");
 }
 
-/** A dialog with the camera's picture, until one is taken or it is closed. */
+/** A dialog that shows the camera until a picture is taken or the dialog is closed. */
 class Webcam {
   constructor(take, signal) {
     this.take = take;
@@ -61,7 +61,7 @@ class Webcam {
   }
 
   async #start() {
-    // Browsers have no cameras at all for a page that came over plain HTTP from another machine.
+    // Browsers hide all cameras from a page that came over plain HTTP from another machine.
     if (!navigator.mediaDevices) return this.#explain(INSECURE);
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ video: true });
@@ -100,8 +100,8 @@ class Webcam {
   }
 
   #end() {
-    for (const track of this.tracks ?? []) track.stop(); // its light goes out
-    this.ended.abort(); // the view may open many, one after the other
+    for (const track of this.tracks ?? []) track.stop(); // turns the camera's light off
+    this.ended.abort(); // removes the listener: a view may open many dialogs
     this.dialog.remove();
   }
 }

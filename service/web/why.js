@@ -1,4 +1,4 @@
-/** Why: the parts of the image that a class depends on. */
+/** Explanations of an answer: the parts of the image that a class depends on. */
 
 import { askJson } from "./api.js";
 import { el, labelled } from "./dom.js";
@@ -7,8 +7,8 @@ import { duration, percent, rounded, whole } from "./format.js";
 import { heatOf, overlay, stretched } from "./heat.js";
 
 /**
- * The ways to find out. `heat` gives a value for each pixel, of the class with this number, and
- * `told` what the strongest value and the cost are.
+ * The methods of explanation. `heat` returns a value for each pixel and the class at an index, and
+ * `told` describes the strongest value and the cost.
  */
 const CLASS_MAPS = {
   route: "class-maps",
@@ -52,7 +52,7 @@ export function why(model, image, seen) {
   return box;
 }
 
-/** The other way to find out, or why there is none. */
+/** A button for the other method, or the reason why there is none. */
 function other(model, way, ask) {
   if (model.no_class_maps)
     return el(

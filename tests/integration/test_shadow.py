@@ -296,7 +296,7 @@ async def test_scores_that_are_not_finite(serve: Serve, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"labels": ("a", "b", "c", "d", "e")}, "it has other labels, or in another order"),
+        ({"labels": ("a", "b", "c", "d", "e")}, "its labels differ in name or order"),
         (
             {
                 "preprocessing": Preprocessing(
@@ -305,7 +305,7 @@ async def test_scores_that_are_not_finite(serve: Serve, tmp_path: Path) -> None:
             },
             "it preprocesses images in another way",
         ),
-        ({"max_batch_size": 4}, "it takes 4 images in a request, and not 8"),
+        ({"max_batch_size": 4}, "it takes at most 4 images in a request, not 8"),
         (
             {"outputs": (OutputTensor(name="probabilities", kind="probabilities"),)},
             "it has no output 'logits'",
@@ -348,7 +348,7 @@ async def test_one_by_one(serve: Serve, tmp_path: Path) -> None:
         tiny.write(tmp_path, model=single)
         reason, message = await failure(start(running))
         assert reason == "SHADOW_MISMATCH"
-        assert message.endswith(": it takes 1 images in a request, and not 8")
+        assert message.endswith(": it takes at most 1 images in a request, not 8")
         assert await ask(running) == "1"
 
 
@@ -464,7 +464,9 @@ async def test_configuration(serve: Serve, tmp_path: Path) -> None:
             load(running, parameters=parameters, version_policy=contradiction)
         )
         assert reason == "INVALID_ARGUMENT"
-        assert message == "version_policy selects version 2, which is to be a shadow"
+        assert message == (
+            "version_policy selects version 2, which is to be a shadow; leave it out"
+        )
 
 
 def _json(message: Any) -> str:
@@ -646,7 +648,9 @@ async def test_a_version_that_serves_becomes_a_shadow(serve: Serve, tmp_path: Pa
         parameters = {"shadow_version": {"string_value": "2"}}
         reason, message = await failure(load(running, parameters=parameters))
         assert reason == "INVALID_ARGUMENT"
-        assert message.startswith("version 2 serves by the version_policy latest:1; name")
+        assert message.startswith(
+            "version_policy latest:1 selects version 2, which is to be a shadow; list the versions"
+        )
         assert await ask(running) == "2"
         await load(
             running,

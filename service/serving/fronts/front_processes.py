@@ -194,7 +194,7 @@ class Fronts:
             asyncio.get_running_loop().call_soon(self._publish)
 
     def renew_credentials(self) -> None:
-        """Let every front use the credentials that are in use now."""
+        """Send the current credentials to every front."""
         for session in self.sessions:
             session.send_credentials(self._credentials.contents)
 

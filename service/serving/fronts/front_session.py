@@ -73,7 +73,7 @@ class Session:
     Args:
         arena: Descriptor of the shared memory.
         metrics: Receives what the front counts.
-        drift: Receives the signals that it counts; None if it counts none.
+        drift: Receives the signals that the front counts; None if drift is not measured.
         on_lost: Called when the front has closed its end.
         on_answer: Called with each request that was answered, and its model, before the slot of its
             tensor is given back.
@@ -128,7 +128,7 @@ class Session:
         self._packets.send_blob(Blob.START, start.model_dump_json().encode())
 
     def send_credentials(self, contents: Contents) -> None:
-        """Send other credentials to use."""
+        """Send credentials that replace those of the start."""
         self._packets.send_blob(Blob.CREDENTIALS, contents.model_dump_json().encode())
 
     def send_snapshot(self, snapshot: Snapshot, served: dict[int, ServedModel]) -> None:

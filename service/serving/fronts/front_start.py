@@ -17,7 +17,7 @@ class Start(BaseModel):
         address: Address to listen on.
         port: Port that all fronts share.
         engine: Path of the socket of the engine's gRPC server.
-        credentials: Those in use at its start.
+        credentials: The credentials in use when the front starts.
     """
 
     settings: str

@@ -81,7 +81,7 @@ class RemoteModel:
             self._signals[signal] = self._signals.get(signal, 0) + images
 
     def take_signals(self) -> dict[str, list[int]]:
-        """Return the counts by signal since the last report, and begin again at 0."""
+        """Return the counts in the bins of each signal since the last report, and reset them."""
         taken, self._signals = self._signals, {}
         return {signal: images.tolist() for signal, images in taken.items()}
 

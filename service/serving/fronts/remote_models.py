@@ -94,7 +94,7 @@ class RemoteModels:
         return {number: report for number, report in taken.items() if report}
 
     def take_signals(self) -> dict[int, dict[str, list[int]]]:
-        """Return what was counted of the signals of each model since the last report."""
+        """Return the counts of signals since the last report, by model number and signal."""
         taken = {number: model.take_signals() for number, model in self._held()}
         return {number: signals for number, signals in taken.items() if signals}
 

@@ -99,7 +99,7 @@ class Drift:
         self._lock = Lock()
 
     def add(self, model: Model, counts: SignalCounts) -> None:
-        """Add the counts of some images of a model that has a baseline; called in any thread."""
+        """Add the counts of some images of a model that has a baseline; safe in any thread."""
         assert model.baseline is not None
         with self._lock:
             watched = self._models.get(model)
@@ -138,12 +138,12 @@ def _bins(signal: str, baseline: Baseline, model: Model) -> list[str]:
     if signal == CLASS:
         labels = model.manifest.labels
         names = [*(labels[int(edge)] for edge in edges), "others"]
-        # Labels need not differ, and one may be called others.
+        # Labels need not be unique, and one may be `others`.
         if len({*names}) < len(names):
             names = [*(f"{labels[int(edge)]} ({int(edge)})" for edge in edges), "others"]
         return names
     bounds = [f"{edge:.6g}" for edge in edges]
-    # A value of many images has a bin of its own, whose edges differ in their last digit.
+    # A frequent value has a bin of its own, whose edges differ only in the last digit.
     if len({*bounds}) < len(bounds):
         bounds = [repr(edge) for edge in edges]
     return [*(f"<{bound}" for bound in bounds), f">={bounds[-1]}" if bounds else "all"]

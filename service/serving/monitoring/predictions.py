@@ -97,9 +97,9 @@ class PredictionLog:
 
     def observe_repeated(self, call: Call, model: Model, repeated: Repeated) -> None:
         """
-        Keep a request that a shadow answered, too; called on the event loop.
+        Keep a request that a shadow also answered; called on the event loop.
 
-        One on which the versions disagree is always kept, unless the model is not logged at all.
+        If the versions disagree, it is always kept, unless the model is not logged at all.
         """
         shares, name = self._options.shares, model.manifest.name
         share = shares.get(name, shares.get("*", 0.0))
@@ -116,7 +116,7 @@ class PredictionLog:
     def _take(self, finished: Finished) -> None:
         rows = _rows(finished, self._client_name(finished.call.origin.token_digest))
         for row, data in zip(rows, finished.call.encoded, strict=False):
-            # The row of the version that served decides on images on which the versions agree.
+            # If the versions agree, the row of the version that served decides about the image.
             wanted = finished.failure is None and not row.get("agrees")
             self._add_image(row, data, keep=self._options.images and wanted)
         folder = f"model={finished.model.manifest.name}/day={finished.at:%Y-%m-%d}"

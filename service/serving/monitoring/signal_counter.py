@@ -1,6 +1,6 @@
 """Counts of the signals of requests, in the bins of their model's baseline.
 
-A thread counts some requests a second; no request is kept.
+A thread counts a limited number of images per second; no request is kept.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from convoy.service.serving.monitoring.worker import Finished, Worker
 
 MAX_IMAGES_PER_S = 100
 """
-Most images of a model that a process counts in a second.
+Limit on the images of a model that a process counts per second.
 
-A window of 15 minutes has 90,000 of them then, far more than the index needs.
+A window of 15 minutes then holds up to 90,000 images, far more than the index needs.
 """
 
 SignalCounts = dict[str, Counts]
@@ -30,14 +30,14 @@ SignalCounts = dict[str, Counts]
 
 
 class _Rate:
-    """The images of a model that were counted in this second."""
+    """The number of images of a model that were counted in the current second."""
 
     def __init__(self) -> None:
         self._second = 0
         self._images = 0
 
     def may_count(self, images: int, now: float) -> bool:
-        """Return whether so many images more may be counted in this second."""
+        """Return whether that many images may be counted at *now*, a time in seconds."""
         if int(now) != self._second:
             self._second, self._images = int(now), 0
         self._images += images
@@ -49,12 +49,12 @@ class SignalCounter:
     Counts the signals of requests that were answered.
 
     Args:
-        counted: Called with a model and the counts of one of its requests, in the thread.
+        counted: Called in the counting thread with a model and the counts of one request.
     """
 
     def __init__(self, counted: Callable[[Model, SignalCounts], None]) -> None:
         self._counted = counted
-        # An unloaded version leaves with its model.
+        # Keys are weak, so that an unloaded model is forgotten.
         self._rates: WeakKeyDictionary[Model, _Rate] = WeakKeyDictionary()
         self._worker = Worker("drift", self._count)
 

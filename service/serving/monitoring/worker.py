@@ -29,7 +29,7 @@ ROUND_S = 0.25
 
 class Repeated(NamedTuple):
     """
-    The same request to a shadow, which also answered it.
+    A request that was repeated on a shadow, which answered it.
 
     Attributes:
         agrees: Whether the most probable classes are the same: `[images]`.
@@ -45,7 +45,7 @@ class Finished(NamedTuple):
     A request that has ended: answered, or failed with an error.
 
     Attributes:
-        repeated: The same request to a shadow, if the row is to be that of the shadow.
+        repeated: The request to a shadow, if its answer is logged rather than the client's.
     """
 
     call: Call

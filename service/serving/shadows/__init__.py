@@ -1,1 +1,1 @@
-"""Shadow versions: they run on a share of the requests, and answer none."""
+"""Shadows: versions that run on a share of the requests but answer no clients."""

@@ -8,22 +8,23 @@ from convoy.service.errors import InvalidArgumentError
 from convoy.service.serving.shadows.comparison import Comparison
 
 MIN_RUNS = 100
-"""Fewest runs of either version of which a 99th percentile is estimated."""
+"""Minimum number of runs of each version for an estimate of the 99th percentile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """
-    The bounds.
+    The bounds of a promotion.
 
-    A share is judged by the worse end of its 95 % interval, so that a few lucky images promote
-    nothing.
+    A share is judged by the worse end of its 95 % interval, so that a few lucky images
+    cannot promote a shadow.
 
     Attributes:
-        min_images: Fewest images that both versions must have answered.
-        min_agreement: Least share of images with the same most probable class; 0 allows any.
-        max_failures: Largest share of images that the shadow failed on; 1 allows any.
-        max_p99_ratio: Largest 99th percentile of the duration of the shadow's runs, relative to
+        min_images: Minimum number of images that both versions must have answered; at least 1.
+        min_agreement: Minimum share of images with the same most probable class, in `[0, 1]`;
+            0 allows any.
+        max_failures: Maximum share of images that the shadow failed on, in `(0, 1]`; 1 allows any.
+        max_p99_ratio: Maximum 99th percentile of the duration of the shadow's runs, relative to
             that of the version that serves; 0 allows any.
 
     Raises:
@@ -49,7 +50,7 @@ class Bounds:
             )
         if not 0 <= self.max_p99_ratio < float("inf"):
             raise InvalidArgumentError(
-                f"max_p99_ratio is {self.max_p99_ratio:g}; it must be a number from 0 on"
+                f"max_p99_ratio is {self.max_p99_ratio:g}; it must be finite, and at least 0"
             )
 
     def unmet(self, comparison: Comparison) -> list[str]:

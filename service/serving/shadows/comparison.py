@@ -16,17 +16,17 @@ import numpy.typing as npt
 from convoy.artifact.estimates import Estimate, Z, wilson
 
 LEAST_PROBABILITY = 1e-9
-"""Smaller probabilities count as this one in the divergence, which would be infinite at 0."""
+"""Lower bound of probabilities in the divergence, which would be infinite at 0."""
 
 PRECISION = 1.01
-"""Ratio of the bounds of a bin of `Quantiles`: a quantile is exact to 1 %."""
+"""Ratio of the bounds of a bin of `Quantiles`, which makes quantiles accurate to 1 %."""
 
 Probabilities = npt.NDArray[np.float64]
 """`[N, classes]`."""
 
 
 class Mean:
-    """The mean of values, none of which is negative."""
+    """The mean of values that are not negative."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -65,9 +65,10 @@ class Quantiles:
 
     def estimate(self, share: float) -> Estimate | None:
         """
-        Return the duration that *share* of the durations do not exceed; None without durations.
+        Return a quantile, in seconds, such as the median for a *share* of 0.5.
 
-        The interval is that of order statistics, which assumes no distribution.
+        The interval is that of order statistics, which assumes no distribution. Without durations,
+        return None.
         """
         if not self._count:
             return None
@@ -77,7 +78,7 @@ class Quantiles:
         return Estimate(value, low, high, self._count)
 
     def _at(self, rank: float) -> float:
-        """Return the duration of a *rank*; the least or the largest if there is no such rank."""
+        """Return the duration at *rank*, or the nearest one if there is no such rank."""
         passed, places = 0, sorted(self._bins)
         for place in places:
             passed += self._bins[place]
@@ -94,7 +95,7 @@ class Comparison:
         agreed: Images with the same most probable class.
         compared: Images that both versions answered.
         failed: Images that the shadow failed on.
-        dropped: Images that the shadow did not run on: the device had no time for them.
+        dropped: Images that the shadow did not run on because the device was busy.
         largest_change: The largest change in the probability of any class of any image.
     """
 
@@ -134,7 +135,7 @@ class Comparison:
 
     @property
     def estimates(self) -> Mapping[str, Estimate]:
-        """The estimates that have observations, by the names of the fields of the API."""
+        """The estimates that have observations, by the field names of the API."""
         ran = self.compared + self.failed
         found = {
             "agreement": _share(self.agreed, self.compared),

@@ -1,7 +1,7 @@
-"""A shadow at work: requests that were answered run on it, too, and both answers are compared.
+"""A running shadow: answered requests are repeated on it, and both answers are compared.
 
-A shadow gets the tensor of a request after its answer. Its own request waits in the queue of its
-version, which the scheduler serves last; what waits too long is dropped.
+Once a request is answered, its tensor becomes a request to the shadow. That request waits in the
+queue of the shadow, which the scheduler serves last; it is dropped if it waits too long.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from convoy.service.serving.top_k import probabilities
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 1.0
-"""Longest time that a request waits for the device to be free for a shadow, in seconds."""
+"""Time limit for a request to a shadow to wait for an idle device, in seconds."""
 
 _DROPPED = (QueueFullError, RequestExpiredError, ShuttingDownError)
-"""Errors that say nothing about a shadow: it did not run."""
+"""Errors that say nothing about a shadow, because it did not run."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -96,13 +96,14 @@ class Shadow:
 
     def repeat(self, answered: Request, tensor: Tensor, *, copies: bool = False) -> None:
         """
-        Run *tensor*, that of an answered request, as soon as the device has time for it.
+        Run the tensor of an answered request on the shadow once the device is idle.
 
         Args:
-            copies: Whether to copy the tensor if there is room for it: its memory is lent.
+            tensor: `[N, ...]` in the shape and dtype of the model's input.
+            copies: Whether to copy the tensor, because its memory is reused.
         """
         model, images = self.model, answered.images
-        # One batch waits at most: what is kept of requests is bounded.
+        # At most one batch waits, which bounds the memory of tensors that are kept.
         if model.queue_depth + images > model.max_batch_size:
             self.comparison.dropped += images
             return
@@ -118,7 +119,7 @@ class Shadow:
             request.fail(error)
 
     def stop(self) -> None:
-        """Drop the requests that wait; one that runs ends without being compared."""
+        """Drop the requests that wait; one that is running ends without being compared."""
         for request in self._open:
             self.comparison.dropped += request.images
             self.model.withdraw(request)
@@ -131,7 +132,7 @@ class Shadow:
         error, request.error = request.error, None
         try:
             self._compare(request, error)
-        except Exception as fault:  # a fault of ours must not reach other requests of the batcher
+        except Exception as fault:  # an internal error must not affect other requests of the batch
             logger.error("internal error", exc_info=fault)
 
     def _compare(self, request: _ShadowRequest, error: Exception | None) -> None:
@@ -151,7 +152,7 @@ class Shadow:
         agrees = comparison.add(
             serving, shadow, is_multi_label=self.serving.manifest.is_multi_label
         )
-        # Other requests in its batch made that run longer.
+        # Other requests in the batch would have made the run longer.
         if answered.batch_size == answered.images:
             comparison.add_runs(answered.inference_s, request.inference_s)
         self._on_compared(self, Compared(answered, request, agrees))
@@ -178,12 +179,12 @@ def mismatch(model: ServedModel, shadow: Manifest, max_batch_size: int) -> str:
     ):
         return "it normalises images in another way"
     if serving.labels != shadow.labels:
-        return "it has other labels, or in another order"
+        return "its labels differ in name or order"
     if serving.is_multi_label != shadow.is_multi_label:
-        return "one of them is a multi-label model"
+        return "only one of the two is a multi-label model"
     # Once promoted, it would refuse requests that its predecessor answers.
     if max_batch_size < model.max_batch_size:
-        return f"it takes {max_batch_size} images in a request, and not {model.max_batch_size}"
+        return f"it takes at most {max_batch_size} images in a request, not {model.max_batch_size}"
     return _lacking(serving, shadow)
 
 

@@ -19,7 +19,7 @@ class Shadows:
     """
     Compares each shadow with the version that answers requests without a version.
 
-    Owned by the event loop. `follow` is to be called whenever the registry has changed.
+    Owned by the event loop. Call `follow` whenever the registry has changed.
 
     Args:
         on_compared: Called with each request that both versions answered.
@@ -40,7 +40,7 @@ class Shadows:
         Return the shadow of a model.
 
         Raises:
-            NoShadowError: If it has none that is compared.
+            NoShadowError: If it has none.
             ShuttingDownError: If the server is shutting down.
         """
         self.check_open()
@@ -69,7 +69,7 @@ class Shadows:
         for pair in pairs.values():
             if known := self._by_serving.get(pair.serving):
                 known.share = pair.share
-            # Another version has begun to serve: the reconciler will unload this shadow.
+            # On a mismatch, another version has begun to serve: the reconciler unloads this shadow.
             elif not mismatch(pair.serving, pair.shadow.manifest, pair.shadow.max_batch_size):
                 shadow = Shadow(pair.serving, pair.shadow, pair.share, self._on_compared)
                 self._by_serving[pair.serving] = shadow
@@ -86,7 +86,7 @@ class Shadows:
             shadow.repeat(call, call.item)
 
     def observe_slot(self, request: Request, model: ServedModel) -> None:
-        """Repeat a sampled request of a front, whose slot another request may get afterwards."""
+        """Repeat a sampled request of a front; copy its tensor, whose slot is reused."""
         shadow = self._by_serving.get(model)
         if shadow and shadow.samples():
             shadow.repeat(request, request.item, copies=True)

@@ -25,14 +25,14 @@ export function draw(layers, { width, height, nodes, edges }, name) {
   return { drawing, marks };
 }
 
-/** A layer in words, for those who do not see its form. */
+/** Describe a layer in words, for screen readers. */
 export function words(layer, layers) {
   const then = layer.then.length ? `, then ${layer.then.join(", ")}` : "";
   const parameters = layer.parameters ? `, ${compact.format(layer.parameters)} parameters` : "";
   return `${layer.name}: ${title(layer, layers)}${then}, output ${size(layer.output_shape)}${parameters}`;
 }
 
-/** The sign of a form in the legend. */
+/** Draw the symbol of a form for the legend. */
 export function sign(form, strided = false) {
   return svg(
     "svg",
@@ -68,7 +68,7 @@ function mark(layer, layers, { x, y }) {
   );
 }
 
-/** The edge of a box: a trapezoid if the output is smaller, round if a pixel is seen by itself. */
+/** Draw the outline of a box: a trapezoid if the output is smaller; its corners suit the form. */
 function outline(form, strided, width, height) {
   const [x, y] = [width / 2, height / 2];
   const cut = Math.min(12, width / 6);
@@ -81,7 +81,7 @@ function outline(form, strided, width, height) {
   return svg("rect", { class: "outline", x: -x, y: -y, width, height, rx });
 }
 
-/** The inputs of a number of the output: a patch, a point, channels apart, everything. */
+/** Draw the inputs of one output value: a patch, a point, separate channels, or everything. */
 function glyph(form, x) {
   const bar = (left, width) => svg("rect", { x: x + left, y: -7, width, height: 14 });
   const shapes = {

@@ -1,4 +1,4 @@
-/** The drawing of layers: each kind of convolution has a form and a sign of its own. */
+/** The forms of layers: each kind of convolution has its own outline and symbol. */
 
 import { size } from "../sizes.js";
 
@@ -16,7 +16,7 @@ export const FORMS = {
 
 const JOINS = new Set(["add", "concat", "mul"]);
 
-/** The form of a layer; `layers` are all of them. */
+/** Return the form of a layer; `layers` are all layers of the network. */
 export function formOf(layer, layers) {
   if (layer.kind === "conv") return convolution(layer, layers);
   if (layer.kind === "linear") return "linear";
@@ -30,7 +30,7 @@ function convolution(layer, layers) {
   return layer.window.kernel.every((length) => length === 1) ? "pointwise" : "plain";
 }
 
-/** Return whether a layer shrinks its input by steps of more than one pixel. */
+/** Return whether a layer shrinks its input by a stride of more than one pixel. */
 export const isStrided = ({ window }) =>
   Boolean(window) && window.stride.some((length) => length > 1);
 

@@ -1,4 +1,4 @@
-/** Lays a graph out from top to bottom, beside the page's own thread: it may take a second. */
+/** Lays out a graph from top to bottom in a worker, as it may take a second. */
 
 import { Graph, layout } from "../node_modules/@dagrejs/dagre/dist/dagre.esm.js";
 

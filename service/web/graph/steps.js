@@ -12,7 +12,7 @@ const KEYS = {
 /**
  * Let keys and clicks choose one of the marks of layers, and call `chosen` with its index.
  *
- * Only the mark that was chosen last is in the order of Tab.
+ * Only the mark that was chosen last is in the tab order.
  */
 export function steps(drawing, marks, neighbours, chosen) {
   let current = 0;
@@ -40,7 +40,7 @@ export function steps(drawing, marks, neighbours, chosen) {
   marks[current].setAttribute("tabindex", "0");
 }
 
-/** For each layer the one that each key leads to; undefined if there is none. */
+/** Return, for each layer, the layer that each key leads to; undefined if there is none. */
 export function neighboursOf(layers, nodes) {
   const readers = readersOf(layers);
   const rows = new Map();
@@ -63,7 +63,7 @@ export function neighboursOf(layers, nodes) {
   });
 }
 
-/** The layers that read each layer's output, by index. */
+/** Return, for each layer, the indices of the layers that read its output. */
 export function readersOf(layers) {
   const readers = layers.map(() => []);
   layers.forEach(({ inputs }, index) => {

@@ -1,4 +1,4 @@
-/** The graph of a network's layers, with the facts of the one that is chosen. */
+/** The graph of a network's layers, with the facts of the chosen layer. */
 
 import { el } from "../dom.js";
 import { whole } from "../format.js";
@@ -9,7 +9,7 @@ import { layOut } from "./layout.js";
 import { neighboursOf, readersOf, steps } from "./steps.js";
 import { DrawingWindow } from "./window.js";
 
-/** A button, and below it the graph once it was asked for. */
+/** Return a button that is replaced by the graph when it is clicked. */
 export function graphOf(description) {
   const box = el("div", { class: "graph" });
   const open = async () => {
@@ -56,7 +56,7 @@ function show(box, { name, layers }, layout) {
   view.open(layout.nodes[0].x);
 }
 
-/** The forms that occur. */
+/** The legend of the forms that occur. */
 function legend(layers) {
   const forms = new Set(layers.map((layer) => formOf(layer, layers)));
   const entries = Object.keys(FORMS)

@@ -1,4 +1,4 @@
-/** A window on a drawing that is larger than it: zoomed by buttons, keys and wheel, moved by all. */
+/** A window on a larger drawing, zoomed by buttons, keys and the wheel, and moved by scrolling. */
 
 import { el } from "../dom.js";
 
@@ -34,7 +34,7 @@ export class DrawingWindow {
     this.#drag();
   }
 
-  /** Show the top of the drawing at `x`: in its whole width, if it can be read then. */
+  /** Show the top of the drawing around `x`, in its whole width if it is readable then. */
   open(x) {
     const { place } = this;
     this.#scaleTo(Math.min(1, Math.max(READABLE, place.clientWidth / this.width)));
@@ -66,7 +66,7 @@ export class DrawingWindow {
     this.told.textContent = `${Math.round(100 * this.scale)} %`;
   }
 
-  /** With Ctrl, as maps do, and as touch pads report two fingers; without it, the window scrolls. */
+  /** Zoom if Ctrl is held, as in maps; touch pads report a pinch so. Otherwise, the window scrolls. */
   #wheel(event) {
     if (!event.ctrlKey) return;
     event.preventDefault();
@@ -83,7 +83,7 @@ export class DrawingWindow {
     event.preventDefault();
   }
 
-  /** A mouse moves the drawing; fingers scroll it anyway. */
+  /** Let a mouse drag the drawing; touch scrolls it anyway. */
   #drag() {
     const { place } = this;
     let start = null;

@@ -126,11 +126,11 @@ def test_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("signal", "edge", "reason"),
     [
-        ("class", "999", "names 999, but the model has 5 classes"),
-        ("class", "1e300", "but the model has 5 classes"),
+        ("class", "999", "has 999, but the class indices of the model are 0 to 4"),
+        ("class", "1e300", "but the class indices of the model are 0 to 4"),
         ("class", "-11", "must ascend"),
         ("class", "Infinity", "finite"),
-        ("class", "3.5", "must be indices of classes"),
+        ("class", "3.5", "must be class indices"),
         ("class", "3", "must ascend"),
         ("confidence", "NaN", "finite"),
         ("confidence", "1e999", "finite"),
@@ -151,8 +151,8 @@ def test_edges_that_no_bin_has(tmp_path: Path, signal: str, edge: str, reason: s
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"noise": {"edges": [], "counts": [500]}}, "no image has these signals: noise"),
-        ({"class": {"edges": [-1], "counts": [0, 500]}}, "must be indices of classes"),
+        ({"noise": {"edges": [], "counts": [500]}}, "unknown signals: noise"),
+        ({"class": {"edges": [-1], "counts": [0, 500]}}, "must be class indices"),
         ({"size": {"edges": [], "counts": [10**400]}}, "less than or equal to"),
     ],
 )

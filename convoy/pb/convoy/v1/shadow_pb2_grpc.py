@@ -6,13 +6,13 @@ from convoy.pb.convoy.v1 import shadow_pb2 as convoy_dot_pb_dot_convoy_dot_v1_do
 
 
 class ShadowServiceStub(object):
-    """Compares a version of a model with the one that serves, on real requests, and
-    lets it serve if it is good enough.
+    """Compares a version of a model with the version that serves, on real requests,
+    and promotes it if it meets given bounds.
 
-    A shadow is a loaded version that answers no requests. The server repeats a
-    share of the requests to the version that serves on it, after they are
-    answered and only while the device has nothing else to do, and compares both
-    answers. Errors are as in `ClassifierService`.
+    A shadow is a loaded version that answers no clients. Once the version that
+    serves has answered a request, the server may repeat it on the shadow, while
+    the device has nothing else to do, and compare both answers. Errors are as in
+    `ClassifierService`.
     """
 
     def __init__(self, channel):
@@ -44,18 +44,18 @@ class ShadowServiceStub(object):
 
 
 class ShadowServiceServicer(object):
-    """Compares a version of a model with the one that serves, on real requests, and
-    lets it serve if it is good enough.
+    """Compares a version of a model with the version that serves, on real requests,
+    and promotes it if it meets given bounds.
 
-    A shadow is a loaded version that answers no requests. The server repeats a
-    share of the requests to the version that serves on it, after they are
-    answered and only while the device has nothing else to do, and compares both
-    answers. Errors are as in `ClassifierService`.
+    A shadow is a loaded version that answers no clients. Once the version that
+    serves has answered a request, the server may repeat it on the shadow, while
+    the device has nothing else to do, and compare both answers. Errors are as in
+    `ClassifierService`.
     """
 
     def StartShadow(self, request, context):
-        """Loads a version as the shadow of a model, in place of its other shadow if
-        it has one, or changes the share of the shadow.
+        """Loads a version as the shadow of a model, in place of the current shadow if
+        there is one. If the version is the current shadow, changes its share.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,8 +77,8 @@ class ShadowServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PromoteShadow(self, request, context):
-        """Lets the shadow of a model serve, alone and without being loaded again, if
-        it meets every bound; fails with PROMOTION_REFUSED otherwise.
+        """Makes the shadow of a model the only version that serves, without loading
+        it again. Fails with PROMOTION_REFUSED if the shadow does not meet a bound.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,13 +115,13 @@ def add_ShadowServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ShadowService(object):
-    """Compares a version of a model with the one that serves, on real requests, and
-    lets it serve if it is good enough.
+    """Compares a version of a model with the version that serves, on real requests,
+    and promotes it if it meets given bounds.
 
-    A shadow is a loaded version that answers no requests. The server repeats a
-    share of the requests to the version that serves on it, after they are
-    answered and only while the device has nothing else to do, and compares both
-    answers. Errors are as in `ClassifierService`.
+    A shadow is a loaded version that answers no clients. Once the version that
+    serves has answered a request, the server may repeat it on the shadow, while
+    the device has nothing else to do, and compare both answers. Errors are as in
+    `ClassifierService`.
     """
 
     @staticmethod
