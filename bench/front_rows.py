@@ -10,7 +10,7 @@ ENGINE_BOUNDS_US = (
     ("tensor of 150 kB", "sleeping, tensor, 64 in flight", 25.0),
     ("JPEG", "sleeping, reserved, 64 in flight", 25.0),
 )
-"""Request, its name in the output of `bench.front_engine`, and the most that it may take."""
+"""Request, its name in the output of `bench.front_engine`, and its bound in microseconds."""
 
 CORES = 16
 """Cores of the machine whose throughput is calculated: one for the engine, the rest for fronts."""

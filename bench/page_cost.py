@@ -35,10 +35,10 @@ OPENED_IN = {"why": "try", "graph": "models"}
 """The views that have these as parts."""
 
 IMAGES = 300
-"""Images of the view Images, about."""
+"""Approximate number of images in the view Images."""
 
 WAIT_MS = 120_000
-"""For networks that classify them."""
+"""Longest wait for networks that classify them, in milliseconds."""
 
 
 def main() -> None:
@@ -48,8 +48,10 @@ def main() -> None:
         "--model-repository", type=Path, default=Path("tests/data/model_repository")
     )
     parser.add_argument("--comparison-file", default="")
-    parser.add_argument("--data", default="hard5k", help="Images of the view Images.")
-    parser.add_argument("--docs", type=Path, help="Folder for screenshots, in place of measuring.")
+    parser.add_argument("--data", default="hard5k", help="Show these images in the view Images.")
+    parser.add_argument(
+        "--docs", type=Path, help="Write screenshots to this folder, and do not measure."
+    )
     parser.add_argument("--seconds", type=float, default=WATCH_S)
     arguments = parser.parse_args()
     options = ("--comparison-file", arguments.comparison_file) if arguments.comparison_file else ()
@@ -133,7 +135,7 @@ def _write_images(found: data.DataSet, place: Path) -> Path:
 
 
 def _take_screenshots(browser: Browser, url: str, folder: Path, images: Path) -> None:
-    """Take those of docs/how-to/page.md; *images* is a folder with one for each class."""
+    """Take the screenshots of docs/how-to/page.md; *images* has a folder for each class."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def shoot(name: str, size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> None:

@@ -3,8 +3,8 @@
 `python -m bench.production_costs [--before COMMIT]`: two servers, one with a part on and one with
 all off, answer the same images in turns. Prints a Markdown table of the ratios of both: processor
 time per image of the server, and images per second. The first row compares two servers with all
-off, which shows the noise; with a commit, the last compares one of today's with that commit's.
-Takes 8 minutes.
+off, which shows the noise; with a commit, the last row compares a server of this code with one of
+that commit. Takes 8 minutes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Figures(NamedTuple):
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.production_costs", description=__doc__)
-    parser.add_argument("--before", default="", help="a commit to compare this one with, all off")
+    parser.add_argument("--before", default="", help="Compare with this commit, too, with all off.")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
     chosen = parser.parse_args()
@@ -86,7 +86,7 @@ def main() -> None:
         }
         digits = data.load("hard5k")
         repository = _repository(folder / "models", digits.validation)
-        # So many that the log seldom has one already.
+        # Enough images that the log seldom has one of them already.
         images = itertools.cycle(map(digits.train.image, range(len(digits.train))))
         for name, part in _parts(folder / "log", chosen.before).items():
             pairs = _measure(repository, part, images, chosen.rounds, chosen.seconds)

@@ -38,17 +38,19 @@ IN_FLIGHT = 8
 """Requests in flight while the capacity is measured."""
 
 SETTLE_S = 1.0
-"""Time before each round, in which the queues empty, in seconds."""
+"""Time before each round in which the queues become empty, in seconds."""
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.shadow_cost", description=__doc__)
-    parser.add_argument("--artifact", type=Path, default=LENET, help="folder of a version")
+    parser.add_argument(
+        "--artifact", type=Path, default=LENET, help="Serve the version in this folder."
+    )
     parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each round")
-    parser.add_argument("--load", type=float, default=0.7, help="share of the capacity")
-    parser.add_argument("--share", type=float, default=0.1, help="of requests for the shadow")
+    parser.add_argument("--seconds", type=float, default=20.0, help="Send requests for this long.")
+    parser.add_argument("--load", type=float, default=0.7, help="Offer this share of the capacity.")
+    parser.add_argument("--share", type=float, default=0.1, help="Run the shadow on this share.")
     parser.add_argument("--front-processes", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +84,7 @@ async def _measure(address: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _round(send: Sender, shadows: Any, due: Sequence[float], share: float) -> dict[str, Any]:
-    """Offer requests at the times *due*; return latencies in milliseconds, and what ran beside."""
+    """Offer requests at the times *due*; return their latencies in ms, and the shadow's counts."""
     if share:
         await shadows.StartShadow(pb.StartShadowRequest(model=MODEL, version=2, share=share))
     await asyncio.sleep(SETTLE_S)

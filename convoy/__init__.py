@@ -65,7 +65,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # Not the imports of this file, nor modules that other imports have loaded.
+    # Leave out the imports of this file, and modules that other imports have loaded.
     return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 

@@ -113,8 +113,8 @@ def export_model(
     The arguments are the flags of `convoy export`.
 
     Args:
-        source: A training that `train` returned; its folder, or a file of weights in it, as a
-            `Path` or a text with a `/`; or the name of an architecture.
+        source: A training that `train` returned; the folder of a training, or a file of weights
+            in it, as a `Path` or a string with a `/`; or the name of an architecture.
         quiet: Print nothing.
 
     Raises:
@@ -126,7 +126,7 @@ def export_model(
     from convoy.export.exporter import export
 
     options = locals()
-    # `lenet5` could be a network or a folder: a text without a slash names a network.
+    # `lenet5` could be a network or a folder: a string without a slash names a network.
     if isinstance(source, str) and "/" not in source:
         options["architecture"] = source
     else:
@@ -188,10 +188,10 @@ def _settings(kind: type[S], options: Mapping[str, Any], **names: str) -> S:
     Return the settings that differ from their defaults, as if they were given as flags.
 
     Args:
-        names: The arguments that are not named as their settings.
+        names: Names of arguments that differ from the names of their settings.
 
     Raises:
-        ValueError: If values are wrong, with the text that the command prints.
+        ValueError: If a value is invalid; the message is the one that the command prints.
     """
     given = {
         name: str(value) if isinstance(value, Path) else value

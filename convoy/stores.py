@@ -18,9 +18,9 @@ class _Kind(NamedTuple):
     A kind of store.
 
     Attributes:
-        extra: The extra with its package.
-        credentials: What gives it credentials.
-        address: What gives it another address than the provider's; empty if nothing does.
+        extra: The extra that installs its package.
+        credentials: The variables, or the command, that set its credentials.
+        address: The variable that replaces the address of the provider.
     """
 
     extra: str
@@ -47,14 +47,14 @@ _KINDS = {
 """The kinds of stores, by the scheme of a URL."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Errors of a disk, which no store answers with."""
+"""Numbers of the errors of a full disk, which no store returns."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 _LIBRARIES = frozenset({*STORE_LOGGERS, "requests"})
-"""The libraries whose errors are the store's; many derive from no error of Python's."""
+"""Libraries whose errors are those of a store; many derive from Exception only."""
 
-# What an error is, by its type and text: each library has its own types.
+# Errors are recognised by type and text, as each library has its own types.
 _NO_CREDENTIALS = re.compile(
     r"NoCredentials|PartialCredentials|CredentialRetrieval|DefaultCredentials"
     r"|anonymous|unable to locate credentials|account_name|unable to connect to account",
@@ -83,7 +83,7 @@ def open_store(url: str) -> tuple[Any, str]:
 
     Raises:
         RepositoryError: If there is no such kind of store, its package is not installed, or it
-            needs credentials before it is asked for anything.
+            cannot be opened without credentials.
     """
     try:
         import fsspec  # an extra
@@ -104,9 +104,9 @@ def open_store(url: str) -> tuple[Any, str]:
 @contextmanager
 def reaching(url: str, action: str = "read") -> Iterator[None]:
     """
-    Raise `RepositoryError`, in one line with a remedy, for an error of a store's in the block.
+    Raise `RepositoryError`, in one line with a remedy, for an error of a store in the block.
 
-    `FileNotFoundError` passes where the store is read: callers know what may be absent.
+    With `read`, `FileNotFoundError` passes: callers know what may be absent.
     """
     try:
         yield
@@ -118,7 +118,7 @@ def reaching(url: str, action: str = "read") -> Iterator[None]:
 
 
 def explain_store(error: Exception, url: str) -> str:
-    """Return what is wrong with a store, and the remedy."""
+    """Return the cause of a store's error, and the remedy."""
     reason = _first_line(error)
     text = f"{type(error).__name__} {reason}"
     kind = _kind(url)
@@ -127,7 +127,7 @@ def explain_store(error: Exception, url: str) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such bucket or folder; create it, or check the URL"
     if _NO_CREDENTIALS.search(text):
-        remedy = f"set {kind.credentials}" if kind else "give some"
+        remedy = f"set {kind.credentials}" if kind else "provide them"
         return f"no credentials were found ({reason}); {remedy}"
     if isinstance(error, PermissionError) or _REFUSED.search(text):
         return f"the store refuses access ({reason}); check the credentials and their rights"
@@ -142,7 +142,7 @@ def _kind(url: str) -> _Kind | None:
 
 
 def _local_fault(error: Exception) -> str:
-    """Return what is wrong on this machine; empty if the error is the store's."""
+    """Return the fault of this machine; empty if the error is the store's."""
     if not isinstance(error, OSError):
         return ""
     # Paths in a store begin with a bucket, and not with a slash.
@@ -158,5 +158,5 @@ def _is_of_store(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error; some go on with identifiers."""
+    """Return the first line of an error, as some have identifiers on more lines."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

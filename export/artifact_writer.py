@@ -124,7 +124,7 @@ def write(
     write_manifest(folder, manifest)
     table = replace(table, trained_parameters=manifest.parameter_count)
     write_layers(folder, table, manifest.model_sha256)
-    # Images that chose the weights are nearer to those of use than images that trained them.
+    # Images that only chose the weights resemble new images more than those that trained them.
     parts = [*filter(None, [subject.validation]), *subject.tests]
     baseline.write_first(folder, manifest, parts, console)
     return manifest

@@ -41,7 +41,7 @@ def write_first(
     """
     Measure the new version in *folder* on the first of *parts* with enough images.
 
-    The baseline becomes a file of the version. *console* gets a line about it, or about its lack.
+    The baseline becomes a file of the version. Report it to *console*, or that there is none.
 
     Raises:
         DataError: If an image cannot be decoded, or a file cannot be read.

@@ -60,7 +60,7 @@ def export(settings: ExportSettings, console: Console) -> tuple[str, Manifest] |
         return None
     with ExitStack() as stack:
         if subject.run is not None:
-            stack.enter_context(_telling_of_weights(subject.run.folder))
+            stack.enter_context(_naming_kept_weights(subject.run.folder))
             stack.enter_context(subject.run.watched())
         folder, number = stack.enter_context(repository.writing(name))
         manifest = write(subject, settings, number, folder, console)
@@ -74,8 +74,8 @@ def export(settings: ExportSettings, console: Console) -> tuple[str, Manifest] |
 
 
 @contextmanager
-def _telling_of_weights(folder: Path) -> Iterator[None]:
-    """Say, where an artifact cannot be written, that its training is not lost."""
+def _naming_kept_weights(folder: Path) -> Iterator[None]:
+    """State in the error of an artifact that cannot be written how to export its weights."""
     try:
         yield
     except RepositoryError as error:

@@ -27,7 +27,7 @@ class Subject:
         training: Data and recipe of the training, if it was trained here.
         weights: The first weights, if they are not random numbers.
         published: Measurements of the same weights by others.
-        validation: Images that it was not trained on, beside those of `tests`.
+        validation: Images that chose its weights and did not train them; None if there are none.
         tests: Images to measure it on.
         skipped_images: Names of unreadable images of the data that were left out.
         calibration: Images to find the ranges of int8 with.

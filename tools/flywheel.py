@@ -35,10 +35,10 @@ from tests.harness.server_process import ServerProcess
 
 MODEL = "digits"
 CHUNK = 250
-"""Images between two looks at the metrics."""
+"""Number of images between two readings of the metrics."""
 
 IMAGES_PER_S = 90.0
-"""Pace of the camera. Beyond 100 images a second, drift looks at some only."""
+"""Rate of the camera. Above 100 images per second, drift is measured on a sample."""
 
 CONCURRENCY = 16
 LOG_TIMEOUT_S = 180.0
@@ -54,12 +54,12 @@ console = Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
 
 class Point(NamedTuple):
     """
-    Some images in a row.
+    A chunk of consecutive images.
 
     Attributes:
         images: Number of images that were sent before, and with these.
-        accuracy: Share of right answers to these.
-        drift: Largest index of any signal then; None below the fewest images of a window.
+        accuracy: Share of these with the right answer.
+        drift: Largest index of any signal; None if a window has too few images.
         version: The version that answered.
     """
 
@@ -126,20 +126,20 @@ class Camera:
 
 
 class _StepError(Exception):
-    """A step did not come to its end."""
+    """A step that could not be completed."""
 
 
 def main() -> int:
-    """Turn the wheel once; return 1 if a step fails."""
+    """Run all steps; return 1 if one fails."""
     parser = argparse.ArgumentParser(prog="python -m tools.flywheel", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/flywheel"))
-    parser.add_argument("--epochs", type=int, default=40, help="of the fine-tuning")
+    parser.add_argument("--epochs", type=int, default=40, help="Fine-tune for this many epochs.")
     chosen = parser.parse_args()
     shutil.rmtree(chosen.folder, ignore_errors=True)
     chosen.folder.mkdir(parents=True)
     try:
         with contextlib.chdir(chosen.folder):
-            found = _turn(chosen.epochs)
+            found = _run_steps(chosen.epochs)
             Path("flywheel.json").write_text(json.dumps(found, indent=1) + "\n")
     except subprocess.CalledProcessError:
         return 1  # the command has said why
@@ -153,7 +153,7 @@ def main() -> int:
     return 0
 
 
-def _turn(epochs: int) -> dict[str, Any]:
+def _run_steps(epochs: int) -> dict[str, Any]:
     plain, hard = data.load("mnist5k"), data.load("hard5k")
     _title("1. Train a model of plain digits, and serve it")
     _convoy("export", "lenet5", "--name", MODEL, "--epochs", "12")
@@ -188,7 +188,7 @@ def _turn(epochs: int) -> dict[str, Any]:
         _convoy("shadow", MODEL)
 
         _title("6. Judge and promote it")
-        # It must disagree with a version that is wrong: the usual bound is not the one to use here.
+        # It must disagree with a version that is wrong, so the usual bound cannot be used.
         promote = ("promote", MODEL, "2")
         _convoy(*promote, expected=1)
         _convoy(*promote, "--min-images", "500", "--min-agreement", "0", "--max-p99-ratio", "0")

@@ -1,4 +1,4 @@
-"""The figure of `make flywheel`, of its points in `docs/explanation/flywheel.json`."""
+"""The figure of `make flywheel`, drawn from its points in `docs/explanation/flywheel.json`."""
 
 from __future__ import annotations
 

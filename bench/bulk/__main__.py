@@ -1,9 +1,9 @@
 """Measure the rows in turn, and print them as Markdown: `python -m bench.bulk [ROW ...]`.
 
-The contenders of a row run in turn, so that what else the machine does meets all of them. A ratio
+The contenders of a row run in turn, so that other work on the machine affects all of them. A ratio
 is the median over the rounds, with a bootstrap interval. An engine that is not installed is left
-out, with a line that says so. All rows take some 25 minutes on two processors; begin on one by
-`taskset -c 0`, as the rows of one worker compare what a processor does.
+out, and reported. All rows take some 25 minutes on two processors. Pin the rows of one worker to
+one processor with `taskset -c 0`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,16 @@ def main() -> None:
     """Measure the chosen rows, and print each as soon as it is done."""
     parser = argparse.ArgumentParser(prog="python -m bench.bulk", description=__doc__)
     names = [row.name for row in ROWS]
-    parser.add_argument("rows", nargs="*", choices=[*names, []], metavar="ROW", help="default: all")
-    parser.add_argument("--rounds", type=int, default=5, help="memory and int8 have one")
+    parser.add_argument(
+        "rows",
+        nargs="*",
+        choices=[*names, []],
+        metavar="ROW",
+        help="Measure these rows; all by default.",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="Run this many rounds; memory and int8 have one."
+    )
     parser.add_argument("--root", type=Path, default=Path("build/bulk/model_repository"))
     arguments = parser.parse_args()
     rows = [row for row in ROWS if row.name in (arguments.rows or names)]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 DIFFERENT = 100
-"""Images that differ; a file repeats them."""
+"""Number of different images, which a file repeats."""
 
 
 def write_images(path: Path, count: int, *, digits: bool) -> None:
@@ -26,7 +26,7 @@ def write_images(path: Path, count: int, *, digits: bool) -> None:
 
 
 def _photos() -> Sequence[bytes]:
-    """Smooth noise, which compresses as photographs do."""
+    """Return JPEGs of smooth noise, which compresses like photographs."""
     return [_image((24, 32, 3), (500, 375), "JPEG", seed) for seed in range(DIFFERENT)]
 
 

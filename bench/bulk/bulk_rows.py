@@ -12,7 +12,7 @@ class Contender:
 
     Attributes:
         name: `plain` for the loop by hand; `local`, `dask`, `ray` or `server` for `convoy bulk`.
-        workers: Number of processes that label; a server has the machine for itself.
+        workers: Number of processes that label; 0 is one for each processor.
         images: Size of the collection.
     """
 

@@ -23,7 +23,7 @@ COLUMNS = (
 
 
 class Answer(NamedTuple):
-    """The most probable classes of one image, the most probable first, or the reason of none."""
+    """The classes of one image, most probable first, or the reason why there are none."""
 
     predictions: Sequence[Prediction] = ()
     error: str | None = None

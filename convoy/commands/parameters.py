@@ -82,7 +82,7 @@ class _Argument(Parameter, click.Argument):
     """A value without a flag."""
 
     def make_metavar(self, ctx: click.Context) -> str:
-        # click leaves names that are given as they are.
+        # click adds brackets only to names that it makes itself.
         name = super().make_metavar(ctx)
         return name if self.required or name.startswith("[") else f"[{name}]"
 

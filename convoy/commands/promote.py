@@ -33,10 +33,10 @@ class PromoteSettings(ConnectionSettings):
     )
 
     model: Annotated[str, Option("MODEL", positional=True, has_variable=False)] = Field(
-        description="Name of the model."
+        description="Promote the shadow of this model."
     )
     version: Annotated[int, Option("VERSION", positional=True, has_variable=False)] = Field(
-        ge=1, le=2**63 - 1, description="Version of the shadow."
+        ge=1, le=2**63 - 1, description="Promote this version, which must be the shadow."
     )
     min_images: int = Field(
         1000,
@@ -95,5 +95,5 @@ def main(chosen: PromoteSettings) -> int:
         f"{judged.serving_version}"
     )
     print_comparison(judged)
-    print(f"version {judged.version} serves now")
+    print(f"version {judged.version} now serves")
     return 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from convoy.pb.convoy.v1 import shadow_pb2 as pb
 
 LOAD_TIMEOUT_S = 300.0
-"""Longest wait for an answer: a large model takes minutes to load on a slow machine."""
+"""Longest wait for an answer, in seconds: a large model can take minutes to load."""
 
 _MEASURES = (
     ("agreement", "same most probable class", "share"),
@@ -57,7 +57,7 @@ class ShadowSettings(ConnectionSettings):
     )
 
     model: Annotated[str, Option("MODEL", positional=True, has_variable=False)] = Field(
-        description="Name of the model."
+        description="Start, show or stop the shadow of this model."
     )
     version: Annotated[int | None, Option("VERSION", positional=True, has_variable=False)] = Field(
         None, ge=1, le=2**63 - 1, description="Start this version as the shadow."
@@ -76,9 +76,9 @@ class ShadowSettings(ConnectionSettings):
     @model_validator(mode="after")
     def _check_stop(self) -> ShadowSettings:
         if self.stop and self.version is not None:
-            raise ValueError("--stop takes no version: a model has one shadow")
+            raise ValueError("--stop takes no VERSION, as a model has one shadow; leave it out")
         if "share" in self.model_fields_set and self.version is None:
-            raise ValueError("--share needs VERSION: the version that is to get this share")
+            raise ValueError("--share needs VERSION, the version to start with this share")
         return self
 
 
@@ -93,7 +93,7 @@ def main(chosen: ShadowSettings) -> int:
         with calling(chosen, chosen.timeout_s) as call:
             if chosen.stop:
                 call("StopShadow", pb.StopShadowRequest(model=chosen.model))
-                print("{}" if chosen.print_json else f"model {chosen.model} has no shadow now")
+                print("{}" if chosen.print_json else f"model {chosen.model} no longer has a shadow")
                 return 0
             if chosen.version is None:
                 answer = call("GetShadow", pb.GetShadowRequest(model=chosen.model))
@@ -112,7 +112,7 @@ def main(chosen: ShadowSettings) -> int:
 @contextmanager
 def calling(chosen: ConnectionSettings, timeout_s: float) -> Iterator[Callable[[str, Any], Any]]:
     """
-    Connect to a server; give a function that calls a method of `ShadowService` by its name.
+    Connect to a server; yield a function that calls a method of `ShadowService` by its name.
 
     That function raises `ConvoyError` if the server refuses the call or cannot be reached.
 
@@ -144,7 +144,7 @@ def calling(chosen: ConnectionSettings, timeout_s: float) -> Iterator[Callable[[
 
 
 def print_shadow(shadow: pb.Shadow, *, as_json: bool) -> None:
-    """Print the comparison with a shadow that runs."""
+    """Print the comparison with a running shadow."""
     if as_json:
         print_json(shadow)
         return
@@ -156,8 +156,10 @@ def print_shadow(shadow: pb.Shadow, *, as_json: bool) -> None:
 
 
 def print_json(shadow: pb.Shadow) -> None:
-    """Print a comparison as JSON, in the form of the server's REST."""
-    print(json.dumps(_plain(shadow), indent=2))
+    """Print a comparison as the JSON of the server's REST API."""
+    from convoy.service.http.messages import as_json
+
+    print(json.dumps(as_json(shadow), indent=2))
 
 
 def print_comparison(shadow: pb.Shadow) -> None:
@@ -184,13 +186,3 @@ def print_comparison(shadow: pb.Shadow) -> None:
 def _row(name: str, estimate: pb.Estimate, show: Callable[[float], str]) -> list[str]:
     interval = f"{show(estimate.low)} to {show(estimate.high)}"
     return [name, show(estimate.value), interval, str(estimate.count)]
-
-
-def _plain(message: Any) -> dict[str, Any]:
-    """Return a message as plain data, as the server's REST form does."""
-    return {
-        field.name: _plain(value) if field.message_type else value
-        for field in message.DESCRIPTOR.fields
-        if not field.has_presence or message.HasField(field.name)
-        for value in (getattr(message, field.name),)
-    }

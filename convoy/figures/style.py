@@ -132,7 +132,7 @@ def set_sizes(axes: Axes, sizes: Sequence[int]) -> None:
 
 def set_whole(axes: Axes) -> None:
     """Keep the ticks of the horizontal axis whole, for counts such as epochs."""
-    # Few numbers would get ticks between them, as one of at least two ticks is no whole number.
+    # With at least two ticks, a single number would get one that is not whole.
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 

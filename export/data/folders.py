@@ -217,7 +217,7 @@ class _Folders:
         self.left_out += others
         if len(images) < min_images:
             beside = f" (left out: {counted(others)})" if others else ""
-            # Some images have a known suffix already: then the list of them helps nobody.
+            # If there are some images, the list of suffixes does not help.
             names = "" if images else f" named {', '.join(IMAGE_SUFFIXES)}"
             found = "1 image" if len(images) == 1 else f"{len(images) or 'no'} images"
             raise DataError(

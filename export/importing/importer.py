@@ -76,7 +76,7 @@ def _name(file: Path) -> str:
 
 
 def _gather(settings: ImportSettings, console: Console) -> Facts:
-    # Before the work, not after it.
+    # Refuse too few images before the work, not after it.
     unseen = None if settings.data is None else _unseen(settings.data)
     source = read(settings.file)
     completion = complete(settings, source)

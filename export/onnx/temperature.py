@@ -132,7 +132,7 @@ def _divide(
 
 
 def _unused_name(graph: onnx.GraphProto, name: str) -> str:
-    """Return *name*, with a number if the graph has it already, as one that was calibrated does."""
+    """Return *name*, with a number if the graph uses it, as one that was calibrated does."""
     used = {value.name for value in (*graph.input, *graph.output)}
     used |= {constant.name for constant in graph.initializer}
     used.update(*((node.name, *node.input, *node.output) for node in graph.node))

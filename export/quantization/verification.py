@@ -79,7 +79,7 @@ def objection(comparisons: Sequence[Comparison], bounds: Bounds) -> str:
 
 
 def describe(comparison: Comparison, precision: Precision) -> str:
-    """Return *comparison* of a graph in *precision* with float32 in words."""
+    """Describe the *comparison* of a graph in *precision* with the one in float32."""
     agreement = (
         f"the class of {comparison.same_class} of {comparison.images} images stays, and no "
         f"probability changes by more than {comparison.largest_change:.3f}"

@@ -15,7 +15,7 @@ def at_size(recipe: Recipe, input_px: int, network: str = "this network") -> Rec
     Return the recipe for images of another size; sizes before a crop change in proportion.
 
     Args:
-        network: Its name, for the message of an error.
+        network: Name of the network, for the error message.
 
     Raises:
         ExportError: If its images are padded, as LeNet-5's: they have one size.

@@ -1,4 +1,6 @@
-"""Recipes for small sets of photographs: Imagenette and CIFAR-10, in GPU minutes. Never run so far.
+"""Recipes for small sets of photographs: Imagenette and CIFAR-10, for minutes on a GPU.
+
+They have not been run yet.
 
 The papers' recipes are made for ImageNet's 1.28 million images; these two sets have 9,469 and
 50,000. The published recipes below are for networks with batch normalisation. A network without it

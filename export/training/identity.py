@@ -1,4 +1,4 @@
-"""The identities of two trainings: whether they are one, or in what they differ."""
+"""Comparison of the identities of two trainings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLAGS = {
     "balance_classes": "--balance-classes",
     "patience": "--early-stopping",
 }
-"""The flags that decide facts, whose values are those of the flags."""
+"""The flags that set facts to their own values, by the names of the facts."""
 
 _WORDS = {
     "images": "the images of --data",
@@ -26,12 +26,12 @@ _WORDS = {
     "processes": "the number of processes",
     "preprocessing": "the preprocessing of the images (--input-px, --scaled-decoding, --weights)",
 }
-"""Other facts, whose values are too long to show, or no flag's."""
+"""Descriptions of other facts, whose values are too long to show or are set by no flag."""
 
 
 def is_same(there: object, here: Mapping[str, Any]) -> bool:
     """
-    Return whether two identities are those of one training.
+    Return whether two identities belong to the same training.
 
     An older convoy left out the kinds of a recipe's parts, such as that of its schedule; its
     training is continued if all else is the same.
@@ -40,7 +40,7 @@ def is_same(there: object, here: Mapping[str, Any]) -> bool:
 
 
 def difference(there: object, here: Mapping[str, Any]) -> str:
-    """Return the facts in which two identities differ, by their flags and with both values."""
+    """Return the facts in which two identities differ, each with its flag and both values."""
     if not isinstance(there, dict):  # an older convoy kept a hash of them
         return "options, or in the version of convoy"
     old, new = _facts(there), _facts(here)
@@ -53,7 +53,7 @@ def difference(there: object, here: Mapping[str, Any]) -> str:
 
 
 def _facts(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts by their own names: those of a recipe beside those of the data."""
+    """Return all facts in one dictionary: those of a recipe beside those of the data."""
     facts = dict(identity)
     recipe = facts.pop("recipe", None)
     if isinstance(recipe, dict):
@@ -72,7 +72,7 @@ def _text(name: str, there: object, here: object) -> str:
 
 
 def _shown(name: str, value: Any) -> object:
-    """Return a value as its flag has it."""
+    """Return a value in the form of its flag."""
     if name == "weights":
         return value[0] if value else "none"
     if name == "balance_classes":

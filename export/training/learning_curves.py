@@ -51,7 +51,7 @@ def curves(title: str, runs: Mapping[str, Sequence[Epoch]], caption: Sequence[st
 
 
 def reading(runs: Mapping[str, Sequence[Epoch]]) -> list[str]:
-    """Return how the lines are read: only the kinds that are drawn."""
+    """Return the captions of the kinds of lines that are drawn."""
     validated = [_is_validated(epochs) for epochs in runs.values()]
     return [_VALIDATED] * any(validated) + [_UNVALIDATED] * (not all(validated))
 

@@ -59,7 +59,7 @@ def load(settings: ExportSettings, console: Console) -> Subject:
 
 
 def _warning(settings: ExportSettings, labels: tuple[str, ...]) -> str | None:
-    """Return what is lost by the export of a file of weights alone; None if nothing is."""
+    """Return a warning if the export of a file of weights alone loses facts, else None."""
     assert settings.weights is not None
     path = Path(settings.weights)
     if settings.is_file and (path.parent / RECORD_FILE).is_file():

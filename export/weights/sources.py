@@ -302,7 +302,7 @@ def _labels(classes: int, path: Path | None) -> tuple[str, ...]:
 
 
 def numbered_labels(classes: int) -> tuple[str, ...]:
-    """Return the names of classes that nobody named."""
+    """Return names for classes without any: `class 0`, `class 1` and so on."""
     return tuple(f"class {index}" for index in range(classes))
 
 

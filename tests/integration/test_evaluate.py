@@ -375,7 +375,7 @@ async def test_refusals_of_a_server(
     found = await asyncio.to_thread(
         refused, capsys, "none", "--data", f"folder:{images}", "--part", "all", *address
     )
-    assert "serves no none: there are tiny:1; without --address" in found
+    assert "serves no none; it serves tiny:1. To measure a model of the repository" in found
 
 
 def test_without_pytorch(tmp_path: Path, models: Path) -> None:

@@ -817,15 +817,17 @@ async def test_commands(
         assert (code, lines[0], lines[-1]) == (
             0,
             "model tiny: version 2 was judged against version 1",
-            "version 2 serves now",
+            "version 2 now serves",
         )
         await load(running, version_policy={"specific": {"versions": [1]}})
         assert (await convoy("shadow", "tiny", "2"))[0] == 0
         code, out, _ = await convoy("shadow", "tiny", "--stop")
-        assert (code, out) == (0, "model tiny has no shadow now\n")
+        assert (code, out) == (0, "model tiny no longer has a shadow\n")
         code, _, error = await convoy("shadow", "tiny", "2", "--stop")
         assert code == 2
-        assert error == "convoy shadow: --stop takes no version: a model has one shadow\n"
+        assert error == (
+            "convoy shadow: --stop takes no VERSION, as a model has one shadow; leave it out\n"
+        )
         code, _, error = await convoy("shadow", "tiny", "--share", "0.5")
         assert code == 2
         assert error.startswith("convoy shadow: --share needs VERSION")

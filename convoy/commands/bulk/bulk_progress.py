@@ -31,7 +31,7 @@ class BulkProgress:
 
     Attributes:
         rows: The rows of all parts so far.
-        kept: How many of them an earlier run wrote.
+        kept: The rows among them that earlier runs wrote.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class BulkProgress:
 
     @property
     def _left(self) -> str:
-        """The time until the end, as far as the parts that this run wrote tell."""
+        """The estimated time until the end, at the pace of the parts that this run wrote."""
         written = self._parts - self._kept_parts
         if not written:
             return "starting"
@@ -119,7 +119,7 @@ class _Lines:
 
 
 def print_table(record: JobRecord, progress: BulkProgress, to: str) -> None:
-    """Print the counts of a job, and those of this run if others were before it."""
+    """Print the counts of a job, and those of this run if there were earlier ones."""
     answered = record.images - record.failed
     rows = [
         ("model", f"{record.model.name} version {record.model.version}"),

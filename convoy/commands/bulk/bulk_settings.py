@@ -15,7 +15,7 @@ FOR_SERVERS = (*CredentialSettings.model_fields, "timeout_s")
 """Options that only servers need."""
 
 FOR_OWN_MODEL = ("model_repository", "device")
-"""Options that servers have no use for: they have the model."""
+"""Options that only a model on this machine needs."""
 
 _LIMIT = re.compile(r"(\d+)|(\d+(\.\d+)?)%")
 
@@ -118,10 +118,13 @@ class BulkSettings(CredentialSettings):
         flags = (info.context or {}).get("flags", self.model_fields_set)
         names = FOR_OWN_MODEL if self.server else FOR_SERVERS
         if unused := [f"--{name.replace('_', '-')}" for name in names if name in flags]:
+            given = ", ".join(unused)
             reason = "not with --server" if self.server else "only for --server"
-            raise ValueError(f"{', '.join(unused)}: {reason}")
+            raise ValueError(f"{given}: {reason}; leave out {given}")
         if self.to.startswith("memory:"):
-            raise ValueError(f"{self.to} ends with the command; name a folder or another URL")
+            raise ValueError(
+                f"{self.to} is lost when the command ends; name a folder or another URL"
+            )
         # CONVOY_ADDRESS may be the server of other commands.
         if "address" in flags and self.address and self.engine == "local":
             raise ValueError("--address needs --engine dask or --engine ray")

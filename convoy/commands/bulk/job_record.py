@@ -50,8 +50,8 @@ class JobRun(BaseModel):
 
     Attributes:
         ended_at: None while it runs, and if it was killed.
-        images: The number of images that it classified: not those of the parts that it kept. Of a
-            run that was killed, those of its last seconds are missing.
+        images: The number of images that it classified, without those of parts that it kept. If
+            the run was killed, the images of its last seconds are missing.
     """
 
     started_at: datetime
@@ -88,13 +88,13 @@ class JobRecord(BaseModel):
     runs: list[JobRun] = Field(default_factory=list)
 
     def set_counts(self, rows: Failures, classified: int) -> None:
-        """Take over the counts of all rows, and the number of those of this run."""
+        """Set the counts of all rows, and the number of images that this run classified."""
         self.images = rows.total()
         self.failures = {reason: n for reason, n in rows.most_common() if reason is not None}
         self.runs[-1].images = classified
 
     def end(self, state: State, error: str) -> None:
-        """Take over the outcome of this run."""
+        """Set the outcome of this run, and now as its end."""
         self.state, self.error = state, error
         self.runs[-1].ended_at = _now()
 

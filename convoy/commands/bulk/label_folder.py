@@ -60,7 +60,7 @@ class LabelFolder:
                 yield file
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file under a temporary name, and rename it; raises as `writing`."""
+        """Write a file under a temporary name, and rename it; raise the errors of `writing`."""
         with self.writing(name) as file:
             file.write(content)
 
@@ -71,7 +71,7 @@ class LabelFolder:
 
         Raises:
             BulkError: If the disk cannot be written.
-            RepositoryError: If the store cannot be.
+            RepositoryError: If the store cannot be written.
         """
         # A hidden name, which no reader of the folder takes for labels.
         parent, _, last = name.rpartition("/")

@@ -23,6 +23,7 @@ class Part(NamedTuple):
     The counts of a part that is complete.
 
     Attributes:
+        rows: Number of rows by the reason why they have no answer; of answered ones by None.
         is_kept: Whether an earlier run wrote it.
     """
 
@@ -31,7 +32,7 @@ class Part(NamedTuple):
 
 
 class Answering(Protocol):
-    """An object that answers images: the model itself, or servers. It can be pickled."""
+    """An object that classifies images, by itself or by servers. It can be pickled."""
 
     @property
     def model(self) -> Model:
@@ -58,7 +59,7 @@ class Labelling:
 
     def label(self, number: int, shard: Shard, crashing: frozenset[int] = frozenset()) -> Part:
         """
-        Write the part of a shard, unless it is there; count its rows.
+        Write the part of a shard, unless it exists; count its rows.
 
         Args:
             crashing: Images that are not to be opened, as they ended the worker before.

@@ -1,4 +1,7 @@
-"""The files of a store, a folder at a time. fsspec's own `glob` and `find` return all at once."""
+"""Listing of the files in a store, one folder at a time.
+
+fsspec's own `glob` and `find` return all files at once.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from convoy.commands.bulk.bulk_error import BulkError
 from convoy.stores import reaching
 
 Entry = dict[str, Any]
-"""The facts that fsspec gives of a file or a folder: `name`, `type`, `size`."""
+"""The facts that fsspec states about a file or a folder: `name`, `type`, and `size` in bytes."""
 
 _MAGIC = re.compile(r"[*?[]")
 
 Enters = Callable[[str], bool]
-"""A function that decides by its path whether a folder is listed."""
+"""A function that returns whether to list the folder of a path."""
 
 
 def walk(store: Any, root: str, source: str, enters: Enters = lambda _: True) -> Iterator[Entry]:
@@ -56,13 +59,13 @@ def matching(store: Any, pattern: str, source: str) -> Iterator[Entry]:
     """
     root = _MAGIC.split(pattern)[0].rpartition("/")[0]
     # The paths of some stores begin with a slash.
-    wanted = pattern.strip("/").split("/")
-    named = list(takewhile(lambda part: part != "**", wanted))
+    parts = pattern.strip("/").split("/")
+    named = list(takewhile(lambda part: part != "**", parts))
 
     def enters(folder: str) -> bool:
         names = folder.strip("/").split("/")
-        # Behind `**`, a folder may have any name, at any depth.
-        has_room = len(names) < len(wanted) or "**" in wanted
+        # Below `**`, a folder may have any name, at any depth.
+        has_room = len(names) < len(parts) or "**" in parts
         return has_room and all(map(fnmatchcase, names, named))
 
     try:
@@ -82,6 +85,6 @@ def _list(store: Any, folder: str, source: str, *, is_root: bool) -> list[Entry]
         if not is_root:  # it was removed meanwhile
             return []
         raise BulkError(f"there is no {source}; check the bucket and the path") from error
-    # fsspec would keep the list of each folder for the rest of the job.
+    # Otherwise fsspec keeps the list of each folder for the rest of the job.
     store.invalidate_cache(folder)
     return found

@@ -11,7 +11,7 @@ from convoy.options import Location, Option, Options
 
 class CalibrateSettings(Options):
     """
-    Calibrate the probabilities of a model: of the answers with a probability of 0.8, eight of ten
+    Calibrate the probabilities of a model: of the answers with a probability of 0.8, eight in ten
     should be right.
 
     One number, the temperature, is fitted to images of known classes. The next version of the model

@@ -15,11 +15,11 @@ def calibration_notes(
     """
     Yield a line for each model whose temperature was fitted on some of *images*.
 
-    The hashes tell: of the images, of their half and of parts of the data, as `convoy calibrate`
-    chooses them.
+    These are recognised by hash: the images, their first half, and parts of the data with their
+    first halves, which are the sets that `convoy calibrate` chooses from.
 
     Args:
-        text: The data set that *images* are of.
+        text: The name of the data set of *images*, such as `folder:photos`.
 
     Raises:
         DataError: If an image cannot be read.
@@ -39,8 +39,8 @@ def calibration_notes(
 
 
 def _parts(text: str, images: LabelledImages) -> list[LabelledImages]:
-    """Return the parts of *images* that a temperature is fitted on, if they are all of the data."""
-    if images.name.endswith(" part"):
+    """Return the parts of the data that a temperature can be fitted on; none for one part."""
+    if images.part != "all":
         return []
     try:
         return [load_images(text, part, ()) for part in ("validation", "test")]

@@ -147,8 +147,8 @@ def _served_model(
     if not found:
         known = ", ".join(f"{model.name}:{model.version}" for model in models) or "none"
         raise UsageError(
-            f"{settings.address} serves no {text}: there are {known}; without --address and "
-            "CONVOY_ADDRESS, the models of the repository are measured"
+            f"{settings.address} serves no {text}; it serves {known}. To measure a model of the "
+            "repository, leave out --address and unset CONVOY_ADDRESS"
         )
     model = max(found, key=lambda one: one.version)
     return Subject(

@@ -21,7 +21,7 @@ _LONGEST = 16
 """Letters of a class that are shown; a longer name is cut."""
 
 _BAR_STEP = 0.7
-"""Percentage points between the bars of two models in one bin, which would cover each other."""
+"""Distance between the bars of two models in one bin, in percentage points."""
 
 _LOOKS = ("-", "--", ":", "-.")
 

@@ -26,11 +26,13 @@ class LabelledImages:
 
     Attributes:
         name: Name of the data set, and of its part.
+        part: The part of the data set.
         classes: Names of the classes; the labels of `images` are their indices.
         notes: Lines for the user about images that models were trained on.
     """
 
     name: str
+    part: DataPart
     images: Split
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ class LabelledImages:
         return replace(self, images=self.images.part(left))
 
     def halves(self) -> tuple[LabelledImages, LabelledImages]:
-        """Return one half of each class, and the other; always the same ones."""
+        """Return two halves of each class, the same ones on every call."""
         order = np.random.default_rng(0).permutation(len(self.images))
         one, other = divide(self.images, order, 0.5)
         return (
@@ -94,7 +96,7 @@ def _load_undivided(
     classes, images = load_classes(root)
     name = f"folder:{root.resolve().name}"
     lines = warnings(models, name, "all", len(images))
-    return LabelledImages(name, images, classes, tuple(lines))
+    return LabelledImages(name, "all", images, classes, tuple(lines))
 
 
 def _load_part(data_set: DataSet, part: DataPart, manifests: Sequence[Manifest]) -> LabelledImages:
@@ -104,11 +106,11 @@ def _load_part(data_set: DataSet, part: DataPart, manifests: Sequence[Manifest])
         "test": data_set.test,
         "all": data_set.train + data_set.validation + data_set.test,
     }[part]
-    # Nothing is fitted to a test part, so that its hash tells nothing.
+    # Nothing is fitted to a test part: the hash of the training data does not matter.
     models = trained_on(data_set, manifests) if part != "test" else []
     lines = warnings(models, data_set.name, part, len(images))
     suffix = "" if part == "all" else f", {part} part"
-    return LabelledImages(f"{data_set.name}{suffix}", images, data_set.labels, tuple(lines))
+    return LabelledImages(f"{data_set.name}{suffix}", part, images, data_set.labels, tuple(lines))
 
 
 def _divided(root: Path) -> DataSet | None:

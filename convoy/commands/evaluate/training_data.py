@@ -1,4 +1,4 @@
-"""The models whose training data is the data in question, by the hash of its content."""
+"""Recognition of the models that were trained on given data, by the hash of its content."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from convoy.export.data.split import DataSet, Split
 @dataclass(frozen=True, slots=True)
 class Trained:
     """
-    A model whose training data is the data in question, or may be.
+    A model that was trained on the data in question, or may have been.
 
     Attributes:
         title: Name and version.
-        found_by: `content` if the hashes are the same; `name` if the manifest has none and the
-            names are; `name of other content` if the names are, and the hashes are not.
+        found_by: `content` if the hashes are equal; `name` if the names are equal and the manifest
+            has no hash; `name of other content` if the names are equal and the hashes differ.
     """
 
     title: str
@@ -30,7 +30,7 @@ class Trained:
 
     @property
     def is_same(self) -> bool:
-        """Return whether the data is taken for the training data."""
+        """Return whether the data counts as the training data."""
         return self.found_by != "name of other content"
 
 

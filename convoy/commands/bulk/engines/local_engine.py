@@ -69,7 +69,7 @@ class _WithoutPandas:
     """
     A finder that refuses pandas.
 
-    Arrow imports it, if it is installed, to recognise its types: a third of a worker's start.
+    Arrow imports it, if installed, to recognise its types, which takes a third of a worker's start.
     """
 
     @staticmethod
@@ -79,6 +79,6 @@ class _WithoutPandas:
 
 
 def _start() -> None:
-    """Begin a worker."""
+    """Initialise the process of a worker."""
     follow_parent()
     sys.meta_path.insert(0, _WithoutPandas)

@@ -59,7 +59,7 @@ def _unwrapped(future: Future[T]) -> Future[T]:
     found: Future[T] = Future()
 
     def finish(done: Future[T]) -> None:
-        # Its exception cannot be asked for, and whoever waits must be told.
+        # A cancelled future has no exception to pass on.
         if done.cancelled():
             found.set_exception(BulkError("Ray cancelled a task; continue with --resume"))
             return

@@ -18,7 +18,7 @@ USUAL = {"model": "lenet5", "sources": ["photos"], "to": "labels"}
         ({"timeout_s": 3.0}, "--timeout-s: only for --server"),
         ({"server": ["a"], "device": "cuda"}, "--device: not with --server"),
         ({"server": ["a"], "model_repository": "m"}, "--model-repository: not with --server"),
-        ({"to": "memory://labels"}, "memory://labels ends with the command"),
+        ({"to": "memory://labels"}, "memory://labels is lost when the command ends"),
         ({"address": "tcp://scheduler:8786"}, "--address needs --engine dask or --engine ray"),
         ({"engine": "dask", "address": "a", "workers": 2}, "--workers is for workers on this"),
     ],
