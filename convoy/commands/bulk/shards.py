@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, Self
 
 from convoy.bulk.images import LIMITS, File, Image, Unread
 from convoy.commands.bulk.bulk_error import BulkError
@@ -21,6 +23,10 @@ SHARD_IMAGES = 500
 
 READ_BYTES = 16 << 20
 """Bytes of a Parquet file in memory at once, as far as its average row tells."""
+
+
+_GZIP = b"\x1f\x8b"
+"""The first bytes of a gzip file (RFC 1952, 2.3.1)."""
 
 
 class Shard(Protocol):
@@ -133,16 +139,36 @@ class TarShard:
         return None
 
     def rows(self) -> Iterator[tuple[Any, Image]]:
-        try:
-            with (
-                open_unchanged(self.path, self.name, self.state) as file,
-                tarfile.open(fileobj=file, mode="r|*") as archive,
-            ):
+        with open_unchanged(self.path, self.name, self.state) as file:
+            try:
+                yield from self._members(file)
+            except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+                raise BulkError(f"{self.name}: damaged: {error}; copy it again") from error
+
+    def _members(self, file: IO[bytes]) -> Iterator[tuple[str, Image]]:
+        with _decompressed(file) as plain:
+            with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as archive:
                 for member in archive:
                     if member.isfile() and has_image_name(member.name):
-                        yield f"{self.name}/{member.name}", _member(archive, member)
-        except (tarfile.TarError, EOFError) as error:
-            raise BulkError(f"{self.name}: damaged: {error}; copy it again") from error
+                        yield f"{self.name}/{member.name}", _content(archive, member)
+            # The checksum of gzip comes last.
+            while plain.read(READ_BYTES):
+                pass
+
+
+class _Member(tarfile.TarInfo):
+    """The header of a member. One that is damaged or missing is an error, not the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            # A block of zeros is the end.
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise
+            # `TarFile` takes the others for the end, too, and the images behind would be lost.
+            raise tarfile.ReadError(str(error)) from error
 
 
 def to_json(shard: Shard) -> str:
@@ -187,8 +213,11 @@ def open_unchanged(path: str, name: str, state: str) -> Iterator[IO[bytes]]:
         with reaching(path), store.open(inside, "rb") as file:
             yield file
     else:
-        with open(path, "rb") as file:
-            yield file
+        try:
+            with open(path, "rb") as file:
+                yield file
+        except OSError as error:
+            raise BulkError(f"cannot read {name}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -200,13 +229,27 @@ def open_parquet(path: str, name: str, state: str) -> Iterator[Any]:
     with open_unchanged(path, name, state) as file:
         try:
             # Pages are read as they are needed: a row group can be larger than the memory.
-            with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
+            with pq.ParquetFile(
+                file,
+                pre_buffer=False,
+                buffer_size=1 << 20,
+                page_checksum_verification=True,
+            ) as parquet:
                 yield parquet
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
+            # Of the disk or the store, and not of Arrow, which raises plain ones for damage.
+            if isinstance(error, OSError) and (error.errno or type(error) is not OSError):
+                raise
             raise BulkError(f"{name}: not a Parquet file, or damaged: {error}") from error
 
 
-def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Image:
+def _decompressed(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
+    is_gzip = file.read(len(_GZIP)) == _GZIP
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if is_gzip else file
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Image:
     if member.size > LIMITS.max_bytes:
         return Unread(ImageTooLargeError.reason)
     file = archive.extractfile(member)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
@@ -174,10 +175,63 @@ def test_tar_shards() -> None:
         "s-09.tar/2.png": b"2.png",
         "s-10.tar.gz/3.png": b"3.png",
     }
-    with open("s-08.tar", "r+b") as file:
-        file.truncate(700)
-    with pytest.raises(BulkError, match=r"s-08\.tar: damaged"):
-        rows(listed("s-08.tar"))
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_damaged_tar_files(suffix: str) -> None:
+    """
+    A tar file that ends early, or has a damaged header, is an error: no image behind that is lost.
+    """
+    name = f"a.{suffix}"
+    write_tar(name, ["0.png", "1.png", "2.png"])
+    whole = Path(name).read_bytes()
+    plain = gzip.decompress(whole) if suffix == "tar.gz" else whole
+    write = gzip.compress if suffix == "tar.gz" else bytes
+    # Each member has a header and one block of data. The second header begins at 1024.
+    damaged = [plain[:1024] + b"?" + plain[1025:], *(plain[:end] for end in (0, 700, 1024, 1300))]
+    for content in damaged:
+        Path(name).write_bytes(write(content))
+        with pytest.raises(BulkError, match=rf"a\.{suffix}: damaged: .*; copy it again"):
+            rows(listed(name))
+    Path(name).write_bytes(whole)
+    assert len(rows(listed(name))) == 3
+
+
+def test_damage_to_compressed_tar_files() -> None:
+    """
+    The checksum of gzip is read to its end, behind the last image.
+    """
+    write_tar("a.tgz", ["0.png"])
+    whole = Path("a.tgz").read_bytes()
+    for content in (whole[:-1], whole[:-8] + b"?" * 4 + whole[-4:]):
+        Path("a.tgz").write_bytes(content)
+        with pytest.raises(BulkError, match=r"a\.tgz: damaged"):
+            rows(listed("a.tgz"))
+
+
+@pytest.mark.parametrize("has_checksums", [True, False])
+def test_damaged_parquet_pages(has_checksums: bool) -> None:
+    """
+    Pages that cannot be decompressed, or that have another checksum, are reported as damage.
+    """
+    table = pa.table({"image": [bytes(1000)] * 100})
+    pq.write_table(table, "a.parquet", use_dictionary=False, write_page_checksum=has_checksums)
+    content = bytearray(Path("a.parquet").read_bytes())
+    # Behind the head of the page, which holds the smallest and the largest value.
+    content[4000:4020] = b"?" * 20
+    Path("a.parquet").write_bytes(content)
+    with pytest.raises(BulkError, match="not a Parquet file, or damaged"):
+        rows(listed("a.parquet"))
+
+
+def test_disk_that_cannot_be_read() -> None:
+    """
+    An error of the disk names the input.
+    """
+    # Its first page is never mapped.
+    Path("a.tar").symlink_to("/proc/self/mem")
+    with pytest.raises(BulkError, match=r"cannot read a\.tar: Input/output error"):
+        rows(listed("a.tar"))
 
 
 def test_stores() -> None:
