@@ -12,7 +12,7 @@ from PIL import Image
 
 from convoy.artifact import image_formats
 from convoy.artifact.golden import softmax
-from convoy.artifact.manifest import InputTensor, Normalization
+from convoy.artifact.manifest import InputTensor, Manifest, Normalization
 
 MAX_SAMPLED_SIDE_PX = 32
 """
@@ -66,22 +66,29 @@ def entropy(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def look(
-    batch: npt.NDArray[Any], tensor: InputTensor, normalization: Normalization
+    batches: Sequence[npt.NDArray[Any]], tensor: InputTensor, normalization: Normalization
 ) -> dict[str, npt.NDArray[np.float32]]:
     """
-    Describe the images that a network receives: float32 `[N]` each, of pixels in `[0, 1]`.
+    Describe the N images that a network receives: float32 `[N]` each, of pixels in `[0, 1]`.
 
     The values are `brightness` (mean), `contrast` (standard deviation), `sharpness` (mean
     difference of neighbours in a row), and of colour images `warmth` (red less blue).
 
     Args:
-        batch: The graph's input, `[N, ...]`, of which a grid is looked at.
+        batches: The graph's inputs, `[n, ...]` each, of which a grid is looked at.
     """
-    images = batch if tensor.layout == "NHWC" else batch.transpose(0, 2, 3, 1)
+    images = [one if tensor.layout == "NHWC" else one.transpose(0, 2, 3, 1) for one in batches]
     rows = max(1, tensor.height // MAX_SAMPLED_SIDE_PX)
     columns = max(1, tensor.width // MAX_SAMPLED_SIDE_PX)
-    grid = _pixels(images[:, ::rows, ::columns], tensor, normalization)
-    right = _pixels(images[:, ::rows, 1::columns], tensor, normalization)
+    # The pixels of all images together: most of the time is that of a call, not of an image.
+    grid, right = (
+        _pixels(
+            np.concatenate([one[:, ::rows, first::columns] for one in images]),
+            tensor,
+            normalization,
+        )
+        for first in (0, 1)
+    )
     steps = np.abs(grid[:, :, : right.shape[2]] - right)
     found = {
         "brightness": grid.mean(axis=(1, 2, 3)),
@@ -122,11 +129,34 @@ def of_scores(scores: npt.NDArray[Any], kind: ScoreKind) -> dict[str, npt.NDArra
 
 
 def of_inputs(
-    batch: npt.NDArray[Any], tensor: InputTensor, normalization: Normalization
+    batches: Sequence[npt.NDArray[Any]], tensor: InputTensor, normalization: Normalization
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the signals of the graph's input, `[N, ...]`: see `look`."""
-    found = look(batch, tensor, normalization)
+    """Return the signals of the graph's inputs, `[n, ...]` each: see `look`."""
+    found = look(batches, tensor, normalization)
     return {name: values.round(DECIMALS) for name, values in found.items()}
+
+
+def of_answers(
+    scores: npt.NDArray[Any],
+    batches: Sequence[npt.NDArray[Any]],
+    encoded: Sequence[bytes],
+    manifest: Manifest,
+) -> dict[str, npt.NDArray[Any]]:
+    """
+    Return all signals of some images and their answers.
+
+    Args:
+        scores: `[N, classes]`. Rows with a value that is not finite are left out: such answers are
+            failures, which have metrics of their own.
+        batches: The graph's inputs, `[n, ...]` each.
+        encoded: The images as they were sent; empty for tensors.
+    """
+    finite = scores[np.isfinite(scores).all(axis=1)]
+    return {
+        **of_scores(finite, manifest.scores.kind),
+        **of_inputs(batches, manifest.input, manifest.normalization),
+        **of_headers(encoded),
+    }
 
 
 def of_headers(images: Sequence[bytes]) -> dict[str, npt.NDArray[Any]]:

@@ -139,20 +139,6 @@ def signals_of(
             if good:
                 batch = np.stack([item for _, item in good])
                 (values,) = session.run([manifest.scores.name], {manifest.input.name: batch})
-                yield _of_batch(as_scores(values), batch, [data for data, _ in good], manifest)
+                encoded = [data for data, _ in good]
+                yield signals.of_answers(as_scores(values), [batch], encoded, manifest)
             show(indices[-1] + 1, len(images))
-
-
-def _of_batch(
-    scores: npt.NDArray[np.float32],
-    batch: npt.NDArray[Any],
-    encoded: list[bytes],
-    manifest: Manifest,
-) -> dict[str, npt.NDArray[Any]]:
-    # Scores that are no numbers are failures, which have metrics of their own.
-    finite = scores[np.isfinite(scores).all(axis=1)]
-    return {
-        **signals.of_scores(finite, manifest.scores.kind),
-        **signals.of_inputs(batch, manifest.input, manifest.normalization),
-        **signals.of_headers(encoded),
-    }

@@ -189,7 +189,7 @@ def _rows(finished: Finished, client: str) -> list[Row]:
     }
     rows = [common.copy() for _ in range(call.images)]
     if isinstance(call.item, np.ndarray):
-        seen = look(call.item, manifest.input, manifest.normalization)
+        seen = look([call.item], manifest.input, manifest.normalization)
         for name in ("brightness", "contrast"):
             for row, value in zip(rows, seen[name].tolist(), strict=True):
                 row[name] = value

@@ -6,7 +6,8 @@ A thread counts a limited number of images per second; no request is kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -49,14 +50,16 @@ class SignalCounter:
     Counts the signals of requests that were answered.
 
     Args:
-        counted: Called in the counting thread with a model and the counts of one request.
+        counted: Called in the counting thread with a model and the counts of some requests.
     """
 
     def __init__(self, counted: Callable[[Model, SignalCounts], None]) -> None:
         self._counted = counted
         # Keys are weak, so that an unloaded model is forgotten.
         self._rates: WeakKeyDictionary[Model, _Rate] = WeakKeyDictionary()
-        self._worker = Worker("drift", self._count)
+        # Images are counted together: one by one, each would cost as much as a small network.
+        self._kept: defaultdict[Model, list[Call]] = defaultdict(list)
+        self._worker = Worker("drift", self._keep, after_round=self._count)
 
     def observe(self, call: Call, model: Model, failure: ServiceError | None) -> None:
         """Keep a request that was answered, for the next round; called on the event loop."""
@@ -72,26 +75,29 @@ class SignalCounter:
         """Count the requests that are kept for at most *timeout_s*, and stop."""
         self._worker.close(timeout_s)
 
-    def _count(self, finished: Finished) -> None:
-        baseline = finished.model.baseline
-        assert baseline is not None
-        self._counted(
-            finished.model,
-            {
+    def _keep(self, finished: Finished) -> None:
+        self._kept[finished.model].append(finished.call)
+
+    def _count(self) -> None:
+        """Count the requests of a round."""
+        kept, self._kept = self._kept, defaultdict(list)
+        for model, calls in kept.items():
+            baseline = model.baseline
+            assert baseline is not None
+            counts = {
                 # A baseline of tensors, or of an older convoy, may lack a signal.
                 signal: histogram.count(signal, values)
-                for signal, values in _signals(finished).items()
+                for signal, values in _signals(model, calls).items()
                 if (histogram := baseline.signals.get(signal))
-            },
-        )
+            }
+            self._counted(model, counts)
 
 
-def _signals(finished: Finished) -> dict[str, np.ndarray]:
-    call, manifest = finished.call, finished.model.manifest
-    scores = as_scores(call.outputs[manifest.scores.name])
-    finite = scores[np.isfinite(scores).all(axis=1)]
-    return {
-        **signals.of_scores(finite, manifest.scores.kind),
-        **signals.of_inputs(call.item, manifest.input, manifest.normalization),
-        **signals.of_headers(call.encoded),
-    }
+def _signals(model: Model, calls: Sequence[Call]) -> dict[str, np.ndarray]:
+    manifest = model.manifest
+    return signals.of_answers(
+        np.concatenate([as_scores(call.outputs[manifest.scores.name]) for call in calls]),
+        [call.item for call in calls],
+        [image for call in calls for image in call.encoded],
+        manifest,
+    )

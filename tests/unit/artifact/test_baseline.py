@@ -177,7 +177,7 @@ def test_all_signals_are_known() -> None:
     plain = Normalization(mean=(0.5,) * 3, std=(0.5,) * 3, where="graph")
     found = {
         **of_scores(np.zeros((1, 5), np.float32), "logits"),
-        **of_inputs(np.zeros((1, 4, 4, 3), np.uint8), tensor, plain),
+        **of_inputs([np.zeros((1, 4, 4, 3), np.uint8)], tensor, plain),
         **of_headers([encode(Image.new("RGB", (4, 4)))]),
     }
     assert set(found) == set(SIGNALS)
