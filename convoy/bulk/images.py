@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,6 +117,9 @@ def _to_input(
 
 def _read_file(file: File) -> bytes | Unread:
     try:
+        # To open a pipe would wait for its writer, for ever.
+        if not stat.S_ISREG(os.stat(file.path).st_mode):
+            return Unread(INPUT_UNREADABLE)
         with open(file.path, "rb") as opened:
             state = os.fstat(opened.fileno())
             if file.size is not None and (state.st_size, state.st_mtime_ns) != file[1:]:
@@ -125,7 +129,7 @@ def _read_file(file: File) -> bytes | Unread:
             return opened.read()
     except FileNotFoundError:
         return Unread(INPUT_NOT_FOUND)
-    except (PermissionError, IsADirectoryError):
+    except PermissionError:
         return Unread(INPUT_UNREADABLE)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
+from convoy.artifact.entries import is_foreign
 from convoy.commands.command_line import UsageError
 
 IMAGE_SUFFIXES = frozenset(
@@ -21,23 +23,51 @@ def find_images(paths: Iterable[Path]) -> Iterator[Path]:
 
     Raises:
         UsageError: If a folder holds no image.
+        OSError: If a folder cannot be read.
     """
     for path in paths:
         if not path.is_dir():  # a file that was named is read, whatever its suffix
             yield path
             continue
-        # In a folder, only the suffix tells images from labels and archives.
-        found = sorted(p for p in path.rglob("*") if _is_image(p))
+        found = sorted(Path(entry) for entry in images_below(str(path)))
         if not found:
             raise UsageError(f"no images in {path}")
         yield from found
+
+
+def images_below(folder: str) -> Iterator[os.DirEntry[str]]:
+    """
+    Yield the images in a folder and below it, in the order of the disk.
+
+    Links to folders are followed. A folder that was read already is not read again, so that a link
+    that leads back ends there. A link that leads nowhere is yielded if it has the name of an image.
+
+    Raises:
+        OSError: If a folder cannot be read.
+    """
+    folders, read = [folder], set()
+    while folders:
+        folder = folders.pop()
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in read:
+            continue
+        read.add((state.st_dev, state.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if is_entered(entry.path):
+                        folders.append(entry.path)
+                # In a folder, only the suffix tells images from labels and archives.
+                elif has_image_name(entry.name):
+                    yield entry
+
+
+def is_entered(folder: str) -> bool:
+    """Return whether a folder is read that is in one which the user named, by its own name."""
+    return not is_foreign(folder.rstrip("/").rpartition("/")[2])
 
 
 def has_image_name(path: str) -> bool:
     """Return whether the file name of *path* is that of an image, and not hidden."""
     name = path.rpartition("/")[2]
     return not name.startswith(".") and PurePath(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _is_image(path: Path) -> bool:
-    return has_image_name(str(path)) and path.is_file()

@@ -22,7 +22,7 @@ from convoy.commands.bulk.shards import (
     open_parquet,
     state_of,
 )
-from convoy.commands.image_files import has_image_name
+from convoy.commands.image_files import has_image_name, images_below, is_entered
 from convoy.stores import is_url, open_store, reaching
 
 MAX_SHARD_IMAGES = 10_000
@@ -85,24 +85,11 @@ def _local(source: str) -> Iterator[File]:
         paths: Iterator[str] = glob.iglob(source, recursive=True)
         yield from _some((_state(path) for path in paths if os.path.isfile(path)), source)
     elif os.path.isdir(source):
-        yield from _some(_walk(source), source)
+        yield from _some(map(_state, images_below(source)), source)
     elif os.path.exists(source):
         yield _state(source)
     else:
         raise BulkError(f"there is no {source}")
-
-
-def _walk(folder: str) -> Iterator[File]:
-    """Yield the images of a folder and of those in it, in the order of the disk."""
-    folders = [folder]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if not entry.name.startswith("."):
-                        folders.append(entry.path)
-                elif has_image_name(entry.name):
-                    yield _state(entry)
 
 
 def _state(file: str | os.DirEntry[str]) -> File:
@@ -128,7 +115,8 @@ def _stored(source: str) -> Iterator[File]:
         yield file(known)
         return
     else:
-        found = (entry for entry in walk(store, path, source) if has_image_name(entry["name"]))
+        files = walk(store, path, source, is_entered)
+        found = (entry for entry in files if has_image_name(entry["name"]))
     yield from _some(map(file, found), source)
 
 

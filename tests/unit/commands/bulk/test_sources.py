@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import socket
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from convoy.commands.bulk.duplicates import IdChecker
 from convoy.commands.bulk.listing import matching
 from convoy.commands.bulk.shards import SHARD_IMAGES, Shard, from_json, to_json
 from convoy.commands.bulk.sources import shards
+from convoy.commands.image_files import find_images
 
 
 def listed(*sources: str | Path, column: str = "image", id_column: str = "") -> list[Shard]:
@@ -54,6 +56,33 @@ def test_folder_and_wildcards() -> None:
     assert gone == Unread("INPUT_NOT_FOUND")
     assert list(rows(listed("a/**/*.JPG"))) == ["a/b/2.JPG"]
     assert list(rows(listed("x[1].png"))) == ["x[1].png"]
+
+
+def test_links_to_folders() -> None:
+    """
+    Links to folders are followed, and each folder is read once, even if a link leads back to it.
+    """
+    for path in ("a/1.png", "b/2.png", "b/@eaDir/2.png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(path)
+    os.symlink("../b", "a/b")
+    os.symlink("../a", "b/back")
+    assert rows(listed("a")) == {"a/1.png": b"a/1.png", "a/b/2.png": b"b/2.png"}
+    assert [*find_images([Path("a")])] == [Path("a/1.png"), Path("a/b/2.png")]
+
+
+def test_pipes_and_sockets() -> None:
+    """
+    What is not a file is not waited for, whatever its name.
+    """
+    os.mkfifo("pipe.png")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket.png")
+    Path("folder.png").mkdir()
+    found = rows(listed("pipe.png", "socket.png", "."))
+    assert found == dict.fromkeys(
+        ("pipe.png", "socket.png", "./pipe.png", "./socket.png"), Unread("INPUT_UNREADABLE")
+    )
 
 
 def test_shards_have_a_limit() -> None:
