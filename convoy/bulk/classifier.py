@@ -90,8 +90,7 @@ class Classifier:
 
         Raises:
             ValueError: If the batch has no such column, or one with the name of an answer's.
-            OSError: If a disk fails.
-            RepositoryError: If a store fails.
+            RepositoryError: If a disk or a store fails.
         """
         answers = list(self.answers(images_in(batch, column)))
         return answers_like(batch, column, columns(answers, self.model))

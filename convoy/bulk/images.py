@@ -60,7 +60,7 @@ def to_inputs(images: Sequence[Image], manifest: Manifest) -> list[npt.NDArray[A
     Read and decode images to items of the graph's input; give a reason in place of a bad image.
 
     Raises:
-        OSError, RepositoryError: If a disk or a store fails, which is not the fault of one image.
+        RepositoryError: If a disk or a store fails, which is not the fault of one image.
     """
     return [_to_input(image, manifest) for image in read(images)]
 
@@ -70,7 +70,7 @@ def read(images: Sequence[Image]) -> Iterator[bytes | npt.NDArray[np.uint8] | Un
     Read images in order, those in a store several at once.
 
     Raises:
-        OSError, RepositoryError: As `to_inputs`.
+        RepositoryError: As `to_inputs`.
     """
     waiting: list[File] = []
     for image in map(_source, images):
@@ -131,6 +131,8 @@ def _read_file(file: File) -> bytes | Unread:
         return Unread(INPUT_NOT_FOUND)
     except PermissionError:
         return Unread(INPUT_UNREADABLE)
+    except OSError as error:
+        raise RepositoryError(f"cannot read {file.path}: {error.strerror}") from error
 
 
 def _fetch(files: Sequence[File]) -> Iterator[bytes | Unread]:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from convoy.bulk.images import INPUT_CHANGED, Image, Unread, read
+from convoy.artifact.errors import RepositoryError
+from convoy.bulk.images import INPUT_CHANGED, File, Image, Unread, read
 from convoy.commands.bulk import shards as shards_module
 from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.duplicates import IdChecker
@@ -258,9 +259,12 @@ def test_disk_that_cannot_be_read() -> None:
     An error of the disk names the input.
     """
     # Its first page is never mapped.
-    Path("a.tar").symlink_to("/proc/self/mem")
+    for name in ("a.tar", "a.png"):
+        Path(name).symlink_to("/proc/self/mem")
     with pytest.raises(BulkError, match=r"cannot read a\.tar: Input/output error"):
         rows(listed("a.tar"))
+    with pytest.raises(RepositoryError, match=r"cannot read .*a\.png: Input/output error"):
+        list(read([File("a.png")]))
 
 
 def test_stores() -> None:
