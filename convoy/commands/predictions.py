@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -15,12 +15,15 @@ from pydantic import BeforeValidator, Field
 
 from convoy.artifact.errors import RepositoryError
 from convoy.commands.command_line import UsageError, command
+from convoy.commands.output_files import explain
 from convoy.options import Option, Options
-from convoy.stores import is_url, open_store
+from convoy.stores import is_url, open_store, reaching
+
+Row = dict[str, Any]
 
 COLUMNS = (
-    *("labels", "probabilities", "image_sha256", "format"),
-    *("served_label", "served_probability"),
+    *("labels", "class_indices", "probabilities", "image_sha256", "format"),
+    *("served_label", "served_class_index", "served_probability"),
 )
 
 
@@ -60,9 +63,15 @@ class PredictionsSettings(Options):
 
 
 class Seen(NamedTuple):
-    """An image with the answer that it got first."""
+    """
+    An image with the answer that it got first.
+
+    Attributes:
+        class_index: None in the logs of servers that did not write it for shadows.
+    """
 
     label: str
+    class_index: int | None
     probability: float
     path: str
 
@@ -72,49 +81,74 @@ def main(chosen: PredictionsSettings) -> int:
     """Copy the images; return 1 after one line that says why, if it cannot be done."""
     try:
         _copy_images(chosen)
-    except UsageError as error:
+    except (UsageError, RepositoryError) as error:
         print(f"convoy predictions: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"convoy predictions: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"convoy predictions: {explain(error)}", file=sys.stderr)
         return 1
     return 0
 
 
 def _copy_images(chosen: PredictionsSettings) -> None:
-    """Copy the images, and print how many each class has."""
+    """
+    Copy the images, and print how many each class has.
+
+    Raises:
+        UsageError: If there is nothing to copy, or a part of the log is damaged.
+        RepositoryError: If the log cannot be read.
+        OSError: If an image cannot be written.
+    """
     if chosen.folder.exists() and any(chosen.folder.iterdir()):
         raise UsageError(f"{chosen.folder} is not empty; name another folder")
-    store, root = _open(chosen.log)
-    seen = _images(store, root, chosen)
-    counts = Counter(_copy(store, image, chosen.folder) for image in seen)
-    for label, count in sorted(counts.items()):
-        print(f"{count:6,}  {label}")
+    if not is_url(chosen.log) and not Path(chosen.log).is_dir():
+        raise UsageError(f"{chosen.log} is not a folder")
+    log = _Log(chosen.log)
+    seen = _images(log, chosen)
+    names = _folder_names({(image.label, image.class_index) for image in seen})
+    counts: Counter[str] = Counter()
+    for image in seen:
+        name = names[image.label, image.class_index]
+        counts[name] += 1
+        target = chosen.folder / name / f"{image.probability:.3f}-{Path(image.path).name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(log.read(image.path))
+    for name, count in sorted(counts.items()):
+        print(f"{count:6,}  {name}")
     print(f"{counts.total():6,}  images in {chosen.folder}")
 
 
-def _open(log: str) -> tuple[Any, str]:
-    if not is_url(log) and not Path(log).is_dir():
-        raise UsageError(f"{log} is not a folder")
-    try:
-        return open_store(log)
-    except RepositoryError as error:
-        raise UsageError(str(error)) from error
+class _Log:
+    """The files of a log, in a folder or a store; every error is a `RepositoryError`."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._store, self.root = open_store(location)
+
+    def find(self, folder: str) -> list[str]:
+        """Return the paths of all files below *folder*, sorted."""
+        with reaching(self._location):
+            return sorted(self._store.find(folder))
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file."""
+        try:
+            with reaching(self._location):
+                return bytes(self._store.cat_file(path))
+        except FileNotFoundError as error:
+            raise RepositoryError(f"{path} was removed meanwhile; run the command again") from error
 
 
-def _images(store: Any, root: str, chosen: PredictionsSettings) -> list[Seen]:
+def _images(log: _Log, chosen: PredictionsSettings) -> list[Seen]:
     """Return each image of the log once; raise if there is none."""
-    files = {Path(path).stem: path for path in store.find(f"{root}/_images")}
+    files = {Path(path).stem: path for path in log.find(f"{log.root}/_images")}
     found: dict[str, Seen] = {}
     models = set()
-    for row in _rows(store, root):
+    for row in _rows(log):
         models.add(row["model"])
         path = files.get(row.get("image_sha256") or "")
         if path and row.get("labels") and row["model"] == (chosen.model or row["model"]):
-            # In the row of a shadow, the client's answer is beside the shadow's.
-            label = row.get("served_label") or row["labels"][0]
-            probability = row.get("served_probability") or row["probabilities"][0]
-            found.setdefault(path, Seen(label, probability, path))
+            found.setdefault(path, _seen(row, path))
     kept = [image for image in found.values() if image.probability <= chosen.max_probability]
     # Case 1: several models, whose classes may have nothing to do with each other.
     if len(models) > 1 and not chosen.model:
@@ -137,29 +171,49 @@ def _images(store: Any, root: str, chosen: PredictionsSettings) -> list[Seen]:
     return kept
 
 
-def _rows(store: Any, root: str) -> Iterator[dict[str, Any]]:
+def _seen(row: Mapping[str, Any], path: str) -> Seen:
+    # In the row of a shadow, the client's answer is beside the shadow's.
+    if label := row.get("served_label"):
+        return Seen(label, row.get("served_class_index"), row["served_probability"], path)
+    return Seen(row["labels"][0], row["class_indices"][0], row["probabilities"][0], path)
+
+
+def _rows(log: _Log) -> Iterator[dict[str, Any]]:
     """Yield the rows of all parts, with the model, which the folder names."""
-    for path in sorted(store.find(root)):
+    for path in log.find(log.root):
         partition = re.search(r"/model=([^/]+)/", path)
         if not partition:
             continue
-        model = {"model": partition[1]}
-        if path.endswith(".parquet"):
-            import pyarrow.parquet as pq  # an extra
-
-            part = pq.ParquetFile(io.BytesIO(store.cat_file(path)))
-            # Parts of older servers have fewer columns.
-            table = part.read([name for name in COLUMNS if name in part.schema_arrow.names])
-            yield from (row | model for row in table.to_pylist())
-        elif path.endswith(".jsonl"):
-            yield from (json.loads(line) | model for line in store.cat_file(path).splitlines())
+        try:
+            yield from (row | {"model": partition[1]} for row in _part(log, path))
+        # Arrow's errors and json's are of these kinds.
+        except (ValueError, OSError) as error:
+            raise UsageError(f"{path} is damaged: {error}; remove it, and run again") from error
 
 
-def _copy(store: Any, image: Seen, folder: Path) -> str:
-    """Copy an image to the folder of its class; return the class."""
-    # A label may hold characters that the name of a folder cannot.
-    target = folder / (re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", image.label).strip(". ") or "_")
-    target.mkdir(parents=True, exist_ok=True)
-    name = f"{image.probability:.3f}-{Path(image.path).name}"
-    (target / name).write_bytes(store.cat_file(image.path))
-    return image.label
+def _part(log: _Log, path: str) -> Sequence[Row]:
+    """Read the rows of a part; other files have none."""
+    if path.endswith(".parquet"):
+        import pyarrow.parquet as pq  # an extra
+
+        part = pq.ParquetFile(io.BytesIO(log.read(path)))
+        # Parts of older servers have fewer columns.
+        table = part.read([name for name in COLUMNS if name in part.schema_arrow.names])
+        rows: list[Row] = table.to_pylist()
+        return rows
+    if path.endswith(".jsonl"):
+        return [json.loads(line) for line in log.read(path).splitlines()]
+    return []
+
+
+def _folder_names(classes: Set[tuple[str, int | None]]) -> dict[tuple[str, int | None], str]:
+    """Return the name of a folder for each class: its label, with the index if others share it."""
+    # A label may hold characters that the name of a folder cannot have.
+    names = {
+        one: re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", one[0]).strip(". ") or "_" for one in classes
+    }
+    counts = Counter(name for (_, index), name in names.items() if index is not None)
+    return {
+        (label, index): f"{name} ({index})" if index is not None and counts[name] > 1 else name
+        for (label, index), name in names.items()
+    }

@@ -8,9 +8,11 @@ import json
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -321,6 +323,62 @@ async def test_to_folder(
     ):
         assert run(["predictions", "to-folder", *arguments]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_classes_that_share_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Classes with one label, or whose labels lead to one name of a folder, have folders of their own.
+    """
+    log, folder = tmp_path / "log", tmp_path / "to-label"
+    answers = [("crane", 134), ("crane", 517), ("a/b", 1), ("a_b", 2), ("dog.", 3), ("...", 4)]
+    _write_log(log, [([label], [index]) for label, index in answers])
+    assert run(["predictions", "to-folder", str(log), str(folder)]) == 0
+    names = ["_", "a_b (1)", "a_b (2)", "crane (134)", "crane (517)", "dog"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert all(len(list(path.iterdir())) == 1 for path in folder.iterdir())
+    assert "     1  crane (517)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["part-1.parquet", "part-1.jsonl"])
+def test_damaged_part(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A part that cannot be read ends the command with one line that names it.
+    """
+    log = tmp_path / "log"
+    _write_log(log, [(["a"], [0])])
+    (log / "model=m" / "day=2026-01-01" / name).write_bytes(b'{"labels"')
+    assert run(["predictions", "to-folder", str(log), str(tmp_path / "to-label")]) == 1
+    assert f"{name} is damaged: " in capsys.readouterr().err
+
+
+def test_store_that_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """
+    A store that cannot be reached is reported in one line with the remedy.
+    """
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/gone/model=m/day=2026-01-01/part-1.jsonl", b"{}")
+
+    def fail(*_: object, **__: object) -> bytes:
+        raise ConnectionError("refused")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(store), "cat_file", fail)
+        arguments = ["predictions", "to-folder", "memory://gone", str(tmp_path / "to-label")]
+        assert run(arguments) == 1
+    assert "the store cannot be reached (refused); check the network" in capsys.readouterr().err
+
+
+def _write_log(log: Path, answers: Sequence[tuple[list[str], list[int]]]) -> None:
+    """Write a log of images, each with the labels and the indices of its answer."""
+    part = log / "model=m" / "day=2026-01-01"
+    part.mkdir(parents=True)
+    (log / "_images").mkdir()
+    lines = []
+    for number, (labels, indices) in enumerate(answers):
+        (log / "_images" / f"{number:064}.png").write_bytes(png(number))
+        row = {"labels": labels, "class_indices": indices, "probabilities": [1.0]}
+        lines.append(json.dumps(row | {"image_sha256": f"{number:064}"}))
+    (part / "part-0.jsonl").write_text("\n".join(lines))
 
 
 async def test_refusals(serve: Serve, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 
 from convoy.commands.baseline.baseline_settings import BaselineSettings
 from convoy.commands.command_line import UsageError, command
+from convoy.commands.output_files import explain
 
 
 @command(BaselineSettings)
@@ -22,6 +23,6 @@ def main(chosen: BaselineSettings) -> int:
         print(f"convoy baseline: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"convoy baseline: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"convoy baseline: {explain(error)}", file=sys.stderr)
         return 1
     return 0

@@ -6,6 +6,7 @@ import sys
 
 from convoy.commands.command_line import UsageError, command
 from convoy.commands.evaluate.evaluate_settings import EvaluateSettings
+from convoy.commands.output_files import explain
 
 
 @command(EvaluateSettings)
@@ -23,6 +24,6 @@ def main(chosen: EvaluateSettings) -> int:
         print(f"convoy evaluate: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"convoy evaluate: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"convoy evaluate: {explain(error)}", file=sys.stderr)
         return 1
     return 0

@@ -165,6 +165,7 @@ def _schema() -> Any:
             "shadow_of": pa.int32(),
             "agrees": pa.bool_(),
             "served_label": pa.string(),
+            "served_class_index": pa.int32(),
             "served_probability": pa.float32(),
         }
     )
@@ -200,6 +201,7 @@ def _rows(finished: Finished, client: str) -> list[Row]:
                 "shadow_of": finished.model.version,
                 "agrees": agrees,
                 "served_label": answer["labels"][0],
+                "served_class_index": answer["class_indices"][0],
                 "served_probability": answer["probabilities"][0],
             }
     if finished.failure is None:
