@@ -74,7 +74,7 @@ def test_links_to_folders() -> None:
 
 def test_pipes_and_sockets() -> None:
     """
-    What is not a file is not waited for, whatever its name.
+    A pipe or a socket with the name of an image is a row with a reason; nobody waits for it.
     """
     os.mkfifo("pipe.png")
     with socket.socket(socket.AF_UNIX) as bound:
