@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import ALL_FILES, Artifact, read_artifact
 from convoy.bulk.answers import Answer, Model, answers_like, columns, images_in
 from convoy.bulk.child_process import follow_parent
@@ -108,10 +109,13 @@ class Classifier:
             return
         store, path = open_store(location)
         with tempfile.TemporaryDirectory(prefix="convoy-") as copy:
-            with reaching(location):
-                for entry in store.ls(path, detail=False):
-                    if (name := entry.rstrip("/").rpartition("/")[2]) in ALL_FILES:
-                        store.get_file(entry, f"{copy}/{name}")
+            try:
+                with reaching(location):
+                    for entry in store.ls(path, detail=False):
+                        if (name := entry.rstrip("/").rpartition("/")[2]) in ALL_FILES:
+                            store.get_file(entry, f"{copy}/{name}")
+            except FileNotFoundError as error:
+                raise RepositoryError(f"there is no artifact at {location}") from error
             yield Path(copy)
 
     @property

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convoy.artifact.errors import ArtifactError
+from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.artifact.files import Artifact, read_artifact
 from convoy.artifact.golden import Golden
 from convoy.bulk import Classifier, classifier
@@ -118,6 +118,16 @@ def test_artifact_in_a_store(tiny_artifact: Path) -> None:
     store.put(str(tiny_artifact), "/models/tiny/1", recursive=True)
     found = Classifier("memory://models/tiny/1")([png(14)])
     assert found["label"] == ["class 4"]
+
+
+def test_absent_artifact(tmp_path: Path) -> None:
+    """
+    An artifact that does not exist is an error that names it, in a folder and in a store.
+    """
+    with pytest.raises(ArtifactError, match="No such file or directory"):
+        Classifier(tmp_path / "none")([png(1)])
+    with pytest.raises(RepositoryError, match="there is no artifact at memory://none/1"):
+        Classifier("memory://none/1")([png(1)])
 
 
 def test_wrong_top_k_is_refused_at_once() -> None:
