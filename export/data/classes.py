@@ -34,8 +34,17 @@ def class_indices(
     if (by_order or is_imagenet) and len(classes) == len(labels):
         return np.arange(len(labels))
     if by_order:
-        raise DataError(f"the data has {len(classes)} classes, and {model} {len(labels)}")
+        count = len(classes)
+        plural = "es" * (count != 1)
+        raise DataError(f"the data has {count} class{plural}, and {model} has {len(labels)}")
     unknown = [name for name in classes if name not in known]
+    if not unknown:
+        shared = next(label for label in labels if labels.count(label) > 1)
+        raise DataError(
+            f"several classes of {model} have the label {shared!r}, so that a folder of this name "
+            "may be of any of them; give --by-order if the folders, sorted by name, are its "
+            "classes in their order"
+        )
     rest = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
     raise DataError(
         f"{model} does not know the classes {', '.join(unknown[:_NAMED])}{rest}: name the folders "
