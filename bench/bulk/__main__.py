@@ -2,8 +2,7 @@
 
 The contenders of a row run in turn, so that other work on the machine affects all of them. A ratio
 is the median over the rounds, with a bootstrap interval. An engine that is not installed is left
-out, and reported. All rows take some 25 minutes on two processors. Pin the rows of one worker to
-one processor with `taskset -c 0`.
+out, and reported. All rows take some 25 minutes on two processors.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ class Contender:
 
     Attributes:
         name: `plain` for the loop by hand; `local`, `dask`, `ray` or `server` for `convoy bulk`.
-        workers: Number of processes that label; 0 is one for each processor.
+        workers: Number of processes that label, and of processors that they may use; 0 is one for
+            each processor.
         images: Size of the collection.
     """
 
@@ -46,37 +47,37 @@ def _engines(workers: int) -> tuple[Contender, ...]:
 ROWS = (
     Row(
         "resnet18",
-        "ResNet-18, 1,000 JPEGs of 500x375, one worker",
+        "ResNet-18, 1,000 JPEGs of 500x375, all processors",
         "resnet18",
-        (Contender("plain"), Contender("local")),
+        (Contender("plain", 0), Contender("local", 0)),
         {"local": 1.0},
     ),
     Row(
         "server",
-        "the same, through a server with all processors",
+        "the same, through a server",
         "resnet18",
-        (Contender("local", 0), Contender("server")),
+        (Contender("local", 0), Contender("server", 0)),
         {"server": 0.9},
     ),
     Row(
         "engines",
-        "the same on engines, one worker",
+        "the same on engines, one processor",
         "resnet18",
         _engines(1),
         {"dask": 0.9, "ray": 0.9},
     ),
     Row(
         "engines2",
-        "the same on engines, two workers",
+        "the same on engines, two processors",
         "resnet18",
         _engines(2),
         {"dask": 0.85, "ray": 0.85},
     ),
     Row(
         "lenet5",
-        "LeNet-5, 100,000 PNGs in Parquet, one worker",
+        "LeNet-5, 100,000 PNGs in Parquet, all processors",
         "lenet5",
-        (Contender("plain", images=100_000), Contender("local", images=100_000)),
+        (Contender("plain", 0, 100_000), Contender("local", 0, 100_000)),
         {"local": 0.95},
     ),
     Row(
@@ -86,5 +87,5 @@ ROWS = (
         (Contender("local", images=10_000), Contender("local", images=1_000_000)),
         memory_bound=1.1,
     ),
-    Row("int8", "ResNet-18 in int8, one worker", "resnet18_int8", (Contender("local"),)),
+    Row("int8", "ResNet-18 in int8, one processor", "resnet18_int8", (Contender("local"),)),
 )

@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -51,9 +52,21 @@ def measure(contender: Contender, root: Path, model: str, folder: Path) -> Taken
         if contender.name == "server":
             options = ["--model-control-mode", "explicit", "--load-model", model]
             command.append(stack.enter_context(ServerProcess(root, *options)).address)
-        taken = _run(command, folder)
+        with _limited(contender.workers):
+            taken = _run(command, folder)
     shutil.rmtree(labels) if labels.is_dir() else labels.unlink()
     return taken
+
+
+@contextmanager
+def _limited(processors: int) -> Iterator[None]:
+    """Let processes that start in the block use so many processors; all of them if 0."""
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(usable)[: processors or None])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usable)
 
 
 def _command(contender: Contender, root: Path, model: str, photos: Path, labels: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """The loop by hand, as a good engineer would write it for one job.
 
-Run it with `python -m bench.bulk.plain_loop MODEL PHOTOS LABELS WORKERS`.
+Run it with `python -m bench.bulk.plain_loop MODEL PHOTOS LABELS WORKERS`. 0 workers are one for
+each processor.
 
 Processes of multiprocessing, each with a session of ONNX Runtime of one thread, simplejpeg or
 Pillow, batches of 8, and a CSV of the best class. It imports nothing of convoy.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import multiprocessing
+import os
 import sys
 from pathlib import Path
 
@@ -79,4 +81,5 @@ def _digit(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 if __name__ == "__main__":
-    label(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    workers = int(sys.argv[4]) or len(os.sched_getaffinity(0))
+    label(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), workers)
