@@ -31,6 +31,9 @@ WATCH_S = 60.0
 VIEWERS = (0, 1, 10)
 DESKTOP, TALL, PHONE = (1440, 900), (1440, 1500), (375, 812)
 
+EXPLAINED = ("lenet5", "plain20")
+"""A network without class activation maps, and one that has them; their answers are in one row."""
+
 OPENED_IN = {"why": "try", "graph": "models"}
 """The views that have these as parts."""
 
@@ -172,10 +175,11 @@ def _prepare(page: Page, view: str, images: Path) -> None:
         page.wait_for_load_state("networkidle")
         page.evaluate("scrollTo(0, 0)")
     if view == "why":
-        for card in page.locator(".answer").all()[:2]:
+        cards = [page.locator(".answer").filter(has_text=name).first for name in EXPLAINED]
+        for card in cards:
             card.get_by_role("button", name="Why?").click()
             card.locator("canvas.heat").wait_for()
-        page.locator(".answer").first.scroll_into_view_if_needed()
+        cards[0].evaluate("card => card.scrollIntoView({block: 'center'})")
     if view == "images":
         page.locator("input[webkitdirectory]").set_input_files(images)
         page.locator(".evaluation .confusion").wait_for()
