@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import IO, Any, Protocol, Self
 
-from convoy.bulk.images import LIMITS, File, Image, Unread
+from convoy.bulk.images import INPUT_UNREADABLE, LIMITS, File, Image, Unread
 from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.image_files import has_image_name
 from convoy.service.errors import ImageTooLargeError
@@ -23,7 +23,6 @@ SHARD_IMAGES = 500
 
 READ_BYTES = 16 << 20
 """Bytes of a Parquet file in memory at once, as far as its average row tells."""
-
 
 _GZIP = b"\x1f\x8b"
 """The first bytes of a gzip file (RFC 1952, 2.3.1)."""
@@ -65,9 +64,7 @@ class FileShard:
     def rows(self) -> Iterator[tuple[Any, Image]]:
         for file in self.files:
             path = file.path if is_url(file.path) else os.path.join(self.root, file.path)
-            # Names may hold any bytes, and labels are text.
-            name = os.fsencode(file.path).decode(errors="backslashreplace")
-            yield name, file._replace(path=path)
+            yield as_text(file.path), file._replace(path=path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,8 @@ class ParquetShard:
     def _ids(self, batch: Any, first: int) -> list[Any]:
         number = self.first_row + first
         if not self.id_column:
-            return [f"{self.name}#{number + index}" for index in range(len(batch))]
+            name = as_text(self.name)
+            return [f"{name}#{number + index}" for index in range(len(batch))]
         ids: list[Any] = batch.column(self.id_column).to_pylist()
         if None in ids:
             row = number + ids.index(None)
@@ -149,11 +147,22 @@ class TarShard:
         with _decompressed(file) as plain:
             with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as archive:
                 for member in archive:
-                    if member.isfile() and has_image_name(member.name):
-                        yield f"{self.name}/{member.name}", _content(archive, member)
+                    if has_image_name(member.name) and not member.isdir():
+                        yield as_text(f"{self.name}/{member.name}"), _content(archive, member)
+                self._check_end(archive)
             # The checksum of gzip comes last.
             while plain.read(READ_BYTES):
                 pass
+
+    def _check_end(self, archive: tarfile.TarFile) -> None:
+        """Refuse more members behind the end, which begins with a block of zeros."""
+        while block := archive.fileobj.read(READ_BYTES):
+            if block.strip(b"\0"):
+                raise BulkError(
+                    f"{self.name}: holds more behind its end: a part of it may be zeros, as in a "
+                    "download that was broken off, or it may be several tar files in one; copy it "
+                    "again, or join tar files with tar --concatenate"
+                )
 
 
 class _Member(tarfile.TarInfo):
@@ -243,6 +252,11 @@ def open_parquet(path: str, name: str, state: str) -> Iterator[Any]:
             raise BulkError(f"{name}: not a Parquet file, or damaged: {error}") from error
 
 
+def as_text(name: str) -> str:
+    """Return the name of a file, which may hold any bytes, as text for labels."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def _decompressed(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
     is_gzip = file.read(len(_GZIP)) == _GZIP
     file.seek(0)
@@ -250,6 +264,9 @@ def _decompressed(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Image:
+    # A link leads to a member that the stream has passed, or to none.
+    if not member.isfile():
+        return Unread(INPUT_UNREADABLE)
     if member.size > LIMITS.max_bytes:
         return Unread(ImageTooLargeError.reason)
     file = archive.extractfile(member)

@@ -35,7 +35,8 @@ def listed(*sources: str | Path, column: str = "image", id_column: str = "") -> 
 def rows(found: list[Shard]) -> dict[Any, Any]:
     """All images by id, read."""
     pairs: list[tuple[Any, Image]] = [row for shard in found for row in shard.rows()]
-    return dict(zip([key for key, _ in pairs], read([image for _, image in pairs]), strict=True))
+    keys = [key.as_py() if isinstance(key, pa.Scalar) else key for key, _ in pairs]
+    return dict(zip(keys, read([image for _, image in pairs]), strict=True))
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +226,43 @@ def test_damaged_tar_files(suffix: str) -> None:
             rows(listed(name))
     Path(name).write_bytes(whole)
     assert len(rows(listed(name))) == 3
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_nothing_behind_the_end_of_a_tar_file(suffix: str) -> None:
+    """
+    A header of zeros, and another tar file behind the first, are no end that loses images.
+    """
+    name = f"a.{suffix}"
+    write_tar(name, ["0.png", "1.png", "2.png"])
+    whole = Path(name).read_bytes()
+    plain = gzip.decompress(whole) if suffix == "tar.gz" else whole
+    write = gzip.compress if suffix == "tar.gz" else bytes
+    for content in (plain[:1024] + bytes(512) + plain[1536:], plain + plain):
+        Path(name).write_bytes(write(content))
+        with pytest.raises(BulkError, match=rf"a\.{suffix}: holds more behind its end"):
+            rows(listed(name))
+
+
+def test_links_and_names_in_tar_files() -> None:
+    """
+    A link or a pipe with the name of an image is a row with a reason; a name need not be UTF-8.
+    """
+    with tarfile.open("a.tar", "w") as archive:
+        for name, kind in (
+            ("\udcff.png", tarfile.REGTYPE),
+            ("hard.png", tarfile.LNKTYPE),
+            ("soft.png", tarfile.SYMTYPE),
+            ("pipe.png", tarfile.FIFOTYPE),
+            ("folder.png", tarfile.DIRTYPE),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "\udcff.png"
+            archive.addfile(info)
+    links = dict.fromkeys(
+        ("a.tar/hard.png", "a.tar/soft.png", "a.tar/pipe.png"), Unread("INPUT_UNREADABLE")
+    )
+    assert rows(listed("a.tar")) == {"a.tar/\\xff.png": b"", **links}
 
 
 def test_damage_to_compressed_tar_files() -> None:
