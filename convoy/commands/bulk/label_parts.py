@@ -17,7 +17,7 @@ Failures = Counter[str | None]
 """Rows by the reason of their error; None for those with an answer."""
 
 Rows = Iterable[tuple[Sequence[Any], Sequence[Answer]]]
-"""Ids and answers, in pieces of a few hundred."""
+"""Ids and answers, in pieces of a few hundred. An id is a text, or a scalar of Arrow."""
 
 
 def write_rows(rows: Rows, model: Model, form: Format, file: IO[bytes]) -> Failures:
@@ -72,7 +72,7 @@ class _JsonRows:
         self._file = file
 
     def write(self, ids: list[Any], answers: dict[str, list[Any]]) -> None:
-        for key, *values in zip(ids, *answers.values(), strict=True):
+        for key, *values in zip(map(_plain, ids), *answers.values(), strict=True):
             row = {"id": key, **dict(zip(answers, values, strict=True))}
             self._file.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
 
@@ -87,7 +87,7 @@ class _CsvRows:
 
     def write(self, ids: list[Any], answers: dict[str, list[Any]]) -> None:
         answers = answers | {"top_k": [json.dumps(classes) for classes in answers["top_k"]]}
-        self._write(zip(ids, *answers.values(), strict=True))
+        self._write(zip(map(_plain, ids), *answers.values(), strict=True))
 
     def close(self) -> None:
         """Write nothing: lines need no end."""
@@ -96,6 +96,13 @@ class _CsvRows:
         text = io.StringIO(newline="")
         csv.writer(text).writerows(rows)
         self._file.write(text.getvalue().encode())
+
+
+def _plain(key: Any) -> Any:
+    """Return an id, a scalar of Arrow or a text, for a file of text."""
+    value = key if isinstance(key, str) else key.as_py()
+    # Some programs write text to Parquet files without saying that it is text.
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
 _WRITERS: dict[Format, type[_ParquetRows | _JsonRows | _CsvRows]] = {

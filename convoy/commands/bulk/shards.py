@@ -117,11 +117,12 @@ class ParquetShard:
         if not self.id_column:
             name = as_text(self.name)
             return [f"{name}#{number + index}" for index in range(len(batch))]
-        ids: list[Any] = batch.column(self.id_column).to_pylist()
-        if None in ids:
-            row = number + ids.index(None)
+        column = batch.column(self.id_column)
+        if column.null_count:
+            row = number + column.is_null().index(True).as_py()
             raise BulkError(f"{self.name}: row {row} has no {self.id_column}; leave out --id")
-        return ids
+        # Scalars of Arrow keep the type of the column, such as uint64 or decimal.
+        return list(widened(column))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,21 @@ def open_parquet(path: str, name: str, state: str) -> Iterator[Any]:
 def as_text(name: str) -> str:
     """Return the name of a file, which may hold any bytes, as text for labels."""
     return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def widened(column: Any) -> Any:
+    """Return an Arrow array in the widest type of its kind, which other files may have."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        return column.cast(pa.int64())
+    if pa.types.is_floating(kind):
+        return column.cast(pa.float64())
+    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return column.cast(pa.string()) if is_text else column
 
 
 def _decompressed(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:

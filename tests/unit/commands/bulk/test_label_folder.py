@@ -6,9 +6,12 @@ import csv
 import io
 import json
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,6 +19,7 @@ from convoy.bulk.answers import Answer, Model
 from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.label_folder import LabelFolder
 from convoy.commands.bulk.label_parts import Format, count_rows, write_rows
+from convoy.commands.bulk.sources import shards
 from convoy.service.serving.top_k import Prediction
 from tests.harness.full_disk import limited_files
 
@@ -141,3 +145,36 @@ def test_parts_of_tar_files_may_be_empty() -> None:
     write_rows([], MODEL, "parquet", empty)
     write_rows([(["x", "y"], ANSWERS)], MODEL, "parquet", other)
     assert pq.read_table(empty).schema == pq.read_table(other).schema
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "values", "text"),
+    [
+        (pa.uint64(), pa.uint64(), [1, 2**64 - 1], "18446744073709551615"),
+        (pa.uint16(), pa.int64(), [1, 2], "2"),
+        (pa.float32(), pa.float64(), [0.5, 1.5], "1.5"),
+        (pa.decimal128(9, 2), pa.decimal128(9, 2), [Decimal("1.50"), Decimal("10.25")], "10.25"),
+        (pa.binary(), pa.binary(), [b"a", b"b\xff"], "b\\xff"),
+        (pa.large_string(), pa.string(), ["a", "b"], "b"),
+        (pa.dictionary(pa.int32(), pa.string()), pa.string(), ["a", "b"], "b"),
+    ],
+)
+def test_ids_keep_their_type(
+    tmp_path: Path, kind: pa.DataType, written: pa.DataType, values: list[Any], text: str
+) -> None:
+    """
+    Ids in Parquet have the kind of their column, whatever the first ones are; others are text.
+    """
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": pa.array(values, kind), "image": [b"x"] * 2}), path)
+    (shard,) = shards([str(path)], "image", "id", lambda count: None)
+    # Each in a piece of its own.
+    rows = [([key], ANSWERS[:1]) for key, _ in shard.rows()]
+    parts: dict[Format, io.BytesIO] = {"parquet": io.BytesIO(), "jsonl": io.BytesIO()}
+    for form, file in parts.items():
+        write_rows(rows, MODEL, form, file)
+    column = pq.read_table(parts["parquet"])["id"]
+    assert column.to_pylist() == values
+    assert column.type == written
+    last = json.loads(parts["jsonl"].getvalue().splitlines()[1])
+    assert str(last["id"]) == text
