@@ -137,12 +137,13 @@ def _read_file(file: File) -> bytes | Unread:
 
 def _fetch(files: Sequence[File]) -> Iterator[bytes | Unread]:
     store, _ = open_store(files[0].path)
-    paths = {file.path: open_store(file.path)[1] for file in files}
-    wanted = [paths[f.path] for f in files if (f.size or 0) <= LIMITS.max_bytes]
+    wanted = [file for file in files if (file.size or 0) <= LIMITS.max_bytes]
     with reaching(files[0].path):
-        found = store.cat(wanted, on_error="return") if wanted else {}
+        # `cat` would take the brackets in a name for a wildcard.
+        found = store.cat_ranges([open_store(file.path)[1] for file in wanted], None, None)
+    contents = dict(zip(wanted, found, strict=True))
     for file in files:
-        data = found.get(paths[file.path])
+        data = contents.get(file)
         if data is None:
             yield Unread(errors.ImageTooLargeError.reason)
         elif isinstance(data, FileNotFoundError):

@@ -109,11 +109,12 @@ def _stored(source: str) -> Iterator[File]:
         name = store.unstrip_protocol(str(entry["name"]))
         return File(name, size if isinstance(size, int) else None)
 
-    if glob.has_magic(path):
-        found = matching(store, path, source)
-    elif (known := _info(store, path, source)) and known["type"] == "file":
+    # A name may hold wildcards itself.
+    if (known := _info(store, path, source)) and known["type"] == "file":
         yield file(known)
         return
+    if glob.has_magic(path):
+        found = matching(store, path, source)
     else:
         files = walk(store, path, source, is_entered)
         found = (entry for entry in files if has_image_name(entry["name"]))

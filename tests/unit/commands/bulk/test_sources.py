@@ -332,6 +332,23 @@ def test_stores() -> None:
         listed("memory://bulk/a**")
 
 
+def test_wildcards_in_the_names_of_a_store() -> None:
+    """
+    Brackets in the name of a file are part of it, as a source and in a folder.
+    """
+    store = fsspec.filesystem("memory")
+    store.pipe({"/marks/a[1].png": b"one", "/marks/a1.png": b"another", "/marks/b[x].png": b"two"})
+    found = rows(listed("memory://marks"))
+    assert found == {
+        "memory:///marks/a[1].png": b"one",
+        "memory:///marks/a1.png": b"another",
+        "memory:///marks/b[x].png": b"two",
+    }
+    one = {"memory:///marks/b[x].png": b"two"}
+    assert rows(listed("memory://marks/b[x].png")) == one
+    assert rows(listed("memory://marks/b?x?.png")) == one
+
+
 @pytest.mark.parametrize(
     ("pattern", "visited"),
     [
