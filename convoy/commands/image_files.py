@@ -45,6 +45,19 @@ def images_below(folder: str) -> Iterator[os.DirEntry[str]]:
     Raises:
         OSError: If a folder cannot be read.
     """
+    for inner in folders_below(folder):
+        with os.scandir(inner) as entries:
+            # In a folder, only the suffix tells images from labels and archives.
+            yield from (e for e in entries if has_image_name(e.name) and not e.is_dir())
+
+
+def folders_below(folder: str) -> Iterator[str]:
+    """
+    Yield *folder* and the folders below it, also through links; each real folder once.
+
+    Raises:
+        OSError: If a folder cannot be read.
+    """
     folders, read = [folder], set()
     while folders:
         folder = folders.pop()
@@ -52,14 +65,9 @@ def images_below(folder: str) -> Iterator[os.DirEntry[str]]:
         if (state.st_dev, state.st_ino) in read:
             continue
         read.add((state.st_dev, state.st_ino))
+        yield folder
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    if is_entered(entry.path):
-                        folders.append(entry.path)
-                # In a folder, only the suffix tells images from labels and archives.
-                elif has_image_name(entry.name):
-                    yield entry
+            folders += [e.path for e in entries if e.is_dir() and is_entered(e.path)]
 
 
 def is_entered(folder: str) -> bool:

@@ -22,6 +22,7 @@ from convoy.commands.bulk.shards import (
     open_parquet,
     state_of,
 )
+from convoy.commands.bulk.wildcards import files_matching
 from convoy.commands.image_files import has_image_name, images_below, is_entered
 from convoy.stores import is_url, open_store, reaching
 
@@ -73,17 +74,17 @@ def _expand(source: str) -> Iterator[str]:
     if not found or os.path.exists(source):
         yield source
         return
-    first, last = found[1], found[2]
-    for number in range(int(first), int(last) + 1):
-        text = str(number).zfill(len(first))
-        yield from _expand(source[: found.start()] + text + source[found.end() :])
+    first, last = int(found[1]), int(found[2])
+    is_padded = any(text.startswith("0") and len(text) > 1 for text in found.groups())
+    width = max(map(len, found.groups())) if is_padded else 1
+    for number in range(first, last + 1) if first <= last else range(first, last - 1, -1):
+        yield from _expand(f"{source[: found.start()]}{number:0{width}}{source[found.end() :]}")
 
 
 def _local(source: str) -> Iterator[File]:
     # A name may hold wildcards itself.
     if glob.has_magic(source) and not os.path.lexists(source):
-        paths: Iterator[str] = glob.iglob(source, recursive=True)
-        yield from _some((_state(path) for path in paths if os.path.isfile(path)), source)
+        yield from _some(map(_state, files_matching(source)), source)
     elif os.path.isdir(source):
         yield from _some(map(_state, images_below(source)), source)
     elif os.path.exists(source):

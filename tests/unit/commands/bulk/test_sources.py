@@ -73,6 +73,62 @@ def test_links_to_folders() -> None:
     assert [*find_images([Path("a")])] == [Path("a/1.png"), Path("a/b/2.png")]
 
 
+def test_wildcards_on_a_disk(tmp_path: Path) -> None:
+    """
+    `**` enters each folder once, also through links that lead back; nothing that matches is lost.
+    """
+    for path in ("a/1.png", "a/b/2.png", "a/b/c/3.png", "a/.hidden/4.png", "a/b/.5.png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(path)
+    os.symlink("..", "a/b/back")
+    os.symlink("b", "a/again")
+    os.symlink("nowhere", "a/b/gone.png")
+
+    def keys(pattern: str) -> list[str]:
+        found = [key for shard in listed(pattern) for key, _ in shard.rows()]
+        return sorted(os.path.realpath(key).removeprefix(f"{tmp_path}/") for key in found)
+
+    everything = ["a/1.png", "a/b/2.png", "a/b/c/3.png", "a/b/nowhere"]
+    for pattern in ("a/**/*.png", "**/*.png", "a/**", "**/b/**/*.png", f"{tmp_path}/**/*.png"):
+        assert keys(pattern) == everything, pattern
+    assert sorted(rows(listed("**/c/*.png"))) in (["a/b/c/3.png"], ["a/again/c/3.png"])
+    assert keys("a/*/*.png") == ["a/b/2.png", "a/b/nowhere"]
+    assert rows(listed("a/b/*.png"))["a/b/gone.png"] == Unread("INPUT_NOT_FOUND")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_folders_that_may_not_be_read() -> None:
+    """
+    A folder that cannot be read is an error, also below a wildcard.
+    """
+    Path("a/private").mkdir(parents=True)
+    Path("a/1.png").touch()
+    Path("a/private").chmod(0)
+    for source in ("a", "a/**/*.png", "a/*/*.png"):
+        with pytest.raises(PermissionError):
+            listed(source)
+    Path("a/private").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ("{9..11}", ["9", "10", "11"]),
+        ("{11..9}", ["11", "10", "9"]),
+        ("{08..10}", ["08", "09", "10"]),
+        ("{8..010}", ["008", "009", "010"]),
+        ("{3..3}", ["3"]),
+    ],
+)
+def test_numbers_in_braces(numbers: str, expected: list[str]) -> None:
+    """
+    They are those of bash, also descending.
+    """
+    for name in expected:
+        Path(f"{name}.png").touch()
+    assert list(rows(listed(f"{numbers}.png"))) == [f"{name}.png" for name in expected]
+
+
 def test_pipes_and_sockets() -> None:
     """
     A pipe or a socket with the name of an image is a row with a reason; nobody waits for it.
@@ -81,7 +137,7 @@ def test_pipes_and_sockets() -> None:
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind("socket.png")
     Path("folder.png").mkdir()
-    found = rows(listed("pipe.png", "socket.png", "."))
+    found = rows(listed("pipe.png", "socket.png")) | rows(listed("."))
     assert found == dict.fromkeys(
         ("pipe.png", "socket.png", "./pipe.png", "./socket.png"), Unread("INPUT_UNREADABLE")
     )
