@@ -12,6 +12,7 @@ from typing import Any
 from convoy.bulk.images import File
 from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.listing import matching, walk
+from convoy.commands.bulk.overlaps import check_apart
 from convoy.commands.bulk.shards import (
     READ_BYTES,
     SHARD_IMAGES,
@@ -42,10 +43,13 @@ def shards(sources: Iterable[str], column: str, id_column: str, listed: Listed) 
     List the input.
 
     Raises:
-        BulkError: If a source does not exist, holds no image, or is not what it seems to be.
+        BulkError: If a source does not exist, holds no image, is not what it seems to be, or lies
+            in another one.
         OSError: If a disk cannot be read.
         RepositoryError: If a store cannot be read.
     """
+    sources = list(sources)
+    check_apart(sources)
     files: list[File] = []
     for count, file in enumerate(_files(sources), 1):
         listed(count)

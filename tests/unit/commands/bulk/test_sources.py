@@ -143,6 +143,38 @@ def test_pipes_and_sockets() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "other",
+    ["./a/", "a/b", "link", "a/1.png", "a/*.png", "a/**", "a/b/{1..2}.png", "a/.x/../b/*.JPG"],
+)
+def test_sources_in_other_sources(other: str) -> None:
+    """
+    A source whose images are read with another source is an error: they would have two rows.
+    """
+    for path in ("a/1.png", "a/b/1.png", "a/b/2.png", "a/.x/3.png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    os.symlink("a/b", "link")
+    for pair in (("a", other), (other, "a")):
+        with pytest.raises(BulkError, match=r"is read with .*: leave out one of them"):
+            listed(*pair)
+    with pytest.raises(BulkError, match="s3://x/a/b/ is read with s3://x/a: leave out"):
+        listed("s3://x/a", "s3://x/a/b/")
+
+
+def test_sources_beside_other_sources() -> None:
+    """
+    Sources in a folder that is not read with it have their own rows.
+    """
+    write_tar("t.tar", ["0.png"])
+    for path in ("a/1.png", "a/.x/2.png", "ab/3.png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(path)
+    os.rename("t.tar", "a/t.tar")
+    found = rows(listed("a", "ab", "a/.x", "a/*.tar"))
+    assert sorted(found) == ["a/.x/2.png", "a/1.png", "a/t.tar/0.png", "ab/3.png"]
+
+
 def test_shards_have_a_limit() -> None:
     """
     A shard of files has at most 500.
