@@ -288,3 +288,44 @@ def test_other_parts_are_never_mixed(bulk: Bulk, tmp_path: Path) -> None:
         assert code in (1, 2)
         assert (output, len(errors.splitlines())) == ("", 1)
         assert message in errors
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_damaged_parts(bulk: Bulk, tmp_path: Path, form: str) -> None:
+    """
+    A part that was damaged ends a resumed job with one line, and is made anew once it is removed.
+    """
+    write_images(tmp_path / "photos", 3)
+    code, _, errors = bulk("photos", "--format", form, "--workers", "1")
+    assert code == 0, errors
+    part = tmp_path / f"labels/part-000000.{form}"
+    whole = part.read_bytes()
+    again = ("photos", "--format", form, "--workers", "1", "--resume")
+    # The end of the first line of many, if it has lines.
+    for content in (b"damaged", whole[: whole.find(b"\n") + 1 or 500]):
+        part.write_bytes(content)
+        code, _, errors = bulk(*again)
+        assert (code, "Traceback" in errors) == (1, False)
+        assert f"labels/part-000000.{form} is damaged: " in errors.splitlines()[-1]
+        assert errors.endswith("; remove it, and continue with --resume\n")
+    part.unlink()
+    code, output, errors = bulk(*again)
+    assert code == 0, errors
+    assert table(output)["images"] == "3"
+
+
+def test_sources_whose_names_are_not_utf8(bulk: Bulk, tmp_path: Path) -> None:
+    """
+    Labels and record state a readable name, also if the job fails.
+    """
+    name = os.fsdecode(b"\xff")
+    write_images(tmp_path / name, 1)
+    code, _, errors = bulk(name, "--workers", "1")
+    assert code == 0, errors
+    assert list(rows(tmp_path / "labels")) == ["\\xff/000000.png"]
+    assert record(tmp_path)["input"]["sources"] == ["\\xff"]
+    (tmp_path / "labels").rename(tmp_path / "first")
+    (tmp_path / f"{name}.tar").write_bytes(b"?" * 1024)
+    code, _, errors = bulk(f"{name}.tar", "--workers", "1")
+    assert (code, "Traceback" in errors) == (1, False)
+    assert "xff.tar: damaged" in record(tmp_path)["error"]

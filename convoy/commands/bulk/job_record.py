@@ -14,6 +14,7 @@ from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.bulk_settings import BulkSettings
 from convoy.commands.bulk.label_folder import JOB_FOLDER, LabelFolder
 from convoy.commands.bulk.label_parts import Failures
+from convoy.commands.bulk.shards import as_text
 
 JOB_FILE = f"{JOB_FOLDER}/job.json"
 
@@ -95,7 +96,7 @@ class JobRecord(BaseModel):
 
     def end(self, state: State, error: str) -> None:
         """Set the outcome of this run, and now as its end."""
-        self.state, self.error = state, error
+        self.state, self.error = state, as_text(error)
         self.runs[-1].ended_at = _now()
 
     @property
@@ -151,7 +152,10 @@ def _fresh(settings: BulkSettings, model: Model) -> JobRecord:
     made = JobRecord(
         key="",
         model=JobModel(name=model.name, version=model.version, sha256=model.sha256),
-        input=JobInput(sources=settings.sources, column=settings.column, id=settings.id),
+        # JSON is UTF-8, and the name of a file need not be.
+        input=JobInput(
+            sources=list(map(as_text, settings.sources)), column=settings.column, id=settings.id
+        ),
         top_k=settings.top_k,
         format=settings.format,
     )

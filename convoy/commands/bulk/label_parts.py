@@ -32,7 +32,19 @@ def write_rows(rows: Rows, model: Model, form: Format, file: IO[bytes]) -> Failu
 
 
 def count_rows(content: bytes, form: Format) -> Failures:
-    """Count the rows of a part that is complete."""
+    """
+    Count the rows of a part that is complete.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    try:
+        return _count(content, form)
+    except (KeyError, TypeError, OSError, csv.Error) as error:
+        raise ValueError(str(error)) from error
+
+
+def _count(content: bytes, form: Format) -> Failures:
     if form == "parquet":
         import pyarrow.parquet as pq
 
@@ -40,8 +52,12 @@ def count_rows(content: bytes, form: Format) -> Failures:
         return Counter(table.column("error").to_pylist())
     # Names may hold characters, such as U+2028, at which str.splitlines would divide a line.
     if form == "csv":
-        text = io.StringIO(content.decode(), newline="")
-        return Counter(row["error"] or None for row in csv.DictReader(text))
+        # A field has 128 KiB by default, and a thousand classes with long labels need more.
+        csv.field_size_limit(len(content))
+        rows = csv.DictReader(io.StringIO(content.decode(), newline=""))
+        if rows.fieldnames != ["id", *COLUMNS]:
+            raise ValueError("it has other columns than labels")
+        return Counter(row["error"] or None for row in rows)
     return Counter(json.loads(line)["error"] for line in content.split(b"\n") if line)
 
 

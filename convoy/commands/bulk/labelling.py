@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from convoy.bulk.answers import Answer, Model
 from convoy.bulk.images import WORKER_CRASHED, Image, Unread
+from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.label_folder import LabelFolder, part_name
 from convoy.commands.bulk.label_parts import Failures, Format, count_rows, write_rows
 from convoy.commands.bulk.shards import Shard
@@ -63,14 +64,28 @@ class Labelling:
 
         Args:
             crashing: Images that are not to be opened, as they ended the worker before.
+
+        Raises:
+            BulkError: If the part that exists is damaged.
         """
         folder, name = LabelFolder(self.to), part_name(number, self.form)
         if content := folder.read(name):
-            return Part(count_rows(content, self.form), is_kept=True)
+            return Part(self._kept(content, shard, f"{folder.location}/{name}"), is_kept=True)
         with folder.writing(name) as file:
             rows = self._rows(shard, crashing)
             found = write_rows(rows, self.classifier.model, self.form, file)
         return Part(found, is_kept=False)
+
+    def _kept(self, content: bytes, shard: Shard, place: str) -> Failures:
+        try:
+            rows = count_rows(content, self.form)
+            if shard.images not in (None, rows.total()):
+                raise ValueError(f"it has {rows.total()} rows for {shard.images} images")
+        except ValueError as error:
+            raise BulkError(
+                f"{place} is damaged: {error}; remove it, and continue with --resume"
+            ) from error
+        return rows
 
     def probe(self, shard: Shard, start: int, stop: int) -> None:
         """Classify some images of a shard, only to see whether the worker outlives it."""

@@ -178,3 +178,17 @@ def test_ids_keep_their_type(
     assert column.type == written
     last = json.loads(parts["jsonl"].getvalue().splitlines()[1])
     assert str(last["id"]) == text
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_rows_of_many_classes(form: Format) -> None:
+    """
+    Rows with a thousand classes and long labels are counted.
+    """
+    answer = Answer(
+        [Prediction(index, "a label of many words" * 5, 0.001) for index in range(1000)]
+    )
+    file = io.BytesIO()
+    write_rows([(["x"], [answer])], MODEL, form, file)
+    assert len(file.getvalue()) > 131_072 or form == "parquet"
+    assert count_rows(file.getvalue(), form) == {None: 1}
