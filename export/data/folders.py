@@ -80,14 +80,17 @@ def has_parts(root: Path) -> bool:
     return bool(names) and all(name in PARTS for name in names)
 
 
-def load_classes(root: Path) -> tuple[Classes, Split]:
+def load_classes(root: Path) -> tuple[Classes, Split, Mapping[str, int]]:
     """
     Load all images in *root*, whose sub-folders are classes, undivided.
+
+    Also return the number of files that are not read, by their kind.
 
     Raises:
         DataError: If a folder cannot be read, or a class has no images.
     """
-    return _Folders(root).read_classes()
+    folders = _Folders(root)
+    return *folders.read_classes(), dict(folders.left_out)
 
 
 def images_below(folder: Path) -> list[Path]:

@@ -62,7 +62,7 @@ def load_unseen(name: str) -> HeldOut:
     """
     kind, _, path = name.partition(":")
     if kind == "folder" and path and not has_parts(Path(path)):
-        classes, images = load_classes(Path(path))
+        classes, images, _ = load_classes(Path(path))
         folder = Path(path).resolve().name  # the rest of the path is this machine's
         return HeldOut(
             name=f"folder:{folder}", images=images, sha256=images_sha256(images, classes)

@@ -87,6 +87,22 @@ def test_scores(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
     assert ["class", "0", "4", "100.0", "50.0", "66.7"] in rows
 
 
+def test_files_that_are_not_read(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Files without the name of an image, and links that lead nowhere, are counted.
+    """
+    images = write_images(tmp_path / "photos")
+    (images / NAMES[0] / "gone.png").symlink_to("nowhere")
+    (images / NAMES[0] / "notes.txt").touch()
+    (images / "lost.png").write_bytes(png(0))
+    arguments = ("tiny", "--data", f"folder:{images}", "--model-repository", str(models))
+    line = "left out: 1 .txt, 1 outside of the classes, 1 unreadable as a file"
+    assert evaluate(tmp_path, *arguments)["notes"] == [line]
+    assert line in capsys.readouterr().out
+
+
 def test_two_models(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     Two models are compared on the same images by McNemar's test, and drawn.

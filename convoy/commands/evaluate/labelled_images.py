@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class LabelledImages:
         name: Name of the data set, and of its part.
         part: The part of the data set.
         classes: Names of the classes; the labels of `images` are their indices.
-        notes: Lines for the user about images that models were trained on.
+        notes: Lines for the user about images that models were trained on, and files that are not
+            read.
     """
 
     name: str
@@ -92,11 +93,12 @@ def _load_undivided(
     models = trained_on(divided, manifests or ()) if divided else []
     if divided and part is None and any(model.is_same for model in models):
         lines = warnings(models, divided.name, "test", len(divided.test))
-        return replace(_load_part(divided, "test", ()), notes=tuple(lines))
-    classes, images = load_classes(root)
+        part_of_it = _load_part(divided, "test", ())
+        return replace(part_of_it, notes=(*part_of_it.notes, *lines))
+    classes, images, left_out = load_classes(root)
     name = f"folder:{root.resolve().name}"
     lines = warnings(models, name, "all", len(images))
-    return LabelledImages(name, "all", images, classes, tuple(lines))
+    return LabelledImages(name, "all", images, classes, (*_left_out(left_out), *lines))
 
 
 def _load_part(data_set: DataSet, part: DataPart, manifests: Sequence[Manifest]) -> LabelledImages:
@@ -110,7 +112,12 @@ def _load_part(data_set: DataSet, part: DataPart, manifests: Sequence[Manifest])
     models = trained_on(data_set, manifests) if part != "test" else []
     lines = warnings(models, data_set.name, part, len(images))
     suffix = "" if part == "all" else f", {part} part"
-    return LabelledImages(f"{data_set.name}{suffix}", part, images, data_set.labels, tuple(lines))
+    notes = (*_left_out(data_set.left_out), *lines)
+    return LabelledImages(f"{data_set.name}{suffix}", part, images, data_set.labels, notes)
+
+
+def _left_out(files: Mapping[str, int]) -> list[str]:
+    return [f"left out: {data.counted(files)}"] if files else []
 
 
 def _divided(root: Path) -> DataSet | None:
