@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,8 +27,9 @@ def class_indices(
         DataError: If the classes of the data are not those of the model.
     """
     known = {label: index for index, label in enumerate(labels)}
+    counts = Counter(labels)
     # By their names; a test set need not have images of all classes.
-    if not by_order and set(classes) <= known.keys() and len(known) == len(labels):
+    if not by_order and all(counts[name] == 1 for name in classes):
         return np.array([known[name] for name in classes])
     # By their order, where the user or ImageNet's own names say so.
     is_imagenet = all(_WORDNET.fullmatch(name) for name in classes)
@@ -39,7 +41,7 @@ def class_indices(
         raise DataError(f"the data has {count} class{plural}, and {model} has {len(labels)}")
     unknown = [name for name in classes if name not in known]
     if not unknown:
-        shared = next(label for label in labels if labels.count(label) > 1)
+        shared = next(name for name in classes if counts[name] > 1)
         raise DataError(
             f"several classes of {model} have the label {shared!r}, so that a folder of this name "
             "may be of any of them; give --by-order if the folders, sorted by name, are its "

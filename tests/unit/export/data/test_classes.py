@@ -17,9 +17,10 @@ def test_by_name_and_by_order() -> None:
 
 def test_labels_of_several_classes() -> None:
     """
-    Labels that several classes share do not tell which class a folder is of.
+    Labels that several classes share do not tell which class a folder is of; other labels do.
     """
     labels = ("crane", "dog", "crane")
+    assert class_indices(["dog"], labels, "m", by_order=False).tolist() == [1]
     with pytest.raises(DataError, match="several classes of m have the label 'crane'"):
         class_indices(["crane", "dog"], labels, "m", by_order=False)
     assert class_indices(["a", "b", "c"], labels, "m", by_order=True).tolist() == [0, 1, 2]
