@@ -88,12 +88,12 @@ def labels_of(name: str, value: Any) -> list[Any] | None:
     Return the labels in *value*, a list or a map in either direction; None if it is neither.
 
     Raises:
-        DataError: If a class of a map has no label; names the place *name*.
+        DataError: If a class of a map has no label, or several; names the place *name*.
     """
     if isinstance(value, dict):
         # A map from label to index is turned around.
         if value and all(type(index) is int for index in value.values()):
-            value = {str(index): label for label, index in value.items()}
+            value = _turned_around(name, value)
         if not all(str(index).isdecimal() for index in value):
             return None
         value = _by_index(name, value)
@@ -101,6 +101,15 @@ def labels_of(name: str, value: Any) -> list[Any] | None:
         return None
     # Of a pair such as [identifier, label] the last part is the label.
     return [label[-1] if isinstance(label, list) and label else label for label in value]
+
+
+def _turned_around(name: str, indices: dict[str, int]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for label, index in indices.items():
+        other = labels.setdefault(str(index), label)
+        if other != label:
+            raise DataError(f"{name}: the labels {other!r} and {label!r} are both of class {index}")
+    return labels
 
 
 def _by_index(name: str, labels: dict[str, Any]) -> list[Any]:

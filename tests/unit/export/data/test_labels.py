@@ -41,6 +41,7 @@ def test_labels(tmp_path: Path, name: str, text: str, expected: tuple[str, ...])
         ("labels.json", b'["cat", 7]', "the label of class 1 is 7"),
         ("labels.json", b'["cat", []]', r"the label of class 1 is \[\]"),
         ("labels.json", json.dumps({"0": "cat", "2": "dog"}).encode(), "but none of class 1"),
+        ("labels.json", b'{"a": 0, "b": 1, "c": 1}', "the labels 'b' and 'c' are both of class 1"),
     ],
 )
 def test_bad_labels(tmp_path: Path, name: str, content: bytes, message: str) -> None:
