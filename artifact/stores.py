@@ -179,9 +179,16 @@ class RemoteRepository:
         """
         self.check_writable(name)
         version = max(self._stored(name), default=0) + 1
-        with tempfile.TemporaryDirectory(prefix="convoy-") as made:
-            yield Path(made), version
-            self._upload(Path(made), name, version)
+        try:
+            with tempfile.TemporaryDirectory(prefix="convoy-") as made:
+                yield Path(made), version
+                self._upload(Path(made), name, version)
+        except OSError as error:
+            raise RepositoryError(
+                f"cannot write {self.location(name, version)}: {error.strerror or error} on this "
+                f"machine at {error.filename or tempfile.gettempdir()}; make room, or set TMPDIR "
+                "to another disk"
+            ) from error
 
     def _upload(self, folder: Path, name: str, version: int) -> None:
         location, target = self.location(name, version), f"{self._path}/{name}/{version}"

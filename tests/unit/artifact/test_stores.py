@@ -17,6 +17,7 @@ from convoy.artifact.files import ARTIFACT_FILES, MANIFEST_FILE, MODEL_FILE
 from convoy.artifact.stores import RemoteRepository
 from convoy.stores import reaching
 from tests.harness import tiny
+from tests.harness.full_disk import limited_files
 
 
 @pytest.fixture
@@ -284,6 +285,20 @@ def test_abandoned_upload(writable: RemoteRepository) -> None:
     with pytest.raises(ArtifactError, match=r"manifest\.json, model\.onnx is missing"):
         writable.read("tiny", 1)
     assert writable._store.cat("/writable/models/tiny/1/golden.npz") == b""
+
+
+def test_full_disk_while_a_version_is_made(writable: RemoteRepository) -> None:
+    """
+    The disk of the temporary folder is full, and the store is not blamed.
+    """
+    message = r"cannot write .*/tiny/1: File too large on this machine at .*; make room, or set TMP"
+    with (
+        pytest.raises(RepositoryError, match=message),
+        limited_files(1000),
+        writable.writing("tiny") as (folder, _),
+    ):
+        (folder / "model.onnx").write_bytes(bytes(2000))
+    assert writable.versions("tiny") == []
 
 
 def test_two_writers(writable: RemoteRepository) -> None:
