@@ -117,6 +117,22 @@ async def test_classify_errors(
     )
 
 
+@pytest.mark.both_transports
+async def test_classify_an_image_that_is_too_large(
+    serve: Serve, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A first image that no server takes is an error of its own; the others are answered.
+    """
+    (folder / "+.png").write_bytes(bytes(100_000))
+    async with serve(max_message_bytes=50_000, max_image_bytes=50_000) as running:
+        options = ("--address", running.address, "--concurrency", "1", "--top-k", "1", "--csv")
+        assert await convoy("classify", str(folder), *options) == 1
+    first, *others = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert "50000" in first["error"]
+    assert [row["label"] for row in others] == ["class 0", "class 1", "class 2", "class 4"]
+
+
 async def test_classify_json(
     running: Running, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

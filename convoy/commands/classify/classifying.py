@@ -86,8 +86,10 @@ async def _classify_all(settings: ClassifySettings) -> list[Row]:
                     return Row(path, None, error.strerror or str(error))
                 except ConvoyError as error:  # nor must one image that the server refuses
                     text = await _explained(error, client, model)
+                    # grpcio itself refuses a message that is too large, without a reason.
+                    is_of_server = not error.reason and error.code != "RESOURCE_EXHAUSTED"
                     # Every other file would get the same answer.
-                    if text != str(error) or (not error.reason and not is_answered):
+                    if text != str(error) or (is_of_server and not is_answered):
                         unreachable = text
                     return Row(path, None, text)
 
