@@ -19,7 +19,7 @@ from convoy.export.data.folders import load_folder
 from convoy.export.data.readability import check_images
 from tests.harness import tiny
 from tests.harness.images import png
-from tests.harness.server import Running
+from tests.harness.server import Running, Serve
 
 NAMES = [f"class {index}" for index in range(tiny.CLASSES)]
 
@@ -392,6 +392,20 @@ async def test_refusals_of_a_server(
         refused, capsys, "none", "--data", f"folder:{images}", "--part", "all", *address
     )
     assert "serves no none; it serves tiny:1. To measure a model of the repository" in found
+
+
+async def test_multi_label_model_of_a_server(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    It is refused, as that of a repository is.
+    """
+    images = write_images(tmp_path / "photos")
+    tiny.write_multi_label(tmp_path, "labels")
+    async with serve() as running:
+        arguments = ("labels", "--data", f"folder:{images}", "--part", "all")
+        found = await asyncio.to_thread(refused, capsys, *arguments, "--address", running.address)
+    assert "labels is a multi-label model" in found
 
 
 def test_without_pytorch(tmp_path: Path, models: Path) -> None:

@@ -55,10 +55,15 @@ class Answers:
 def check_single_label(manifest: Manifest) -> None:
     """Refuse a multi-label model, whose images may be of several classes; raises UsageError."""
     if manifest.scores.kind == "independent":
-        raise UsageError(
-            f"{manifest.name} is a multi-label model: its images may be of several classes, and "
-            "those of folders are of one"
-        )
+        raise multi_label_error(manifest.name)
+
+
+def multi_label_error(name: str) -> UsageError:
+    """Return the refusal of a multi-label model."""
+    return UsageError(
+        f"{name} is a multi-label model: its images may be of several classes, and those of "
+        "folders are of one"
+    )
 
 
 def scores_of(

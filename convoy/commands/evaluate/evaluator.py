@@ -27,6 +27,7 @@ from convoy.commands.evaluate.answers import (
     ask_artifact,
     ask_server,
     check_single_label,
+    multi_label_error,
     refuse_bad,
 )
 from convoy.commands.evaluate.calibration_data import calibration_notes
@@ -151,6 +152,8 @@ def _served_model(
             "repository, leave out --address and unset CONVOY_ADDRESS"
         )
     model = max(found, key=lambda one: one.version)
+    if model.is_multi_label:
+        raise multi_label_error(model.name)
     return Subject(
         name=model.name,
         version=model.version,
