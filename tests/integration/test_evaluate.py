@@ -157,6 +157,24 @@ async def test_through_a_server(running: Running, tmp_path: Path) -> None:
     assert ece == pytest.approx(local["results"][0]["evaluation"]["ece"], abs=1e-5)
 
 
+@pytest.mark.both_transports
+async def test_server_that_takes_small_messages(serve: Serve, tmp_path: Path) -> None:
+    """
+    Calls that are too large are divided; an image that is too large alone cannot be used.
+    """
+    images = write_images(tmp_path / "photos", per_class=7)
+    (images / NAMES[2] / "large.png").write_bytes(bytes(2000))
+    async with serve(max_message_bytes=1000, max_image_bytes=1000) as running:
+        found = await asyncio.to_thread(
+            evaluate,
+            tmp_path,
+            *("tiny", "--data", f"folder:{images}", "--part", "all", "--skip-bad-images"),
+            *("--address", running.address),
+        )
+    measured = found["results"][0]["evaluation"]
+    assert (measured["images"], measured["skipped"], measured["top1"]["count"]) == (35, 1, 35)
+
+
 def test_kept_beside_the_manifest(tmp_path: Path, models: Path) -> None:
     """
     With --write, the evaluation lies beside the manifest, which stays as it was, and is compared.

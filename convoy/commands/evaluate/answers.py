@@ -21,13 +21,16 @@ from convoy.commands.command_line import UsageError
 from convoy.export.data.split import Split
 from convoy.export.errors import DataError
 from convoy.export.onnx.session import open_session
-from convoy.results import Classification
+from convoy.results import Classification, ConvoyError
 
 TOP = 5
 """Answers that are kept of each image."""
 
 CALL_IMAGES = 32
-"""Images in one call of a server."""
+"""Most images in one call of a server."""
+
+CALL_BYTES = 8 << 20
+"""Most bytes of several images in one call: half of what a server accepts by default."""
 
 _MOST_THREADS = 8
 
@@ -134,26 +137,56 @@ def ask_server(
     """
     best, confidence, bad = [], [], dict[int, str]()
     top_k = min(TOP, classes)
-    for start in range(0, len(images), CALL_IMAGES):
-        indices = range(start, min(start + CALL_IMAGES, len(images)))
-        answers = client.classify_batch(
-            [images.image(index) for index in indices], model=model, version=version, top_k=top_k
-        )
-        for index, answer in zip(indices, answers, strict=True):
+
+    def ask(call: Sequence[tuple[int, bytes]]) -> list[Classification | ConvoyError]:
+        encoded = [image for _, image in call]
+        try:
+            return client.classify_batch(encoded, model=model, version=version, top_k=top_k)
+        except ConvoyError as error:
+            if not _is_too_large(error):
+                raise
+            # The limit of the server may be lower than the usual one.
+            half = len(call) // 2
+            return [*ask(call[:half]), *ask(call[half:])] if half else [error]
+
+    for call in _calls(images):
+        for (index, _), answer in zip(call, ask(call), strict=True):
             if isinstance(answer, Classification):
                 best.append([prediction.class_index for prediction in answer.predictions])
                 confidence.append(answer.probability)
-            elif answer.reason in ("INVALID_IMAGE", "IMAGE_TOO_LARGE"):
+            elif answer.reason in ("INVALID_IMAGE", "IMAGE_TOO_LARGE") or _is_too_large(answer):
                 bad[index] = answer.message
             elif answer.reason == "SCORES_NOT_FINITE":
                 best.append([-1] * top_k)
                 confidence.append(0.0)
             else:
                 raise answer
-        show(indices[-1] + 1)
+        show(call[-1][0] + 1)
     return Answers(
         np.array(best, np.int64).reshape(-1, top_k), np.array(confidence, np.float64), bad
     )
+
+
+def _calls(images: Split) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the images with their indices, as many as one call takes; one may be of any size."""
+    call: list[tuple[int, bytes]] = []
+    size = 0
+    for index in range(len(images)):
+        image = images.image(index)
+        if call and (len(call) == CALL_IMAGES or size + len(image) > CALL_BYTES):
+            yield call
+            call, size = [], 0
+        call.append((index, image))
+        size += len(image)
+    if call:
+        yield call
+
+
+def _is_too_large(error: ConvoyError) -> bool:
+    """Return whether a server refuses a call for its size."""
+    # grpcio itself refuses such a message without a reason.
+    without_reason = error.code == "RESOURCE_EXHAUSTED" and not error.reason
+    return error.reason == "REQUEST_TOO_LARGE" or without_reason
 
 
 def refuse_bad(images: Split, names: Sequence[str], bad: dict[int, str], *, skip: bool) -> None:
