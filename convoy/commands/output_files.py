@@ -43,6 +43,21 @@ def prepare(*files: Path | None) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
 
 
+def prepare_beside_graph(folder: Path) -> None:
+    """
+    Prove that a file can be added to the artifact in *folder*; make none, as a server may look.
+
+    Raises:
+        OSError: If it cannot be.
+    """
+    # It is written beside the folder of the version first.
+    for place in (folder, folder.resolve().parent):
+        if not os.access(place, os.W_OK):
+            is_fixed = os.statvfs(place).f_flag & os.ST_RDONLY
+            number = errno.EROFS if is_fixed else errno.EACCES
+            raise OSError(number, os.strerror(number), str(place))
+
+
 def explain(error: OSError) -> str:
     """Return *error* in one line, with the file if it is known: a full disk has none."""
     text = error.strerror or str(error)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -442,3 +444,33 @@ def test_without_pytorch(tmp_path: Path, models: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "100.00 (56.55-100.00)" in done.stdout
+
+
+@pytest.fixture
+def fixed(tmp_path: Path) -> Iterator[Path]:
+    """A repository on a file system that cannot be written."""
+    root = tmp_path / "fixed"
+    root.mkdir()
+    if os.system(f"mount -t tmpfs tmpfs {root} 2>/dev/null"):
+        pytest.skip("needs the right to mount")
+    tiny.write(root)
+    assert os.system(f"mount -o remount,ro {root}") == 0
+    yield root
+    os.system(f"umount -l {root}")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "baseline", "tune"])
+def test_nothing_is_measured_that_cannot_be_kept(
+    tmp_path: Path, fixed: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A repository that cannot be written is an error before the first image is decoded.
+    """
+    images = write_images(tmp_path / "photos")
+    (images / NAMES[0] / "bad.png").touch()
+    data = () if command == "tune" else ("--data", f"folder:{images}")
+    write = ("--write",) if command == "evaluate" else ()
+    assert main([command, "tiny", *data, *write, "--model-repository", str(fixed)]) == 1
+    shown = capsys.readouterr()
+    assert shown.err == f"convoy {command}: {fixed}/tiny/1: Read-only file system\n"
+    assert shown.out == ""

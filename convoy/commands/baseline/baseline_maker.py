@@ -14,6 +14,7 @@ from convoy.commands.evaluate.answers import refuse_bad
 from convoy.commands.evaluate.labelled_images import load_images
 from convoy.commands.evaluate.models import read_model
 from convoy.commands.measurement.progress import progress_bar
+from convoy.commands.output_files import prepare_beside_graph
 from convoy.export.baseline import measure
 
 
@@ -33,6 +34,7 @@ def make_baseline(chosen: BaselineSettings) -> Path:
     """
     artifact = read_model(ModelRepository(chosen.model_repository), chosen.model)
     manifest, folder = artifact.manifest, artifact.model_path.parent
+    prepare_beside_graph(folder)  # before the work, not after it
     images = load_images(chosen.data, chosen.part, [manifest])
     for note in images.notes:
         print(note, file=sys.stderr)

@@ -36,6 +36,7 @@ from convoy.commands.evaluate.labelled_images import LabelledImages, load_images
 from convoy.commands.evaluate.models import parse_model, read_model
 from convoy.commands.evaluate.report import ModelResult, Pair, Report, print_report, write_json
 from convoy.commands.measurement.progress import progress_bar
+from convoy.commands.output_files import prepare, prepare_beside_graph
 from convoy.export.data.classes import class_indices
 from convoy.export.data.split import Split
 from convoy.export.errors import DataError
@@ -104,8 +105,7 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> Repo
 
 def _make_folders(settings: EvaluateSettings) -> None:
     """Make the folders before measuring, as results must not be lost for want of a folder."""
-    if settings.json_file:
-        settings.json_file.parent.mkdir(parents=True, exist_ok=True)
+    prepare(settings.json_file)
     if settings.figures:
         import matplotlib  # noqa: F401 - fails before measuring if it is not installed
 
@@ -113,12 +113,14 @@ def _make_folders(settings: EvaluateSettings) -> None:
 
 
 def _stored(settings: EvaluateSettings) -> list[Subject]:
-    """Return the models of the repository."""
+    """Return the models of the repository, beside which results can be written if they are to."""
     subjects = []
     for text in dict.fromkeys(settings.models):
         artifact = read_model(ModelRepository(settings.model_repository), text)
         manifest = artifact.manifest
         check_single_label(manifest)
+        if settings.write:
+            prepare_beside_graph(artifact.model_path.parent)
         subjects.append(
             Subject(
                 name=manifest.name,

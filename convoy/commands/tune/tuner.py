@@ -14,7 +14,7 @@ from convoy.artifact.tuning import Choice, Machine, Tuning, write_tuning
 from convoy.commands.measurement.artifacts import read_newest
 from convoy.commands.measurement.progress import progress_bar
 from convoy.commands.measurement.tables import print_numbers
-from convoy.commands.output_files import prepare
+from convoy.commands.output_files import prepare, prepare_beside_graph
 from convoy.commands.tune.trials import Trials, choose, measure, request_p99_ms
 from convoy.commands.tune.tune_settings import TuneSettings
 from convoy.commands.tune.versions import Tuned, origin, recommendation, rows, with_relatives
@@ -40,6 +40,8 @@ def tune(settings: TuneSettings) -> int:
     prepare(settings.plot)
     asked = read_newest(ModelRepository(settings.model_repository), settings.models)
     artifacts = with_relatives(settings.model_repository, asked)
+    for artifact in () if settings.dry_run else artifacts:
+        prepare_beside_graph(artifact.model_path.parent)
     console = Console(emoji=False, highlight=False, markup=False)
     tuned = [
         Tuned(artifact.manifest, chosen)
