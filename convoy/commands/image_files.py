@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePath
 
 from convoy.artifact.entries import is_foreign
@@ -33,6 +34,18 @@ def find_images(paths: Iterable[Path]) -> Iterator[Path]:
         if not found:
             raise UsageError(f"no images in {path}")
         yield from found
+
+
+def read_image(path: Path, named: Collection[Path]) -> bytes:
+    """
+    Read an image that was found; wait for the writer of a pipe only if the user *named* it.
+
+    Raises:
+        OSError: If it cannot be read, or is a pipe or a socket in a folder.
+    """
+    if path not in named and path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file, but a pipe or a socket", str(path))
+    return path.read_bytes()
 
 
 def images_below(folder: str) -> Iterator[os.DirEntry[str]]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_results import OK
 from convoy.commands.connection import ConnectionSettings
+from convoy.commands.image_files import read_image
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from convoy.results import to_error
@@ -84,7 +85,7 @@ async def find(settings: BenchSettings, images: Sequence[Path]) -> Target:
             raise BenchError(str(to_error(error, settings.address))) from None
     request = pb.ModelInferRequest(model_name=model, model_version=version)
     if images:
-        files = [image.read_bytes() for image in images]
+        files = [read_image(image, settings.images) for image in images]
         # Each image comes first in one request, so that all are sent even at a batch size of 1.
         turns = [[*files[first:], *files[:first]] for first in range(len(files))]
         made = [_of_images(request, metadata, turn, batch_size) for turn in turns]

@@ -17,7 +17,7 @@ from rich.table import Column
 from convoy.client import AsyncClient
 from convoy.commands.classify.classify_settings import ClassifySettings
 from convoy.commands.command_line import UsageError
-from convoy.commands.image_files import find_images
+from convoy.commands.image_files import find_images, read_image
 from convoy.commands.listing import print_rows
 from convoy.results import Classification, ConvoyError
 from convoy.suggestion import suggest
@@ -76,7 +76,7 @@ async def _classify_all(settings: ClassifySettings) -> list[Row]:
                 if unreachable:
                     return Row(path, None, unreachable)
                 try:
-                    image = await asyncio.to_thread(path.read_bytes)
+                    image = await asyncio.to_thread(read_image, path, settings.paths)
                     answer = await client.classify(
                         image, model=model, version=settings.model_version, top_k=settings.top_k
                     )
