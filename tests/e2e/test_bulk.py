@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -329,3 +330,15 @@ def test_sources_whose_names_are_not_utf8(bulk: Bulk, tmp_path: Path) -> None:
     code, _, errors = bulk(f"{name}.tar", "--workers", "1")
     assert (code, "Traceback" in errors) == (1, False)
     assert "xff.tar: damaged" in record(tmp_path)["error"]
+
+
+def test_no_images_in_a_tar_file(bulk: Bulk, tmp_path: Path) -> None:
+    """
+    A tar file whose members have other suffixes is an error.
+    """
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("0.img"))
+    code, _, errors = bulk("a.tar", "--workers", "1")
+    assert code == 1
+    assert errors.splitlines()[-1].startswith("convoy bulk: no images in a.tar; in a tar file, ")
+    assert record(tmp_path)["state"] == "failed"

@@ -11,6 +11,7 @@ from convoy.artifact.stores import open_repository
 from convoy.bulk.answers import Model
 from convoy.bulk.classifier import Classifier
 from convoy.commands.bulk import job_record
+from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.bulk_progress import BulkProgress, display, print_table
 from convoy.commands.bulk.bulk_runner import Runner
 from convoy.commands.bulk.bulk_settings import BulkSettings
@@ -184,6 +185,11 @@ def _run(
     try:
         labelling = Labelling(classifier, _shared_name(settings), settings.format)
         Runner(engine, labelling, done).run(_listed(folder))
+        if not progress.rows:
+            raise BulkError(
+                f"no images in {', '.join(settings.sources)}; in a tar file, images are recognised "
+                "by the suffixes of their names, such as .jpg"
+            )
         if _failed(progress) > settings.most_failures(progress.rows.total()):
             state = "too_many_failures"
     except _TooManyFailuresError:

@@ -33,6 +33,7 @@ MAX_SHARD_IMAGES = 10_000
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _PARQUET = (".parquet", ".pq")
 _TAR = (".tar", ".tar.gz", ".tgz")
+_OTHER_ARCHIVES = (".zip", ".7z", ".rar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 
 Listed = Callable[[int], None]
 """Called with the number of files that were listed so far."""
@@ -44,19 +45,23 @@ def shards(sources: Iterable[str], column: str, id_column: str, listed: Listed) 
 
     Raises:
         BulkError: If a source does not exist, holds no image, is not what it seems to be, or lies
-            in another one.
+            in another one; if ids are to come from a column, and there is none.
         OSError: If a disk cannot be read.
         RepositoryError: If a store cannot be read.
     """
     sources = list(sources)
     check_apart(sources)
     files: list[File] = []
+    has_parquet = False
     for count, file in enumerate(_files(sources), 1):
         listed(count)
         if file.path.lower().endswith(_PARQUET):
+            has_parquet = True
             yield from _parquet(file.path, column, id_column)
         elif file.path.lower().endswith(_TAR):
             yield TarShard(_absolute(file.path), file.path, state_of(_absolute(file.path)))
+        elif file.path.lower().endswith(_OTHER_ARCHIVES):
+            raise BulkError(f"{file.path} is not a kind of archive that is read; unpack it")
         else:
             files.append(file)
         if len(files) == SHARD_IMAGES:
@@ -64,6 +69,8 @@ def shards(sources: Iterable[str], column: str, id_column: str, listed: Listed) 
             files = []
     if files:
         yield FileShard(os.getcwd(), tuple(files))
+    if id_column and not has_parquet:
+        raise BulkError(f"--id {id_column} is for Parquet files, and there are none; leave it out")
 
 
 def _files(sources: Iterable[str]) -> Iterator[File]:

@@ -187,7 +187,7 @@ def test_shards_have_a_limit() -> None:
 
 def test_nothing_is_skipped_silently(tmp_path: Path) -> None:
     """
-    A source without images, and one that does not exist, are errors.
+    A source without images, one that does not exist, and an option without a use, are errors.
     """
     Path("empty").mkdir()
     for source in ("empty", "*.png"):
@@ -195,6 +195,14 @@ def test_nothing_is_skipped_silently(tmp_path: Path) -> None:
             listed(source)
     with pytest.raises(BulkError, match=r"there is no absent\.tar"):
         listed("absent.tar")
+    Path("photos.zip").touch()
+    with pytest.raises(
+        BulkError, match=r"photos\.zip is not a kind of archive that is read; unpack"
+    ):
+        listed("photos.zip")
+    Path("1.png").touch()
+    with pytest.raises(BulkError, match="--id key is for Parquet files, and there are none"):
+        listed("1.png", id_column="key")
 
 
 def test_changed_files_are_rows() -> None:
