@@ -22,7 +22,7 @@ class FolderWalk:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._real_root = root.resolve()
+        self._real_root = Path(os.path.realpath(root))  # also of a link to itself
         self._entered: dict[str, Path] = {}
         """The names under which real folders were entered."""
 

@@ -101,7 +101,7 @@ def images_below(folder: Path) -> list[Path]:
         DataError: If it cannot be read, has a name that is not UTF-8, holds no image, or links to
             one of its own folders.
     """
-    _check_name(folder.resolve())
+    _check_name(_real(folder))
     images = sorted(filter(_is_image, FolderWalk(folder).files_below(folder)))
     if not images:
         raise DataError(f"{folder} holds no images named {', '.join(IMAGE_SUFFIXES)}")
@@ -117,7 +117,7 @@ class _Folders:
     """
 
     def __init__(self, root: Path) -> None:
-        _check_name(root.resolve())
+        _check_name(_real(root))
         self.root = root
         self.left_out = Counter[str]()
         self._walk = FolderWalk(root)
@@ -228,6 +228,11 @@ class _Folders:
                 "some, or remove the folder"
             )
         return images
+
+
+def _real(folder: Path) -> Path:
+    """Return the real path of *folder*; of a link to itself, which is no folder, its own."""
+    return Path(os.path.realpath(folder))
 
 
 def _check_name(folder: Path) -> None:

@@ -9,7 +9,7 @@ from torchvision.datasets import ImageFolder
 from convoy.artifact.manifest import Preprocessing
 from convoy.export import data
 from convoy.export.data import Split
-from convoy.export.data.folders import load_classes, load_folder
+from convoy.export.data.folders import images_below, load_classes, load_folder
 from convoy.export.errors import DataError
 from tests.harness.images import encode
 
@@ -34,6 +34,16 @@ def test_folder(tmp_path: Path) -> None:
     assert loaded.labels == ("cat", "dog")
     assert [len(p) for p in (loaded.train, loaded.validation, loaded.test)] == [21, 3, 6]
     assert loaded.train.pixels(DIGIT).shape == (21, 28, 28, 1)
+
+
+def test_link_to_itself(tmp_path: Path) -> None:
+    """
+    A link to itself is an error that names it.
+    """
+    (tmp_path / "loop").symlink_to("loop")
+    for read in (load_folder, load_classes, images_below):
+        with pytest.raises(DataError, match=r"cannot read the data folder .*loop: Too many levels"):
+            read(tmp_path / "loop")
 
 
 @pytest.mark.parametrize(
