@@ -57,7 +57,7 @@ class Gateway:
         config, admin = self._folder / "envoy.json", self._folder / "admin"
         config.write_text(json.dumps(self._config()))
         options = ("--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id")
-        files = (f"--config-path={config}", f"--admin-address-path={admin}")
+        files = ("--config-path", str(config), "--admin-address-path", str(admin))
         process = subprocess.Popen([str(ENVOY), *files, *options])
         try:
             self.address = _listens(admin, process)
