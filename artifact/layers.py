@@ -190,8 +190,11 @@ def read_layers(folder: Path, model_sha256: str) -> Description | None:
         saved = SavedLayers.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
-        raise ArtifactError(f"{path}: damaged: {error}") from error
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        reason = " ".join(str(error).split())  # pydantic's messages have several lines
+        raise ArtifactError(f"{path}: damaged: {reason}; remove it") from error
     # The graph was replaced: its layers would be those of another network.
     if saved.model_sha256 != model_sha256:
         raise ArtifactError(

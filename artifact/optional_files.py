@@ -59,7 +59,10 @@ def read_optional_file(
             extra={"path": str(path), "reason": str(error)},
         )
         return None
-    except (OSError, ValueError) as error:
+    # It is not damaged: to remove it would lose what it holds.
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
         reason = " ".join(str(error).split())  # pydantic's messages have several lines
         raise ArtifactError(f"{path}: damaged: {reason}; remove it") from error
 
