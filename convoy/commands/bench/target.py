@@ -87,8 +87,10 @@ async def find(settings: BenchSettings, images: Sequence[Path]) -> Target:
     if images:
         files = [read_image(image, settings.images) for image in images]
         # Each image comes first in one request, so that all are sent even at a batch size of 1.
-        turns = [[*files[first:], *files[:first]] for first in range(len(files))]
-        made = [_of_images(request, metadata, turn, batch_size) for turn in turns]
+        made = [
+            _of_images(request, metadata, [files[i % len(files)] for i in range(n, n + batch_size)])
+            for n in range(len(files))
+        ]
     else:
         random = np.random.default_rng(settings.seed)
         made = [_of_tensors(request, metadata, batch_size, random) for _ in range(RANDOM_REQUESTS)]
@@ -106,16 +108,14 @@ def _of_images(
     empty: pb.ModelInferRequest,
     metadata: pb.ModelMetadataResponse,
     images: Sequence[bytes],
-    batch_size: int,
 ) -> pb.ModelInferRequest:
-    """Return a request of encoded images, as BYTES, repeated if they are too few for a batch."""
+    """Return a request of a batch of encoded images, as BYTES."""
     if len(metadata.inputs) != 1:
         raise BenchError(f"{metadata.name} has {len(metadata.inputs)} inputs; images need one")
     request = pb.ModelInferRequest()
     request.CopyFrom(empty)
-    batch = itertools.islice(itertools.cycle(images), batch_size)
-    request.inputs.add(name=metadata.inputs[0].name, datatype="BYTES", shape=[batch_size])
-    raw = b"".join(len(image).to_bytes(4, "little") + image for image in batch)
+    request.inputs.add(name=metadata.inputs[0].name, datatype="BYTES", shape=[len(images)])
+    raw = b"".join(len(image).to_bytes(4, "little") + image for image in images)
     request.raw_input_contents.append(raw)
     return request
 
