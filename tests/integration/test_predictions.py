@@ -20,7 +20,7 @@ from convoy import AsyncClient, Client
 from convoy.commands.group import run
 from convoy.service.errors import StartError
 from convoy.service.security.tokens import Token
-from convoy.service.serving.monitoring import parts, stores, worker
+from convoy.service.serving.monitoring import parts, predictions, stores, worker
 from tests.harness import tiny
 from tests.harness.calls import infer_request
 from tests.harness.http import ask
@@ -256,11 +256,88 @@ def test_same_image_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["one.png"]
 
 
+async def test_more_images_than_files_wait(
+    serve: Serve, tmp_path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A store that keeps up gets all images at once, however few files may wait for it.
+    """
+    monkeypatch.setattr(parts, "MAX_FILES", 2)
+    monkeypatch.setattr(worker, "ROUND_S", 5.0)
+    log = tmp_path / "log"
+    settings = {
+        "prediction_log": str(log),
+        "prediction_log_share": "1",
+        "prediction_log_images": True,
+    }
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        await client.classify_batch([png(first) for first in range(40)], model="tiny")
+        # In rounds of two images, that would take more than a minute.
+        assert len(await until_rows(log, 40)) == 40
+    assert len(list(log.rglob("*.png"))) == 40
+
+
+async def test_bytes_that_wait(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The bound on requests that wait counts images, tensors and outputs.
+    """
+    data, tensor_bytes, output_bytes = png(3), tiny.SIDE**2, 2 * 4 * tiny.CLASSES
+    monkeypatch.setattr(worker, "MAX_WAITING_BYTES", len(data) + tensor_bytes + output_bytes - 1)
+    log = tmp_path / "log"
+    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        await client.classify(data, model="tiny")
+        assert running.sample(DROPPED, reason="queue_full") == 1
+        monkeypatch.undo()
+        await client.classify(data, model="tiny")
+        assert running.sample(DROPPED, reason="queue_full") == 1
+
+
+async def test_store_that_does_not_return_at_the_end(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A store that does not return when the server stops holds up its end for a limited time.
+    """
+    returned = threading.Event()
+    monkeypatch.setattr(stores.FolderStore, "write", lambda *_: returned.wait(60))
+    monkeypatch.setattr(predictions, "CLOSE_TIMEOUT_S", 0.2)
+    log = tmp_path / "log"
+    async with (
+        serve(prediction_log=str(log), prediction_log_share="1") as running,
+        AsyncClient(running.address) as client,
+    ):
+        await client.classify(png(3), model="tiny")
+        ending = time.monotonic()
+    assert time.monotonic() - ending < 30
+    assert "the last predictions were not logged" in caplog.messages
+    returned.set()
+
+
+async def test_version_with_a_large_number(serve: Serve, tmp_path: Path, soon: None) -> None:
+    """
+    Versions may be numbered by date and time, which takes more than 32 bits.
+    """
+    number = 202611302359
+    model = tmp_path / "tiny"
+    manifest = json.loads((model / "1" / "manifest.json").read_text()) | {"version": number}
+    (model / "1" / "manifest.json").write_text(json.dumps(manifest))
+    (model / "1").rename(model / str(number))
+    log = tmp_path / "log"
+    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
+    async with serve(**settings) as running, AsyncClient(running.address) as client:
+        await client.classify(png(3), model="tiny")
+        (row,) = await until_rows(log, 1)
+    assert row["version"] == number
+
+
 async def test_part_that_cannot_be_made(
     serve: Serve, tmp_path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A part that cannot be made is one line, and the next rows are written.
+    The rows of a part that cannot be made are counted as lost, and the next ones are written.
     """
     log = tmp_path / "log"
     encode = parts.Parquet.encode
@@ -276,6 +353,7 @@ async def test_part_that_cannot_be_made(
         await running.until(lambda: parts.Parquet.encode is encode)
         await client.classify(png(2), model="tiny")
         (row,) = await until_rows(log, 1)
+        assert running.sample(DROPPED, reason="internal_error") == 1
     assert row["labels"][0] == "class 2"
 
 

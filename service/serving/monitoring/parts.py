@@ -143,9 +143,15 @@ class PartWriter:
 
     def _finish(self, folder: str) -> None:
         rows = self._parts.pop(folder).rows
+        try:
+            content = self._format.encode(rows)
+        except Exception:  # other parts must not be lost for a fault of ours
+            logger.exception("internal error")
+            self._dropped("internal_error", len(rows))
+            return
         # Random: no two servers, and no two lives of one, share the name of a part.
         path = f"{folder}/part-{secrets.token_hex(8)}.{self._format.suffix}"
-        self._files.append(File(path, self._format.encode(rows), len(rows)))
+        self._files.append(File(path, content, len(rows)))
 
     def _write(self, now: float) -> bool:
         """Write the first file; return whether it is there."""

@@ -82,6 +82,8 @@ class PredictionLog:
             "prediction log",
             self._take,
             after_round=lambda: self._writer.write(time.monotonic()),
+            # In the thread, too: a store that does not return must not hold up the end.
+            at_end=self._writer.close,
             dropped=dropped,
             is_full=lambda: self._writer.is_full,
         )
@@ -108,9 +110,7 @@ class PredictionLog:
 
     def close(self) -> None:
         """Write what waits, for at most `CLOSE_TIMEOUT_S`, and stop."""
-        if self._worker.close(CLOSE_TIMEOUT_S):
-            self._writer.close()
-        else:
+        if not self._worker.close(CLOSE_TIMEOUT_S):
             logger.warning("the last predictions were not logged")
 
     def _take(self, finished: Finished) -> None:
@@ -153,7 +153,7 @@ def _schema() -> Any:
         {
             "time": pa.timestamp("us", "UTC"),
             **dict.fromkeys(("request_id", "trace_id", "client", "method"), pa.string()),
-            "version": pa.int32(),
+            "version": pa.int64(),
             **dict.fromkeys(("sha256", "reason"), pa.string()),
             "labels": pa.list_(pa.string()),
             "class_indices": pa.list_(pa.int32()),
@@ -162,7 +162,7 @@ def _schema() -> Any:
             **dict.fromkeys(("image_sha256", "format"), pa.string()),
             **dict.fromkeys(("width", "height", "batch_size"), pa.int32()),
             **dict.fromkeys(("decode_s", "queue_s", "inference_s", "respond_s"), pa.float32()),
-            "shadow_of": pa.int32(),
+            "shadow_of": pa.int64(),
             "agrees": pa.bool_(),
             "served_label": pa.string(),
             "served_class_index": pa.int32(),

@@ -21,7 +21,7 @@ MAX_WAITING = 4096
 """Most requests that wait for a thread."""
 
 MAX_WAITING_BYTES = 64 * 2**20
-"""Most bytes of images and tensors in these requests."""
+"""Most bytes of images, tensors and outputs in these requests."""
 
 ROUND_S = 0.25
 """Time between two rounds of a thread, in seconds: to wake it for each request would cost more."""
@@ -63,6 +63,7 @@ class Worker:
         name: Name of the thread.
         work: Called with each request, in the thread.
         after_round: Called after each round, in the thread.
+        at_end: Called after the last round, in the thread.
         dropped: Called with a reason and the number of images that were dropped for it.
         is_full: Tells whether requests must wait for now.
     """
@@ -73,11 +74,13 @@ class Worker:
         work: Callable[[Finished], None],
         *,
         after_round: Callable[[], None] = lambda: None,
+        at_end: Callable[[], None] = lambda: None,
         dropped: Callable[[str, int], None] = lambda reason, images: None,
         is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._work = work
         self._after_round = after_round
+        self._at_end = at_end
         self._dropped = dropped
         self._is_full = is_full
         self._waiting: deque[tuple[Finished, int]] = deque()
@@ -95,7 +98,9 @@ class Worker:
         repeated: Repeated | None = None,
     ) -> None:
         """Keep a request for the next round; called on the event loop."""
-        size = sum(map(len, call.encoded)) + getattr(call.item, "nbytes", 0)
+        size = sum(map(len, call.encoded)) + getattr(call.item, "nbytes", 0) + _output_bytes(call)
+        # Its tensor is that of the call.
+        size += _output_bytes(repeated.request) if repeated else 0
         with self._lock:
             full = len(self._waiting) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES
             if not full:
@@ -113,17 +118,20 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stopping.wait(ROUND_S):
-            self._round()
-        before = -1
-        # A round that has to wait for a file to be written ends early: go on while it helps.
-        while len(self._waiting) != before:
-            before = len(self._waiting)
-            self._round()
+            self._work_off()
+        self._work_off()
         # The last rounds took none of these.
         if self._waiting:
             self._dropped("stopped", sum(kept.call.images for kept, _ in self._waiting))
+        self._call(self._at_end)
 
-    def _round(self) -> None:
+    def _work_off(self) -> None:
+        """Begin a round; if it ends early, since files must be written first, begin others."""
+        while self._round():
+            pass
+
+    def _round(self) -> bool:
+        """Work on what waits; return whether requests are left, and can be taken now."""
         while self._waiting and not self._is_full():
             with self._lock:
                 finished, size = self._waiting.popleft()
@@ -133,7 +141,17 @@ class Worker:
             except Exception:  # other requests must not be lost for a fault of ours
                 logger.exception("internal error")
                 self._dropped("internal_error", finished.call.images)
+        # Not those that come from here on: they are worked on together, in a later round.
+        left = bool(self._waiting)
+        self._call(self._after_round)
+        return left and not self._is_full()
+
+    def _call(self, then: Callable[[], None]) -> None:
         try:
-            self._after_round()
-        except Exception:  # nor must the thread end
+            then()
+        except Exception:  # a fault of ours must not end the thread
             logger.exception("internal error")
+
+
+def _output_bytes(request: Request) -> int:
+    return sum(values.nbytes for values in request.outputs.values())
