@@ -24,6 +24,7 @@ from convoy.service.serving.fronts.records import (
     DEMAND,
     METHODS,
     REPLY,
+    TEXT_BYTES,
     Blob,
     Demand,
     Reply,
@@ -227,8 +228,8 @@ class Session:
             demand=demand,
             received_at=time.monotonic(),
         )
-        fits = demand.offset + demand.size <= self._size and demand.method < len(METHODS)
-        if not fits or demand.ticket in self._open:
+        fits = TEXT_BYTES <= demand.size <= self._size - demand.offset
+        if not fits or demand.method >= len(METHODS) or demand.ticket in self._open:
             raise ValueError(f"invalid slot, method or ticket: {demand}")
         self._open[demand.ticket] = request
         return request
@@ -239,7 +240,8 @@ class Session:
         dtype, item_shape, item_size = self._inputs[demand.model]
         images = demand.images
         count = images * item_size
-        if not 1 <= images <= model.max_batch_size or count * dtype.itemsize > demand.size:
+        fits = count * dtype.itemsize <= demand.size - TEXT_BYTES
+        if not fits or not 1 <= images <= model.max_batch_size:
             raise ValueError(f"invalid images: {demand}")
         return np.frombuffer(self._arena, dtype, count, demand.offset).reshape(images, *item_shape)
 
@@ -290,8 +292,9 @@ class Session:
 
     def _send_error(self, request: _Request, error: Exception) -> None:
         demand = request.demand
-        text = str(error).encode()[: demand.size]
-        self._memory[demand.offset : demand.offset + len(text)] = text
+        text = str(error).encode()[:TEXT_BYTES]
+        start = demand.offset + demand.size - TEXT_BYTES
+        self._memory[start : start + len(text)] = text
         retry_s = getattr(error, "retry_after_s", None)
         self._packets.send(
             Reply(

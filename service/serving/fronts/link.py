@@ -16,6 +16,7 @@ from convoy.service.serving.fronts.records import (
     DEMAND,
     ERRORS,
     REPLY,
+    TEXT_BYTES,
     Blob,
     Demand,
     Reply,
@@ -124,7 +125,10 @@ class Link:
         """End a request with the contents of its slot, which is free then."""
         request, model, slot = self._open.pop(reply.ticket)
         del self._ticket_of[request]
-        data = bytes(self._memory[slot.offset : slot.offset + min(reply.size, slot.size)])
+        start = slot.offset
+        if reply.kind == ToFront.FAILURE:
+            start += slot.size - TEXT_BYTES
+        data = bytes(self._memory[start : min(start + reply.size, slot.offset + slot.size)])
         self.slots.free(slot)
         # Its client has disconnected.
         if request.done:

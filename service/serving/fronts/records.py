@@ -1,7 +1,9 @@
 """The records between a front and the engine, and the layout of a slot.
 
 A slot belongs to the front until its record is sent, to the engine until the record of the answer
-comes back, and to the front again after that. Nobody else reads or writes it meanwhile.
+comes back, and to the front again after that. Nobody else reads or writes it meanwhile. Between
+RESERVE and READY both may write: the front an image to the start of the slot, the engine the text
+of an error to its end.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class ToFront(enum.IntEnum):
     ANSWER = 1
     """The outputs are in the slot."""
     FAILURE = 2
-    """The text of an error is in the slot."""
+    """The text of an error is at the end of the slot."""
     APART = 3
     """The outputs do not fit into the slot: they are in the blob before this record."""
     ASK = 4
@@ -126,8 +128,8 @@ REPLY = struct.Struct("<BBxxIII6d")
 
 METHODS = ("", "Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer")
 
-MIN_SLOT_BYTES = 1024
-"""Smallest slot: the text of an error has room in it."""
+TEXT_BYTES = 512
+"""Room for the text of an error at the end of a slot, behind tensor and outputs."""
 
 ALIGNMENT = 64
 """Slots begin at multiples of a cache line, as do the rows that a processor loads at once."""
@@ -159,7 +161,7 @@ def slot_bytes(input_bytes: int, outputs: Sequence[OutputTensor], labels: int, i
         # A dimension that varies counts as 1: larger outputs come apart from the slot.
         values = math.prod(abs(length) for length in shape) * images
         output_bytes += 8 * (len(shape) + 3) + values * np.dtype(output.dtype).itemsize
-    size = max(images * input_bytes, output_bytes, MIN_SLOT_BYTES)
+    size = max(images * input_bytes, output_bytes) + TEXT_BYTES
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
