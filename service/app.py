@@ -18,7 +18,7 @@ from convoy.artifact.errors import RepositoryError
 from convoy.artifact.misnamed import reasons
 from convoy.artifact.repository import FIRST_MODEL
 from convoy.service.batching.batcher import Batcher
-from convoy.service.call import Call, Calls
+from convoy.service.call import Calls
 from convoy.service.errors import StartError
 from convoy.service.http.server import HttpServer
 from convoy.service.lifecycle import Phase
@@ -51,12 +51,10 @@ from convoy.service.serving.fronts.front_processes import Fronts
 from convoy.service.serving.loader import LoadedArtifact
 from convoy.service.serving.monitoring.drift import Drift
 from convoy.service.serving.monitoring.signal_counter import SignalCounter
-from convoy.service.serving.monitoring.worker import Repeated
 from convoy.service.serving.policy import VersionPolicy
 from convoy.service.serving.reconciler import Reconciler
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
-from convoy.service.serving.shadows.shadow import Compared, Shadow
 from convoy.service.serving.shadows.shadows import Shadows
 from convoy.service.serving.watchdog import Watchdog
 from convoy.service.settings import Settings
@@ -134,7 +132,7 @@ class Server:
         self.batcher = Batcher(self.device_threads, cpus)
         self.registry = ModelRegistry(self._switched)
         self._class_maps = ClassMapFinder(self.registry, settings.memory_budget)
-        self.shadows = Shadows(self.registry, self._log_compared)
+        self.shadows = Shadows(self.registry, self._prediction_log)
         self.metrics.watch_shadows(self.shadows.facts)
         self.watchdog = Watchdog(
             self.registry, self.device_threads, self.lifecycle, self._watchdog_changed
@@ -381,15 +379,6 @@ class Server:
             return False
         loading.result()
         return True
-
-    def _log_compared(self, shadow: Shadow, compared: Compared) -> None:
-        # A front does not send the client or the encoded image to this process.
-        if self._prediction_log and isinstance(compared.answered, Call):
-            self._prediction_log.observe_repeated(
-                compared.answered,
-                shadow.serving,
-                Repeated(compared.repeated, shadow.model, compared.agrees),
-            )
 
     def _switched(self) -> None:
         self.shadows.follow()

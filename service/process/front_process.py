@@ -18,7 +18,7 @@ import grpc
 from prometheus_client import CollectorRegistry
 from pydantic_core import to_json
 
-from convoy.service.call import Calls, Model
+from convoy.service.call import Call, Calls, Model, Request
 from convoy.service.errors import StartError
 from convoy.service.machine.resources import (
     map_large_blocks,
@@ -42,7 +42,9 @@ from convoy.service.serving.fronts.records import Blob, ToEngine
 from convoy.service.serving.fronts.remote_model import RemoteModel
 from convoy.service.serving.fronts.remote_models import RemoteModels
 from convoy.service.serving.fronts.snapshot import Snapshot
+from convoy.service.serving.monitoring.predictions import PredictionLog
 from convoy.service.serving.monitoring.signal_counter import SignalCounter, SignalCounts
+from convoy.service.serving.monitoring.worker import Repeated
 from convoy.service.settings import Settings
 from convoy.service.telemetry import logs
 from convoy.service.telemetry.metrics import Metrics
@@ -86,6 +88,7 @@ class Front:
             connected,
             arena,
             on_blob=self._take_blob,
+            on_repeated=self._log_repeated,
             on_ask=self._report,
             on_stop=self.stopping.set,
             on_lost=lambda: self._end("the engine has ended"),
@@ -93,6 +96,7 @@ class Front:
         self._models: RemoteModels | None = None
         self._snapshot: Snapshot | None = None
         self._credentials: SharedCredentials | None = None
+        self._predictions: PredictionLog | None = None
         self._dropped = Counter[str]()
         self._loop = asyncio.get_running_loop()
 
@@ -114,6 +118,7 @@ class Front:
         decoder = make_decoder(settings, usable_cpus())
         tracing = open_tracing(settings.traces)
         predictions = open_prediction_log(settings, credentials.tokens, self._count_dropped)
+        self._predictions = predictions
         self._models = RemoteModels(self.link, decoder, self.metrics, self._report)
         signals = SignalCounter(self._count_signals) if settings.drift else None
         control = settings.control and settings.control_port is None
@@ -209,6 +214,12 @@ class Front:
         }
         self.link.send_report(to_json(report))
         self._dropped = Counter()
+
+    def _log_repeated(self, request: Request, model: RemoteModel, repeated: Repeated) -> None:
+        """Log the answer of a shadow, which the engine has sampled."""
+        assert self._predictions is not None
+        assert isinstance(request, Call)
+        self._predictions.keep_repeated(request, model, repeated)
 
     def _count_dropped(self, reason: str, rows: int) -> None:
         """Count rows that the prediction log lost; called in its thread."""

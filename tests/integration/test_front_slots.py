@@ -1,4 +1,4 @@
-"""The slots that a front and the engine share: each reads there what the other has written."""
+"""A front and the engine at both ends of one connection: what they share, and what they keep."""
 
 from __future__ import annotations
 
@@ -9,14 +9,66 @@ import time
 
 from convoy.service.call import Request
 from convoy.service.errors import RequestExpiredError
-from convoy.service.serving.fronts.arena import make_arena
-from convoy.service.serving.fronts.front_session import Session
+from convoy.service.serving.fronts.arena import Slot, make_arena
+from convoy.service.serving.fronts.front_session import OnAnswer, Session
 from convoy.service.serving.fronts.link import Link
 from convoy.service.serving.fronts.records import ToEngine, slot_bytes
 from convoy.service.serving.fronts.remote_model import RemoteModel
+from convoy.service.serving.shadows.shadow import OnEnd
 from convoy.service.telemetry.metrics import ModelMetrics
 from tests.harness import tiny
-from tests.harness.server import Serve
+from tests.harness.server import Running, Serve
+
+
+class Ends:
+    """
+    Both ends of a connection, for the tiny model of a server with fronts.
+
+    Attributes:
+        session: The end of the engine.
+        link: The end of the front.
+        model: The model in the front.
+        logged: Number of answers of shadows that the front has to log.
+    """
+
+    def __init__(self, running: Running, on_answer: OnAnswer) -> None:
+        server = running.server
+        assert server.fronts is not None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        arena = make_arena(2**20)
+        self.logged = 0
+        self.session = Session(ours, arena, server.metrics, None, lambda: None, on_answer)
+        self.link = Link(
+            theirs,
+            arena,
+            on_blob=lambda kind, data: None,
+            on_repeated=self._count,
+            on_ask=lambda number: None,
+            on_stop=lambda: None,
+            on_lost=lambda: None,
+        )
+        os.close(arena)
+        snapshot = server.fronts._state(1)
+        served = {snapshot.models[0].number: server.registry.get("tiny")}
+        self.session.send_snapshot(snapshot, served)
+        metrics = ModelMetrics(server.metrics, "tiny")
+        self.model = RemoteModel(
+            snapshot.models[0], self.link, server.decoder, metrics, lambda model: None
+        )
+
+    def take_slot(self, image: bytes) -> Slot:
+        """Take a slot for an image."""
+        manifest = self.model.manifest
+        size = slot_bytes(len(image), manifest.outputs, len(manifest.labels), images=1)
+        return self.link.slots.take(size)
+
+    def _count(self, *_: object) -> None:
+        self.logged += 1
+
+
+def no_shadow(*_: object) -> bool:
+    """Repeat no request."""
+    return False
 
 
 async def test_error_while_an_image_is_written(serve: Serve) -> None:
@@ -24,40 +76,35 @@ async def test_error_while_an_image_is_written(serve: Serve) -> None:
     An image that a front writes while the engine refuses its request leaves the error as it is.
     """
     async with serve(front_processes=1, transport="grpcio") as running:
-        server = running.server
-        assert server.fronts is not None
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arena = make_arena(2**20)
-        session = Session(
-            ours, arena, server.metrics, None, lambda: None, lambda request, model: None
-        )
-        link = Link(
-            theirs,
-            arena,
-            on_blob=lambda kind, data: None,
-            on_ask=lambda number: None,
-            on_stop=lambda: None,
-            on_lost=lambda: None,
-        )
-        os.close(arena)
-        snapshot, served = server.fronts._state(1), server.registry.get("tiny")
-        session.send_snapshot(snapshot, {snapshot.models[0].number: served})
-        model = RemoteModel(
-            snapshot.models[0],
-            link,
-            server.decoder,
-            ModelMetrics(server.metrics, "tiny"),
-            lambda model: None,
-        )
+        ends = Ends(running, no_shadow)
         request = Request(images=1, deadline=time.monotonic() + 0.05)
         image = tiny.pixels(255).tobytes()
-        outputs, labels = served.manifest.outputs, len(served.manifest.labels)
-        slot = link.slots.take(slot_bytes(len(image), outputs, labels, images=1))
-        link.submit(ToEngine.RESERVE, request, model, slot, method=0)
+        slot = ends.take_slot(image)
+        ends.link.submit(ToEngine.RESERVE, request, ends.model, slot, method=0)
         # At any moment from before the engine refuses it until the front learns of it.
         while not request.done:
-            link.write(slot, image)
+            ends.link.write(slot, image)
             await asyncio.sleep(0)
-        session.close()
+        ends.session.close()
     assert isinstance(request.error, RequestExpiredError)
     assert str(request.error) == "the deadline passed while the request was queued"
+
+
+async def test_request_that_a_shadow_drops(serve: Serve) -> None:
+    """
+    A front keeps a request that a shadow repeats until that has ended, and no longer.
+    """
+    async with serve(front_processes=1, transport="grpcio") as running:
+        ended: list[OnEnd] = []
+
+        def repeat(request: Request, model: object, on_end: OnEnd) -> bool:
+            ended.append(on_end)
+            return True
+
+        ends = Ends(running, repeat)
+        await ends.model.infer(Request(), tiny.pixels(3))
+        assert len(ends.link._repeated) == 1
+        ended[0](None)
+        await running.until(lambda: not ends.link._repeated)
+        assert ends.logged == 0
+        ends.session.close()

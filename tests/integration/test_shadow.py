@@ -237,7 +237,7 @@ async def test_busy_device(serve: Serve, tmp_path: Path, monkeypatch: pytest.Mon
             assert images(running, "dropped") == 2
             # The memory of a front's request is copied only if there is room.
             answered.item = tiny.pixels(3).view(Uncopied)
-            running.server.shadows.observe_slot(answered, shadow.serving)
+            assert not running.server.shadows.observe_slot(answered, shadow.serving, [].append)
             assert images(running, "dropped") == 3
         await running.until(lambda: images(running, "agreed") == 9)
         assert (await shadow_of(running)).dropped_image_count == 3
@@ -861,6 +861,44 @@ async def test_prediction_log(
     assert [path.read_bytes() for path in log.rglob("*.png")] == [png(DISAGREEING)]
     assert main(["predictions", "to-folder", str(log), str(tmp_path / "folder")]) == 0
     assert [path.parent.name for path in (tmp_path / "folder").rglob("*.png")] == ["class 2"]
+
+
+async def test_prediction_log_of_fronts(serve: Serve, tmp_path: Path) -> None:
+    """
+    A front logs the answers of shadows with the identifiers and images of its clients.
+    """
+    log = tmp_path / "log"
+    settings: dict[str, Any] = {
+        "front_processes": 1,
+        "transport": "grpcio",
+        "prediction_log": str(log),
+        "prediction_log_share": "0.000000001",
+        "prediction_log_images": True,
+    }
+    async with shadowed(serve, tmp_path, model=disagreeing(), **settings) as running:
+        async with AsyncClient(running.address) as client:
+            for first in (3, DISAGREEING):
+                await client.classify(png(first), model="tiny")
+        metadata = (("x-request-id", "mine"),)
+        await running.inference.ModelInfer(infer_request(3, DISAGREEING), metadata=metadata)
+        await running.until(lambda: seen(running) == 4)
+    # Those of one request stay together.
+    image, agreed, other = sorted(
+        pq.read_table(log).to_pylist(), key=lambda row: (row["method"], not row["agrees"])
+    )
+    assert [row["agrees"] for row in (image, agreed, other)] == [False, True, False]
+    assert {(row["version"], row["shadow_of"]) for row in (image, agreed, other)} == {(2, 1)}
+    shadow = json.loads((tmp_path / "tiny" / "2" / "manifest.json").read_text())
+    assert {row["sha256"] for row in (image, agreed, other)} == {shadow["model_sha256"]}
+    for row in (image, other):
+        assert (row["labels"][0], row["served_label"]) == ("class 4", "class 2")
+        assert row["probabilities"][0] == pytest.approx(0.9998, abs=1e-4)
+        assert row["inference_s"] > 0
+        assert row["queue_s"] > 0
+    assert (agreed["labels"][0], agreed["served_label"]) == ("class 3", "class 3")
+    assert (agreed["request_id"], other["request_id"]) == ("mine", "mine")
+    assert (image["batch_size"], other["batch_size"]) == (1, 2)
+    assert [path.read_bytes() for path in log.rglob("*.png")] == [png(DISAGREEING)]
 
 
 async def request(running: Running, path: str, body: Any = None) -> Answer:

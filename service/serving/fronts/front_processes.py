@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from weakref import WeakKeyDictionary
 
-from convoy.service.call import Request
 from convoy.service.errors import StartError
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.machine.resources import process_usage
 from convoy.service.machine.sockets import reserve
 from convoy.service.security.credentials import Credentials
 from convoy.service.serving.fronts.arena import make_arena
-from convoy.service.serving.fronts.front_session import Session
+from convoy.service.serving.fronts.front_session import OnAnswer, Session
 from convoy.service.serving.fronts.front_start import Start
 from convoy.service.serving.fronts.snapshot import ModelDescription, Snapshot
 from convoy.service.serving.missing import VersionStatus
@@ -90,7 +89,7 @@ class Fronts:
         arena_bytes: int,
         settings: str,
         module: str,
-        on_answer: Callable[[Request, ServedModel], None] = lambda request, model: None,
+        on_answer: OnAnswer = lambda request, model, on_end: False,
     ) -> None:
         self._on_answer = on_answer
         self._registry = registry
@@ -358,7 +357,7 @@ class _Front:
         arena_bytes: int,
         metrics: Metrics,
         drift: Drift | None,
-        on_answer: Callable[[Request, ServedModel], None],
+        on_answer: OnAnswer,
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         arena = make_arena(arena_bytes)

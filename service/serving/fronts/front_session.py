@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,13 +34,23 @@ from convoy.service.serving.fronts.records import (
     encode_outputs,
     error_index,
 )
+from convoy.service.serving.fronts.repeats import encode_repeated
 from convoy.service.serving.fronts.snapshot import Snapshot
 from convoy.service.serving.monitoring.drift import Drift
+from convoy.service.serving.monitoring.worker import Repeated
 from convoy.service.serving.served_model import ServedModel
+from convoy.service.serving.shadows.shadow import OnEnd
 from convoy.service.telemetry.metrics import Metrics
 from convoy.service.telemetry.reports import Report, add_metrics, add_statistics
 
 logger = logging.getLogger(__name__)
+
+OnAnswer = Callable[[Request, ServedModel, OnEnd], bool]
+"""
+Called with a request that was answered, its model, and a function.
+
+It returns whether it repeats the request on a shadow; it then calls the function later, once.
+"""
 
 LOST = ShuttingDownError.status
 """Status of calls that end with their front, as their clients see it."""
@@ -76,8 +87,7 @@ class Session:
         metrics: Receives what the front counts.
         drift: Receives the signals that the front counts; None if drift is not measured.
         on_lost: Called when the front has closed its end.
-        on_answer: Called with each request that was answered, and its model, before the slot of its
-            tensor is given back.
+        on_answer: Called with each request that was answered, before its slot is given back.
 
     Attributes:
         listens: Whether the front accepts connections.
@@ -96,7 +106,7 @@ class Session:
         metrics: Metrics,
         drift: Drift | None,
         on_lost: Callable[[], None],
-        on_answer: Callable[[Request, ServedModel], None],
+        on_answer: OnAnswer,
     ) -> None:
         self._on_answer = on_answer
         self._arena = map_arena(arena)
@@ -267,10 +277,10 @@ class Session:
             done.error = None  # its traceback refers to the request: break the cycle
             self._send_error(done, error)
         else:
-            self._on_answer(done, done.model)
-            self._send_outputs(done)
+            on_end = partial(self._send_repeated, done)
+            self._send_outputs(done, is_repeated=self._on_answer(done, done.model, on_end))
 
-    def _send_outputs(self, request: _Request) -> None:
+    def _send_outputs(self, request: _Request, *, is_repeated: bool) -> None:
         _, _, _, ticket, _, _, offset, size, _ = request.demand
         data = encode_outputs(request.outputs, request.model.manifest.outputs)
         length = len(data)
@@ -285,10 +295,19 @@ class Session:
         input_s, infer_s, output_s, _ = request.times
         self._packets.send(
             Reply(
-                *(kind, 0, ticket, length, request.batch_size),
+                *(kind, 0, is_repeated, ticket, length, request.batch_size),
                 *(started, ended, input_s, infer_s, output_s),
             )
         )
+
+    def _send_repeated(self, request: _Request, repeated: Repeated | None) -> None:
+        """Send the answer of a shadow to a request, if the front has to log it."""
+        data = b""
+        if repeated:
+            data = encode_repeated(repeated, request.model.manifest)
+            self._packets.send_blob(Blob.OUTPUTS, data)
+        ticket = request.demand.ticket
+        self._packets.send(Reply(ToFront.REPEATED, ticket=ticket, size=len(data)))
 
     def _send_error(self, request: _Request, error: Exception) -> None:
         demand = request.demand

@@ -24,6 +24,8 @@ from convoy.service.serving.fronts.records import (
     ToFront,
     decode_outputs,
 )
+from convoy.service.serving.fronts.repeats import decode_repeated
+from convoy.service.serving.monitoring.worker import Repeated
 
 if TYPE_CHECKING:
     from convoy.service.serving.fronts.remote_model import RemoteModel
@@ -36,6 +38,7 @@ class Link:
     Args:
         arena: Descriptor of the shared memory.
         on_blob: Called with the start and with each snapshot.
+        on_repeated: Called with a request that was answered, its model, and the answer of a shadow.
         on_ask: Called with the number of a report that the engine asks for.
         on_stop: Called when the front has to end.
         on_lost: Called when the engine has ended; every request has failed by then.
@@ -47,6 +50,7 @@ class Link:
         arena: int,
         *,
         on_blob: Callable[[Blob, bytes], None],
+        on_repeated: Callable[[Request, RemoteModel, Repeated], None],
         on_ask: Callable[[int], None],
         on_stop: Callable[[], None],
         on_lost: Callable[[], None],
@@ -55,8 +59,10 @@ class Link:
         self.slots = Slots(len(self._memory))
         self._open: dict[int, tuple[Request, RemoteModel, Slot]] = {}
         self._ticket_of: dict[Request, int] = {}
+        self._repeated: dict[int, tuple[Request, RemoteModel]] = {}  # until a shadow has ended them
         self._tickets = itertools.count(1)
         self._on_blob = on_blob
+        self._on_repeated = on_repeated
         self._on_ask = on_ask
         self._on_stop = on_stop
         self._on_lost = on_lost
@@ -118,6 +124,8 @@ class Link:
                 self._on_ask(reply.ticket)
             elif reply.kind == ToFront.STOP:
                 self._on_stop()
+            elif reply.kind == ToFront.REPEATED:
+                self._end_repeated(reply)
             else:
                 self._end(reply)
 
@@ -139,9 +147,20 @@ class Link:
             return
         if reply.kind == ToFront.APART:
             data, self._apart = self._apart, b""
+        if reply.is_repeated:
+            self._repeated[reply.ticket] = request, model
         # Only the answer of ROOM has no outputs.
         outputs = decode_outputs(data, model.manifest.outputs) if data else {}
         request.answer(outputs, reply.started, reply.ended, reply.batch_size, reply.times)
+
+    def _end_repeated(self, reply: Reply) -> None:
+        """Pass on the answer of a shadow, if there is one to be logged."""
+        data, self._apart = self._apart, b""
+        # None if its client has disconnected.
+        kept = self._repeated.pop(reply.ticket, None)
+        if kept and reply.size:
+            request, model = kept
+            self._on_repeated(request, model, decode_repeated(data, model.manifest))
 
     def _take_blob(self, kind: Blob, data: bytes) -> None:
         if kind is Blob.OUTPUTS:
@@ -155,4 +174,5 @@ class Link:
             request.fail(ShuttingDownError("the server has stopped; try another replica"))
         self._open.clear()
         self._ticket_of.clear()
+        self._repeated.clear()
         self._on_lost()

@@ -60,6 +60,11 @@ class ToFront(enum.IntEnum):
     """Send a report with this number, in place of a ticket."""
     STOP = 5
     """Answer the calls in flight, and end."""
+    REPEATED = 6
+    """
+    A request that was answered, and repeated on a shadow, has ended there. If the answer is to be
+    logged, it is in the blob before this record; `size` is 0 if it is not.
+    """
 
 
 class Blob(enum.IntEnum):
@@ -102,12 +107,14 @@ class Reply(NamedTuple):
 
     Attributes:
         error: Index in `ERRORS`.
+        is_repeated: Of an answer: whether REPEATED follows.
         size: Bytes of the outputs, or of the text of the error.
         retry_after_s: NaN if the error states none.
     """
 
     kind: int
     error: int = 0
+    is_repeated: int = 0
     ticket: int = 0
     size: int = 0
     batch_size: int = 0
@@ -124,7 +131,7 @@ class Reply(NamedTuple):
 
 
 DEMAND = struct.Struct("<BBBxIIIQQd")
-REPLY = struct.Struct("<BBxxIII6d")
+REPLY = struct.Struct("<BBBxIII6d")
 
 METHODS = ("", "Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer")
 

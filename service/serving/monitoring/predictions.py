@@ -90,28 +90,33 @@ class PredictionLog:
 
     def observe(self, call: Call, model: Model, failure: ServiceError | None) -> None:
         """Keep a sampled request that has ended; called on the event loop."""
-        shares, name = self._options.shares, model.manifest.name
-        if random.random() >= shares.get(name, shares.get("*", 0.0)):
+        if random.random() >= self._share(model):
             return
         # Without an error there are outputs, unless the client has disconnected.
         if failure is not None or call.outputs:
             self._worker.put(call, model, failure)
 
-    def observe_repeated(self, call: Call, model: Model, repeated: Repeated) -> None:
+    def samples_repeated(self, model: Model, repeated: Repeated) -> bool:
         """
-        Keep a request that a shadow also answered; called on the event loop.
+        Return whether to keep a request to *model* that a shadow also answered.
 
         If the versions disagree, it is always kept, unless the model is not logged at all.
         """
-        shares, name = self._options.shares, model.manifest.name
-        share = shares.get(name, shares.get("*", 0.0))
-        if share and (not repeated.agrees.all() or random.random() < share):
-            self._worker.put(call, model, None, repeated)
+        share = self._share(model)
+        return share > 0 and (not repeated.agrees.all() or random.random() < share)
+
+    def keep_repeated(self, call: Call, model: Model, repeated: Repeated) -> None:
+        """Keep a request that a shadow also answered; called on the event loop."""
+        self._worker.put(call, model, None, repeated)
 
     def close(self) -> None:
         """Write what waits, for at most `CLOSE_TIMEOUT_S`, and stop."""
         if not self._worker.close(CLOSE_TIMEOUT_S):
             logger.warning("the last predictions were not logged")
+
+    def _share(self, model: Model) -> float:
+        shares = self._options.shares
+        return shares.get(model.manifest.name, shares.get("*", 0.0))
 
     def _take(self, finished: Finished) -> None:
         rows = _rows(finished, self._client_name(finished.call.origin.token_digest))
@@ -174,7 +179,7 @@ def _schema() -> Any:
 def _rows(finished: Finished, client: str) -> list[Row]:
     """Return a row for each image of a call; those of a call that failed have no classes."""
     call, repeated = finished.call, finished.repeated
-    manifest = repeated.model.manifest if repeated else finished.model.manifest
+    manifest = repeated.manifest if repeated else finished.model.manifest
     phases = _phases(repeated.request) if repeated else call.phases
     common: Row = {
         "time": finished.at,

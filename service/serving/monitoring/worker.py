@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from convoy.artifact.manifest import Manifest
 from convoy.service.call import Call, Model, Request
 from convoy.service.errors import ServiceError
 
@@ -32,11 +33,13 @@ class Repeated(NamedTuple):
     A request that was repeated on a shadow, which answered it.
 
     Attributes:
-        agrees: Whether the most probable classes are the same: `[images]`.
+        request: The request to the shadow.
+        manifest: The shadow's.
+        agrees: Whether the most probable classes of both versions are the same: `[images]`.
     """
 
     request: Request
-    model: Model
+    manifest: Manifest
     agrees: npt.NDArray[np.bool_]
 
 

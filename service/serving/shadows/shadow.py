@@ -11,10 +11,8 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from convoy.artifact.manifest import Manifest, OutputTensor
 from convoy.service.batching.queue import SLACK
@@ -26,6 +24,7 @@ from convoy.service.errors import (
     ScoresNotFiniteError,
     ShuttingDownError,
 )
+from convoy.service.serving.monitoring.worker import Repeated
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.serving.shadows.comparison import Comparison, Probabilities
 from convoy.service.serving.top_k import probabilities
@@ -39,26 +38,20 @@ _DROPPED = (QueueFullError, RequestExpiredError, ShuttingDownError)
 """Errors that say nothing about a shadow, because it did not run."""
 
 
+OnEnd = Callable[[Repeated | None], None]
+"""Called when a request to a shadow has ended; with None if it was not compared."""
+
+
+def _ignore(_: Repeated | None) -> None:
+    """Do nothing: nobody asks for the answer itself."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class _ShadowRequest(Request):
     """A request to a shadow, with the one that was answered."""
 
     answered: Request
-
-
-class Compared(NamedTuple):
-    """
-    A request that both versions answered.
-
-    Attributes:
-        answered: The request of the client.
-        repeated: The request to the shadow.
-        agrees: Whether the most probable classes are the same: `[images]`.
-    """
-
-    answered: Request
-    repeated: Request
-    agrees: npt.NDArray[np.bool_]
+    on_end: OnEnd
 
 
 class Shadow:
@@ -67,7 +60,6 @@ class Shadow:
 
     Args:
         share: The share of these requests, in `(0, 1]`.
-        on_compared: Called with each request that both versions answered.
 
     Attributes:
         serving: The version that serves.
@@ -76,47 +68,51 @@ class Shadow:
         comparison: The comparison so far.
     """
 
-    def __init__(
-        self,
-        serving: ServedModel,
-        model: ServedModel,
-        share: float,
-        on_compared: Callable[[Shadow, Compared], None] = lambda shadow, compared: None,
-    ) -> None:
+    def __init__(self, serving: ServedModel, model: ServedModel, share: float) -> None:
         self.serving = serving
         self.model = model
         self.share = share
         self.comparison = Comparison()
-        self._on_compared = on_compared
         self._open: set[_ShadowRequest] = set()
 
     def samples(self) -> bool:
         """Return whether the next request is to be repeated."""
         return random.random() < self.share
 
-    def repeat(self, answered: Request, tensor: Tensor, *, copies: bool = False) -> None:
+    def repeat(
+        self, answered: Request, tensor: Tensor, on_end: OnEnd = _ignore, *, copies: bool = False
+    ) -> bool:
         """
         Run the tensor of an answered request on the shadow once the device is idle.
 
         Args:
             tensor: `[N, ...]` in the shape and dtype of the model's input.
+            on_end: Called once, later, if it waits for that.
             copies: Whether to copy the tensor, because its memory is reused.
+
+        Returns:
+            Whether it waits; False if it is dropped at once.
         """
         model, images = self.model, answered.images
         # At most one batch waits, which bounds the memory of tensors that are kept.
         if model.queue_depth + images > model.max_batch_size:
             self.comparison.dropped += images
-            return
+            return False
         patience_s = PATIENCE_S + SLACK * model.expected_s(images)
         request = _ShadowRequest(
-            deadline=time.monotonic() + patience_s, on_done=self._done, answered=answered
+            deadline=time.monotonic() + patience_s,
+            on_done=self._done,
+            answered=answered,
+            on_end=on_end,
         )
-        self._open.add(request)
-        model.hold()
         try:
             model.offer(request, tensor.copy() if copies else tensor)
-        except _DROPPED as error:
-            request.fail(error)
+        except _DROPPED:
+            self.comparison.dropped += images
+            return False
+        self._open.add(request)
+        model.hold()
+        return True
 
     def stop(self) -> None:
         """Drop the requests that wait; one that is running ends without being compared."""
@@ -124,38 +120,42 @@ class Shadow:
             self.comparison.dropped += request.images
             self.model.withdraw(request)
             self.model.release()
+            request.on_end(None)
         self._open.clear()
 
     def _done(self, request: _ShadowRequest) -> None:
         self._open.remove(request)
         self.model.release()
         error, request.error = request.error, None
+        repeated = None
         try:
-            self._compare(request, error)
+            repeated = self._compare(request, error)
         except Exception as fault:  # an internal error must not affect other requests of the batch
             logger.error("internal error", exc_info=fault)
+        request.on_end(repeated)
 
-    def _compare(self, request: _ShadowRequest, error: Exception | None) -> None:
+    def _compare(self, request: _ShadowRequest, error: Exception | None) -> Repeated | None:
+        """Compare both answers; return that of the shadow, or None if there is none to compare."""
         comparison, answered = self.comparison, request.answered
         if isinstance(error, _DROPPED):
             comparison.dropped += request.images
-            return
+            return None
         serving = _probabilities(answered, self.serving.manifest)
         # The client sent a tensor whose scores are not finite: there is nothing to compare with.
         if serving is None:
             comparison.dropped += request.images
-            return
+            return None
         shadow = None if error else _probabilities(request, self.model.manifest)
         if shadow is None:
             comparison.failed += request.images
-            return
+            return None
         agrees = comparison.add(
             serving, shadow, is_multi_label=self.serving.manifest.is_multi_label
         )
         # Other requests in the batch would have made the run longer.
         if answered.batch_size == answered.images:
             comparison.add_runs(answered.inference_s, request.inference_s)
-        self._on_compared(self, Compared(answered, request, agrees))
+        return Repeated(request, self.model.manifest, agrees)
 
 
 def mismatch(model: ServedModel, shadow: Manifest, max_batch_size: int) -> str:

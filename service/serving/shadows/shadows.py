@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 from convoy.service.call import Call, Model, Request
 from convoy.service.errors import NoShadowError, ServiceError, ShuttingDownError
+from convoy.service.serving.monitoring.predictions import PredictionLog
+from convoy.service.serving.monitoring.worker import Repeated
 from convoy.service.serving.registry import ModelRegistry, ShadowPair
 from convoy.service.serving.served_model import ServedModel
-from convoy.service.serving.shadows.shadow import Compared, Shadow, mismatch
+from convoy.service.serving.shadows.shadow import OnEnd, Shadow, mismatch
 from convoy.service.telemetry.metrics import ShadowFacts
 
 logger = logging.getLogger(__name__)
@@ -22,16 +25,12 @@ class Shadows:
     Owned by the event loop. Call `follow` whenever the registry has changed.
 
     Args:
-        on_compared: Called with each request that both versions answered.
+        log: Keeps answers of the shadows; None if predictions are not logged.
     """
 
-    def __init__(
-        self,
-        registry: ModelRegistry,
-        on_compared: Callable[[Shadow, Compared], None] = lambda shadow, compared: None,
-    ) -> None:
+    def __init__(self, registry: ModelRegistry, log: PredictionLog | None) -> None:
         self._registry = registry
-        self._on_compared = on_compared
+        self._log = log
         self._by_serving: dict[Model, Shadow] = {}
         self._closed = False
 
@@ -71,7 +70,7 @@ class Shadows:
                 known.share = pair.share
             # On a mismatch, another version has begun to serve: the reconciler unloads this shadow.
             elif not mismatch(pair.serving, pair.shadow.manifest, pair.shadow.max_batch_size):
-                shadow = Shadow(pair.serving, pair.shadow, pair.share, self._on_compared)
+                shadow = Shadow(pair.serving, pair.shadow, pair.share)
                 self._by_serving[pair.serving] = shadow
                 _log("shadow started", shadow)
 
@@ -83,18 +82,39 @@ class Shadows:
         shadow = self._by_serving.get(model)
         # Without an error there are outputs, unless the client has disconnected.
         if shadow and failure is None and call.outputs and shadow.samples():
-            shadow.repeat(call, call.item)
+            shadow.repeat(call, call.item, partial(self._keep, call, model))
 
-    def observe_slot(self, request: Request, model: ServedModel) -> None:
-        """Repeat a sampled request of a front; copy its tensor, whose slot is reused."""
+    def observe_slot(self, request: Request, model: ServedModel, on_end: OnEnd) -> bool:
+        """
+        Repeat a sampled request of a front; copy its tensor, whose slot is reused.
+
+        Args:
+            on_end: Called later if True is returned: with the answer of the shadow if the front has
+                to log it, and else with None.
+        """
         shadow = self._by_serving.get(model)
-        if shadow and shadow.samples():
+        if not shadow or not shadow.samples():
+            return False
+        if self._log is None:
             shadow.repeat(request, request.item, copies=True)
+            return False
+        end = partial(self._end, model, on_end)
+        return shadow.repeat(request, request.item, end, copies=True)
 
     def close(self) -> None:
         """Stop every shadow: the server drains."""
         self._closed = True
         self.follow()
+
+    def _keep(self, call: Call, model: Model, repeated: Repeated | None) -> None:
+        """Log the answer of a shadow to a call of this process, if it is sampled."""
+        if repeated and self._log and self._log.samples_repeated(model, repeated):
+            self._log.keep_repeated(call, model, repeated)
+
+    def _end(self, model: Model, on_end: OnEnd, repeated: Repeated | None) -> None:
+        """Pass on the answer of a shadow to a request of a front, if it is sampled."""
+        sampled = repeated and self._log and self._log.samples_repeated(model, repeated)
+        on_end(repeated if sampled else None)
 
     def facts(self) -> Iterator[ShadowFacts]:
         """Describe the shadows, for the metrics."""
