@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 from urllib.parse import urlsplit
@@ -161,7 +162,10 @@ class Server:
         if apart:
             self._rpcs.append(self._make_rpc(self._make_calls(control=settings.control), "grpcio"))
         self.history = History(
-            self.metrics, self.registry.facts, lambda: gpus(nvml) if nvml else ()
+            self.metrics,
+            self.registry.facts,
+            lambda: gpus(nvml) if nvml else (),
+            processor_s=self._processor_s,
         )
         self.http = self._make_http(calls)
 
@@ -364,6 +368,9 @@ class Server:
     def in_flight(self) -> int:
         """Calls that handlers work on, in this process and in the fronts."""
         return self.lifecycle.in_flight + (self.fronts.in_flight if self.fronts else 0)
+
+    def _processor_s(self) -> float:
+        return time.process_time() + (self.fronts.processor_s if self.fronts else 0.0)
 
     def _waiting(self) -> int:
         return self.lifecycle.waiting + (self.fronts.waiting if self.fronts else 0)

@@ -47,6 +47,7 @@ class History:
         models: Returns the facts of the loaded models.
         gpus: Returns the state of each GPU.
         length: Number of samples that are kept.
+        processor_s: Returns the processor time of the server, in seconds.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class History:
         models: Callable[[], Iterable[ModelFacts]],
         gpus: Callable[[], Iterable[GpuFacts]] = tuple,
         length: int = LENGTH,
+        processor_s: Callable[[], float] = time.process_time,
     ) -> None:
         self._metrics = metrics
         self._models = models
         self._gpus = gpus
         self._instance = uuid.uuid4().hex
         self._length = length
+        self._processor_s = processor_s
         self._samples: deque[bytes] = deque(maxlen=length)
         self._taken = 0
         self._before = self._read()
@@ -84,7 +87,8 @@ class History:
             for labels, change in _changes(before[part], after):
                 _put(models.setdefault(labels[0], {}), (part, *labels[1:]), change)
         wait = dict(_changes(before["wait"], self._before["wait"])).get((), {})
-        processor_s = self._before["processor"][()] - before["processor"][()]
+        # A front process that has ended takes its time along.
+        processor_s = max(0.0, self._before["processor"][()] - before["processor"][()])
         sample = {
             "models": models,
             "transport_wait": wait,
@@ -130,7 +134,7 @@ class History:
             if method in INFERENCE_METHODS:
                 requests[model, code] = requests.get((model, code), 0) + count
         return {
-            "processor": {(): time.process_time()},
+            "processor": {(): self._processor_s()},
             "wait": {(): metrics.transport_wait.counts.copy()},
             "requests": requests,
             "rejected": dict(metrics.rejected.counts),

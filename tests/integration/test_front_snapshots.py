@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,17 @@ async def test_unloaded_models_are_freed(serve: Serve, tmp_path: Path) -> None:
         gc.collect()
         await running.until(lambda: gc.collect() >= 0 and len(fronts._numbers) == 1)
         await fronts.stop()
+
+
+async def test_processor_time(serve: Serve) -> None:
+    """
+    The page counts the processor time of the fronts, too.
+    """
+    async with serve(front_processes=1, transport="grpcio") as running:
+        assert running.server.fronts is not None
+        own_s = time.process_time()
+        # To import its modules takes longer than that.
+        assert running.server.history._read()["processor"][()] > own_s + 0.1
 
 
 async def test_snapshot_that_cannot_be_read(serve: Serve) -> None:

@@ -1,7 +1,7 @@
 """The dashboard of memory, processors and GPUs."""
 
 from tools.grafana.board import Board, Panel, Query
-from tools.grafana.expressions import SERVERS, rate
+from tools.grafana.expressions import SERVERS, processors
 
 _PROCESS = f'{SERVERS}, job="convoy"'
 
@@ -40,7 +40,7 @@ DEVICE = Board(
             Panel(
                 "Processors",
                 "Processor cores in use.",
-                (Query(rate("process_cpu_seconds_total", "instance", _PROCESS), "{{instance}}"),),
+                (Query(processors(_PROCESS), "{{instance}}"),),
             ),
             Panel(
                 "Open files",

@@ -19,6 +19,12 @@ def rate(metric: str, by: str, where: str = MODELS) -> str:
     return f"sum by ({by}) (rate({metric}{{{where}}}[$__rate_interval]))"
 
 
+def processors(where: str) -> str:
+    """Return the processor cores in use by each server, its front processes included."""
+    names = '__name__=~"(process|convoy_front)_cpu_seconds_total"'
+    return rate("", "instance", f"{names}, {where}")
+
+
 def mean(metric: str, by: str, where: str = MODELS) -> str:
     """Return the mean of a histogram, by labels."""
     return f"{rate(f'{metric}_sum', by, where)} / {rate(f'{metric}_count', by, where)}"

@@ -1,7 +1,7 @@
 """The dashboard of all servers and models."""
 
 from tools.grafana.board import Board, Panel, Query
-from tools.grafana.expressions import BUCKETS, MODELS, SERVERS, latency, mean, rate
+from tools.grafana.expressions import BUCKETS, MODELS, SERVERS, latency, mean, processors, rate
 
 _SERVER_FAULTS = 'code=~"INTERNAL|UNKNOWN|UNAVAILABLE|DATA_LOSS"'
 
@@ -173,12 +173,7 @@ OVERVIEW = Board(
             Panel(
                 "Processors",
                 "Processor cores in use, on each server.",
-                (
-                    Query(
-                        rate("process_cpu_seconds_total", "instance", f'{SERVERS}, job="convoy"'),
-                        "{{instance}}",
-                    ),
-                ),
+                (Query(processors(f'{SERVERS}, job="convoy"'), "{{instance}}"),),
                 leads_to="device",
             ),
         ),

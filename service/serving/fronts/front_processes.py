@@ -173,6 +173,11 @@ class Fronts:
         """Calls that wait in the transports of all fronts, as of their last reports."""
         return sum(session.waiting for session in self.sessions)
 
+    @property
+    def processor_s(self) -> float:
+        """Processor time of the fronts that run, in seconds."""
+        return sum(facts.cpu_s for facts in self.facts())
+
     def facts(self) -> Iterator[FrontFacts]:
         """Describe the fronts, for the metrics."""
         for index, front in enumerate(self._fronts):

@@ -74,6 +74,17 @@ def test_a_sample_is_what_changed(metrics: Metrics) -> None:
     assert first["gpus"] == [0.25]
 
 
+def test_processor_time_of_a_front_that_ends(metrics: Metrics) -> None:
+    """
+    The processor time that a process takes along when it ends is no negative use.
+    """
+    used_s = iter([5.0, 8.0, 6.0, 7.5])
+    kept = History(metrics, facts, processor_s=lambda: next(used_s))
+    for _ in range(3):
+        kept.take()
+    assert [sample["processor_s"] for sample in told(kept)["samples"]] == [3.0, 0.0, 1.5]
+
+
 def test_continues_after_a_cursor(metrics: Metrics) -> None:
     """
     A client gets what follows its cursor, or everything if the cursor is unknown.
