@@ -53,7 +53,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.both_transports
-async def test_rows(serve: Serve, tmp_path: Path, soon: None) -> None:
+@pytest.mark.with_fronts
+async def test_rows(serve: Serve, tmp_path: Path) -> None:
     """
     Each image has a row with its answer, its times, its look and its client; never a token.
     """
@@ -71,7 +72,7 @@ async def test_rows(serve: Serve, tmp_path: Path, soon: None) -> None:
         await client.classify_batch([png(1), b"no image"], model="tiny")
         metadata = (("authorization", f"Bearer {secret}"), ("x-request-id", "mine"))
         await running.inference.ModelInfer(infer_request(2, 4), metadata=metadata)
-        found = await until_rows(log, 5)
+    found = rows(log)
     single, good, bad, *tensors = sorted(found, key=lambda r: (r["method"], r["reason"]))
     assert single["labels"][0] == answer.label == "class 3"
     assert single["probabilities"][0] == pytest.approx(answer.probability, rel=1e-6)

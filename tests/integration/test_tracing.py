@@ -46,6 +46,7 @@ def _seconds(span: dict[str, Any]) -> float:
 
 
 @pytest.mark.both_transports
+@pytest.mark.with_fronts
 async def test_span_of_a_call(serve: Serve, collector: Collector) -> None:
     """
     A call has one span with its model, times and identifier; its phases are events in order.
@@ -102,6 +103,7 @@ async def test_callers_decision(serve: Serve, collector: Collector) -> None:
 
 
 @pytest.mark.both_transports
+@pytest.mark.with_fronts
 async def test_failures(serve: Serve, collector: Collector) -> None:
     """
     A failed call's span has its reason; only a fault of the server makes the span an error.
