@@ -355,9 +355,9 @@ class Call(Request):
         self.model = model.name
 
     @property
-    def is_part(self) -> bool:
-        """True for one image of a call with several, which is no call of its own."""
-        return self._whole is not None
+    def whole_id(self) -> int:
+        """The `id` of the call of which this is one image of several; 0 for a call of its own."""
+        return 0 if self._whole is None else id(self._whole)
 
     def part(self) -> Call:
         """

@@ -25,6 +25,8 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
+from convoy.pb.convoy.v1 import classifier_pb2_grpc
+from convoy.pb.convoy.v1.classifier_pb2 import ClassifyBatchRequest
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.pb.inference import grpc_service_pb2_grpc
 from convoy.service.security.tokens import Token
@@ -178,6 +180,22 @@ async def test_killed_front(waiting: ServerProcess) -> None:
     # Each call is counted, however it ended.
     assert sample(waiting, "convoy_requests_total") == echo.MAX_BATCH_SIZE + lost
     await close_all(calls)
+
+
+async def test_killed_front_with_several_images(repository: Path) -> None:
+    """
+    A call of several images that ends with its front is counted once.
+    """
+    with ServerProcess(repository, "--front-processes", "1", *WAITING) as server:
+        images = [encode(Image.fromarray(echo.image(n)[0, :, :, 0])) for n in range(3)]
+        async with connect(server) as channel:
+            stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
+            call = stub.ClassifyBatch(ClassifyBatchRequest(model="echo", images=images))
+            await until(lambda: sample(server, "convoy_queue_depth") == 3)
+            fronts(server)[0].kill()
+            assert await status(call) is grpc.StatusCode.UNAVAILABLE
+        await until(lambda: sample(server, "convoy_front_restarts_total") == 1)
+        assert sample(server, "convoy_requests_total") == 1
 
 
 async def test_killed_engine(waiting: ServerProcess) -> None:

@@ -80,7 +80,7 @@ async def test_error_while_an_image_is_written(serve: Serve) -> None:
         request = Request(images=1, deadline=time.monotonic() + 0.05)
         image = tiny.pixels(255).tobytes()
         slot = ends.take_slot(image)
-        ends.link.submit(ToEngine.RESERVE, request, ends.model, slot, method=0)
+        ends.link.submit(ToEngine.RESERVE, request, ends.model, slot)
         # At any moment from before the engine refuses it until the front learns of it.
         while not request.done:
             ends.link.write(slot, image)

@@ -162,10 +162,11 @@ class Session:
     def close(self) -> None:
         """Withdraw the requests of a front that has ended, and release what it held."""
         self._packets.close()
+        calls: set[int] = set()
         for request in self._open.values():
             # A run may still read the slot: the memory lives until nothing refers to it.
             request.model.withdraw(request)
-            self._count_lost(request)
+            self._count_lost(request, calls)
         self._open.clear()
         for model in self._models.values():
             model.release()
@@ -281,7 +282,7 @@ class Session:
             self._send_outputs(done, is_repeated=self._on_answer(done, done.model, on_end))
 
     def _send_outputs(self, request: _Request, *, is_repeated: bool) -> None:
-        _, _, _, ticket, _, _, offset, size, _ = request.demand
+        _, _, _, ticket, _, _, offset, size, *_ = request.demand
         data = encode_outputs(request.outputs, request.model.manifest.outputs)
         length = len(data)
         kind = ToFront.ANSWER
@@ -348,9 +349,17 @@ class Session:
         self.waiting = report["waiting"]
         self.used_bytes = report["used_bytes"]
 
-    def _count_lost(self, request: _Request) -> None:
-        """Count a call that ended with its front, as the front can no longer do that."""
+    def _count_lost(self, request: _Request, calls: set[int]) -> None:
+        """
+        Count a call that ended with its front, as the front can no longer do that.
+
+        Args:
+            calls: The calls of several images that are counted; a new one is added.
+        """
         name, method = request.model.name, METHODS[request.demand.method]
         request.model.statistics.fail.add(time.monotonic() - request.received_at)
-        if method:
+        whole = request.demand.whole
+        if method and whole not in calls:
             self._metrics.requests.counts[name, method, LOST] += 1
+        if whole:
+            calls.add(whole)

@@ -78,7 +78,13 @@ class Link:
         )
 
     def submit(
-        self, kind: ToEngine, request: Request, model: RemoteModel, slot: Slot, method: int
+        self,
+        kind: ToEngine,
+        request: Request,
+        model: RemoteModel,
+        slot: Slot,
+        method: int = 0,
+        whole: int = 0,
     ) -> None:
         """Hand *slot* and its request to the engine; `request.on_done` is called at its end."""
         if self._lost:
@@ -98,6 +104,7 @@ class Link:
                 slot.offset,
                 slot.size,
                 request.deadline,
+                whole,
             )
         )
 

@@ -82,12 +82,14 @@ class Demand(NamedTuple):
     A record of a front.
 
     Attributes:
-        method: Index in `METHODS`; 0 for one image of several in a call.
+        method: Index in `METHODS`; 0 if the request belongs to no call.
         ticket: The front's number for the request, which its answer repeats.
         model: The engine's number for the model.
         offset: Start of the slot in the arena, in bytes.
         size: Size of the slot, in bytes.
         deadline: As `Request.deadline`: all processes of a machine share the clock.
+        whole: The front's number for the call of which the request is one image of several; 0 if it
+            is a call of its own.
     """
 
     kind: int
@@ -99,6 +101,7 @@ class Demand(NamedTuple):
     offset: int = 0
     size: int = 0
     deadline: float = math.inf
+    whole: int = 0
 
 
 class Reply(NamedTuple):
@@ -130,7 +133,7 @@ class Reply(NamedTuple):
         return BatchTimes(self.input_s, self.infer_s, self.output_s)
 
 
-DEMAND = struct.Struct("<BBBxIIIQQd")
+DEMAND = struct.Struct("<BBBxIIIQQdQ")
 REPLY = struct.Struct("<BBBxIII6d")
 
 METHODS = ("", "Classify", "ClassifyBatch", "ModelInfer", "ModelStreamInfer")

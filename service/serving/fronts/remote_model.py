@@ -145,11 +145,10 @@ class RemoteModel:
         return self._link.slots.take(size)
 
     def _submit(self, kind: ToEngine, request: Request, slot: Slot) -> None:
-        method = 0
-        # Not for one image of several: its call is counted once.
-        if isinstance(request, Call) and not request.is_part:
-            method = METHODS.index(request.method)
-        self._link.submit(kind, request, self, slot, method)
+        method = whole = 0
+        if isinstance(request, Call):
+            method, whole = METHODS.index(request.method), request.whole_id
+        self._link.submit(kind, request, self, slot, method, whole)
 
     async def _wait(self, request: Request, answered: asyncio.Future[None]) -> None:
         """Wait until *request* is answered; a cancellation withdraws it."""

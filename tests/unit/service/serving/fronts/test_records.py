@@ -26,7 +26,7 @@ def test_records_come_back() -> None:
     """
     Packing keeps every field of a record.
     """
-    demand = Demand(3, 1, 4, 2**32 - 1, 7, 256, 2**40, 2**33, math.inf)
+    demand = Demand(3, 1, 4, 2**32 - 1, 7, 256, 2**40, 2**33, math.inf, 2**63)
     assert Demand(*DEMAND.unpack(DEMAND.pack(*demand))) == demand
     reply = Reply(2, 9, 1, 5, 2**31, 32, 1.5, 2.5, 0.1, 0.2, 0.3, 4.0)
     assert Reply(*REPLY.unpack(REPLY.pack(*reply))) == reply
