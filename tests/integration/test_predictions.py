@@ -91,13 +91,14 @@ async def test_rows(serve: Serve, tmp_path: Path) -> None:
     assert part.relative_to(log).as_posix().startswith("model=tiny/day=20")
 
 
-async def test_share(serve: Serve, tmp_path: Path, soon: None) -> None:
+@pytest.mark.parametrize("share", ["0,tiny=0.25", "tiny=0.25"])
+async def test_share(serve: Serve, tmp_path: Path, soon: None, share: str) -> None:
     """
     A share of the requests is logged; that of a named model applies to it alone.
     """
     tiny.write(tmp_path, name="other")
     log = tmp_path / "log"
-    settings = {"prediction_log": str(log), "prediction_log_share": "0,tiny=0.25"}
+    settings = {"prediction_log": str(log), "prediction_log_share": share}
     async with serve(**settings) as running, AsyncClient(running.address) as client:
         for _ in range(200):
             await client.classify(png(3), model="tiny")

@@ -237,7 +237,8 @@ async def test_busy_device(serve: Serve, tmp_path: Path, monkeypatch: pytest.Mon
             assert images(running, "dropped") == 2
             # The memory of a front's request is copied only if there is room.
             answered.item = tiny.pixels(3).view(Uncopied)
-            assert not running.server.shadows.observe_slot(answered, shadow.serving, [].append)
+            observe = running.server.shadows.observe_slot
+            assert not observe(answered, shadow.serving, lambda repeated: None)
             assert images(running, "dropped") == 3
         await running.until(lambda: images(running, "agreed") == 9)
         assert (await shadow_of(running)).dropped_image_count == 3
