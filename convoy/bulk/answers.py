@@ -111,7 +111,7 @@ def arrow_columns(answers: Mapping[str, list[Any]]) -> dict[str, Any]:
         "top_k": pa.list_(pa.struct(list(prediction.items()))),
         "error": pa.string(),
         "model": pa.string(),
-        "version": pa.int32(),
+        "version": pa.int64(),
         "sha256": pa.string(),
     }
     return {name: pa.array(values, types[name]) for name, values in answers.items()}
@@ -121,7 +121,7 @@ def _data_frame(answers: Mapping[str, list[Any]], index: Any, kept: Any) -> Any:
     import pandas as pd
 
     # A plain int column cannot be empty in the rows of errors.
-    types = {"class_index": "Int32", "probability": "float32", "version": "int32"}
+    types = {"class_index": "Int32", "probability": "float32", "version": "int64"}
     frame = pd.DataFrame(
         {
             name: pd.Series(values, dtype=types.get(name, "object"), index=index)

@@ -15,6 +15,7 @@ from convoy.artifact.files import (
     GOLDEN_FILE,
     MODEL_FILE,
     file_sha256,
+    read_manifest,
     write_golden,
     write_manifest,
 )
@@ -161,6 +162,13 @@ def write(
         made = manifest(**({"name": name, "version": version} | hashes | changes))
         write_manifest(folder, made)
     return made
+
+
+def renumber(folder: Path, number: int) -> Path:
+    """Give the version in *folder* another number; return its folder."""
+    written = read_manifest(folder)
+    write_manifest(folder, written.model_copy(update={"version": number}))
+    return folder.rename(folder.parent / str(number))
 
 
 def write_multi_label(root: Path, name: str) -> Manifest:

@@ -323,10 +323,7 @@ async def test_version_with_a_large_number(serve: Serve, tmp_path: Path, soon: N
     Versions may be numbered by date and time, which takes more than 32 bits.
     """
     number = 202611302359
-    model = tmp_path / "tiny"
-    manifest = json.loads((model / "1" / "manifest.json").read_text()) | {"version": number}
-    (model / "1" / "manifest.json").write_text(json.dumps(manifest))
-    (model / "1").rename(model / str(number))
+    tiny.renumber(tmp_path / "tiny" / "1", number)
     log = tmp_path / "log"
     settings = {"prediction_log": str(log), "prediction_log_share": "1"}
     async with serve(**settings) as running, AsyncClient(running.address) as client:

@@ -217,6 +217,17 @@ def test_types_do_not_depend_on_rows(tiny_artifact: Path, batch: list[bytes]) ->
     assert one(pa.table({"image": pa.array([], pa.binary())})).schema == schema
 
 
+def test_version_with_a_large_number(tiny_artifact: Path) -> None:
+    """
+    Versions may be numbered by date and time, which takes more than 32 bits.
+    """
+    pa, pd = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
+    number = 202611302359
+    one = Classifier(tiny.renumber(tiny_artifact, number))
+    assert one(pa.table({"image": [png(3)]})).to_pydict()["version"] == [number]
+    assert one(pd.DataFrame({"image": [png(3)]}))["version"].tolist() == [number]
+
+
 def test_wrong_columns(tiny_artifact: Path) -> None:
     """
     An absent column is named, and a column of the user's is never replaced by an answer's.
