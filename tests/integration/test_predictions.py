@@ -23,6 +23,7 @@ from convoy.service.security.tokens import Token
 from convoy.service.serving.monitoring import parts, predictions, stores, worker
 from tests.harness import tiny
 from tests.harness.calls import infer_request
+from tests.harness.collector import Collector
 from tests.harness.http import ask
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
@@ -89,6 +90,25 @@ async def test_rows(serve: Serve, tmp_path: Path) -> None:
     assert not any(secret in str(row) or "127.0.0.1" in str(row) for row in found)
     (part,) = {path.parent for path in log.rglob("part-*")}
     assert part.relative_to(log).as_posix().startswith("model=tiny/day=20")
+
+
+async def test_token_in_place_of_an_identifier(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A token that a client sends as the identifier of its request is in neither the log nor a span.
+    """
+    _, secret = Token.make("camera-7", ["infer"])
+    log = tmp_path / "log"
+    settings = {"prediction_log": str(log), "prediction_log_share": "1", "traces": "calls"}
+    with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.grpc_port}")
+        async with serve(**settings) as running:
+            metadata = (("x-request-id", secret),)
+            await running.inference.ModelInfer(infer_request(3), metadata=metadata)
+        (span,) = await asyncio.to_thread(collector.wait_for, 1)
+    (row,) = rows(log)
+    assert row["request_id"] == span["attributes"]["convoy.request_id"] == "[token]"
 
 
 @pytest.mark.parametrize("share", ["0,tiny=0.25", "tiny=0.25"])

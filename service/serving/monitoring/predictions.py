@@ -33,6 +33,7 @@ from convoy.service.serving.monitoring.parts import (
 from convoy.service.serving.monitoring.stores import Store
 from convoy.service.serving.monitoring.worker import Finished, Repeated, Worker
 from convoy.service.serving.top_k import DEFAULT_TOP_K, largest, probabilities
+from convoy.service.telemetry.logs import redact
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +184,8 @@ def _rows(finished: Finished, client: str) -> list[Row]:
     phases = _phases(repeated.request) if repeated else call.phases
     common: Row = {
         "time": finished.at,
-        "request_id": call.origin.request_id,
+        # A client may send a token where its request's identifier belongs.
+        "request_id": redact(call.origin.request_id),
         "trace_id": call.origin.sampled_trace,
         "client": client,
         "method": call.method,

@@ -25,6 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from convoy.service.call import Call, Ending, Model
 from convoy.service.errors import StartError
+from convoy.service.telemetry.logs import redact
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +156,8 @@ def _describe(span: Span, call: Call, model: Model | None, ending: Ending) -> No
         {
             "rpc.method": call.method,
             "rpc.response.status_code": ending.status,
-            "convoy.request_id": call.origin.request_id,
+            # A client may send a token where its request's identifier belongs.
+            "convoy.request_id": redact(call.origin.request_id),
         }
     )
     if model is not None:
