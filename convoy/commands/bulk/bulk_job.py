@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from convoy.artifact.stores import open_repository
@@ -57,17 +58,17 @@ def run_job(settings: BulkSettings) -> int:
     record = job_record.begin(folder, settings, model, workers)
     folder.remove_unfinished()
     record.write(folder)
-    keeper = RecordKeeper(record, folder)
+    job = _Job(settings, folder, record, RecordKeeper(record, folder))
     try:
         with display() as show:
-            _list_input(settings, folder, record, show)
-            progress = _run(settings, folder, record, keeper, classifier, workers, show)
+            job.list_input(show)
+            progress = job.run(classifier, workers, show)
     except KeyboardInterrupt:
-        keeper.end("stopped")
+        job.keeper.end("stopped")
         print("convoy bulk: stopped; continue with --resume", file=sys.stderr)
         raise
     except Exception as error:
-        keeper.end("failed", str(error))
+        job.keeper.end("failed", str(error))
         raise
     print_table(record, progress, settings.to)
     if record.state != "too_many_failures":
@@ -118,106 +119,103 @@ def _server_classifier(settings: BulkSettings) -> Answering:
     )
 
 
-def _list_input(
-    settings: BulkSettings,
-    folder: LabelFolder,
-    record: JobRecord,
-    show: Callable[[str, float], None],
-) -> None:
-    """List the input, unless an earlier run has."""
-    if record.input.shards is not None:
-        return
-    checker = IdChecker(settings.id)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A job that has begun: its settings, the folder of its labels, and its record."""
 
-    def listed(count: int) -> None:
-        if count % 1000 == 0:
-            show(f"{count} files listed", 0.0)
+    settings: BulkSettings
+    folder: LabelFolder
+    record: JobRecord
+    keeper: RecordKeeper
 
-    count, images, is_counted = 0, 0, True
-    with (
-        folder.writing(INPUT_FILE) as file,
-        gzip.open(file, "wt", compresslevel=1, encoding="utf-8") as lines,
-    ):
-        sources = dict.fromkeys(settings.sources)
-        for shard in shards(sources, settings.column, settings.id, listed):
-            lines.write(to_json(shard) + "\n")
-            count += 1
-            is_counted = is_counted and shard.images is not None
-            images += shard.images or 0
-            checker.add(shard)
-        checker.check()
-    record.input.shards, record.input.images = count, images if is_counted else None
-    record.write(folder)
+    def list_input(self, show: Callable[[str, float], None]) -> None:
+        """List the input, unless an earlier run has."""
+        settings, known = self.settings, self.record.input
+        if known.shards is not None:
+            return
+        checker = IdChecker(settings.id)
 
+        def listed(count: int) -> None:
+            if count % 1000 == 0:
+                show(f"{count} files listed", 0.0)
 
-def _listed(folder: LabelFolder) -> Iterator[tuple[int, Shard]]:
-    with (
-        folder.opened(INPUT_FILE) as file,
-        gzip.open(file, "rt", encoding="utf-8") as lines,
-    ):
-        for number, line in enumerate(lines):
-            yield number, from_json(line)
+        count, images, is_counted = 0, 0, True
+        with (
+            self.folder.writing(INPUT_FILE) as file,
+            gzip.open(file, "wt", compresslevel=1, encoding="utf-8") as lines,
+        ):
+            sources = dict.fromkeys(settings.sources)
+            for shard in shards(sources, settings.column, settings.id, listed):
+                lines.write(to_json(shard) + "\n")
+                count += 1
+                is_counted = is_counted and shard.images is not None
+                images += shard.images or 0
+                checker.add(shard)
+            checker.check()
+        known.shards, known.images = count, images if is_counted else None
+        self.record.write(self.folder)
 
+    def run(
+        self, classifier: Answering, workers: int, show: Callable[[str, float], None]
+    ) -> BulkProgress:
+        """Run the shards until all are done, or too many images have failed."""
+        record, total = self.record, self.record.input.images
+        engine = open_engine(self.settings, workers)
+        progress = BulkProgress(record.input.shards or 0, lambda: engine.workers, show)
 
-def _run(
-    settings: BulkSettings,
-    folder: LabelFolder,
-    record: JobRecord,
-    keeper: RecordKeeper,
-    classifier: Answering,
-    workers: int,
-    show: Callable[[str, float], None],
-) -> BulkProgress:
-    """Run the shards until all are done, or too many images have failed."""
-    engine = open_engine(settings, workers)
-    progress = BulkProgress(record.input.shards or 0, lambda: engine.workers, show)
+        def done(part: Part | None) -> None:
+            progress.add(part)
+            record.set_counts(progress.rows, progress.classified)
+            if part:
+                self.keeper.keep()
+                if total is not None and self._exceeds_limit(total):
+                    raise _TooManyFailuresError
 
-    def done(part: Part | None) -> None:
-        progress.add(part)
-        record.set_counts(progress.rows, progress.classified)
-        if part:
-            keeper.keep()
-        known = record.input.images
-        if part and known is not None and _failed(progress) > settings.most_failures(known):
-            raise _TooManyFailuresError
+        try:
+            labelling = Labelling(classifier, self._shared_name(), self.settings.format)
+            Runner(engine, labelling, done).run(self._listed())
+            if not record.images:
+                raise BulkError(
+                    f"no images in {', '.join(self.settings.sources)}; in a tar file, images are "
+                    "recognised by the suffixes of their names, such as .jpg"
+                )
+            is_over = self._exceeds_limit(record.images)
+        except _TooManyFailuresError:
+            is_over = True
+        finally:
+            engine.close()
+        with self.keeper.reporting(
+            "temporary files, which no reader takes for labels, may be left there"
+        ):
+            self.folder.remove_unfinished()  # of workers that were killed
+        if is_over:
+            self.keeper.end("too_many_failures", self._too_many())
+        else:
+            self.keeper.end("finished")
+        return progress
 
-    state: job_record.State = "finished"
-    try:
-        labelling = Labelling(classifier, _shared_name(settings), settings.format)
-        Runner(engine, labelling, done).run(_listed(folder))
-        if not progress.rows:
-            raise BulkError(
-                f"no images in {', '.join(settings.sources)}; in a tar file, images are recognised "
-                "by the suffixes of their names, such as .jpg"
-            )
-        if _failed(progress) > settings.most_failures(progress.rows.total()):
-            state = "too_many_failures"
-    except _TooManyFailuresError:
-        state = "too_many_failures"
-    finally:
-        engine.close()
-    with keeper.reporting("temporary files, which no reader takes for labels, may be left there"):
-        folder.remove_unfinished()  # of workers that were killed
-    keeper.end(state, _too_many(settings, progress) if state == "too_many_failures" else "")
-    return progress
+    def _listed(self) -> Iterator[tuple[int, Shard]]:
+        with (
+            self.folder.opened(INPUT_FILE) as file,
+            gzip.open(file, "rt", encoding="utf-8") as lines,
+        ):
+            for number, line in enumerate(lines):
+                yield number, from_json(line)
 
+    def _exceeds_limit(self, images: int) -> bool:
+        """Return whether more of *images* have failed than the settings allow."""
+        return self.record.failed > self.settings.most_failures(images)
 
-def _too_many(settings: BulkSettings, progress: BulkProgress) -> str:
-    """Return the message on a limit that is exceeded, with the remedy."""
-    done = progress.rows.total()
-    return (
-        f"{_failed(progress)} of {done} image{'s' * (done != 1)} failed, more than --max-failures "
-        f"{settings.max_failures}; the column error has the reason of each. Continue with a higher "
-        "limit and --resume"
-    )
+    def _too_many(self) -> str:
+        """Return the message on a limit that is exceeded, with the remedy."""
+        done = self.record.images
+        return (
+            f"{self.record.failed} of {done} image{'s' * (done != 1)} failed, more than "
+            f"--max-failures {self.settings.max_failures}; the column error has the reason of "
+            "each. Continue with a higher limit and --resume"
+        )
 
-
-def _shared_name(settings: BulkSettings) -> str:
-    """Return the folder of labels as workers know it: those of a cluster have other folders."""
-    if settings.engine == "local" or is_url(settings.to):
-        return settings.to
-    return str(Path(settings.to).absolute())
-
-
-def _failed(progress: BulkProgress) -> int:
-    return progress.rows.total() - progress.rows[None]
+    def _shared_name(self) -> str:
+        """Return the folder of labels as workers know it: those of a cluster have other folders."""
+        to = self.settings.to
+        return to if self.settings.engine == "local" or is_url(to) else str(Path(to).absolute())
