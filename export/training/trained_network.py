@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -56,13 +57,13 @@ def fit(task: Task, console: Console) -> Subject | None:
             run.begin(record, shown)
         network = _network(task, shown).to(compute.device)
         batches = make_batches(task.split, task.recipe, settings.seed, compute, settings.workers)
-        validate = _validation(task, compute)
+        fitting = _Fitting(task, network, batches, compute, _validation(task, compute), shown)
         # Fine-tuning in two steps: the new head learns alone before the body may change.
         if head_run:
             head = head_names(settings.architecture)
             recipe = dataclasses.replace(task.recipe, epochs=settings.head_epochs)
-            _train(task, network, batches, recipe, compute, head_run, validate, shown, only=head)
-        _train(task, network, batches, task.recipe, compute, run, validate, shown)
+            fitting.train(recipe, head_run, only=head)
+        fitting.train(task.recipe, run)
         if head_run:
             head_run.finish()  # not before: a resumed training begins with this head
     # Only the first process has an artifact to write.
@@ -134,48 +135,52 @@ def _validation(task: Task, compute: Compute) -> Validation | None:
     return Validation(task.validation, task.recipe, compute, task.settings.workers)
 
 
-def _train(
-    task: Task,
-    network: nn.Module,
-    batches: Batches,
-    recipe: Recipe,
-    compute: Compute,
-    run: Run,
-    validate: Validation | None,
-    console: Console,
-    only: Collection[str] | None = None,
-) -> None:
-    """Train all of *network*, or the parameters *only*."""
-    settings = task.settings
-    if run.epochs:
-        console.print(f"resuming after epoch {len(run.epochs)} of {recipe.epochs}")
-    freeze_except(network, only)
-    weights = None
-    if recipe.balance_classes == "weights":
-        weights = balanced_weights(task.split, len(task.data_set.labels))
-    try:
-        with progress.shown(console, recipe.epochs) as listener:
-            train(
-                network,
-                batches,
-                recipe,
-                seed=settings.seed,
-                compute=compute,
-                run=run,
-                listener=listener,
-                validate=validate,
-                class_weights=None if weights is None else weights.to(compute.device),
-            )
-    except RuntimeError as error:
-        raise _explained(error, settings.workers) from error
-    except KeyboardInterrupt:
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """A network and all that its trainings share: that of the head alone, and that of the whole."""
+
+    task: Task
+    network: nn.Module
+    batches: Batches
+    compute: Compute
+    validate: Validation | None
+    console: Console
+
+    def train(self, recipe: Recipe, run: Run, only: Collection[str] | None = None) -> None:
+        """Train all of the network, or the parameters *only*."""
+        settings, console = self.task.settings, self.console
         if run.epochs:
-            console.print(f"run the same command again to resume after epoch {len(run.epochs)}")
-        raise
-    finally:
-        if compute.is_first:
-            run.draw(run.folder.name)
-    freeze_except(network, None)
+            console.print(f"resuming after epoch {len(run.epochs)} of {recipe.epochs}")
+        freeze_except(self.network, only)
+        try:
+            with progress.shown(console, recipe.epochs) as listener:
+                train(
+                    self.network,
+                    self.batches,
+                    recipe,
+                    seed=settings.seed,
+                    compute=self.compute,
+                    run=run,
+                    listener=listener,
+                    validate=self.validate,
+                    class_weights=self._class_weights(recipe),
+                )
+        except RuntimeError as error:
+            raise _explained(error, settings.workers) from error
+        except KeyboardInterrupt:
+            if run.epochs:
+                console.print(f"run the same command again to resume after epoch {len(run.epochs)}")
+            raise
+        finally:
+            if self.compute.is_first:
+                run.draw(run.folder.name)
+        freeze_except(self.network, None)
+
+    def _class_weights(self, recipe: Recipe) -> Tensor | None:
+        if recipe.balance_classes != "weights":
+            return None
+        weights = balanced_weights(self.task.split, len(self.task.data_set.labels))
+        return weights.to(self.compute.device)
 
 
 def balanced_weights(images: Split, classes: int) -> Tensor:

@@ -119,16 +119,14 @@ def train(
     state = _begin(network, batches, recipe, compute)
     if run.state is not None:
         state.load(run.state)
-    model = compute.wrap(network)
+    loop = _Loop(compute.wrap(network), state, batches, recipe, compute, listener, class_weights)
     while not _is_over(run.epochs, recipe):
         number = len(run.epochs) + 1
         started = time.perf_counter()
         # A seed per epoch, so that a resumed training draws the same numbers.
         torch.manual_seed(derive(seed, number, compute.rank))
         _train_mode(network)
-        loss, accuracy = _epoch(
-            number, model, state, batches, recipe, compute, listener, class_weights
-        )
+        loss, accuracy = loop.epoch(number)
         validation = (None, None) if validate is None else validate(state.served())
         run.epochs.append(
             Epoch(
@@ -172,69 +170,74 @@ def _begin(network: nn.Module, batches: Batches, recipe: Recipe, compute: Comput
     )
 
 
-def _epoch(
-    number: int,
-    model: nn.Module,
-    state: State,
-    batches: Batches,
-    recipe: Recipe,
-    compute: Compute,
-    listener: Listener,
-    class_weights: Tensor | None,
-) -> tuple[float, float]:
-    """Take the steps of one epoch; return loss and accuracy over all processes."""
-    sums = torch.zeros(3, dtype=torch.float64)  # loss, right answers, images
-    done, total = (number - 1) * batches.steps, recipe.epochs * batches.steps
-    for images, labels in batches.epoch(number):
-        # Most convolutions are fastest in this layout, on processors and on GPUs.
-        images = images.to(memory_format=torch.channels_last)
-        with torch.autocast(
-            compute.device.type, compute.autocast, enabled=compute.autocast is not None
-        ):
-            loss, logits = _loss(model(images), labels, recipe, class_weights)
-        value = loss.item()
-        # Before the step: it would write such numbers into every weight.
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss became {value} in epoch {number}")
-        _step(loss, state, recipe.gradient_clip)
-        done += 1
-        right = (logits.argmax(1) == labels).sum().item()
-        sums += torch.tensor([value * len(labels), right, len(labels)], dtype=torch.float64)
-        mean_loss, accuracy = (sums[:2] / sums[2]).tolist()
-        listener.step(Step(number, done, total, mean_loss, accuracy))
-    sums = compute.sum(sums.to(compute.device)).cpu()
-    mean_loss, accuracy = (sums[:2] / sums[2]).tolist()
-    return mean_loss, accuracy
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """The steps of the epochs, and what they share."""
+
+    model: nn.Module
+    state: State
+    batches: Batches
+    recipe: Recipe
+    compute: Compute
+    listener: Listener
+    class_weights: Tensor | None
+
+    def epoch(self, number: int) -> tuple[float, float]:
+        """Take the steps of one epoch; return loss and accuracy over all processes."""
+        compute, steps = self.compute, self.batches.steps
+        sums = torch.zeros(3, dtype=torch.float64)  # loss, right answers, images
+        done, total = (number - 1) * steps, self.recipe.epochs * steps
+        for images, labels in self.batches.epoch(number):
+            # Most convolutions are fastest in this layout, on processors and on GPUs.
+            images = images.to(memory_format=torch.channels_last)
+            with torch.autocast(
+                compute.device.type, compute.autocast, enabled=compute.autocast is not None
+            ):
+                loss, logits = self._loss(images, labels)
+            value = loss.item()
+            # Before the step: it would write such numbers into every weight.
+            if not torch.isfinite(loss):
+                raise TrainingError(f"the loss became {value} in epoch {number}")
+            self._step(loss)
+            done += 1
+            right = (logits.argmax(1) == labels).sum().item()
+            sums += torch.tensor([value * len(labels), right, len(labels)], dtype=torch.float64)
+            self.listener.step(Step(number, done, total, *_means(sums)))
+        return _means(compute.sum(sums.to(compute.device)))
+
+    def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss, including that of auxiliary heads, and the network's own logits."""
+        outputs = self.model(images)
+        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+
+        def loss_of(head: Tensor) -> Tensor:
+            smoothing = self.recipe.label_smoothing
+            return F.cross_entropy(head, labels, self.class_weights, label_smoothing=smoothing)
+
+        loss = loss_of(logits)
+        for head in auxiliary:
+            loss = loss + self.recipe.auxiliary_weight * loss_of(head)
+        return loss, logits
+
+    def _step(self, loss: Tensor) -> None:
+        state, clip = self.state, self.recipe.gradient_clip
+        state.optimizer.zero_grad()
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        # The norm is that of the true gradients, not of the scaled ones.
+        if clip is not None:
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(state.network.parameters(), clip)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.schedule.step()
+        if state.average is not None:
+            state.average.update_parameters(state.network)
 
 
-def _loss(
-    outputs: Tensor | tuple[Tensor, ...],
-    labels: Tensor,
-    recipe: Recipe,
-    class_weights: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Return the loss, including that of auxiliary heads, and the logits of the network itself."""
-    logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-    smoothing = recipe.label_smoothing
-    loss = F.cross_entropy(logits, labels, class_weights, label_smoothing=smoothing)
-    for head in auxiliary:
-        head_loss = F.cross_entropy(head, labels, class_weights, label_smoothing=smoothing)
-        loss = loss + recipe.auxiliary_weight * head_loss
-    return loss, logits
-
-
-def _step(loss: Tensor, state: State, gradient_clip: float | None) -> None:
-    state.optimizer.zero_grad()
-    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    # The norm is that of the true gradients, not of the scaled ones.
-    if gradient_clip is not None:
-        state.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.schedule.step()
-    if state.average is not None:
-        state.average.update_parameters(state.network)
+def _means(sums: Tensor) -> tuple[float, float]:
+    """Return mean loss and accuracy from the sums of losses, of right answers and of images."""
+    loss, accuracy = (sums[:2] / sums[2]).tolist()
+    return loss, accuracy
 
 
 def freeze_except(network: nn.Module, names: Collection[str] | None) -> None:
