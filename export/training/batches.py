@@ -71,22 +71,19 @@ class KeptBatches:
         self.affine = recipe.augmentation
         self.normalize = Normalize(recipe.mean, recipe.std).to(compute.device)
         self.pixels, self.labels = pixels.to(compute.device), labels.to(compute.device)
-        self.seed, self.compute, self.recipe = seed, compute, recipe
-        self.order_labels = labels.cpu()
-        self.steps = len(self._parts(1))
+        self.seed, self.compute = seed, compute
+        self.order = Order(labels.cpu(), recipe, seed, compute)
+        self.steps = len(self.order.epoch(1))
         # Pixels that move in from outside are black; `distort` fills with 0.
         self.black = self.normalize(torch.zeros_like(self.pixels[:1]))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each image once, or as often as a balanced sampler draws it."""
         random = torch.Generator().manual_seed(derive(self.seed, number, self.compute.rank, 1))
-        for part in self._parts(number):
-            inputs = self.normalize(self.pixels[part]) - self.black
-            yield distort(inputs, self.affine, random) + self.black, self.labels[part]
-
-    def _parts(self, number: int) -> list[Tensor]:
-        parts = _parts(self.order_labels, self.recipe, self.seed, number, self.compute)
-        return [part.to(self.compute.device) for part in parts]
+        for indices in self.order.epoch(number):
+            here = indices.to(self.compute.device)
+            inputs = self.normalize(self.pixels[here]) - self.black
+            yield distort(inputs, self.affine, random) + self.black, self.labels[here]
 
 
 class StreamedBatches:
@@ -100,8 +97,8 @@ class StreamedBatches:
         self.normalize = Normalize(recipe.mean, recipe.std).to(compute.device)
         self.seed, self.compute, self.recipe = seed, compute, recipe
         self.workers = workers
-        self.order_labels = torch.from_numpy(split.labels)
-        self.steps = len(self._parts(1))
+        self.order = Order(torch.from_numpy(split.labels), recipe, seed, compute)
+        self.steps = len(self.order.epoch(1))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """
@@ -112,14 +109,14 @@ class StreamedBatches:
         """
         keys = [
             [(self._seed(number, index, step, place), index) for place, index in enumerate(part)]
-            for step, part in enumerate(map(Tensor.tolist, self._parts(number)))
+            for step, part in enumerate(map(Tensor.tolist, self.order.epoch(number)))
         ]
         on_gpu = self.compute.device.type == "cuda"
         for batch in DataLoader(
             self.photos,
             batch_sampler=keys,
             num_workers=self.workers,
-            collate_fn=_joined,
+            collate_fn=collate,
             worker_init_fn=ignore_interrupts,
             pin_memory=on_gpu,
             generator=torch.Generator(),  # else it draws from the training's own
@@ -129,9 +126,6 @@ class StreamedBatches:
             pixels, labels = batch
             pixels = pixels.to(self.compute.device, non_blocking=True)
             yield self.normalize(pixels), labels.to(self.compute.device, non_blocking=True)
-
-    def _parts(self, number: int) -> list[Tensor]:
-        return _parts(self.order_labels, self.recipe, self.seed, number, self.compute)
 
     def _seed(self, epoch: int, index: int, step: int, place: int) -> int:
         # A photograph that a sampler draws repeatedly is cropped anew each time.
@@ -167,7 +161,7 @@ class Photos(Dataset[tuple[Tensor, int] | DataError]):
             return self.transform(image), int(self.split.labels[index])
 
 
-def _joined(items: Sequence[tuple[Tensor, int] | DataError]) -> Any:
+def collate(items: Sequence[Any]) -> Any:
     """Return the batch of *items*, or the first error among them."""
     errors = (item for item in items if isinstance(item, DataError))
     return next(errors, None) or default_collate(list(items))
@@ -185,18 +179,29 @@ def derive(seed: int, *numbers: int) -> int:
     return int(np.random.SeedSequence([seed, *numbers]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _parts(labels: Tensor, recipe: Recipe, seed: int, epoch: int, compute: Compute) -> list[Tensor]:
-    """Return the indices of this process's share of each batch of an epoch."""
-    random = torch.Generator().manual_seed(derive(seed, epoch))
-    # All images in a random order, or as many of them, of each class alike.
-    if recipe.balance_classes == "sampler":
-        order = balanced_order(labels, random)
-    else:
-        order = torch.randperm(len(labels), generator=random)
-    # Equal shares: a process with one batch more would wait for the others for ever.
-    share = len(order) // compute.world_size
-    mine = order[compute.rank :: compute.world_size][:share]
-    return split_order(mine, max(1, recipe.batch_size // compute.world_size))
+class Order:
+    """
+    The order in which this process takes images: the indices of each batch, by epoch.
+
+    Args:
+        labels: int64 `[N]`.
+    """
+
+    def __init__(self, labels: Tensor, recipe: Recipe, seed: int, compute: Compute) -> None:
+        self.labels, self.recipe, self.seed, self.compute = labels, recipe, seed, compute
+
+    def epoch(self, number: int) -> list[Tensor]:
+        """Return the indices of each batch."""
+        random = torch.Generator().manual_seed(derive(self.seed, number))
+        # All images in a random order, or as many of them, of each class alike.
+        if self.recipe.balance_classes == "sampler":
+            order = balanced_order(self.labels, random)
+        else:
+            order = torch.randperm(len(self.labels), generator=random)
+        # Equal shares: a process with one batch more would wait for the others for ever.
+        processes = self.compute.world_size
+        mine = order[self.compute.rank :: processes][: len(order) // processes]
+        return split_order(mine, max(1, self.recipe.batch_size // processes))
 
 
 def balanced_order(labels: Tensor, random: torch.Generator) -> Tensor:

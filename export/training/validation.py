@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from convoy.export.data import Split
 from convoy.export.errors import DataError
 from convoy.export.normalization import Normalize
 from convoy.export.recipes.recipe import PhotoCrop, Recipe
-from convoy.export.training.batches import ignore_interrupts
+from convoy.export.training.batches import collate, ignore_interrupts
 from convoy.export.training.compute import Compute
 
 
@@ -42,7 +42,7 @@ class Validation:
                 _Preprocessed(share, recipe),
                 size,
                 num_workers=workers,
-                collate_fn=_joined,
+                collate_fn=collate,
                 worker_init_fn=ignore_interrupts,
                 generator=torch.Generator(),  # else it draws from the training's own
             )
@@ -96,11 +96,3 @@ class _Preprocessed(Dataset[Tensor | DataError]):
             return torch.from_numpy(self._images.part([index]).pixels(self._spec)[0])
         except DataError as error:
             return DataError(str(error))
-
-
-def _joined(items: Sequence[Tensor | DataError]) -> Tensor | DataError:
-    """Return the batch of *items*, or the first error among them."""
-    errors = [item for item in items if isinstance(item, DataError)]
-    return (
-        errors[0] if errors else torch.stack([item for item in items if isinstance(item, Tensor)])
-    )
