@@ -524,7 +524,7 @@ class Manifest(Part):
 
     @property
     def is_multi_label(self) -> bool:
-        """The independence of the classes: an image may be of several of them, or of none."""
+        """True if the classes are independent: an image may be of several of them, or of none."""
         return self.scores.kind == "independent"
 
     def item_shape(self, output: OutputTensor) -> tuple[int, ...]:
@@ -551,50 +551,20 @@ def _from_version_1(fields: dict[str, Any]) -> dict[str, Any]:
     return {"golden_tolerance": 1e-4} | fields | {"evaluations": evaluations}
 
 
-def _from_version_2(fields: dict[str, Any]) -> dict[str, Any]:
-    """Change nothing: version 3 adds a kind of output, `independent`."""
-    return fields
-
-
-def _from_version_3(fields: dict[str, Any]) -> dict[str, Any]:
-    """Keep all fields: their defaults were the only way to resize and crop."""
-    return fields
-
-
-def _from_version_4(fields: dict[str, Any]) -> dict[str, Any]:
-    """Keep all fields: unreadable images were refused."""
-    return fields
-
-
-def _from_version_5(fields: dict[str, Any]) -> dict[str, Any]:
-    """Keep all fields: version 6 allows `macs` to be unknown."""
-    return fields
-
-
-def _from_version_6(fields: dict[str, Any]) -> dict[str, Any]:
-    """Keep all fields: version 7 adds hashes of data, validation and calibration."""
-    return fields
-
-
-def _from_version_7(fields: dict[str, Any]) -> dict[str, Any]:
-    """Keep all fields: version 8 adds `quantization`."""
-    return fields
-
-
-def _from_version_8(fields: dict[str, Any]) -> dict[str, Any]:
-    """Keep all fields: version 9 adds `scaled_decoding`, and JPEGs were decoded in full size."""
+def _unchanged(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keep all fields: an older manifest means the same in the next version."""
     return fields
 
 
 MANIFEST_STEPS = (
     _from_version_1,
-    _from_version_2,
-    _from_version_3,
-    _from_version_4,
-    _from_version_5,
-    _from_version_6,
-    _from_version_7,
-    _from_version_8,
+    _unchanged,  # version 3 adds `independent`, a kind of output
+    _unchanged,  # version 4 adds ways to resize and crop; the only ones before are the defaults
+    _unchanged,  # version 5 adds `skipped_images`; unreadable images were refused before
+    _unchanged,  # version 6 allows `macs` to be unknown
+    _unchanged,  # version 7 adds hashes of data, validation and calibration
+    _unchanged,  # version 8 adds `quantization`
+    _unchanged,  # version 9 adds `scaled_decoding`; JPEGs were decoded in full size before
 )
 """Upgrade a manifest's fields from version 1 on; see `artifact/schema.py`."""
 
