@@ -18,13 +18,14 @@ from pydantic_core import to_json
 
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.errors import InvalidArgumentError, RequestTooLargeError
+from convoy.service.http.messages import parameter_value, set_parameter
 from convoy.service.protocol.tensors import DATATYPES, split_elements
 
 LENGTH_HEADER = "inference-header-content-length"
 
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
 
-_PARAMETER_FIELDS: dict[type, str] = {
+_PARAMETER_FIELDS = {
     bool: "bool_param",
     int: "int64_param",
     float: "double_param",
@@ -199,31 +200,19 @@ def from_response(response: pb.ModelInferResponse, body: InferBody) -> tuple[byt
         "model_name": response.model_name,
         "model_version": response.model_version,
         **({"id": response.id} if response.id else {}),
-        "parameters": {key: _parameter(value) for key, value in response.parameters.items()},
+        "parameters": {key: parameter_value(one) for key, one in response.parameters.items()},
         "outputs": outputs,
     }
     # JSON has no such numbers: a bare NaN is read by Python, and by no browser.
     return to_json(answer, inf_nan_mode="strings"), b"".join(binary)
 
 
-def _parameter(value: pb.InferParameter) -> Any:
-    return getattr(value, value.WhichOneof("parameter_choice") or "string_param")
-
-
 def _set_parameters(target: Any, parameters: _Parameters) -> None:
     for name, value in parameters.items():
-        field = _PARAMETER_FIELDS.get(type(value))
         # A text such as "false" would count as true.
-        if name in _FLAGS and field != "bool_param":
+        if name in _FLAGS and not isinstance(value, bool):
             raise InvalidArgumentError(f"parameter {name!r} must be a boolean")
-        if field is None:
-            raise InvalidArgumentError(
-                f"parameter {name[:64]!r} must be a boolean, a number or a string"
-            )
-        try:
-            setattr(target[name], field, value)
-        except ValueError as error:
-            raise InvalidArgumentError(f"parameter {name[:64]!r} is out of range") from error
+        set_parameter(target, name, value, _PARAMETER_FIELDS)
 
 
 def _cut(binary: memoryview, size: object, name: str) -> bytes:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from base64 import b64decode
 from codecs import BOM_UTF8
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
 from pydantic_core import from_json
 
 from convoy.service.errors import InvalidArgumentError
+
+_REPOSITORY_FIELDS = {bool: "bool_param", int: "int64_param", str: "string_param"}
 
 
 def as_json(message: Message) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def set_parameters(target: Any, body: dict[str, Any]) -> None:
     Set the parameters of a repository request; files are in base64.
 
     Raises:
-        InvalidArgumentError: If the type of one is not in the protocol.
+        InvalidArgumentError: If the protocol does not allow the type or size of one.
     """
     parameters = body.get("parameters", {})
     if not isinstance(parameters, dict):
@@ -89,7 +91,7 @@ def set_parameters(target: Any, body: dict[str, Any]) -> None:
         if name.startswith("file:") and isinstance(value, str):
             target[name].bytes_param = _decoded(name, value)
         else:
-            set_value(target[name], value, {bool: "bool", int: "int64", str: "string"})
+            set_parameter(target, name, value, _REPOSITORY_FIELDS)
 
 
 def _decoded(name: str, text: str) -> bytes:
@@ -99,14 +101,25 @@ def _decoded(name: str, text: str) -> bytes:
         raise InvalidArgumentError(f"parameter {name[:64]!r} is not base64") from error
 
 
-def set_value(target: Any, value: object, kinds: dict[type, str]) -> None:
-    """Set the field of a choice that fits *value*: `{bool: "bool"}` sets `bool_param`."""
-    kind = kinds.get(type(value))
-    if kind is None:
+def set_parameter(target: Any, name: str, value: object, fields: Mapping[type, str]) -> None:
+    """
+    Set the field of the parameter *name* that *fields* gives for the type of *value*.
+
+    Raises:
+        InvalidArgumentError: If there is none, or the value is too large for it.
+    """
+    field = fields.get(type(value))
+    if field is None:
+        number = "a number" if float in fields else "an integer"
         raise InvalidArgumentError(
-            f"a parameter is {str(value)[:32]!r}: expected {' or '.join(kinds.values())}"
+            f"parameter {name[:64]!r} must be a boolean, {number} or a string"
         )
     try:
-        setattr(target, f"{kind}_param", value)
+        setattr(target[name], field, value)
     except ValueError as error:
-        raise InvalidArgumentError(f"a parameter is out of range: {str(value)[:32]}") from error
+        raise InvalidArgumentError(f"parameter {name[:64]!r} is out of range") from error
+
+
+def parameter_value(parameter: Any) -> Any:
+    """Return the value of a parameter, which has one field that is set."""
+    return getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")

@@ -28,7 +28,13 @@ from convoy.service.http.infer_body import (
     read_infer,
     to_request,
 )
-from convoy.service.http.messages import as_json, parse_object, set_parameters, set_value
+from convoy.service.http.messages import (
+    as_json,
+    parameter_value,
+    parse_object,
+    set_parameter,
+    set_parameters,
+)
 from convoy.service.http.responses import PACKED, error_response, message_response
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol.methods import InferenceProtocol
@@ -37,6 +43,9 @@ MODEL = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 # Triton too ignores the name of a repository here, and refuses it in loads and unloads.
 REPOSITORY = ("/v2/repository", "/v2/repository/{repository}")
 CONTROL = "/v2/repository/models/{name}"
+
+LOG_FIELDS = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+"""Fields of a setting of the log, by the type of its value in JSON."""
 
 UNSUPPORTED = (
     *("/v2/systemsharedmemory/{rest:path}", "/v2/cudasharedmemory/{rest:path}"),
@@ -210,14 +219,9 @@ class Rest:
     async def _log_settings(self, request: Request, call: Call) -> Response:
         asked = pb.LogSettingsRequest()
         for name, value in (await self._object(request, call)).items():
-            set_value(asked.settings[name], value, {bool: "bool", int: "uint32", str: "string"})
+            set_parameter(asked.settings, name, value, LOG_FIELDS)
         answer = await self._protocol.LogSettings(asked, call)
-        return JSONResponse(
-            {
-                name: getattr(value, value.WhichOneof("parameter_choice") or "")
-                for name, value in answer.settings.items()
-            }
-        )
+        return JSONResponse({name: parameter_value(one) for name, one in answer.settings.items()})
 
 
 async def _unsupported(request: Request, call: Call) -> Response:

@@ -5,7 +5,8 @@ import pytest
 from google.protobuf.message import Message
 
 from convoy.pb.inference import grpc_service_pb2 as pb
-from convoy.service.http.messages import as_json
+from convoy.service.errors import InvalidArgumentError
+from convoy.service.http.messages import as_json, set_parameters
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,21 @@ def test_scalar_maps() -> None:
     """
     told = as_json(pb.ModelMetadataResponse(properties={"precision": "float32"}))
     assert told["properties"] == {"precision": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (None, "must be a boolean, an integer or a string"),
+        (0.5, "must be a boolean, an integer or a string"),
+        ([1], "must be a boolean, an integer or a string"),
+        (2**63, "is out of range"),
+    ],
+)
+def test_wrong_parameter_of_a_load(value: object, problem: str) -> None:
+    """
+    The error for a parameter of a wrong type or size names the parameter and the types.
+    """
+    asked = pb.RepositoryModelLoadRequest(model_name="tiny")
+    with pytest.raises(InvalidArgumentError, match=f"^parameter 'a' {problem}$"):
+        set_parameters(asked.parameters, {"parameters": {"a": value}})
