@@ -16,7 +16,7 @@ from convoy.service.call import Call
 from convoy.service.errors import InvalidArgumentError, RequestTooLargeError, RequestTooSlowError
 
 IN_THREAD_BYTES = 1024
-"""Bodies of this size and more are unpacked in a thread: they may grow a thousandfold."""
+"""Bodies of this size and more are decompressed in a thread: they may grow a thousandfold."""
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class BodyReader:
     Reads the bodies of calls, within limits, and counts their bytes as in flight.
 
     Args:
-        max_bytes: Largest body, on the wire or unpacked.
+        max_bytes: Largest body, on the wire or decompressed.
         timeout_s: Longest time for a body to arrive, in seconds.
     """
 
@@ -54,17 +54,17 @@ async def read_body(
     count: Callable[[int], None] | None = None,
 ) -> bytes:
     """
-    Read a body, and unpack it if it is packed (gzip or deflate).
+    Read a body, and decompress it if it is compressed (gzip or deflate).
 
     Args:
-        limit: Most bytes, on the wire or unpacked.
+        limit: Most bytes, on the wire or decompressed.
         timeout_s: Longest time for the body to arrive, in seconds; None is no limit.
         count: Called with the size of each part before the next one is read; may raise.
 
     Raises:
-        RequestTooLargeError: If it has more than *limit* bytes, on the wire or unpacked.
+        RequestTooLargeError: If it has more than *limit* bytes, on the wire or decompressed.
         RequestTooSlowError: If it does not arrive in time.
-        InvalidArgumentError: If it cannot be unpacked.
+        InvalidArgumentError: If it cannot be decompressed.
         ClientDisconnectedError: If the client disconnects before its end.
     """
     try:
@@ -80,10 +80,10 @@ async def read_body(
         raise InvalidArgumentError(
             f"content-encoding {encoding[:32]!r} is not supported: use gzip or deflate"
         )
-    # Small bodies unpack faster than a thread takes them.
+    # A small body is decompressed faster than it is handed to a thread.
     if len(body) < IN_THREAD_BYTES:
-        return _unpacked(body, _WINDOW_BITS[encoding], limit)
-    return await asyncio.to_thread(_unpacked, body, _WINDOW_BITS[encoding], limit)
+        return _decompressed(body, _WINDOW_BITS[encoding], limit)
+    return await asyncio.to_thread(_decompressed, body, _WINDOW_BITS[encoding], limit)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -128,19 +128,19 @@ async def _read(request: Request, limit: int, count: Callable[[int], None] | Non
     return bytes(body)
 
 
-def _unpacked(body: bytes, window_bits: int, limit: int) -> bytes:
-    unpacker = zlib.decompressobj(window_bits)
+def _decompressed(body: bytes, window_bits: int, limit: int) -> bytes:
+    decompressor = zlib.decompressobj(window_bits)
     try:
         # One byte more than allowed: enough to know, however large the rest would become.
-        data = unpacker.decompress(body, limit + 1)
+        data = decompressor.decompress(body, limit + 1)
     except zlib.error as error:
         raise InvalidArgumentError("the body cannot be decompressed") from error
     if len(data) > limit:
         raise _too_large(limit)
     # The limit holds, so the data ended: either completely, or in the middle.
-    if not unpacker.eof:
+    if not decompressor.eof:
         raise InvalidArgumentError("the compressed body is truncated")
-    if unpacker.unused_data:
+    if decompressor.unused_data:
         raise InvalidArgumentError("extra bytes follow the compressed body")
     return data
 

@@ -29,7 +29,7 @@ from convoy.service.http.openapi import document
 from convoy.service.http.page_answers import PageAnswers
 from convoy.service.http.page_class_maps import PageClassMaps
 from convoy.service.http.page_occlusion import PageOcclusion
-from convoy.service.http.responses import PACKED
+from convoy.service.http.responses import COMPRESSED
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.history import History
@@ -103,7 +103,7 @@ class Page:
             self._route("/page/answers", "PageAnswers", self._answers.answer, "POST"),
             self._route(f"{_MODEL}/class-maps", "PageClassMaps", self._class_maps.answer, "POST"),
             self._route(f"{_MODEL}/occlusion", "PageOcclusion", self._occlusion.answer, "POST"),
-            # Not packed: packing ten minutes of many models would delay every other request.
+            # Uncompressed: compressing ten minutes of many models would delay every other request.
             self._route("/page/history", "PageHistory", self._samples, middleware=()),
             self._route("/page/comparison", "PageComparison", self._compared),
         ]
@@ -115,7 +115,7 @@ class Page:
         endpoint: Endpoint,
         method: str = "GET",
         *,
-        middleware: Sequence[Middleware] = PACKED,
+        middleware: Sequence[Middleware] = COMPRESSED,
     ) -> Route:
         answer = counted(self._calls, call, endpoint)
         return Route(path, answer, methods=[method], name=call, middleware=middleware)
@@ -212,7 +212,7 @@ def _describe(model: ServedModel) -> dict[str, Any]:
 
 def file_routes() -> list[BaseRoute]:
     """Return the routes of the pages themselves, and of the files that they load."""
-    middleware = (Middleware(_WithHeaders), *PACKED)
+    middleware = (Middleware(_WithHeaders), *COMPRESSED)
     files = StaticFiles(directory=WEB)
     description = document(convoy.__version__)
 

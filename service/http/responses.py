@@ -1,4 +1,4 @@
-"""Answers of every endpoint: errors, messages as JSON, packing."""
+"""Answers of every endpoint: errors, messages as JSON, compression."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ GZIP_LEAST_BYTES = 1024
 _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 
 
-class _Packing(GZipMiddleware):
-    """Packs answers for clients that accept it; starlette's own ignores a weight of 0."""
+class _Compression(GZipMiddleware):
+    """Compresses answers for clients that accept it; starlette's own ignores a weight of 0."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         accepted = Headers(scope=scope).get("accept-encoding", "")
@@ -30,9 +30,9 @@ class _Packing(GZipMiddleware):
         await answer(scope, receive, send)
 
 
-# For answers that may be large. The others are not packed, as in Triton: its own asyncio client
-# accepts packed answers by its library's default and cannot read them.
-PACKED = (Middleware(_Packing, minimum_size=GZIP_LEAST_BYTES, compresslevel=1),)
+# For answers that may be large. The others are not compressed, as in Triton: its own asyncio
+# client accepts compressed answers by its library's default and cannot read them.
+COMPRESSED = (Middleware(_Compression, minimum_size=GZIP_LEAST_BYTES, compresslevel=1),)
 
 
 def message_response(message: Message) -> Response:

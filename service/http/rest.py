@@ -35,7 +35,7 @@ from convoy.service.http.messages import (
     set_parameter,
     set_parameters,
 )
-from convoy.service.http.responses import PACKED, error_response, message_response
+from convoy.service.http.responses import COMPRESSED, error_response, message_response
 from convoy.service.lifecycle import Lifecycle
 from convoy.service.protocol.methods import InferenceProtocol
 
@@ -99,7 +99,7 @@ class Rest:
             *at(MODEL, "/ready", "ModelReady", self._model_ready),
             *at(MODEL, "/config", "ModelConfig", self._config),
             *at(MODEL, "/stats", "ModelStatistics", self._statistics),
-            *at(MODEL, "/infer", "ModelInfer", self._infer, "POST", middleware=PACKED),
+            *at(MODEL, "/infer", "ModelInfer", self._infer, "POST", middleware=COMPRESSED),
             *at(REPOSITORY, "/index", "RepositoryIndex", self._index, "POST"),
             *at([CONTROL], "/load", "RepositoryModelLoad", self._load, "POST"),
             *at([CONTROL], "/unload", "RepositoryModelUnload", self._unload, "POST"),

@@ -17,7 +17,7 @@ from convoy.service.errors import ServiceError
 from convoy.service.http.classify import Classify
 from convoy.service.http.infer_body import LENGTH_HEADER
 from convoy.service.http.page import Page, file_routes
-from convoy.service.http.responses import PACKED, error_response, no_route
+from convoy.service.http.responses import COMPRESSED, error_response, no_route
 from convoy.service.http.rest import Rest
 from convoy.service.http.shadow_routes import ShadowRoutes
 from convoy.service.security.access import Access
@@ -80,7 +80,7 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route("/metrics", expose, name="Metrics", middleware=PACKED),
+            Route("/metrics", expose, name="Metrics", middleware=COMPRESSED),
             *rest.routes(),
             *classify.routes(),
             *shadows.routes(),

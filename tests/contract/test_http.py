@@ -603,9 +603,9 @@ async def test_json_limit(serve: Serve) -> None:
         assert answer.status == 200
 
 
-async def test_packed_bodies(serve: Serve) -> None:
+async def test_compressed_bodies(serve: Serve) -> None:
     """
-    A body may be packed; the limits count what it becomes.
+    A body may be compressed; the limits count what it becomes.
     """
     async with serve(**LIMITS) as running, Connection(running.url) as connection:
 
@@ -631,9 +631,9 @@ async def test_packed_bodies(serve: Serve) -> None:
         assert classes(await infer(infer_body(3), "identity")) == [3]
 
 
-async def test_packed_length_of_the_json(running: Running) -> None:
+async def test_compressed_length_of_the_json(running: Running) -> None:
     """
-    In a packed body the length of the JSON is that of the unpacked one.
+    In a compressed body the length of the JSON is that of the decompressed one.
     """
     data = tiny.pixels(3).tobytes()
     image = {
@@ -648,9 +648,9 @@ async def test_packed_length_of_the_json(running: Running) -> None:
     assert classes(answer) == [3]
 
 
-async def test_packed_answers(running: Running) -> None:
+async def test_compressed_answers(running: Running) -> None:
     """
-    Large answers to inference are packed for clients that say they can read it, and only those.
+    Large answers to inference are compressed for clients that say they can read it, and only those.
     """
     body = infer_body(*range(8), parameters={"binary_data_output": True}, id="i" * 2000)
     plain = await ask("POST", running.url + INFER, body)
@@ -660,7 +660,7 @@ async def test_packed_answers(running: Running) -> None:
         assert answer.headers["content-encoding"] == "gzip"
         assert len(answer.body) < len(plain.body)
         assert gzip.decompress(answer.body) == plain.body
-        # It says where the JSON ends in what comes out of the packing.
+        # It says where the JSON ends in the decompressed body.
         name = "inference-header-content-length"
         assert answer.headers[name] == plain.headers[name]
     for accepted in ("", "identity", "deflate", "br", "gzip;q=0", "gzip; q=0.000, deflate;q=0"):
@@ -669,9 +669,9 @@ async def test_packed_answers(running: Running) -> None:
         assert answer.body == plain.body
 
 
-async def test_what_is_never_packed(running: Running) -> None:
+async def test_what_is_never_compressed(running: Running) -> None:
     """
-    Triton's asyncio client says that it can read packed answers and can do so for inference only.
+    Triton's asyncio client accepts compressed answers, and can read those to inference only.
     """
     headers = {"Accept-Encoding": "gzip, deflate"}
     answer = await ask("GET", f"{running.url}/v2/models/tiny/config", headers=headers)

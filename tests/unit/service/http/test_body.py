@@ -34,7 +34,7 @@ def request(*chunks: bytes | None, **headers: str) -> Request:
     return Request({"type": "http", "method": "POST", "headers": raw}, receive)
 
 
-def packed(data: bytes, encoding: str = "gzip") -> bytes:
+def compressed(data: bytes, encoding: str = "gzip") -> bytes:
     return gzip.compress(data, mtime=0) if encoding == "gzip" else zlib.compress(data)
 
 
@@ -48,18 +48,18 @@ async def test_in_pieces() -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP", "Deflate"])
 @pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT])
-async def test_packed(encoding: str, size: int) -> None:
+async def test_compressed(encoding: str, size: int) -> None:
     """
-    A packed body is unpacked, up to the limit, with its encoding in any spelling.
+    A compressed body is decompressed, up to the limit, with its encoding in any spelling.
     """
     data = bytes(size)
-    sent = packed(data, encoding.lower())
+    sent = compressed(data, encoding.lower())
     assert await read_body(request(sent, content_encoding=encoding), LIMIT) == data
 
 
-async def test_not_packed() -> None:
+async def test_not_compressed() -> None:
     """
-    `identity` is no packing.
+    `identity` is no compression.
     """
     assert await read_body(request(b"{}", content_encoding="identity"), LIMIT) == b"{}"
 
@@ -94,9 +94,9 @@ async def test_exactly_the_limit() -> None:
 @pytest.mark.parametrize("size", [LIMIT + 1, 5_000_000])
 async def test_bomb(encoding: str, size: int) -> None:
     """
-    A small packed body that becomes too large is refused.
+    A small compressed body that becomes too large is refused.
     """
-    bomb = packed(bytes(size), encoding)
+    bomb = compressed(bytes(size), encoding)
     assert len(bomb) < LIMIT
     with pytest.raises(RequestTooLargeError):
         await read_body(request(bomb, content_encoding=encoding), LIMIT)
@@ -106,7 +106,7 @@ async def test_bomb_takes_no_memory() -> None:
     """
     No more memory is taken for a bomb than for the largest body.
     """
-    sent = request(packed(bytes(5_000_000)), content_encoding="gzip")
+    sent = request(compressed(bytes(5_000_000)), content_encoding="gzip")
     tracemalloc.start()
     with pytest.raises(RequestTooLargeError):
         await read_body(sent, LIMIT)
@@ -119,18 +119,18 @@ async def test_bomb_takes_no_memory() -> None:
     ("sent", "message"),
     [
         (b"", "is truncated"),
-        (packed(b"data")[:-1], "is truncated"),
-        (packed(b"data")[:5], "is truncated"),
+        (compressed(b"data")[:-1], "is truncated"),
+        (compressed(b"data")[:5], "is truncated"),
         (b"{}", "cannot be decompressed"),
-        (packed(b"data", "deflate"), "cannot be decompressed"),
-        (packed(b"data")[:-4] + b"size", "cannot be decompressed"),
-        (packed(b"data") + b"{}", "extra bytes follow the compressed body"),
-        (packed(b"data") + packed(b"more"), "extra bytes follow the compressed body"),
+        (compressed(b"data", "deflate"), "cannot be decompressed"),
+        (compressed(b"data")[:-4] + b"size", "cannot be decompressed"),
+        (compressed(b"data") + b"{}", "extra bytes follow the compressed body"),
+        (compressed(b"data") + compressed(b"more"), "extra bytes follow the compressed body"),
     ],
 )
-async def test_damaged_packed_body(sent: bytes, message: str) -> None:
+async def test_damaged_compressed_body(sent: bytes, message: str) -> None:
     """
-    A packed body that is cut off, broken or followed by more is an error.
+    A compressed body that is cut off, broken or followed by more is an error.
     """
     with pytest.raises(InvalidArgumentError, match=message):
         await read_body(request(sent, content_encoding="gzip"), LIMIT)
@@ -160,7 +160,7 @@ async def test_disconnect_before_the_end(chunks: tuple[bytes | None, ...]) -> No
 
 async def test_unpacking_does_not_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A body that may become large is unpacked in another thread.
+    A body that may become large is decompressed in another thread.
     """
     threads = []
     make_unpacker = zlib.decompressobj
@@ -170,7 +170,7 @@ async def test_unpacking_does_not_block_the_event_loop(monkeypatch: pytest.Monke
         return make_unpacker(window_bits)
 
     monkeypatch.setattr(zlib, "decompressobj", noted)
-    small, large = packed(b"small"), packed(bytes(2_000_000))
+    small, large = compressed(b"small"), compressed(bytes(2_000_000))
     assert len(small) < body.IN_THREAD_BYTES < len(large) < 64 * 1024
     await read_body(request(small, content_encoding="gzip"), LIMIT)
     await read_body(request(large, content_encoding="gzip"), 4_000_000)
