@@ -39,13 +39,12 @@ from convoy.service.process.shared_parts import (
 from convoy.service.protocol.log_settings import LogSettings
 from convoy.service.protocol.methods import InferenceProtocol
 from convoy.service.protocol.shadow_control import ShadowProtocol
-from convoy.service.rpc.limits import BEHIND_FRONTS, ConnectionLimits
+from convoy.service.rpc.limits import BEHIND_FRONTS
 from convoy.service.rpc.listener import LINGER_S
 from convoy.service.rpc.server import RpcServer
 from convoy.service.runtime.device import INLINE_MACS
 from convoy.service.security.access import Access
 from convoy.service.security.sites import SiteCheck
-from convoy.service.security.tls import GrpcTls
 from convoy.service.serving.class_map_finder import ClassMapFinder
 from convoy.service.serving.control import ModelControl
 from convoy.service.serving.fronts.front_processes import Fronts
@@ -153,8 +152,7 @@ class Server:
         calls = self._make_calls(control=settings.control and not apart)
         self.fronts = self._make_fronts() if settings.front_processes else None
         if self.fronts:
-            # Behind the fronts, whose connections alone it gets, over a socket of this machine.
-            self.rpc = self._make_server(calls, "grpcio", None, BEHIND_FRONTS)
+            self.rpc = self._make_rpc(calls, "grpcio", behind_fronts=True)
         else:
             self.rpc = self._make_rpc(calls, settings.transport)
         self._rpcs = [self.rpc]
@@ -446,18 +444,13 @@ class Server:
             settings.cors_origins,
         )
 
-    def _make_rpc(self, calls: Calls, transport: Literal["grpcio", "native"]) -> RpcServer:
-        limits = connection_limits(self._settings, transport)
-        return self._make_server(calls, transport, self.credentials.tls, limits)
-
-    def _make_server(
-        self,
-        calls: Calls,
-        transport: Literal["grpcio", "native"],
-        tls: GrpcTls | None,
-        limits: ConnectionLimits,
+    def _make_rpc(
+        self, calls: Calls, transport: Literal["grpcio", "native"], *, behind_fronts: bool = False
     ) -> RpcServer:
         settings = self._settings
+        # The fronts alone connect then, over a socket of this machine.
+        tls = None if behind_fronts else self.credentials.tls
+        limits = BEHIND_FRONTS if behind_fronts else connection_limits(settings, transport)
         return RpcServer(
             self.registry,
             self.control,

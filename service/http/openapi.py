@@ -306,7 +306,7 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
 }
 """The operations of each path. A path with a version, or with a repository's name, has the same."""
 
-_OF_A_MODEL = ("/shadow", "/shadow/start", "/shadow/stop", "/promote")
+_UNVERSIONED = ("/shadow", "/shadow/start", "/shadow/stop", "/promote")
 """Suffixes of the paths that have no form with a version."""
 
 
@@ -338,7 +338,7 @@ def _forms(template: str) -> list[str]:
     """Return every form of a path: a model with and without a version, a repository with a name."""
     if template == "/v2/repository/index":
         return [template, "/v2/repository/{repository}/index"]
-    if template.startswith("/v2/repository") or template.endswith(_OF_A_MODEL):
+    if template.startswith("/v2/repository") or template.endswith(_UNVERSIONED):
         return [template]
     versioned = template.replace("models/{name}", "models/{name}/versions/{version}")
     return [template] if versioned == template else [template, versioned]
