@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
-from rich.console import Console
 
 from convoy.api_results import ExportedModel, TrainingRun
 from convoy.commands.evaluate.evaluate_settings import DataPart, EvaluateSettings
 from convoy.commands.evaluate.report import Report
 from convoy.commands.problems import describe
+from convoy.consoles import plain_console
 from convoy.defaults import ADDRESS
 from convoy.export.export_settings import ExportSettings
 from convoy.export.recipes import NETWORKS
@@ -72,7 +72,7 @@ def train(
     from convoy.export.exporter import train as run
 
     settings = _settings(ExportSettings, locals())
-    return TrainingRun(run(settings, _console(quiet)))
+    return TrainingRun(run(settings, plain_console(soft_wrap=True, quiet=quiet)))
 
 
 def export_model(
@@ -131,7 +131,10 @@ def export_model(
         options["architecture"] = source
     else:
         options["from_run"] = source.folder if isinstance(source, TrainingRun) else Path(source)
-    written = export(_settings(ExportSettings, options, architecture="source"), _console(quiet))
+    written = export(
+        _settings(ExportSettings, options, architecture="source"),
+        plain_console(soft_wrap=True, quiet=quiet),
+    )
     assert written is not None  # without --validate-only, and in one process
     return ExportedModel(*written)
 
@@ -180,7 +183,7 @@ def evaluate(
     if exported:
         options["model_repository"] = exported[0].repository
     options["models"] = [model if isinstance(model, str) else model.title for model in models]
-    return run(_settings(EvaluateSettings, options), _console(quiet))
+    return run(_settings(EvaluateSettings, options), plain_console(soft_wrap=True, quiet=quiet))
 
 
 def _settings(kind: type[S], options: Mapping[str, Any], **names: str) -> S:
@@ -214,7 +217,3 @@ def _plain(default: Any) -> Any:
         return tuple(default)
     secret = getattr(default, "get_secret_value", None)
     return secret() if secret else default
-
-
-def _console(quiet: bool) -> Console:
-    return Console(emoji=False, highlight=False, markup=False, soft_wrap=True, quiet=quiet)

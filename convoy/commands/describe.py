@@ -13,9 +13,8 @@ from convoy.export.describing.describe_settings import DescribeSettings
 def main(chosen: DescribeSettings) -> int:
     """Describe one network; return 1 after one line that says why, if it cannot be done."""
     # ONNX Runtime and PyTorch take seconds to import; `--help` does not wait for them.
-    from rich.console import Console
-
     from convoy.artifact.errors import ArtifactError, RepositoryError
+    from convoy.consoles import plain_console
     from convoy.export.describing import presentation
     from convoy.export.describing.describer import describe
     from convoy.export.describing.dot import save_graph
@@ -35,7 +34,5 @@ def main(chosen: DescribeSettings) -> int:
         print(presentation.to_json(description))
         return 0
     width = None if sys.stdout.isatty() else presentation.WIDEST  # a file takes any width
-    presentation.print_table(
-        description, Console(emoji=False, highlight=False, markup=False, width=width)
-    )
+    presentation.print_table(description, plain_console(width=width))
     return 0

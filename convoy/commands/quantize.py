@@ -13,17 +13,16 @@ from convoy.export.quantization.quantize_settings import QuantizeSettings
 def main(chosen: QuantizeSettings) -> int:
     """Convert one model; return 1 after one line that says why, if it cannot be done."""
     # ONNX and its runtime take a moment to import; `--help` does not wait for them.
-    from rich.console import Console
-
     from convoy.artifact.errors import ArtifactError, RepositoryError
     from convoy.artifact.stores import open_repository
     from convoy.commands.evaluate.models import read_model
+    from convoy.consoles import plain_console
     from convoy.export.errors import ExportError
     from convoy.export.quantization.quantizer import quantize_model
 
     # Containers are stopped with SIGTERM; handle it like Ctrl-C, so that nothing is half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     try:
         repository = open_repository(chosen.model_repository, report=console.print)
         source = read_model(repository, chosen.model)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from convoy.artifact.baseline import BASELINE_FILE, write_baseline
 from convoy.artifact.repository import ModelRepository
 from convoy.commands.baseline.baseline_settings import BaselineSettings
@@ -15,6 +13,7 @@ from convoy.commands.evaluate.labelled_images import load_images
 from convoy.commands.evaluate.models import read_model
 from convoy.commands.measurement.progress import progress_bar
 from convoy.commands.output_files import prepare_beside_graph
+from convoy.consoles import plain_console
 from convoy.export.baseline import measure
 
 
@@ -41,7 +40,7 @@ def make_baseline(chosen: BaselineSettings) -> Path:
     title = f"{manifest.name}:{manifest.version}"
     # A line for each batch would fill a log.
     is_terminal = sys.stderr.isatty()
-    with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as bar:
+    with progress_bar(plain_console(stderr=True)) as bar:
         bar(title, 0, len(images.images))
         baseline, bad = measure(
             artifact.model_path,

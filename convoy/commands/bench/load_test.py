@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from convoy.artifact.whole_files import write_whole
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_results import Report, Step, summarize
@@ -18,6 +16,7 @@ from convoy.commands.bench.loops import arrivals, closed_loop, open_loop
 from convoy.commands.bench.target import Sender, find
 from convoy.commands.measurement.progress import Progress, progress_bar
 from convoy.commands.output_files import prepare
+from convoy.consoles import plain_console
 
 DEFAULT_CONCURRENCY = (1, 4, 16, 64)
 """The loads if the settings name none."""
@@ -37,7 +36,7 @@ def bench(settings: BenchSettings, images: Sequence[Path]) -> int:
     """
     prepare(settings.json_file, settings.plot)
     report = asyncio.run(measure(settings, images))
-    print_table(report, Console(emoji=False, highlight=False, markup=False))
+    print_table(report, plain_console())
     if settings.json_file:
         write_whole(settings.json_file, report.model_dump_json(indent=2) + "\n")
     is_answered = any(step.latency_ms for step in report.steps)
@@ -66,7 +65,7 @@ async def measure(settings: BenchSettings, images: Sequence[Path]) -> Report:
     target = await find(settings, images)
     steps: list[Step] = []
     interrupted = False
-    with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
+    with progress_bar(plain_console(stderr=True)) as show:
         async with Sender(target, settings) as send:
             try:
                 await _put_on_all(send, settings, steps, show)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import mlperf_loadgen
-from rich.console import Console
 
 from convoy.commands.bench.bench_settings import BenchSettings
 from convoy.commands.bench.load_results import OK
 from convoy.commands.bench.target import Sender, Target, find
+from convoy.consoles import plain_console
 
 OFFLINE_IN_FLIGHT = 64
 """Samples in flight in the Offline scenario, which issues all samples at once."""
@@ -45,7 +45,7 @@ def run(settings: BenchSettings, images: Sequence[Path]) -> int:
         signal.signal(number, signal.SIG_DFL)
     failed = asyncio.run(_measure(settings, images))
     summary = (settings.mlperf_logs / SUMMARY_FILE).read_text(encoding="utf-8")
-    console = Console(emoji=False, highlight=False, markup=False)
+    console = plain_console()
     console.print(summary.rstrip())
     for code, count in sorted(failed.items()):
         console.print(f"{count:,} requests failed: {code}")

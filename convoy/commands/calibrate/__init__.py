@@ -12,14 +12,13 @@ from convoy.commands.command_line import UsageError, command
 def main(chosen: CalibrateSettings) -> int:
     """Fit, show and write; return 1 after one line that says why, if it cannot be done."""
     # ONNX and its runtime take a moment to import: --help and a wrong flag do not wait for them.
-    from rich.console import Console
-
     from convoy.artifact.errors import ArtifactError, RepositoryError
     from convoy.commands.calibrate.calibrator import calibrate
+    from convoy.consoles import plain_console
     from convoy.export.errors import ExportError
 
     try:
-        calibrate(chosen, Console(emoji=False, highlight=False, markup=False, soft_wrap=True))
+        calibrate(chosen, plain_console(soft_wrap=True))
     except (ArtifactError, RepositoryError, ExportError, UsageError) as error:
         print(f"convoy calibrate: {error}", file=sys.stderr)
         return 1

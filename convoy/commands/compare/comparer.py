@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
-
 from convoy.artifact.repository import ModelRepository
 from convoy.commands.compare import comparison_data, comparison_table, measurement_rounds
 from convoy.commands.compare.compare_settings import CompareSettings
@@ -13,6 +9,7 @@ from convoy.commands.compare.comparison_data import Comparison, ComparisonError
 from convoy.commands.measurement.artifacts import read_newest
 from convoy.commands.measurement.progress import progress_bar
 from convoy.commands.output_files import prepare
+from convoy.consoles import plain_console
 
 
 def compare(settings: CompareSettings) -> int:
@@ -40,7 +37,7 @@ def compare(settings: CompareSettings) -> int:
         raise KeyboardInterrupt  # there is nothing to keep
     if not comparison.networks:
         raise ComparisonError("; ".join(("nothing was measured", *comparison.notes)))
-    comparison_table.print_table(comparison, Console(emoji=False, highlight=False, markup=False))
+    comparison_table.print_table(comparison, plain_console())
     if settings.json_file:
         comparison_data.write(comparison, settings.json_file)
     if settings.figures:
@@ -62,5 +59,5 @@ def _make_folders(settings: CompareSettings) -> None:
 
 def _measure(settings: CompareSettings) -> Comparison:
     artifacts = read_newest(ModelRepository(settings.model_repository), settings.models)
-    with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
+    with progress_bar(plain_console(stderr=True)) as show:
         return measurement_rounds.measure(artifacts, settings, show)

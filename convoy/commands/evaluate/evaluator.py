@@ -37,6 +37,7 @@ from convoy.commands.evaluate.models import parse_model, read_model
 from convoy.commands.evaluate.report import ModelResult, Pair, Report, print_report, write_json
 from convoy.commands.measurement.progress import progress_bar
 from convoy.commands.output_files import prepare, prepare_beside_graph
+from convoy.consoles import plain_console
 from convoy.export.data.classes import class_indices
 from convoy.export.data.split import Split
 from convoy.export.errors import DataError
@@ -81,7 +82,7 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> Repo
         OSError: If a file cannot be written.
     """
     _make_folders(settings)
-    console = console or Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
+    console = console or plain_console(soft_wrap=True)
     if settings.uses_server:
         with Client(
             settings.address,
@@ -217,7 +218,7 @@ def _ask_all(
     total = len(images.images) * len(subjects)
     names = [str(s) if not isinstance(s, bytes) else "an image" for s in images.images.sources]
     found = []
-    errors = Console(emoji=False, file=sys.stderr, highlight=False, markup=False, quiet=quiet)
+    errors = plain_console(stderr=True, quiet=quiet)
     with progress_bar(errors) as show:
         for number, subject in enumerate(subjects):
             before = number * len(images.images)

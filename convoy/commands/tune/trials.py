@@ -205,9 +205,8 @@ def _run(session: Session, artifact: Artifact, way: _Way, callers: int, seconds:
     def caller(mine: list[float]) -> None:
         while time.perf_counter() < started + seconds or len(mine) < _LEAST_RUNS:
             _, times = session.runner.run([images])
-            mine.append(
-                times.input_s + times.infer_s + times.output_s
-            )  # excludes the wait for another caller's run
+            # Without the wait for another caller's run.
+            mine.append(times.input_s + times.infer_s + times.output_s)
 
     threads = [threading.Thread(target=caller, args=[mine]) for mine in took]
     for thread in threads:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from convoy.commands.output_files import prepare, prepare_beside_graph
 from convoy.commands.tune.trials import Trials, choose, measure, request_p99_ms
 from convoy.commands.tune.tune_settings import TuneSettings
 from convoy.commands.tune.versions import Tuned, origin, recommendation, rows, with_relatives
+from convoy.consoles import plain_console
 from convoy.service.machine.resources import usable_cpus
 from convoy.service.runtime.device import Cpu, Device, Gpu
 
@@ -42,7 +42,7 @@ def tune(settings: TuneSettings) -> int:
     artifacts = with_relatives(settings.model_repository, asked)
     for artifact in () if settings.dry_run else artifacts:
         prepare_beside_graph(artifact.model_path.parent)
-    console = Console(emoji=False, highlight=False, markup=False)
+    console = plain_console()
     tuned = [
         Tuned(artifact.manifest, chosen)
         for artifact in artifacts
@@ -98,7 +98,7 @@ def _measure(artifact: Artifact, settings: TuneSettings) -> Trials:
     gpu = Gpu(tf32=settings.tf32, cuda_graphs=settings.cuda_graphs, tensorrt=settings.tensorrt)
     cpu = Cpu(provider=settings.cpu_provider, precision=settings.cpu_precision)
     device = Device(policy=settings.device, cores=usable_cpus(), cpu=cpu, gpu=gpu)
-    with progress_bar(Console(emoji=False, file=sys.stderr, highlight=False, markup=False)) as show:
+    with progress_bar(plain_console(stderr=True)) as show:
         return measure(
             artifact, device, p99_ms=settings.p99_ms, seconds=settings.seconds, show=show
         )
