@@ -7,7 +7,7 @@ from a request: no client can add a series.
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -170,7 +170,7 @@ class Metrics:
             "transport_wait": waits,
         }
         self.refresh: Callable[[], Awaitable[None]] = _nothing_to_refresh
-        registry.register(_Gauges(_memory))
+        registry.register(_Families(_memory))
         # Processor time and open files, under the client library's own names.
         ProcessCollector(registry=registry)
 
@@ -194,7 +194,7 @@ class Metrics:
             models: Returns the facts of the loaded models.
             not_ready: Returns name and version of models that should be ready and are not.
         """
-        self.registry.register(_Gauges(lambda: _models(models(), not_ready())))
+        self.registry.register(_Families(lambda: _models(models(), not_ready())))
 
     def watch_calls(self, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
         """
@@ -204,7 +204,7 @@ class Metrics:
             in_flight: Returns the calls that handlers work on.
             waiting: Returns the calls that wait in the gRPC transport.
         """
-        self.registry.register(_Gauges(lambda: _calls(in_flight(), waiting())))
+        self.registry.register(_Families(lambda: _calls(in_flight(), waiting())))
 
     def watch_drift(
         self,
@@ -212,11 +212,11 @@ class Metrics:
         counts: Callable[[], Iterable[DriftCount]],
     ) -> None:
         """Publish the drift of models whenever metrics are collected."""
-        self.registry.register(_Gauges(lambda: _drift(indices(), counts())))
+        self.registry.register(_Families(lambda: _drift(indices(), counts())))
 
     def watch_shadows(self, shadows: Callable[[], Iterable[ShadowFacts]]) -> None:
         """Publish the facts that *shadows* returns whenever metrics are collected."""
-        self.registry.register(_Gauges(lambda: _shadows(shadows())))
+        self.registry.register(_Families(lambda: _shadows(shadows())))
 
     def watch_fronts(
         self, fronts: Callable[[], Iterable[FrontFacts]], restarts: Callable[[], int]
@@ -228,7 +228,7 @@ class Metrics:
             fronts: Returns the facts of each.
             restarts: Returns the number of those that were replaced.
         """
-        self.registry.register(_Gauges(lambda: _fronts(fronts(), restarts())))
+        self.registry.register(_Families(lambda: _fronts(fronts(), restarts())))
 
     def watch_certificate(self, expires_at: Callable[[], float]) -> None:
         """Publish the time that *expires_at* returns, in seconds since 1970."""
@@ -241,7 +241,7 @@ class Metrics:
 
     def watch_gpus(self, gpus: Callable[[], Iterable[GpuFacts]]) -> None:
         """Publish the facts that *gpus* returns whenever metrics are collected."""
-        self.registry.register(_Gauges(lambda: _gpus(gpus())))
+        self.registry.register(_Families(lambda: _gpus(gpus())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,7 +334,7 @@ class FrontFacts:
     cpu_s: float
 
 
-class _Gauges(Collector):
+class _Families(Collector):
     """Families that *make* returns at each scrape, so that an unloaded version leaves no series."""
 
     def __init__(self, make: Callable[[], Iterable[Metric]]) -> None:
@@ -371,10 +371,10 @@ def _models(
 
 
 def _ready(models: Iterable[ModelFacts], not_ready: Iterable[tuple[str, int]]) -> GaugeMetricFamily:
-    ready = _family(
+    ready = _gauge(
         "convoy_model_ready",
         "1 if the version is ready, 0 if it should be ready but is not.",
-        *("model", "version"),
+        ["model", "version"],
     )
     for facts in models:
         ready.add_metric([facts.manifest.name, str(facts.manifest.version)], facts.ready)
@@ -385,16 +385,16 @@ def _ready(models: Iterable[ModelFacts], not_ready: Iterable[tuple[str, int]]) -
 
 
 def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
-    info = _family(
+    info = _gauge(
         "convoy_model_info",
         "Always 1; the labels describe the served version.",
-        *("model", "version", "architecture", "precision", "provider", "sha256"),
+        ["model", "version", "architecture", "precision", "provider", "sha256"],
     )
-    memory = _family(
+    memory = _gauge(
         "convoy_model_memory_bytes",
         "Memory of a model. weights, arena_peak_at_load: as measured when the artifact was made, "
-        "at the batch size in its manifest. device: GPU memory taken while it was loaded.",
-        *("model", "version", "kind"),
+        "at the batch size in its manifest. device_at_load: GPU memory taken while it was loaded.",
+        ["model", "version", "kind"],
     )
     for facts in models:
         manifest = facts.manifest
@@ -413,16 +413,16 @@ def _per_version(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
 
 
 def _per_name(newest: Mapping[str, ModelFacts]) -> Iterator[GaugeMetricFamily]:
-    load = _family("convoy_model_load_seconds", "Time taken to load the model.", "model")
-    nodes = _family(
+    load = _gauge("convoy_model_load_seconds", "Time taken to load the model.", ["model"])
+    nodes = _gauge(
         "convoy_provider_nodes",
         "Nodes of the model's graph, by execution provider.",
-        *("model", "provider"),
+        ["model", "provider"],
     )
-    fallback = _family(
+    fallback = _gauge(
         "convoy_provider_fallback",
         "1 if the model runs on a device or provider other than the preferred one.",
-        "model",
+        ["model"],
     )
     for name, facts in newest.items():
         load.add_metric([name], facts.load_s)
@@ -438,9 +438,9 @@ def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
     for facts in models:
         depths[facts.manifest.name] += facts.queue_depth
         limits[facts.manifest.name] += facts.queue_limit
-    depth = _family("convoy_queue_depth", "Images admitted but not yet running.", "model")
-    limit = _family(
-        "convoy_queue_limit", "Maximum images in the queue; further ones are refused.", "model"
+    depth = _gauge("convoy_queue_depth", "Images admitted but not yet running.", ["model"])
+    limit = _gauge(
+        "convoy_queue_limit", "Maximum images in the queue; further ones are refused.", ["model"]
     )
     for name in limits:
         depth.add_metric([name], depths[name])
@@ -449,9 +449,9 @@ def _queues(models: Iterable[ModelFacts]) -> Iterator[GaugeMetricFamily]:
 
 
 def _calls(in_flight: int, waiting: int) -> Iterator[GaugeMetricFamily]:
-    handled = _family("convoy_calls_in_flight", "Calls that handlers are processing.")
+    handled = _gauge("convoy_calls_in_flight", "Calls that handlers are processing.")
     handled.add_metric([], in_flight)
-    held = _family(
+    held = _gauge(
         "convoy_transport_waiting_calls",
         "Calls waiting in the gRPC transport for their handlers.",
     )
@@ -462,18 +462,18 @@ def _calls(in_flight: int, waiting: int) -> Iterator[GaugeMetricFamily]:
 def _drift(
     indices: Iterable[DriftIndex], counts: Iterable[DriftCount]
 ) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-    index = _family(
+    index = _gauge(
         "convoy_drift_psi",
         "Population stability index of a signal against the model's baseline, in a window.",
-        *("model", "version", "signal", "window"),
+        ["model", "version", "signal", "window"],
     )
     for one in indices:
-        window = duration_text(one.window_s)
+        window = _duration(one.window_s)
         index.add_metric([one.model, str(one.version), one.signal, window], one.value)
-    images = CounterMetricFamily(
+    images = _counter(
         "convoy_drift_images",
         "Images by the bins of a signal.",
-        labels=["model", "version", "signal", "bin"],
+        ["model", "version", "signal", "bin"],
     )
     for count in counts:
         labels = [count.model, str(count.version), count.signal, count.bin]
@@ -481,23 +481,32 @@ def _drift(
     yield from (index, images)
 
 
+def _duration(seconds: float) -> str:
+    """Return a duration as Prometheus writes it, such as 15m or 1d."""
+    units = ((86_400, "d"), (3600, "h"), (60, "m"))
+    for size, unit in units:
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def _shadows(shadows: Iterable[ShadowFacts]) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
     names = ["model", "version"]
-    share = _family("convoy_shadow_share", "Share of requests that the shadow gets.", *names)
-    images = CounterMetricFamily(
+    share = _gauge("convoy_shadow_share", "Share of requests that the shadow gets.", names)
+    images = _counter(
         "convoy_shadow_images",
         "Images of these requests: agreed or disagreed with the version that serves, failed, or "
         "dropped because the device was busy.",
-        labels=[*names, "outcome"],
+        [*names, "outcome"],
     )
-    estimates = _family(
+    estimates = _gauge(
         "convoy_shadow_estimate",
         "Comparison of the shadow with the version that serves: value, and ends of its 95 % "
         "interval.",
-        *(*names, "measure", "bound"),
+        [*names, "measure", "bound"],
     )
-    samples = _family(
-        "convoy_shadow_samples", "Images or runs behind an estimate.", *(*names, "measure")
+    samples = _gauge(
+        "convoy_shadow_samples", "Images or runs behind an estimate.", [*names, "measure"]
     )
     for facts in shadows:
         labels = [facts.model, str(facts.version)]
@@ -513,28 +522,17 @@ def _shadows(shadows: Iterable[ShadowFacts]) -> Iterator[GaugeMetricFamily | Cou
         yield from (share, images, estimates, samples)
 
 
-def duration_text(seconds: float) -> str:
-    """Return a duration as Prometheus writes it, such as 15m or 1d."""
-    units = ((86_400, "d"), (3600, "h"), (60, "m"))
-    for size, unit in units:
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
-
-
 def _fronts(fronts: Iterable[FrontFacts], restarts: int) -> Iterator[Metric]:
-    up = _family("convoy_front_up", "1 if the front process accepts connections.", "front")
-    calls = _family(
-        "convoy_front_calls_in_flight", "Calls that the front process is processing.", "front"
+    up = _gauge("convoy_front_up", "1 if the front process accepts connections.", ["front"])
+    calls = _gauge(
+        "convoy_front_calls_in_flight", "Calls that the front process is processing.", ["front"]
     )
-    memory = _family(
+    memory = _gauge(
         "convoy_front_memory_bytes",
         "Memory of the front process. arena: shared memory in use. resident: all of its memory.",
-        *("front", "kind"),
+        ["front", "kind"],
     )
-    cpu = CounterMetricFamily(
-        "convoy_front_cpu_seconds", "Processor time of the front process.", labels=["front"]
-    )
+    cpu = _counter("convoy_front_cpu_seconds", "Processor time of the front process.", ["front"])
     for facts in fronts:
         labels = [str(facts.index)]
         up.add_metric(labels, facts.up)
@@ -542,7 +540,7 @@ def _fronts(fronts: Iterable[FrontFacts], restarts: int) -> Iterator[Metric]:
         memory.add_metric([*labels, "arena"], facts.arena_bytes)
         memory.add_metric([*labels, "resident"], facts.resident_bytes)
         cpu.add_metric(labels, facts.cpu_s)
-    replaced = CounterMetricFamily(
+    replaced = _counter(
         "convoy_front_restarts", "Front processes that had ended and were replaced."
     )
     replaced.add_metric([], restarts)
@@ -550,9 +548,11 @@ def _fronts(fronts: Iterable[FrontFacts], restarts: int) -> Iterator[Metric]:
 
 
 def _gpus(gpus: Iterable[GpuFacts]) -> Iterator[GaugeMetricFamily]:
-    used = _family("convoy_gpu_memory_used_bytes", "GPU memory in use by all processes.", "gpu")
-    total = _family("convoy_gpu_memory_total_bytes", "Total memory of the GPU.", "gpu")
-    busy = _family("convoy_gpu_utilization_ratio", "Fraction of time in which a kernel ran.", "gpu")
+    used = _gauge("convoy_gpu_memory_used_bytes", "GPU memory in use by all processes.", ["gpu"])
+    total = _gauge("convoy_gpu_memory_total_bytes", "Total memory of the GPU.", ["gpu"])
+    busy = _gauge(
+        "convoy_gpu_utilization_ratio", "Fraction of time in which a kernel ran.", ["gpu"]
+    )
     for gpu in gpus:
         used.add_metric([gpu.uuid], gpu.used_bytes)
         total.add_metric([gpu.uuid], gpu.total_bytes)
@@ -562,11 +562,15 @@ def _gpus(gpus: Iterable[GpuFacts]) -> Iterator[GaugeMetricFamily]:
 
 def _memory() -> Iterator[GaugeMetricFamily]:
     text = "Current memory of the process and of its control group."
-    family = _family("convoy_memory_bytes", text, "kind")
+    family = _gauge("convoy_memory_bytes", text, ["kind"])
     for kind, value in memory_bytes().items():
         family.add_metric([kind], value)
     yield family
 
 
-def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+def _gauge(name: str, text: str, labels: Sequence[str] = ()) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, labels=labels)
+
+
+def _counter(name: str, text: str, labels: Sequence[str] = ()) -> CounterMetricFamily:
+    return CounterMetricFamily(name, text, labels=labels)
