@@ -17,8 +17,8 @@ class CalibrateSettings(Options):
     One number, the temperature, is fitted to images of known classes. The next version of the model
     divides its logits by it; classes and their order stay the same. The calibration error before
     and after is measured on other images. The command writes nothing, and still exits with 0, if
-    the model is calibrated already or if the cross-entropy on the other images does not fall.
-    PyTorch is not needed.
+    the temperature is almost 1 or if the cross-entropy on the other images does not fall. PyTorch
+    is not needed.
     """
 
     examples = (
