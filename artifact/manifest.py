@@ -57,7 +57,7 @@ Fill = tuple[Annotated[int, Field(ge=0, le=255)], ...]
 """A colour: one value per channel."""
 
 DECODED_SHARE = 2
-"""Least ratio of a side as decoded to the same side after resizing, with `scaled_decoding`: the
+"""Minimum ratio of a side as decoded to the same side after resizing, with `scaled_decoding`: the
 results then look the same (`docs/explanation/benchmarks.md`)."""
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]

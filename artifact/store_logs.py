@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 MAX_STORE_LINES = 1000
-"""Most different lines of the store loggers that are written."""
+"""Maximum number of different lines of the store loggers that are written."""
 
 STORE_LOGGERS = (
     *("adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "fsspec", "gcsfs", "google"),

@@ -33,7 +33,7 @@ NETWORKS = {"resnet18": "resnet18", "resnet50": "resnet50", "googlenet_tv": "goo
 PAIRS = 40
 BATCH_SIZE = 8
 SECONDS = 1.0
-"""Least time that one side of a pair runs, in seconds."""
+"""Minimum time that one side of a pair runs, in seconds."""
 
 TENSOR = InputTensor(
     name=graph.INPUT_NAME, dtype="uint8", layout="NHWC", channels=3, height=224, width=224

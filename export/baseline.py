@@ -27,7 +27,7 @@ from convoy.export.errors import DataError
 from convoy.export.onnx.session import open_session
 
 MAX_IMAGES = 10_000
-"""Most images of a baseline, chosen at random: more change no decile by a hundredth."""
+"""Maximum number of images of a baseline, chosen at random; more would change no decile by 0.01."""
 
 _MOST_THREADS = 8
 

@@ -79,7 +79,7 @@ class Server:
     `startup`, `load`, `drain` and `stop` instead.
 
     Args:
-        inline_macs: Most multiply-accumulates of a run that the event loop does itself, on a CPU.
+        inline_macs: Maximum multiply-accumulates of a run on a CPU that the event loop does itself.
 
     Attributes:
         lifecycle: Phase of the server, and calls in flight.

@@ -26,7 +26,7 @@ class Model(call.Model, Protocol):
 
     Attributes:
         manifest: The artifact's description.
-        max_batch_size: Most images in one request.
+        max_batch_size: Maximum number of images in one request.
     """
 
     manifest: Manifest

@@ -31,8 +31,8 @@ class Lifecycle:
     Phase, and calls in flight; owned by the event loop.
 
     Args:
-        max_calls: Most calls in flight that do work.
-        max_bytes: Most bytes of their requests together.
+        max_calls: Maximum number of calls in flight that do work.
+        max_bytes: Maximum size in bytes of their requests together.
 
     Attributes:
         in_flight: Number of calls.

@@ -28,7 +28,7 @@ class Row:
     Contenders on one collection, each against the first.
 
     Attributes:
-        bounds: Least ratio of images per second by the name of a contender, to the first one's.
+        bounds: Minimum ratio of images per second by the name of a contender, to the first one's.
         memory_bound: Largest ratio of the memory of the last contender to the first one's.
     """
 

@@ -27,7 +27,7 @@ from convoy.export.errors import DataError
 IMAGE_SUFFIXES = tuple(sorted(SUFFIXES))
 
 MIN_IMAGES = 10
-"""Least images of each class that is divided: the smallest part gets one in ten."""
+"""Minimum number of images of each class that is divided: the smallest part gets one in ten."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 

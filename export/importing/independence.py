@@ -108,7 +108,7 @@ def check_independent(
     Args:
         images: The test images: `[N, ...]`.
         others: Neighbours unlike them: `[N, ...]`.
-        largest: Most images in a batch, at least 2.
+        largest: Maximum number of images in a batch, at least 2.
         limit: Largest change of an image's scores, as a share of their range. It does not depend on
             --golden-tolerance: no tolerance makes up for a class that depends on the batch.
 

@@ -7,7 +7,7 @@ from convoy.export.errors import GraphError
 from convoy.export.importing.import_settings import ImportSettings
 
 MAX_PX = 4096
-"""Most pixels of a side after resizing, as the manifest limits them."""
+"""Maximum pixels of a side after resizing, as the manifest limits them."""
 
 _Size = tuple[int, int]
 

@@ -62,7 +62,7 @@ class Signature:
     Attributes:
         own_normalization: The operator by which the graph itself normalises pixels of 0 to 255,
             where that decided `normalization`; else None.
-        max_batch_size: Most images in a batch.
+        max_batch_size: Maximum number of images in a batch.
         is_batch_fixed: Whether the graph takes one image at a time, and never more.
     """
 

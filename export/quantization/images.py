@@ -29,7 +29,7 @@ def from_folder(folder: Path, calibration_count: int, test_count: int) -> Materi
     of them. A single image serves both, as the name of the test says.
 
     Args:
-        test_count: Most images to compare on; 0 for all.
+        test_count: Maximum number of images to compare on; 0 for all.
 
     Raises:
         DataError: If the folder cannot be read or holds no image.
@@ -60,7 +60,7 @@ def from_data(
     Return images of the data set *name*: training images for the ranges, test images to compare on.
 
     Args:
-        test_count: Most images to compare on; 0 for all.
+        test_count: Maximum number of images to compare on; 0 for all.
         by_order: Take the classes of the data for those of *manifest* in their order.
 
     Raises:

@@ -32,7 +32,7 @@ class Interface:
 
     Attributes:
         scores: The output that is compared.
-        max_batch_size: Most images that the graph takes at once.
+        max_batch_size: Maximum number of images that the graph takes at once.
     """
 
     input: InputTensor

@@ -47,10 +47,10 @@ class BatchPolicy:
     The rules by which batches of a model are formed. Sizes count images.
 
     Attributes:
-        max_batch_size: Most images in one batch.
+        max_batch_size: Maximum number of images in one batch.
         max_queue_delay_s: Longest time that the oldest request waits for others, in seconds. 0
             runs whatever waits as soon as the device is free.
-        max_queue_size: Most images admitted and not yet running; more are refused.
+        max_queue_size: Maximum number of images admitted and not yet running; more are refused.
         cores: Cores of the device that a run takes.
         weight: Share of the device against other models when all have work.
         inline_size: Largest batch that the event loop itself runs, since handing it to a thread
@@ -195,7 +195,7 @@ class ModelQueue:
         Let the admitted *request*, which has its item, wait for the device.
 
         Args:
-            floor_s: Least device time of a model of which no request waits.
+            floor_s: Minimum device time of a model of which no request waits.
         """
         # An idle model does not save up device time: others would wait until it is used up.
         if not self.ready_size:
@@ -262,7 +262,7 @@ class ModelQueue:
 
         Args:
             start_at: The time at which their run starts.
-            limit: Most images, unless the first request alone has more.
+            limit: Maximum number of images, unless the first request alone has more.
         """
         requests: list[Request] = []
         images, tightest = 0, math.inf

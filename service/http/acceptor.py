@@ -31,7 +31,7 @@ RETRY_S = 0.1
 """Pause without any descriptor, in seconds. The kernel holds new connections meanwhile."""
 
 QUIET_S = 60.0
-"""Least time between two lines of the log about missing descriptors, in seconds."""
+"""Minimum time between two lines of the log about missing descriptors, in seconds."""
 
 _NOT_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 

@@ -57,7 +57,7 @@ async def read_body(
     Read a body, and decompress it if it is compressed (gzip or deflate).
 
     Args:
-        limit: Most bytes, on the wire or decompressed.
+        limit: Maximum size in bytes, on the wire or decompressed.
         timeout_s: Longest time for the body to arrive, in seconds; None is no limit.
         count: Called with the size of each part before the next one is read; may raise.
 

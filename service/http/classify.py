@@ -76,7 +76,7 @@ class Classify:
 
     Args:
         read_body: Reads the body of a request.
-        max_images: Most images in one request.
+        max_images: Maximum number of images in one request.
     """
 
     def __init__(

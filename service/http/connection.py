@@ -21,10 +21,10 @@ from convoy.service.http.places import Place
 from convoy.service.http.responses import error_response
 
 PROBES = ("/v2/health/live", "/v2/health/ready", "/metrics")
-"""Ends of the paths that connections beyond the limit may ask for."""
+"""Suffixes of the paths that connections beyond the limit may request."""
 
 PLAIN_CHUNK_BYTES = 24
-"""Most bytes of a chunk beside its data: 20 digits (h11's limit) and two line ends."""
+"""Maximum bytes of a chunk in addition to its data: 20 digits (h11's limit) and two line ends."""
 
 RETRY_S = 1.0
 """Seconds after which a client refused for too many connections may retry."""
@@ -35,8 +35,8 @@ class _StrictParser(h11.Connection):
     A parser that also refuses headers which are too long, and a body of two lengths.
 
     Args:
-        max_header_bytes: Most bytes of the headers of one request, and of the extensions and
-            trailers of its chunks.
+        max_header_bytes: Maximum size in bytes of the headers of one request, and of the
+            extensions and trailers of its chunks.
     """
 
     def __init__(self, max_header_bytes: int) -> None:
@@ -80,13 +80,13 @@ def _header_bytes(request: h11.Request) -> int:
 
 class Connection(H11Protocol):
     """
-    A connection that leaves for others while it is silent, and ends if a request is late.
+    A connection that may be closed for another one while it is silent, and is if a request is late.
 
     uvicorn only limits the time between two requests: a client that never sends one, or never ends
     its headers, would stay connected for ever.
 
     Args:
-        place: Its place; given back at its end.
+        place: Its place, which is freed at its end.
         refused: Called with the reason when the connection is closed because of a limit.
     """
 
@@ -171,7 +171,7 @@ class Connection(H11Protocol):
 
 
 class _ProbesOnly:
-    """Lets a connection beyond the limit ask for health and metrics, and refuses the rest."""
+    """Lets a connection beyond the limit request health and metrics, and refuses the rest."""
 
     def __init__(self, app: ASGIApp, refused: Callable[[str], None]) -> None:
         self._app = app

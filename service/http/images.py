@@ -13,10 +13,10 @@ from starlette.requests import Request
 from convoy.service.errors import InvalidArgumentError
 
 MAX_FIELDS = 16
-"""Most fields of a form beside its files."""
+"""Maximum number of fields of a form, in addition to its files."""
 
 MAX_FIELD_BYTES = 1024
-"""Most bytes of a field: options are numbers."""
+"""Maximum size of a field in bytes: options are numbers."""
 
 _UTF_8 = frozenset({b"", b"utf-8", b"utf8", b"us-ascii"})
 
@@ -50,7 +50,7 @@ async def read_images(
     Take *body*, the body of *request*, apart.
 
     Args:
-        max_images: Most files of a form.
+        max_images: Maximum number of files of a form.
 
     Returns:
         Its images, at least one, and the fields of the form; the body of another media type than

@@ -9,7 +9,7 @@ KEEP_ALIVE_S = 75
 
 PROBE_PLACES = 64
 """Connections beyond the limit, for health and metrics: several times as many as are accepted at
-once, so that a probe is read before it has to leave for others."""
+once, so that a probe is read before its connection is closed for another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,9 +18,9 @@ class HttpLimits:
     Limits of connections.
 
     Attributes:
-        max_connections: Most open connections, beside `PROBE_PLACES`.
-        max_per_address: Most open connections of one client address; 0 disables it.
-        max_header_bytes: Most bytes of the headers of one request.
+        max_connections: Maximum number of open connections, in addition to `PROBE_PLACES`.
+        max_per_address: Maximum number of open connections of one client address; 0 disables it.
+        max_header_bytes: Maximum size in bytes of the headers of one request.
         request_timeout_s: Longest time in seconds from the opening of a connection, or from the
             first byte of a later request, to the end of the headers; and from there to the end of
             the body. Also for TLS's handshake.

@@ -24,7 +24,7 @@ class PageAnswers:
 
     Args:
         read_body: Reads the body of a request.
-        max_models: Most models in one request.
+        max_models: Maximum number of models in one request.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""The places of connections: who gets one when there are few, and who has to leave for it.
+"""Places for a limited number of connections, and the choice of the one to close for a new one.
 
 A connection is silent while the server waits for its client: for a TLS handshake, for the headers
-of a request, or for the client to read an answer. Whoever holds a thousand silent connections must
-not keep others out, so the one that has been silent longest leaves for a new one.
+of a request, or for the client to read an answer. A client with a thousand silent connections must
+not exclude others, so the connection that has been silent longest is closed for a new one.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Place:
 
     Attributes:
         address: The client's IP address.
-        probes_only: Whether the connection is one too many: it may ask for health and metrics.
+        probes_only: Whether the connection is beyond the limit: it may request health and metrics.
         close: Closes the connection at once.
-        taken: Whether the connection still has it.
+        taken: Whether the connection still holds it.
     """
 
     def __init__(self, places: Places, address: str, probes_only: bool) -> None:
@@ -47,7 +47,7 @@ class Place:
         self._places.silent[self.probes_only].pop(self, None)
 
     def free(self) -> None:
-        """Give the place back, once or more often."""
+        """Free the place, which may be free already."""
         self._places.free(self)
 
 
@@ -56,14 +56,13 @@ class Places:
     The places of all connections of a server; owned by the event loop.
 
     Args:
-        most: Most connections, beside `PROBE_PLACES` that may only probe.
-        most_per_address: Most connections of one address; 0 is no limit.
+        most: Maximum number of connections, in addition to `PROBE_PLACES` that may only probe.
+        most_per_address: Maximum number of connections of one address; 0 is no limit.
         refused: Called with the reason whenever a connection is closed for lack of places.
 
     Attributes:
-        silent: Silent connections, by the time since when they are; those that may do everything,
-            and those that may only probe.
-        freed: Called whenever a connection gives its place back, before its socket is closed.
+        silent: Silent connections by `probes_only`, those that have been silent longest first.
+        freed: Called whenever a place is freed, before the socket of its connection is closed.
     """
 
     def __init__(self, most: int, most_per_address: int, refused: Callable[[str], None]) -> None:
@@ -86,15 +85,15 @@ class Places:
         Returns:
             None if the connection has to be closed: all others are busy.
         """
-        # Case 1: the address has its share. Only one of its own connections may leave for another.
+        # Case 1: the address has all of its places. Only one of its own may be closed for this one.
         if 0 < self._most_per_address <= self._by_address[address]:
             own = (place for place in chain(*self.silent.values()) if place.address == address)
             if not self._close(own):
                 self._refuse()
                 return None
-        # Case 2: all places are taken, by busy connections. Probes have places of their own.
+        # Case 2: busy connections hold all places. Probes have places of their own.
         probes_only = probes_only or not self._has_room(False)
-        # Case 3: so are those.
+        # Case 3: busy connections hold those, too.
         if probes_only and not self._has_room(True):
             self._refuse()
             return None
@@ -109,19 +108,19 @@ class Places:
         return self._close(chain(*self.silent.values()))
 
     def free(self, place: Place) -> None:
-        """Give *place* back, once or more often."""
+        """Free *place*, which may be free already."""
         if place.taken:
             place.taken = False
             self.silent[place.probes_only].pop(place, None)
             self._taken[place.probes_only] -= 1
             self._by_address[place.address] -= 1
-            # Addresses that are gone take no memory.
+            # Addresses without connections take no memory.
             if not self._by_address[place.address]:
                 del self._by_address[place.address]
         self.freed()
 
     def _has_room(self, probes_only: bool) -> bool:
-        """Return whether there is such a place, after a silent connection may have left."""
+        """Return whether such a place is free; close a silent connection if need be."""
         room = self._taken[probes_only] < self._most[probes_only]
         return room or self._close(self.silent[probes_only])
 

@@ -18,7 +18,7 @@ PREFIX = "CONVOY_"
 
 ALIKE = 0.85
 """
-Least similarity of two names of which one is a misspelling.
+Minimum similarity of two names of which one is a misspelling.
 
 With the same prefix, the names of other commands, such as CONVOY_TOKEN, are up to 0.83 alike.
 """

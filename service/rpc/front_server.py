@@ -31,7 +31,7 @@ class FrontServer(RpcListener):
 
     Args:
         engine: Channel to the server of the engine.
-        max_images_per_call: Most images in one ClassifyBatch.
+        max_images_per_call: Maximum number of images in one ClassifyBatch.
 
     Raises:
         StartError: If the transport is not installed.

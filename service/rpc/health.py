@@ -12,7 +12,7 @@ from convoy.service.security.access import Access
 from convoy.service.telemetry.logs import Origin
 
 MAX_LISTED = 4096
-"""Most names in an answer of `List`, which then has less than a megabyte."""
+"""Maximum number of names in an answer of `List`, which then has less than a megabyte."""
 
 _STATUS = health_pb2.HealthCheckResponse
 

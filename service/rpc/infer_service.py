@@ -17,7 +17,7 @@ from convoy.service.rpc.unary import Context, abort, arrival
 from convoy.service.telemetry.logs import Origin
 
 STREAM_WINDOW = 32
-"""Most requests of one stream in progress at once; later requests wait in the connection."""
+"""Maximum number of a stream's requests in progress at once; later ones wait in the connection."""
 
 _Answered = tuple[pb.ModelStreamInferResponse, ServiceError | None]
 

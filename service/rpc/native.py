@@ -36,7 +36,7 @@ FOLLOWS_MS = 1
 """Longest time that the event loop itself waits for the next burst, in milliseconds."""
 
 BURST = 256
-"""Most calls in one burst."""
+"""Maximum number of calls in one burst."""
 
 REFUSING_SHARE = 0.25
 """

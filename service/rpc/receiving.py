@@ -25,7 +25,7 @@ SLOW_OPEN_S = 1.0
 """The same for methods that need no right, such as health's: their messages are small."""
 
 MAX_SLOW_OPEN = 4
-"""Most slow calls of these methods: strangers hold as many messages, of whatever size."""
+"""Maximum number of slow calls of these methods: strangers hold as many messages, of any size."""
 
 _ENDED = -1
 
@@ -40,7 +40,7 @@ class Receiving:
     Args:
         timeout_s: Longest time for a message to arrive, in seconds.
         slow_s: Time after which a call counts as slow, in seconds.
-        max_slow: Most calls that may be slow at once; beyond that, those that began first end.
+        max_slow: Maximum number of slow calls; beyond that, those that began first are ended.
     """
 
     def __init__(self, *, timeout_s: float, slow_s: float, max_slow: int) -> None:

@@ -42,7 +42,7 @@ class RpcServer(RpcListener):
     Args:
         tls: Certificate and key; None disables TLS.
         limits: Limits of each connection, and of messages.
-        max_images_per_call: Most images in one ClassifyBatch.
+        max_images_per_call: Maximum number of images in one ClassifyBatch.
 
     Raises:
         StartError: If the transport is not installed.

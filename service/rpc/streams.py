@@ -20,7 +20,7 @@ from convoy.service.rpc.unary import Context, Continuation, abort
 from convoy.service.telemetry.logs import Origin
 
 MAX_OPEN = 1024
-"""Most open streams of health and reflection, which strangers may open; one takes 30 KB."""
+"""Maximum number of streams of health and reflection, which strangers may open; one takes 30 KB."""
 
 _LIMITED = ("/grpc.health.", "/grpc.reflection.")
 
@@ -33,7 +33,7 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
         backlog: Counts the streams as calls.
 
     Attributes:
-        max_open: Most open streams of health and reflection.
+        max_open: Maximum number of open streams of health and reflection.
     """
 
     def __init__(self, backlog: Backlog) -> None:

@@ -109,7 +109,7 @@ class Device:
     Attributes:
         policy: `cuda` (an error if it is not available), `cpu`, or `auto`: CUDA if available.
         cores: Number of cores that the process may use.
-        inline_macs: Most multiply-accumulates of a run on a CPU that is not worth a thread.
+        inline_macs: Maximum multiply-accumulates of a run on a CPU that is not worth a thread.
         intra_op_threads: Threads inside one run on a CPU; 0 uses the tuned number, or one that
             depends on the network's size.
         cpu: Options for the use of a processor.

@@ -45,11 +45,11 @@ class Session:
         fallback_reason: Reason for another provider than the preferred one; empty without fallback.
         cores: Number of cores that a run takes.
         ahead_s: How long before the expected end of a run the next batch is taken, in seconds.
-        inline_size: Most images in a run that is not worth a thread; 0 if no run is.
+        inline_size: Maximum number of images in a run that is not worth a thread; 0 if no run is.
         tuned: Choice of a tuning for this machine; None without one.
         nodes: Nodes of the graph after optimisation, by execution provider.
         one_by_one: Whether the graph only accepts batches of one image.
-        max_batch_size: Most images in a run.
+        max_batch_size: Maximum number of images in a run.
         device_bytes: Device memory that it uses once it is warm; 0 on a CPU.
     """
 
@@ -66,7 +66,7 @@ class Session:
 
         Args:
             cache: Cache of optimised graphs.
-            max_batch_size: Most images in a run; 0 uses the artifact's.
+            max_batch_size: Maximum number of images in a run; 0 uses the artifact's.
 
         Raises:
             ModelLoadError: If the graph cannot be opened, the device is not available, or the graph

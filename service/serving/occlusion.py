@@ -16,7 +16,7 @@ from convoy.artifact.manifest import InputTensor
 from convoy.service.engine import Tensor
 
 PLACES = 10
-"""Most places along each side."""
+"""Maximum number of places along each side."""
 
 PATCH_SHARE = 5
 """Share of each side that a patch hides, as a divisor: neighbouring patches overlap by half."""

@@ -26,7 +26,7 @@ class ServedModel:
         manifest: The artifact's description.
         session: The loaded graph.
         policy: The rules by which its batches are formed.
-        max_batch_size: Most images in one request.
+        max_batch_size: Maximum number of images in one request.
         load_s: Time that loading took, in seconds.
         layers: The layers of the graph, if the artifact states them.
         baseline: What images and answers look like, if the artifact states it.

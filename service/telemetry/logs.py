@@ -36,7 +36,7 @@ _TRACEPARENT = re.compile(
 )
 
 LIBRARY_LINES_PER_S = 10
-"""Most lines per second of a library's logger that clients can cause to write."""
+"""Maximum lines per second of a library's logger that clients can cause to write."""
 
 EXPORTER_PERIOD_S = 3600.0
 """Time in which a failure to send traces leaves one line, in seconds."""
@@ -110,7 +110,7 @@ class RateLimit:
     A limit on the rate of log lines; it counts those that are left out.
 
     Args:
-        lines: Most lines in a period.
+        lines: Maximum number of lines in a period.
         period_s: Its length, in seconds.
     """
 
@@ -146,7 +146,7 @@ class RateLimited:
     A filter for the logger of a library, some of whose lines any client can cause.
 
     Args:
-        per_s: Most lines in a second.
+        per_s: Maximum number of lines in a second.
     """
 
     def __init__(self, per_s: int) -> None:

@@ -21,7 +21,7 @@ class RecordKeeper:
     own. A write that fails is therefore reported on stderr, and the outcome of the job stays.
 
     Args:
-        period_s: Least time between two writes during a run, in seconds.
+        period_s: Minimum time between two writes during a run, in seconds.
     """
 
     def __init__(self, record: JobRecord, folder: LabelFolder, period_s: float = 10.0) -> None:

@@ -22,7 +22,7 @@ from convoy.service import errors
 from convoy.service.serving.top_k import Prediction
 
 MOST_IN_FLIGHT = 64
-"""Most requests of this process at one server: two of a server's largest batches."""
+"""Maximum number of requests of this process at one server: two of a server's largest batches."""
 
 RETRY_S = 0.05
 """Pause after a refusal, in seconds."""

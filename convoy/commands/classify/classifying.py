@@ -23,7 +23,7 @@ from convoy.results import Classification, ConvoyError
 from convoy.suggestion import suggest
 
 MAX_NAMED = 3
-"""Most files that the line of an error names."""
+"""Maximum number of files that the line of an error names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from convoy.service.serving.fronts.records import Blob
 
 MAX_RECORDS = 256
-"""Most records in one packet."""
+"""Maximum number of records in one packet."""
 
 PACKET_BYTES = 1 << 15
 """Room for the largest packet."""

@@ -24,7 +24,7 @@ MAX_AGE_S = 60.0
 """Time after which a part is finished, in seconds: what a server that is killed may lose."""
 
 MAX_FILES = 16
-"""Most files that wait for a store that fails."""
+"""Maximum number of files that wait for a store that fails."""
 
 RETRY_S = 5.0
 """Time from a failed attempt to the next one, in seconds."""

@@ -19,10 +19,10 @@ from convoy.service.errors import ServiceError
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 4096
-"""Most requests that wait for a thread."""
+"""Maximum number of requests that wait for a thread."""
 
 MAX_WAITING_BYTES = 64 * 2**20
-"""Most bytes of images, tensors and outputs in these requests."""
+"""Maximum size in bytes of the images, tensors and outputs in these requests."""
 
 ROUND_S = 0.25
 """Time between two rounds of a thread, in seconds: to wake it for each request would cost more."""

@@ -163,7 +163,7 @@ def mismatch(model: ServedModel, shadow: Manifest, max_batch_size: int) -> str:
     Return why *shadow* cannot answer every request to *model*; empty if it can.
 
     Args:
-        max_batch_size: Most images in one request to the shadow.
+        max_batch_size: Maximum number of images in one request to the shadow.
     """
     serving = model.manifest
     if serving.input != shadow.input:
