@@ -423,7 +423,7 @@ class Call(Request):
                 for observe in self._calls.observers:
                     observe(self, model, failure)
             model.release()
-        # Only the whole call is counted and logged; a part adds its times to that line.
+        # Only the whole call is counted and logged; a part adds its times to the log line.
         if self._whole is None:
             self._count_call(model, now, error, failure)
         else:
@@ -505,6 +505,9 @@ class Call(Request):
             status, reason = failure.status, failure.reason
         else:
             status, reason = "OK" if error is None else self._cancelled_status(now), ""
+            # gRPC's timer fired before the queue's: count the refusal for the queue.
+            if status == RequestExpiredError.status:
+                calls.metrics.refused(RequestExpiredError.reason, self.model)
         calls.metrics.requests.counts[self.model, self.method, status] += 1
         trace_id = self.origin.sampled_trace
         if calls.tracing is not None:
@@ -529,12 +532,8 @@ class Call(Request):
         """Return the status of a cancelled call: the client disconnected, or its time was up."""
         allowed_s = self.deadline - self.received_at
         tolerance_s = min(_EXPIRY_TOLERANCE_SHARE * allowed_s, _EXPIRY_TOLERANCE_S)
-        # The client disconnected, or cancelled the call.
-        if now < self.deadline - tolerance_s:
-            return "CANCELLED"
-        # Its time was up; gRPC's timer fired before the queue's. Count the refusal for the queue.
-        self._calls.metrics.refused(RequestExpiredError.reason, self.model)
-        return RequestExpiredError.status
+        has_expired = now >= self.deadline - tolerance_s
+        return RequestExpiredError.status if has_expired else "CANCELLED"
 
     def _log(
         self, status: str, seconds: float, failure: ServiceError | None, left_out: int
