@@ -574,32 +574,40 @@ class Settings(
         return policies
 
     @model_validator(mode="after")
-    def _parts_agree(self) -> Self:
+    def _limits_agree(self) -> Self:
         # A queue that cannot hold one batch, or one call, would refuse it for ever.
         if self.max_queue_size < max(self.max_batch_size, self.max_images_per_call):
             raise ValueError(
                 "--max-queue-size must be at least --max-batch-size and --max-images-per-call"
             )
+        # Otherwise the transport refuses images that the decoder accepts.
+        if self.max_message_bytes < self.max_image_bytes:
+            raise ValueError("--max-message-bytes must be at least --max-image-bytes")
+        return self
+
+    @model_validator(mode="after")
+    def _options_have_what_they_need(self) -> Self:
         # Nothing would be kept.
         if self.prediction_log_images and not self.prediction_log:
             raise ValueError("--prediction-log-images needs --prediction-log")
         # Other systems lack memfd, and a kernel that distributes the connections of a shared port.
         if self.front_processes and sys.platform != "linux":
-            raise ValueError("--front-processes needs Linux: leave it out on this system")
-        # ONNX Runtime's own kernels know no bf16.
+            raise ValueError("--front-processes needs Linux; leave it out on this system")
+        # ONNX Runtime's own kernels do not support bf16.
         if self.cpu_provider == "onnxruntime" and self.cpu_precision == "bf16":
             raise ValueError(
-                "--cpu-precision bf16 needs OpenVINO: leave --cpu-provider onnxruntime out"
+                "--cpu-precision bf16 needs OpenVINO; leave out --cpu-provider onnxruntime"
             )
-        # Otherwise the transport refuses images that the decoder accepts.
-        if self.max_message_bytes < self.max_image_bytes:
-            raise ValueError("--max-message-bytes must be at least --max-image-bytes")
+        return self
+
+    @model_validator(mode="after")
+    def _is_secure(self) -> Self:
         # Any page could use the server through its visitors' browsers.
         if "*" in self.cors_origins and not self.token_file:
             raise ValueError(
                 "--cors-origins * needs --token-file; name the origins, or add a token file"
             )
-        # One without the other is a mistake: do not start without the intended TLS.
+        # With only one of them, the server would start without the intended TLS.
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("--tls-certificate and --tls-key need each other")
         if self.tls_client_ca and not self.tls_certificate:
@@ -607,8 +615,8 @@ class Settings(
         # pygrpc-native has no TLS.
         if self.tls_certificate and self.transport == "native":
             raise ValueError("--transport native has no TLS; use grpcio, or a proxy in front of it")
-        # pygrpc-native has no limit either. An address that others reach, or a need for tokens,
-        # says that strangers may connect.
+        # pygrpc-native has no limit either. An address that others reach, or a token file, means
+        # that strangers may connect.
         exposed = bool(self.token_file) or not _is_loopback(self.host)
         if self.transport == "native" and exposed and not self.allow_unbounded_messages:
             raise ValueError(
@@ -621,7 +629,7 @@ class Settings(
 
 
 def _is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches *host*; other names than localhost may be public."""
+    """Return whether only this machine reaches *host*; names other than localhost may be public."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

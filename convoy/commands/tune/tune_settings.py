@@ -75,6 +75,6 @@ class TuneSettings(Options):
     def _provider_has_precision(self) -> Self:
         if self.cpu_provider == "onnxruntime" and self.cpu_precision == "bf16":
             raise ValueError(
-                "--cpu-precision bf16 needs OpenVINO: leave --cpu-provider onnxruntime out"
+                "--cpu-precision bf16 needs OpenVINO; leave out --cpu-provider onnxruntime"
             )
         return self

@@ -80,7 +80,7 @@ def test_fronts_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings(front_processes=1).front_processes == 1
     monkeypatch.setattr(sys, "platform", "darwin")
     assert Settings().front_processes == 0
-    with pytest.raises(ValidationError, match="--front-processes needs Linux: leave it out"):
+    with pytest.raises(ValidationError, match="--front-processes needs Linux; leave it out"):
         Settings(front_processes=1)
 
 
