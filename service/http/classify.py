@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from convoy.pb.convoy.v1 import classifier_pb2 as pb
 from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError, InvalidImageError, ModelNotFoundError
 from convoy.service.http.body import BodyReader, while_connected
-from convoy.service.http.endpoints import Endpoint, counted, target
+from convoy.service.http.endpoints import counted_route, target
 from convoy.service.http.images import image_hint, read_images
 from convoy.service.http.messages import as_json
 from convoy.service.protocol.classifier import ClassifierProtocol
@@ -94,17 +95,12 @@ class Classify:
 
     def routes(self) -> list[Route]:
         """Return every route."""
+        route = partial(counted_route, self._calls)
         return [
-            self._route("/v1/models", "ListModels", self._list),
-            *(self._route(path, "ListModels", self._describe) for path in MODEL),
-            *(
-                self._route(f"{path}/classify", "Classify", self._classify, "POST")
-                for path in MODEL
-            ),
+            route("/v1/models", "ListModels", self._list),
+            *(route(path, "ListModels", self._describe) for path in MODEL),
+            *(route(f"{path}/classify", "Classify", self._classify, "POST") for path in MODEL),
         ]
-
-    def _route(self, path: str, rpc: str, endpoint: Endpoint, method: str = "GET") -> Route:
-        return Route(path, counted(self._calls, rpc, endpoint), methods=[method], name=rpc)
 
     async def _list(self, request: Request, call: Call) -> Response:
         listed = await self._protocol.ListModels(pb.ListModelsRequest(), call)

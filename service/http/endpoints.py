@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from convoy.service.call import Call, Calls
 from convoy.service.errors import ServiceError
@@ -20,15 +22,25 @@ CLIENT_CLOSED_REQUEST = 499
 """Status of an answer whose client has disconnected; nginx's."""
 
 
-def counted(
-    calls: Calls, method: str, endpoint: Endpoint
-) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap *endpoint*, so that its requests are counted and logged as calls of *method*."""
+def counted_route(
+    calls: Calls,
+    path: str,
+    rpc: str,
+    endpoint: Endpoint,
+    *methods: str,
+    middleware: Sequence[Middleware] = (),
+) -> Route:
+    """
+    Make a route to *endpoint*, whose requests are counted and logged as calls of *rpc*.
+
+    Args:
+        methods: Methods of HTTP; GET if there are none.
+    """
 
     async def answer(request: Request) -> Response:
         origin = Origin.from_headers(request.headers.items())
         try:
-            with calls.open(method, origin) as call:
+            with calls.open(rpc, origin) as call:
                 calls.access.sites.check(request.method, request.headers)
                 response = await endpoint(request, call)
         except ServiceError as error:
@@ -39,7 +51,7 @@ def counted(
         response.headers.update(dict(origin.headers))
         return response
 
-    return answer
+    return Route(path, answer, methods=list(methods or ("GET",)), name=rpc, middleware=middleware)
 
 
 def target(request: Request) -> dict[str, str]:

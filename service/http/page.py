@@ -8,7 +8,8 @@ them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import convoy
 from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError, ServiceError, StartError, UnsupportedError
-from convoy.service.http.endpoints import Endpoint, counted, target
+from convoy.service.http.endpoints import counted_route, target
 from convoy.service.http.openapi import document
 from convoy.service.http.page_answers import PageAnswers
 from convoy.service.http.page_class_maps import PageClassMaps
@@ -97,28 +98,17 @@ class Page:
 
     def routes(self) -> list[Route]:
         """Return every route."""
+        route = partial(counted_route, self._calls, middleware=COMPRESSED)
         return [
-            self._route("/page/models", "PageModels", self._models),
-            self._route(f"{_MODEL}/layers", "PageLayers", self._layers),
-            self._route("/page/answers", "PageAnswers", self._answers.answer, "POST"),
-            self._route(f"{_MODEL}/class-maps", "PageClassMaps", self._class_maps.answer, "POST"),
-            self._route(f"{_MODEL}/occlusion", "PageOcclusion", self._occlusion.answer, "POST"),
+            route("/page/models", "PageModels", self._models),
+            route(f"{_MODEL}/layers", "PageLayers", self._layers),
+            route("/page/answers", "PageAnswers", self._answers.answer, "POST"),
+            route(f"{_MODEL}/class-maps", "PageClassMaps", self._class_maps.answer, "POST"),
+            route(f"{_MODEL}/occlusion", "PageOcclusion", self._occlusion.answer, "POST"),
             # Uncompressed: compressing ten minutes of many models would delay every other request.
-            self._route("/page/history", "PageHistory", self._samples, middleware=()),
-            self._route("/page/comparison", "PageComparison", self._compared),
+            route("/page/history", "PageHistory", self._samples, middleware=()),
+            route("/page/comparison", "PageComparison", self._compared),
         ]
-
-    def _route(
-        self,
-        path: str,
-        call: str,
-        endpoint: Endpoint,
-        method: str = "GET",
-        *,
-        middleware: Sequence[Middleware] = COMPRESSED,
-    ) -> Route:
-        answer = counted(self._calls, call, endpoint)
-        return Route(path, answer, methods=[method], name=call, middleware=middleware)
 
     async def _models(self, request: Request, call: Call) -> Response:
         models = [_describe(model) for model in self._registry.models()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -19,7 +20,7 @@ from convoy.service.errors import (
     UnsupportedError,
 )
 from convoy.service.http.body import BodyReader, while_connected
-from convoy.service.http.endpoints import Endpoint, counted, target
+from convoy.service.http.endpoints import Endpoint, counted_route, target
 from convoy.service.http.infer_body import (
     LENGTH_HEADER,
     InferBody,
@@ -114,14 +115,9 @@ class Rest:
         *methods: str,
         middleware: Sequence[Middleware] = (),
     ) -> list[Route]:
-        """Return routes with calls that count as those of *rpc*."""
-
-        answer = counted(self._calls, rpc, endpoint)
-        allowed = list(methods or ("GET",))
-        return [
-            Route(prefix + suffix, answer, methods=allowed, name=rpc, middleware=middleware)
-            for prefix in prefixes
-        ]
+        """Return a route to *endpoint* below each of *prefixes*."""
+        route = partial(counted_route, self._calls, middleware=middleware)
+        return [route(prefix + suffix, rpc, endpoint, *methods) for prefix in prefixes]
 
     async def _object(
         self, request: Request, call: Call, members: Collection[str] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -15,7 +16,7 @@ from convoy.pb.convoy.v1 import shadow_pb2 as pb
 from convoy.service.call import Call, Calls
 from convoy.service.errors import InvalidArgumentError
 from convoy.service.http.body import BodyReader
-from convoy.service.http.endpoints import Endpoint, counted
+from convoy.service.http.endpoints import counted_route
 from convoy.service.http.messages import as_json, parse_object
 from convoy.service.protocol.shadow_control import ShadowProtocol
 
@@ -41,15 +42,13 @@ class ShadowRoutes:
 
     def routes(self) -> list[Route]:
         """Return every route."""
+        route = partial(counted_route, self._calls)
         return [
-            self._route(SHADOW, "GetShadow", self._get, "GET"),
-            self._route(f"{SHADOW}/start", "StartShadow", self._start),
-            self._route(f"{SHADOW}/stop", "StopShadow", self._stop),
-            self._route("/v1/models/{name}/promote", "PromoteShadow", self._promote),
+            route(SHADOW, "GetShadow", self._get),
+            route(f"{SHADOW}/start", "StartShadow", self._start, "POST"),
+            route(f"{SHADOW}/stop", "StopShadow", self._stop, "POST"),
+            route("/v1/models/{name}/promote", "PromoteShadow", self._promote, "POST"),
         ]
-
-    def _route(self, path: str, rpc: str, endpoint: Endpoint, method: str = "POST") -> Route:
-        return Route(path, counted(self._calls, rpc, endpoint), methods=[method], name=rpc)
 
     async def _get(self, request: Request, call: Call) -> Response:
         asked = pb.GetShadowRequest(model=request.path_params["name"])
