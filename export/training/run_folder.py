@@ -1,6 +1,6 @@
 """The folder of a training: measurements and curves, kept weights, and a checkpoint until its end.
 
-`run.json` says what made them. The checkpoint lets the same command go on with an unfinished
+`run.json` states their origin. With the checkpoint, the same command resumes an unfinished
 training; a command with other options is refused then. The files of a finished training are never
 overwritten by one with other options, but moved aside.
 """
@@ -48,7 +48,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     Keep other trainings out of *folder* while the block runs.
 
-    None overwrites the checkpoint of another. The lock ends with the process, even if it is killed.
+    No training can overwrite the checkpoint of another one. The lock ends with the process, even if
+    it is killed.
 
     Raises:
         TrainingError: If another training has the folder, or it cannot be made.
@@ -120,7 +121,7 @@ class Run:
             state, command = saved["state"], saved.get("command", "that of an older convoy")
         except Exception as error:  # torch's errors share no base class
             raise TrainingError(f"{path} is damaged; delete it to start anew: {error}") from error
-        # Going on would mix two trainings, and beginning anew would lose the unfinished one.
+        # Resuming would mix two trainings, and starting anew would lose the unfinished one.
         if not is_same(identity, self.identity):
             raise TrainingError(
                 f"{self.folder} holds an unfinished training, `{command}`; this one is "
@@ -144,7 +145,7 @@ class Run:
         """Tell the trackers if the block, a part of the training, raises (Ctrl-C included)."""
         try:
             yield
-        except TrackingError:  # a server that could not be reached would be waited for once more
+        except TrackingError:  # to tell the trackers would wait again for a server that is down
             raise
         except BaseException as error:
             for tracker in self._trackers:
@@ -153,24 +154,24 @@ class Run:
 
     def _make_room(self, console: Console) -> None:
         files = [self.folder / name for name in _RESULTS if (self.folder / name).exists()]
-        if not (self.folder / LAST_FILE).exists():
-            pass  # it has no weights worth keeping
-        elif is_same(_identity_in(self.folder), self.identity):
+        is_finished = (self.folder / LAST_FILE).exists()  # else no weights are worth keeping
+        if is_finished and is_same(_identity_in(self.folder), self.identity):
             console.print(
-                f"{self.folder} holds the weights of this very training, and is made anew; "
+                f"{self.folder} holds the weights of this very training, which is repeated; "
                 f"--from {self.folder} exports them without training"
             )
-        else:
+        elif is_finished:
             aside = _free_folder(self.folder)
             aside.mkdir()
             for file in files:
                 file.rename(aside / file.name)
             console.print(f"the finished training in {self.folder} was moved to {aside}")
+            return
         for file in files:
             if file.is_dir():
                 shutil.rmtree(file)
             else:
-                file.unlink(missing_ok=True)
+                file.unlink()
 
     def save(self, state: Mapping[str, Any]) -> None:
         """

@@ -412,7 +412,7 @@ def test_finished_training_is_moved_aside(tmp_path: Path) -> None:
         exporter.export(settings(root, seed=seed), Console(file=output, width=300))
         weights.append((run / "best.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
-    assert f"{run} holds the weights of this very training, and is made anew" in output.getvalue()
+    assert f"{run} holds the weights of this very training, which is repeated" in output.getvalue()
     assert f"the finished training in {run} was moved to {run}.1" in output.getvalue()
     assert (tmp_path / "runs" / "lenet5.1" / "best.safetensors").read_bytes() == weights[0]
     assert read_record(run).command == "convoy export lenet5 --seed 1 --epochs 1"
