@@ -16,9 +16,9 @@ from convoy.service.call import Request
 from convoy.service.errors import QueueFullError, RequestExpiredError
 
 PATIENCE_S = 1.0
-"""A later deadline than this many seconds from now is ranked as if it were this early.
+"""A deadline later than this many seconds from now is ranked as if it were this early.
 
-Requests with earlier deadlines therefore cannot delay such a request forever.
+Requests with earlier deadlines therefore cannot delay such a request for ever.
 """
 
 LEAST_RETRY_S = 0.01

@@ -53,7 +53,7 @@ def with_relatives(root: Path, artifacts: Sequence[Artifact]) -> list[Artifact]:
     graphs = {artifact.manifest.model_sha256 for artifact in artifacts}
     asked = {artifact.manifest.name for artifact in artifacts}
     for manifest in _manifests(root, repository, asked):
-        # The very graph under another name is as fast.
+        # The same graph under another name is as fast.
         is_same = manifest.quantization is None and manifest.model_sha256 in graphs
         if is_same and manifest.name not in asked:
             continue
@@ -71,8 +71,8 @@ def _manifests(root: Path, repository: ModelRepository, asked: set[str]) -> Iter
         for version in versions if name in asked else versions[:1]:
             try:
                 yield read_manifest(root / name / str(version))
-            # One that cannot be read could not be served, so it is none to choose. Nor has a
-            # repository that is an artifact itself such a folder.
+            # A version that cannot be read cannot be served, so it is no candidate. A repository
+            # that is itself an artifact has no such folder.
             except ArtifactError:
                 continue
 
@@ -98,13 +98,13 @@ def recommendation(tuned: Sequence[Tuned]) -> str:
     """
     best = max(tuned, key=lambda one: one.chosen.images_per_s)
     before = next((one for one in tuned if one.manifest.precision == "float32"), None)
-    # The float32 version did not meet the bound, or is no longer there.
+    # The float32 version did not meet the bound, or has been removed.
     if before is None:
         return f"serve {best.title}: it answers most images within the bound"
-    # Equally fast: without a loss of accuracy.
     others = [one for one in tuned if one is not before]
     rival = max(others, key=lambda one: one.chosen.images_per_s)
     ratio = rival.chosen.images_per_s / before.chosen.images_per_s
+    # If both are equally fast, float32 has the better accuracy.
     if best is before or ratio < 1 + NOISE:
         return (
             f"serve {before.title}: {rival.title} in {rival.manifest.precision} answers "
