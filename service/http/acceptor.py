@@ -89,17 +89,17 @@ class Acceptor:
             os.close(self._reserve.pop())
 
     def _accept(self) -> None:
-        """Accept those who wait: one at least, as the listener is readable."""
+        """Accept waiting connections: at least one, as the listener is readable."""
         for attempt in range(ACCEPTED_AT_ONCE):
             try:
                 accepted, (address, *_) = self._listener.accept()
-            # Nobody else waits, or the one who did has left.
+            # No other connection waits, or the one that did was aborted.
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
                 if error.errno not in _NOT_NOW:
                     raise
-                # The system takes a descriptor before it says that nobody else waits.
+                # The system takes a descriptor before it reports that no connection waits.
                 if attempt == 0:
                     self._accept_from_reserve(error)
                 return
@@ -137,7 +137,7 @@ class Acceptor:
                 ssl=self._tls,
                 ssl_handshake_timeout=self._handshake_timeout_s,
             )
-        # Its TLS handshake failed, took too long, or was ended: nobody is there to be told.
+        # Its TLS handshake failed, took too long, or was ended: there is no client to answer.
         except (OSError, asyncio.CancelledError):
             place.free()
 
