@@ -25,7 +25,6 @@ _HOW = (
     "(curl -F image=@photo.jpg)"
 )
 
-
 _TEXT_BYTES = 64
 """Bytes of a body that tell text from an image: every format has a NUL or a byte above 127."""
 

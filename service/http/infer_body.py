@@ -25,7 +25,7 @@ LENGTH_HEADER = "inference-header-content-length"
 
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
 
-_PARAMETER_FIELDS = {
+_PARAMETER_FIELDS: dict[type, str] = {
     bool: "bool_param",
     int: "int64_param",
     float: "double_param",

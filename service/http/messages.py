@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from convoy.service.errors import InvalidArgumentError
 
-_REPOSITORY_FIELDS = {bool: "bool_param", int: "int64_param", str: "string_param"}
+_REPOSITORY_FIELDS: dict[type, str] = {bool: "bool_param", int: "int64_param", str: "string_param"}
 
 
 def as_json(message: Message) -> dict[str, Any]:

@@ -45,7 +45,7 @@ MODEL = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 REPOSITORY = ("/v2/repository", "/v2/repository/{repository}")
 CONTROL = "/v2/repository/models/{name}"
 
-LOG_FIELDS = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+LOG_FIELDS: dict[type, str] = {bool: "bool_param", int: "uint32_param", str: "string_param"}
 """Fields of a setting of the log, by the type of its value in JSON."""
 
 UNSUPPORTED = (
