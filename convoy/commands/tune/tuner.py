@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,10 +44,11 @@ def tune(settings: TuneSettings) -> int:
     for artifact in () if settings.dry_run else artifacts:
         prepare_beside_graph(artifact.model_path.parent)
     console = plain_console()
+    plots = _plots(settings.plot, artifacts)
     tuned = [
         Tuned(artifact.manifest, chosen)
-        for artifact in artifacts
-        if (chosen := _tune(artifact, settings, console, alone=len(artifacts) == 1))
+        for artifact, plot in zip(artifacts, plots, strict=True)
+        if (chosen := _tune(artifact, settings, plot, console))
     ]
     for source in dict.fromkeys(origin(artifact.manifest) for artifact in artifacts):
         _compare([one for one in tuned if origin(one.manifest) == source], console)
@@ -64,7 +66,7 @@ def _compare(tuned: list[Tuned], console: Console) -> None:
 
 
 def _tune(
-    artifact: Artifact, settings: TuneSettings, console: Console, *, alone: bool
+    artifact: Artifact, settings: TuneSettings, plot: Path | None, console: Console
 ) -> Choice | None:
     """Tune one version and return the choice; None if no setting meets the bound."""
     machine, measured, left_out = _measure(artifact, settings)
@@ -90,7 +92,17 @@ def _tune(
         measured=tuple(measured),
         made_at=datetime.now(UTC).replace(microsecond=0),
     )
-    _write(artifact, tuning, settings, console, alone=alone)
+    if plot:
+        from convoy.commands.tune.tuning_figure import draw  # matplotlib takes a second to import
+
+        draw(f"{manifest.name}, {manifest.precision}", tuning, plot)
+        console.print(str(plot))
+    if not settings.dry_run:
+        write_tuning(artifact.model_path.parent, tuning)
+        console.print(
+            f"written beside {artifact.model_path}; the server uses it when it next loads the model"
+        )
+    console.print()
     return chosen
 
 
@@ -102,24 +114,6 @@ def _measure(artifact: Artifact, settings: TuneSettings) -> Trials:
         return measure(
             artifact, device, p99_ms=settings.p99_ms, seconds=settings.seconds, show=show
         )
-
-
-def _write(
-    artifact: Artifact, tuning: Tuning, settings: TuneSettings, console: Console, *, alone: bool
-) -> None:
-    manifest = artifact.manifest
-    if settings.plot:
-        from convoy.commands.tune.tuning_figure import draw  # matplotlib takes a second to import
-
-        path = _plot_path(settings.plot, f"{manifest.name}-{manifest.version}", alone=alone)
-        draw(f"{manifest.name}, {manifest.precision}", tuning, path)
-        console.print(str(path))
-    if not settings.dry_run:
-        write_tuning(artifact.model_path.parent, tuning)
-        console.print(
-            f"written beside {artifact.model_path}; the server uses it when it next loads the model"
-        )
-    console.print()
 
 
 def _print(
@@ -144,5 +138,9 @@ def _row(choice: Choice, chosen: Choice | None, machine: Machine) -> list[str]:
     ]
 
 
-def _plot_path(path: Path, name: str, *, alone: bool) -> Path:
-    return path if alone else path.with_stem(f"{path.stem}-{name}")
+def _plots(path: Path | None, artifacts: Sequence[Artifact]) -> list[Path | None]:
+    """Return the file of the figure of each version; with several, it names the version."""
+    if path is None or len(artifacts) == 1:
+        return [path] * len(artifacts)
+    manifests = [artifact.manifest for artifact in artifacts]
+    return [path.with_stem(f"{path.stem}-{one.name}-{one.version}") for one in manifests]
