@@ -101,26 +101,12 @@ def write(
     )
     interface = _interface(subject)
     logits = [interface.scores_of(session, test.images) for test in subject.tests]
-    # float32: the graph is what PyTorch computes, so published accuracies hold for it.
-    # PyTorch is the reference of a float32 graph; weights as published keep published accuracies.
-    if settings.precision == "float32":
-        golden = _golden(pixels, graph.torch_logits(servable, pixels))
-        measured = (*subject.published, *_evaluations(subject, logits))
-        written = Graph(
-            precision="float32",
-            golden=golden,
-            tolerance=graph.PROOF_TOLERANCE,
-            evaluations=measured,
-        )
-    # Fewer bits: other answers, so only accuracies that are measured on this graph.
-    elif settings.precision == "fp16":
-        written = _halve(subject, settings, model_path, servable, pixels, logits, console)
-    else:
-        written = _quantize(subject, settings, model_path, pixels, logits, console)
+    proven = _Proven(subject, settings, servable, folder, pixels, logits)
+    written = proven.convert(console)
     write_golden(folder, written.golden)
     title = f"{settings.model_name} version {number}"
     table = describe_graph(model_path, input_tensor(subject.preprocessing), title)
-    manifest = _manifest(subject, settings, number, written, table.macs, pixels, folder)
+    manifest = proven.manifest(number, written, table.macs)
     write_manifest(folder, manifest)
     table = replace(table, trained_parameters=manifest.parameter_count)
     write_layers(folder, table, manifest.model_sha256)
@@ -130,69 +116,125 @@ def write(
     return manifest
 
 
-def _halve(
-    subject: Subject,
-    settings: ExportSettings,
-    model_path: Path,
-    servable: graph.Servable,
-    pixels: npt.NDArray[np.uint8],
-    logits: list[npt.NDArray[np.float32]],
-    console: Console,
-) -> Graph:
-    """Replace the float32 graph, whose *logits* are given, by one in half precision."""
-    material, interface = _material(subject), _interface(subject)
-    half = model_path.with_name("half.onnx")
-    halve(model_path, half, interface.batches(material.calibration))
-    half.replace(model_path)
-    session = open_session(model_path)
-    after = [interface.scores_of(session, test.images) for test in material.tests]
-    if not all(np.isfinite(scores).all() for scores in after):
-        raise PrecisionError("in float16 the logits are not finite numbers")
-    pairs = zip(material.tests, logits, after, strict=True)
-    comparisons = [compare(test, interface, one, other) for test, one, other in pairs]
-    if reason := objection(comparisons, _bounds(settings)):
-        raise PrecisionError(f"the float16 graph {reason}")
-    for comparison in comparisons:
-        console.print(describe(comparison, "float16"))
-    # Half precision is near PyTorch, which remains the reference.
-    return Graph(
-        precision="float16",
-        golden=_golden(pixels, graph.torch_logits(servable, pixels)),
-        tolerance=TOLERANCES["float16"],
-        evaluations=_evaluations(subject, after),
-    )
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """
+    A float32 graph that answers as its network does, in the folder of the artifact.
 
+    Attributes:
+        pixels: The images of the proof: uint8 `[N, H, W, C]`.
+        logits: Its answers to each part of the test data.
+    """
 
-def _quantize(
-    subject: Subject,
-    settings: ExportSettings,
-    model_path: Path,
-    pixels: npt.NDArray[np.uint8],
-    logits: list[npt.NDArray[np.float32]],
-    console: Console,
-) -> Graph:
-    """Replace the float32 graph, whose *logits* are given, by one in 8 bits."""
-    material, processor = _material(subject), read_processor()
-    quantized = quantize(
-        model_path,
-        _interface(subject),
-        material,
-        choose_scheme(processor.features),
-        _bounds(settings),
-        console,
-        before=logits,
-    )
-    record = record_of(quantized, material, processor, file_sha256(model_path))
-    onnx.save(quantized.model, model_path)
-    # 8 bits are another function than the network: their reference is the graph itself, without
-    # ONNX Runtime's optimisations.
-    return Graph(
-        precision="int8",
-        golden=_golden(pixels, graph.reference_logits(model_path, pixels)),
-        tolerance=TOLERANCES["int8"],
-        evaluations=_evaluations(subject, [*quantized.scores]),
-        quantization=record,
-    )
+    subject: Subject
+    settings: ExportSettings
+    servable: graph.Servable
+    folder: Path
+    pixels: npt.NDArray[np.uint8]
+    logits: list[npt.NDArray[np.float32]]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / MODEL_FILE
+
+    def convert(self, console: Console) -> Graph:
+        """Replace the graph by one in the precision of the settings."""
+        if self.settings.precision == "float32":
+            return self._keep()
+        # Fewer bits: other answers, so only accuracies that are measured on this graph.
+        return (
+            self._halve(console) if self.settings.precision == "fp16" else self._quantize(console)
+        )
+
+    def _keep(self) -> Graph:
+        # The graph is what PyTorch computes: that is the reference, and published accuracies hold.
+        return Graph(
+            precision="float32",
+            golden=_golden(self.pixels, graph.torch_logits(self.servable, self.pixels)),
+            tolerance=graph.PROOF_TOLERANCE,
+            evaluations=(*self.subject.published, *_evaluations(self.subject, self.logits)),
+        )
+
+    def _halve(self, console: Console) -> Graph:
+        material, interface = _material(self.subject), _interface(self.subject)
+        half = self.path.with_name("half.onnx")
+        halve(self.path, half, interface.batches(material.calibration))
+        half.replace(self.path)
+        session = open_session(self.path)
+        after = [interface.scores_of(session, test.images) for test in material.tests]
+        if not all(np.isfinite(scores).all() for scores in after):
+            raise PrecisionError("in float16 the logits are not finite numbers")
+        pairs = zip(material.tests, self.logits, after, strict=True)
+        comparisons = [compare(test, interface, one, other) for test, one, other in pairs]
+        if reason := objection(comparisons, _bounds(self.settings)):
+            raise PrecisionError(f"the float16 graph {reason}")
+        for comparison in comparisons:
+            console.print(describe(comparison, "float16"))
+        # Half precision is near PyTorch, which remains the reference.
+        return Graph(
+            precision="float16",
+            golden=_golden(self.pixels, graph.torch_logits(self.servable, self.pixels)),
+            tolerance=TOLERANCES["float16"],
+            evaluations=_evaluations(self.subject, after),
+        )
+
+    def _quantize(self, console: Console) -> Graph:
+        material, processor = _material(self.subject), read_processor()
+        quantized = quantize(
+            self.path,
+            _interface(self.subject),
+            material,
+            choose_scheme(processor.features),
+            _bounds(self.settings),
+            console,
+            before=self.logits,
+        )
+        record = record_of(quantized, material, processor, file_sha256(self.path))
+        onnx.save(quantized.model, self.path)
+        # 8 bits are another function than the network: their reference is the graph itself, without
+        # ONNX Runtime's optimisations.
+        return Graph(
+            precision="int8",
+            golden=_golden(self.pixels, graph.reference_logits(self.path, self.pixels)),
+            tolerance=TOLERANCES["int8"],
+            evaluations=_evaluations(self.subject, [*quantized.scores]),
+            quantization=record,
+        )
+
+    def manifest(self, number: int, written: Graph, macs: int | None) -> Manifest:
+        """Return the manifest of the version *number*, whose graph is *written*."""
+        subject = self.subject
+        max_batch_size = Manifest.model_fields["max_batch_size"].default
+        return Manifest(
+            name=self.settings.model_name,
+            version=number,
+            architecture=subject.architecture,
+            source=ARCHITECTURES[subject.architecture].source,
+            labels=subject.labels,
+            input=input_tensor(subject.preprocessing),
+            outputs=graph.OUTPUTS,
+            preprocessing=subject.preprocessing,
+            normalization=_normalization(subject),
+            # Not those of the graph: it has batch norms folded into the convolutions before them.
+            parameter_count=sum(weights.numel() for weights in subject.network.parameters()),
+            macs=macs,
+            precision=written.precision,
+            opset=graph.OPSET,
+            training=subject.training,
+            skipped_images=subject.skipped_images,
+            weights=subject.weights,
+            evaluations=written.evaluations,
+            quantization=written.quantization,
+            memory=measure_memory(self.path, self.pixels[:max_batch_size]),
+            golden_tolerance=written.tolerance,
+            model_sha256=file_sha256(self.path),
+            golden_sha256=file_sha256(self.folder / GOLDEN_FILE),
+            tools={
+                "onnxruntime": onnxruntime.__version__,  # of either package that it comes in
+                **tool_versions(TOOLS),
+            },
+            created_at=datetime.now(UTC).replace(microsecond=0),
+        )
 
 
 def _material(subject: Subject) -> Material:
@@ -236,49 +278,6 @@ def _evaluations(subject: Subject, logits: list[npt.NDArray[np.float32]]) -> tup
     """Return the accuracy of the exported graph itself on each part of the test data."""
     return tuple(
         evaluation(test, answers) for test, answers in zip(subject.tests, logits, strict=True)
-    )
-
-
-def _manifest(
-    subject: Subject,
-    settings: ExportSettings,
-    number: int,
-    written: Graph,
-    macs: int | None,
-    pixels: npt.NDArray[np.uint8],
-    folder: Path,
-) -> Manifest:
-    tensor = input_tensor(subject.preprocessing)
-    max_batch_size = Manifest.model_fields["max_batch_size"].default
-    return Manifest(
-        name=settings.model_name,
-        version=number,
-        architecture=subject.architecture,
-        source=ARCHITECTURES[subject.architecture].source,
-        labels=subject.labels,
-        input=tensor,
-        outputs=graph.OUTPUTS,
-        preprocessing=subject.preprocessing,
-        normalization=_normalization(subject),
-        # Not those of the graph: it has batch norms folded into the convolutions before them.
-        parameter_count=sum(weights.numel() for weights in subject.network.parameters()),
-        macs=macs,
-        precision=written.precision,
-        opset=graph.OPSET,
-        training=subject.training,
-        skipped_images=subject.skipped_images,
-        weights=subject.weights,
-        evaluations=written.evaluations,
-        quantization=written.quantization,
-        memory=measure_memory(folder / MODEL_FILE, pixels[:max_batch_size]),
-        golden_tolerance=written.tolerance,
-        model_sha256=file_sha256(folder / MODEL_FILE),
-        golden_sha256=file_sha256(folder / GOLDEN_FILE),
-        tools={
-            "onnxruntime": onnxruntime.__version__,  # of either package that it comes in
-            **tool_versions(TOOLS),
-        },
-        created_at=datetime.now(UTC).replace(microsecond=0),
     )
 
 
