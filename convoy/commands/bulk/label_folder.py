@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 import uuid
@@ -30,6 +31,10 @@ class LabelFolder:
 
     Args:
         location: A path or a URL.
+
+    Raises:
+        BulkError: If the name of a folder in a store holds wildcards.
+        RepositoryError: If there is no such kind of store.
     """
 
     def __init__(self, location: str) -> None:
@@ -38,6 +43,9 @@ class LabelFolder:
         self._path = self.location
         if is_url(location):
             self._store, self._path = open_store(self.location)
+            # fsspec would expand them, and rename no file there.
+            if glob.has_magic(self._path):
+                raise BulkError(f"{location} has one of *?[ in its name; choose another folder")
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file; None if there is none."""

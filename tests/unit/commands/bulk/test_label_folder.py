@@ -61,6 +61,17 @@ def test_files_appear_whole(location: str) -> None:
         assert file.read() == b"one"
 
 
+def test_wildcards_in_the_name_of_a_folder(tmp_path: Path) -> None:
+    """
+    They are a part of the name on a disk, and refused in a store, which would expand them.
+    """
+    folder = LabelFolder(str(tmp_path / "run[1]"))
+    folder.write("part-0", b"one")
+    assert folder.read("part-0") == b"one"
+    with pytest.raises(BulkError, match=r"memory://run\[1\] has one of \*\?\[ in its name"):
+        LabelFolder("memory://run[1]")
+
+
 def test_files_of_killed_writers_are_removed(location: str) -> None:
     """
     A temporary file that nobody renamed is removed, and nothing else.
