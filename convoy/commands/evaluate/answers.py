@@ -27,10 +27,10 @@ TOP = 5
 """Answers that are kept of each image."""
 
 CALL_IMAGES = 32
-"""Most images in one call of a server."""
+"""Maximum number of images in one call of a server."""
 
 CALL_BYTES = 8 << 20
-"""Most bytes of several images in one call: half of what a server accepts by default."""
+"""Maximum size in bytes of several images in one call: half of what a server accepts by default."""
 
 _MOST_THREADS = 8
 
