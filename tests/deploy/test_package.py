@@ -52,8 +52,7 @@ PAGE_FILES = {
     "node_modules/uplot/dist/uPlot.min.css",
 }
 
-# One process of pytest builds the distributions, for all tests.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("package")]
+pytestmark = pytest.mark.timeout(600)
 
 
 def run(*command: str | Path, cwd: Path) -> str:

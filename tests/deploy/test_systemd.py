@@ -21,8 +21,7 @@ HOST = "convoy-test-host"
 MODELS = "/var/lib/convoy/models"
 DYNAMIC_USERS = range(61184, 65520)
 
-# With the containers of podman in one process of pytest: they share the images.
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("podman"), NEEDS_PODMAN]
+pytestmark = [pytest.mark.timeout(1800), NEEDS_PODMAN]
 
 
 @pytest.fixture(scope="module")
