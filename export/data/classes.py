@@ -14,6 +14,8 @@ from convoy.export.errors import DataError
 _WORDNET = re.compile(r"n\d{8}")
 """Names of ImageNet's folders, whose order is that of the classes of all public weights."""
 
+_IMAGENET_CLASSES = 1000
+
 _NAMED = 3
 
 
@@ -32,7 +34,8 @@ def class_indices(
     if not by_order and all(counts[name] == 1 for name in classes):
         return np.array([known[name] for name in classes])
     # By their order, where the user or ImageNet's own names say so.
-    is_imagenet = all(_WORDNET.fullmatch(name) for name in classes)
+    # Its parts, such as Imagenette, may be other classes than those of the model.
+    is_imagenet = len(classes) == _IMAGENET_CLASSES and all(map(_WORDNET.fullmatch, classes))
     if (by_order or is_imagenet) and len(classes) == len(labels):
         return np.arange(len(labels))
     if by_order:

@@ -26,6 +26,17 @@ def test_labels_of_several_classes() -> None:
     assert class_indices(["a", "b", "c"], labels, "m", by_order=True).tolist() == [0, 1, 2]
 
 
+def test_folders_of_imagenet() -> None:
+    """
+    The 1,000 folders of ImageNet are in the order of the labels; some of them may be any classes.
+    """
+    folders = [f"n{number:08}" for number in range(1000)]
+    labels = tuple(f"label {number}" for number in range(1000))
+    assert class_indices(folders, labels, "m", by_order=False).tolist() == list(range(1000))
+    with pytest.raises(DataError, match="does not know the classes n00000000"):
+        class_indices(folders[:10], labels[:10], "m", by_order=False)
+
+
 def test_unknown_classes() -> None:
     """
     Classes that the model does not know are named.
