@@ -8,7 +8,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from random import SystemRandom
 from types import MappingProxyType
 
 import psutil
@@ -16,14 +18,23 @@ import psutil
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 
+PORTS = range(20_000, 32_000)
+"""Ports below those that Linux gives to connections, and to servers that let it choose (32768)."""
+
 
 def free_ports(count: int) -> list[int]:
-    """Return ports on which no process listens now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Return ports on which no process listens now, and which no connection gets by chance."""
+    # Not `random`, whose seed is the same in each process of pytest.
+    candidates = SystemRandom().sample(PORTS, len(PORTS))
+    return list(islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 class Process:
