@@ -67,9 +67,9 @@ test: setup  #: Run the tests (11 minutes on two cores)
 # Each network's way from training to an answer: two at a time, of one thread each, as little of it
 # uses both cores. Huge pages, as most of the time goes into new memory for the weights of VGG.
 NETWORKS := tests/e2e/test_architectures.py
-test-slow: setup  #: Run the tests that take longer
+test-slow: setup  #: Run the tests that take longer; ALL=1: each depth
 	OMP_NUM_THREADS=1 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
-	    $(BIN)/pytest -m slow --numprocesses 2 $(NETWORKS)
+	    $(BIN)/pytest -m 'slow $(if $(ALL),,and not depth)' --numprocesses 2 $(NETWORKS)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --ignore $(NETWORKS)
 
 test-page: setup  #: Test the web page in a browser (needs npm; make tools)

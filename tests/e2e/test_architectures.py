@@ -70,6 +70,17 @@ those of its first state, and through so many layers signals explode, or vanish 
 These networks take twenty steps, of fewer images each.
 """
 
+FURTHER_DEPTHS = (
+    *(f"vgg{depth}{norm}" for depth in (11, 13, 19) for norm in ("", "_bn")),
+    *("resnet101", "resnet101_v1", "resnet152_v1"),
+)
+"""Networks that differ only in depth from others that go the whole way; they take a third of it."""
+
+NETWORKS = [
+    pytest.param(name, marks=[pytest.mark.depth] if name in FURTHER_DEPTHS else [])
+    for name in ARCHITECTURES
+]
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -83,7 +94,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_trained_exported_served(name: str, photos: Path, tmp_path: Path) -> None:
     """
     One step of training, or a few; a clean graph that costs what the network does; an answer.
