@@ -53,7 +53,7 @@ def _compared(found: Mapping[str, Figure]) -> Mapping[str, Figure]:
 def _tuned(path: Path) -> Mapping[str, Figure]:
     tuning = read_tuning(path.parent)
     assert tuning
-    return {"tuning": tuning_figure.figure("ResNet-18, 64 px", tuning)}
+    return {"tuning": tuning_figure.figure("ResNet-18, 224 px", tuning)}
 
 
 SOURCES: Mapping[str, Callable[[Path], Mapping[str, Figure]]] = {

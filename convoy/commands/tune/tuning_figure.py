@@ -57,7 +57,7 @@ def figure(title: str, tuning: Tuning) -> Figure:
     axes.axvline(tuning.p99_ms, color=style.FAINT, linestyle=":")
     axes.set(xlabel="p99 of a request, ms", ylabel="images per second")
     axes.margins(0.08)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(choice.images_per_s for line in lines.values() for choice in line))
     style.set_logarithmic(axes, x=True)
     label_marks(axes, marks)
     return made

@@ -1,8 +1,9 @@
 import pytest
 
 from convoy.artifact.tuning import Choice
+from convoy.commands.tune import trials
 from convoy.commands.tune.trials import choose, providers, request_p99_ms, thread_counts
-from convoy.service.runtime.device import Cpu
+from convoy.service.runtime.device import Cpu, CpuRun
 
 
 def choice(images_per_s: float, run_p99_ms: float) -> Choice:
@@ -21,6 +22,18 @@ def test_most_images_within_the_bound() -> None:
     assert choose([fast, slow, middle], 120) is slow
     assert choose([fast, slow, middle], 20) is fast
     assert choose([fast, slow, middle], 19) is None
+
+
+def test_p99_lies_within_its_spread() -> None:
+    """
+    The p99 of all turns together lies between those of the turns, however few runs they have.
+    """
+    way = trials._Way(CpuRun("onnxruntime", "float32", 1), batch_size=1)
+    for turn in range(3):
+        way.add(100.0, [0.010 + 0.001 * turn] * 9 + [0.020 + 0.001 * turn])
+    found = way.choice()
+    assert found.run_p99_spread_ms == (20.0, 22.0)
+    assert found.run_p99_ms == 22.0
 
 
 def test_noise_does_not_choose() -> None:
