@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from convoy.artifact.errors import ArtifactError
 from convoy.artifact.manifest import Part, Sha256
+from convoy.artifact.optional_files import explaining
 from convoy.artifact.whole_files import write_beside_graph
 
 LAYERS_FILE = "layers.json"
@@ -183,18 +184,15 @@ def read_layers(folder: Path, model_sha256: str) -> Description | None:
     Read the layers of the artifact in *folder*; return None if they were never written.
 
     Raises:
-        ArtifactError: If the file is damaged, or describes another graph than *model_sha256*.
+        ArtifactError: If the file cannot be read, is damaged, or describes another graph than
+            *model_sha256*.
     """
     path = folder / LAYERS_FILE
     try:
-        saved = SavedLayers.model_validate_json(path.read_bytes())
+        with explaining(path):
+            saved = SavedLayers.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}") from error
-    except ValidationError as error:
-        reason = " ".join(str(error).split())  # pydantic's messages have several lines
-        raise ArtifactError(f"{path}: damaged: {reason}; remove it") from error
     # The graph was replaced: its layers would be those of another network.
     if saved.model_sha256 != model_sha256:
         raise ArtifactError(

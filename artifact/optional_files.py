@@ -8,7 +8,8 @@ An export writes the baseline if it has images for it; commands add or replace t
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,7 +48,8 @@ def read_optional_file(
         ArtifactError: If the file cannot be read, or is damaged.
     """
     try:
-        return kind.model_validate(load(path.read_bytes(), steps))
+        with explaining(path):
+            return kind.model_validate(load(path.read_bytes(), steps))
     except FileNotFoundError:
         return None
     except NewerSchemaError as error:
@@ -59,6 +61,19 @@ def read_optional_file(
             extra={"path": str(path), "reason": str(error)},
         )
         return None
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """
+    Raise `ArtifactError` if the block cannot read the optional file *path*, or finds it damaged.
+
+    `FileNotFoundError` and `NewerSchemaError` pass: callers know what they mean.
+    """
+    try:
+        yield
+    except (FileNotFoundError, NewerSchemaError):
+        raise
     # It is not damaged: to remove it would lose what it holds.
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error

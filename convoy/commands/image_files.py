@@ -84,7 +84,7 @@ def folders_below(folder: str) -> Iterator[str]:
 
 
 def is_entered(folder: str) -> bool:
-    """Return whether a folder is read that is in one which the user named, by its own name."""
+    """Return whether to read a subfolder: hidden ones and those of systems are left out."""
     return not is_foreign(folder.rstrip("/").rpartition("/")[2])
 
 

@@ -16,7 +16,7 @@ _PATTERN = re.compile(r"[*?[{]")
 
 def check_apart(sources: Collection[str]) -> None:
     """
-    Refuse a source of image files that is read with the folder of another source as well.
+    Refuse a source whose images are also read with the folder of another source.
 
     Raises:
         BulkError: If there is one.

@@ -160,9 +160,9 @@ class TarShard:
         while block := archive.fileobj.read(READ_BYTES):
             if block.strip(b"\0"):
                 raise BulkError(
-                    f"{self.name}: holds more behind its end: a part of it may be zeros, as in a "
-                    "download that was broken off, or it may be several tar files in one; copy it "
-                    "again, or join tar files with tar --concatenate"
+                    f"{self.name}: has data after its end: part of it may be zeros, as after an "
+                    "interrupted download, or it may be several tar files in one; copy it again, "
+                    "or join tar files with tar --concatenate"
                 )
 
 

@@ -61,7 +61,7 @@ def shards(sources: Iterable[str], column: str, id_column: str, listed: Listed) 
         elif file.path.lower().endswith(_TAR):
             yield TarShard(_absolute(file.path), file.path, state_of(_absolute(file.path)))
         elif file.path.lower().endswith(_OTHER_ARCHIVES):
-            raise BulkError(f"{file.path} is not a kind of archive that is read; unpack it")
+            raise BulkError(f"cannot read this kind of archive: {file.path}; unpack it")
         else:
             files.append(file)
         if len(files) == SHARD_IMAGES:

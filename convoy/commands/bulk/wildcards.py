@@ -17,9 +17,9 @@ from convoy.commands.image_files import folders_below
 
 def files_matching(pattern: str) -> Iterator[str]:
     """
-    Yield what *pattern* matches and is no folder, of each real folder once.
+    Yield the paths that match *pattern* and are not folders, from each real folder once.
 
-    `**` stands for any number of folders, also none. Wildcards match no hidden names.
+    `**` matches any number of folders, including none. Wildcards do not match hidden names.
 
     Raises:
         OSError: If a folder cannot be read.
