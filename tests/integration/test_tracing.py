@@ -117,6 +117,7 @@ async def test_failures(serve: Serve, collector: Collector) -> None:
             late = running.inference.ModelInfer(infer_request(1), timeout=0.2)
             with pytest.raises(grpc.aio.AioRpcError):
                 await late
+            await running.until(lambda: running.in_flight == 0)  # its deadline is later there
         bad, unknown, expired = await asyncio.to_thread(collector.wait_for, 3)
     assert bad["attributes"]["error.type"] == "INVALID_IMAGE"
     assert unknown["name"] == "Classify unknown"
