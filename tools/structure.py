@@ -118,6 +118,16 @@ def docstrings(folder: str) -> Iterator[Docstring]:
                     yield Docstring(f"{file.relative_to(ROOT)}:{node.lineno}", text)
 
 
+def long_parameter_lists(folder: str, most: int) -> Iterator[str]:
+    """Yield the functions of a folder that take more than *most* arguments by position."""
+    for file in sources(folder):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                names = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
+                if len(set(names) - {"self", "cls"}) > most:
+                    yield f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}"
+
+
 def figures(folder: str) -> Figures:
     """Measure a folder of the repository."""
     files = sources(folder)

@@ -63,8 +63,24 @@ def make_http(
     shadow_routes = ShadowRoutes(
         shadows, calls, read_body=read_body, max_json_bytes=settings.max_json_bytes
     )
-    page = _make_page(
-        settings, registry, class_maps, calls, classifier, read_body, history, grpc_port
+    page_class_maps, occlusion = _explanations(registry, class_maps, calls, read_body)
+    page = Page(
+        registry,
+        history,
+        calls,
+        grpc_port=grpc_port,
+        max_image_bytes=settings.max_image_bytes,
+        answers=PageAnswers(
+            registry,
+            classifier,
+            calls,
+            read_body=read_body,
+            max_models=settings.max_images_per_call,
+        ),
+        class_maps=page_class_maps,
+        occlusion=occlusion,
+        may_control=settings.model_control_mode == "explicit",
+        comparison=read_comparison(settings.comparison_file),
     )
     return HttpServer(
         outermost(
@@ -78,37 +94,15 @@ def make_http(
     )
 
 
-def _make_page(
-    settings: Settings,
-    registry: ModelRegistry,
-    class_maps: ClassMapFinder,
-    calls: Calls,
-    classifier: ClassifierProtocol,
-    read_body: BodyReader,
-    history: History,
-    grpc_port: Callable[[], int],
-) -> Page:
-    answers = PageAnswers(
-        registry,
-        classifier,
-        calls,
-        read_body=read_body,
-        max_models=settings.max_images_per_call,
-    )
+def _explanations(
+    registry: ModelRegistry, finder: ClassMapFinder, calls: Calls, read_body: BodyReader
+) -> tuple[PageClassMaps, PageOcclusion]:
     # Clients do not send images with hidden parts, and an image was classified before it is
     # explained: neither belongs in the prediction log or in drift.
     unobserved = dataclasses.replace(calls, observers=())
-    return Page(
-        registry,
-        history,
-        calls,
-        grpc_port=grpc_port,
-        max_image_bytes=settings.max_image_bytes,
-        answers=answers,
-        may_control=settings.model_control_mode == "explicit",
-        class_maps=PageClassMaps(registry, unobserved, class_maps, read_body=read_body),
-        occlusion=PageOcclusion(registry, unobserved, read_body=read_body),
-        comparison=read_comparison(settings.comparison_file),
+    return (
+        PageClassMaps(registry, unobserved, finder, read_body=read_body),
+        PageOcclusion(registry, unobserved, read_body=read_body),
     )
 
 

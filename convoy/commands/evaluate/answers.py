@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +53,13 @@ class Answers:
     best: npt.NDArray[np.int64]
     confidence: npt.NDArray[np.float64]
     bad: dict[int, str]
+
+    def without(self, indices: Collection[int]) -> Answers:
+        """Return the answers but those to the images at *indices*, which include all of `bad`."""
+        total = len(self.best) + len(self.bad)
+        answered = (index for index in range(total) if index not in self.bad)
+        rows = [row for row, index in enumerate(answered) if index not in indices]
+        return Answers(self.best[rows], self.confidence[rows], {})
 
 
 def check_single_label(manifest: Manifest) -> None:

@@ -181,17 +181,11 @@ def _measure_all(settings: EvaluateSettings, subjects: Sequence[Subject], *, qui
     used = images.without(bad)
     if not len(used.images):
         raise DataError(f"no image of {images.name} can be decoded")
-    sha256, results, rights = used.sha256, [], []
+    results, rights = [], []
     for subject, indices, (found, seconds) in zip(subjects, maps, answers, strict=True):
-        kept = [i for i in range(len(images.images)) if i not in found.bad]
-        rows = [row for row, index in enumerate(kept) if index not in bad]
-        best, confidence = found.best[rows], found.confidence[rows]
-        truth = indices[used.images.labels]
-        right = scoring.right_answers(best, truth, 1)
-        rights.append(right)
-        evaluation = _evaluation(
-            subject, used, sha256, len(bad), best, confidence, truth, len(images.images) / seconds
-        )
+        kept, truth = found.without(bad), indices[used.images.labels]
+        rights.append(scoring.right_answers(kept.best, truth, 1))
+        evaluation = _evaluation(subject, used, kept, truth, len(images.images) / seconds)
         results.append(
             ModelResult(model=subject.name, version=subject.version, evaluation=evaluation)
         )
@@ -240,15 +234,14 @@ def _ask_all(
 def _evaluation(
     subject: Subject,
     images: LabelledImages,
-    sha256: str,
-    skipped: int,
-    best: npt.NDArray[np.int64],
-    confidence: npt.NDArray[np.float64],
+    answers: Answers,
     truth: npt.NDArray[np.int64],
     images_per_s: float,
 ) -> DataEvaluation:
+    """Score the *answers* to *images*, whose right classes are *truth*."""
+    best = answers.best
     right = scoring.right_answers(best, truth, 1)
-    ece, bins = scoring.reliability(confidence, right)
+    ece, bins = scoring.reliability(answers.confidence, right)
     table = scoring.confusion(best, truth, len(subject.labels))
     # The last column counts answers that were no numbers; no class was given there.
     entries = [
@@ -257,9 +250,9 @@ def _evaluation(
     has_top5 = len(subject.labels) > TOP  # else every answer is among the five
     return DataEvaluation(
         data=images.name,
-        data_sha256=sha256,
+        data_sha256=images.sha256,
         images=len(truth),
-        skipped=skipped,
+        skipped=images.skipped,
         top1=scoring.measured(right),
         top5=scoring.measured(scoring.right_answers(best, truth, TOP)) if has_top5 else None,
         ece=ece,

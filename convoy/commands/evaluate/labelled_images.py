@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from convoy.export.data.split import DataSet, Split, divide
 from convoy.export.errors import DataError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LabelledImages:
     """
     Images with their classes.
@@ -30,6 +31,7 @@ class LabelledImages:
         classes: Names of the classes; the labels of `images` are their indices.
         notes: Lines for the user about images that models were trained on, and files that are not
             read.
+        skipped: Number of images that `without` has left out.
     """
 
     name: str
@@ -37,8 +39,9 @@ class LabelledImages:
     images: Split
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    skipped: int = 0
 
-    @property
+    @cached_property  # it reads all images
     def sha256(self) -> str:
         """The hash of their content."""
         return images_sha256(self.images, self.classes)
@@ -46,7 +49,7 @@ class LabelledImages:
     def without(self, indices: Collection[int]) -> LabelledImages:
         """Return the images but those at *indices*."""
         left = [index for index in range(len(self.images)) if index not in indices]
-        return replace(self, images=self.images.part(left))
+        return replace(self, images=self.images.part(left), skipped=len(indices))
 
     def halves(self) -> tuple[LabelledImages, LabelledImages]:
         """Return two halves of each class, the same ones on every call."""

@@ -23,6 +23,14 @@ def test_fragment_is_found() -> None:
     assert not structure.Docstring("a.py:1", "Return whether the client waits.").is_fragment
 
 
+@pytest.mark.parametrize("folder", structure.FOLDERS)
+def test_arguments_are_told_apart(folder: str) -> None:
+    """
+    No function takes more than seven arguments by position, whose order nobody could remember.
+    """
+    assert list(structure.long_parameter_lists(folder, 7)) == []
+
+
 def test_service_is_small_enough_to_overlook() -> None:
     """
     A newcomer sees at most 18 modules and packages directly in service/.
