@@ -242,6 +242,54 @@ def test_shares_of_the_canary() -> None:
     assert sum(one["weight"] for one in rule["backendRefs"]) == 100
 
 
+DOCUMENTED = dict(
+    re.findall(
+        r'^```yaml title="([^"]+)"\n(.*?)^```',
+        (ROOT / "docs/how-to/kubernetes.md").read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+)
+"""The files that the documentation shows."""
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+@pytest.mark.parametrize("overlay", BUILT)
+def test_documented_overlay(overlay: str, tmp_path: Path) -> None:
+    """
+    A user's kustomization names the image and the class of storage, over each overlay of ours.
+    """
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(FOLDER, copy)
+    shown = DOCUMENTED["deploy/kubernetes/mine/kustomization.yaml"]
+    (copy / "mine").mkdir()
+    (copy / "mine/kustomization.yaml").write_text(shown.replace("../base", f"../{overlay}", 1))
+    found = {
+        (one["kind"], one["metadata"]["name"]): one.get("spec", {}) for one in built("mine", copy)
+    }
+    (server,) = found["Deployment", "convoy"]["template"]["spec"]["containers"]
+    assert server["image"] == "registry.example.com/convoy:server-1"
+    assert found["PersistentVolumeClaim", "models"]["storageClassName"] == "nfs"
+
+
+def test_documented_job() -> None:
+    """
+    The job that writes models is valid, allowed in a restricted namespace, and no server.
+    """
+    (job,) = yaml.safe_load_all(DOCUMENTED["export.yaml"])
+    kubernetes_validate.validate(job, VERSION, strict=True)
+    assert job["metadata"]["namespace"] == "convoy"
+    assert "labels" not in job["spec"]["template"].get("metadata", {})
+    spec = job["spec"]["template"]["spec"]
+    assert spec["securityContext"] == pod()["securityContext"]
+    (writer,) = spec["containers"]
+    assert writer["securityContext"].items() <= container()["securityContext"].items()
+    (mount,) = writer["volumeMounts"]
+    assert not mount.get("readOnly")
+    (volume,) = spec["volumes"]
+    (claim,) = of_kind("PersistentVolumeClaim")
+    assert volume["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
+
+
 def built(overlay: str, folder: Path = FOLDER) -> list[dict[str, Any]]:
     """The resources that kustomize builds."""
     command = ["kubectl", "kustomize", str(folder / overlay)]
