@@ -39,14 +39,40 @@ def rendered(*values: str) -> dict[tuple[str, str], Any]:
     return by_name(run(HELM, "template", "convoy", CHART, "--namespace=convoy", *options))
 
 
+def refused(*values: str) -> str:
+    """Helm's error on values that the chart refuses."""
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        rendered(*values)
+    return str(failed.value.stderr)
+
+
+def built(overlay: str) -> dict[tuple[str, str], Any]:
+    """The resources that kustomize builds, but for the namespace, which Helm makes."""
+    resources = by_name(run(KUBECTL, "kustomize", ROOT / "deploy/kubernetes" / overlay))
+    del resources["Namespace", "convoy"]
+    return resources
+
+
 def deployment(*values: str) -> Any:
     """The Deployment that the chart renders."""
     return rendered(*values)["Deployment", "convoy"]
 
 
+def pod(*values: str) -> Any:
+    """Its pod."""
+    return deployment(*values)["spec"]["template"]["spec"]
+
+
 def container(*values: str) -> Any:
     """Its container."""
-    return deployment(*values)["spec"]["template"]["spec"]["containers"][0]
+    return pod(*values)["containers"][0]
+
+
+def variables(*values: str) -> dict[str, str]:
+    """The variables of its container; none of them may be there twice."""
+    listed = [(one["name"], one["value"]) for one in container(*values)["env"]]
+    assert len(dict(listed)) == len(listed)
+    return dict(listed)
 
 
 def test_lint() -> None:
@@ -56,13 +82,15 @@ def test_lint() -> None:
     run(HELM, "lint", "--strict", CHART)
 
 
-def test_defaults_are_those_of_kustomize() -> None:
+@pytest.mark.parametrize(("overlay", "values"), [("base", ()), ("gpu", ("gpu=1",))])
+def test_same_as_kustomize(overlay: str, values: tuple[str, ...]) -> None:
     """
-    Without values the chart renders the base, but for the namespace, which Helm makes.
+    The chart renders what kustomize builds, without a GPU and with one; Helm never deletes models.
     """
-    base = by_name(run(KUBECTL, "kustomize", ROOT / "deploy/kubernetes/base"))
-    del base["Namespace", "convoy"]
-    assert rendered() == base
+    resources = rendered(*values)
+    claim = resources["PersistentVolumeClaim", "models"]["metadata"]
+    assert claim.pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert resources == built(overlay)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +101,8 @@ def test_defaults_are_those_of_kustomize() -> None:
         ("tls.secret=tls", "tokens.secret=tokens"),
         ("models.url=s3://bucket/models", "models.credentialsSecret=s3"),
         ("models.claim.create=false", "settings.CONVOY_MAX_QUEUE_SIZE=500", "replicas=5"),
+        ("models.claim.storageClass=nfs", "models.cacheSize=8Gi", "image.pullSecrets={login}"),
+        ("serviceAccount=models", "network.egress[0].ports[0].port=9000"),
     ],
     ids=lambda values: values[0] if values else "defaults",
 )
@@ -93,18 +123,81 @@ def test_gpu() -> None:
     assert container("gpu=1")["resources"]["limits"][GPU_LIMIT] == "1"
     strategy = deployment("gpu=1")["spec"]["strategy"]["rollingUpdate"]
     assert strategy == {"maxSurge": 0, "maxUnavailable": 1}
-    with pytest.raises(subprocess.CalledProcessError) as failed:
-        deployment("gpu=2")
-    assert "one server uses one GPU" in failed.value.stderr
+    assert "one server uses one GPU" in refused("gpu=2")
+    assert container("gpu=1", "image.tag=mine")["image"] == "convoy:mine"
 
 
 def test_tls() -> None:
     """
-    With TLS, Kubernetes probes over it.
+    With TLS, Kubernetes probes over it, and no gateway takes the port for one in the clear.
     """
     server = container("tls.secret=tls")
-    assert server["readinessProbe"]["exec"]["command"][-1] == "--tls"
-    assert server["livenessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert server[probe]["httpGet"]["scheme"] == "HTTPS"
+    resources = rendered("tls.secret=tls")
+    for name in ("convoy", "convoy-headless"):
+        for port in resources["Service", name]["spec"]["ports"]:
+            assert "appProtocol" not in port
+    assert "probes of Kubernetes have no certificate" in refused(
+        "tls.secret=tls", "settings.CONVOY_TLS_CLIENT_CA=/etc/convoy/tls/ca.crt"
+    )
+
+
+def test_settings(tmp_path: Path) -> None:
+    """
+    A setting replaces the chart's own, a large number stays one, and the drain gets its time.
+    """
+    path = tmp_path / "values.yaml"
+    path.write_text(
+        "settings:\n"
+        "  CONVOY_MAX_MESSAGE_BYTES: 67108864\n"
+        "  CONVOY_ALLOWED_HOSTS: models.example.com\n"
+        "  CONVOY_SHUTDOWN_TIMEOUT_S: 60.5\n"
+    )
+    listed = run(HELM, "template", "convoy", CHART, "--values", path)
+    spec = by_name(listed)["Deployment", "convoy"]["spec"]["template"]["spec"]
+    found = [(one["name"], one["value"]) for one in spec["containers"][0]["env"]]
+    assert len(dict(found)) == len(found)
+    assert dict(found)["CONVOY_MAX_MESSAGE_BYTES"] == "67108864"
+    assert dict(found)["CONVOY_ALLOWED_HOSTS"] == "models.example.com"
+    assert spec["terminationGracePeriodSeconds"] == 81
+    assert "settings.CONVOY_HTTP_PORT" in refused("settings.CONVOY_HTTP_PORT=80")
+
+
+def test_names_of_hosts() -> None:
+    """
+    Only a server that anybody may use answers to the names of its Service alone.
+    """
+    assert variables()["CONVOY_ALLOWED_HOSTS"] == "convoy.convoy"
+    assert "CONVOY_ALLOWED_HOSTS" not in variables("tls.secret=tls")
+    assert "CONVOY_ALLOWED_HOSTS" not in variables("tokens.secret=tokens")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["replica=3", "image.repo=mine", "models.claim.class=nfs", "resources.memory=4Gi", "tls=on"],
+)
+def test_unknown_values(value: str) -> None:
+    """
+    A value that the chart does not know, or of another type, is an error.
+    """
+    assert "values don't meet the specifications of the schema" in refused(value)
+
+
+def test_what_a_registry_and_a_store_need() -> None:
+    """
+    The pod can log in to a registry, has the identity that may read a store, and can reach it.
+    """
+    found = pod("image.pullSecrets={login}", "serviceAccount=reader")
+    assert found["imagePullSecrets"] == [{"name": "login"}]
+    assert found["serviceAccountName"] == "reader"
+    policy = rendered("network.egress[0].ports[0].port=9000")["NetworkPolicy", "convoy"]["spec"]
+    assert policy["egress"][-1] == {"ports": [{"port": 9000}]}
+    claim = rendered("models.claim.storageClass=nfs")["PersistentVolumeClaim", "models"]["spec"]
+    assert claim["storageClassName"] == "nfs"
+    assert len(policy["egress"]) == 1 + len(
+        built("base")["NetworkPolicy", "convoy"]["spec"]["egress"]
+    )
 
 
 def test_object_store() -> None:
@@ -128,3 +221,8 @@ def test_monitoring() -> None:
     (endpoint,) = rendered(*values)["ServiceMonitor", "convoy"]["spec"]["endpoints"]
     assert endpoint["authorization"] == {"credentials": {"name": "observer", "key": "token"}}
     assert endpoint["scheme"] == "https"
+    assert "monitoring.tokenSecret" in refused("monitoring.enabled=true", "tokens.secret=tokens")
+    labels = rendered("monitoring.enabled=true", "monitoring.labels.release=stack")[
+        "ServiceMonitor", "convoy"
+    ]["metadata"]["labels"]
+    assert labels == {"app.kubernetes.io/name": "convoy", "release": "stack"}
