@@ -421,6 +421,25 @@ def test_rules_for_the_operator(schemas: Path) -> None:
     assert validated(rules, schemas) == ""
 
 
+def test_ports_under_kserve() -> None:
+    """
+    A pod of KServe's has one port at most, as Knative demands: gRPC's, or else HTTP on 8080.
+    """
+    (runtime,) = read("kserve/runtime.yaml")
+    (server,) = runtime["spec"]["containers"]
+    settings = {one["name"]: one["value"] for one in server["env"]}
+    assert settings == {"CONVOY_HTTP_PORT": "8080"}
+    assert runtime["spec"]["annotations"]["prometheus.kserve.io/port"] == "8080"
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert server[probe]["httpGet"]["port"] == 8080
+    for service in read("kserve/inferenceservice.yaml"):
+        model = service["spec"]["predictor"]["model"]
+        ports = [*server.get("ports", []), *model.get("ports", [])]
+        assert [(port["name"], port["containerPort"]) for port in ports] == (
+            [("h2c", Settings().grpc_port)] if model["protocolVersion"] == "grpc-v2" else []
+        )
+
+
 def test_kserve() -> None:
     """
     The runtime speaks both protocols of KServe's version 2, and the examples use it.
