@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from tests.harness.server_process import ServerProcess
 
 UNIT = Path(__file__).parents[2] / "deploy/systemd/convoy.service"
 PROGRAM = "/opt/convoy/bin/convoy"
+FLAGS = re.DOTALL | re.MULTILINE
 
 MAX_EXPOSURE = 20
 """In tenths, of `systemd-analyze security`; 100 is a unit without any restriction."""
@@ -89,6 +91,27 @@ def test_valid(tmp_path: Path) -> None:
     """
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace(PROGRAM, sys.executable))
+    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_systemd
+def test_documented_secrets(tmp_path: Path) -> None:
+    """
+    systemd knows every option of the documented file of secrets, and each variable is a setting.
+    """
+    text = (UNIT.parents[2] / "docs/how-to/systemd.md").read_text()
+    path, content = re.findall(r'^```ini title="([^"]+)"\n(.*?)^```', text, FLAGS)[0]
+    loaded = set(re.findall(r"^LoadCredential=([^:]+):/etc/convoy/", content, re.MULTILINE))
+    named = dict(re.findall(r"^Environment=CONVOY_(\w+)=%d/(.+)$", content, re.MULTILINE))
+    assert set(named.values()) == loaded
+    assert {name.lower() for name in named} <= set(Settings.model_fields)
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace(PROGRAM, sys.executable))
+    added = tmp_path / Path(path).relative_to("/etc/systemd/system")
+    added.parent.mkdir()
+    added.write_text(content)
     command = ["systemd-analyze", "verify", "--man=no", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
