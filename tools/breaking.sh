@@ -5,7 +5,11 @@
 set -euo pipefail
 buf=$1
 if ! tag=$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null); then
-  echo "the API is not compared: there is no release yet"
+  reason="there is no release yet"
+  if [ "$(git rev-parse --is-shallow-repository)" = true ]; then
+    reason="this clone lacks the history; run git fetch --unshallow --tags"
+  fi
+  echo "the API is not compared: $reason"
   exit 0
 fi
 released=$(mktemp --directory)

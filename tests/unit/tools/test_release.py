@@ -104,3 +104,20 @@ def test_breaking_change_is_found(tmp_path: Path) -> None:
     proto.write_text(released.replace(field, "  int64 top_k = ", 1))
     assert compare().returncode != 0
     assert "top_k" in compare().stdout + compare().stderr
+
+
+def test_a_shallow_clone_is_not_taken_for_one_without_a_release(tmp_path: Path) -> None:
+    """
+    Without the history nobody knows the last release, and the message says how to get it.
+    """
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    git(origin, "init")
+    commit(origin, "v1.0.0")
+    commit(origin)
+    git(tmp_path, "clone", "--quiet", "--depth=1", origin.as_uri(), "clone")
+    command = [ROOT / "tools/breaking.sh", BUF]
+    compared = subprocess.run(command, cwd=tmp_path / "clone", capture_output=True, text=True)
+    assert compared.returncode == 0
+    assert "git fetch --unshallow --tags" in compared.stdout
+    assert "there is no release yet" not in compared.stdout
