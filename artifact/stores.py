@@ -56,6 +56,28 @@ def open_repository(
     return ModelRepository(Path(location), model_name)
 
 
+def check_newest(repository: Repository, name: str, expected: int) -> None:
+    """
+    Refuse to write a version of *name* if another one was published or removed during the work.
+
+    A server that polls would leave a version that was just published for one made of an older one.
+
+    Args:
+        expected: The newest version when the work began; 0 if there was none.
+
+    Raises:
+        RepositoryError: If the newest version is another one.
+    """
+    newest = max(repository.versions(name), default=0)
+    if newest == expected:
+        return
+    if newest > expected:
+        change = f"version {newest} of {name} appeared in {repository}"
+    else:
+        change = f"version {expected} of {name} was removed from {repository}"
+    raise RepositoryError(f"{change} meanwhile; nothing was written: run the command again")
+
+
 class RemoteRepository:
     """
     A repository whose artifacts lie in `<url>/<name>/<version>/`.

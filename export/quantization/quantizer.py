@@ -7,7 +7,7 @@ from rich.console import Console
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import Artifact
 from convoy.artifact.manifest import Manifest
-from convoy.artifact.stores import Repository
+from convoy.artifact.stores import Repository, check_newest
 from convoy.export.errors import PrecisionError
 from convoy.export.quantization import images
 from convoy.export.quantization.int8_writer import write
@@ -33,10 +33,11 @@ def quantize_model(
 
     Raises:
         ExportError: If the model cannot be converted, or differs too much from float32 then.
-        RepositoryError: If the artifact cannot be written.
+        RepositoryError: If the artifact cannot be written, or another version has appeared.
     """
     _check_precision(source.manifest)
     target = _target(repository, source.manifest.name, settings)
+    newest = max(repository.versions(target), default=0)
     material = _material(settings, source.manifest, console)
     processor = read_processor()
     scheme = choose_scheme(processor.features) if settings.scheme == "auto" else settings.scheme
@@ -52,6 +53,7 @@ def quantize_model(
         console,
     )
     with repository.writing(target) as (folder, number):
+        check_newest(repository, target, newest)
         manifest = write(source, quantized, material, processor, target, number, folder)
         report(source, manifest, quantized, settings.seconds, console)
     location = repository.location(target, number)

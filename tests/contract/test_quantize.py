@@ -9,14 +9,20 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from rich.console import Console
 
 from convoy.__main__ import main
-from convoy.artifact.files import Artifact, file_sha256
+from convoy.artifact.errors import RepositoryError
+from convoy.artifact.files import Artifact, file_sha256, write_manifest
+from convoy.artifact.manifest import Manifest
 from convoy.artifact.repository import ModelRepository
 from convoy.artifact.stores import RemoteRepository
+from convoy.export.quantization.quantize_settings import QuantizeSettings
+from convoy.export.quantization.quantizer import quantize_model
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from tests.harness import colours, tiny
+from tests.harness.meanwhile import Meanwhile
 from tests.harness.server import Serve
 
 FILES = {"golden.npz", "layers.json", "manifest.json", "model.onnx"}
@@ -161,6 +167,61 @@ def test_few_images(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = read(place, "colours_int8").manifest.quantization
     assert record is not None
     assert (record.calibration_images, record.comparisons[0].images) == (5, 55)
+
+
+def copy_version(place: Path, name: str, version: int) -> None:
+    """Publish a copy of version 1 of `colours`, as another command would."""
+    repository = ModelRepository(place / "models")
+    artifact = repository.read("colours", 1)
+    with repository.writing(name) as (folder, number):
+        assert number == version
+        shutil.copytree(artifact.model_path.parent, folder, dirs_exist_ok=True)
+        fields = artifact.manifest.model_dump() | {"name": name, "version": version}
+        write_manifest(folder, Manifest.model_validate(fields))
+
+
+@pytest.mark.parametrize(
+    ("options", "published", "message"),
+    [
+        ({}, ("colours_int8", 1), "version 1 of colours_int8 appeared in models meanwhile; "),
+        (
+            {"as_next_version": True},
+            ("colours", 2),
+            "version 2 of colours appeared in models meanwhile; ",
+        ),
+    ],
+)
+def test_version_that_appears_meanwhile(
+    place: Path, options: dict[str, bool], published: tuple[str, int], message: str
+) -> None:
+    """
+    A version that another command publishes during the work stays the newest: a server that polls
+    would leave it for one that was made of an older one.
+    """
+    repository = ModelRepository(Path("models"))
+    chosen = QuantizeSettings(model="colours", images=Path("photos"), seconds=0, **options)
+    output = Meanwhile("the class of", lambda: copy_version(place, *published))
+    with pytest.raises(RepositoryError, match=message):
+        quantize_model(repository, repository.read("colours", 1), chosen, Console(file=output))
+    name, version = published
+    assert repository.versions(name)[-1] == version
+    assert repository.read(name, version).manifest.precision == "float32"
+    assert not [*place.rglob(".writing-*")]
+
+
+def test_version_that_is_removed_meanwhile(place: Path) -> None:
+    """
+    A version that was rolled back during the work does not return in 8 bits.
+    """
+    copy_version(place, "colours", 2)
+    repository = ModelRepository(Path("models"))
+    chosen = QuantizeSettings(
+        model="colours", images=Path("photos"), seconds=0, as_next_version=True
+    )
+    output = Meanwhile("the class of", lambda: shutil.rmtree(place / "models/colours/2"))
+    with pytest.raises(RepositoryError, match="version 2 of colours was removed from models mean"):
+        quantize_model(repository, repository.read("colours", 2), chosen, Console(file=output))
+    assert repository.versions("colours") == [1]
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from convoy.__main__ import main
+from convoy.artifact.errors import RepositoryError
 from convoy.artifact.golden import softmax
 from convoy.artifact.manifest import Training
 from convoy.artifact.repository import ModelRepository
 from convoy.artifact.stores import RemoteRepository
+from convoy.commands.calibrate import calibrator
+from convoy.commands.calibrate.calibrate_settings import CalibrateSettings
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from tests.harness import tiny
 from tests.harness.images import png
+from tests.harness.meanwhile import Meanwhile
 
 
 def write_images(root: Path, right: int, wrong: int) -> Path:
@@ -66,6 +71,22 @@ def test_next_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert calibrate(tmp_path / "models", images) == 0
     assert "calibrated already; nothing written" in capsys.readouterr().out
     assert repository.versions("tiny") == [1, 2]
+
+
+def test_version_that_appears_meanwhile(tmp_path: Path) -> None:
+    """
+    A version that another command publishes during the work stays the newest.
+    """
+    models = tmp_path / "models"
+    tiny.write(models)
+    images = write_images(tmp_path / "photos", right=15, wrong=5)
+    chosen = CalibrateSettings.model_validate(
+        {"model": "tiny", "data": f"folder:{images}", "model_repository": models}
+    )
+    output = Meanwhile("temperature", lambda: tiny.write(models))
+    with pytest.raises(RepositoryError, match=r"version 2 of tiny appeared in .* meanwhile; "):
+        calibrator.calibrate(chosen, Console(file=output))
+    assert ModelRepository(models).versions("tiny") == [1, 2]
 
 
 def test_calibrated_model(tmp_path: Path) -> None:

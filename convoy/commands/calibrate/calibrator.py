@@ -22,7 +22,7 @@ from convoy.artifact.files import (
 from convoy.artifact.golden import Golden, expected_answers, replay, softmax
 from convoy.artifact.layers import write_layers
 from convoy.artifact.manifest import Calibration, Manifest, Training
-from convoy.artifact.stores import open_repository
+from convoy.artifact.stores import check_newest, open_repository
 from convoy.commands.calibrate.calibrate_settings import CalibrateSettings
 from convoy.commands.command_line import UsageError
 from convoy.commands.evaluate import scoring
@@ -83,7 +83,8 @@ def calibrate(settings: CalibrateSettings, console: Console) -> str | None:
         or cannot be improved.
 
     Raises:
-        RepositoryError: If there is no such model, or it cannot be written.
+        RepositoryError: If there is no such model, it cannot be written, or another version of it
+            has appeared.
         ArtifactError: If it is damaged.
         ExportError: If the data is not available or does not fit the model, or its graph has no
             softmax.
@@ -92,6 +93,7 @@ def calibrate(settings: CalibrateSettings, console: Console) -> str | None:
     repository = open_repository(settings.model_repository, report=console.print)
     artifact = read_model(repository, settings.model)
     repository.check_writable(artifact.manifest.name)
+    newest = max(repository.versions(artifact.manifest.name), default=0)
     fitted, measured = (
         _answered(settings, artifact, images)
         for images in _parts(settings, artifact.manifest, console)
@@ -115,6 +117,7 @@ def calibrate(settings: CalibrateSettings, console: Console) -> str | None:
         )
         return None
     with repository.writing(artifact.manifest.name) as (folder, number):
+        check_newest(repository, artifact.manifest.name, newest)
         calibration = Calibration(
             temperature=temperature,
             of_version=artifact.manifest.version,
