@@ -15,6 +15,10 @@ class GraphError(ExportError):
     """The ONNX file is damaged, or its graph is not a classifier that the server can serve."""
 
 
+class ScratchError(ExportError):
+    """The disk of temporary files is full, or cannot be written."""
+
+
 class TrainingError(ExportError):
     """The training diverged, or its folder cannot be used."""
 

@@ -12,7 +12,8 @@ import onnx
 import onnxruntime
 
 from convoy.artifact.manifest import Memory
-from convoy.export.errors import GraphError
+from convoy.export.errors import GraphError, ScratchError
+from convoy.export.onnx.scratch import scratch_folder
 from convoy.export.onnx.session import open_session
 from convoy.export.onnx.source import tensor_bytes, tensors
 
@@ -27,11 +28,19 @@ def measure_memory(model: Path, images: npt.NDArray[Any]) -> Memory:
 
     Raises:
         GraphError: If ONNX Runtime refuses the graph, or does not report its memory.
+        ScratchError: If its report cannot be written to the disk.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        session = open_session(model, profile=Path(folder) / "profile")
+    with scratch_folder() as folder:
+        session = open_session(model, profile=folder / "profile")
         session.run(None, {session.get_inputs()[0].name: images})
-        events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
+        profile = Path(session.end_profiling()).read_text()
+    try:
+        events: list[dict[str, Any]] = json.loads(profile)
+    except ValueError as error:  # ONNX Runtime does not say that the disk is full
+        raise ScratchError(
+            f"ONNX Runtime's profile in {tempfile.gettempdir()} is cut off: {error}; make room, or "
+            "set TMPDIR to another disk"
+        ) from error
     nodes = [event["args"] for event in events if "mem_in_use_peak" in event["args"]]
     if not nodes:  # so does the older one of the extra openvino
         raise GraphError(

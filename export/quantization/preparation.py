@@ -8,7 +8,6 @@ know, and finds nodes by their names, which need not exist.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import onnx
@@ -16,6 +15,7 @@ import onnxruntime
 from onnx import shape_inference, version_converter
 
 from convoy.export.errors import GraphError
+from convoy.export.onnx.scratch import scratch_folder
 from convoy.export.onnx.session import one_line
 
 _OPSET = 13
@@ -29,6 +29,7 @@ def prepare(path: Path) -> onnx.ModelProto:
     Raises:
         GraphError: If its operators are too old and cannot be replaced by newer ones, or ONNX
             Runtime refuses them.
+        ScratchError: If the graph cannot be written to the disk.
     """
     model = onnx.load(path)
     _fix_weights(model.graph)
@@ -72,14 +73,16 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     options.log_severity_level = 4
     # Basic: the result has standard operators only.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "simple.onnx"
+    with scratch_folder() as folder:
+        path = folder / "simple.onnx"
         options.optimized_model_filepath = str(path)
         try:
             onnxruntime.InferenceSession(
                 model.SerializeToString(), options, ["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime's errors share no base class
+            # It does not say that the disk is full; this does.
+            path.write_bytes(model.SerializeToString())
             raise GraphError(f"the graph cannot be simplified: {one_line(error)}") from error
         return onnx.load(path)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +10,8 @@ import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import TensorsData, create_calibrator
 from onnxruntime.quantization.calibrate import TensorData
+
+from convoy.export.onnx.scratch import scratch_folder
 
 
 class Growth(NamedTuple):
@@ -47,12 +47,15 @@ def measure_ranges(model: onnx.ModelProto, *parts: Iterable[npt.NDArray[Any]]) -
     Args:
         parts: Batches of images as the graph takes them. Each part adds to the ones before it, and
             holds at least one batch.
+
+    Raises:
+        ScratchError: If the graph cannot be written to the disk.
     """
     name = model.graph.input[0].name
     found = []
     # The calibrator reads a file, and writes others beside it.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch_folder() as folder:
+        path = folder / "model.onnx"
         onnx.save(model, path)
         calibrator = create_calibrator(path, augmented_model_path=f"{folder}/augmented.onnx")
         for batches in parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import fsspec
@@ -22,6 +23,7 @@ from convoy.export.quantization.quantizer import quantize_model
 from convoy.service.runtime.device import Device
 from convoy.service.runtime.session import Session
 from tests.harness import colours, tiny
+from tests.harness.full_disk import limited_files
 from tests.harness.meanwhile import Meanwhile
 from tests.harness.server import Serve
 
@@ -222,6 +224,31 @@ def test_version_that_is_removed_meanwhile(place: Path) -> None:
     with pytest.raises(RepositoryError, match="version 2 of colours was removed from models mean"):
         quantize_model(repository, repository.read("colours", 2), chosen, Console(file=output))
     assert repository.versions("colours") == [1]
+
+
+def test_full_disk(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    If there is no room for temporary files, the error says so, and nothing is written.
+    """
+    with limited_files(2000):
+        assert main(["quantize", "colours", "--images", "photos", "--seconds", "0"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("convoy quantize: cannot write temporary files: File too large at /")
+    assert told.endswith("; make room, or set TMPDIR to another disk\n")
+    assert ModelRepository(place / "models").names() == ["colours"]
+
+
+def test_no_temporary_folder(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A temporary folder that does not exist is named.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "none"))
+    assert main(["quantize", "colours", "--images", "photos", "--seconds", "0"]) == 1
+    told = capsys.readouterr().err
+    assert "cannot write temporary files: No such file or directory at " in told
+    assert str(place / "none") in told
 
 
 @pytest.mark.parametrize(
