@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from convoy.artifact.manifest import ModelName
 from convoy.options import Location, Option, Options
@@ -88,8 +88,16 @@ class QuantizeSettings(Options):
         description="Read and write models in this folder, or at this URL of an object store.",
     )
 
+    @field_validator("images", mode="before")
+    @classmethod
+    def _refuse_nothing(cls, value: Any) -> Any:
+        # A path would take the value of an unset variable for the working directory.
+        if value == "":
+            raise ValueError("the name of the folder is empty")
+        return value
+
     @model_validator(mode="after")
-    def _fit_together(self) -> Self:
+    def _fit_together(self, info: ValidationInfo) -> Self:
         if self.by_order and self.data is None:
             raise ValueError("--by-order is for images with their classes: give --data")
         # Both would leave open on which images the versions are compared.
@@ -98,4 +106,13 @@ class QuantizeSettings(Options):
                 "give images to find the ranges of activations with, a few hundred: either "
                 "--images FOLDER, or --data folder:PATH with one folder per class"
             )
+        # A variable may be meant for other commands.
+        flags = (info.context or {}).get("flags", self.model_fields_set)
+        if self.data is None and "max_accuracy_loss" in flags:
+            raise ValueError(
+                "--max-accuracy-loss is for images with their classes: give --data, or bound the "
+                "change of the answers with --min-agreement"
+            )
+        if self.images is None and "min_agreement" in flags:
+            raise ValueError("--min-agreement is for --images: with --data, the accuracy decides")
         return self

@@ -7,6 +7,7 @@ from rich.console import Console
 from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import Artifact
 from convoy.artifact.manifest import Manifest
+from convoy.artifact.misnamed import NAME
 from convoy.artifact.stores import Repository, check_newest
 from convoy.export.errors import PrecisionError
 from convoy.export.quantization import images
@@ -85,6 +86,8 @@ def _target(repository: Repository, name: str, settings: QuantizeSettings) -> st
     """
     target = settings.name or (name if settings.as_next_version else f"{name}_int8")
     # Before the work, not after it.
+    if not NAME.fullmatch(target):  # the suffix has made it too long
+        raise RepositoryError(f"{target!r} is too long for the name of a model: give a --name")
     if repository.versions(target) and not settings.as_next_version:
         raise RepositoryError(
             f"{repository} holds {target} already: choose another --name, or write its next "

@@ -290,6 +290,22 @@ def test_loss_that_is_refused(
         ),
         (["colours:x", "--images", "photos"], 1, "'colours:x' is no model: expected NAME, or "),
         (["colours", "--images", "photos", "--by-order"], 2, "--by-order is for images with their"),
+        (
+            ["colours", "--images", "photos", "--max-accuracy-loss", "1"],
+            2,
+            "--max-accuracy-loss is for images with their classes: give --data, or ",
+        ),
+        (
+            ["colours", "--data", "folder:photos", "--min-agreement", "99"],
+            2,
+            "--min-agreement is for --images: with --data, the accuracy decides",
+        ),
+        (["colours", "--images", ""], 2, "--images: the name of the folder is empty"),
+        (
+            ["a" * 60, "--images", "photos"],
+            1,
+            f"'{'a' * 60}_int8' is too long for the name of a model: give a --name",
+        ),
         (["colours", "--images", "none"], 1, "cannot read the data folder none: No such file"),
         (["colours", "--images", "empty"], 1, "empty holds no images named "),
         (["colours", "--images", "broken"], 1, "broken/broken.png: "),
@@ -321,7 +337,7 @@ def test_refusals(
     (place / "broken/broken.png").write_bytes(b"no image")
     shutil.copytree(place / "photos", place / "others")
     (place / "others/red").rename(place / "others/cyan")
-    for name in ("taken", "taken_int8", "tiny"):
+    for name in ("taken", "taken_int8", "tiny", "a" * 60):
         tiny.write(place / "models", name)
     before = sorted((place / "models").rglob("*"))
     assert main(["quantize", *arguments]) == code
