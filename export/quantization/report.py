@@ -29,6 +29,8 @@ def report(
         f"{record.calibration_images} images on average, {100 * record.largest_range_growth:.1f} % "
         "at most"
     )
+    if layers := record.float32_layers:
+        console.print(f"layers that stay in float32: {', '.join(layers)}")
     if seconds:
         graphs = {
             FLOAT32: source.model_path.read_bytes(),
@@ -39,17 +41,16 @@ def report(
         images, most = source.golden.images, manifest.max_batch_size
         speeds = measure_speed(graphs, images, most, seconds)
         console.print(_table(speeds, _memory(source, manifest), manifest))
-        for line in conclusions(speeds, record.float32_layers):
+        for line in conclusions(speeds):
             console.print(line)
 
 
-def conclusions(speeds: Mapping[str, Speed], float32_layers: tuple[str, ...]) -> Iterator[str]:
+def conclusions(speeds: Mapping[str, Speed]) -> Iterator[str]:
     """
     Yield what *speeds* mean, a line each.
 
     Args:
         speeds: The speed of `FLOAT32` and `INT8`, and of `IN_FULL` if layers stayed in float32.
-        float32_layers: The names of these layers.
     """
     before, after = (speeds[name].images_per_s for name in (FLOAT32, INT8))
     ratio = after / before
@@ -60,12 +61,9 @@ def conclusions(speeds: Mapping[str, Speed], float32_layers: tuple[str, ...]) ->
         )
     else:
         yield f"int8 runs {ratio:.2f} times the images/s of float32"
-    if float32_layers:
+    if IN_FULL in speeds:
         cost = 100 * (1 - after / speeds[IN_FULL].images_per_s)
-        yield (
-            f"in float32 stay {', '.join(float32_layers)}; that costs {max(cost, 0):.0f} % of the "
-            "speed of all layers in int8"
-        )
+        yield f"the layers in float32 cost {max(cost, 0):.0f} % of the speed of all layers in int8"
 
 
 def _memory(source: Artifact, manifest: Manifest) -> dict[str, Memory]:

@@ -226,6 +226,20 @@ def test_version_that_is_removed_meanwhile(place: Path) -> None:
     assert repository.versions("colours") == [1]
 
 
+def test_layers_in_float32_are_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Their names are reported even if no speed is measured.
+    """
+    shutil.rmtree(place / "models")
+    colours.imported(place / "models", colours.classifier(outlier=1000))
+    assert main(["quantize", "colours", "--images", "photos", "--seconds", "0"]) == 0
+    record = read(place, "colours_int8").manifest.quantization
+    assert record is not None
+    assert record.float32_layers
+    names = ", ".join(record.float32_layers)
+    assert f"layers that stay in float32: {names}\n" in capsys.readouterr().out
+
+
 def test_full_disk(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     If there is no room for temporary files, the error says so, and nothing is written.
