@@ -178,7 +178,7 @@ def read_baseline(folder: Path, manifest: Manifest) -> Baseline | None:
             a label.
     """
     path = folder / BASELINE_FILE
-    baseline = read_optional_file(path, Baseline, "convoy baseline")
+    baseline = read_optional_file(path, Baseline)
     if baseline is not None:
         check_graph(path, baseline, manifest.model_sha256)
         _check_classes(path, baseline, len(manifest.labels))

@@ -12,9 +12,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from convoy.artifact.errors import ArtifactError
 from convoy.artifact.manifest import Evaluation, Part, Sha256
-from convoy.artifact.optional_files import OptionalFile, check_graph, read_optional_file
-from convoy.artifact.whole_files import write_beside_graph
+from convoy.artifact.optional_files import (
+    OptionalFile,
+    check_graph,
+    read_known_file,
+    read_optional_file,
+)
+from convoy.artifact.schema import NewerSchemaError
+from convoy.artifact.whole_files import update_beside_graph
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -122,7 +129,7 @@ def read_evaluations(folder: Path, model_sha256: str) -> tuple[DataEvaluation, .
         ArtifactError: If the file is damaged, or of another graph than *model_sha256*.
     """
     path = folder / EVALUATION_FILE
-    saved = read_optional_file(path, SavedEvaluations, "convoy evaluate --write")
+    saved = read_optional_file(path, SavedEvaluations)
     if saved is None:
         return ()
     check_graph(path, saved, model_sha256)
@@ -133,15 +140,40 @@ def write_evaluation(folder: Path, evaluation: DataEvaluation, model_sha256: str
     """
     Add *evaluation* to those of the artifact in *folder*, atomically.
 
-    It replaces one on the same images.
+    It replaces one on the same images. Several processes may add theirs at once.
 
     Raises:
-        ArtifactError: If the evaluations that are there cannot be read.
+        ArtifactError: As `evaluations_to_keep`.
     """
-    others = [
-        one
-        for one in read_evaluations(folder, model_sha256)
-        if one.data_sha256 != evaluation.data_sha256
-    ]
-    saved = SavedEvaluations(model_sha256=model_sha256, evaluations=(*others, evaluation))
-    write_beside_graph(folder, EVALUATION_FILE, saved.model_dump_json(indent=2) + "\n")
+
+    def content() -> str:
+        others = (
+            one
+            for one in evaluations_to_keep(folder, model_sha256)
+            if one.data_sha256 != evaluation.data_sha256
+        )
+        saved = SavedEvaluations(model_sha256=model_sha256, evaluations=(*others, evaluation))
+        return saved.model_dump_json(indent=2) + "\n"
+
+    update_beside_graph(folder, EVALUATION_FILE, content)
+
+
+def evaluations_to_keep(folder: Path, model_sha256: str) -> tuple[DataEvaluation, ...]:
+    """
+    Read the evaluations of the artifact in *folder*, to which another one is to be added.
+
+    Raises:
+        ArtifactError: If the file is damaged, of another graph than *model_sha256*, or of a newer
+            convoy: its evaluations would be lost.
+    """
+    path = folder / EVALUATION_FILE
+    try:
+        saved = read_known_file(path, SavedEvaluations)
+    except NewerSchemaError as error:
+        raise ArtifactError(
+            f"{path}: {error}; add to it with the convoy that wrote it, or remove it"
+        ) from error
+    if saved is None:
+        return ()
+    check_graph(path, saved, model_sha256)
+    return saved.evaluations

@@ -35,31 +35,41 @@ Content = TypeVar("Content", bound=OptionalFile)
 
 
 def read_optional_file(
-    path: Path, kind: type[Content], command: str, steps: Sequence[Step] = ()
+    path: Path, kind: type[Content], steps: Sequence[Step] = ()
 ) -> Content | None:
     """
     Read an optional file; return None if it is missing or was written by a newer convoy.
 
     Args:
-        command: The command that writes the file; the warning names it.
         steps: The upgrades of older schema versions; see `artifact/schema.py`.
 
     Raises:
         ArtifactError: If the file cannot be read, or is damaged.
     """
     try:
-        with explaining(path):
-            return kind.model_validate(load(path.read_bytes(), steps))
-    except FileNotFoundError:
-        return None
+        return read_known_file(path, kind, steps)
     except NewerSchemaError as error:
         # After a rollback of the server, the model must still load.
         logger.warning(
-            "ignoring %s: run `%s` again",
+            "ignoring %s: upgrade convoy, or remove the file and measure again",
             path.name,
-            command,
             extra={"path": str(path), "reason": str(error)},
         )
+        return None
+
+
+def read_known_file(path: Path, kind: type[Content], steps: Sequence[Step] = ()) -> Content | None:
+    """
+    Read an optional file; return None if it is missing.
+
+    Raises:
+        NewerSchemaError: If it was written by a newer convoy.
+        ArtifactError: If the file cannot be read, or is damaged.
+    """
+    try:
+        with explaining(path):
+            return kind.model_validate(load(path.read_bytes(), steps))
+    except FileNotFoundError:
         return None
 
 

@@ -135,7 +135,7 @@ def read_tuning(folder: Path) -> Tuning | None:
     Raises:
         ArtifactError: If it is damaged.
     """
-    return read_optional_file(folder / TUNING_FILE, Tuning, "convoy tune", _STEPS)
+    return read_optional_file(folder / TUNING_FILE, Tuning, _STEPS)
 
 
 def write_tuning(folder: Path, tuning: Tuning) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import fcntl
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,5 +53,31 @@ def write_beside_graph(folder: Path, name: str, text: str) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
+    update_beside_graph(folder, name, lambda: text)
+
+
+def update_beside_graph(folder: Path, name: str, content: Callable[[], str]) -> None:
+    """
+    Write what *content* returns to the file *name* of the artifact in *folder*.
+
+    Until the file is written, no other process writes one: *content* may read the file that is
+    there, and add to it.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     # Written outside of the version's folder, which may hold no other file, then renamed into it.
-    write_whole(folder / name, text, folder.parent / f".{folder.name}-{name}")
+    # The folder around it is locked: an unpublished version's own folder already is, by its writer.
+    with _locked(folder.parent):
+        write_whole(folder / name, content(), folder.parent / f".{folder.name}-{name}")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process has locked *folder*, and lock it until the block ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -210,6 +210,21 @@ def test_kept_beside_the_manifest(tmp_path: Path, models: Path) -> None:
     assert networks["other"].evaluations == ()
 
 
+def test_evaluations_of_a_newer_convoy(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    With --write, a file of a newer convoy is an error before the first image is decoded.
+    """
+    images = write_images(tmp_path / "photos")
+    (images / NAMES[0] / "bad.png").touch()
+    kept = models / "tiny" / "1" / "evaluation.json"
+    kept.write_text('{"schema_version": 9}')
+    arguments = ("tiny", "--data", f"folder:{images}", "--model-repository", str(models))
+    assert main(["evaluate", *arguments, "--write"]) == 1
+    assert f"convoy evaluate: {kept}: schema_version 9 is newer" in capsys.readouterr().err
+
+
 def test_test_part_of_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     A model is not measured on images that it was trained on, unless the user says so.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnxruntime
 from rich.console import Console
 
-from convoy.artifact.evaluation import DataEvaluation, write_evaluation
+from convoy.artifact.evaluation import DataEvaluation, evaluations_to_keep, write_evaluation
 from convoy.artifact.files import Artifact
 from convoy.artifact.repository import ModelRepository
 from convoy.client import Client
@@ -122,6 +122,8 @@ def _stored(settings: EvaluateSettings) -> list[Subject]:
         check_single_label(manifest)
         if settings.write:
             prepare_beside_graph(artifact.model_path.parent)
+            # What is refused after measuring is refused before.
+            evaluations_to_keep(artifact.model_path.parent, manifest.model_sha256)
         subjects.append(
             Subject(
                 name=manifest.name,

@@ -1,6 +1,7 @@
 import json
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,30 @@ def test_of_a_newer_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.WARNING):
         assert read_evaluations(tmp_path, SHA256) == ()
     assert "schema_version 2 is newer than 1" in vars(caplog.records[0])["reason"]
+
+
+def test_evaluations_of_a_newer_version_are_kept(tmp_path: Path) -> None:
+    """
+    Nothing is added to a file of a newer convoy, whose evaluations would be lost.
+    """
+    newer = '{"schema_version": 2}'
+    (tmp_path / EVALUATION_FILE).write_text(newer)
+    with pytest.raises(ArtifactError, match=r"evaluation\.json: schema_version 2 .*or remove it"):
+        write_evaluation(tmp_path, evaluation(), SHA256)
+    assert (tmp_path / EVALUATION_FILE).read_text() == newer
+
+
+def test_evaluations_at_once(tmp_path: Path) -> None:
+    """
+    Several writers at the same time lose none of their evaluations.
+    """
+    folder = tmp_path / "1"
+    folder.mkdir()
+    hashes = {f"{number:064x}" for number in range(64)}
+
+    def write(data_sha256: str) -> None:
+        write_evaluation(folder, evaluation(data_sha256=data_sha256), SHA256)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, hashes))
+    assert {one.data_sha256 for one in read_evaluations(folder, SHA256)} == hashes

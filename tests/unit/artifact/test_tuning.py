@@ -153,5 +153,6 @@ def test_newer_version_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     (tmp_path / TUNING_FILE).write_text('{"schema_version": 5}')
     assert read_tuning(tmp_path) is None
     (record,) = caplog.records
-    assert record.getMessage() == "ignoring tuning.json: run `convoy tune` again"
+    remedy = "upgrade convoy, or remove the file and measure again"
+    assert record.getMessage() == f"ignoring tuning.json: {remedy}"
     assert "schema_version 5 is newer than 4" in vars(record)["reason"]
