@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 
 from convoy.bulk import Classifier
 from convoy.bulk.answers import Model, columns
+from convoy.commands.bulk import server_classifier
 from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.server_classifier import ServerClassifier
 from convoy.commands.connection import CredentialSettings
@@ -63,27 +66,64 @@ async def test_answers_are_the_servers(serve: Serve, lenet_repository: Path) -> 
     )
 
 
-async def test_servers_are_asked_for_the_same_rows(serve: Serve, tmp_path: Path) -> None:
+class Clock:
+    """The clock of the system, which a test can set forward."""
+
+    passed_s = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.passed_s
+
+
+def server_of(address: str) -> ServerClassifier:
+    """The tiny model of a server."""
+    return ServerClassifier(
+        servers=(address,),
+        name="tiny",
+        version=0,
+        top_k=3,
+        timeout_s=20,
+        connection=CredentialSettings(),
+    )
+
+
+async def test_servers_are_asked_for_the_same_rows(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
-    Through a server whose queue is short, no request is lost, and all rows are as without it.
+    Through a server whose queue is short, no request is lost, and all rows are as without it; nor
+    if the images take longer to arrive than an outage may last.
     """
     images: list[bytes | None] = [*(png(index % tiny.POISON) for index in range(100)), b"", None]
+    clock = Clock()
+    monkeypatch.setattr(server_classifier, "time", clock)
+
+    def slow_source() -> Iterator[bytes | None]:
+        clock.passed_s += 2 * server_classifier.OUTAGE_S
+        yield from images
+
     # A batch waits so long that more images than the queue holds arrive on any machine.
     async with serve(max_queue_size=2, max_queue_delay_ms=50, max_images_per_call=2) as running:
-        classifier = ServerClassifier(
-            servers=(running.address,),
-            name="tiny",
-            version=0,
-            top_k=3,
-            timeout_s=20,
-            connection=CredentialSettings(),
-        )
+        classifier = server_of(running.address)
         model, answers = await asyncio.to_thread(
-            lambda: (classifier.model, list(classifier.answers(images)))
+            lambda: (classifier.model, list(classifier.answers(slow_source())))
         )
         assert running.sample("convoy_rejected_total", model="tiny", reason="QUEUE_FULL")
     own = Classifier(tmp_path / "tiny/1", top_k=3)
     assert columns(answers, model) == own(images)
+
+
+async def test_outage(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A server that stops answering ends the job after a time, with the way to continue.
+    """
+    monkeypatch.setattr(server_classifier, "OUTAGE_S", 0.2)
+    async with serve() as running:
+        classifier = server_of(running.address)
+        await asyncio.to_thread(_model, classifier)
+    with pytest.raises(BulkError, match=r"127\.0\.0\.1.*; continue with --resume"):
+        await asyncio.to_thread(lambda: list(classifier.answers([png(3)])))
 
 
 async def test_wrong_models_of_servers(serve: Serve) -> None:

@@ -126,6 +126,8 @@ class _Servers:
         self.most_in_flight = MOST_IN_FLIGHT * len(self._servers)
         self._threads = ThreadPoolExecutor(self.most_in_flight, thread_name_prefix="ask")
         self._changed = threading.Condition()
+        # The time of the first refusal since the last answer; None if there was none.
+        self._refused_since: float | None = None
 
     def submit(self, image: Image) -> Future[Answer]:
         """Read an image and ask a server, in a thread."""
@@ -170,24 +172,29 @@ class _Servers:
                     return refusal
                 time.sleep(RETRY_S)
             else:
-                server.accepted()
+                self._accepted(server)
                 return _converted(answer)
             finally:
                 self._give_back(server)
 
     def _refusal(self, server: _Server, error: ConvoyError) -> Answer | None:
         """Return the row of an image that is at fault; None if another try may succeed."""
-        if error.reason in _FAULTS_OF_IMAGES:
-            server.accepted()
-            return Answer(error=error.reason)
         # grpcio itself refuses a message above the server's limit, without a reason.
-        if error.code == "RESOURCE_EXHAUSTED" and not error.reason:
-            return Answer(error=errors.RequestTooLargeError.reason)
+        is_too_large = error.code == "RESOURCE_EXHAUSTED" and not error.reason
+        reason = errors.RequestTooLargeError.reason if is_too_large else error.reason
+        if reason in _FAULTS_OF_IMAGES:
+            self._accepted(server)
+            return Answer(error=reason)
         server.refused()
-        silent_s = time.monotonic() - max(one.answered_at for one in self._servers)
-        if error.code not in _TRANSIENT or silent_s > OUTAGE_S:
+        now = time.monotonic()
+        since = self._refused_since = self._refused_since or now
+        if error.code not in _TRANSIENT or now - since > OUTAGE_S:
             raise BulkError(f"{server.address}: {error}; continue with --resume") from None
         return None
+
+    def _accepted(self, server: _Server) -> None:
+        server.accepted()
+        self._refused_since = None
 
     def _take(self) -> _Server:
         """Take a place at the server with the most room; wait until there is one."""
