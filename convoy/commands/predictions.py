@@ -8,6 +8,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from convoy.stores import is_url, open_store, reaching
 Row = dict[str, Any]
 
 COLUMNS = (
-    *("labels", "class_indices", "probabilities", "image_sha256", "format"),
+    *("time", "labels", "class_indices", "probabilities", "image_sha256", "format"),
     *("served_label", "served_class_index", "served_probability"),
 )
 
@@ -64,12 +65,14 @@ class PredictionsSettings(Options):
 
 class Seen(NamedTuple):
     """
-    An image with the answer that it got first.
+    An image with an answer that it got.
 
     Attributes:
+        time: When it was answered.
         class_index: None in the logs of servers that did not write it for shadows.
     """
 
+    time: datetime
     label: str
     class_index: int | None
     probability: float
@@ -140,7 +143,7 @@ class _Log:
 
 
 def _images(log: _Log, chosen: PredictionsSettings) -> list[Seen]:
-    """Return each image of the log once; raise if there is none."""
+    """Return each image of the log once, with its first answer; raise if there is none."""
     files = {Path(path).stem: path for path in log.find(f"{log.root}/_images")}
     found: dict[str, Seen] = {}
     models = set()
@@ -148,7 +151,9 @@ def _images(log: _Log, chosen: PredictionsSettings) -> list[Seen]:
         models.add(row["model"])
         path = files.get(row.get("image_sha256") or "")
         if path and row.get("labels") and row["model"] == (chosen.model or row["model"]):
-            found.setdefault(path, _seen(row, path))
+            seen = _seen(row, path)
+            # Parts are no sequence: a part of one day has a random name.
+            found[path] = min(found.get(path, seen), seen, key=lambda one: one.time)
     kept = [image for image in found.values() if image.probability <= chosen.max_probability]
     # Case 1: several models, whose classes may have nothing to do with each other.
     if len(models) > 1 and not chosen.model:
@@ -172,10 +177,13 @@ def _images(log: _Log, chosen: PredictionsSettings) -> list[Seen]:
 
 
 def _seen(row: Mapping[str, Any], path: str) -> Seen:
+    time = row["time"]
+    if isinstance(time, str):  # in JSON Lines
+        time = datetime.fromisoformat(time)
     # In the row of a shadow, the client's answer is beside the shadow's.
     if label := row.get("served_label"):
-        return Seen(label, row.get("served_class_index"), row["served_probability"], path)
-    return Seen(row["labels"][0], row["class_indices"][0], row["probabilities"][0], path)
+        return Seen(time, label, row.get("served_class_index"), row["served_probability"], path)
+    return Seen(time, row["labels"][0], row["class_indices"][0], row["probabilities"][0], path)
 
 
 def _rows(log: _Log) -> Iterator[dict[str, Any]]:

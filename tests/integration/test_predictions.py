@@ -436,6 +436,20 @@ def test_classes_that_share_a_name(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "     1  crane (517)" in capsys.readouterr().out
 
 
+def test_repeated_image(tmp_path: Path) -> None:
+    """
+    An image is in the folder of its first answer, whichever part of the log has it.
+    """
+    log, folder = tmp_path / "log", tmp_path / "to-label"
+    _write_log(log, [(["later"], [0])])
+    # The first of two answers in the second part of three, as parts have random names.
+    for name, label, second in (("part-1", "first", 7), ("part-2", "last", 59)):
+        line = _line(0, [label], [1], f"2026-01-01 11:59:{second:02}.5+00:00")
+        (log / "model=m" / "day=2026-01-01" / f"{name}.jsonl").write_text(line)
+    assert run(["predictions", "to-folder", str(log), str(folder)]) == 0
+    assert [path.name for path in folder.iterdir()] == ["first"]
+
+
 @pytest.mark.parametrize("name", ["part-1.parquet", "part-1.jsonl"])
 def test_damaged_part(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """
@@ -473,9 +487,14 @@ def _write_log(log: Path, answers: Sequence[tuple[list[str], list[int]]]) -> Non
     lines = []
     for number, (labels, indices) in enumerate(answers):
         (log / "_images" / f"{number:064}.png").write_bytes(png(number))
-        row = {"labels": labels, "class_indices": indices, "probabilities": [1.0]}
-        lines.append(json.dumps(row | {"image_sha256": f"{number:064}"}))
+        lines.append(_line(number, labels, indices, "2026-01-01 12:00:00+00:00"))
     (part / "part-0.jsonl").write_text("\n".join(lines))
+
+
+def _line(number: int, labels: list[str], indices: list[int], time: str) -> str:
+    """Return a row of a log, in JSON."""
+    row = {"labels": labels, "class_indices": indices, "probabilities": [1.0]}
+    return json.dumps(row | {"time": time, "image_sha256": f"{number:064}"})
 
 
 async def test_refusals(serve: Serve, tmp_path: Path) -> None:
