@@ -102,7 +102,11 @@ def test_same_as_kustomize(overlay: str, values: tuple[str, ...]) -> None:
         ("models.url=s3://bucket/models", "models.credentialsSecret=s3"),
         ("models.claim.create=false", "settings.CONVOY_MAX_QUEUE_SIZE=500", "replicas=5"),
         ("models.claim.storageClass=nfs", "models.cacheSize=8Gi", "image.pullSecrets={login}"),
-        ("serviceAccount=models", "network.egress[0].ports[0].port=9000"),
+        (
+            "models.required=resnet50",
+            "serviceAccount=models",
+            "network.egress[0].ports[0].port=9000",
+        ),
     ],
     ids=lambda values: values[0] if values else "defaults",
 )
@@ -198,6 +202,17 @@ def test_what_a_registry_and_a_store_need() -> None:
     assert len(policy["egress"]) == 1 + len(
         built("base")["NetworkPolicy", "convoy"]["spec"]["egress"]
     )
+
+
+def test_required_model() -> None:
+    """
+    The readiness probe asks for a model that is required, and the startup probe for none.
+    """
+    server = container("models.required=resnet50")
+    assert server["readinessProbe"]["grpc"] == {"port": 8001, "service": "resnet50"}
+    assert server["startupProbe"]["grpc"] == {"port": 8001}
+    asked = container("models.required=resnet50", "tls.secret=tls")["readinessProbe"]["httpGet"]
+    assert asked["path"] == "/v2/models/resnet50/ready"
 
 
 def test_object_store() -> None:

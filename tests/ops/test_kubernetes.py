@@ -271,6 +271,24 @@ def test_documented_overlay(overlay: str, tmp_path: Path) -> None:
     assert found["PersistentVolumeClaim", "models"]["storageClassName"] == "nfs"
 
 
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_documented_probe_of_a_model(tmp_path: Path) -> None:
+    """
+    The documented patch lets the readiness probe ask for a model, and the startup probe for none.
+    """
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(FOLDER, copy)
+    shown = yaml.safe_load(DOCUMENTED["deploy/kubernetes/mine/kustomization.yaml"])
+    shown["patches"] += yaml.safe_load(DOCUMENTED["patches"])
+    (copy / "mine").mkdir()
+    (copy / "mine/kustomization.yaml").write_text(yaml.safe_dump(shown))
+    (deployment,) = (one for one in built("mine", copy) if one["kind"] == "Deployment")
+    kubernetes_validate.validate(deployment, VERSION, strict=True)
+    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert server["readinessProbe"]["grpc"] == {"port": 8001, "service": "resnet50"}
+    assert server["startupProbe"]["grpc"] == {"port": 8001}
+
+
 def test_documented_job() -> None:
     """
     The job that writes models is valid, allowed in a restricted namespace, and no server.
