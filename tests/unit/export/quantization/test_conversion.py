@@ -56,6 +56,33 @@ def test_everything_between_input_and_scores_is_in_8_bits(
     assert not {"Conv", "Gemm", "Add", "Concat", "Relu"} & operators.keys()
 
 
+def test_factors_of_a_product(tmp_path: Path) -> None:
+    """
+    A product and its bias keep their factors, also where layers share the bias.
+    """
+    model = onnx.parser.parse_model("""
+        <ir_version: 7, opset_import: ["" : 13]>
+        factors (float[N,4] pixels) => (float[N,4] logits)
+        {
+            hidden = Gemm <alpha = 0.5, beta = 3.0> (pixels, weight, bias)
+            logits = Gemm <beta = 0.25> (hidden, weight, bias)
+        }
+    """)
+    random = np.random.default_rng(4)
+    for name, shape in (("weight", (4, 4)), ("bias", (4,))):
+        values = random.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    onnx.save(model, tmp_path / "model.onnx")
+    images = random.normal(size=(60, 4)).astype(np.float32)
+    simple = prepare(tmp_path / "model.onnx")
+    (ranges,) = measure_ranges(simple, [images])
+    graphs = (model, convert(simple, ranges, "u8s8"))
+    before, after = (
+        open_session(graph.SerializeToString()).run(None, {"pixels": images})[0] for graph in graphs
+    )
+    assert np.abs(after - before).max() < 0.03 * np.ptp(before)
+
+
 @pytest.mark.parametrize(
     ("scheme", "activation", "weight"),
     [("u8s8", np.uint8, np.int8), ("u8u8", np.uint8, np.uint8), ("s8s8", np.int8, np.int8)],
