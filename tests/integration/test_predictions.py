@@ -33,6 +33,11 @@ FAILED = "the prediction log cannot be written"
 DROPPED = "convoy_prediction_log_dropped_total"
 
 
+def logged(log: Path, **changes: Any) -> dict[str, Any]:
+    """Settings of a server that logs every prediction."""
+    return {"prediction_log": str(log), "prediction_log_share": "1"} | changes
+
+
 def rows(log: Path) -> list[dict[str, Any]]:
     """Return the rows of every part, as a program that reads the folder has them."""
     return pq.read_table(log).to_pylist() if list(log.rglob("part-*")) else []
@@ -64,9 +69,8 @@ async def test_rows(serve: Serve, tmp_path: Path) -> None:
     tokens.write_text(token.line.replace("camera 7", "camera-7") + "\n")
     tokens.chmod(0o600)
     log = tmp_path / "log"
-    settings = {"prediction_log": str(log), "prediction_log_share": "1", "token_file": str(tokens)}
     async with (
-        serve(**settings) as running,
+        serve(**logged(log, token_file=str(tokens))) as running,
         AsyncClient(running.address, token=secret) as client,
     ):
         answer = await client.classify(png(3), model="tiny")
@@ -100,10 +104,9 @@ async def test_token_in_place_of_an_identifier(
     """
     _, secret = Token.make("camera-7", ["infer"])
     log = tmp_path / "log"
-    settings = {"prediction_log": str(log), "prediction_log_share": "1", "traces": "calls"}
     with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.grpc_port}")
-        async with serve(**settings) as running:
+        async with serve(**logged(log, traces="calls")) as running:
             metadata = (("x-request-id", secret),)
             await running.inference.ModelInfer(infer_request(3), metadata=metadata)
         (span,) = await asyncio.to_thread(collector.wait_for, 1)
@@ -118,8 +121,10 @@ async def test_share(serve: Serve, tmp_path: Path, soon: None, share: str) -> No
     """
     tiny.write(tmp_path, name="other")
     log = tmp_path / "log"
-    settings = {"prediction_log": str(log), "prediction_log_share": share}
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with (
+        serve(**logged(log, prediction_log_share=share)) as running,
+        AsyncClient(running.address) as client,
+    ):
         for _ in range(200):
             await client.classify(png(3), model="tiny")
             await client.classify(png(3), model="other")
@@ -133,12 +138,10 @@ async def test_images(serve: Serve, tmp_path: Path, soon: None) -> None:
     With images, each is kept once, under its hash.
     """
     log = tmp_path / "log"
-    settings = {
-        "prediction_log": str(log),
-        "prediction_log_share": "1",
-        "prediction_log_images": True,
-    }
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with (
+        serve(**logged(log, prediction_log_images=True)) as running,
+        AsyncClient(running.address) as client,
+    ):
         for first in (1, 2, 1):
             await client.classify(png(first), model="tiny")
     kept = [path for path in log.rglob("*") if path.is_file() and path.suffix == ".png"]
@@ -162,8 +165,7 @@ async def test_store_that_fails(
     log = tmp_path / "log"
     monkeypatch.setattr(parts, "MAX_FILES", 2)
     monkeypatch.setattr(worker, "MAX_WAITING", 10)
-    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with serve(**logged(log)) as running, AsyncClient(running.address) as client:
         log.rename(tmp_path / "away")
         log.write_text("a file in place of the folder")
         async with asyncio.timeout(30):
@@ -192,8 +194,7 @@ async def test_slow_store(
     monkeypatch.setattr(parts, "MAX_AGE_S", 0.0)
     monkeypatch.setattr(stores.FolderStore, "write", slow)
     log = tmp_path / "log"
-    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with serve(**logged(log)) as running, AsyncClient(running.address) as client:
         async with asyncio.timeout(50):
             for _ in range(50):
                 await client.classify(png(3), model="tiny")
@@ -234,8 +235,7 @@ async def test_full_disk(
         raise OSError(28, "No space left on device")
 
     log = tmp_path / "log"
-    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with serve(**logged(log)) as running, AsyncClient(running.address) as client:
         with monkeypatch.context() as patch:
             patch.setattr("os.fsync", full)
             for _ in range(5):
@@ -253,8 +253,7 @@ async def test_without_pyarrow(
     """
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     log = tmp_path / "log"
-    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with serve(**logged(log)) as running, AsyncClient(running.address) as client:
         await client.classify(png(3), model="tiny")
     (path,) = log.rglob("part-*.jsonl")
     (row,) = map(json.loads, path.read_text().splitlines())
@@ -287,12 +286,10 @@ async def test_more_images_than_files_wait(
     monkeypatch.setattr(parts, "MAX_FILES", 2)
     monkeypatch.setattr(worker, "ROUND_S", 5.0)
     log = tmp_path / "log"
-    settings = {
-        "prediction_log": str(log),
-        "prediction_log_share": "1",
-        "prediction_log_images": True,
-    }
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with (
+        serve(**logged(log, prediction_log_images=True)) as running,
+        AsyncClient(running.address) as client,
+    ):
         await client.classify_batch([png(first) for first in range(40)], model="tiny")
         # In rounds of two images, that would take more than a minute.
         assert len(await until_rows(log, 40)) == 40
@@ -308,8 +305,7 @@ async def test_bytes_that_wait(
     data, tensor_bytes, output_bytes = png(3), tiny.SIDE**2, 2 * 4 * tiny.CLASSES
     monkeypatch.setattr(worker, "MAX_WAITING_BYTES", len(data) + tensor_bytes + output_bytes - 1)
     log = tmp_path / "log"
-    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with serve(**logged(log)) as running, AsyncClient(running.address) as client:
         await client.classify(data, model="tiny")
         assert running.sample(DROPPED, reason="queue_full") == 1
         monkeypatch.undo()
@@ -328,7 +324,7 @@ async def test_store_that_does_not_return_at_the_end(
     monkeypatch.setattr(predictions, "CLOSE_TIMEOUT_S", 0.2)
     log = tmp_path / "log"
     async with (
-        serve(prediction_log=str(log), prediction_log_share="1") as running,
+        serve(**logged(log)) as running,
         AsyncClient(running.address) as client,
     ):
         await client.classify(png(3), model="tiny")
@@ -345,8 +341,7 @@ async def test_version_with_a_large_number(serve: Serve, tmp_path: Path, soon: N
     number = 202611302359
     tiny.renumber(tmp_path / "tiny" / "1", number)
     log = tmp_path / "log"
-    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with serve(**logged(log)) as running, AsyncClient(running.address) as client:
         await client.classify(png(3), model="tiny")
         (row,) = await until_rows(log, 1)
     assert row["version"] == number
@@ -366,8 +361,7 @@ async def test_part_that_cannot_be_made(
         raise ValueError("it cannot be made")
 
     monkeypatch.setattr(parts.Parquet, "encode", fail_once)
-    settings = {"prediction_log": str(log), "prediction_log_share": "1"}
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with serve(**logged(log)) as running, AsyncClient(running.address) as client:
         await client.classify(png(3), model="tiny")
         await running.until(lambda: parts.Parquet.encode is encode)
         await client.classify(png(2), model="tiny")
@@ -381,7 +375,7 @@ async def test_occlusion_is_not_logged(serve: Serve, tmp_path: Path, soon: None)
     Images with hidden parts, which no client has sent, are no predictions.
     """
     log = tmp_path / "log"
-    async with serve(prediction_log=str(log), prediction_log_share="1") as running:
+    async with serve(**logged(log)) as running:
         path = "/page/models/tiny/versions/1/occlusion"
         assert (await ask("POST", f"{running.url}{path}", png(77))).status == 200
     assert rows(log) == []
@@ -394,12 +388,10 @@ async def test_to_folder(
     The images of a log become a folder for each predicted class; names begin with the probability.
     """
     log, folder = tmp_path / "log", tmp_path / "to-label"
-    settings = {
-        "prediction_log": str(log),
-        "prediction_log_share": "1",
-        "prediction_log_images": True,
-    }
-    async with serve(**settings) as running, AsyncClient(running.address) as client:
+    async with (
+        serve(**logged(log, prediction_log_images=True)) as running,
+        AsyncClient(running.address) as client,
+    ):
         for first in (1, 2, 7, 1):
             await client.classify(png(first), model="tiny")
     assert run(["predictions", "to-folder", str(log), str(folder)]) == 0

@@ -32,6 +32,9 @@ from tests.harness.http import Answer, Connection
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
+CONTROL: dict[str, Any] = {"model_control_mode": "explicit", "load_model": ["*"]}
+"""Settings of a server that loads versions and shadows by request."""
+
 DISAGREEING = 7
 """First pixel of the one image that the disagreeing version gives another class."""
 
@@ -49,7 +52,7 @@ async def shadowed(
     serve: Serve, tmp_path: Path, *, share: float = 1.0, model: Any = None, **changes: Any
 ) -> AsyncIterator[Running]:
     """A server of version 1, with version 2 as its shadow."""
-    async with serve(model_control_mode="explicit", load_model=["*"], **changes) as running:
+    async with serve(**CONTROL, **changes) as running:
         tiny.write(tmp_path, model=model)
         await start(running, share=share)
         yield running
@@ -185,8 +188,7 @@ async def test_only_the_default_version_is_compared(serve: Serve, tmp_path: Path
     Requests for an older version, beside the newest that serves, are not repeated.
     """
     tiny.write(tmp_path)
-    settings = {"model_control_mode": "explicit", "load_model": ["*"]}
-    async with serve(**settings, version_policy={"*": "all"}) as running:
+    async with serve(**CONTROL, version_policy={"*": "all"}) as running:
         tiny.write(tmp_path)
         reason, message = await failure(start(running, version=2))
         assert (reason, message) == (
@@ -327,7 +329,7 @@ async def test_mismatch(serve: Serve, tmp_path: Path, changes: dict[str, Any], r
     A version that cannot answer every request to the one that serves cannot be its shadow; that it
     is not ready is nobody's alarm.
     """
-    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+    async with serve(**CONTROL) as running:
         tiny.write(tmp_path, **changes)
         found = await failure(start(running))
         message = f"model tiny version 2 cannot be a shadow of version 1: {reason}"
@@ -343,7 +345,7 @@ async def test_one_by_one(serve: Serve, tmp_path: Path) -> None:
     """
     A graph that takes single images only, which its manifest does not tell, cannot be a shadow.
     """
-    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+    async with serve(**CONTROL) as running:
         single = tiny.graph()
         single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
         tiny.write(tmp_path, model=single)
@@ -358,8 +360,7 @@ async def test_memory_budget(serve: Serve, tmp_path: Path) -> None:
     A shadow counts in the memory budget, and one that does not fit is refused.
     """
     memory = Memory(batch_size=8, weights_bytes=4000, arena_peak_bytes=1000)
-    settings = {"model_control_mode": "explicit", "load_model": ["*"], "memory_budget": 10_000}
-    async with serve(**settings) as running:
+    async with serve(**CONTROL, memory_budget=10_000) as running:
         tiny.write(tmp_path, memory=memory.model_copy(update={"weights_bytes": 4001}))
         reason, _ = await failure(start(running))
         assert reason == "MEMORY_BUDGET_EXCEEDED"
@@ -427,7 +428,7 @@ async def test_configuration(serve: Serve, tmp_path: Path) -> None:
         "shadow_version": {"string_value": "2"},
         "shadow_share": {"string_value": "0.5"},
     }
-    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+    async with serve(**CONTROL) as running:
         tiny.write(tmp_path)
         await load(running, parameters=parameters)
         assert (await shadow_of(running)).share == 0.5
@@ -501,7 +502,7 @@ async def test_files_of_the_version_that_serves(serve: Serve, tmp_path: Path) ->
     """
     Whatever becomes of them, a shadow starts, changes its share and stops, and the version serves.
     """
-    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+    async with serve(**CONTROL) as running:
         tiny.write(tmp_path)
         damage(tmp_path, 1)
         await start(running)
@@ -623,8 +624,7 @@ async def test_promotion_beside_a_newer_version(serve: Serve, tmp_path: Path) ->
     """
     for _ in range(2):
         tiny.write(tmp_path)
-    settings = {"model_control_mode": "explicit", "load_model": ["*"]}
-    async with serve(**settings, version_policy={"*": "specific:1:3"}) as running:
+    async with serve(**CONTROL, version_policy={"*": "specific:1:3"}) as running:
         await start(running)
         for _ in range(10):
             await ask(running)
@@ -643,7 +643,7 @@ async def test_a_version_that_serves_becomes_a_shadow(serve: Serve, tmp_path: Pa
     One request lets an older version serve, and compares the newer one with it.
     """
     tiny.write(tmp_path)
-    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+    async with serve(**CONTROL) as running:
         assert await ask(running) == "2"
         # It would not be asked whether the older version is to serve.
         parameters = {"shadow_version": {"string_value": "2"}}
@@ -727,7 +727,7 @@ async def test_http(serve: Serve, tmp_path: Path) -> None:
     """
     shadow = "/v1/models/tiny/shadow"
     start_path = f"{shadow}/start"
-    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+    async with serve(**CONTROL) as running:
         tiny.write(tmp_path)
         missing = await request(running, shadow)
         assert (missing.status, missing.json()["reason"]) == (404, "NO_SHADOW")
@@ -784,7 +784,7 @@ async def test_commands(
         code = await asyncio.to_thread(main, [*arguments, "--address", running.address])
         return (code, *capsys.readouterr())
 
-    async with serve(model_control_mode="explicit", load_model=["*"]) as running:
+    async with serve(**CONTROL) as running:
         tiny.write(tmp_path)
         code, _, error = await convoy("shadow", "tiny")
         assert (code, error) == (1, "convoy shadow: model 'tiny' has no shadow (NO_SHADOW)\n")
