@@ -11,6 +11,7 @@ import ast
 import io
 import json
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -116,6 +117,16 @@ def docstrings(folder: str) -> Iterator[Docstring]:
             match node:
                 case ast.Expr(ast.Constant(str(text))) if text.strip():
                     yield Docstring(f"{file.relative_to(ROOT)}:{node.lineno}", text)
+
+
+def page_docstrings() -> Iterator[Docstring]:
+    """Yield every `/** ... */` of the page's JavaScript."""
+    for file in sorted((ROOT / "service/web").rglob("*.js")):
+        if "node_modules" not in file.parts:
+            source = file.read_text()
+            for found in re.finditer(r"/\*\*[\s*]*(.+?)\s*\*/", source, re.DOTALL):
+                line = source.count("\n", 0, found.start()) + 1
+                yield Docstring(f"{file.relative_to(ROOT)}:{line}", found[1])
 
 
 def long_parameter_lists(folder: str, most: int) -> Iterator[str]:

@@ -42,7 +42,7 @@ export async function ask(path, { method = "GET", body, headers = {}, signal } =
   throw refused;
 }
 
-/** The same, for JSON. */
+/** Ask the server as above, and parse its JSON. */
 export async function askJson(path, options) {
   return (await ask(path, options)).json();
 }

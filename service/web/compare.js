@@ -16,7 +16,7 @@ const CHARTS = {
   memory: "Memory against batch size",
 };
 
-/** What is shown; kept while other views are open. */
+/** The choices of the user, kept while other views are open. */
 const kept = { chart: "balls", series: "", hidden: new Set() };
 
 /** Open the view. */

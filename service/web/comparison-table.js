@@ -42,7 +42,7 @@ export function comparisonTable(all, machine) {
   );
 }
 
-/** By its head: what a column has for a network, `{value, text, source, published}`; null is nothing. */
+/** Return the columns by their heads: functions that return the cell of a network, or nothing. */
 function makeColumns(all, number) {
   const sizes = [...new Set(all.flatMap(({ batches }) => batches.map(({ size }) => size)))].sort(
     (one, other) => one - other,
@@ -105,7 +105,7 @@ function row(cells) {
         index ? "td" : "th",
         { scope: index ? null : "row", class: cell?.published ? "published" : null },
         cell ? cell.text : "",
-        // Written by the style sheet, so that it is not copied with the number.
+        // The style sheet writes the mark, so that it is not copied with the number.
         cell?.number ? el("sup", { "data-number": String(cell.number) }) : null,
       ),
     ),
@@ -127,7 +127,7 @@ function head(name, index, rows, body) {
   return el("th", { scope: "col" }, el("button", { type: "button", click: sort }, name));
 }
 
-/** What is missing comes last, whichever the direction. */
+/** Compare two values; missing ones come last in either direction. */
 function order(one, other, sign) {
   if (one === undefined || other === undefined)
     return sign * ((one === undefined) - (other === undefined));

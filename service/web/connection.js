@@ -1,4 +1,4 @@
-/** Whether the server is there: it is asked every few seconds, more often while it is not. */
+/** The state of the server: it is asked every few seconds, more often while it is gone. */
 
 const WATCH_MS = 5000;
 const RETRY_MS = 1000;
@@ -9,13 +9,13 @@ class Connection extends EventTarget {
 
   #timer = null;
 
-  /** Look from now on. */
+  /** Begin to ask. */
   start() {
     document.addEventListener("visibilitychange", () => document.hidden || this.#look());
     this.#look();
   }
 
-  /** Somebody asked and got no answer: look at once. */
+  /** Ask at once, as another request got no answer. */
   lost() {
     if (this.state === "ready") this.#look();
   }

@@ -45,7 +45,7 @@ export class History {
     return this.samples.map(({ at }) => at);
   }
 
-  /** Every model that a sample names, but calls for none or for an unknown one; by name. */
+  /** All models that samples name, by name; calls for none or for an unknown one are left out. */
   get models() {
     const names = this.samples.flatMap(({ models }) => Object.keys(models));
     return [...new Set(names)].filter((name) => name && name !== "unknown").sort();
@@ -195,7 +195,7 @@ function add(many) {
   return sums;
 }
 
-/** As Prometheus' `histogram_quantile`: linear within the bucket; the last bound for all above it. */
+/** Return a quantile as `histogram_quantile` of Prometheus does: linear within the bucket, at most the last bound. */
 export function quantile(counts, bounds, share) {
   let left = total(counts) * share;
   if (!left) return null;

@@ -10,14 +10,14 @@ import { layerTable } from "./layers.js";
 import { attribution } from "./networks.js";
 import { served } from "./served.js";
 
-/** What a model predicts for an image, by the kind of its scores. */
+/** The predictions of a model for an image, by the kind of its scores. */
 const SCORES = {
   logits: "one class",
   probabilities: "one class",
   independent: "any number of classes (multi-label)",
 };
 
-/** Of more versions than these, the facts are folded away, and a filter is offered. */
+/** Above this number of versions, the facts are folded away, and a filter is offered. */
 const FEW = 6;
 
 /** Open the view. */

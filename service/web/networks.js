@@ -1,4 +1,4 @@
-/** Every network that can be compared: what the artifacts say, what was measured here, what others published. */
+/** The networks that can be compared: facts of the artifacts, measurements, and published figures. */
 
 import { askJson } from "./api.js";
 import { served } from "./served.js";
@@ -77,7 +77,7 @@ export const fastest = ({ batches }) =>
     .filter(({ ms }) => ms)
     .reduce((best, batch) => (best && best.ms <= batch.ms ? best : batch), null);
 
-/** Whether convoy measured this accuracy itself; otherwise somebody published it. */
+/** Return whether convoy measured this accuracy itself; otherwise somebody published it. */
 export const isMeasured = ({ origin }) => origin === "measured";
 
 /** The kind and the images of an accuracy: those with the same title can be compared. */
@@ -118,7 +118,7 @@ export function accuracies(all) {
     .sort((one, other) => other.scores.length - one.scores.length);
 }
 
-/** Once for each architecture: what was published of other weights than those here. */
+/** Return, once for each architecture, the published figures of weights other than those here. */
 function publishedOfOthers(all) {
   const byArchitecture = new Map();
   for (const { architecture, published } of all)

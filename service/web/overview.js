@@ -1,4 +1,4 @@
-/** What each network says, in a line: its best class, how sure it is, and how long it took. */
+/** The answer of each network in a line: its best class, its probability and its time. */
 
 import { el } from "./dom.js";
 import { duration, percent } from "./format.js";

@@ -27,7 +27,7 @@ export function drawingPad(drawn) {
     "aria-label":
       "Drawing pad. Arrow keys move the pen, the space bar lifts and lowers it, Ctrl+Z undoes a stroke, Delete clears.",
   });
-  // Where the keyboard's pen is; seen while the pad has the keyboard.
+  // The place of the keyboard's pen, which is visible while the pad has the focus.
   const mark = el("span", { class: "pen", "aria-hidden": "true" });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   Object.assign(context, {
@@ -134,7 +134,7 @@ export function drawingPad(drawn) {
   );
 }
 
-/** What was drawn, made as large and as central as MNIST's digits; null if nothing was. */
+/** Return the drawing, as large and as central as MNIST's digits; null if there is none. */
 async function centred(canvas) {
   const found = extent(canvas.getContext("2d").getImageData(0, 0, SIDE, SIDE).data);
   if (!found) return null;
@@ -151,7 +151,7 @@ async function centred(canvas) {
   return result.convertToBlob({ type: "image/png" });
 }
 
-/** Bounding box and centre of mass of what is not black. */
+/** Return the bounding box and the centre of mass of all pixels that are not black. */
 function extent(pixels) {
   let [left, top, right, bottom, sum, x, y] = [SIDE, SIDE, -1, -1, 0, 0, 0];
   for (let index = 0; index < SIDE * SIDE; index += 1) {

@@ -1,6 +1,6 @@
-/** Which points nothing else beats in both directions. */
+/** The points that no other point beats in both directions. */
 
-/** The marks, `{x, y}` each, of which no other has a larger x and a larger y; by falling x. */
+/** Return the marks, `{x, y}` each, than which no other has a larger x and y; by falling x. */
 export function paretoFront(marks) {
   let highest = -Infinity;
   return [...marks]

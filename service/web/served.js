@@ -1,4 +1,4 @@
-/** What the server says of its models. */
+/** The models of the server, as it describes them. */
 
 import { askJson, Refused, Unreachable } from "./api.js";
 

@@ -39,7 +39,7 @@ with Client(${options.join(", ")}) as client:
 `;
 }
 
-/** For Node.js, Deno and Bun. */
+/** Return the snippet for Node.js, Deno and Bun. */
 function javascript(model, file) {
   const secret = token()
     ? `

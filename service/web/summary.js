@@ -1,4 +1,4 @@
-/** What all networks said, in a line. */
+/** The answers of all networks, in a line. */
 
 import { percent } from "./format.js";
 

@@ -110,7 +110,7 @@ class Try {
     return el(
       "div",
       { class: "drop" },
-      // As high without a picture: nothing may move below a pointer.
+      // It is as high without a picture: nothing may move below a pointer.
       el("div", { class: "picture-frame" }, this.crop.box),
       el("p", {}, "Drop or paste an image here, or"),
       el(
@@ -163,7 +163,7 @@ class Try {
     addEventListener("dragover", (event) => event.preventDefault(), { signal });
     addEventListener("drop", (event) => files(event, event.dataTransfer), { signal });
     addEventListener("paste", (event) => files(event, event.clipboardData), { signal });
-    // Whoever draws may go on: the page does not scroll away from the pad.
+    // The page does not scroll away from the pad: the user may go on drawing.
     const drawn = ({ detail }) => this.show(detail, "drawing.png", { scroll: false });
     pad.addEventListener("drawn", drawn, { signal });
   }

@@ -15,7 +15,7 @@ export class DrawingWindow {
   constructor(drawing, { width, height }) {
     Object.assign(this, { drawing, width, height, scale: 1 });
     this.told = el("span", { class: "muted", role: "status" });
-    // Not higher than a small drawing needs; a large one scrolls.
+    // It is not higher than a small drawing needs; a large one scrolls.
     const style = { "max-height": `${height + 4}px` };
     this.place = el("div", { class: "graph-window", style }, drawing);
     const button = (text, click, label) =>

@@ -2,7 +2,7 @@
 
 import { isLeftOut } from "./rows.js";
 
-/** For each model of the run, its answers as in scoring.js; and the number of images left out. */
+/** Return the answers of each model, as in scoring.js, and the number of images left out. */
 export function answersOf(items, models) {
   const done = items.filter(({ truths, outcomes }) => truths && outcomes);
   const used = done.filter((item) => !isLeftOut(item));

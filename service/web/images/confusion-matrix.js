@@ -8,7 +8,7 @@ const WIDEST = 25;
 
 const SHOWN = 20;
 
-/** For `{truth, given, count}` each; `open` is called with the pair that somebody chose. */
+/** Draw the matrix of pairs, `{truth, given, count}`; `open` is called with the chosen pair. */
 export function confusionMatrix(pairs, labels, title, open) {
   const classes = [...new Set(pairs.flatMap(({ truth, given }) => [truth, given]))].sort(
     (one, other) => one - other,

@@ -1,4 +1,4 @@
-/** What filters and sorts the images, and how they are shown. */
+/** Controls that filter and sort the images, and choose their layout. */
 
 import { el, labelled } from "../dom.js";
 import { whole } from "../format.js";

@@ -1,4 +1,4 @@
-/** How well the models classify a labelled folder, as `convoy evaluate` measures it. */
+/** The scores of the models on a labelled folder, as `convoy evaluate` measures them. */
 
 import { el } from "../dom.js";
 import { percent, whole } from "../format.js";
@@ -61,7 +61,7 @@ function shares(models, answers, labels) {
   return el("div", { class: "shares" }, scrollTable("Accuracy of the networks", heads, rows));
 }
 
-/** Which answers differ between the two. */
+/** Describe the answers that differ between the two models. */
 function flips([first, second], answers, show) {
   const { onlyFirst, onlySecond, pValue } = mcnemar(...answers);
   const only = (count, title, state) =>

@@ -15,7 +15,7 @@ const HEADS = [
   "error",
 ];
 
-/** A line for each image and model; text with commas, quotes or line breaks is quoted (RFC 4180). */
+/** Return a line for each image and model; commas, quotes and line breaks are quoted (RFC 4180). */
 export function asCsv(items) {
   const lines = items.flatMap((item) => records(item).map(line));
   return [HEADS.join(","), ...lines].map((text) => `${text}\r\n`).join("");
@@ -28,7 +28,7 @@ function field(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** The same with all classes of each answer. */
+/** Return the same as JSON, with all classes of each answer. */
 export function asJson(items) {
   const all = items.flatMap((item) =>
     records(item).map((record, index) => ({

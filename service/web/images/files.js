@@ -1,6 +1,6 @@
 /** The images of a selection, or of what was dropped, with the folders that they lie in. */
 
-// As SUFFIXES in artifact/image_formats.py.
+// The same as SUFFIXES in artifact/image_formats.py.
 const IMAGE = /\.(avif|bmp|gif|heic|heif|hif|jfif|jpe|jpeg|jpg|png|tif|tiff|webp)$/i;
 
 /** Files that operating systems add, or hide, and that nobody means. */

@@ -1,11 +1,11 @@
 /** Folders as classes: which folder tells the class of an image, and what it means for a model. */
 
-// As PARTS in export/data/folders.py.
+// The same as PARTS in export/data/folders.py.
 const PARTS = new Set(
   "train training val valid validation dev eval evaluation test testing".split(" "),
 );
 
-// As in export/data/classes.py.
+// The same as in export/data/classes.py.
 const WORDNET = /^n\d{8}$/;
 
 const NAMED = 3;

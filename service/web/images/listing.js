@@ -75,7 +75,7 @@ function tell(node, item) {
   node.firstChild.title = [item.path, problem(item)].filter(Boolean).join("\n");
 }
 
-/** Said in words, too: colour alone tells nothing to some. */
+/** The verdicts in words, as not everybody can tell the colours apart. */
 const VERDICTS = { right: "right", wrong: "wrong", none: "" };
 
 function verdict(item) {

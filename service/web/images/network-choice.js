@@ -1,4 +1,4 @@
-/** Which network answers, and which one it is compared with. */
+/** The choice of the network that answers, and of one to compare it with. */
 
 import { el, labelled } from "../dom.js";
 import { collection } from "./collection.js";

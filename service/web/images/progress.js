@@ -1,4 +1,4 @@
-/** How far the run is, and what can be saved of it. */
+/** The progress of the run, and buttons that save its answers. */
 
 import { el } from "../dom.js";
 import { rounded, whole } from "../format.js";

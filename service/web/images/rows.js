@@ -1,4 +1,4 @@
-/** What is known of each image, its place in an order, and whether a filter shows it. */
+/** The facts that are known of each image, its place in an order, and the filters. */
 
 /** The best class of an outcome of `classify`, with its probability and its lead on the next. */
 export function best(outcome) {
@@ -9,7 +9,7 @@ export function best(outcome) {
 
 export const labelOf = (item, model = 0) => best(item.outcomes?.[model])?.label;
 
-/** Whether an image's answer is right: null if it has no known class, or no answer yet. */
+/** Return whether an image's answer is right; null without a known class or an answer. */
 export function isRight(item, model = 0) {
   const outcome = item.outcomes?.[model];
   if (!item.truths || !outcome || isLeftOut(item)) return null;
@@ -17,7 +17,7 @@ export function isRight(item, model = 0) {
   return best(outcome)?.class_index === item.truths[model];
 }
 
-/** Whether a model could not decode the image: no model is then measured on it, as in `convoy evaluate`. */
+/** Return whether a model could not decode the image: none is measured on it, as in `convoy evaluate`. */
 export const isLeftOut = ({ outcomes }) =>
   (outcomes ?? []).some(({ error }) => error && error.reason !== "SCORES_NOT_FINITE");
 
@@ -47,7 +47,7 @@ export const ORDERS = {
   margin: { title: "Margin, smallest first", compare: by(margin) },
 };
 
-/** What an image's state may be, for the filter. */
+/** The states of an image that the filter offers. */
 export const STATES = {
   all: { title: "All images", test: () => true },
   right: { title: "Right", test: (item) => isRight(item) === true, needs: "classes" },

@@ -7,10 +7,10 @@ import { connection } from "../connection.js";
 /** Requests in flight: enough for batches, and fewer than browsers open connections. */
 export const MOST_REQUESTS = 5;
 
-/** The server is busy, starting or gone: the same image may be asked about again. */
+/** Reasons of a server that is busy, starting or gone: the same request may succeed later. */
 const PASSING = new Set(["QUEUE_FULL", "DEADLINE_UNMEETABLE", "SHUTTING_DOWN", "MODEL_NOT_READY"]);
 
-/** What is wrong with one image; any other refusal ends the run, as it would meet all images. */
+/** Reasons that concern one image; any other refusal ends the run, as it would meet all images. */
 const OF_ONE_IMAGE = new Set([
   "IMAGE_TOO_LARGE",
   "REQUEST_TOO_LARGE",
@@ -117,7 +117,7 @@ export class Run extends EventTarget {
 const unreadable = () =>
   new Refused(400, "INVALID_IMAGE", "The file cannot be read: it was moved, changed or removed.");
 
-/** So many seconds, and then until the server is ready. */
+/** Wait for so many seconds, and then until the server is ready. */
 async function wait(seconds, signal) {
   do {
     await new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-/** What the classes of the images are for the models that are asked. */
+/** The right classes of the images, by the labels of the models that are asked. */
 
 import { askJson } from "../api.js";
 import { indicesOf } from "./folders.js";

@@ -1,6 +1,6 @@
 /** A long list of which only the part in view is in the document. */
 
-/** Rows above and below the view that are made, too. */
+/** Number of rows that are kept ready above and below the view. */
 const SPARE = 4;
 
 /**

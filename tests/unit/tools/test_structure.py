@@ -14,6 +14,15 @@ def test_docstrings_are_no_fragments(folder: str) -> None:
     assert fragments == []
 
 
+def test_docstrings_of_the_page_are_no_fragments() -> None:
+    """
+    Docstrings of JavaScript begin with a verb or a noun phrase, too.
+    """
+    texts = list(structure.page_docstrings())
+    assert len(texts) > 200
+    assert [text.place for text in texts if text.is_fragment] == []
+
+
 def test_fragment_is_found() -> None:
     """
     A docstring that begins with one of the words is a fragment, in whatever form.
