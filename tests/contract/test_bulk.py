@@ -131,11 +131,12 @@ async def test_wrong_models_of_servers(serve: Serve) -> None:
     A model that a server does not have, and a server that does not answer, end the job.
     """
     async with serve() as running:
-        for name, address, message in (
-            ("absent", running.address, "has no model absent; it has tiny:1"),
-            ("tiny", "localhost:1", "localhost:1: "),
+        for name, version, address, message in (
+            ("absent", 0, running.address, "has no model absent; it has tiny:1"),
+            ("tiny", 7, running.address, "has no model tiny:7; it has tiny:1"),
+            ("tiny", 0, "localhost:1", "localhost:1: "),
         ):
-            options = ServerClassifier((address,), name, 0, 5, 5, CredentialSettings())
+            options = ServerClassifier((address,), name, version, 5, 5, CredentialSettings())
             with pytest.raises(BulkError, match=message):
                 await asyncio.to_thread(_model, options)
 

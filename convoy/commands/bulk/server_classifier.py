@@ -145,7 +145,8 @@ class _Servers:
             number = version or max(versions, default=0)
             if number not in versions:
                 known = ", ".join(f"{m.name}:{m.version}" for m in models) or "none"
-                raise BulkError(f"{server.address} has no model {name}; it has {known}")
+                asked = f"{name}:{version}" if version else name
+                raise BulkError(f"{server.address} has no model {asked}; it has {known}")
             model = Model(name, number, versions[number])
             if found not in (None, model):
                 raise BulkError(f"{server.address} has another {name}:{number} than the others")
