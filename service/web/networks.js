@@ -22,7 +22,18 @@ export async function networks() {
   const others = models
     .filter(({ manifest }) => !known.has(`${manifest.name} ${manifest.version}`))
     .map((model) => fromServer(model, statistics));
-  return { networks: [...compared, ...others], machine: comparison?.machine ?? null };
+  const networks = withVersions([...compared, ...others]);
+  return { networks, machine: comparison?.machine ?? null };
+}
+
+/** Name the versions of a model apart, so that no figure of one is taken for that of another. */
+function withVersions(all) {
+  const counts = new Map();
+  for (const { name } of all) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return all.map((network) => {
+    const { name, version } = network;
+    return counts.get(name) > 1 ? { ...network, name: `${name} version ${version}` } : network;
+  });
 }
 
 function fromComparison(network, machine) {
@@ -45,7 +56,7 @@ function fromServer({ manifest, provider }, statistics) {
     ({ batch_size: size, compute_infer: { count, ns } }) => ({
       size,
       ms: ns / count / size / 1e6,
-      source: `${count} runs of this server, ${provider}`,
+      source: `${count} ${count === 1 ? "run" : "runs"} of this server, ${provider}`,
     }),
   );
   const exported = memory && {

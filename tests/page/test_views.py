@@ -250,6 +250,24 @@ def test_compare(open_page: OpenPage, repository: Path, tmp_path: Path) -> None:
         check_families(page, "ResNet")
 
 
+def test_versions_of_a_model_are_compared(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    Two versions of a model have names of their own, and neither has the speed of the other.
+    """
+    for top1 in (0.5, 0.9):
+        tiny.write(tmp_path, evaluations=(measured(top1),))
+    with ServerProcess(tmp_path, "--version-policy", "tiny=all") as server:
+        with Client(server.address) as client:
+            client.classify(png(3), model="tiny", version=2)
+        with open_page(f"{url_of(server)}#compare?chart=speed") as page:
+            marks = page.locator("circle.mark")
+            expect(marks).to_have_count(1)  # version 1 was never run
+            expect(marks).to_have_attribute("aria-label", re.compile("^tiny version 2, top-1 90.0"))
+            names = page.locator("tbody th")
+            expect(names).to_have_text(["tiny version 1", "tiny version 2"])
+            expect(page.locator(".sources")).to_contain_text("1 run of this server")
+
+
 def test_pareto_front(open_page: OpenPage, url: str) -> None:
     """
     A point is on the front if no other is at least as good in both directions and better in one.
