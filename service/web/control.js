@@ -18,10 +18,11 @@ export function controlOf({ name, version, state }, changed) {
           headers: { "content-type": "application/json" },
         });
         await changed();
+        problem.replaceChildren();
       } catch (error) {
         problem.replaceChildren(explain(error, ask));
-        for (const one of buttons) one.disabled = false;
       }
+      for (const one of buttons) one.disabled = false;
     };
     return el("button", { type: "button", class: "small", click: ask }, text);
   };

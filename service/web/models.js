@@ -8,7 +8,7 @@ import { explain } from "./errors.js";
 import { duration, megabytes, operations, percent, provider, rounded, whole } from "./format.js";
 import { layerTable } from "./layers.js";
 import { attribution } from "./networks.js";
-import { served } from "./served.js";
+import { followServed, served } from "./served.js";
 
 /** The predictions of a model for an image, by the kind of its scores. */
 const SCORES = {
@@ -20,52 +20,85 @@ const SCORES = {
 /** Above this number of versions, the facts are folded away, and a filter is offered. */
 const FEW = 6;
 
-/** Open the view. */
+const EMPTY = "The model repository is empty. Make a model with convoy export lenet5.";
+
+/** Open the view; it follows what the server loads until *signal* is aborted. */
 export async function open(root, signal, parameters) {
-  const [index, { models, canControl }] = await Promise.all([
-    askJson("v2/repository/index", { method: "POST" }),
-    served(),
-  ]);
-  const find = ({ name, version }) =>
-    models.find(({ manifest }) => manifest.name === name && String(manifest.version) === version);
   root.className = "models";
-  if (!index.length)
-    root.append(
-      el(
-        "p",
-        { class: "card" },
-        "The model repository is empty. Make a model with convoy export lenet5.",
-      ),
-    );
-  const isLong = index.length > FEW;
-  const again = async () => {
-    if (signal.aborted) return;
-    root.replaceChildren();
-    await open(root, signal, new URLSearchParams());
-  };
-  const cards = index.map((entry) => modelCard(entry, find(entry), isLong, canControl && again));
-  root.append(isLong ? filter(cards) : "", ...fallbacks(models), ...cards);
+  const view = new Models(root, signal);
+  await followServed(signal, (found) => view.show(found));
   const asked = addressOf("models", Object.fromEntries(parameters));
-  const card = cards.find((one) => one.querySelector("h2 a").hash === asked);
+  const card = view.cards.find((one) => one.querySelector("h2 a").hash === asked);
   card?.scrollIntoView();
   card?.focus({ preventScroll: true });
 }
 
-/** A field that hides the cards without its text. */
-function filter(cards) {
-  const count = el("span", { class: "muted", role: "status" }, `${cards.length} versions`);
-  const input = ({ target }) => {
-    const text = target.value.trim().toLowerCase();
-    for (const card of cards) card.hidden = !card.textContent.toLowerCase().includes(text);
-    count.textContent = `${cards.filter((card) => !card.hidden).length} of ${cards.length} versions`;
-  };
-  return el(
-    "div",
-    { class: "row controls" },
-    el("label", { for: "filter" }, "Filter"),
-    el("input", { type: "search", id: "filter", placeholder: "name, state, provider", input }),
-    count,
-  );
+class Models {
+  #known = new Map();
+
+  constructor(root, signal) {
+    Object.assign(this, { root, signal, cards: [] });
+    this.text = el("input", {
+      type: "search",
+      id: "filter",
+      placeholder: "name, state, provider",
+      input: () => this.#filter(),
+    });
+    this.count = el("span", { class: "muted", role: "status" });
+    this.controls = el(
+      "div",
+      { class: "row controls" },
+      el("label", { for: "filter" }, "Filter"),
+      this.text,
+      this.count,
+    );
+  }
+
+  /** Show the versions of the repository, of which the server says this. */
+  async show({ models, canControl }) {
+    const index = await askJson("v2/repository/index", { method: "POST" });
+    if (this.signal.aborted) return;
+    const isLong = index.length > FEW;
+    this.cards = index.map((entry) => this.#card(entry, modelOf(entry, models), isLong, canControl));
+    this.controls.hidden = !isLong;
+    this.#filter();
+    const nothing = index.length ? [] : [el("p", { class: "card" }, EMPTY)];
+    arrange(this.root, [this.controls, ...nothing, ...fallbacks(models), ...this.cards]);
+  }
+
+  /** The card of a version: the one that is shown, with what is open in it, unless it has changed. */
+  #card(entry, model, isLong, canControl) {
+    const key = `${entry.name} ${entry.version}`;
+    const state = JSON.stringify([entry, model, isLong, canControl]);
+    if (this.#known.get(key)?.state !== state) {
+      const again = async () => this.show(await served());
+      const card = modelCard(entry, model, isLong, canControl && again);
+      this.#known.set(key, { state, card });
+    }
+    return this.#known.get(key).card;
+  }
+
+  /** Hide the cards without the text of the filter. */
+  #filter() {
+    const text = this.controls.hidden ? "" : this.text.value.trim().toLowerCase();
+    for (const card of this.cards) card.hidden = !card.textContent.toLowerCase().includes(text);
+    const shown = this.cards.filter((card) => !card.hidden).length;
+    const { length } = this.cards;
+    this.count.textContent = shown < length ? `${shown} of ${length} versions` : `${length} versions`;
+  }
+}
+
+const modelOf = ({ name, version }, models) =>
+  models.find(({ manifest }) => manifest.name === name && String(manifest.version) === version);
+
+/** Make these nodes the children of `root`; those in their places stay, with the keyboard in them. */
+function arrange(root, nodes) {
+  const wanted = new Set(nodes);
+  for (const child of [...root.children]) if (!wanted.has(child)) child.remove();
+  let place = root.firstChild;
+  for (const node of nodes)
+    if (node === place) place = place.nextSibling;
+    else root.insertBefore(node, place);
 }
 
 /** Why models are not run as preferred: a line for each reason, with its models. */

@@ -27,7 +27,8 @@ export async function served() {
 }
 
 /**
- * Call `changed` with the same, now and whenever other models or versions answer.
+ * Call `changed` with the same, now and whenever other models or versions answer; it may be
+ * asynchronous, and is called again if it failed.
  *
  * Raises what the first request does. Later the header tells if the server is gone.
  */
@@ -37,8 +38,8 @@ export async function followServed(signal, changed) {
     const found = await served();
     const now = found.models.map(({ path, manifest }) => `${path} ${manifest.model_sha256}`).join();
     if (signal.aborted || now === before) return;
+    await changed(found);
     before = now;
-    changed(found);
   };
   await look();
   const timer = setInterval(async () => {

@@ -65,9 +65,9 @@ def test_one_problem_with_a_file_for_all_networks(open_page: OpenPage, url: str)
         expect(page.locator(".problem")).to_have_count(0)
 
 
-def control(page: Page, verb: str) -> None:
-    """Load or unload LeNet-5."""
-    answer = page.request.post(urljoin(page.url, f"v2/repository/models/lenet5/{verb}"))
+def control(page: Page, verb: str, model: str = "lenet5") -> None:
+    """Load or unload a model, past the page."""
+    answer = page.request.post(urljoin(page.url, f"v2/repository/models/{model}/{verb}"))
     assert answer.ok, answer.text()
 
 
@@ -87,6 +87,28 @@ def test_model_that_is_unloaded_and_loaded(open_page: OpenPage, repository: Path
         control(page, "load")
         expect(page.locator(".answer .timing")).to_be_visible(timeout=FOLLOWED_MS)
         assert best(page, "lenet5") == "7"
+
+
+def test_models_follow_the_server(open_page: OpenPage, repository: Path) -> None:
+    """
+    Models shows what is loaded and unloaded elsewhere; the other cards keep what is open in them.
+    """
+    options = ("--model-control-mode", "explicit", "--load-model", "lenet5", "--load-model", "tiny")
+    with (
+        ServerProcess(repository, *options) as server,
+        open_page(f"{url_of(server)}#models") as page,
+    ):
+        badge = page.get_by_role("article", name="tiny version 1").locator(".badge")
+        lenet = page.get_by_role("article", name="lenet5 version 1")
+        expect(badge).to_have_text("ready")
+        lenet.get_by_text("Layers").click()
+        expect(lenet.locator("tbody tr").first).to_be_visible()
+        control(page, "unload", "tiny")
+        expect(badge).not_to_have_text("ready", timeout=FOLLOWED_MS)
+        control(page, "load", "tiny")
+        expect(badge).to_have_text("ready", timeout=FOLLOWED_MS)
+        expect(lenet.locator("tbody tr").first).to_be_visible()
+        expect(lenet.locator("summary", has_text="Layers")).to_be_focused()
 
 
 def test_version_that_is_replaced(open_page: OpenPage, tmp_path: Path) -> None:
