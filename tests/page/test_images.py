@@ -358,3 +358,44 @@ def test_suffixes(open_page: OpenPage, url: str) -> None:
     others = ["image.txt", ".hidden.png", "__MACOSX/a.png", "Thumbs.db"]
     with open_page(url) as page:
         assert page.evaluate(script, names + others) == names
+
+
+def test_image_beside_the_folders(open_page: OpenPage, url: str) -> None:
+    """
+    An image outside the folders of classes is told, as no accuracy is then measured; a folder
+    without folders is none of classes.
+    """
+    script = """(paths) => import("./web/images/folders.js").then(({classesOf}) => classesOf(
+        paths.map((path) => ({path}))))"""
+    classes = ["all/cat/1.png", "all/dog/2.png"]
+    with open_page(url) as page:
+        assert page.evaluate(script, classes)["classes"] == ["cat", "dog"]
+        found = page.evaluate(script, ["all/sheet.png", *classes])
+        assert found["classes"] is None
+        assert "1 image lies in no folder of a class, such as all/sheet.png" in found["problem"]
+        for paths in (["all/1.png", "all/2.png"], ["1.png", "2.png"]):
+            assert page.evaluate(script, paths) == {"classes": None, "problem": ""}
+
+
+def test_version_that_is_replaced(open_page: OpenPage, tmp_path: Path, folder: Path) -> None:
+    """
+    Answers of a version that is no longer served are told to be its; they can be asked for anew.
+    """
+    tiny.write(tmp_path)
+    options = ("--model-control-mode", "poll", "--repository-poll-s", "0.2")
+    with (
+        ServerProcess(tmp_path, *options) as server,
+        open_page(f"{url_of(server)}#images", may_fail=True) as page,
+    ):
+        choose(page, folder)
+        told = page.locator(".warning")
+        expect(told).to_have_count(0)
+        tiny.write(tmp_path)
+        expect(told).to_contain_text("answers below are of tiny version 1", timeout=30_000)
+        told.get_by_role("button", name="Classify again").click()
+        wait(page)
+        expect(told).to_have_count(0)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save CSV").click()
+        saved = Path(download.value.path()).read_text(encoding="utf-8")
+    assert {row["version"] for row in csv.DictReader(io.StringIO(saved))} == {"2"}

@@ -22,7 +22,8 @@ export function classesOf(images) {
   // A folder that was dropped is above its classes; several folders are classes themselves.
   const level = roots.size === 1 ? 1 : 0;
   const names = new Set(parts.map((folders) => folders[level]));
-  if (!images.length || names.has(undefined)) return { classes: null, problem: "" };
+  if (!images.length) return { classes: null, problem: "" };
+  if (names.has(undefined)) return { classes: null, problem: outside(images, parts, level) };
   const folders = [...names].sort();
   if (folders.every((name) => PARTS.has(name.toLowerCase())))
     return {
@@ -31,6 +32,14 @@ export function classesOf(images) {
     };
   images.forEach((image, index) => (image.truth = parts[index][level]));
   return { classes: folders, problem: "" };
+}
+
+/** The problem of images beside the folders of other images; none if there are no such folders. */
+function outside(images, parts, level) {
+  const alone = images.filter((_, index) => parts[index][level] === undefined);
+  if (alone.length === images.length) return "";
+  const [count, verb] = alone.length === 1 ? ["1 image lies", "it"] : [`${alone.length} images lie`, "them"];
+  return `No accuracy is measured: ${count} in no folder of a class, such as ${alone[0].path}. To measure accuracy, remove ${verb} or choose a folder that holds folders of classes only.`;
 }
 
 /**

@@ -110,9 +110,7 @@ class ImagesView {
   async restart() {
     const { items } = collection;
     collection.run?.stop();
-    const models = [collection.first, collection.second]
-      .map((key) => this.models.find((model) => model.key === key))
-      .filter(Boolean);
+    const models = this.chosen();
     for (const item of items) Object.assign(item, { outcomes: undefined, truths: undefined });
     if (!items.length || !models.length) return this.draw();
     const run = (collection.run = new Run(items, models, this.maxImageBytes));
@@ -127,6 +125,13 @@ class ImagesView {
     this.follow(run);
     run.start();
     this.draw();
+  }
+
+  /** The models that the lists name. */
+  chosen() {
+    return [collection.first, collection.second]
+      .map((key) => this.models.find((model) => model.key === key))
+      .filter(Boolean);
   }
 
   stopOrGoOn() {
@@ -170,13 +175,34 @@ class ImagesView {
     this.refresh();
   }
 
+  /** What tells that the server has other models now than those that answered; null if it has not. */
+  replaced() {
+    const { run } = collection;
+    if (!run || sameModels(run.models, this.chosen())) return null;
+    const names = run.models.map(({ manifest: { name, version } }) => `${name} version ${version}`);
+    return el(
+      "p",
+      { class: "warning" },
+      `The answers below are of ${names.join(" and ")}. The server has loaded or unloaded models since. `,
+      this.models.length
+        ? el(
+            "button",
+            { type: "button", class: "small", click: () => this.restart() },
+            "Classify again",
+          )
+        : "",
+    );
+  }
+
   drawProblem() {
     const { run, problem, mayBeOrdered } = collection;
+    const replaced = this.replaced();
     const inOrder = () => {
       collection.byOrder = true;
       this.restart();
     };
     this.problem.replaceChildren(
+      replaced ?? "",
       run?.error ? explain(run.error, () => this.restart()) : "",
       problem ? el("p", { class: "problem" }, problem) : "",
       problem && mayBeOrdered
@@ -187,7 +213,7 @@ class ImagesView {
           )
         : "",
     );
-    this.problem.hidden = !run?.error && !problem;
+    this.problem.hidden = !run?.error && !problem && !replaced;
   }
 
   /** The figures are of all images of a run that ended: they do not change below a pointer. */
@@ -220,4 +246,10 @@ class ImagesView {
     this.listing = listing(layout, { hasClasses: Boolean(classes), titles });
     this.list.replaceChildren(this.controls.row, this.listing.view);
   }
+}
+
+/** Whether these are the same versions, in the same order. */
+function sameModels(some, others) {
+  const ids = (models) => models.map(({ path, manifest }) => `${path} ${manifest.model_sha256}`);
+  return ids(some).join() === ids(others).join();
 }
