@@ -81,17 +81,25 @@ export function drawingPad(drawn) {
   ];
 
   canvas.addEventListener("pointerdown", (event) => {
+    // Neither the menu of the right button nor a second finger draws.
+    if (event.button || !event.isPrimary) return;
     canvas.setPointerCapture(event.pointerId);
     clearTimeout(pen.timer);
     keep();
     pen.at = null;
     line(place(event));
   });
-  canvas.addEventListener("pointermove", (event) => pen.at && event.buttons && line(place(event)));
-  canvas.addEventListener("pointerup", () => {
+  canvas.addEventListener(
+    "pointermove",
+    (event) => pen.at && event.isPrimary && event.buttons & 1 && line(place(event)),
+  );
+  const lift = ({ isPrimary }) => {
+    if (!isPrimary || !pen.at) return;
     pen.at = null;
     rest();
-  });
+  };
+  canvas.addEventListener("pointerup", lift);
+  canvas.addEventListener("pointercancel", lift);
   canvas.addEventListener("keydown", (event) => {
     if (event.key === " ") {
       pen.isDown = !pen.isDown;

@@ -2,6 +2,7 @@
 
 import { TOP_K } from "./classify.js";
 import { copyButton, el } from "./dom.js";
+import { save } from "./save.js";
 import { token } from "./token.js";
 
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -66,7 +67,11 @@ function curl(model, file) {
 `;
 }
 
-/** The snippets under tabs, and the answer that `showAnswer` gets, an outcome of `classify`. */
+/**
+ * The snippets under tabs, and the answer that `showAnswer` gets, an outcome of `classify`.
+ *
+ * `offer` gets the image that was sent: drawings, and parts of images, are no files yet.
+ */
 export function snippetCard(model, file, grpcPort) {
   const texts = snippets(model, file, grpcPort);
   const code = el("code", {});
@@ -88,6 +93,16 @@ export function snippetCard(model, file, grpcPort) {
       2,
     );
   };
+  let sent = null;
+  const saving = el(
+    "button",
+    { type: "button", class: "small", hidden: true, click: () => save(sent, file, sent.type) },
+    "Save the image",
+  );
+  const offer = (image) => {
+    sent = image;
+    saving.hidden = false;
+  };
   const card = el(
     "section",
     { class: "card snippets", "aria-labelledby": "snippets-title" },
@@ -95,7 +110,7 @@ export function snippetCard(model, file, grpcPort) {
       "header",
       {},
       el("h2", { id: "snippets-title" }, "The same call"),
-      copyButton(() => code.textContent),
+      el("div", { class: "row" }, saving, copyButton(() => code.textContent)),
     ),
     el("div", { class: "segments", role: "group", "aria-label": "Language" }, tabs),
     el("pre", { tabindex: "0", "aria-label": "Code" }, code),
@@ -106,5 +121,5 @@ export function snippetCard(model, file, grpcPort) {
       el("pre", { tabindex: "0", "aria-label": "Answer" }, raw),
     ),
   );
-  return { card, showAnswer };
+  return { card, showAnswer, offer };
 }

@@ -205,6 +205,7 @@ class Try {
     this.paint(image, part, signal);
     this.summary.textContent = "";
     const sent = part ? await cropped(image, part) : image;
+    snippets.offer(sent);
     const outcomes = await this.ask(this.cards, sent, signal);
     if (!outcomes) return;
     this.summary.textContent = summarize(outcomes);

@@ -155,6 +155,43 @@ def test_drawn_seven(open_page: OpenPage, url: str) -> None:
         expect(page.locator('.answer[data-model="lenet5"] .bar-name').first).to_have_text("1")
 
 
+def test_drawing_is_saved(open_page: OpenPage, url: str) -> None:
+    """
+    A drawing is saved as the file that was sent, under the name that the snippets have.
+    """
+    with open_page(url) as page:
+        page.locator(".answer").first.wait_for()
+        save = page.get_by_role("button", name="Save the image")
+        expect(save).to_be_hidden()
+        draw(page, (0.2, 0.1), (0.7, 0.1), (0.4, 0.8))
+        expect(page.locator(".summary")).to_contain_text("7: ")
+        with page.expect_download() as download:
+            save.click()
+        assert download.value.suggested_filename == "drawing.png"
+        saved = Path(download.value.path()).read_bytes()
+        give(page, "drop", saved)
+        expect(page.locator(".snippets code").first).to_contain_text("given.png")
+        assert best(page, "lenet5") == "7"
+
+
+def test_only_the_first_button_draws(open_page: OpenPage, url: str) -> None:
+    """
+    The right button opens the browser's menu: it does not draw.
+    """
+    picture = "document.querySelector('canvas.pad').toDataURL()"
+    with open_page(url) as page:
+        page.locator(".answer").first.wait_for()
+        draw(page, (0.5, 0.15), (0.5, 0.85))
+        before = page.evaluate(picture)
+        box = page.locator("canvas.pad").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 10, box["y"] + 10)
+        page.mouse.down(button="right")
+        page.mouse.move(box["x"] + 50, box["y"] + 60, steps=8)
+        page.mouse.up(button="right")
+        assert page.evaluate(picture) == before
+
+
 def test_undo(open_page: OpenPage, url: str) -> None:
     """
     Undo takes back the last stroke, and then the picture is classified without it.

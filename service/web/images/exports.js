@@ -1,6 +1,5 @@
 /** The answers as files: CSV for tables, JSON for programs. */
 
-import { el } from "../dom.js";
 import { best } from "./rows.js";
 
 const HEADS = [
@@ -55,11 +54,4 @@ function records({ path, truth, outcomes }) {
       error: outcome.error?.message ?? null,
     };
   });
-}
-
-/** Save text as a file. */
-export function save(text, name, type) {
-  const href = URL.createObjectURL(new Blob([text], { type }));
-  el("a", { href, download: name }).click();
-  URL.revokeObjectURL(href);
 }

@@ -2,8 +2,9 @@
 
 import { el } from "../dom.js";
 import { rounded, whole } from "../format.js";
+import { save } from "../save.js";
 import { collection } from "./collection.js";
-import { asCsv, asJson, save } from "./exports.js";
+import { asCsv, asJson } from "./exports.js";
 
 export class Progress {
   constructor(stopOrGoOn) {
