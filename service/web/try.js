@@ -23,6 +23,9 @@ const sampleUrl = (name) => `web/samples/${name}.png`;
 
 const NARROW = matchMedia("(max-width: 820px)"); // as in try.css: the answers are below the image
 
+/** The names of the images that are samples: a file of the same name is none. */
+const sampleNames = new WeakMap();
+
 let pad = null;
 
 /** Open the view. */
@@ -73,7 +76,10 @@ class Try {
     this.models = models;
     const option = (value, text) => el("option", { value }, text);
     const all = models.length > 1 ? [option(ALL, `All ${models.length} networks`)] : [];
-    this.select.replaceChildren(...all, ...models.map(({ key, title }) => option(key, title)));
+    const { model } = chosen;
+    const isGone = model !== ALL && !models.some(({ key }) => key === model);
+    const gone = isGone ? [option(model, `${titleOf(model)} is not loaded: all networks`)] : [];
+    this.select.replaceChildren(...gone, ...all, ...models.map(({ key, title }) => option(key, title)));
     if (models.length) this.choose(chosen.model);
     else {
       this.asking.abort();
@@ -145,6 +151,7 @@ class Try {
   async showSample(name) {
     try {
       const image = await (await ask(sampleUrl(name))).blob();
+      sampleNames.set(image, name);
       if (!this.signal.aborted) await this.show(image, `${name}.png`);
     } catch (error) {
       this.fail(error, () => this.showSample(name));
@@ -173,7 +180,8 @@ class Try {
     const found = this.models.filter((model) => key === model.key);
     // A model that is gone may come back: it stays chosen until somebody chooses another one.
     this.chosen = found.length ? found : this.models;
-    this.select.value = found.length ? key : this.select.options[0].value;
+    this.select.value = key;
+    if (!this.select.value) this.select.selectedIndex = 0; // one network is not offered as all
     chosen.model = key;
     this.cards = this.chosen.map(answerCard);
     this.overview = new Overview(this.chosen, (index) => {
@@ -189,7 +197,7 @@ class Try {
     Object.assign(chosen, { image, file, part });
     point("try", {
       network: chosen.model === ALL ? "" : chosen.model,
-      sample: SAMPLES.find((name) => file === `${name}.png`),
+      sample: image && sampleNames.get(image),
     });
     if (!this.cards.length) return;
     const cards = this.cards.map(({ card }) => card);
@@ -257,3 +265,6 @@ class Try {
     this.crop.show(part);
   }
 }
+
+/** The title of a model that is not loaded, by its key in served.js. */
+const titleOf = (key) => key.replace(/^v2\/models\/(.+)\/versions\/(.+)$/, "$1 version $2");

@@ -252,6 +252,34 @@ def test_permalinks(open_page: OpenPage, url: str) -> None:
         expect(page.get_by_role("article", name="tiny version 1")).to_be_focused()
 
 
+def test_link_to_a_network_that_is_not_loaded(open_page: OpenPage, url: str) -> None:
+    """
+    The list says that the network of the address is not loaded, and that all others answer.
+    """
+    with open_page(f"{url}#try?network=none&sample=seven") as page:
+        expect(page.locator(".answer")).to_have_count(len(NETWORKS))
+        network = page.get_by_label("Network", exact=True)
+        expect(network.locator("option:checked")).to_have_text("none is not loaded: all networks")
+        network.select_option(label="lenet5")
+        expect(page.locator(".summary")).to_contain_text("lenet5: 7, ")
+
+
+def test_file_named_like_a_sample(open_page: OpenPage, url: str, tmp_path: Path) -> None:
+    """
+    The address does not take a file for the sample of its name, nor does going back.
+    """
+    file = tmp_path / "eight.png"
+    shutil.copy(SEVEN, file)
+    with open_page(f"{url}#try?network=lenet5") as page:
+        page.locator("input[type=file]").first.set_input_files(file)
+        expect(page.locator(".summary")).to_contain_text("lenet5: 7, ")
+        assert "sample" not in page.url
+        page.get_by_role("link", name="Compare").click()
+        expect(page.get_by_label("Chart", exact=True)).to_be_visible()
+        page.go_back()
+        expect(page.locator(".summary")).to_contain_text("lenet5: 7, ")
+
+
 def test_keyboard_alone(open_page: OpenPage, url: str) -> None:
     """
     Without a pointer a sample is chosen, and a 7 is drawn and read.
