@@ -133,7 +133,7 @@ class Live {
   draw() {
     const { models } = history;
     this.model = models.includes(chosen) ? chosen : history.busiest;
-    if (this.select.options.length !== models.length)
+    if ([...this.select.options].map(({ value }) => value).join() !== models.join())
       this.select.replaceChildren(...models.map((name) => el("option", { value: name }, name)));
     this.select.value = this.model;
     const series = this.series();

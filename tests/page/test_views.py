@@ -152,6 +152,35 @@ def test_gpus_of_the_server(open_page: OpenPage, url: str) -> None:
         page.unroute_all(behavior="ignoreErrors")
 
 
+def test_models_that_replace_others_in_live(open_page: OpenPage, url: str) -> None:
+    """
+    The list of models has those of the server, also if others replace as many.
+    """
+    answers = []
+    is_replaced = False
+
+    def renamed(route: Route) -> None:
+        answer = route.fetch()
+        answers.append(answer.json())
+        history = answers[0]
+        if is_replaced:  # as to a page that was asleep: its samples are gone on the server
+            history = {**history, "first": 1000}
+            for sample in history["samples"]:
+                models = sample["models"]
+                models["new"] = models.pop("lenet5", models.get("new"))
+        route.fulfill(response=answer, json=history)
+
+    with open_page(url) as page:
+        page.route("**/page/history?*", renamed)
+        page.get_by_role("link", name="Live").click()
+        options = page.locator("#live-model option")
+        expect(options.filter(has_text="lenet5")).to_have_count(1)
+        is_replaced = True
+        expect(options.filter(has_text="new")).to_have_count(1)
+        expect(options.filter(has_text="lenet5")).to_have_count(0)
+        page.unroute_all(behavior="ignoreErrors")
+
+
 def test_live_without_its_library(open_page: OpenPage, url: str) -> None:
     """
     Without the chart library the page says so and shows the present figures.

@@ -175,7 +175,7 @@ class ImagesView {
     this.refresh();
   }
 
-  /** What tells that the server has other models now than those that answered; null if it has not. */
+  /** Return a note that the server has other models now than those that answered, or null. */
   replaced() {
     const { run } = collection;
     if (!run || sameModels(run.models, this.chosen())) return null;
@@ -248,7 +248,7 @@ class ImagesView {
   }
 }
 
-/** Whether these are the same versions, in the same order. */
+/** Return whether these are the same versions, in the same order. */
 function sameModels(some, others) {
   const ids = (models) => models.map(({ path, manifest }) => `${path} ${manifest.model_sha256}`);
   return ids(some).join() === ids(others).join();
