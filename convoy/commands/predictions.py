@@ -7,25 +7,18 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from convoy.artifact.errors import RepositoryError
 from convoy.commands.command_line import UsageError, command
 from convoy.commands.output_files import explain
 from convoy.options import Option, Options
 from convoy.stores import is_url, open_store, reaching
-
-Row = dict[str, Any]
-
-COLUMNS = (
-    *("time", "labels", "class_indices", "probabilities", "image_sha256", "format"),
-    *("served_label", "served_class_index", "served_probability"),
-)
 
 
 class PredictionsSettings(Options):
@@ -61,6 +54,38 @@ class PredictionsSettings(Options):
     max_probability: float = Field(
         1.0, ge=0, le=1, description="Leave out answers that are more certain than this."
     )
+
+
+class _Row(BaseModel):
+    """A row of the log. Servers of other versions write fewer columns, or more."""
+
+    time: AwareDatetime
+    labels: list[str] | None = None
+    class_indices: list[int] | None = None
+    probabilities: list[float] | None = None
+    image_sha256: str | None = None
+    served_label: str | None = None
+    served_class_index: int | None = None
+    served_probability: float | None = None
+
+    def answer(self) -> tuple[str, int | None, float] | None:
+        """
+        Return the client's answer: label, class index and probability; None if there is none.
+
+        Raises:
+            ValueError: If the columns contradict each other.
+        """
+        # In the row of a shadow, the client's answer is beside the shadow's.
+        if self.served_label and self.served_probability is not None:
+            return self.served_label, self.served_class_index, self.served_probability
+        if not self.labels:
+            return None
+        if not self.class_indices or not self.probabilities:
+            raise ValueError("a row has labels without classes or probabilities")
+        return self.labels[0], self.class_indices[0], self.probabilities[0]
+
+
+_ROWS = TypeAdapter(list[_Row])
 
 
 class Seen(NamedTuple):
@@ -147,11 +172,11 @@ def _images(log: _Log, chosen: PredictionsSettings) -> list[Seen]:
     files = {Path(path).stem: path for path in log.find(f"{log.root}/_images")}
     found: dict[str, Seen] = {}
     models = set()
-    for row in _rows(log):
-        models.add(row["model"])
-        path = files.get(row.get("image_sha256") or "")
-        if path and row.get("labels") and row["model"] == (chosen.model or row["model"]):
-            seen = _seen(row, path)
+    for model, row, answer in _rows(log):
+        models.add(model)
+        path = files.get(row.image_sha256 or "")
+        if path and answer and model == (chosen.model or model):
+            seen = Seen(row.time, *answer, path)
             # Parts are no sequence: a part of one day has a random name.
             found[path] = min(found.get(path, seen), seen, key=lambda one: one.time)
     kept = [image for image in found.values() if image.probability <= chosen.max_probability]
@@ -176,42 +201,39 @@ def _images(log: _Log, chosen: PredictionsSettings) -> list[Seen]:
     return kept
 
 
-def _seen(row: Mapping[str, Any], path: str) -> Seen:
-    time = row["time"]
-    if isinstance(time, str):  # in JSON Lines
-        time = datetime.fromisoformat(time)
-    # In the row of a shadow, the client's answer is beside the shadow's.
-    if label := row.get("served_label"):
-        return Seen(time, label, row.get("served_class_index"), row["served_probability"], path)
-    return Seen(time, row["labels"][0], row["class_indices"][0], row["probabilities"][0], path)
-
-
-def _rows(log: _Log) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all parts, with the model, which the folder names."""
+def _rows(log: _Log) -> Iterator[tuple[str, _Row, tuple[str, int | None, float] | None]]:
+    """Yield each row of all parts, between the model, which the folder names, and its answer."""
     for path in log.find(log.root):
         partition = re.search(r"/model=([^/]+)/", path)
         if not partition:
             continue
         try:
-            yield from (row | {"model": partition[1]} for row in _part(log, path))
+            yield from ((partition[1], row, row.answer()) for row in _part(log, path))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise _damaged(path, f"row {where}: {problem['msg']}") from error
         # Arrow's errors and json's are of these kinds.
         except (ValueError, OSError) as error:
-            raise UsageError(f"{path} is damaged: {error}; remove it, and run again") from error
+            raise _damaged(path, str(error)) from error
 
 
-def _part(log: _Log, path: str) -> Sequence[Row]:
+def _damaged(path: str, why: str) -> UsageError:
+    return UsageError(f"{path} is damaged: {why}; remove it, and run again")
+
+
+def _part(log: _Log, path: str) -> Sequence[_Row]:
     """Read the rows of a part; other files have none."""
+    rows: list[Any] = []
     if path.endswith(".parquet"):
         import pyarrow.parquet as pq  # an extra
 
         part = pq.ParquetFile(io.BytesIO(log.read(path)))
-        # Parts of older servers have fewer columns.
-        table = part.read([name for name in COLUMNS if name in part.schema_arrow.names])
-        rows: list[Row] = table.to_pylist()
-        return rows
-    if path.endswith(".jsonl"):
-        return [json.loads(line) for line in log.read(path).splitlines()]
-    return []
+        names = [name for name in part.schema_arrow.names if name in _Row.model_fields]
+        rows = part.read(names).to_pylist()
+    elif path.endswith(".jsonl"):
+        rows = [json.loads(line) for line in log.read(path).splitlines()]
+    return _ROWS.validate_python(rows)
 
 
 def _folder_names(classes: Set[tuple[str, int | None]]) -> dict[tuple[str, int | None], str]:

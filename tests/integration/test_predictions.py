@@ -394,6 +394,7 @@ async def test_to_folder(
     ):
         for first in (1, 2, 7, 1):
             await client.classify(png(first), model="tiny")
+        await until_rows(log, 4)
     assert run(["predictions", "to-folder", str(log), str(folder)]) == 0
     assert "     3  images in" in capsys.readouterr().out
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
@@ -452,6 +453,27 @@ def test_damaged_part(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[s
     (log / "model=m" / "day=2026-01-01" / name).write_bytes(b'{"labels"')
     assert run(["predictions", "to-folder", str(log), str(tmp_path / "to-label")]) == 1
     assert f"{name} is damaged: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("3", "row 0: Input should be a valid dictionary"),
+        ("{}", "row 0.time: Field required"),
+        ('{"time": "2026-01-01T12:00Z", "labels": ["a"]}', "a row has labels without classes"),
+    ],
+)
+def test_row_of_another_form(
+    tmp_path: Path, line: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A row of JSON that is none of a log ends the command with one line that names the field.
+    """
+    log = tmp_path / "log"
+    _write_log(log, [(["a"], [0])])
+    (log / "model=m" / "day=2026-01-01" / "part-1.jsonl").write_text(line)
+    assert run(["predictions", "to-folder", str(log), str(tmp_path / "to-label")]) == 1
+    assert f"part-1.jsonl is damaged: {problem}" in capsys.readouterr().err
 
 
 def test_store_that_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
