@@ -107,11 +107,11 @@ def _material(settings: QuantizeSettings, manifest: Manifest, console: Console) 
     used = len(material.calibration)
     console.print(f"ranges of activations from {used} images of {material.data}")
     if used < FEW_IMAGES:
-        console.print(f"warning: {used} images are few for ranges; give a few hundred")
+        console.print(f"warning: few images for ranges ({used}); give a few hundred")
     compared = sum(len(test.images) for test in material.tests)
     if compared < FEW_IMAGES:
         console.print(
-            f"warning: {compared} images are few for a comparison, in which one of them is "
+            f"warning: few images for a comparison ({compared}), in which one of them is "
             f"{100 / compared:.1f} %; give more"
         )
     return material

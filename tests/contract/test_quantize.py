@@ -164,8 +164,8 @@ def test_few_images(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quantize", "colours", *options]) == 0
     told = capsys.readouterr().out
     assert "ranges of activations from 5 images of red" in told
-    assert "warning: 5 images are few for ranges; give a few hundred" in told
-    assert "warning: 55 images are few for a comparison, in which one of them is 1.8 %;" in told
+    assert "warning: few images for ranges (5); give a few hundred" in told
+    assert "warning: few images for a comparison (55), in which one of them is 1.8 %;" in told
     record = read(place, "colours_int8").manifest.quantization
     assert record is not None
     assert (record.calibration_images, record.comparisons[0].images) == (5, 55)

@@ -123,7 +123,7 @@ def test_temperature_that_does_not_help(tmp_path: Path, capsys: pytest.CaptureFi
     write_images(tmp_path / "photos" / "test", right=4, wrong=0)
     assert calibrate(tmp_path / "models", tmp_path / "photos") == 0
     output = capsys.readouterr().out
-    assert "warning: 20 images are few to fit a temperature on; give a few hundred" in output
+    assert "warning: few images to fit a temperature on (20); give a few hundred" in output
     assert "the cross-entropy on these images, which decides, does not fall (0.0002 -> " in output
     assert output.endswith("; nothing written\n")
     assert ModelRepository(tmp_path / "models").versions("tiny") == [1]

@@ -186,8 +186,7 @@ def _print(
     )
     if len(fitted.truth) < FEW_IMAGES:
         console.print(
-            f"warning: {len(fitted.truth)} images are few to fit a temperature on; give a few "
-            "hundred"
+            f"warning: few images to fit a temperature on ({len(fitted.truth)}); give a few hundred"
         )
     console.print(
         f"on {len(measured.truth)} images of {measured.images.name}: ECE {before[0]:.4f} before, "
