@@ -148,7 +148,8 @@ def quantize(
         before: The scores of *source* for each test, if they are known: `[N, classes]`.
 
     Raises:
-        PrecisionError: If no graph within *bounds* is found, or nothing can be converted.
+        PrecisionError: If no graph within *bounds* is found, nothing can be converted, or the
+            scores of *source* are not finite.
         DataError: If an image cannot be read.
         GraphError: If the graph cannot be converted.
     """
@@ -156,6 +157,8 @@ def quantize(
     layers = find_layers(model)
     if not layers:
         raise PrecisionError("the graph has no convolution or matrix product with weights")
+    before = before or _scores(open_session(source), interface, material)
+    _check_finite(before, material)
     # The second half tells how much more images would change.
     halves = _halves(material.calibration)
     half, ranges = measure_ranges(model, *(interface.batches(part) for part in halves))
@@ -169,9 +172,18 @@ def quantize(
         material=material,
         scheme=scheme,
         bounds=bounds,
-        before=before or _scores(open_session(source), interface, material),
+        before=before,
     )
     return _best(conversion, growth(half, ranges), console)
+
+
+def _check_finite(before: Sequence[npt.NDArray[np.float32]], material: Material) -> None:
+    for scores, test in zip(before, material.tests, strict=True):
+        if failed := int((~np.isfinite(scores)).any(axis=1).sum()):
+            raise PrecisionError(
+                f"the float32 graph itself answers {failed} of {len(scores)} images of {test.name} "
+                "with NaN or infinity: give other images, or mend the graph"
+            )
 
 
 def _best(conversion: _Conversion, grown: Growth, console: Console) -> Quantized:

@@ -114,3 +114,22 @@ def test_graph_without_layers(tmp_path: Path, photos: Path) -> None:
         quantize(
             path, Interface.of(artifact.manifest), material, "u8s8", STRICT, Console(quiet=True)
         )
+
+
+def test_float32_graph_without_answers(tmp_path: Path, photos: Path) -> None:
+    """
+    NaN of the float32 graph is not said to come from int8.
+    """
+    artifact = colours.imported(tmp_path / "models", colours.classifier())
+    model = onnx.load(artifact.model_path)
+    # The logarithm of a negative number.
+    node = next(node for node in model.graph.node if "logits" in node.output)
+    node.output[0] = "before_the_logarithm"
+    model.graph.node.append(onnx.helper.make_node("Log", ["before_the_logarithm"], ["logits"]))
+    path = tmp_path / "logarithm.onnx"
+    onnx.save(model, path)
+    material = from_data(f"folder:{photos}", artifact.manifest, 9, 9)
+    with pytest.raises(PrecisionError, match=r"the float32 graph itself answers . of 9 images of"):
+        quantize(
+            path, Interface.of(artifact.manifest), material, "u8s8", STRICT, Console(quiet=True)
+        )
