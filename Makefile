@@ -206,9 +206,13 @@ tools:  #: Install the Debian packages of some tests (as root)
 	$(INSTALL) chromium curl faketime firefox-esr graphviz haproxy iproute2 nghttp2-client openssl \
 	    prometheus systemd
 
+# The kernel's entry for the emulator of arm64, which systemd makes where it runs.
+ARM64 := /proc/sys/fs/binfmt_misc/qemu-aarch64
 deploy-tools: tools  #: Install those of test-deploy and images (as root)
 	$(INSTALL) aardvark-dns debootstrap docker-compose iptables netavark podman qemu-user-static runc \
 	    $(if $(shell command -v dockerd),,docker.io) $(if $(shell command -v java),,default-jre-headless)
+	@test -e $(ARM64) || cat /usr/lib/binfmt.d/qemu-aarch64.conf >$(dir $(ARM64))register || \
+	    echo "arm64 cannot be emulated here: its image cannot be built"
 
 lock:  #: Pin the packages of the server image, with hashes
 	$(PYTHON) -m venv $(LOCK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from tests.deploy.emulators import BUILD
 from tests.deploy.engines import PODMAN, ROOT
 
 BASE = "localhost/python-base:bookworm"
+ARM64_BASE = "localhost/python-base:bookworm-arm64"
+BASES = "localhost/python-base:bookworm-both"
 SERVER = "docker.io/library/convoy:server"
 SERVER_GPU = "docker.io/library/convoy:server-gpu"
 SERVER_OPENVINO = "docker.io/library/convoy:server-openvino"
@@ -60,6 +63,29 @@ def build(tag: str, *options: str) -> None:
     _build(tag, f"--target={target}", version, layers, *(options or package_sources()))
 
 
+def build_for_both(name: str) -> str:
+    """
+    Build the server's image by `make images`, for amd64, which this machine is, and for arm64.
+
+    Returns:
+        The tag of the list of both.
+    """
+    _make_base()
+    _make_base(ARM64_BASE, "arm64")
+    if PODMAN.fails("manifest", "exists", BASES):
+        PODMAN.run("manifest", "create", BASES)
+        for base in (BASE, ARM64_BASE):
+            PODMAN.run("manifest", "add", BASES, f"containers-storage:{base}")
+    options = shlex.join([*_options(BASES), *package_sources()])
+    subprocess.run(
+        ["make", "images", "IMAGES=server", f"IMAGE={name}", f"BUILD_OPTIONS={options}"],
+        cwd=ROOT,
+        env={**os.environ, **PODMAN.environment},  # noqa: TID251
+        check=True,
+    )
+    return f"{name}:server"
+
+
 def build_prometheus() -> None:
     """Build Debian's Prometheus under the name in the Compose file."""
     _build(PROMETHEUS, f"--file={_FOLDER / 'prometheus.Dockerfile'}")
@@ -73,12 +99,16 @@ def build_host() -> str:
 
 
 def _build(tag: str, *options: str, context: Path = ROOT) -> None:
-    certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
-    bases = [f"--build-arg={name}_IMAGE={BASE}" for name in ("BASE", "NODE")]
-    usual = ["--format=docker", "--pull=never", "--network=host"]
     _make_base()
     with _one_at_a_time(tag):
-        PODMAN.run("build", *usual, certificates, *bases, "--tag", tag, *options, context)
+        PODMAN.run("build", "--format=docker", *_options(BASE), "--tag", tag, *options, context)
+
+
+def _options(base: str) -> list[str]:
+    """The options of builds on *base*."""
+    bases = [f"--build-arg={name}_IMAGE={base}" for name in ("BASE", "NODE")]
+    certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
+    return ["--pull=never", "--network=host", certificates, *bases]
 
 
 def package_sources() -> list[str]:
@@ -107,20 +137,22 @@ def _folder(source: str) -> str | None:
     return url.path.rstrip("/").removesuffix("/simple")
 
 
-def _make_base() -> None:
-    with _one_at_a_time(BASE):
-        if PODMAN.fails("image", "exists", BASE):
-            _import_base()
+def _make_base(tag: str = BASE, architecture: str = "") -> None:
+    """Make Debian's Python, unless it is there, for this machine or another *architecture*."""
+    with _one_at_a_time(tag):
+        if PODMAN.fails("image", "exists", tag):
+            _import_base(tag, architecture)
 
 
-def _import_base() -> None:
-    root = BUILD / "base"
-    packages = "--include=python3,python3-venv,ca-certificates"
+def _import_base(tag: str, architecture: str) -> None:
+    root = BUILD / tag.rpartition(":")[2]
+    options = ["--variant=minbase", "--include=python3,python3-venv,ca-certificates"]
+    options += [f"--arch={architecture}"] if architecture else []
     shutil.rmtree(root, ignore_errors=True)  # of a run that was interrupted
-    subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", root], check=True)
-    archive = BUILD / "base.tar"
+    subprocess.run(["debootstrap", *options, "bookworm", root], check=True)
+    archive = root.with_suffix(".tar")
     subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
-    PODMAN.run("import", archive, BASE)
+    PODMAN.run("import", *([f"--arch={architecture}"] if architecture else []), archive, tag)
     archive.unlink()
     shutil.rmtree(root)
 
