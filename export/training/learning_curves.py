@@ -28,6 +28,9 @@ _VALIDATED = (
 
 _UNVALIDATED = "A network's only line is that of its training, on images as they were distorted."
 
+_WIDE = 30
+"""Losses that differ by more than this factor are drawn on a logarithmic scale."""
+
 
 def curves(title: str, runs: Mapping[str, Sequence[Epoch]], caption: Sequence[str]) -> Figure:
     """Draw loss and accuracy of each of *runs*, by the name of its network or model."""
@@ -44,6 +47,10 @@ def curves(title: str, runs: Mapping[str, Sequence[Epoch]], caption: Sequence[st
             ends += [(mark, color(name)) for mark in marks]
         axes.set(xlabel="epoch", ylabel=unit)
         style.set_whole(axes)
+        low, high = axes.yaxis.get_data_interval()
+        # On a linear scale, one bad epoch would flatten all others.
+        if field == "loss" and 0 < _WIDE * low < high:
+            style.set_logarithmic(axes, y=True)
         labels.append(ends)
     for axes, ends in zip(panels, labels, strict=True):
         label_ends(axes, [mark for mark, _ in ends], [shade for _, shade in ends])

@@ -289,6 +289,17 @@ def test_best_epoch_is_marked() -> None:
         assert np.array_equal(axes.lines[-1].get_xdata(), [2])
 
 
+def test_one_bad_epoch_does_not_flatten_the_losses() -> None:
+    """
+    Losses that differ widely have a logarithmic scale; those of zero cannot have one.
+    """
+    measured = epochs(is_validated=True)
+    for loss, scale in ((1e4, "log"), (0.0, "linear")):
+        measured[1] = dataclasses.replace(measured[1], validation_loss=loss)
+        made = curves("lenet5", {"lenet5": measured}, [])
+        assert [axes.get_yscale() for axes in made.axes[:2]] == [scale, "linear"]
+
+
 def test_caption_explains_the_lines_that_are_drawn() -> None:
     """
     The line of a training without validation is explained only if there is one.
