@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -22,6 +23,10 @@ from tests.harness.lenet import LENET_REPOSITORY  # noqa: E402
 # Where PyTorch is not installed, the tests of the server run all the same.
 NEED_TORCH = ["unit/bench", "unit/commands/compare", "unit/export", "unit/models"]
 collect_ignore = [] if find_spec("torch") else NEED_TORCH
+
+# A shell starts jobs in the background with SIGINT ignored, and a process inherits that. Tests that
+# interrupt a command would wait for its end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples each time, and no assertion of speed.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
