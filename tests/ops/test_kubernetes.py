@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ COMPONENTS = {
     "gateway-api": "GRPCRoute",
 }
 """Components, and the kind that each of them adds: the cluster needs an operator for it."""
+
+CHANGES = ("tls", "tokens", "object-store")
+"""Components that change the base: the cluster needs Secrets for them."""
 
 CUSTOM = set(COMPONENTS.values())
 NAME = {"app.kubernetes.io/name": "convoy"}
@@ -101,14 +104,24 @@ def test_base_needs_no_operator() -> None:
         assert [resource["kind"] for resource in listed(f"components/{component}")] == [kind]
 
 
-@pytest.mark.parametrize("folder", ["base", *(f"components/{name}" for name in COMPONENTS)])
+@pytest.mark.parametrize(
+    "folder", ["base", *(f"components/{name}" for name in (*COMPONENTS, *CHANGES))]
+)
 def test_every_file_is_listed(folder: str) -> None:
     """
     No manifest is forgotten.
     """
     (kustomization,) = read(f"{folder}/kustomization.yaml")
     files = {path.name for path in (FOLDER / folder).iterdir()} - {"kustomization.yaml"}
-    assert files == set(kustomization["resources"])
+    patches = {one["path"] for one in kustomization.get("patches", []) if "path" in one}
+    assert files == {*kustomization.get("resources", []), *patches}
+
+
+def test_every_component_is_known() -> None:
+    """
+    No component is left out of these tests.
+    """
+    assert {path.name for path in (FOLDER / "components").iterdir()} == {*COMPONENTS, *CHANGES}
 
 
 @pytest.fixture(scope="module")
@@ -242,12 +255,10 @@ def test_shares_of_the_canary() -> None:
     assert sum(one["weight"] for one in rule["backendRefs"]) == 100
 
 
+GUIDE = (ROOT / "docs/how-to/kubernetes.md").read_text()
+
 DOCUMENTED = dict(
-    re.findall(
-        r'^```yaml title="([^"]+)"\n(.*?)^```',
-        (ROOT / "docs/how-to/kubernetes.md").read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
+    re.findall(r'^```yaml title="([^"]+)"\n(.*?)^```', GUIDE, re.DOTALL | re.MULTILINE)
 )
 """The files that the documentation shows."""
 
@@ -287,6 +298,163 @@ def test_documented_probe_of_a_model(tmp_path: Path) -> None:
     (server,) = deployment["spec"]["template"]["spec"]["containers"]
     assert server["readinessProbe"]["grpc"] == {"port": 8001, "service": "resnet50"}
     assert server["startupProbe"]["grpc"] == {"port": 8001}
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+@pytest.mark.parametrize("overlay", [*BUILT, "canary"])
+@pytest.mark.parametrize("components", [[one] for one in CHANGES] + [list(CHANGES)], ids="+".join)
+def test_changed(overlay: str, components: list[str], tmp_path: Path) -> None:
+    """
+    A component that changes the base fits each overlay: the result is valid and mounts all volumes.
+    """
+    resources = changed(overlay, components, tmp_path)
+    for resource in resources:
+        if resource["kind"] not in CUSTOM:
+            kubernetes_validate.validate(resource, VERSION, strict=True)
+    deployments = [one for one in resources if one["kind"] == "Deployment"]
+    assert len(deployments) == (2 if overlay == "canary" else 1)
+    for deployment in deployments:
+        spec = deployment["spec"]["template"]["spec"]
+        (server,) = spec["containers"]
+        names = [one["name"] for one in server["env"]]
+        assert len(set(names)) == len(names)
+        for name in names:
+            assert name.removeprefix("CONVOY_").lower() in Settings.model_fields
+        # With either, the server itself answers to every name.
+        assert ("CONVOY_ALLOWED_HOSTS" in names) == ({"tls", "tokens"}.isdisjoint(components))
+        assert {one["name"] for one in server["volumeMounts"]} == {
+            one["name"] for one in spec["volumes"]
+        }
+        assert ("models" in {one["name"] for one in spec["volumes"]}) == (
+            "object-store" not in components
+        )
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+@pytest.mark.parametrize("overlay", ["operators", "canary"])
+def test_tls(overlay: str, tmp_path: Path) -> None:
+    """
+    With TLS, Kubernetes probes over it, and no gateway takes a port for one in the clear.
+    """
+    for resource in changed(overlay, ["tls"], tmp_path):
+        if resource["kind"] == "Deployment":
+            (server,) = resource["spec"]["template"]["spec"]["containers"]
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                assert "grpc" not in server[probe]
+                assert server[probe]["httpGet"]["scheme"] == "HTTPS"
+            settings = {one["name"]: one["value"] for one in server["env"]}
+            (mount,) = (one["mountPath"] for one in server["volumeMounts"] if one["name"] == "tls")
+            # The keys of a Secret of the type kubernetes.io/tls.
+            assert settings["CONVOY_TLS_CERTIFICATE"] == f"{mount}/tls.crt"
+            assert settings["CONVOY_TLS_KEY"] == f"{mount}/tls.key"
+        if resource["kind"] == "Service":
+            assert not any("appProtocol" in port for port in resource["spec"]["ports"])
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_tokens(tmp_path: Path) -> None:
+    """
+    With tokens, the server reads the file in the Secret.
+    """
+    (deployment,) = (
+        one for one in changed("base", ["tokens"], tmp_path) if one["kind"] == "Deployment"
+    )
+    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    settings = {one["name"]: one["value"] for one in server["env"]}
+    (mount,) = (one["mountPath"] for one in server["volumeMounts"] if one["name"] == "tokens")
+    assert settings["CONVOY_TOKEN_FILE"] == f"{mount}/tokens"
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_object_store(tmp_path: Path) -> None:
+    """
+    With an object store there is no claim to wait for, and all servers can reach the store.
+    """
+    resources = changed("canary", ["object-store"], tmp_path)
+    assert "PersistentVolumeClaim" not in {one["kind"] for one in resources}
+    policies = [one for one in resources if one["kind"] == "NetworkPolicy"]
+    assert len(policies) == 2
+    for policy in policies:
+        assert {"ports": [{"port": 443, "protocol": "TCP"}]} in policy["spec"]["egress"]
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_monitoring_with_tls_and_tokens(schemas: Path, tmp_path: Path) -> None:
+    """
+    Prometheus speaks TLS and sends its token where the servers require them.
+    """
+    (monitor,) = (
+        one
+        for one in changed("operators", ["tls", "tokens"], tmp_path)
+        if one["kind"] == "ServiceMonitor"
+    )
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["tlsConfig"]["serverName"] == "convoy.convoy"
+    assert endpoint["authorization"]["credentials"]["name"] == "convoy-observe-token"
+    assert validated([monitor], schemas) == ""
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_documented_secrets(tmp_path: Path) -> None:
+    """
+    The documented commands make the Secrets and the keys that the components read.
+    """
+    made = {
+        name: set(re.findall(r"--from-(?:file|literal)=(\w[\w.]*)", options))
+        for name, options in re.findall(
+            r"^kubectl create secret generic (\S+) --namespace convoy((?: \\\n|.)*)",
+            GUIDE,
+            re.MULTILINE,
+        )
+    }
+    text = json.dumps(changed("operators", list(CHANGES), tmp_path))
+    read_here = set(re.findall(r'"(?:name|secretName)": "(convoy-[\w-]*)"', text))
+    assert set(made) == read_here - {"convoy-headless"}
+    for found in re.findall(r'\{[^{}]*"key": [^{}]*\}', text):
+        reference = json.loads(found)
+        assert reference["key"] in made[reference["name"]]
+    assert {"tls.crt", "tls.key"} < made["convoy-tls"]
+    assert made["convoy-tokens"] == {"tokens"}
+    assert "CONVOY_MODEL_REPOSITORY" in made["convoy-store"]
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_documented_probe_of_a_model_with_tls(tmp_path: Path) -> None:
+    """
+    The documented patch for TLS lets the readiness probe ask for a model.
+    """
+    patches = yaml.safe_load(DOCUMENTED["patches with TLS"])
+    (deployment,) = (
+        one for one in changed("base", ["tls"], tmp_path, patches) if one["kind"] == "Deployment"
+    )
+    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert server["readinessProbe"]["httpGet"]["path"] == "/v2/models/resnet50/ready"
+    assert server["startupProbe"]["httpGet"]["path"] == "/v2/health/ready"
+
+
+def changed(
+    overlay: str, components: list[str], folder: Path, patches: Iterable[Any] = ()
+) -> list[dict[str, Any]]:
+    """
+    The resources of a user's kustomization that adds *components* to *overlay*.
+
+    Args:
+        components: Some of those that the documented kustomization names.
+        folder: Place of a copy of the manifests.
+        patches: More patches beside the documented ones.
+    """
+    copy = folder / "kubernetes"
+    shutil.copytree(FOLDER, copy)
+    documented = yaml.safe_load(DOCUMENTED["components"])["components"]
+    assert documented == [f"../components/{name}" for name in CHANGES]
+    shown = yaml.safe_load(DOCUMENTED["deploy/kubernetes/mine/kustomization.yaml"])
+    shown["resources"] = [f"../{overlay}"]
+    shown["components"] = [one for one in documented if Path(one).name in components]
+    shown["patches"] += patches
+    (copy / "mine").mkdir()
+    (copy / "mine/kustomization.yaml").write_text(yaml.safe_dump(shown))
+    return built("mine", copy)
 
 
 def test_documented_job() -> None:
@@ -430,8 +598,7 @@ def test_rules_for_the_operator(schemas: Path) -> None:
     """
     The command in the documentation makes resources that the operator's schema accepts.
     """
-    text = (ROOT / "docs/how-to/kubernetes.md").read_text()
-    (command,) = re.findall(r"^for name in rules.*?^done", text, re.DOTALL | re.MULTILINE)
+    (command,) = re.findall(r"^for name in rules.*?^done", GUIDE, re.DOTALL | re.MULTILINE)
     made = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, check=True).stdout
     rules = [resource for resource in yaml.safe_load_all(made) if resource]
     assert [rule["kind"] for rule in rules] == ["PrometheusRule"] * 2
