@@ -1,13 +1,11 @@
 # Images of convoy. `server` (the default target) serves on a CPU, `server-openvino` in bf16 on an x86
 # processor that has it, `server-gpu` on an NVIDIA GPU; `export` trains networks and writes artifacts.
 #
-#   docker build --tag convoy .
-#   docker run --read-only --tmpfs /tmp --publish 8001:8001 --publish 8000:8000 \
-#       --volume "$PWD/model_repository:/models:ro" convoy
+# docs/how-to/containers.md says how to build and run them.
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 ARG NODE_IMAGE=node:22-bookworm-slim
-# What a server is to have beside: s3, gcs or azure, for a repository in an object store.
+# More extras of the server: s3, gcs or azure, for a repository in an object store.
 ARG EXTRAS=
 # The version of the package, as there is no git here.
 ARG RELEASE_VERSION=
@@ -23,7 +21,7 @@ COPY service/web service/web
 RUN test -d service/web/node_modules || npm ci --prefix service/web --ignore-scripts
 
 FROM ${BASE_IMAGE} AS base
-# Nobody in particular: the same number everywhere, so that volumes can be given to it.
+# A fixed number, so that volumes can be made writable for it.
 RUN useradd --uid 10001 --user-group --home-dir /var/lib/convoy --create-home convoy \
     && mkdir --parents /models /var/cache/convoy \
     && chown convoy:convoy /models /var/cache/convoy
