@@ -169,7 +169,9 @@ class _Security(Options):
         "PEM file.",
     )
     control: bool = Field(
-        True, description="Allow clients to load and unload models, and to change the log level."
+        True,
+        description="Allow clients to load and unload models, to start and promote shadows, and to "
+        "change the log level.",
     )
     control_host: Annotated[str, Option("ADDRESS")] = Field(
         "localhost", min_length=1, description="Listen on this address for --control-port."

@@ -34,7 +34,8 @@ class TokenSettings(Options):
     rights: Annotated[list[Right], Option("RIGHT", positional=True)] = Field(
         min_length=1,
         description="Grant these rights. infer: classify images. observe: read metrics and "
-        "statistics. control: load and unload models, and change the log level.",
+        "statistics. control: load and unload models, start and promote shadows, and change the "
+        "log level.",
     )
     token_file: Annotated[Path, Option("FILE")] = Field(
         description="Add the token to this file. The file is created if it does not exist."
