@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ INPUT_NOT_FOUND = "INPUT_NOT_FOUND"
 INPUT_UNREADABLE = "INPUT_UNREADABLE"
 INPUT_CHANGED = "INPUT_CHANGED"
 WORKER_CRASHED = "WORKER_CRASHED"
+
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
+"""Errors of the names of files that do not exist, or cannot."""
 
 
 class File(NamedTuple):
@@ -127,11 +131,13 @@ def _read_file(file: File) -> bytes | Unread:
             if state.st_size > LIMITS.max_bytes:
                 return Unread(errors.ImageTooLargeError.reason)
             return opened.read()
-    except FileNotFoundError:
+    except ValueError:  # a null character, or no character
         return Unread(INPUT_NOT_FOUND)
     except PermissionError:
         return Unread(INPUT_UNREADABLE)
     except OSError as error:
+        if error.errno in _NO_FILE:
+            return Unread(INPUT_NOT_FOUND)
         raise RepositoryError(f"cannot read {file.path}: {error.strerror}") from error
 
 

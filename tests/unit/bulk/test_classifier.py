@@ -166,6 +166,17 @@ def test_bad_images_are_rows(tiny_artifact: Path, tmp_path: Path) -> None:
     assert found["label"][-1] == "class 4"
 
 
+def test_names_that_no_file_has(tiny_artifact: Path, tmp_path: Path) -> None:
+    """
+    A text that is no path, such as base64, and a link that leads to itself, are rows.
+    """
+    (tmp_path / "photo.png").write_bytes(png(3))
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    names = ["photo.png", "loop.png", "photo.png/1.png", "A" * 300, "A/" * 5000, "a\0b", "\ud800"]
+    found = Classifier(tiny_artifact)([f"{tmp_path}/{name}" for name in names])
+    assert found["error"] == [None, *["INPUT_NOT_FOUND"] * 6]
+
+
 def test_failure_of_the_model_is_one_rows(tmp_path: Path) -> None:
     """
     An image that fails its batch, and one without finite scores, fail alone.
