@@ -53,7 +53,8 @@ def images_below(folder: str) -> Iterator[os.DirEntry[str]]:
     Yield the images in a folder and below it, in the order of the disk.
 
     Links to folders are followed. A folder that was read already is not read again, so that a link
-    that leads back ends there. A link that leads nowhere is yielded if it has the name of an image.
+    that leads back ends there. A link that leads nowhere, to itself, or to where this user may not
+    look, is yielded if it has the name of an image.
 
     Raises:
         OSError: If a folder cannot be read.
@@ -61,7 +62,7 @@ def images_below(folder: str) -> Iterator[os.DirEntry[str]]:
     for inner in folders_below(folder):
         with os.scandir(inner) as entries:
             # In a folder, only the suffix tells images from labels and archives.
-            yield from (e for e in entries if has_image_name(e.name) and not e.is_dir())
+            yield from (e for e in entries if has_image_name(e.name) and not _is_folder(e))
 
 
 def folders_below(folder: str) -> Iterator[str]:
@@ -80,7 +81,17 @@ def folders_below(folder: str) -> Iterator[str]:
         read.add((state.st_dev, state.st_ino))
         yield folder
         with os.scandir(folder) as entries:
-            folders += [e.path for e in entries if e.is_dir() and is_entered(e.path)]
+            folders += [e.path for e in entries if is_entered(e.path) and _is_folder(e)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        # A link to itself is like one that leads nowhere; others are the fault of one image.
+        if error.errno == errno.ELOOP or has_image_name(entry.name):
+            return False
+        raise
 
 
 def is_entered(folder: str) -> bool:

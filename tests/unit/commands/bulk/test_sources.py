@@ -73,6 +73,33 @@ def test_links_to_folders() -> None:
     assert [*find_images([Path("a")])] == [Path("a/1.png"), Path("a/b/2.png")]
 
 
+def test_links_to_themselves() -> None:
+    """
+    A link that leads to itself is like one that leads nowhere: a row if it is named as an image.
+    """
+    Path("a").mkdir()
+    Path("a/1.png").write_text("one")
+    for name in ("loop.png", "loop"):
+        os.symlink(name, f"a/{name}")
+    expected = {"a/1.png": b"one", "a/loop.png": Unread("INPUT_NOT_FOUND")}
+    for source in ("a", "a/**/*.png"):
+        assert rows(listed(source)) == expected
+    assert [*find_images([Path("a")])] == [Path("a/1.png"), Path("a/loop.png")]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_links_to_private_files() -> None:
+    """
+    A link to a file in a folder where the user may not look is a row with a reason.
+    """
+    for folder in ("a", "private"):
+        Path(folder).mkdir()
+    os.symlink("../private/1.png", "a/1.png")
+    Path("private").chmod(0)
+    assert rows(listed("a")) == {"a/1.png": Unread("INPUT_UNREADABLE")}
+    Path("private").chmod(0o755)
+
+
 def test_wildcards_on_a_disk(tmp_path: Path) -> None:
     """
     `**` enters each folder once, also through links that lead back; nothing that matches is lost.
