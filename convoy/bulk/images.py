@@ -77,19 +77,22 @@ def read(images: Sequence[Image]) -> Iterator[bytes | npt.NDArray[np.uint8] | Un
         RepositoryError: As `to_inputs`.
     """
     waiting: list[File] = []
+    store = None
     for image in map(_source, images):
-        is_remote = isinstance(image, File) and is_url(image.path)
-        size = sum(file.size or LIMITS.max_bytes for file in waiting)
-        if waiting and (not is_remote or size > FETCHED_BYTES):
-            yield from _fetch(waiting)
+        last = store
+        file = image if isinstance(image, File) and is_url(image.path) else None
+        # The files of a job may be in several stores, also of one kind.
+        store = open_store(file.path)[0] if file else None
+        size = sum(one.size or LIMITS.max_bytes for one in waiting)
+        if waiting and (store != last or size > FETCHED_BYTES):
+            yield from _fetch(waiting, last)
             waiting = []
-        if is_remote:
-            assert isinstance(image, File)
-            waiting.append(image)
+        if file:
+            waiting.append(file)
         else:
             yield _read_file(image) if isinstance(image, File) else image
     if waiting:
-        yield from _fetch(waiting)
+        yield from _fetch(waiting, store)
 
 
 def _source(image: Image) -> bytes | npt.NDArray[np.uint8] | File | Unread:
@@ -141,8 +144,7 @@ def _read_file(file: File) -> bytes | Unread:
         raise RepositoryError(f"cannot read {file.path}: {error.strerror}") from error
 
 
-def _fetch(files: Sequence[File]) -> Iterator[bytes | Unread]:
-    store, _ = open_store(files[0].path)
+def _fetch(files: Sequence[File], store: Any) -> Iterator[bytes | Unread]:
     wanted = [file for file in files if (file.size or 0) <= LIMITS.max_bytes]
     with reaching(files[0].path):
         # `cat` would take the brackets in a name for a wildcard.

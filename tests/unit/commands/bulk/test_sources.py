@@ -453,6 +453,18 @@ def test_stores() -> None:
         listed("memory://bulk/a**")
 
 
+def test_several_stores(tmp_path: Path) -> None:
+    """
+    Each image of a shard is read from its own store.
+    """
+    fsspec.filesystem("memory").pipe("/several/1.png", b"one")
+    Path("2.png").write_text("two")
+    one, two = "memory:///several/1.png", f"file://{tmp_path}/2.png"
+    (shard,) = listed(one, two)
+    assert rows([shard]) == {one: b"one", two: b"two"}
+    assert [*read([two, one, two, "2.png", two])] == [b"two", b"one", b"two", b"two", b"two"]
+
+
 def test_wildcards_in_the_names_of_a_store() -> None:
     """
     Brackets in the name of a file are part of it, as a source and in a folder.
