@@ -74,8 +74,9 @@ def images_in(batch: Any, column: str) -> Sequence[Any]:
         batch = batch[column]
     if hasattr(batch, "to_pylist"):  # Arrow
         return batch.to_pylist()  # type: ignore[no-any-return]
-    if hasattr(batch, "iloc"):  # pandas
-        return batch.tolist()  # type: ignore[no-any-return]
+    if hasattr(batch, "iloc"):  # pandas, which has several values for one that is missing
+        pairs = zip(batch.tolist(), batch.isna(), strict=True)
+        return [None if is_missing else image for image, is_missing in pairs]
     return batch  # type: ignore[no-any-return]
 
 

@@ -217,6 +217,20 @@ def test_arrow_and_pandas(tiny_artifact: Path, batch: list[bytes]) -> None:
     assert columns["top_k"] == expected["top_k"]
 
 
+@pytest.mark.parametrize("kind", ["str", "string", "object", None])
+def test_missing_values_of_pandas(tiny_artifact: Path, tmp_path: Path, kind: str | None) -> None:
+    """
+    A missing path is a row without an answer, in whichever way pandas states that it is missing.
+    """
+    pd = pytest.importorskip("pandas")
+    (tmp_path / "1.png").write_bytes(png(3))
+    given = [f"{tmp_path}/1.png", None, np.nan, pd.NA]
+    found = Classifier(tiny_artifact)(pd.DataFrame({"image": pd.Series(given, dtype=kind)}))
+    assert found["error"].tolist() == [None, *["INVALID_IMAGE"] * 3]
+    arrays = pd.Series([np.zeros((4, 4), np.uint8), None])
+    assert Classifier(tiny_artifact)(arrays)["error"].tolist() == [None, "INVALID_IMAGE"]
+
+
 def test_types_do_not_depend_on_rows(tiny_artifact: Path, batch: list[bytes]) -> None:
     """
     A batch of bad images only, and an empty one, have the types of any other.
