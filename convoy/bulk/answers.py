@@ -96,8 +96,8 @@ def answers_like(batch: Any, column: str, answers: Mapping[str, list[Any]]) -> A
         import pyarrow as pa
 
         kept = {name: batch.column(name) for name in others}
-        table = pa.table(kept | arrow_columns(answers))
-        return table.to_batches()[0] if isinstance(batch, pa.RecordBatch) and len(batch) else table
+        make = pa.record_batch if isinstance(batch, pa.RecordBatch) else pa.table
+        return make(kept | arrow_columns(answers))
     if _is_of("pandas", batch):
         return _data_frame(answers, batch.index, batch[others] if others else None)
     return dict(answers)

@@ -239,7 +239,10 @@ def test_types_do_not_depend_on_rows(tiny_artifact: Path, batch: list[bytes]) ->
     one = Classifier(tiny_artifact)
     schema = one(pa.table({"image": batch})).schema
     assert one(pa.table({"image": [b"bad"]})).schema == schema
-    assert one(pa.table({"image": pa.array([], pa.binary())})).schema == schema
+    empty = pa.table({"image": pa.array([], pa.binary())})
+    assert one(empty).schema == schema
+    record_batch = pa.record_batch({"image": pa.array([], pa.binary())})
+    assert one(record_batch).equals(pa.record_batch([[]] * len(schema), schema=schema))
 
 
 def test_version_with_a_large_number(tiny_artifact: Path) -> None:
