@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from convoy.service.serving.top_k import Prediction
@@ -65,13 +66,16 @@ def images_in(batch: Any, column: str) -> Sequence[Any]:
     Return the images of a batch: a sequence, or the *column* of a table or of a map of columns.
 
     Raises:
-        ValueError: If there is no such column.
+        ValueError: If there is no such column, or if it is one image, and not a sequence.
     """
     if _is_table(batch):
         names = list(batch if isinstance(batch, Mapping) else _names(batch))
         if column not in names:
             raise ValueError(f"the batch has no column {column!r}: it has {', '.join(names)}")
         batch = batch[column]
+    # Python would take the characters of a path, and the numbers of its bytes, for images.
+    if isinstance(batch, str | bytes | bytearray | Path):
+        raise ValueError("the batch is one image: put it into a list")
     if hasattr(batch, "to_pylist"):  # Arrow
         return batch.to_pylist()  # type: ignore[no-any-return]
     if hasattr(batch, "iloc"):  # pandas, which has several values for one that is missing

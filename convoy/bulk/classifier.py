@@ -90,7 +90,8 @@ class Classifier:
             bad image is a row with the reason in `error`, and no answer.
 
         Raises:
-            ValueError: If the batch has no such column, or one with the name of an answer's.
+            ValueError: If the batch has no such column, or one with the name of an answer's, or
+                if it is one image, and not a sequence.
             RepositoryError: If a disk or a store fails.
         """
         answers = list(self.answers(images_in(batch, column)))

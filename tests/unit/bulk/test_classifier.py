@@ -267,6 +267,16 @@ def test_wrong_columns(tiny_artifact: Path) -> None:
         one({"label": ["cat"], "image": [png(3)]})
 
 
+def test_one_image_is_no_batch(tiny_artifact: Path) -> None:
+    """
+    A path or encoded bytes without a list around them are not taken for many images.
+    """
+    image: Any
+    for image in ("photo.png", Path("photo.png"), png(3), {"image": "photo.png"}):
+        with pytest.raises(ValueError, match="the batch is one image: put it into a list"):
+            Classifier(tiny_artifact)(image)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_pixels_are_as_their_image(mode: str) -> None:
     """
