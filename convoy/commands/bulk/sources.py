@@ -203,11 +203,12 @@ def _check_holds_images(kind: Any, name: str, column: str) -> None:
         types.is_string,
         types.is_large_string,
         types.is_string_view,
-        types.is_struct,
         types.is_null,
     )
-    if not any(check(kind) for check in is_any):
+    # Other structs, such as Spark's of pixels, would be rows without an image.
+    has_image = types.is_struct(kind) and {"bytes", "path"} & {field.name for field in kind}
+    if not has_image and not any(check(kind) for check in is_any):
         raise BulkError(
             f"{name}: the column {column!r} holds {kind}, not images; choose a --column of encoded "
-            "bytes, paths, or structs of both"
+            "bytes, paths, or structs of bytes and path"
         )

@@ -286,6 +286,9 @@ def test_wrong_parquet_files() -> None:
         listed("a.parquet", id_column="name")
     with pytest.raises(BulkError, match="'key' holds int64, not images; choose a --column of"):
         listed("a.parquet", column="key")
+    pq.write_table(pa.table({"image": [{"height": 2, "data": b"x"}]}), "spark.parquet")
+    with pytest.raises(BulkError, match="'image' holds struct<height: int64, data: binary>, not"):
+        listed("spark.parquet")
     found = listed("a.parquet", id_column="key")
     with pytest.raises(BulkError, match="row 1 has no key"):
         rows(found)
