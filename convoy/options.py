@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 
 # A Path has only one of the slashes.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")
@@ -60,11 +60,12 @@ class Options(BaseModel):
     panel: ClassVar[str] = "Options"
     examples: ClassVar[tuple[tuple[str, str], ...]] = ()
 
-    @field_validator("model_repository", mode="before", check_fields=False)
+    @field_validator("model_repository", "prediction_log", "to", mode="before", check_fields=False)
     @classmethod
-    def _refuse_urls(cls, value: Any) -> Any:
+    def _refuse_urls(cls, value: Any, info: ValidationInfo) -> Any:
         # A path would take the URL for folders, and make them.
-        if cls.model_fields["model_repository"].annotation is Path and _URL.match(str(value)):
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if kind is Path and _URL.match(str(value)):
             raise ValueError(
                 f"{value} is a URL, and this command uses folders only; copy artifacts between "
                 "the folder and the store"

@@ -315,6 +315,8 @@ def test_repository_in_a_store_is_refused(
         ["export", "lenet5"],
         ["import", "net.onnx"],
         ["quantize", "lenet5", "--data", "folder:photos"],
+        ["bulk", "lenet5", "photos", "--to", "labels"],
+        ["serve"],
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -325,3 +327,15 @@ def test_half_a_url(arguments: list[str], capsys: pytest.CaptureFixture[str]) ->
     assert main([*arguments, "--model-repository", "s3:/bucket/models"]) == 2
     told = capsys.readouterr().err
     assert "s3:/bucket/models is no URL; write s3://bucket/models" in told
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bulk", "lenet5", "photos", "--to"], ["serve", "--prediction-log"]]
+)
+def test_half_a_url_of_results(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Labels and logs are not written to a folder with the name of half a URL, either.
+    """
+    assert main([*arguments, "s3:/bucket/results"]) == 2
+    told = capsys.readouterr().err
+    assert f"{arguments[-1]}: s3:/bucket/results is no URL; write s3://bucket/results" in told
