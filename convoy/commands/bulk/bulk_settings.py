@@ -56,9 +56,11 @@ class BulkSettings(CredentialSettings):
         "bash, are expanded.",
     )
     to: Annotated[str, Option("DIR")] = Field(
-        description="Write the labels to this folder, a path or a URL."
+        min_length=1, description="Write the labels to this folder, a path or a URL."
     )
-    column: str = Field("image", description="Read the images from this column of Parquet files.")
+    column: str = Field(
+        "image", min_length=1, description="Read the images from this column of Parquet files."
+    )
     id: Annotated[str, Option("COLUMN")] = Field(
         "",
         description="Name the rows by this column of Parquet files. If unset, rows have the name "

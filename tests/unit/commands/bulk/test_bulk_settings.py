@@ -18,6 +18,8 @@ USUAL = {"model": "lenet5", "sources": ["photos"], "to": "labels"}
         ({"timeout_s": 3.0}, "--timeout-s: only for --server"),
         ({"server": ["a"], "device": "cuda"}, "--device: not with --server"),
         ({"server": ["a"], "model_repository": "m"}, "--model-repository: not with --server"),
+        ({"to": ""}, "to\n  String should have at least 1 character"),
+        ({"column": ""}, "column\n  String should have at least 1 character"),
         ({"to": "memory://labels"}, "memory://labels is lost when the command ends"),
         ({"address": "tcp://scheduler:8786"}, "--address needs --engine dask or --engine ray"),
         ({"engine": "dask", "address": "a", "workers": 2}, "--workers is for workers on this"),
@@ -25,7 +27,7 @@ USUAL = {"model": "lenet5", "sources": ["photos"], "to": "labels"}
 )
 def test_refusals(changes: dict[str, object], message: str) -> None:
     """
-    An option without effect, and labels that nobody could read, are refused.
+    An option without effect, an empty one, and labels that nobody could read, are refused.
     """
     with pytest.raises(ValidationError, match=message):
         BulkSettings.model_validate(USUAL | changes)
