@@ -77,6 +77,7 @@ class ParquetShard:
         state: Its state when it was listed.
         first_row: Number of the row group's first row in the file.
         row_bytes: Average size of an image.
+        root: The folder that relative paths in the column start from.
     """
 
     path: str
@@ -89,6 +90,7 @@ class ParquetShard:
     start: int
     stop: int
     row_bytes: int
+    root: str
 
     @property
     def images(self) -> int:
@@ -107,10 +109,18 @@ class ParquetShard:
                 start, stop = max(first, self.start), min(row, self.stop)
                 if start < stop:
                     part = batch.slice(start - first, stop - start)
-                    images = part.column(self.column).to_pylist()
+                    images = map(self._image, part.column(self.column).to_pylist())
                     yield from zip(self._ids(part, start), images, strict=True)
                 if row >= self.stop:
                     return
+
+    def _image(self, value: Any) -> Image:
+        """Return a value of the column; its path, if it has one, for any worker."""
+        if isinstance(value, dict):
+            value = value.get("bytes") or value.get("path")
+        # An empty text is no path, and the root is one.
+        is_path = isinstance(value, str) and value and not is_url(value)
+        return os.path.join(self.root, value) if is_path else value
 
     def _ids(self, batch: Any, first: int) -> list[Any]:
         number = self.first_row + first

@@ -186,6 +186,7 @@ def _parquet(name: str, column: str, id_column: str) -> Iterator[ParquetShard]:
                     start=start,
                     stop=min(start + size, group.num_rows),
                     row_bytes=row_bytes,
+                    root=os.getcwd(),
                 )
             first_row += group.num_rows
 

@@ -267,6 +267,23 @@ def test_parquet_ranges(monkeypatch: pytest.MonkeyPatch, group: int, kind: str) 
     assert numbered == {f"a.parquet#{index}": image for index, image in enumerate(expected)}
 
 
+@pytest.mark.parametrize("kind", ["text", "struct"])
+def test_paths_in_parquet_files(tmp_path: Path, kind: str) -> None:
+    """
+    Relative paths start where the job began, as those of files do, and not where it is resumed.
+    """
+    Path("1.png").write_text("one")
+    paths = ["1.png", f"{tmp_path}/1.png", "gone.png", "", None, f"file://{tmp_path}/1.png"]
+    images = paths if kind == "text" else [{"bytes": None, "path": path} for path in paths]
+    pq.write_table(pa.table({"image": images}), "a.parquet")
+    found = listed("a.parquet")
+    Path("other").mkdir()
+    os.chdir("other")
+    absent = Unread("INPUT_NOT_FOUND")
+    expected = [b"one", b"one", absent, absent, Unread("INVALID_IMAGE"), b"one"]
+    assert list(rows(found).values()) == expected
+
+
 def test_small_rows_share_a_shard() -> None:
     """
     Rows of a few bytes come in shards of more than 500, as skipping to a range has its cost.
