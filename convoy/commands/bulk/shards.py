@@ -256,6 +256,10 @@ def open_parquet(path: str, name: str, state: str) -> Iterator[Any]:
                 page_checksum_verification=True,
             ) as parquet:
                 yield parquet
+        except UnicodeDecodeError as error:  # Arrow does not check what it reads
+            raise BulkError(
+                f"{name}: the text {error.object[:40]!r} is not UTF-8; write its column as binary"
+            ) from error
         except (pa.ArrowException, OSError) as error:
             # Of the disk or the store, and not of Arrow, which raises plain ones for damage.
             if isinstance(error, OSError) and (error.errno or type(error) is not OSError):

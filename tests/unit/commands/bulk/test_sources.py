@@ -284,6 +284,21 @@ def test_paths_in_parquet_files(tmp_path: Path, kind: str) -> None:
     assert list(rows(found).values()) == expected
 
 
+def test_text_in_parquet_files_that_is_not_utf8() -> None:
+    """
+    Such a path or id is an error that shows it.
+    """
+    made = pa.array([b"a", b"b\xff"])
+    text = pa.Array.from_buffers(pa.string(), 2, made.buffers())
+    pq.write_table(pa.table({"key": text, "image": text}), "a.parquet")
+    with pytest.raises(BulkError, match=r"a\.parquet: the text b'b\\xff' is not UTF-8; write its"):
+        rows(listed("a.parquet"))
+    checker = IdChecker("key")
+    with pytest.raises(BulkError, match=r"a\.parquet: the text b'b\\xff' is not UTF-8; write its"):
+        checker.add(listed("a.parquet", id_column="key")[0])
+    checker.check()  # closes its files
+
+
 def test_small_rows_share_a_shard() -> None:
     """
     Rows of a few bytes come in shards of more than 500, as skipping to a range has its cost.
