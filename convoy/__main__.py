@@ -25,12 +25,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(remedy("".join(arguments[:1]), error.name or ""), file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader of the output has ended, such as `head`. Python would flush it once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of the output has ended, such as `head`.
+        _discard_output()
         return 141  # 128 + SIGPIPE, as a shell reports it
+    except OSError as error:
+        if error.filename is not None:  # not of the output, which has no name here
+            raise
+        _discard_output()
+        print(f"convoy: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _discard_output() -> None:
+    # Python would flush it once more at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end_on_sigterm() -> None:

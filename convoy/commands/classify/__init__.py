@@ -12,11 +12,13 @@ from convoy.commands.command_line import UsageError, command
 def main(chosen: ClassifySettings) -> int:
     """Classify and print; return 1 if any image failed."""
     # gRPC takes a moment to import: --help and a wrong flag do not wait for it.
-    from convoy.commands.classify.classifying import classify
+    from convoy.commands.classify.classifying import classify, show
     from convoy.results import ConvoyError
 
     try:
-        return classify(chosen)
+        rows = classify(chosen)
     except (ConvoyError, UsageError, OSError) as error:
         print(f"convoy classify: {error}", file=sys.stderr)
         return 1
+    show(rows, chosen)
+    return int(any(row.answer is None for row in rows))

@@ -35,26 +35,26 @@ class Row:
     error: str = ""
 
 
-def classify(settings: ClassifySettings) -> int:
+def classify(settings: ClassifySettings) -> list[Row]:
     """
-    Classify and print.
-
-    Returns:
-        The exit code: 1 if any image failed.
+    Classify; return a row for each file, in their order.
 
     Raises:
         ConvoyError: If the server cannot be asked for its models.
         UsageError: If there is no image, or several models to choose from.
         OSError: If a folder cannot be read.
     """
-    rows = asyncio.run(_classify_all(settings))
+    return asyncio.run(_classify_all(settings))
+
+
+def show(rows: list[Row], settings: ClassifySettings) -> None:
+    """Print the answers in the chosen format."""
     if settings.print_json:
         print(json.dumps([_as_dict(row) for row in rows], indent=2))
     elif settings.print_csv:
         _print_csv(rows)
     else:
         _print_table(rows)
-    return int(any(row.answer is None for row in rows))
 
 
 async def _classify_all(settings: ClassifySettings) -> list[Row]:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import click
@@ -339,3 +341,30 @@ def test_half_a_url_of_results(arguments: list[str], capsys: pytest.CaptureFixtu
     assert main([*arguments, "s3:/bucket/results"]) == 2
     told = capsys.readouterr().err
     assert f"{arguments[-1]}: s3:/bucket/results is no URL; write s3://bucket/results" in told
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["describe", "lenet5", "--json"]])
+def test_output_that_cannot_be_written(arguments: list[str]) -> None:
+    """
+    A full disk behind the output is an error in one line.
+    """
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "convoy", *arguments], stdout=full, stderr=PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "convoy: cannot write the output: No space left on device\n"
+
+
+def test_reader_that_ends_before_a_long_output(tmp_path: Path) -> None:
+    """
+    An output of many blocks that nobody reads any more ends the command without an error.
+    """
+    for number in range(200):
+        (tmp_path / f"{number:0100}.png").touch()
+    arguments = ["classify", str(tmp_path), "--model", "m", "--address", "127.0.0.1:1", "--csv"]
+    process = Popen([sys.executable, "-m", "convoy", *arguments], stdout=PIPE, stderr=PIPE)
+    assert process.stdout
+    process.stdout.close()
+    assert process.communicate()[1] == b""
+    assert process.returncode == 141
