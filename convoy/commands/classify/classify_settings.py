@@ -34,7 +34,10 @@ class ClassifySettings(ConnectionSettings):
         "", description="Use this model. You can leave it out if the server has only one."
     )
     model_version: int = Field(
-        0, ge=0, description="Use this version of the model. 0 uses the newest."
+        0,
+        ge=0,
+        le=2**63 - 1,
+        description="Use this version of the model. 0 uses the newest.",
     )
     top_k: int = Field(5, ge=1, le=1000, description="Show this many classes of each image.")
     timeout_s: float = Field(TIMEOUT_S, gt=0, le=1e6, description="Wait this long for each answer.")

@@ -228,6 +228,11 @@ def test_switch_by_variable(name: str, option: Parameter) -> None:
             "import a.onnx --resize 2x9999",
             "convoy import: --resize: 9999 is out of range; must be at most 4096",
         ),
+        (
+            "classify a.png --model-version 9223372036854775808",
+            "convoy classify: --model-version: 9223372036854775808 is out of range; must be at "
+            "most 9223372036854775807",
+        ),
         ("bench m --rate 1,0", "convoy bench: --rate: 0 is out of range; must be greater than 0"),
     ],
 )
