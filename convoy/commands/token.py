@@ -44,6 +44,10 @@ class TokenSettings(Options):
     @field_validator("name")
     @classmethod
     def _is_one_word(cls, name: str) -> str:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("the name is not valid UTF-8") from error
         if not re.fullmatch(r"[^\s#]\S*", name):
             raise ValueError(
                 f"{name!r} is not valid; a name has no spaces, and does not begin with #"
@@ -56,14 +60,28 @@ def main(chosen: TokenSettings) -> int:
     """Make a token and print it; return 1 if the file cannot be written."""
     token, text = Token.make(chosen.name, chosen.rights)
     try:
+        # An editor may have left the last line without an end, which would hold two tokens then.
+        line = f"{_missing_end(chosen.token_file)}{token.line}\n"
         # The hashes are not secret, but a user who can write the file can grant access: mode 600.
-        with os.fdopen(os.open(chosen.token_file, _APPENDING, 0o600), "a") as file:
-            file.write(f"{token.line}\n")
+        with os.fdopen(
+            os.open(chosen.token_file, _APPENDING, 0o600), "a", encoding="utf-8"
+        ) as file:
+            file.write(line)
     except OSError as error:
         print(f"convoy token: {chosen.token_file}: {error.strerror}", file=sys.stderr)
         return 1
     print(text)
     return 0
+
+
+def _missing_end(file: Path) -> str:
+    """Return the end that the last line of a file lacks, or nothing."""
+    if not file.is_file():  # new, or a device
+        return ""
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - 1))
+        return "" if opened.read() in (b"", b"\n") else "\n"
 
 
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -27,7 +27,23 @@ def test_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize("arguments", [["web"], ["web", "all"], ["a b", "infer"], ["#", "infer"]])
+def test_last_line_without_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A token has a line of its own, also in a file whose last line an editor left without an end.
+    """
+    file = tmp_path / "tokens"
+    for name, ending in (("web", ""), ("grafana", "\n# of the shop")):
+        assert main(["token", name, "infer", "--token-file", str(file)]) == 0
+        file.write_text(file.read_text().rstrip("\n") + ending)
+    assert main(["token", "shop", "infer", "--token-file", str(file)]) == 0
+    assert [token.name for token in TokenFile(file).known] == ["web", "grafana", "shop"]
+    assert len(file.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["web"], ["web", "all"], ["a b", "infer"], ["#", "infer"], ["\udcff", "infer"]],
+)
 def test_nonsense(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """
     A token without a right, or whose line could not be read, is not made.
