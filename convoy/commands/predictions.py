@@ -180,18 +180,21 @@ def _images(log: _Log, chosen: PredictionsSettings) -> list[Seen]:
             # Parts are no sequence: a part of one day has a random name.
             found[path] = min(found.get(path, seen), seen, key=lambda one: one.time)
     kept = [image for image in found.values() if image.probability <= chosen.max_probability]
-    # Case 1: several models, whose classes may have nothing to do with each other.
+    # Case 1: no log, or one without a single answer.
+    if not models:
+        raise UsageError(f"{chosen.log} has no predictions; name the --prediction-log of a server")
+    # Case 2: several models, whose classes may have nothing to do with each other.
     if len(models) > 1 and not chosen.model:
         raise UsageError(f"the log has several models: add --model {' or '.join(sorted(models))}")
-    # Case 2: another model.
+    # Case 3: another model.
     if chosen.model and chosen.model not in models:
         raise UsageError(f"the log has no model {chosen.model}; it has {', '.join(sorted(models))}")
-    # Case 3: the server kept no images.
+    # Case 4: the server kept no images.
     if not found:
         raise UsageError(
             f"{chosen.log} has no images with answers; serve with --prediction-log-images"
         )
-    # Case 4: all answers are more certain.
+    # Case 5: all answers are more certain.
     if not kept:
         least = min(image.probability for image in found.values())
         raise UsageError(

@@ -415,6 +415,17 @@ async def test_to_folder(
         assert message in capsys.readouterr().err
 
 
+def test_folder_without_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A folder that is no log is reported as such, whatever the options.
+    """
+    for options in ([], ["--model", "tiny"]):
+        arguments = ["predictions", "to-folder", str(tmp_path), str(tmp_path / "new"), *options]
+        assert run(arguments) == 1
+        told = f"{tmp_path} has no predictions; name the --prediction-log of a server"
+        assert told in capsys.readouterr().err
+
+
 def test_classes_that_share_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     Classes with one label, or whose labels lead to one name of a folder, have folders of their own.
