@@ -19,7 +19,8 @@ def files_matching(pattern: str) -> Iterator[str]:
     """
     Yield the paths that match *pattern* and are not folders, from each real folder once.
 
-    `**` matches any number of folders, including none. Wildcards do not match hidden names.
+    `**` matches any number of folders, including none. Wildcards do not match hidden names. The
+    name of a folder that exists is not a wildcard, such as `photos [2026]`.
 
     Raises:
         OSError: If a folder cannot be read.
@@ -42,7 +43,8 @@ def _matching(prefix: str, parts: Sequence[str]) -> Iterator[str]:
             inner = os.path.join(folder, "")
             yield from _matching(inner if prefix else inner.removeprefix("./"), rest or ["*"])
         return
-    for name in _names(prefix, first):
+    is_named = rest and os.path.isdir(prefix + first)
+    for name in [first] if is_named else _names(prefix, first):
         path = prefix + name
         if not rest:
             yield path

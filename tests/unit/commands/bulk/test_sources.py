@@ -123,6 +123,17 @@ def test_wildcards_on_a_disk(tmp_path: Path) -> None:
     assert rows(listed("a/b/*.png"))["a/b/gone.png"] == Unread("INPUT_NOT_FOUND")
 
 
+def test_wildcards_in_the_name_of_a_folder() -> None:
+    """
+    Brackets in the name of a folder are part of it, also in front of a wildcard.
+    """
+    for path in ("a [1]/b/1.png", "a 1/b/2.png", "a 2/b/3.png"):
+        Path(path).parent.mkdir(parents=True)
+        Path(path).touch()
+    assert list(rows(listed("a [1]/*/*.png"))) == ["a [1]/b/1.png"]
+    assert list(rows(listed("a [2]/**/*.png"))) == ["a 2/b/3.png"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_folders_that_may_not_be_read() -> None:
     """
