@@ -19,6 +19,9 @@ JOB_FOLDER = "_convoy"
 
 _PART = "part-"
 
+_UNFINISHED = (f".{_PART}*.tmp", f"{JOB_FOLDER}/.*.tmp")
+"""Temporary files of `writing`. The folder of labels may have others, of other programs."""
+
 
 def part_name(number: int, suffix: str) -> str:
     """Return the file name of a part."""
@@ -120,12 +123,12 @@ class LabelFolder:
     def remove_unfinished(self) -> None:
         """Remove the temporary files of writers that were killed."""
         if self._store is None:
-            for folder in (Path(self._path), Path(self._path, JOB_FOLDER)):
-                for path in folder.glob(".*.tmp"):
+            for pattern in _UNFINISHED:
+                for path in Path(self._path).glob(pattern):
                     path.unlink(missing_ok=True)
             return
         with reaching(self.location, "write"):
-            for pattern in (".*.tmp", f"{JOB_FOLDER}/.*.tmp"):
+            for pattern in _UNFINISHED:
                 for path in self._store.glob(f"{self._path}/{pattern}"):
                     self._store.rm_file(path)
 

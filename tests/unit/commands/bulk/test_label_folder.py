@@ -74,13 +74,15 @@ def test_wildcards_in_the_name_of_a_folder(tmp_path: Path) -> None:
 
 def test_files_of_killed_writers_are_removed(location: str) -> None:
     """
-    A temporary file that nobody renamed is removed, and nothing else.
+    A temporary file that nobody renamed is removed, and nothing else, as of another program.
     """
     folder = LabelFolder(location)
     for name in (".part-0.0123.tmp", "_convoy/.job.json.0123.tmp", "part-0", "_convoy/job.json"):
         folder.write(name, b"")
+    folder.write(".photos.tmp", b"")
+    folder.write(".cache.tmp/1.png", b"")
     folder.remove_unfinished()
-    assert names(location) == ["job.json", "part-0"]
+    assert names(location) == [".photos.tmp", "1.png", "job.json", "part-0"]
 
 
 def test_url_of_a_disk(tmp_path: Path) -> None:
