@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import IO, Any, Literal
 
 from convoy.bulk.answers import COLUMNS, Answer, Model, arrow_columns, columns
+from convoy.commands.bulk.shards import is_in_nanoseconds
 
 Format = Literal["parquet", "jsonl", "csv"]
 
@@ -116,7 +117,11 @@ class _CsvRows:
 
 def _plain(key: Any) -> Any:
     """Return an id, a scalar of Arrow or a text, for a file of text."""
-    value = key if isinstance(key, str) else key.as_py()
+    if isinstance(key, str):
+        return key
+    import pyarrow as pa
+
+    value = (key.cast(pa.string()) if is_in_nanoseconds(key.type) else key).as_py()
     # Some programs write text to Parquet files without saying that it is text.
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 

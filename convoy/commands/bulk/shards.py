@@ -287,6 +287,13 @@ def widened(column: Any) -> Any:
     return column.cast(pa.string()) if is_text else column
 
 
+def is_in_nanoseconds(kind: Any) -> bool:
+    """Return whether an Arrow type is of times that no type of Python can hold."""
+    import pyarrow as pa
+
+    return kind in (pa.timestamp("ns", getattr(kind, "tz", None)), pa.time64("ns"))
+
+
 def _decompressed(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
     is_gzip = file.read(len(_GZIP)) == _GZIP
     file.seek(0)
