@@ -11,6 +11,7 @@ from typing import Any
 
 from convoy.bulk.images import File
 from convoy.commands.bulk.bulk_error import BulkError
+from convoy.commands.bulk.label_folder import JOB_FOLDER
 from convoy.commands.bulk.listing import matching, walk
 from convoy.commands.bulk.overlaps import check_apart
 from convoy.commands.bulk.shards import (
@@ -95,7 +96,7 @@ def _expand(source: str) -> Iterator[str]:
 def _local(source: str) -> Iterator[File]:
     # A name may hold wildcards itself.
     if glob.has_magic(source) and not os.path.lexists(source):
-        yield from _some(map(_state, files_matching(source)), source)
+        yield from _some(map(_state, filter(_is_input, files_matching(source))), source)
     elif os.path.isdir(source):
         yield from _some(map(_state, images_below(source)), source)
     elif os.path.exists(source):
@@ -126,11 +127,16 @@ def _stored(source: str) -> Iterator[File]:
         yield file(known)
         return
     if glob.has_magic(path):
-        found = matching(store, path, source)
+        found = (entry for entry in matching(store, path, source) if _is_input(entry["name"]))
     else:
         files = walk(store, path, source, is_entered)
         found = (entry for entry in files if has_image_name(entry["name"]))
     yield from _some(map(file, found), source)
+
+
+def _is_input(path: str) -> bool:
+    """Return whether a file is not of a job itself, whose labels may be among the images."""
+    return os.path.basename(os.path.dirname(path)) != JOB_FOLDER
 
 
 def _info(store: Any, path: str, source: str) -> dict[str, Any] | None:

@@ -123,6 +123,19 @@ def test_wildcards_on_a_disk(tmp_path: Path) -> None:
     assert rows(listed("a/b/*.png"))["a/b/gone.png"] == Unread("INPUT_NOT_FOUND")
 
 
+def test_labels_among_the_images() -> None:
+    """
+    A wildcard that matches every file leaves out those of a job whose labels are written there.
+    """
+    for path in ("a/1.png", "a/_convoy/job.json", "a/labels/_convoy/job.json", "a/b/_convoy.png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text("x")
+    assert sorted(rows(listed("a/**"))) == ["a/1.png", "a/b/_convoy.png"]
+    fsspec.filesystem("memory").put("a", "/among/", recursive=True)
+    found = sorted(rows(listed("memory://among/**")))
+    assert found == ["memory:///among/a/1.png", "memory:///among/a/b/_convoy.png"]
+
+
 def test_wildcards_in_the_name_of_a_folder() -> None:
     """
     Brackets in the name of a folder are part of it, also in front of a wildcard.
