@@ -15,8 +15,9 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -139,6 +140,36 @@ class Request:
         self.on_done = None
         self._end()
 
+    def ending(self) -> asyncio.Future[None]:
+        """Return a future that is resolved when it was answered or has failed; sets `on_done`."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_done = partial(_resolve, ended)
+        return ended
+
+    async def prepare(self, item: Awaitable[Any], ended: asyncio.Future[None]) -> None:
+        """
+        Await its item; give that up if it fails meanwhile, such as at its deadline.
+
+        Args:
+            ended: Returned by `ending`.
+        """
+        preparing = asyncio.ensure_future(item)
+        ended.add_done_callback(lambda _: preparing.cancel())
+        try:
+            self.item = await preparing
+        except asyncio.CancelledError:
+            if not self.error:  # the client has disconnected
+                raise
+
+    def raise_failure(self) -> None:
+        """Raise the error that it failed with, if it did."""
+        if self.error:
+            try:
+                raise self.error
+            finally:
+                # The error's traceback refers to the request: break the cycle.
+                self.error = None
+
     def _end(self) -> None:
         self.done = True
         if self.expiry:
@@ -149,6 +180,11 @@ class Request:
         on_done, self.on_done = self.on_done, None
         if on_done:
             on_done(self)
+
+
+def _resolve(ended: asyncio.Future[None], _: Request) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 class Model(Protocol):

@@ -176,25 +176,19 @@ class Batcher:
             ShuttingDownError: If the batcher is closing.
             InferenceError: If the model failed on the item.
         """
-        answered = self._loop.create_future()
-        request.on_done = partial(_wake_up, answered)
+        ended = request.ending()
         self.admit(queue, request)
         try:
             if prepare is not None:
-                request.item = await prepare()
+                await request.prepare(prepare(), ended)
             # It fails during the preparation if its deadline passes.
             if not request.done:
                 self.enqueue(queue, request)
-            await answered
+            await ended
         except BaseException:
             self.withdraw(queue, request)
             raise
-        if request.error:
-            try:
-                raise request.error
-            finally:
-                # The error's traceback refers to the request: break the cycle.
-                request.error = None
+        request.raise_failure()
 
     def offer(self, queue: ModelQueue, request: Request) -> None:
         """
@@ -336,11 +330,6 @@ class Batcher:
         if not model.running and model.idle and not model.idle.done():
             model.idle.set_result(None)
         self._scheduler.release(batch)
-
-
-def _wake_up(answered: asyncio.Future[None], request: Request) -> None:
-    if not answered.done():
-        answered.set_result(None)
 
 
 def _halves(batch: Batch) -> list[Batch]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -91,39 +90,34 @@ class RemoteModel:
     async def check_room(self, images: int) -> None:
         """Raise `QueueFullError` if the queue has no room for *images* more."""
         request = Request(images=images)
-        answered = _answer_of(request)
+        ended = request.ending()
         self._submit(ToEngine.ROOM, request, self._take_slot(0))
-        await self._wait(request, answered)
+        await self._wait(request, ended)
 
     async def infer(self, request: Request, batch: Tensor) -> None:
         """Run a tensor; see `engine.Model`."""
-        answered = _answer_of(request)
+        ended = request.ending()
         self.offer(request, batch)
-        await self._wait(request, answered)
+        await self._wait(request, ended)
 
     async def infer_images(self, request: Request, images: Sequence[bytes]) -> None:
         """Decode images, and run them together; see `engine.Model`."""
         request.encoded, request.images = images, len(images)
-        answered = _answer_of(request)
+        ended = request.ending()
         slot = self._take_slot(len(images))
         # The request gets its place before any work is spent on its images.
         self._submit(ToEngine.RESERVE, request, slot)
-        decoding = asyncio.ensure_future(self._decoder.decode(request, images, self.manifest))
-        answered.add_done_callback(lambda _: decoding.cancel())
         try:
-            request.item = batch = await decoding
-            # Its deadline may have passed in the same turn of the event loop.
+            await request.prepare(self._decoder.decode(request, images, self.manifest), ended)
+            # It was refused meanwhile, or its deadline has passed.
             if not request.done:
-                self._link.write(slot, _bytes_of(batch))
+                self._link.write(slot, _bytes_of(request.item))
                 request.enqueued_at = asyncio.get_running_loop().time()
                 self._link.tell_of(request, ToEngine.READY)
-        except BaseException as error:
-            # It was refused while its images waited for a decoder.
-            refused = isinstance(error, asyncio.CancelledError) and request.error
-            if not refused:
-                self.withdraw(request)
-                raise
-        await self._wait(request, answered)
+        except BaseException:
+            self.withdraw(request)
+            raise
+        await self._wait(request, ended)
 
     def offer(self, request: Request, batch: Tensor) -> None:
         """Run a tensor as `infer` does, without waiting; `request.on_done` is called later."""
@@ -150,31 +144,14 @@ class RemoteModel:
             method, whole = METHODS.index(request.method), request.whole_id
         self._link.submit(kind, request, self, slot, method, whole)
 
-    async def _wait(self, request: Request, answered: asyncio.Future[None]) -> None:
+    async def _wait(self, request: Request, ended: asyncio.Future[None]) -> None:
         """Wait until *request* is answered; a cancellation withdraws it."""
         try:
-            await answered
+            await ended
         except BaseException:
             self.withdraw(request)
             raise
-        if request.error:
-            try:
-                raise request.error
-            finally:
-                # The error's traceback refers to the request: break the cycle.
-                request.error = None
-
-
-def _answer_of(request: Request) -> asyncio.Future[None]:
-    """Return a future that is resolved when *request* was answered or has failed."""
-    answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    request.on_done = partial(_wake_up, answered)
-    return answered
-
-
-def _wake_up(answered: asyncio.Future[None], request: Request) -> None:
-    if not answered.done():
-        answered.set_result(None)
+        request.raise_failure()
 
 
 def _bytes_of(batch: Tensor) -> memoryview:

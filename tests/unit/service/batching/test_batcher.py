@@ -397,6 +397,35 @@ async def test_expired_request_is_not_computed(executor: ThreadPoolExecutor) -> 
     assert model.batches == [[0]]
 
 
+async def test_expired_while_preparing(executor: ThreadPoolExecutor) -> None:
+    """
+    A request whose deadline passes while its image is decoded, or waits for that, fails at once,
+    and its image is not decoded.
+    """
+    given_up = False
+    model = Model()
+    async with Batcher(executor) as batcher:
+        bench = Bench(batcher, model, EAGER)
+
+        async def prepare() -> int:
+            nonlocal given_up
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                given_up = True
+                raise
+            return 0
+
+        deadline = asyncio.get_running_loop().time() + 0.01
+        with pytest.raises(RequestExpiredError):
+            async with asyncio.timeout(10):
+                await bench.answer(0, prepare, deadline=deadline)
+        assert given_up
+        assert bench.queue.admitted_size == 0
+        assert await bench.submit(1) == 10
+    assert model.batches == [[1]]
+
+
 async def test_failed_preparation_gives_the_place_back(executor: ThreadPoolExecutor) -> None:
     """
     An error of decoding reaches the caller, and its place is free.
