@@ -376,8 +376,9 @@ class Call(Request):
 
         Raises:
             ServerBusyError: If the requests in flight have too many bytes.
+            RequestTooLargeError: If this one alone has.
         """
-        self._calls.lifecycle.hold(size)
+        self._calls.lifecycle.hold(size, self._held_bytes)
         self._held_bytes += size
 
     def label_unknown(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 
-from convoy.service.errors import ServerBusyError, ShuttingDownError
+from convoy.service.errors import RequestTooLargeError, ServerBusyError, ShuttingDownError
 
 
 class Phase(enum.Enum):
@@ -66,6 +66,7 @@ class Lifecycle:
         Raises:
             ShuttingDownError: If *may_refuse*, and the server shuts down.
             ServerBusyError: If there are too many bytes; or too many calls, and *may_refuse*.
+            RequestTooLargeError: As `hold`.
         """
         # Calls that do no work, such as health and statistics, are answered until the end.
         if may_refuse and self.phase is Phase.REFUSING:
@@ -82,13 +83,23 @@ class Lifecycle:
         self.in_flight += 1
         self._idle.clear()
 
-    def hold(self, size: int) -> None:
+    def hold(self, size: int, held: int = 0) -> None:
         """
         Count *size* bytes of a request as in flight until `leave`.
 
+        Args:
+            held: Bytes of the same request that are in flight already.
+
         Raises:
+            RequestTooLargeError: If this request alone has more bytes than all may have.
             ServerBusyError: If the requests in flight would have too many bytes.
         """
+        # Whenever it is sent again, it does not fit.
+        if held + size > self._max_bytes:
+            raise RequestTooLargeError(
+                f"the request has at least {held + size} bytes; this server accepts at most "
+                f"{self._max_bytes} of all requests in flight"
+            )
         # Requests are in memory until they are answered: many large ones could exhaust it.
         if self.bytes_in_flight + size > self._max_bytes:
             raise ServerBusyError(
