@@ -59,7 +59,8 @@ async def read_body(
     Args:
         limit: Maximum size in bytes, on the wire or decompressed.
         timeout_s: Longest time for the body to arrive, in seconds; None is no limit.
-        count: Called with the size of each part before the next one is read; may raise.
+        count: Called with the size of each part before the next one is read, and with the bytes
+            that decompression has added; may raise.
 
     Raises:
         RequestTooLargeError: If it has more than *limit* bytes, on the wire or decompressed.
@@ -82,8 +83,13 @@ async def read_body(
         )
     # A small body is decompressed faster than it is handed to a thread.
     if len(body) < IN_THREAD_BYTES:
-        return _decompressed(body, _WINDOW_BITS[encoding], limit)
-    return await asyncio.to_thread(_decompressed, body, _WINDOW_BITS[encoding], limit)
+        data = _decompressed(body, _WINDOW_BITS[encoding], limit)
+    else:
+        data = await asyncio.to_thread(_decompressed, body, _WINDOW_BITS[encoding], limit)
+    # What is in memory until the answer is this, not the compressed body.
+    if count:
+        count(max(0, len(data) - len(body)))
+    return data
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

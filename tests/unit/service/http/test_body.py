@@ -57,6 +57,18 @@ async def test_compressed(encoding: str, size: int) -> None:
     assert await read_body(request(sent, content_encoding=encoding), LIMIT) == data
 
 
+@pytest.mark.parametrize("data", [b"", b"short", bytes(LIMIT)])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_decompressed_bytes_count(encoding: str, data: bytes) -> None:
+    """
+    The bytes that count are those in memory: of the body as it was sent, or as it was before.
+    """
+    sent = compressed(data, encoding)
+    counted: list[int] = []
+    await read_body(request(sent, content_encoding=encoding), LIMIT, count=counted.append)
+    assert sum(counted) == max(len(sent), len(data))
+
+
 async def test_not_compressed() -> None:
     """
     `identity` is no compression.
