@@ -130,7 +130,7 @@ class Server:
         self._load_threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load")
         self.device_threads = ThreadPoolExecutor(cpus, thread_name_prefix="device")
         self.batcher = Batcher(self.device_threads, cpus)
-        self.registry = ModelRegistry(self._switched)
+        self.registry = ModelRegistry(self._switched, self.lifecycle.lost)
         self._class_maps = ClassMapFinder(self.registry, settings.memory_budget)
         self.shadows = Shadows(self.registry, self._prediction_log)
         self.metrics.watch_shadows(self.shadows.facts)

@@ -57,7 +57,16 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """True if balancers should send requests here."""
-        return self.phase is Phase.SERVING and not self.lost and not self.cut_off
+        return not self.obstacle
+
+    @property
+    def obstacle(self) -> str:
+        """The reason why balancers should send requests elsewhere; empty if they should not."""
+        if self.phase is not Phase.SERVING:
+            return f"the server is {self.phase.value}"
+        if self.lost:
+            return "a model can no longer run; the server's log names it"
+        return "no front process accepts calls" if self.cut_off else ""
 
     def enter(self, size: int = 0, *, may_refuse: bool) -> None:
         """

@@ -129,10 +129,9 @@ class Rest:
         return JSONResponse({"live": True})
 
     async def _ready(self, request: Request) -> Response:
-        if self._lifecycle.ready:
-            return JSONResponse({"ready": True})
-        error = ModelNotReadyError(f"the server is {self._lifecycle.phase.value}")
-        return error_response(error)
+        if obstacle := self._lifecycle.obstacle:
+            return error_response(ModelNotReadyError(obstacle))
+        return JSONResponse({"ready": True})
 
     async def _server_metadata(self, request: Request, call: Call) -> Response:
         return message_response(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -168,6 +168,9 @@ class ModelRegistry:
     """
     Finds the model that a request names. Owned by the event loop.
 
+    Args:
+        lost: Models that can no longer run; their owner changes it.
+
     Attributes:
         started: True once the models to serve from the start are loaded.
         generation: Changes whenever `get` may give another answer than before.
@@ -175,12 +178,15 @@ class ModelRegistry:
         borrowed_bytes: Memory in temporary use beside the models.
     """
 
-    def __init__(self, switched: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, switched: Callable[[], None] = lambda: None, lost: Collection[object] = ()
+    ) -> None:
         self.started = False
         self.generation = 0
         self.borrowed_bytes = 0
         self.switched = switched
         self._entries: dict[str, ModelEntry] = {}
+        self._lost = lost
         self._accepting = True
 
     def get(self, name: str, version: str = "") -> ServedModel:
@@ -303,7 +309,7 @@ class ModelRegistry:
                 manifest=model.manifest,
                 provider=model.session.provider,
                 precision=model.session.precision,
-                ready=self._accepting,
+                ready=self._accepting and model not in self._lost,
                 nodes=model.session.nodes,
                 fallback=bool(model.session.fallback_reason),
                 load_s=model.load_s,

@@ -252,7 +252,7 @@ class ModelFacts:
     Attributes:
         provider: Execution provider that runs it.
         precision: Number format that it is computed in.
-        ready: Whether it accepts requests.
+        ready: Whether it accepts requests, and can answer them.
         nodes: Number of nodes of its graph, by execution provider.
         fallback: Whether it runs on another device or provider than was preferred.
         load_s: Time that loading took, in seconds.

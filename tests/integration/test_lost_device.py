@@ -63,13 +63,17 @@ async def test_lost_device(
     await fail_once(running)
     for name in ("", "tiny", "inference.GRPCInferenceService"):
         await until_status(running, name, NOT_SERVING)
-    assert (await get(f"{running.url}/v2/health/ready"))[0] == 503
+    status, answer = await get(f"{running.url}/v2/health/ready")
+    assert status == 503
+    assert "a model can no longer run" in str(answer)
+    assert running.sample("convoy_model_ready", model="tiny", version="1") == 0
     assert not (await running.inference.ServerReady(pb.ServerReadyRequest())).ready
     assert (await get(f"{running.url}/v2/health/live"))[0] == 200
     device.repair()
     for name in ("", "tiny", "inference.GRPCInferenceService"):
         await until_status(running, name, SERVING)
     assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
+    assert running.sample("convoy_model_ready", model="tiny", version="1") == 1
     await running.inference.ModelInfer(infer_request(3))
     assert running.server.watchdog.checks == {}
 
