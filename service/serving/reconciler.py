@@ -181,7 +181,6 @@ class Reconciler:
         """
         async with self._registry.locked(name) as entry:
             await self._unload(entry)
-            await self._changed(name, False)
             if forget:
                 _forget(entry)
 
@@ -339,6 +338,9 @@ class Reconciler:
         unwanted = [version for version in loaded if version.number not in keep]
         # Switch all of them first: no new request may reach one while another drains.
         models = [self._registry.switch(version, None) for version in unwanted]
+        # Nor does a balancer wait for that.
+        if not entry.models:
+            await self._changed(entry.name, False)
         for version, model in zip(unwanted, models, strict=True):
             await self._close(model)
             version.tried = None

@@ -25,7 +25,7 @@ from convoy.service.app import Server
 from convoy.service.errors import StartError
 from convoy.service.settings import Settings
 from tests.harness import tiny
-from tests.harness.calls import infer_request
+from tests.harness.calls import NOT_SERVING, health, infer_request
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
@@ -258,6 +258,7 @@ async def test_unload_answers_what_is_in_flight(serve: Serve) -> None:
             unloading = asyncio.create_task(unload(running))
             await running.until(lambda: not running.server.registry.models())
             assert (await index(running))["tiny", "1"][0] == "UNLOADING"
+            assert await health(running.channel, "tiny") == NOT_SERVING
             assert (await failing(running.inference.ModelInfer(infer_request(1))))[:2] == (
                 "NOT_FOUND",
                 "MODEL_NOT_FOUND",
