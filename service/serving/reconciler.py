@@ -352,6 +352,7 @@ class Reconciler:
         if model:
             await model.close()
             await self.in_thread(model.session.close)
+            self._registry.freed(model)
             await self.in_thread(give_back_memory)
 
 

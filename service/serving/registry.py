@@ -186,6 +186,8 @@ class ModelRegistry:
         self.borrowed_bytes = 0
         self.switched = switched
         self._entries: dict[str, ModelEntry] = {}
+        # Models that no new request reaches; they are in memory until their last one is answered.
+        self._leaving: set[ServedModel] = set()
         self._lost = lost
         self._accepting = True
 
@@ -259,7 +261,8 @@ class ModelRegistry:
     def used_bytes(self) -> int:
         """Return the bytes that count against the memory budget, as the manifests state them."""
         loaded = [version.model for version in self.entries() if version.model]
-        needed = (memory_of(model.manifest, model.max_batch_size) or 0 for model in loaded)
+        in_memory = [*loaded, *self._leaving]
+        needed = (memory_of(model.manifest, model.max_batch_size) or 0 for model in in_memory)
         return sum(needed) + self.borrowed_bytes
 
     def label(self, name: str) -> str:
@@ -271,9 +274,12 @@ class ModelRegistry:
         Let requests find *model* from now on, or no model of this version; never a shadow.
 
         Returns:
-            The model that answered before; the requests that hold it may finish.
+            The model that answered before; the requests that hold it may finish. Its memory counts
+            until `freed` is called.
         """
         replaced, version.model = version.model, model
+        if replaced and replaced is not model:
+            self._leaving.add(replaced)
         # A version without a model is not unloaded before its last request is answered.
         if model:
             version.settle()
@@ -288,6 +294,10 @@ class ModelRegistry:
         self.generation += 1
         self.switched()
         return replaced
+
+    def freed(self, model: ServedModel) -> None:
+        """Count the memory of *model*, which another one has replaced, no longer."""
+        self._leaving.discard(model)
 
     def adopt(self, entry: ModelEntry, spec: ServingSpec) -> None:
         """Record the spec that the versions of a model now match."""

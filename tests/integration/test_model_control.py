@@ -659,6 +659,35 @@ async def test_budget_counts_what_is_loaded(serve: Serve, tmp_path: Path) -> Non
         assert await answering_version(running) == "1"
 
 
+@pytest.mark.parametrize("unloaded", [False, True])
+async def test_budget_counts_what_still_answers(
+    serve: Serve, tmp_path: Path, unloaded: bool
+) -> None:
+    """
+    A model that was replaced or unloaded counts until its last request is answered.
+    """
+    async with explicit(serve, memory_budget=14_000) as running:
+        tiny.write(tmp_path, "other")
+        with running.device_held():
+            call = asyncio.ensure_future(running.inference.ModelInfer(infer_request(3)))
+            await running.until(lambda: running.in_flight == 1)
+            if unloaded:
+                await load(running, "other")
+                tiny.write(tmp_path, "other")
+                leaving = asyncio.create_task(unload(running))
+                await running.until(lambda: not running.server.registry.versions("tiny"))
+            else:
+                tiny.write(tmp_path)
+                leaving = asyncio.create_task(load(running))
+                await running.until(lambda: list(running.server.registry.versions("tiny")) == [2])
+            code, reason, message = await failing(load(running, "other"))
+            assert (code, reason) == ("RESOURCE_EXHAUSTED", "MEMORY_BUDGET_EXCEEDED")
+            assert "10000 of the budget of 14000 bytes are in use" in message
+        assert (await call).model_version == "1"
+        await leaving
+        await load(running, "other")
+
+
 async def test_health_follows_the_models(serve: Serve) -> None:
     """
     The health service knows each model by its name: serving, not serving once it is unloaded.
