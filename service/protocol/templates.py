@@ -149,7 +149,9 @@ class Templates:
         except ServiceError:
             return None
         answered = (response.model_version, response.parameters["model_sha256"].string_param)
-        return model if answered == (str(model.version), model.manifest.model_sha256) else None
+        same = answered == (str(model.version), model.manifest.model_sha256)
+        # Loaded again, the same version may take fewer images.
+        return model if same and request.inputs[0].shape[0] <= model.max_batch_size else None
 
     def _discard(self) -> None:
         self._generation = self._models.generation

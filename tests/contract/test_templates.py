@@ -112,6 +112,21 @@ async def test_a_model_that_was_replaced_before_its_answer_was_seen(running: Run
     registry.switch(version, model)
 
 
+async def test_a_model_that_was_loaded_again_for_fewer_images(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    An answer to more images than the model takes by now makes no template, which would pass by the
+    check.
+    """
+    request = infer_request(3, 6)
+    response = await running.inference.ModelInfer(request)
+    monkeypatch.setattr(running.server.registry.get("tiny"), "max_batch_size", 1)
+    templates = Templates(running.server.registry)
+    templates.learn(request.SerializeToString(), response)
+    assert templates.read(request.SerializeToString()) is None
+
+
 async def test_bounded(running: Running) -> None:
     """
     The number of templates is bounded, for any number of different heads.
