@@ -10,6 +10,7 @@ import gc
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -46,7 +47,7 @@ from convoy.service.runtime.device import INLINE_MACS
 from convoy.service.security.access import Access
 from convoy.service.security.sites import SiteCheck
 from convoy.service.serving.class_map_finder import ClassMapFinder
-from convoy.service.serving.control import ModelControl
+from convoy.service.serving.control import DEFAULT, ModelControl
 from convoy.service.serving.fronts.front_processes import Fronts
 from convoy.service.serving.loader import LoadedArtifact
 from convoy.service.serving.monitoring.drift import Drift
@@ -61,6 +62,7 @@ from convoy.service.settings import Settings
 from convoy.service.telemetry.gpu import gpus, open_nvml
 from convoy.service.telemetry.history import History
 from convoy.service.telemetry.metrics import Metrics, ModelMetrics
+from convoy.suggestion import suggest
 
 logger = logging.getLogger(__name__)
 
@@ -266,6 +268,7 @@ class Server:
             await self.control.start(settings.load_model)
         except RepositoryError as error:
             raise StartError(str(error)) from error
+        await self._warn_of_unknown_models()
         # In the other modes, a model may come later, and a faulty one must not stop the others.
         if settings.model_control_mode == "none":
             self._check_models()
@@ -530,6 +533,26 @@ class Server:
             logger.error("stopping after a fatal error")
             self.failed = True
             self.request_stop(0.0)
+
+    async def _warn_of_unknown_models(self) -> None:
+        """Warn of settings for models that the repository lacks: their names may be misspelt."""
+        settings = self._settings
+        named = {
+            "--version-policy": set(settings.version_policy) - {DEFAULT},
+            "--model-weight": set(settings.model_weight),
+            "--prediction-log-share": set(settings.prediction_log_share) - {DEFAULT},
+        }
+        if not any(named.values()):
+            return
+        with suppress(RepositoryError):  # mode explicit starts without it
+            known = await self.control.names()
+            for setting, names in named.items():
+                for name in sorted(names - set(known)):
+                    closest = {"hint": suggest(name, known)} if known else {}
+                    logger.warning(
+                        "setting for a model that the repository does not have",
+                        extra={"setting": setting, "model": name, **closest},
+                    )
 
     def _check_models(self) -> None:
         if error := self.registry.first_error():

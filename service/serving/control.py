@@ -72,6 +72,7 @@ class ModelControl:
         self._policies = policies
         self._shadows = shadows
         self.misnamed: list[Misnamed] = []
+        self._unserved: dict[str, str] = {}  # the reason why a model is not served, by its name
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def load(self, name: str, spec: ServingSpec | None = None) -> None:
@@ -201,7 +202,7 @@ class ModelControl:
         """Return the text of *error*, with the closest model if there is none named *name*."""
         known: list[str] = []
         with suppress(RepositoryError):
-            known = await self._reconciler.in_thread(self._repository.names)
+            known = await self.names()
         return f"{error}; {suggest(name, known)}" if known and name not in known else str(error)
 
     async def load_all(self) -> None:
@@ -213,13 +214,18 @@ class ModelControl:
         Raises:
             RepositoryError: If the repository cannot be read.
         """
-        found = await self._reconciler.in_thread(self._repository.names)
+        found = await self.names()
         await self._note_misnamed()
+        unserved: dict[str, str] = {}
         for name in found:
             try:
                 await self._reconciler.reconcile(name, self._default_spec(name), again=False)
-            except ModelNotFoundError:  # its policy selects none of the versions that are left
+            except ModelNotFoundError as error:  # its policy selects none of its versions
+                unserved[name] = str(error)
                 await self._reconciler.unload(name)
+        for name in unserved.keys() - self._unserved.keys():
+            logger.error("model not loaded", extra={"model": name, "reason": unserved[name]})
+        self._unserved = unserved
         # The repository no longer has these models.
         for name in {version.name for version in self._registry.entries()} - set(found):
             await self._reconciler.unload(name, forget=True)
@@ -249,6 +255,16 @@ class ModelControl:
         for key in stored:
             known.setdefault(key, VersionEntry(*key))
         return [known[key] for key in sorted(known)], misnamed
+
+    async def names(self) -> list[str]:
+        """
+        Return the names of the models in the repository.
+
+        Raises:
+            RepositoryError: If it cannot be read.
+        """
+        found: list[str] = await self._reconciler.in_thread(self._repository.names)
+        return found
 
     def spec(self, name: str) -> ServingSpec:
         """Return the spec that a model is served with, or would be."""

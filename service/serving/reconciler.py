@@ -79,6 +79,8 @@ class Reconciler:
         self._changed = changed
         self._memory_budget_bytes = memory_budget_bytes
         self._one_load = asyncio.Lock()  # so that the memory budget counts what the last one took
+        # The versions that a policy names and the repository lacks, by model: they are logged once.
+        self._absent: dict[str, set[int]] = {}
 
     async def reconcile(self, name: str, spec: ServingSpec, *, again: bool) -> None:
         """
@@ -90,7 +92,7 @@ class Reconciler:
         Raises:
             RepositoryError: If the repository cannot be read.
             ModelNotFoundError: If the repository has no version that *spec* selects, or lacks the
-                shadow.
+                shadow; if *again*, also if it lacks one of several versions, and the others serve.
             ModelLoadError: If *again*, and a version that should serve, or the shadow, cannot be
                 loaded.
         """
@@ -124,8 +126,13 @@ class Reconciler:
                 if error := await self._adopt(entry, spec, again=again):
                     errors.append(error)
             _forget(entry, stored)
-            if errors and again:
+            absent = set(spec.policy.specific or ()) - set(stored)
+            if not again:
+                self._warn_of_absent(name, absent)
+            elif errors:
                 raise errors[0]
+            elif absent:
+                raise _absent_error(name, min(absent))
 
     async def change_shadow(self, name: str, plan: Plan) -> None:
         """
@@ -302,6 +309,14 @@ class Reconciler:
             raise
         return loaded
 
+    def _warn_of_absent(self, name: str, absent: set[int]) -> None:
+        """Log the versions that a policy names and the repository lacks, once each."""
+        for number in sorted(absent - self._absent.get(name, set())):
+            reason = str(_absent_error(name, number))
+            extra = {"model": name, "version": number, "reason": reason}
+            logger.warning("version not loaded", extra=extra)
+        self._absent[name] = absent
+
     def _note_success(self, version: VersionEntry, loaded: LoadedArtifact) -> None:
         self._metrics.loads.labels(version.name, "loaded").inc()
         logger.info(
@@ -368,9 +383,11 @@ def _check_shadow(serving: ServedModel, manifest: Manifest, max_batch_size: int)
 def _check_stored(name: str, spec: ServingSpec, stored: Collection[int]) -> None:
     """Raise `ModelNotFoundError` if the repository lacks the shadow of *spec*."""
     if spec.shadow and spec.shadow.version not in stored:
-        raise ModelNotFoundError(
-            f"the repository has no version {spec.shadow.version} of model {name[:64]!r}"
-        )
+        raise _absent_error(name, spec.shadow.version)
+
+
+def _absent_error(name: str, version: int) -> ModelNotFoundError:
+    return ModelNotFoundError(f"the repository has no version {version} of model {name[:64]!r}")
 
 
 def _suitable_shadow(entry: ModelEntry, spec: ServingSpec) -> set[int]:

@@ -337,6 +337,60 @@ async def test_policies(
         assert list(metadata.versions) == expected
 
 
+async def test_policy_names_a_version_that_is_not_there(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A version or a model that a policy leaves without service is logged, once.
+    """
+    tiny.write(tmp_path, "other")
+    policies = {"tiny": "specific:1:7", "other": "specific:8", "tinny": "all"}
+    async with serve(
+        model_control_mode="poll", repository_poll_s=0.05, version_policy=policies
+    ) as running:
+        assert [model.name for model in running.server.registry.models()] == ["tiny"]
+        await asyncio.sleep(0.3)  # some more looks
+        logged = [
+            (record.getMessage(), vars(record)["model"], vars(record).get("reason"))
+            for record in caplog.records
+            if record.levelname != "INFO" and hasattr(record, "model")
+        ]
+        assert logged == [
+            ("version not loaded", "tiny", "the repository has no version 7 of model 'tiny'"),
+            (
+                "model not loaded",
+                "other",
+                "the repository has no version of model 'other' that its version policy "
+                "(specific:8) selects",
+            ),
+            ("setting for a model that the repository does not have", "tinny", None),
+        ]
+        # The version is logged again when it has gone again.
+        for number in range(2, 8):
+            tiny.write(tmp_path)
+            assert (tmp_path / "tiny" / str(number)).is_dir()
+        await running.until(lambda: 7 in running.server.registry.versions("tiny"))
+        shutil.rmtree(tmp_path / "tiny/7")
+        await running.until(lambda: list(running.server.registry.versions("tiny")) == [1])
+        await running.until(lambda: caplog.messages.count("version not loaded") == 2)
+
+
+async def test_load_of_a_version_that_is_not_there(serve: Serve) -> None:
+    """
+    A load request for several versions loads those that there are, and names one that there is not.
+    """
+    async with explicit(serve) as running:
+        asked = load(running, version_policy={"specific": {"versions": [1, 9]}})
+        assert await failing(asked) == (
+            "NOT_FOUND",
+            "MODEL_NOT_FOUND",
+            "the repository has no version 9 of model 'tiny'",
+        )
+        assert await answering_version(running) == "1"
+        config = await running.inference.ModelConfig(pb.ModelConfigRequest(name="tiny"))
+        assert list(config.config.version_policy.specific.versions) == [1, 9]
+
+
 async def test_polling(serve: Serve, tmp_path: Path) -> None:
     """
     In mode poll the server follows the repository: new models, new versions, removed models. A bad
