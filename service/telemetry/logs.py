@@ -258,11 +258,21 @@ class TextFormatter(logging.Formatter):
     """Formats a record as time, level, message, then the values."""
 
     def format(self, record: logging.LogRecord) -> str:
-        values = " ".join(f"{key}={value}" for key, value in fields(record).items())
+        values = " ".join(f"{key}={_escaped(value)}" for key, value in fields(record).items())
         line = f"{_timestamp(record)} {record.levelname:7} {record.getMessage()}  {values}".rstrip()
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
         return redact(line)
+
+
+def _escaped(value: object) -> str:
+    """Return a value as text on one line: clients may choose a part of it, and forge others."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def _timestamp(record: logging.LogRecord) -> str:

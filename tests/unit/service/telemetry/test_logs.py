@@ -72,6 +72,24 @@ def test_text_line() -> None:
     assert line.endswith("INFO    model loaded  model=lenet5")
 
 
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("a\nb", r"a\nb"),
+        ("a\r\x1b[2Jb", r"a\r\x1b[2Jb"),
+        ("a\x85b\u2028c", r"a\x85b\u2028c"),
+        ("Zürich, 東京", "Zürich, 東京"),
+        (["a\n"], r"['a\n']"),
+    ],
+)
+def test_text_of_a_client_forges_no_line(value: object, written: str) -> None:
+    """
+    A value stays on its line, whatever characters it has, and sends no command to the terminal.
+    """
+    line = logs.TextFormatter().format(record(details=value))
+    assert line.endswith(f"  details={written}")
+
+
 def test_traceback_is_kept() -> None:
     """
     An exception's traceback is in the line.
