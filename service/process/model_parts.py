@@ -62,8 +62,9 @@ def batch_policy(settings: Settings, loaded: LoadedArtifact) -> BatchPolicy:
     """Return the policy of the queue of a loaded artifact."""
     session = loaded.session
     size = session.max_batch_size
-    # A tuned batch size is a limit, unless the operator has set one.
-    tuned = None if settings.max_batch_size else session.tuned
+    # A tuned batch size is a limit, unless the operator or a load request has set one.
+    is_set = settings.max_batch_size or size != loaded.manifest.max_batch_size
+    tuned = None if is_set else session.tuned
     return BatchPolicy(
         max_batch_size=min(size, tuned.batch_size) if tuned else size,
         max_queue_delay_s=settings.max_queue_delay_ms / 1000,

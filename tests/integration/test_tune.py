@@ -1,5 +1,6 @@
 """`convoy tune` on a real repository, and the server that uses what it wrote."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from convoy.__main__ import main
 from convoy.artifact.repository import ModelRepository
 from convoy.artifact.tuning import read_tuning, write_tuning
+from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.machine.resources import usable_cpus
 from convoy.service.runtime.device import Device, Gpu
 from convoy.service.runtime.runs import CPU, OPENVINO
@@ -83,6 +85,29 @@ async def test_server_uses_it(serve: Serve, tmp_path: Path) -> None:
         model = running.server.registry.get("tiny")
         assert model.session.tuned is None
         assert model.policy.max_batch_size == 8
+
+
+async def test_load_request_overrules_it(serve: Serve, tmp_path: Path) -> None:
+    """
+    A load request that sets a batch size means batches of that size, not only requests.
+    """
+    folder = tmp_path / "tiny" / "1"
+    usual = ["--model-repository", str(tmp_path), *SHORT]
+    assert main(["tune", "tiny", *usual, "--p99-ms", "10000"]) == 0
+    tuning = read_tuning(folder)
+    assert tuning is not None
+    chosen = tuning.chosen.model_copy(update={"batch_size": 2})
+    write_tuning(folder, tuning.model_copy(update={"chosen": chosen}))
+    async with serve(
+        intra_op_threads=0, model_control_mode="explicit", load_model=["*"]
+    ) as running:
+        assert running.server.registry.get("tiny").policy.max_batch_size == 2
+        request = pb.RepositoryModelLoadRequest(model_name="tiny")
+        request.parameters["config"].string_param = json.dumps({"max_batch_size": 6})
+        await running.inference.RepositoryModelLoad(request)
+        model = running.server.registry.get("tiny")
+        assert (model.max_batch_size, model.policy.max_batch_size) == (6, 6)
+        assert model.policy.cores == chosen.threads
 
 
 @pytest.mark.openvino
