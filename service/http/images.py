@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from convoy.service.errors import InvalidArgumentError
+
+# It warns of each form that cannot be read: any client could fill the log.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 MAX_FIELDS = 16
 """Maximum number of fields of a form, in addition to its files."""

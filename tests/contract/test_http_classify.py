@@ -157,12 +157,15 @@ async def test_wrong_request(
     status: int,
     reason: str,
     told: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    A wrong request is refused with the reason and the remedy, and the next one is answered.
+    A wrong request is refused with the reason and the remedy, and the next one is answered. No
+    library writes lines of its own.
     """
     answer = await ask(running, CLASSIFY + query, body, headers, method="POST")
     assert told in check_error(answer, status, reason)
+    assert [one.name for one in caplog.records if not one.name.startswith("convoy.")] == []
     assert (await ask(running, CLASSIFY, png(1))).status == 200
 
 
