@@ -4,7 +4,7 @@ A graph made ready to be converted: newer operators, fewer nodes, names and type
 ONNX Runtime's quantiser takes a graph as it is. It converts a convolution and the batch norm after
 it separately, refuses weights per channel before opset 13, leaves out values whose type it does not
 know, and finds nodes by their names, which need not exist. Its kernel for products of 8 bits leaves
-out the factor of a bias.
+out the factor of a bias, and takes the scales of a weight for those of its own channels.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def prepare(path: Path) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(imports)
     _name_nodes(model.graph)
+    _separate_weights(model.graph)
     _fold_factors(model.graph)
     return shape_inference.infer_shapes(model)
 
@@ -98,6 +99,24 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
         name = node.name or node.output[0]
         node.name = name if name not in taken else f"{name} ({node.output[0]})"
         taken.add(node.name)
+
+
+def _separate_weights(graph: onnx.GraphProto) -> None:
+    """Copy weights that some layers read transposed and others do not: their channels differ."""
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    first: dict[str, bool] = {}
+    copies: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type not in ("Gemm", "MatMul") or (name := node.input[1]) not in values:
+            continue
+        is_transposed = any(part.name == "transB" and part.i for part in node.attribute)
+        if first.setdefault(name, is_transposed) == is_transposed:
+            continue
+        if name not in copies:
+            copies[name] = f"{node.output[0]} weight"
+            graph.initializer.add().CopyFrom(values[name])
+            graph.initializer[-1].name = copies[name]
+        node.input[1] = copies[name]
 
 
 def _fold_factors(graph: onnx.GraphProto) -> None:

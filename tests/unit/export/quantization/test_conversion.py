@@ -83,6 +83,38 @@ def test_factors_of_a_product(tmp_path: Path) -> None:
     assert np.abs(after - before).max() < 0.03 * np.ptp(before)
 
 
+def test_weight_that_is_read_in_both_directions(tmp_path: Path) -> None:
+    """
+    A layer that reads the weight of another one transposed gets scales of its own.
+    """
+    model = onnx.parser.parse_model("""
+        <ir_version: 7, opset_import: ["" : 13]>
+        tied (float[N,4] pixels) => (float[N,4] logits)
+        {
+            code = Gemm (pixels, weight)
+            positive = Relu (code)
+            again = Gemm <transB = 1> (positive, weight)
+            code_2 = Gemm (again, weight)
+            positive_2 = Relu (code_2)
+            logits = Gemm <transB = 1> (positive_2, weight)
+        }
+    """)
+    random = np.random.default_rng(4)
+    # Channels of different ranges, so that the scales of others give other answers.
+    weight = random.normal(size=(4, 6)) * np.geomspace(0.1, 2, 4)[:, None]
+    model.graph.initializer.append(numpy_helper.from_array(weight.astype(np.float32), "weight"))
+    onnx.save(model, tmp_path / "model.onnx")
+    images = random.normal(size=(60, 4)).astype(np.float32)
+    simple = prepare(tmp_path / "model.onnx")
+    assert len(simple.graph.initializer) == 2
+    (ranges,) = measure_ranges(simple, [images])
+    graphs = (model, convert(simple, ranges, "u8s8"))
+    before, after = (
+        open_session(graph.SerializeToString()).run(None, {"pixels": images})[0] for graph in graphs
+    )
+    assert np.abs(after - before).max() < 0.03 * np.ptp(before)
+
+
 @pytest.mark.parametrize(
     ("scheme", "activation", "weight"),
     [("u8s8", np.uint8, np.int8), ("u8u8", np.uint8, np.uint8), ("s8s8", np.int8, np.int8)],
