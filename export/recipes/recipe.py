@@ -116,7 +116,8 @@ class Recipe:
             than a small training has.
         label_smoothing: Share of the target that is spread evenly (arXiv:1512.00567, section 7).
         gradient_clip: Largest norm of the gradient.
-        averaging: Decay of the moving average of the weights, which is exported then.
+        averaging: Decay of the moving average of the weights, which is exported then; after n steps
+            at most (1 + n) / (10 + n).
         auxiliary_weight: Of the loss of each auxiliary head.
         balance_classes: Weights for the loss of each image by the inverse frequency of its class,
             or a sampler that draws images of each class equally often; False does neither.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn
 
 from convoy.export.recipes.recipe import Exponential, OneCycle, Recipe, RmsProp, Sgd, Steps
 from convoy.models.resnet import BasicBlock, Bottleneck
@@ -127,11 +127,20 @@ def _exponential_factor(schedule: Exponential, epochs_done: int) -> float:
 
 
 def make_average(network: nn.Module, decay: float | None) -> AveragedModel | None:
-    """Make a moving average of the weights and statistics of *network*; None without *decay*."""
+    """
+    Make a moving average of the weights and statistics of *network*; None without *decay*.
+
+    Its decay begins lower, as in TensorFlow-Slim (`ExponentialMovingAverage` with `num_updates`):
+    the average of a short training would hold the first weights, which are random.
+    """
     if decay is None:
         return None
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+    def update(averages: PARAM_LIST, weights: PARAM_LIST, count: Tensor | int) -> None:
+        now = min(decay, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(now)(averages, weights, count)  # type: ignore[no-untyped-call]
+
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
 
 
 def use_average(network: nn.Module, average: AveragedModel | None) -> None:
