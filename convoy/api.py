@@ -6,7 +6,7 @@ used. They need what their commands need: PyTorch for the first two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from convoy.api_results import ExportedModel, TrainingRun
+from convoy.commands.command_line import UsageError
 from convoy.commands.evaluate.evaluate_settings import DataPart, EvaluateSettings
 from convoy.commands.evaluate.report import Report
 from convoy.commands.problems import describe
@@ -166,7 +167,7 @@ def evaluate(
     a server.
 
     Args:
-        models: Names, `NAME:VERSION`, or what `export_model` returned.
+        models: Names, `NAME:VERSION`, or what `export_model` returned; all of one repository.
         quiet: Print nothing.
 
     Raises:
@@ -179,11 +180,32 @@ def evaluate(
     from convoy.commands.evaluate.evaluator import evaluate as run
 
     options = locals()
-    exported = [model for model in models if isinstance(model, ExportedModel)]
+    exported = {model.repository for model in models if isinstance(model, ExportedModel)}
     if exported:
-        options["model_repository"] = exported[0].repository
+        options["model_repository"] = _only_repository(exported, str(model_repository))
     options["models"] = [model if isinstance(model, str) else model.title for model in models]
     return run(_settings(EvaluateSettings, options), plain_console(soft_wrap=True, quiet=quiet))
+
+
+def _only_repository(exported: Set[str], given: str) -> str:
+    """
+    Return the repository of the models that were exported, where their names are looked up.
+
+    Args:
+        given: The argument; the default one says nothing.
+
+    Raises:
+        UsageError: If there are several: a name would mean the model of another one.
+    """
+    default = EvaluateSettings.model_fields["model_repository"].default
+    roots = exported | ({given} if given != str(default) else set())
+    real = sorted({root if "://" in root else str(Path(root).resolve()) for root in roots})
+    if len(real) > 1:
+        raise UsageError(
+            f"the models are in several repositories, {real[0]} and {real[1]}: evaluate those of "
+            "one at a time"
+        )
+    return min(exported)
 
 
 def _settings(kind: type[S], options: Mapping[str, Any], **names: str) -> S:

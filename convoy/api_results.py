@@ -80,7 +80,9 @@ class ExportedModel:
     @property
     def repository(self) -> str:
         """The folder or the URL of the repository."""
-        return self.location.rsplit("/", 2)[0]
+        *root, _, _ = self.location.rsplit("/", 2)
+        # A path leaves out the working directory.
+        return (root[0] or "/") if root else "."
 
     @property
     def title(self) -> str:

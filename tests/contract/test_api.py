@@ -109,6 +109,41 @@ def test_evaluate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "<td>tiny:1</td>" in model._repr_html_()
 
 
+@pytest.mark.parametrize(
+    ("root", "location"),
+    [
+        (".", "tiny/1"),
+        ("models", "models/tiny/1"),
+        ("/", "/tiny/1"),
+        ("s3://bucket/models", "s3://bucket/models/tiny/1"),
+    ],
+)
+def test_repository_of_a_model(root: str, location: str, tmp_path: Path) -> None:
+    """
+    A model knows its repository, also in the working directory.
+    """
+    tiny.write(tmp_path)
+    model = convoy.api_results.ExportedModel(location, read_manifest(tmp_path / "tiny/1"))
+    assert model.repository == root
+
+
+def test_models_of_several_repositories(tmp_path: Path) -> None:
+    """
+    Models of several repositories are refused: both could have one name, and one of them would be
+    measured twice.
+    """
+    models = []
+    for name in ("one", "two"):
+        tiny.write(tmp_path / name)
+        folder = tmp_path / name / "tiny/1"
+        models.append(convoy.api_results.ExportedModel(str(folder), read_manifest(folder)))
+    message = f"in several repositories, {tmp_path}/one and {tmp_path}/two: evaluate those of one"
+    with pytest.raises(convoy.UsageError, match=message):
+        convoy.evaluate(*models, data="mnist5k")
+    with pytest.raises(convoy.UsageError, match=message):
+        convoy.evaluate(models[0], "tiny", data="mnist5k", model_repository=tmp_path / "two")
+
+
 def test_train_and_export(tmp_path: Path) -> None:
     """
     A training is kept, shown, and exported without training again.
