@@ -73,6 +73,9 @@ def train(
     from convoy.export.exporter import train as run
 
     settings = _settings(ExportSettings, locals())
+    # `export_model` takes such weights as they are.
+    if settings.only_weights:
+        raise ValueError("weights: a training that begins with them needs images; give data")
     return TrainingRun(run(settings, plain_console(soft_wrap=True, quiet=quiet)))
 
 

@@ -181,6 +181,10 @@ def test_train_and_export(tmp_path: Path) -> None:
             "part: 'tset' is not a choice; expected 'train', 'validation', 'test' or 'all'",
         ),
         (
+            lambda: convoy.train("lenet5", weights="lenet5.pth"),
+            "weights: a training that begins with them needs images; give data",
+        ),
+        (
             lambda: convoy.train("lenet5", epochs=-1, seed=-1),
             "epochs: -1 is out of range; must be at least 0\n"
             "seed: -1 is out of range; must be at least 0",
