@@ -18,7 +18,7 @@ TrackerName = Literal["tensorboard", "mlflow"]
 
 _SOURCES = ("torchvision", "timm")
 
-_OF_A_FILE = ("labels", "resize", "mean", "std")
+_OF_A_FILE = ("resize", "mean", "std")
 _OF_A_TRAINING = (
     *("epochs", "batch_size", "learning_rate", "seed", "device", "mixed_precision", "workers"),
     *("early_stopping", "train_on_validation", "balance_classes", "track"),
@@ -30,6 +30,10 @@ _OF_THE_WEIGHTS = (
 )
 """Options that a training with other weights differs in, and its name."""
 _FILE_ONLY = "a file of --weights; leave it out, as other weights and trainings have their own"
+_LABELS_ONLY = (
+    "a file of --weights without --data; leave it out, as other weights have their own, and "
+    "trainings those of the data"
+)
 _TRAINING_ONLY = "a training; leave it out, or add --data"
 _KEPT = "a training; leave it out, as --from trains nothing"
 _NEW_ONLY = "a training or --weights; leave it out, as kept weights have their own preprocessing"
@@ -141,8 +145,8 @@ class _Preprocessing(Options):
 
     labels: Annotated[Path | None, Option("FILE")] = Field(
         None,
-        description="For a file of --weights: read the names of the classes from this file, one "
-        "per line, or JSON.",
+        description="For a file of --weights without --data: read the names of the classes from "
+        "this file, one per line, or JSON.",
     )
     input_px: int = Field(
         0,
@@ -269,6 +273,7 @@ class ExportSettings(_Common, _Training, _Preprocessing, _Precision):
         # A variable may be meant for other commands.
         flags = (info.context or {}).get("flags", self.model_fields_set)
         for names, applies, purpose in (
+            (("labels",), self.is_file and self.only_weights, _LABELS_ONLY),
             (_OF_A_FILE, self.is_file, _FILE_ONLY),
             (_OF_A_TRAINING, self.trains, _TRAINING_ONLY if self.from_run is None else _KEPT),
             (("input_px", "scaled_decoding"), self.from_run is None, _NEW_ONLY),

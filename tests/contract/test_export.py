@@ -470,6 +470,11 @@ def test_unknown_architecture(tmp_path: Path) -> None:
         (["resnet18", "--head-epochs", "1"], 2, "--head-epochs is for fine-tuning"),
         (["resnet18", "--weights", "w", "--precision", "int8"], 2, "give --evaluation-data"),
         (["resnet18", "--labels", "n.txt"], 2, "--labels: only for a file of --weights; leave it"),
+        (
+            ["resnet18", "--weights", "w", "--data", "mnist5k", "--labels", "n.txt"],
+            2,
+            "--labels: only for a file of --weights without --data; leave it",
+        ),
         (["resnet18", "--mean", "0.5"], 2, "--mean: only for a file of --weights"),
         (["resnet18", "--resize", "9"], 2, "--resize: only for a file of --weights"),
         (["resnet18", "--weights", "timm", "--std", "1"], 2, "--std: only for a file"),
