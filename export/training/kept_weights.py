@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -69,8 +70,10 @@ def _folder(path: Path) -> Path:
 
 def _kept(path: Path, record: RunRecord) -> Kept:
     if not record.kept:
+        runs = _folder(path).parent
+        elsewhere = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
         raise TrainingError(
-            f"the training in {path} is not finished; go on with it: {record.command}"
+            f"the training in {path} is not finished; go on with it: {record.command}{elsewhere}"
         )
     if path.suffix != ".safetensors":
         return record.kept[0]

@@ -31,7 +31,7 @@ from convoy.export.errors import DataError, ExportError, TrainingError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.training.batches import Photos
 from convoy.export.training.run_folder import locked
-from convoy.export.training.run_record import git_state, read_record
+from convoy.export.training.run_record import git_state, read_record, write_record
 from convoy.export.training.validation import Validation
 from convoy.models import ARCHITECTURES
 from tests.harness import tiny
@@ -392,6 +392,10 @@ def test_kept_weights_that_cannot_be_exported(exported: tuple[Path, str], tmp_pa
     record = (run / "run.json").read_text()
     (run / "run.json").write_text(record.replace('"data": "mnist5k"', '"data": "hard5k"'))
     assert "the images of hard5k have changed since the training" in refusal()
+    (run / "run.json").write_text(record)
+    write_record(read_record(run).model_copy(update={"kept": ()}), run)
+    command = f"convoy export lenet5 --epochs 1 --runs {tmp_path}"
+    assert refusal() == f"the training in {run} is not finished; go on with it: {command}"
     (run / "run.json").write_text(record)
     (run / "best.safetensors").write_bytes((run / "best.safetensors").read_bytes()[:-4])
     assert "cannot read the weights" in refusal()
