@@ -294,7 +294,8 @@ class ExportSettings(_Common, _Training, _Preprocessing, _Precision):
             if value != type(self).model_fields[name].default:
                 flag = f"--{'no-' * (value is False)}{name.replace('_', '-')}"
                 is_switch = isinstance(value, bool)
-                words.append(flag if is_switch else f"{flag} {shlex.quote(str(value))}")
+                text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                words.append(flag if is_switch else f"{flag} {shlex.quote(text)}")
         return " ".join(words)
 
     @property

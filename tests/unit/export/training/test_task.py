@@ -1,5 +1,6 @@
 import io
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,13 @@ def test_scaled_decoding(photos: Path, tmp_path: Path) -> None:
     assert not prepare(full, Console(quiet=True)).recipe.preprocessing.scaled_decoding
     assert "scaled-decoding" not in usual.training_command
     assert full.training_command.endswith(" --no-scaled-decoding")
+
+
+def test_command_of_a_training() -> None:
+    """
+    The command that a record states has the options as the command line takes them.
+    """
+    words = ["--data", "mnist5k", "--weights", "my weights.pth", "--mean", "0.5,0.4,0.3"]
+    options = dict(zip([word[2:] for word in words[::2]], words[1::2], strict=True))
+    settings = ExportSettings.model_validate({"architecture": "resnet20", **options})
+    assert shlex.split(settings.training_command) == ["convoy", "export", "resnet20", *words]
