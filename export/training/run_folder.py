@@ -2,12 +2,13 @@
 
 `run.json` states their origin. With the checkpoint, the same command resumes an unfinished
 training; a command with other options is refused then. The files of a finished training are never
-overwritten by one with other options, but moved aside.
+overwritten, but moved aside; a training that makes the same weights again replaces them.
 """
 
 from __future__ import annotations
 
 import fcntl
+import filecmp
 import json
 import os
 import shutil
@@ -108,6 +109,7 @@ class Run:
         self.folder, self._keeps_weights, self._trackers = folder, keeps_weights, trackers
         self.epochs: list[Epoch] = []
         self.state: dict[str, Any] | None = None
+        self._repeated: Path | None = None
         self.identity: dict[str, Any] = json.loads(json.dumps(identity, default=str))
         self.command = command
         _make(folder)
@@ -131,7 +133,7 @@ class Run:
         self.epochs, self.state = epochs, state
 
     def begin(self, record: RunRecord, console: Console) -> None:
-        """Write *record*; move the weights of an earlier training with other options aside."""
+        """Write *record*; move the weights of an earlier training aside."""
         # A training that is resumed has its files already.
         if self.state is None:
             self._make_room(console)
@@ -154,24 +156,27 @@ class Run:
 
     def _make_room(self, console: Console) -> None:
         files = [self.folder / name for name in _RESULTS if (self.folder / name).exists()]
-        is_finished = (self.folder / LAST_FILE).exists()  # else no weights are worth keeping
-        if is_finished and is_same(_identity_in(self.folder), self.identity):
-            console.print(
-                f"{self.folder} holds the weights of this very training, which is repeated; "
-                f"--from {self.folder} exports them without training"
-            )
-        elif is_finished:
-            aside = _free_folder(self.folder)
-            aside.mkdir()
+        if not (self.folder / LAST_FILE).exists():  # no weights are worth keeping
             for file in files:
-                file.rename(aside / file.name)
-            console.print(f"the finished training in {self.folder} was moved to {aside}")
+                if file.is_dir():
+                    shutil.rmtree(file)
+                else:
+                    file.unlink()
             return
+        is_repeated = is_same(_identity_in(self.folder), self.identity)
+        aside = _free_folder(self.folder)
+        aside.mkdir()
         for file in files:
-            if file.is_dir():
-                shutil.rmtree(file)
-            else:
-                file.unlink()
+            file.rename(aside / file.name)
+        if is_repeated:
+            # A user who meant --from interrupts the training now, and needs the weights.
+            self._repeated = aside
+            console.print(
+                f"{self.folder} held the weights of this very training, which is repeated; until "
+                f"its end they are in {aside}, and --from {aside} exports them without training"
+            )
+        else:
+            console.print(f"the finished training in {self.folder} was moved to {aside}")
 
     def save(self, state: Mapping[str, Any]) -> None:
         """
@@ -225,7 +230,8 @@ class Run:
 
     def finish(self, artifact: Path | None = None) -> None:
         """
-        Delete the checkpoint, which may be large, once the weights are kept.
+        Delete the checkpoint, which may be large, once the weights are kept; and the same weights
+        of an earlier training.
 
         Args:
             artifact: The folder of the exported version, for the trackers.
@@ -233,6 +239,10 @@ class Run:
         for tracker in self._trackers:
             tracker.finish(self.folder, artifact)
         (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        # Another version of PyTorch may make other weights: then both are kept.
+        earlier = self._repeated
+        if earlier and filecmp.cmp(earlier / LAST_FILE, self.folder / LAST_FILE, shallow=False):
+            shutil.rmtree(earlier)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

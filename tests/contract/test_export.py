@@ -416,11 +416,42 @@ def test_finished_training_is_moved_aside(tmp_path: Path) -> None:
         exporter.export(settings(root, seed=seed), Console(file=output, width=300))
         weights.append((run / "best.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
-    assert f"{run} holds the weights of this very training, which is repeated" in output.getvalue()
+    assert f"{run} held the weights of this very training, which is repeated" in output.getvalue()
     assert f"the finished training in {run} was moved to {run}.1" in output.getvalue()
     assert (tmp_path / "runs" / "lenet5.1" / "best.safetensors").read_bytes() == weights[0]
     assert read_record(run).command == "convoy export lenet5 --seed 1 --epochs 1"
     assert read_record(tmp_path / "runs" / "lenet5.1").kept[0].file == "best.safetensors"
+
+
+def test_finished_training_that_is_repeated(
+    exported: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Until the same training has ended once more, its weights can be exported. Then only one copy of
+    them is left.
+    """
+    runs, output = tmp_path / "runs", io.StringIO()
+    shutil.copytree(exported[0].parent / "runs", runs)
+    before = (runs / "lenet5" / "best.safetensors").read_bytes()
+
+    def interrupt(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("convoy.export.training.trained_network.train", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            exporter.export(settings(tmp_path / "models"), Console(file=output, width=1000))
+    assert f"--from {runs}/lenet5.1 exports them without training" in output.getvalue()
+    assert not (runs / "lenet5" / "best.safetensors").exists()
+    kept = ExportSettings.model_validate(
+        {"from_run": runs / "lenet5.1", "model_repository": tmp_path / "models", "runs": runs}
+    )
+    assert exporter.export(kept, Console(file=output)) is not None
+    shutil.copytree(runs / "lenet5.1", runs / "lenet5", dirs_exist_ok=True)
+    shutil.rmtree(runs / "lenet5.1")
+    exporter.export(settings(tmp_path / "models"), Console(file=output))
+    assert (runs / "lenet5" / "best.safetensors").read_bytes() == before
+    assert not (runs / "lenet5.1").exists()
 
 
 def test_record_of_a_training(exported: tuple[Path, str]) -> None:
@@ -473,11 +504,11 @@ def test_unknown_architecture(tmp_path: Path) -> None:
         (["resnet18", "--weights", "none.pth"], 1, "cannot read the weights none.pth"),
         (["resnet18", "--head-epochs", "1"], 2, "--head-epochs is for fine-tuning"),
         (["resnet18", "--weights", "w", "--precision", "int8"], 2, "give --evaluation-data"),
-        (["resnet18", "--labels", "n.txt"], 2, "--labels: only for a file of --weights; leave it"),
+        (["resnet18", "--labels", "n.txt"], 2, "--labels: only for a file of --weights without"),
         (
             ["resnet18", "--weights", "w", "--data", "mnist5k", "--labels", "n.txt"],
             2,
-            "--labels: only for a file of --weights without --data; leave it",
+            "--labels: only for a file of --weights without --data; leave it out",
         ),
         (["resnet18", "--mean", "0.5"], 2, "--mean: only for a file of --weights"),
         (["resnet18", "--resize", "9"], 2, "--resize: only for a file of --weights"),
