@@ -59,6 +59,12 @@ class Compute:
         devices = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=devices)
 
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give *network* the statistics of batch norm, and other buffers, of the first process."""
+        if self.world_size > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, 0)
+
     def sum(self, values: Tensor) -> Tensor:
         """Add up *values* over all processes, in place."""
         if self.world_size > 1:

@@ -127,7 +127,11 @@ def train(
         torch.manual_seed(derive(seed, number, compute.rank))
         _train_mode(network)
         loss, accuracy = loop.epoch(number)
-        validation = (None, None) if validate is None else validate(state.served())
+        validation: tuple[float | None, float | None] = (None, None)
+        if validate is not None:
+            # Processes measure parts of the images on one network: that of the first is exported.
+            compute.share_buffers(state.served())
+            validation = validate(state.served())
         run.epochs.append(
             Epoch(
                 epoch=number,

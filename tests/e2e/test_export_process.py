@@ -11,6 +11,9 @@ from convoy.artifact.repository import ModelRepository
 
 pytest.importorskip("torch", reason="export needs PyTorch")
 
+import torch
+from safetensors.torch import load_file
+
 COMMAND = (sys.executable, "-u", "-m", "convoy", "export", "lenet5")
 
 
@@ -87,6 +90,57 @@ def test_two_processes(tmp_path: Path) -> None:
     assert len(rows) == 4
     manifest = ModelRepository(tmp_path / "models").read("lenet5", 1).manifest
     assert manifest.evaluations[0].top1 > 0.8
+
+
+_TRAINING = """
+import dataclasses, sys
+from pathlib import Path
+import torch
+from torch import nn
+from convoy.export.recipes import SMALL
+from convoy.export.training.batches import KeptBatches
+from convoy.export.training.compute import joined
+from convoy.export.training.run_folder import Run
+from convoy.export.training.trainer import train
+
+class Silent:
+    def step(self, step): pass
+    def epoch(self, epochs): pass
+
+with joined("cpu", False) as compute:
+    torch.manual_seed(0)
+    recipe = dataclasses.replace(SMALL["lenet5"], epochs=1, batch_size=8, averaging=AVERAGING)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1024, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    pixels = torch.randint(0, 256, (32, 32, 32, 1), dtype=torch.uint8)
+    batches = KeptBatches(pixels, torch.arange(32) % 2, recipe, 0, compute)
+    folder = Path(sys.argv[1]) / str(compute.rank)
+    run = Run(folder, {})
+
+    def validate(network):
+        torch.save(network.state_dict(), folder / "measured.pt")
+        return 1.0, 0.5
+
+    train(network, batches, recipe, seed=0, compute=compute, run=run, listener=Silent(),
+          validate=validate)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("averaging", [None, 0.9])
+def test_processes_validate_one_network(tmp_path: Path, averaging: float | None) -> None:
+    """
+    The statistics of batch norm, which differ between processes, are the same in a validation.
+    """
+    program = tmp_path / "training.py"
+    program.write_text(_TRAINING.replace("AVERAGING", str(averaging)))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launcher, "--nproc-per-node", "2", str(program), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    measured = [torch.load(tmp_path / rank / "measured.pt") for rank in "01"]
+    kept = load_file(tmp_path / "0" / "best.safetensors")
+    for name, value in kept.items():
+        assert all(torch.equal(value, one[name]) for one in measured), name
 
 
 def _folders(path: Path) -> tuple[str, ...]:
