@@ -20,6 +20,7 @@ from convoy.export.weights import (
     load_into,
     numbered_labels,
 )
+from convoy.export.weights.state_dict import NAMED
 from convoy.models import ARCHITECTURES, drop_auxiliary
 
 
@@ -81,20 +82,29 @@ def _images(
     """
     Load the images to measure on.
 
-    Their classes are compared by their order: the folders of ImageNet are named by WordNet's
-    numbers, whose order is that of the weights.
+    Their classes are compared by their order, which is printed where the names differ: the folders
+    of ImageNet are named by WordNet's numbers, whose order is that of the weights.
     """
     if settings.evaluation_data is None:
         return None
     images, labels = data.load(settings.evaluation_data), weights.labels
-    # Names may be worded differently, so that their number decides. The same names in another order
-    # would give wrong accuracies.
+    # Names may be worded differently, so that their number decides. A name of another place would
+    # give wrong accuracies.
     if len(images.labels) != len(labels):
         raise DataError(
             f"{images.name} has {len(images.labels)} classes, and the weights {len(labels)}"
         )
-    if images.labels != labels and set(images.labels) == set(labels):
-        raise DataError(f"the classes of {images.name} are in another order than the weights'")
+    pairs = [pair for pair in zip(images.labels, labels, strict=True) if pair[0] != pair[1]]
+    if moved := next((name for name, _ in pairs if name in labels), None):
+        raise DataError(
+            f"{moved} is class {images.labels.index(moved)} of {images.name}, and class "
+            f"{labels.index(moved)} of the weights: leave out --evaluation-data, and measure the "
+            "model with convoy evaluate, which goes by the names of the classes"
+        )
+    if pairs:
+        named = ", ".join(f"{name} for {label}" for name, label in pairs[:NAMED])
+        rest = f", and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
+        console.print(f"classes of {images.name} by their order: {named}{rest}", markup=False)
     if images.left_out:
         console.print(f"left out: {data.counted(images.left_out)}")
     return data.check_images(

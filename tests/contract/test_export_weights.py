@@ -102,11 +102,19 @@ def test_weights_are_measured_on_other_images(weights: Path, photos: Path, tmp_p
     state = ARCHITECTURES["resnet20"].build(num_classes=3).state_dict()
     torch.save(state, tmp_path / "three.pth")
     changes = {"weights": str(tmp_path / "three.pth"), "evaluation_data": f"folder:{photos}"}
-    manifest, _ = exported(tmp_path, **changes)
+    manifest, text = exported(tmp_path, **changes)
     (evaluation,) = manifest.evaluations
     assert (evaluation.origin, evaluation.images) == ("measured", 12)
+    name = f"folder:{photos.name}"
+    pairs = "blue for class 0, green for class 1, red for class 2"
+    assert f"classes of {name} by their order: {pairs}\n" in text
     with pytest.raises(DataError, match="has 3 classes, and the weights 10"):
         exported(tmp_path, **{**changes, "weights": str(weights)})
+    labels = tmp_path / "labels.txt"
+    labels.write_text("violet\nblue\nred\n")
+    message = f"^blue is class 0 of {name}, and class 1 of the weights: leave out"
+    with pytest.raises(DataError, match=message):
+        exported(tmp_path, **changes, labels=labels)
 
 
 @pytest.mark.slow
