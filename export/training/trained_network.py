@@ -165,7 +165,7 @@ class _Fitting:
                     validate=self.validate,
                     class_weights=self._class_weights(recipe),
                 )
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise _explained(error, settings.workers) from error
         except KeyboardInterrupt:
             if run.epochs:
@@ -190,8 +190,13 @@ def balanced_weights(images: Split, classes: int) -> Tensor:
     return torch.from_numpy(len(images) / (classes * np.maximum(counts, 1))).float()
 
 
-def _explained(error: RuntimeError, workers: int) -> Exception:
-    """Return *error*, or a line about a worker process that ended, whose text torch leaves open."""
+def _explained(error: Exception, workers: int) -> Exception:
+    """Return *error*, or a line that explains it, where torch's own text has no remedy."""
+    if str(error).startswith("Expected more than 1 value per channel"):
+        return TrainingError(
+            "batch norm needs at least two images in each step of each process: give a larger "
+            "--batch-size"
+        )
     if not str(error).startswith("DataLoader worker"):
         return error
     return TrainingError(

@@ -266,6 +266,15 @@ def test_damaged_test_image_fails_before_the_training(
         )
 
 
+def test_batches_of_one_image(tmp_path: Path) -> None:
+    """
+    Batch norm cannot learn from one pixel of one image, which is one line with the remedy.
+    """
+    chosen = settings(tmp_path / "models", architecture="resnet18", batch_size=1)
+    with pytest.raises(TrainingError, match="at least two images in each step of each process"):
+        exporter.export(chosen, Console(file=io.StringIO()))
+
+
 def test_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A process that decodes photographs and is killed, as for want of memory, gives one line.
