@@ -23,7 +23,7 @@ from convoy.export.training.epoch_log import best_epoch
 from convoy.export.training.optimization import INITIALIZATIONS
 from convoy.export.training.provenance import identity, run_record, subject_of, with_kept
 from convoy.export.training.run_folder import Run, locked
-from convoy.export.training.run_record import write_record
+from convoy.export.training.run_record import RECORD_FILE, write_record
 from convoy.export.training.task import Task
 from convoy.export.training.trainer import freeze_except, train
 from convoy.export.training.validation import Validation
@@ -103,8 +103,15 @@ def _report_chosen(task: Task, run: Run, console: Console) -> None:
 def _run(task: Task, compute: Compute, *, of_head: bool = False) -> Run:
     """Open the folder of the training, or of that of the head alone."""
     settings = task.settings
+    folder = settings.runs / f"{settings.model_name}{'-head' if of_head else ''}"
+    # Its measurements would be overwritten.
+    if of_head and (folder / RECORD_FILE).exists():
+        raise TrainingError(
+            f"{folder} holds another training, and is where the head would be trained first: "
+            "choose another --name"
+        )
     return Run(
-        settings.runs / f"{settings.model_name}{'-head' if of_head else ''}",
+        folder,
         identity(task, compute.world_size),
         settings.training_command,
         keeps_weights=not of_head,

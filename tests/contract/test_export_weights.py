@@ -17,7 +17,7 @@ pytest.importorskip("torch", reason="export needs PyTorch")
 
 import torch
 
-from convoy.export.errors import DataError, WeightsError
+from convoy.export.errors import DataError, TrainingError, WeightsError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.exporter import export
 from convoy.models import ARCHITECTURES
@@ -139,6 +139,18 @@ def test_fine_tuning(weights: Path, photos: Path, tmp_path: Path) -> None:
     assert manifest.evaluations[0].top1 > 0.6
     runs = {path.name for path in (tmp_path / "runs").iterdir()}
     assert runs == {"colours", "colours-head", "verified_images"}
+
+
+def test_folder_of_the_head(weights: Path, photos: Path, tmp_path: Path) -> None:
+    """
+    The training of the head does not overwrite the measurements of another training.
+    """
+    folder = tmp_path / "runs" / "colours-head"
+    folder.mkdir(parents=True)
+    (folder / "run.json").touch()
+    changes = {"weights": str(weights), "data": f"folder:{photos}", "head_epochs": 1}
+    with pytest.raises(TrainingError, match=f"{folder} holds another training"):
+        exported(tmp_path, **changes, name="colours")
 
 
 def test_weights_of_another_network(weights: Path, tmp_path: Path) -> None:
