@@ -87,8 +87,9 @@ COMMAND = (sys.executable, "-m", "convoy")
 @pytest.mark.skipif(not find_spec("mlflow"), reason="MLflow is not installed")
 def test_mlflow(tmp_path: Path) -> None:
     """
-    A training that is interrupted and resumed is one run of MLflow's, with its curves, settings and
-    model; the folder of the model is imported without options, and has the same graph.
+    A training that is interrupted and resumed, at another commit, is one run of MLflow's, with its
+    curves, settings and model; the folder of the model is imported without options, and has the
+    same graph.
     """
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     environment = {**os.environ, "MLFLOW_TRACKING_URI": store}  # noqa: TID251
@@ -102,6 +103,14 @@ def test_mlflow(tmp_path: Path) -> None:
         assert done.returncode == code, done.stderr
         return done.stdout
 
+    def commit() -> None:
+        author = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+        run("git", *author, "commit", "--quiet", "--allow-empty", "--message", "Change")
+
+    (tmp_path / "recipe.txt").touch()
+    run("git", "init", "--quiet")
+    run("git", "add", "recipe.txt")
+    commit()
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -111,6 +120,7 @@ def test_mlflow(tmp_path: Path) -> None:
         process.stdout.read()  # else it would write to a closed pipe
     assert process.returncode == 130
     assert "('KILLED', 1)" in run(sys.executable, "-c", READ_RUN, store)
+    commit()
     assert "resuming after epoch" in run(*command)
     told = run(sys.executable, "-c", READ_RUN, store)
     assert "('FINISHED', 3)" in told

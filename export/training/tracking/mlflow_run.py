@@ -41,7 +41,9 @@ class MLflow:
             run = mlflow.start_run(run_id, run_name=record.model_name, nested=True)
             self._run_id = run.info.run_id
             known.write_text(f"{self._run_id}\n")
-            mlflow.log_params(settings_of(record))
+            settings = settings_of(record)
+            # MLflow refuses another value, and a resumed training may be at another commit.
+            mlflow.log_params({k: v for k, v in settings.items() if k not in run.data.params})
         # The last epoch once more: a kill may have come between it and its metrics.
         for epoch in epochs[-1:]:
             self.epoch(epoch)
