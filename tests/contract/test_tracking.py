@@ -79,6 +79,24 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert file_sha256(tmp_path / "models" / "lenet5" / "1" / "model.onnx") in told
 
 
+def test_tensorboard_from_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A training that is recorded from its resumption on has the epochs before it, too.
+    """
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with monkeypatch.context() as patch:
+        interrupt_in(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            exporter.export(settings(tmp_path, epochs=3), Console(file=io.StringIO()))
+    chosen = settings(tmp_path, epochs=3, track=["tensorboard"])
+    exporter.export(chosen, Console(file=io.StringIO()))
+    events = EventAccumulator(str(tmp_path / "runs" / "lenet5" / "tensorboard" / "train"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3]
+
+
 COMMAND = (sys.executable, "-m", "convoy")
 
 

@@ -45,7 +45,7 @@ class MLflow:
             # MLflow refuses another value, and a resumed training may be at another commit.
             mlflow.log_params({k: v for k, v in settings.items() if k not in run.data.params})
         # The last epoch once more: a kill may have come between it and its metrics.
-        for epoch in epochs[-1:]:
+        for epoch in epochs[-1:] if run_id else epochs:
             self.epoch(epoch)
         return f"run {self._run_id} at {mlflow.get_tracking_uri()}"
 

@@ -29,8 +29,9 @@ class TensorBoard:
 
     def begin(self, folder: Path, record: RunRecord, epochs: Sequence[Epoch]) -> str:
         root = folder / TENSORBOARD_FOLDER
+        # The last epoch is written once more: a kill may have come between it and its events.
+        missing = epochs[-1:] if root.exists() else epochs
         try:
-            # The last epoch is written once more: a kill may have come between it and its events.
             self._writers = {
                 part: SummaryWriter(str(root / part), purge_step=max(1, len(epochs)))
                 for part in (TRAIN, VALIDATION)
@@ -38,7 +39,7 @@ class TensorBoard:
         except OSError as error:
             raise TrackingError(f"cannot write {root}: {error.strerror}") from error
         self._write_text("settings", settings_of(record))
-        for epoch in epochs[-1:]:
+        for epoch in missing:
             self.epoch(epoch)
         return f"tensorboard --logdir {folder.parent}"
 
