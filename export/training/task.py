@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -15,6 +16,7 @@ from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.recipes import Recipe, recipe_for
 from convoy.export.recipes.changes import at_size, fine_tuning, with_numbers
+from convoy.export.training.run_record import RECORD_FILE
 from convoy.export.training.tracking import Tracker, make_trackers
 from convoy.export.weights import PublicWeights, file_options, find_weights
 from convoy.models import ARCHITECTURES
@@ -23,6 +25,9 @@ DEFAULT_DATA = "mnist5k"
 
 NAMED_CLASSES = 20
 """Classes whose numbers of images are all printed."""
+
+_PREPARATION = {"input_px", "resize", "mean", "std"}
+"""Options that state the preprocessing of a file of weights."""
 
 VERIFIED_FILE = "verified_images"
 """Hashes of the images that trainings of this folder have decoded before."""
@@ -67,6 +72,8 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
     if settings.weights is not None:
         weights = find_weights(settings.architecture, settings.weights, file_options(settings))
         console.print(f"weights {weights.source}")
+        if settings.is_file and not _PREPARATION & settings.model_fields_set:
+            _warn_of_record(Path(settings.weights).parent / RECORD_FILE, console)
     recipe = _recipe(settings, data_set.name, weights)
     data_set = data.check_images(
         data_set,
@@ -97,6 +104,16 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
         validation=None if settings.train_on_validation else data_set.validation,
         trackers=trackers,
     )
+
+
+def _warn_of_record(path: Path, console: Console) -> None:
+    """Warn if *path*, the record of the training that made a file of weights, is there."""
+    # The recipe's preprocessing may be another one.
+    if path.is_file():
+        console.print(
+            f"warning: {path} has the preprocessing of these weights, which is not read here: give "
+            "its --input-px, --mean and --std"
+        )
 
 
 def _described(data_set: data.DataSet, train_on_validation: bool) -> str:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
 from convoy.export.export_settings import ExportSettings
 from convoy.export.training.task import prepare
+from convoy.models import ARCHITECTURES
 
 
 def described(root: Path, **options: object) -> str:
@@ -91,6 +93,18 @@ def test_scaled_decoding(photos: Path, tmp_path: Path) -> None:
     assert not prepare(full, Console(quiet=True)).recipe.preprocessing.scaled_decoding
     assert "scaled-decoding" not in usual.training_command
     assert full.training_command.endswith(" --no-scaled-decoding")
+
+
+def test_weights_beside_the_record_of_their_training(photos: Path, tmp_path: Path) -> None:
+    """
+    A fine-tuning of own weights, which may have another preprocessing than the recipe, warns of it.
+    """
+    path = tmp_path / "best.pth"
+    torch.save(ARCHITECTURES["resnet20"].build().state_dict(), path)
+    (tmp_path / "run.json").touch()
+    warning = f"warning: {tmp_path / 'run.json'} has the preprocessing of these weights"
+    assert warning in described(photos, weights=str(path))
+    assert "warning" not in described(photos, weights=str(path), input_px=32)
 
 
 def test_command_of_a_training() -> None:
