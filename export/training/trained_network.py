@@ -48,6 +48,9 @@ def fit(task: Task, console: Console) -> Subject | None:
         if compute.is_first:
             stack.enter_context(locked(settings.runs / settings.model_name))
         shown = console if compute.is_first else Console(emoji=False, quiet=True)
+        # Of the whole process, which may be a notebook with other networks.
+        before = torch.are_deterministic_algorithms_enabled()
+        stack.callback(torch.use_deterministic_algorithms, before)
         torch.use_deterministic_algorithms(compute.device.type == "cpu")
         run = _run(task, compute)
         head_run = _run(task, compute, of_head=True) if settings.head_epochs else None
