@@ -94,6 +94,7 @@ def _unknown_name(settings: DescribeSettings) -> str:
 def _of_architecture(architecture: Architecture, settings: DescribeSettings) -> Description:
     from convoy.export.describing.network_reader import build_network, read_network
 
+    _check_no_layout(settings)
     build = architecture.build
     if settings.classes:
         build = partial(build, num_classes=settings.classes)
@@ -109,7 +110,16 @@ def _of_artifact(folder: Path, settings: DescribeSettings) -> Description:
         raise ExportError(
             f"the classes and the input of {folder} are fixed: leave out --classes and --input-px"
         )
+    _check_no_layout(settings)
     return save_layers(folder) if settings.save else describe_artifact(folder)
+
+
+def _check_no_layout(settings: DescribeSettings) -> None:
+    if settings.layout or settings.color:
+        raise ExportError(
+            f"{settings.name} is not an ONNX file that leaves its input open: leave out --layout "
+            "and --color"
+        )
 
 
 def _of_file(path: Path, settings: DescribeSettings) -> Description:

@@ -193,6 +193,8 @@ def test_network_without_pytorch(
         (["lenet5", "--graph", "net.gif"], "net.gif: unsupported file type; choose one of *.dot"),
         (["ANY_SIZE", "--save"], "--save needs an artifact, which"),
         (["ARTIFACT", "--classes", "3"], "the classes and the input of"),
+        (["lenet5", "--layout", "NHWC"], "leave out --layout and --color"),
+        (["ARTIFACT", "--color", "L"], "leave out --layout and --color"),
         (["ANY_SIZE"], "takes images of any size: give --input-px"),
         (["ANY_LAYOUT"], "may be NCHW or NHWC: give --layout"),
         (
