@@ -16,6 +16,9 @@ const CHARTS = {
   memory: "Memory against batch size",
 };
 
+/** The charts for which a kind of accuracy is chosen. */
+const OF_ACCURACY = new Set(["balls", "speed", "density"]);
+
 /** The choices of the user, kept while other views are open. */
 const kept = { chart: "balls", series: "", hidden: new Set() };
 
@@ -50,21 +53,15 @@ class Compare {
     this.drawControls();
     this.drawFamilies();
     const { marks, caption, ...rest } = this[kept.chart]();
-    const shown = (one) => !kept.hidden.has(one.familyName);
     this.caption.textContent = caption;
-    if (!marks.some(shown)) {
+    if (!marks.length) {
       this.place.replaceChildren(el("p", { class: "muted empty" }, "Nothing to draw."));
       return;
     }
     const place = el("div", { class: "scatter" }); // its observer goes with it
     this.place.replaceWith(place);
     this.place = place;
-    chart(place, {
-      title: CHARTS[kept.chart],
-      marks: marks.filter(shown),
-      ...rest,
-      lines: (rest.lines ?? []).filter(shown),
-    });
+    chart(place, { title: CHARTS[kept.chart], marks, ...rest });
   }
 
   drawControls() {
@@ -85,7 +82,7 @@ class Compare {
         options(Object.entries(CHARTS), kept.chart),
       ),
     );
-    if (["balls", "density"].includes(kept.chart) && this.series.length) {
+    if (OF_ACCURACY.has(kept.chart) && this.series.length) {
       const titles = this.series.map(({ title }) => [title, title]);
       this.controls.append(
         el("label", { for: "series" }, "Top-1"),
@@ -171,12 +168,16 @@ class Compare {
       };
     }).filter(({ x }) => x);
     const front = paretoFront(marks);
+    const others = kept.hidden.size ? "other network that is shown" : "other network";
+    const told = front.length
+      ? `The line is the Pareto front: ${front.map(({ name }) => name).join(", ")}. No ${others} is both faster and more accurate. `
+      : "";
     return {
       marks,
       lines: [{ points: front, family: 7, name: "Pareto front" }],
       x: { label: "images per second", logarithmic: true },
       y: { label: "top-1 (%)", bounds: [0, 100] },
-      caption: `The line is the Pareto front: ${front.map(({ name }) => name).join(", ")}. No other network is both faster and more accurate. The speed is that of the fastest batch size. ${this.note()}`,
+      caption: `${told}The speed is that of the fastest batch size. ${this.note()}`,
     };
   }
 
@@ -219,7 +220,7 @@ class Compare {
   }
 
   perBatch(key, label, value, words) {
-    const lines = this.all.map((network) => {
+    const lines = this.all.filter(isShown).map((network) => {
       const points = network.batches
         .filter((batch) => batch[key])
         .map((batch) => ({ x: batch.size, y: value(batch), batch }));
@@ -248,7 +249,7 @@ class Compare {
   }
 
   scores(scores, mark) {
-    return scores.map((score) => ({
+    return scores.filter(isShown).map((score) => ({
       ...named(score),
       hollow: score.others,
       isNamed: true,
@@ -265,9 +266,9 @@ class Compare {
   }
 }
 
-function named({ name, architecture }) {
-  const { name: familyName, index } = family(architecture);
-  return { name, family: index, familyName };
-}
+/** Return whether the user has not hidden the family of a network. */
+const isShown = ({ architecture }) => !kept.hidden.has(family(architecture).name);
+
+const named = ({ name, architecture }) => ({ name, family: family(architecture).index });
 
 const spans = (values) => Math.max(...values) > 30 * Math.min(...values);

@@ -308,6 +308,40 @@ def test_pareto_front(open_page: OpenPage, url: str) -> None:
         assert page.evaluate(script, points) == [[5, 1], [4, 5], [2, 9]]
 
 
+def test_pareto_front_of_what_is_shown(
+    open_page: OpenPage, repository: Path, tmp_path: Path
+) -> None:
+    """
+    The front passes through marks that are shown, and the caption names these; it changes with the
+    families that are hidden.
+    """
+    file = tmp_path / "comparison.json"
+    file.write_text(fifteen().model_dump_json(), encoding="utf-8")
+    options = ("--model-control-mode", "poll", "--comparison-file", str(file))
+    with (
+        ServerProcess(repository, *options) as server,
+        open_page(f"{url_of(server)}#compare?chart=speed") as page,
+    ):
+        caption = page.locator(".caption")
+        expect(caption).to_contain_text("the Pareto front: resnet20, ")
+        page.locator(".toggles button", has_text="ResNet").click()
+        front = "plain20, bn_nin, googlenet, inception_v4, vgg16_bn"
+        expect(caption).to_contain_text(f"front: {front}. No other network that is shown is both")
+        line = page.locator("path.line").get_attribute("d") or ""
+        centres = page.locator("circle.mark").evaluate_all(
+            "(all) => all.map((one) => `${one.getAttribute('cx')},${one.getAttribute('cy')}`)"
+        )
+        assert set(re.findall(r"[\d.]+,[\d.]+", line)) <= set(centres)
+        other = "measured on plain digits, 1,000 images"
+        page.get_by_label("Top-1", exact=True).select_option(label=other)
+        expect(caption).to_contain_text("the Pareto front: plain20. No other network")
+        shown = page.locator(".toggles button[aria-pressed=true]")
+        while shown.count():
+            shown.first.click()
+        expect(page.locator(".scatter")).to_have_text("Nothing to draw.")
+        expect(caption).not_to_contain_text("Pareto")
+
+
 def test_model_control(open_page: OpenPage, tmp_path: Path) -> None:
     """
     An unload, and a load of one version alone, are offered where the server allows them.
