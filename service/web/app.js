@@ -35,7 +35,7 @@ let leave = null;
 /** Open the view that the address names, anew if it is the one that is open. */
 async function open() {
   const { view, parameters } = address();
-  const name = view in VIEWS ? view : "try";
+  const name = Object.hasOwn(VIEWS, view) ? view : "try";
   leave?.abort();
   const mine = (leave = new AbortController());
   for (const link of document.querySelectorAll("nav a"))
@@ -66,8 +66,11 @@ connection.addEventListener("change", ({ detail }) => {
   tell();
   if (connection.state === "ready" && detail.before !== "connecting") open();
 });
-addEventListener("hashchange", () => {
-  if (address().view in VIEWS) open();
+addEventListener("hashchange", open);
+// The address names the view: the link moves the focus without a change of the address.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
 });
 tell();
 connection.start();

@@ -342,6 +342,19 @@ def test_pareto_front_of_what_is_shown(
         expect(caption).not_to_contain_text("Pareto")
 
 
+def test_skip_link(open_page: OpenPage, url: str) -> None:
+    """
+    The link leads the keyboard to the content, and the address still names the view.
+    """
+    with open_page(f"{url}#models") as page:
+        page.get_by_role("article", name="tiny version 1").wait_for()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("main")).to_be_focused()
+        assert page.url == f"{url}#models"
+
+
 def test_model_control(open_page: OpenPage, tmp_path: Path) -> None:
     """
     An unload, and a load of one version alone, are offered where the server allows them.
