@@ -1,8 +1,9 @@
 /** The page: which view is open, and what is said of the server above it. */
 
-import { address } from "./address.js";
+import { address, unknown } from "./address.js";
 import * as compare from "./compare.js";
 import { connection } from "./connection.js";
+import { el } from "./dom.js";
 import { explain } from "./errors.js";
 import * as live from "./live.js";
 import * as models from "./models.js";
@@ -44,8 +45,9 @@ async function open() {
       : link.removeAttribute("aria-current");
   const link = document.querySelector(`nav a[href="#${name}"]`);
   document.title = `${link.textContent} · convoy`;
-  const root = document.createElement("div");
+  const root = el("div");
   main.replaceChildren(root);
+  if (view && view !== name) root.before(unknown(`This page has no view named ${view}.`));
   try {
     await VIEWS[name].open(root, mine.signal, parameters);
   } catch (error) {

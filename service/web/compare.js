@@ -1,6 +1,6 @@
 /** Compare: the networks against each other, every number with its source. */
 
-import { point } from "./address.js";
+import { point, unknown } from "./address.js";
 import { comparisonTable } from "./comparison-table.js";
 import { el } from "./dom.js";
 import { paretoFront } from "./pareto.js";
@@ -19,12 +19,12 @@ const CHARTS = {
 /** The charts for which a kind of accuracy is chosen. */
 const OF_ACCURACY = new Set(["balls", "speed", "density"]);
 
-/** The choices of the user, kept while other views are open. */
+/** The choices of the user, or of the address, kept while other views are open. */
 const kept = { chart: "balls", series: "", hidden: new Set() };
 
 /** Open the view. */
 export async function open(root, signal, parameters) {
-  if (parameters.get("chart") in CHARTS) kept.chart = parameters.get("chart");
+  kept.chart = parameters.get("chart") || kept.chart;
   kept.series = parameters.get("accuracy") ?? kept.series;
   const found = await networks();
   root.className = "compare";
@@ -42,17 +42,22 @@ class Compare {
     this.controls = el("div", { class: "row controls" });
     this.families = el("div", { class: "legend toggles", role: "group", "aria-label": "Families" });
     this.caption = el("p", { class: "muted caption" });
-    root.append(
-      el("section", { class: "card" }, this.controls, this.place, this.families, this.caption),
-      comparisonTable(all, machine),
-    );
+    this.unknown = unknown();
+    const parts = [this.controls, this.unknown, this.place, this.families, this.caption];
+    root.append(el("section", { class: "card" }, parts), comparisonTable(all, machine));
+  }
+
+  /** The chart that is shown: the first if the address names none that there is. */
+  get chart() {
+    return Object.hasOwn(CHARTS, kept.chart) ? kept.chart : "balls";
   }
 
   draw() {
     point("compare", { chart: kept.chart, accuracy: kept.series });
     this.drawControls();
+    this.drawUnknown();
     this.drawFamilies();
-    const { marks, caption, ...rest } = this[kept.chart]();
+    const { marks, caption, ...rest } = this[this.chart]();
     this.caption.textContent = caption;
     if (!marks.length) {
       this.place.replaceChildren(el("p", { class: "muted empty" }, "Nothing to draw."));
@@ -61,7 +66,21 @@ class Compare {
     const place = el("div", { class: "scatter" }); // its observer goes with it
     this.place.replaceWith(place);
     this.place = place;
-    chart(place, { title: CHARTS[kept.chart], marks, ...rest });
+    chart(place, { title: CHARTS[this.chart], marks, ...rest });
+  }
+
+  /** Say what the address names and the server or the page does not have. */
+  drawUnknown() {
+    const { chart, series } = kept;
+    const texts = [
+      chart !== this.chart && `This page has no chart named ${chart}.`,
+      series &&
+        OF_ACCURACY.has(this.chart) &&
+        this.chosen()?.title !== series &&
+        `No model has an accuracy ${series}.`,
+    ].filter(Boolean);
+    this.unknown.hidden = !texts.length;
+    this.unknown.textContent = texts.join(" ");
   }
 
   drawControls() {
@@ -79,10 +98,10 @@ class Compare {
       el(
         "select",
         { id: "chart", change: change("chart") },
-        options(Object.entries(CHARTS), kept.chart),
+        options(Object.entries(CHARTS), this.chart),
       ),
     );
-    if (OF_ACCURACY.has(kept.chart) && this.series.length) {
+    if (OF_ACCURACY.has(this.chart) && this.series.length) {
       const titles = this.series.map(({ title }) => [title, title]);
       this.controls.append(
         el("label", { for: "series" }, "Top-1"),

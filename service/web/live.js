@@ -1,6 +1,6 @@
 /** Live: what the server did in the last ten minutes, model by model, moving. */
 
-import { point } from "./address.js";
+import { point, unknown } from "./address.js";
 import { bars, el } from "./dom.js";
 import { DriftPanel } from "./drift-panel.js";
 import { explain } from "./errors.js";
@@ -27,6 +27,7 @@ let chosen = "";
 /** Open the view; it moves until *signal* is aborted. */
 export async function open(root, signal, parameters) {
   chosen = parameters.get("model") ?? chosen;
+  point("live", { model: chosen });
   await history.read(signal);
   const chart = await library();
   const view = new Live(root, chart, await readMetrics(signal));
@@ -60,6 +61,7 @@ class Live {
       id: "live-model",
       change: ({ target }) => this.choose(target.value),
     });
+    this.unknown = unknown();
     this.tiles = el("dl", { class: "tiles" });
     this.batches = el("div");
     this.table = new LiveTable((model) => this.choose(model));
@@ -76,6 +78,7 @@ class Live {
         this.select,
         el("span", { class: "muted" }, "last ten minutes"),
       ),
+      this.unknown,
       this.tiles,
       this.table.table,
       this.drift.card,
@@ -136,6 +139,8 @@ class Live {
     if ([...this.select.options].map(({ value }) => value).join() !== models.join())
       this.select.replaceChildren(...models.map((name) => el("option", { value: name }, name)));
     this.select.value = this.model;
+    this.unknown.hidden = !chosen || chosen === this.model || !models.length;
+    this.unknown.textContent = `The last ten minutes have no model named ${chosen}. The busiest is shown: ${this.model}.`;
     const series = this.series();
     this.drawTiles(series);
     this.table.draw(history);

@@ -1,6 +1,6 @@
 /** Models: every version of the repository, its state and why, and the layers of those that answer. */
 
-import { addressOf } from "./address.js";
+import { addressOf, unknown } from "./address.js";
 import { askJson } from "./api.js";
 import { controlOf } from "./control.js";
 import { copyButton, el } from "./dom.js";
@@ -25,10 +25,9 @@ const EMPTY = "The model repository is empty. Make a model with convoy export le
 /** Open the view; it follows what the server loads until *signal* is aborted. */
 export async function open(root, signal, parameters) {
   root.className = "models";
-  const view = new Models(root, signal);
+  const view = new Models(root, signal, parameters);
   await followServed(signal, (found) => view.show(found));
-  const asked = addressOf("models", Object.fromEntries(parameters));
-  const card = view.cards.find((one) => one.querySelector("h2 a").hash === asked);
+  const card = view.asked();
   card?.scrollIntoView();
   card?.focus({ preventScroll: true });
 }
@@ -36,8 +35,12 @@ export async function open(root, signal, parameters) {
 class Models {
   #known = new Map();
 
-  constructor(root, signal) {
-    Object.assign(this, { root, signal, cards: [] });
+  constructor(root, signal, parameters) {
+    Object.assign(this, { root, signal, parameters, cards: [] });
+    const [name, version] = [parameters.get("model"), parameters.get("version")];
+    this.unknown = unknown(
+      `The repository has no ${version ? `version ${version} of a ` : ""}model named ${name}.`,
+    );
     this.text = el("input", {
       type: "search",
       id: "filter",
@@ -62,8 +65,16 @@ class Models {
     this.cards = index.map((entry) => this.#card(entry, modelOf(entry, models), isLong, canControl));
     this.controls.hidden = !isLong;
     this.#filter();
+    this.unknown.hidden = !this.parameters.get("model") || Boolean(this.asked());
+    const above = [this.unknown, this.controls].filter(({ hidden }) => !hidden);
     const nothing = index.length ? [] : [el("p", { class: "card" }, EMPTY)];
-    arrange(this.root, [this.controls, ...nothing, ...fallbacks(models), ...this.cards]);
+    arrange(this.root, [...above, ...nothing, ...fallbacks(models), ...this.cards]);
+  }
+
+  /** Return the card that the address names; undefined without one. */
+  asked() {
+    const asked = addressOf("models", Object.fromEntries(this.parameters));
+    return this.cards.find((card) => card.querySelector("h2 a").hash === asked);
   }
 
   /** The card of a version: the one that is shown, with what is open in it, unless it has changed. */

@@ -32,7 +32,7 @@ let pad = null;
 export async function open(root, signal, parameters) {
   let view = null;
   chosen.model = parameters.get("network") ?? chosen.model;
-  const sample = SAMPLES.find((name) => name === parameters.get("sample"));
+  const sample = parameters.get("sample");
   await followServed(signal, (found) => {
     if (!view) {
       view = new Try(found, signal);
@@ -42,7 +42,8 @@ export async function open(root, signal, parameters) {
     }
     view.use(found.models);
   });
-  if (sample) await view.showSample(sample);
+  if (SAMPLES.includes(sample)) await view.showSample(sample);
+  else if (sample) view.summary.textContent = `There is no sample named ${sample}.`;
 }
 
 class Try {

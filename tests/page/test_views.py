@@ -342,6 +342,46 @@ def test_pareto_front_of_what_is_shown(
         expect(caption).not_to_contain_text("Pareto")
 
 
+@pytest.mark.parametrize(
+    ("address", "told", "shown"),
+    [
+        ("live?model=none", "have no model named none. The busiest is shown: ", ".tiles"),
+        ("compare?chart=toString", "has no chart named toString", "circle.mark"),
+        ("compare?accuracy=none", "No model has an accuracy none", "circle.mark"),
+        ("models?model=tiny&version=9", "no version 9 of a model named tiny", ".model"),
+        ("models?model=<b>", "no model named <b>", ".model"),
+        ("constructor", "This page has no view named constructor", ".answer"),
+        ("try?sample=none", "There is no sample named none", ".answer"),
+    ],
+)
+def test_unknown_values_of_addresses(
+    open_page: OpenPage, url: str, address: str, told: str, shown: str
+) -> None:
+    """
+    A line names what the address has and the page or the server has not; the view is usable.
+    """
+    with open_page(f"{url}#{address}") as page:
+        expect(page.locator(".warning, .summary").filter(has_text=told)).to_be_visible()
+        expect(page.locator(shown).first).to_be_visible()
+
+
+def test_known_values_of_addresses(open_page: OpenPage, url: str) -> None:
+    """
+    The line is gone once a value that exists is chosen; the address names the model of Live.
+    """
+    with open_page(f"{url}#live?model=none") as page:
+        line = page.locator(".warning")
+        expect(line).to_be_visible()
+        page.get_by_label("Model", exact=True).select_option("tiny")
+        expect(line).to_be_hidden()
+        page.get_by_role("link", name="Compare").click()
+        page.get_by_label("Chart", exact=True).wait_for()
+        expect(line).to_be_hidden()
+        page.get_by_role("link", name="Live").click()
+        expect(page.get_by_label("Model", exact=True)).to_have_value("tiny")
+        assert page.url == f"{url}#live?model=tiny"
+
+
 def test_skip_link(open_page: OpenPage, url: str) -> None:
     """
     The link leads the keyboard to the content, and the address still names the view.
