@@ -409,9 +409,42 @@ def test_model_control(open_page: OpenPage, tmp_path: Path) -> None:
         expect(first.locator(".badge")).to_have_text("ready")
         expect(second.locator(".badge")).not_to_have_text("ready")
         first.get_by_role("button", name="Unload tiny").click()
+        page.get_by_role("dialog").get_by_role("button", name="Unload tiny").click()
         expect(first.locator(".badge")).not_to_have_text("ready")
         second.get_by_role("button", name="Serve version 2 alone").click()
         expect(second.locator(".badge")).to_have_text("ready")
+
+
+def test_unload_is_confirmed(open_page: OpenPage, axe: str, tmp_path: Path) -> None:
+    """
+    A dialog asks before a model is unloaded: it works by keyboard, and Escape and Enter cancel it.
+    """
+    tiny.write(tmp_path)
+    options = ("--model-control-mode", "explicit", "--load-model", "tiny")
+    with ServerProcess(tmp_path, *options) as server, open_page(f"{url_of(server)}#models") as page:
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url))
+        badge = page.locator(".model .badge")
+        unload = page.locator(".model > div").get_by_role("button", name="Unload tiny").first
+        dialog = page.get_by_role("dialog", name="Unload tiny?")
+        unload.focus()
+        for key in ("Escape", "Enter"):
+            page.keyboard.press("Enter")
+            expect(dialog).to_contain_text("Requests for tiny, in any version, are refused")
+            expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+            page.evaluate(axe)
+            found = page.evaluate("axe.run('dialog[open]')")
+            assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+            page.keyboard.press(key)
+            expect(dialog).to_have_count(0)
+            expect(unload).to_be_focused()
+        assert [url for url in sent if url.endswith("/unload")] == []
+        page.keyboard.press("Enter")
+        page.keyboard.press("Shift+Tab")
+        expect(dialog.get_by_role("button", name="Unload tiny")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(badge).not_to_have_text("ready")
+        expect(dialog).to_have_count(0)
 
 
 def check_axes(page: Page) -> None:
