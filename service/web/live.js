@@ -34,8 +34,11 @@ export async function open(root, signal, parameters) {
   view.draw();
   await view.readShadow(signal);
   let turns = 0;
+  let isReading = false;
   const turn = async () => {
-    if (document.hidden) return;
+    // A second reading of the same samples would be taken for a gap.
+    if (document.hidden || isReading) return;
+    isReading = true;
     try {
       await history.read(signal);
       turns += 1;
@@ -44,10 +47,14 @@ export async function open(root, signal, parameters) {
         await view.readShadow(signal);
       }
       view.draw();
+      view.tell(null);
     } catch (error) {
-      clearInterval(timer);
-      // When the server is back, the page opens this view anew.
-      if (!signal.aborted) view.tell(error);
+      if (signal.aborted) return;
+      // The server wants another token: ask for it once, not every few seconds.
+      if ([401, 403].includes(error.status)) clearInterval(timer);
+      view.tell(error);
+    } finally {
+      isReading = false;
     }
   };
   const timer = setInterval(turn, history.intervalS * 1000);
@@ -62,6 +69,7 @@ class Live {
       change: ({ target }) => this.choose(target.value),
     });
     this.unknown = unknown();
+    this.problem = el("div", { hidden: true });
     this.tiles = el("dl", { class: "tiles" });
     this.batches = el("div");
     this.table = new LiveTable((model) => this.choose(model));
@@ -79,6 +87,7 @@ class Live {
         el("span", { class: "muted" }, "last ten minutes"),
       ),
       this.unknown,
+      this.problem,
       this.tiles,
       this.table.table,
       this.drift.card,
@@ -108,8 +117,12 @@ class Live {
     );
   }
 
+  /** Say why the figures are not the newest; null if they are. */
   tell(error) {
-    this.tiles.before(explain(error));
+    this.problem.hidden = !error;
+    // The same problem is not announced anew with every reading.
+    if (error?.message !== this.told) this.problem.replaceChildren(error ? explain(error) : "");
+    this.told = error?.message;
   }
 
   /** Samples until the metrics are read again; a shadow may start at any time. */

@@ -181,6 +181,24 @@ def test_models_that_replace_others_in_live(open_page: OpenPage, url: str) -> No
         page.unroute_all(behavior="ignoreErrors")
 
 
+def test_readings_of_live(open_page: OpenPage, url: str) -> None:
+    """
+    A reading waits for the one before, as both would get the same samples; after one that failed,
+    Live says so until the next succeeds.
+    """
+    held: list[Route] = []
+    with open_page(f"{url}#live", may_fail=True) as page:
+        page.locator(".tiles").wait_for()
+        page.route("**/page/history?*", lambda route: held.append(route))
+        page.wait_for_timeout(7000)  # three intervals
+        assert len(held) == 1
+        held[0].abort()
+        problem = page.locator(".problem")
+        expect(problem).to_contain_text("The server does not respond")
+        page.unroute_all(behavior="ignoreErrors")
+        expect(problem).to_have_count(0)
+
+
 def test_live_without_its_library(open_page: OpenPage, url: str) -> None:
     """
     Without the chart library the page says so and shows the present figures.
