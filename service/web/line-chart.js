@@ -21,13 +21,13 @@ export async function library() {
   }
 }
 
-/** A chart in a panel of its own. */
+/** A chart in a panel of its own, until `signal` is aborted. */
 export class LineChart {
   #uPlot;
   #chart = null;
   #names = "";
 
-  constructor(uPlot, title, unit, { logarithmic = false } = {}) {
+  constructor(uPlot, title, unit, { signal, logarithmic = false }) {
     this.#uPlot = uPlot;
     this.title = title;
     this.unit = unit;
@@ -43,7 +43,10 @@ export class LineChart {
       this.legend,
     );
     new ResizeObserver(() => this.#chart?.setSize(this.#size())).observe(this.place);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#forget());
+    const forget = () => this.#forget();
+    // Both would keep the chart after its view: the listeners of the page, and those of uPlot.
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", forget, { signal });
+    signal.addEventListener("abort", forget);
   }
 
   /** Draw series, `{name, values}` each, over *times* in seconds since 1970: so many *seconds*. */

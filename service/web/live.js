@@ -30,7 +30,7 @@ export async function open(root, signal, parameters) {
   point("live", { model: chosen });
   await history.read(signal);
   const chart = await library();
-  const view = new Live(root, chart, await readMetrics(signal));
+  const view = new Live(root, chart, await readMetrics(signal), signal);
   view.draw();
   await view.readShadow(signal);
   let turns = 0;
@@ -62,7 +62,7 @@ export async function open(root, signal, parameters) {
 }
 
 class Live {
-  constructor(root, chart, metrics) {
+  constructor(root, chart, metrics, signal) {
     this.metrics = metrics;
     this.select = el("select", {
       id: "live-model",
@@ -75,7 +75,7 @@ class Live {
     this.table = new LiveTable((model) => this.choose(model));
     this.drift = new DriftPanel();
     this.shadow = new ShadowPanel();
-    const charts = chart ? makeCharts(chart) : {};
+    const charts = chart ? makeCharts(chart, signal) : {};
     this.charts = charts;
     root.className = "live";
     root.append(
@@ -228,8 +228,8 @@ class Live {
   }
 }
 
-function makeCharts(uPlot) {
-  const line = (title, unit, options) => new LineChart(uPlot, title, unit, options);
+function makeCharts(uPlot, signal) {
+  const line = (title, unit, options) => new LineChart(uPlot, title, unit, { signal, ...options });
   return {
     requests: line("Requests and images", "per second"),
     latency: line("Latency, including failed requests", "ms"),

@@ -181,6 +181,32 @@ def test_models_that_replace_others_in_live(open_page: OpenPage, url: str) -> No
         page.unroute_all(behavior="ignoreErrors")
 
 
+def canvases(page: Page) -> int:
+    """Count the canvases that the page has not let go."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    prototype = session.send("Runtime.evaluate", {"expression": "HTMLCanvasElement.prototype"})
+    of = {"prototypeObjectId": prototype["result"]["objectId"]}
+    found = session.send("Runtime.queryObjects", of)["objects"]["objectId"]
+    count = {"functionDeclaration": "function() { return this.length; }", "objectId": found}
+    length = session.send("Runtime.callFunctionOn", count | {"returnByValue": True})
+    return int(length["result"]["value"])
+
+
+def test_charts_of_live_end_with_it(open_page: OpenPage, url: str) -> None:
+    """
+    Live, opened again and again, does not gather the charts of the times before.
+    """
+    with open_page(f"{url}#live") as page:
+        for _ in range(3):
+            page.locator(".panel canvas").nth(8).wait_for()
+            page.get_by_role("link", name="Models").click()
+            page.locator(".model").first.wait_for()
+            page.get_by_role("link", name="Live").click()
+        page.locator(".panel canvas").nth(8).wait_for()
+        assert canvases(page) <= 2 * 9
+
+
 def test_readings_of_live(open_page: OpenPage, url: str) -> None:
     """
     A reading waits for the one before, as both would get the same samples; after one that failed,
