@@ -27,6 +27,7 @@ export async function open(root, signal, parameters) {
   kept.chart = parameters.get("chart") || kept.chart;
   kept.series = parameters.get("accuracy") ?? kept.series;
   const found = await networks();
+  if (signal.aborted) return; // the address is that of another view
   root.className = "compare";
   if (!found.networks.length)
     root.append(el("p", { class: "card" }, "No models are loaded, so there is nothing to compare."));

@@ -42,6 +42,7 @@ export async function followServed(signal, changed) {
     before = now;
   };
   await look();
+  if (signal.aborted) return; // meanwhile: its event is over
   const timer = setInterval(async () => {
     if (document.hidden) return;
     try {

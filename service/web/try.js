@@ -194,6 +194,7 @@ class Try {
 
   /** Show an image, and the answers of the networks to it or to a part of it. */
   async show(image, file, { scroll = true, part = null } = {}) {
+    if (this.signal.aborted) return; // the address is that of another view
     this.crop.forget();
     Object.assign(chosen, { image, file, part });
     point("try", {

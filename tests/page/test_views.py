@@ -181,6 +181,28 @@ def test_models_that_replace_others_in_live(open_page: OpenPage, url: str) -> No
         page.unroute_all(behavior="ignoreErrors")
 
 
+def test_view_that_is_left_while_it_loads(open_page: OpenPage, url: str) -> None:
+    """
+    A view that is left before its data have come neither changes the address nor keeps on asking.
+    """
+    held: list[Route] = []
+    with open_page(f"{url}#live") as page:
+        page.locator(".tiles").wait_for()
+        page.route("**/page/models", lambda route: held.append(route))
+        for view in ("Compare", "Models", "Live"):
+            page.get_by_role("link", name=view).click()
+            page.wait_for_timeout(300)
+        assert len(held) == 2
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for route in held:
+            route.continue_()
+        page.wait_for_timeout(6000)  # Models asks every five seconds
+        assert page.url == f"{url}#live"
+        assert [one for one in asked if one.endswith("page/models")] == []
+        page.unroute_all(behavior="ignoreErrors")
+
+
 def canvases(page: Page) -> int:
     """Count the canvases that the page has not let go."""
     session = page.context.new_cdp_session(page)
