@@ -215,6 +215,7 @@ class Try {
     this.paint(image, part, signal);
     this.summary.textContent = "";
     const sent = part ? await cropped(image, part) : image;
+    if (signal.aborted) return; // the cards are waiting for another image
     snippets.offer(sent);
     const outcomes = await this.ask(this.cards, sent, signal);
     if (!outcomes) return;

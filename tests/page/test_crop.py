@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.harness.images import encode
+from tests.harness.images import encode, png
 from tests.page.conftest import OpenPage
 from tests.page.test_try import drag, give
 
@@ -46,6 +46,31 @@ def part(page: Page) -> list[int]:
     """Width, height, left and top of the part, as the page tells them."""
     told = page.locator(".selection").get_attribute("aria-label") or ""
     return list(map(int, re.findall(r"\d+", told)))
+
+
+def test_late_part(open_page: OpenPage, url: str) -> None:
+    """
+    A part that is cut out after another image has been given does not hide the answers to that.
+    """
+    hold = """() => {
+        const convert = OffscreenCanvas.prototype.convertToBlob;
+        OffscreenCanvas.prototype.convertToBlob = async function (...options) {
+            document.body.dataset.cuts = "";
+            await new Promise((resolve) => (window.cut = resolve));
+            return convert.apply(this, options);
+        };
+    }"""
+    with open_page(url) as page:
+        open_picture(page)
+        page.evaluate(hold)
+        page.get_by_role("button", name="Crop").click()
+        page.locator("body[data-cuts]").wait_for()
+        give(page, "drop", png(3))
+        expect(page.locator(".summary")).to_contain_text("tiny: class 3")
+        page.evaluate("window.cut()")
+        page.wait_for_timeout(500)
+        expect(page.locator(".answer .bars")).to_be_visible()
+        expect(page.locator(".answer[aria-busy]")).to_have_count(0)
 
 
 def test_by_pointer(open_page: OpenPage, url: str) -> None:
