@@ -217,11 +217,13 @@ class Try {
     const sent = part ? await cropped(image, part) : image;
     if (signal.aborted) return; // the cards are waiting for another image
     snippets.offer(sent);
-    const outcomes = await this.ask(this.cards, sent, signal);
-    if (!outcomes) return;
-    this.summary.textContent = summarize(outcomes);
-    this.overview.show(outcomes);
-    snippets.showAnswer(outcomes[0]);
+    const outcomes = [];
+    const tell = () => {
+      this.summary.textContent = summarize(outcomes);
+      this.overview.show(outcomes);
+      snippets.showAnswer(outcomes[0]);
+    };
+    if (!(await this.ask(this.cards, sent, signal, { outcomes, tell }))) return;
     if (scroll && NARROW.matches) this.answers.scrollIntoView();
     // A file that no network can read is one problem, not one for each network.
     const problems = new Set(outcomes.map(({ error }) => error?.message));
@@ -230,22 +232,28 @@ class Try {
       this.fail(error, () => this.show(image, file, { part }));
   }
 
-  /** Ask some networks, and fill their cards; returns nothing if none was reached, or the next image is asked about. */
-  async ask(cards, image, signal) {
+  /**
+   * Ask some of the networks, fill their cards, put their outcomes among `outcomes`, and `tell`.
+   *
+   * Returns whether they were reached, and no other image is asked about meanwhile.
+   */
+  async ask(cards, image, signal, { outcomes, tell }) {
     for (const card of cards) card.wait();
     try {
       const models = cards.map(({ model }) => model);
-      const outcomes = await classify(models, image, this.maxImageBytes, { signal });
-      if (signal.aborted) return null;
-      outcomes.forEach((outcome, index) => {
+      const found = await classify(models, image, this.maxImageBytes, { signal });
+      if (signal.aborted) return false;
+      found.forEach((outcome, index) => {
         const card = cards[index];
-        card.show(outcome, image, () => this.ask([card], image, signal));
+        outcomes[this.cards.indexOf(card)] = outcome;
+        card.show(outcome, image, () => this.ask([card], image, signal, { outcomes, tell }));
       });
-      return outcomes;
+      tell();
+      return true;
     } catch (error) {
       const { image: whole, file, part } = chosen;
       if (!signal.aborted) this.fail(error, () => this.show(whole, file, { part }));
-      return null;
+      return false;
     }
   }
 

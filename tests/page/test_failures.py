@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from convoy import Client, ConvoyError
 from convoy.service.http.page import WEB
@@ -193,6 +193,30 @@ def test_full_queue(open_page: OpenPage, tmp_path: Path) -> None:
         problem.get_by_role("button", name="Try again").click()
         expect(page.locator(".answer .timing")).to_be_visible()
         assert best(page, "slow") == "class 3"
+
+
+def test_network_that_is_asked_again(open_page: OpenPage, url: str) -> None:
+    """
+    The answer of a network that is asked again is in the overview and in the line below the image.
+    """
+
+    def fail(route: Route) -> None:
+        answer = route.fetch()
+        answers = answer.json()["answers"]
+        answers[2] = {"error": "full", "reason": "QUEUE_FULL", "status": 429, "retry_after_s": None}
+        route.fulfill(response=answer, json={"answers": answers})
+
+    with open_page(url) as page:
+        page.locator(".answer").first.wait_for()
+        page.route("**/page/answers?*", fail, times=1)
+        give(page, "drop", png(3))
+        row = page.locator(".overview tbody tr").nth(2)
+        expect(row).to_contain_text("failed")
+        expect(page.locator(".summary")).to_contain_text("1 network failed")
+        page.locator(".answer .problem").get_by_role("button", name="Try again").click()
+        expect(page.locator(".answer .timing")).to_have_count(3)
+        expect(row).to_contain_text("class 3")
+        expect(page.locator(".summary")).not_to_contain_text("failed")
 
 
 def test_restart(open_page: OpenPage, repository: Path) -> None:
