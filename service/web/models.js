@@ -8,7 +8,7 @@ import { explain } from "./errors.js";
 import { duration, megabytes, operations, percent, provider, rounded, whole } from "./format.js";
 import { layerTable } from "./layers.js";
 import { attribution } from "./networks.js";
-import { followServed, served } from "./served.js";
+import { follow, served } from "./served.js";
 
 /** The predictions of a model for an image, by the kind of its scores. */
 const SCORES = {
@@ -26,10 +26,19 @@ const EMPTY = "The model repository is empty. Make a model with convoy export le
 export async function open(root, signal, parameters) {
   root.className = "models";
   const view = new Models(root, signal, parameters);
-  await followServed(signal, (found) => view.show(found));
+  await follow(signal, repository, JSON.stringify, (found) => view.show(found));
   const card = view.asked();
   card?.scrollIntoView();
   card?.focus({ preventScroll: true });
+}
+
+/** The versions of the repository in any state, and the models that answer. */
+async function repository() {
+  const [index, found] = await Promise.all([
+    askJson("v2/repository/index", { method: "POST" }),
+    served(),
+  ]);
+  return { index, ...found };
 }
 
 class Models {
@@ -58,8 +67,7 @@ class Models {
   }
 
   /** Show the versions of the repository, of which the server says this. */
-  async show({ models, canControl }) {
-    const index = await askJson("v2/repository/index", { method: "POST" });
+  show({ index, models, canControl }) {
     if (this.signal.aborted) return;
     const isLong = index.length > FEW;
     this.cards = index.map((entry) => this.#card(entry, modelOf(entry, models), isLong, canControl));
@@ -82,7 +90,7 @@ class Models {
     const key = `${entry.name} ${entry.version}`;
     const state = JSON.stringify([entry, model, isLong, canControl]);
     if (this.#known.get(key)?.state !== state) {
-      const again = async () => this.show(await served());
+      const again = async () => this.show(await repository());
       const card = modelCard(entry, model, isLong, canControl && again);
       this.#known.set(key, { state, card });
     }

@@ -26,17 +26,24 @@ export async function served() {
   return { grpcPort, maxImageBytes, canControl, models };
 }
 
+/** Call `changed` with the same, now and whenever other models or versions answer. */
+export function followServed(signal, changed) {
+  const identity = ({ models }) =>
+    models.map(({ path, manifest }) => `${path} ${manifest.model_sha256}`).join();
+  return follow(signal, served, identity, changed);
+}
+
 /**
- * Call `changed` with the same, now and whenever other models or versions answer; it may be
+ * Call `changed` with what `read` returns, now and whenever its `identity` is another one; it may be
  * asynchronous, and is called again if it failed.
  *
  * Raises what the first request does. Later the header tells if the server is gone.
  */
-export async function followServed(signal, changed) {
+export async function follow(signal, read, identity, changed) {
   let before = null;
   const look = async () => {
-    const found = await served();
-    const now = found.models.map(({ path, manifest }) => `${path} ${manifest.model_sha256}`).join();
+    const found = await read();
+    const now = identity(found);
     if (signal.aborted || now === before) return;
     await changed(found);
     before = now;

@@ -195,6 +195,26 @@ def test_full_queue(open_page: OpenPage, tmp_path: Path) -> None:
         assert best(page, "slow") == "class 3"
 
 
+def test_states_of_versions_are_followed(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    Models shows a version that appears and cannot be loaded, though the models that answer stay.
+    """
+    repository, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    tiny.write(repository)
+    options = ("--model-control-mode", "poll", "--repository-poll-s", "0.2")
+    with (
+        ServerProcess(repository, *options) as server,
+        open_page(f"{url_of(server)}#models") as page,
+    ):
+        expect(page.locator(".model")).to_have_count(1)
+        tiny.write(elsewhere)
+        (elsewhere / "tiny/1/model.onnx").write_bytes(b"nothing")
+        (elsewhere / "tiny/1").rename(repository / "tiny/2")
+        refused = page.get_by_role("article", name="tiny version 2")
+        expect(refused.locator(".badge")).to_have_text("unavailable", timeout=FOLLOWED_MS)
+        expect(refused.locator(".reason")).not_to_be_empty()
+
+
 def test_network_that_is_asked_again(open_page: OpenPage, url: str) -> None:
     """
     The answer of a network that is asked again is in the overview and in the line below the image.
