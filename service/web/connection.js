@@ -2,6 +2,7 @@
 
 const WATCH_MS = 5000;
 const RETRY_MS = 1000;
+const PATIENCE_MS = 10_000; // without an answer, as from a server that hangs, it is gone
 
 class Connection extends EventTarget {
   /** `connecting`, `ready`, `loading` (it answers, and is not ready) or `gone`. */
@@ -23,7 +24,7 @@ class Connection extends EventTarget {
   async #look() {
     clearTimeout(this.#timer);
     try {
-      const answer = await fetch("v2/health/ready");
+      const answer = await fetch("v2/health/ready", { signal: AbortSignal.timeout(PATIENCE_MS) });
       this.#become(answer.ok ? "ready" : "loading");
     } catch {
       this.#become("gone");

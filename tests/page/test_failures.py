@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -237,6 +238,23 @@ def test_network_that_is_asked_again(open_page: OpenPage, url: str) -> None:
         expect(page.locator(".answer .timing")).to_have_count(3)
         expect(row).to_contain_text("class 3")
         expect(page.locator(".summary")).not_to_contain_text("failed")
+
+
+def test_server_that_hangs(open_page: OpenPage, repository: Path) -> None:
+    """
+    A server that takes connections and does not answer is told to be gone, until it answers.
+    """
+    with (
+        ServerProcess(repository, "--model-control-mode", "poll") as server,
+        open_page(url_of(server), may_fail=True) as page,
+    ):
+        expect(page.locator("#status")).to_have_text("ready")
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            expect(page.locator("#status")).to_have_text("no response", timeout=FOLLOWED_MS)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        expect(page.locator("#status")).to_have_text("ready")
 
 
 def test_restart(open_page: OpenPage, repository: Path) -> None:
