@@ -157,6 +157,42 @@ def test_filters_and_orders(open_page: OpenPage, url: str, folder: Path) -> None
         expect(count).to_have_text(f"1 of {IMAGES + 1} images")
 
 
+def test_filters_that_end(open_page: OpenPage, pair: Path, folder: Path) -> None:
+    """
+    A bound that is emptied is none, one that is typed stays while answers come, and filters that
+    compare two networks end with the second one.
+    """
+    progress = """import("./web/images/collection.js").then(({collection}) =>
+        collection.run.dispatchEvent(new Event("progress")))"""
+    with (
+        ServerProcess(pair, "--model-control-mode", "poll") as server,
+        open_page(f"{url_of(server)}#images", may_fail=True) as page,
+    ):
+        choose(page, folder)
+        count = page.locator(".controls [role=status]")
+        for bound, value in (("from", "99"), ("to", "1")):
+            field = page.get_by_label(f"Confidence {bound}")
+            for text in (value, ""):
+                field.fill(text)
+                page.evaluate(progress)
+                page.wait_for_timeout(700)  # new answers are drawn twice a second
+                expect(field).to_have_value(text)
+                field.press("Enter")
+            expect(count).to_have_text(f"{IMAGES + 1} images")
+            field.fill("200")
+            field.press("Enter")
+            expect(field).to_have_value("100")
+            page.get_by_role("button", name="Show all").click()
+            expect(field).to_have_value({"from": "0", "to": "100"}[bound])
+        page.get_by_label("Compare with").select_option(label="other")
+        wait(page)
+        page.locator(".evaluation").get_by_role("button", name="Only tiny is right").click()
+        expect(count).to_contain_text(f"of {IMAGES + 1} images")
+        page.get_by_label("Compare with").select_option(label="nothing")
+        wait(page)
+        expect(count).to_have_text(f"{IMAGES + 1} images")
+
+
 def test_saved_files(open_page: OpenPage, url: str, folder: Path) -> None:
     """
     CSV and JSON hold every image with its answer, or with what went wrong.

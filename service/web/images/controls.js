@@ -65,8 +65,12 @@ export class Controls {
   #bound(bound) {
     return el("input", {
       ...{ type: "number", min: "0", max: "100", step: "any", "aria-label": `Confidence ${bound}` },
-      change: ({ target }) =>
-        this.#filter(bound, Math.min(100, Math.max(0, target.valueAsNumber || 0))),
+      change: ({ target }) => {
+        const { valueAsNumber: typed } = target;
+        const value = Number.isNaN(typed) ? NO_FILTER[bound] : Math.min(100, Math.max(0, typed));
+        target.value = value;
+        this.#filter(bound, value);
+      },
     });
   }
 
@@ -111,8 +115,12 @@ export class Controls {
     this.state.value = filter.state;
     this.order.value = order;
     this.text.value = filter.text;
-    this.bounds[0].value = filter.from;
-    this.bounds[1].value = filter.to;
+    ["from", "to"].forEach((bound, index) => {
+      const field = this.bounds[index];
+      // Somebody may be typing another one.
+      if (field.dataset.drawn !== String(filter[bound]))
+        field.dataset.drawn = field.value = filter[bound];
+    });
     this.cell.hidden = !filter.cell;
     this.cell.textContent = filter.cell ? `${filter.cell.text} ×` : "";
     this.cell.setAttribute("aria-label", `Remove the filter ${filter.cell?.text}`);

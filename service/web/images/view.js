@@ -10,7 +10,7 @@ import { dropped, selected } from "./files.js";
 import { listing } from "./listing.js";
 import { networkChoice } from "./network-choice.js";
 import { Progress } from "./progress.js";
-import { NO_FILTER, select } from "./rows.js";
+import { NO_FILTER, select, STATES } from "./rows.js";
 import { Run } from "./run.js";
 import { findTruths } from "./truths.js";
 
@@ -112,6 +112,7 @@ class ImagesView {
     collection.run?.stop();
     const models = this.chosen();
     for (const item of items) Object.assign(item, { outcomes: undefined, truths: undefined });
+    collection.filter = filterFor(models);
     if (!items.length || !models.length) return this.draw();
     const run = (collection.run = new Run(items, models, this.maxImageBytes));
     this.draw();
@@ -246,6 +247,14 @@ class ImagesView {
     this.listing = listing(layout, { hasClasses: Boolean(classes), titles });
     this.list.replaceChildren(this.controls.row, this.listing.view);
   }
+}
+
+/** Return the filter without what was of other networks: a cell, or a comparison of two. */
+function filterFor(models) {
+  const { state } = collection.filter;
+  const isOfTwo = ["two", "both"].includes(STATES[state].needs);
+  const kept = isOfTwo && models.length < 2 ? "all" : state;
+  return { ...collection.filter, state: kept, cell: null };
 }
 
 /** Return whether these are the same versions, in the same order. */
