@@ -1,6 +1,6 @@
 /** Explanations of an answer: the parts of the image that a class depends on. */
 
-import { askJson } from "./api.js";
+import { sendImage } from "./classify.js";
 import { el, labelled } from "./dom.js";
 import { explain } from "./errors.js";
 import { duration, percent, rounded, whole } from "./format.js";
@@ -39,8 +39,7 @@ export function why(model, image, seen) {
     box.setAttribute("aria-busy", "true");
     box.replaceChildren(el("p", { class: "muted", role: "status" }, way.busy));
     try {
-      const path = `${model.page}/${way.route}`;
-      const found = await askJson(path, { method: "POST", body: image });
+      const found = await sendImage(`${model.page}/${way.route}`, image);
       box.replaceChildren(...shown(way, found, seen), other(model, way, ask));
     } catch (error) {
       box.replaceChildren(explain(error, () => ask(way)), other(model, way, ask));

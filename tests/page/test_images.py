@@ -276,6 +276,30 @@ def test_busy_server(open_page: OpenPage, url: str, folder: Path) -> None:
         page.unroute_all(behavior="ignoreErrors")
 
 
+def test_file_that_is_removed(open_page: OpenPage, url: str, tmp_path: Path) -> None:
+    """
+    A file that is removed before it is sent is a failure of this image, and the run ends.
+    """
+    files = [tmp_path / f"{first}.png" for first in (3, 4)]
+    for file in files:
+        file.write_bytes(png(3))
+    full = {"error": "full", "reason": "QUEUE_FULL", "status": "RESOURCE_EXHAUSTED"}
+    answers = "**/page/answers?*"
+    with open_page(f"{url}#images", may_fail=True) as page:
+        page.get_by_label("Network", exact=True).select_option(label="tiny")
+        wait_s = {"retry-after": "1"}
+        page.route(answers, lambda route: route.fulfill(status=429, json=full, headers=wait_s))
+        with page.expect_response(answers):
+            page.locator("input[type=file]").first.set_input_files(files)
+        files[0].unlink()
+        page.unroute(answers)
+        told = page.locator(".progress p")
+        expect(told).to_contain_text("2 of 2 images classified")
+        expect(told).to_contain_text("1 failed")
+        page.get_by_role("button", name="Table").click()
+        expect(page.locator("table.rows")).to_contain_text("it was moved, changed or removed")
+
+
 def test_accuracy_is_that_of_evaluate(
     open_page: OpenPage, pair: Path, folder: Path, tmp_path: Path
 ) -> None:

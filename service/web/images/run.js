@@ -107,15 +107,10 @@ export class Run extends EventTarget {
       // A refusal of the upload itself is one for each model.
       if (error instanceof Refused && OF_ONE_IMAGE.has(error.reason))
         return this.models.map((model) => ({ model, error }));
-      if (error instanceof DOMException && error.name === "NotReadableError")
-        return this.models.map((model) => ({ model, error: unreadable() }));
       throw error;
     }
   }
 }
-
-const unreadable = () =>
-  new Refused(400, "INVALID_IMAGE", "The file cannot be read: it was moved, changed or removed.");
 
 /** Wait for so many seconds, and then until the server is ready. */
 async function wait(seconds, signal) {
