@@ -56,17 +56,21 @@ function makeColumns(all, number) {
     network.batches.find((batch) => batch.size === size && batch[key]);
   const ms = (batch) => batch && of(batch.ms, rounded(batch.ms), batch.source);
   const mb = (batch) => batch && of(batch.bytes, rounded(batch.bytes / 1e6), batch.source);
-  const [first, last] = [sizes[0], sizes.at(-1)];
+  const batches = sizes.length
+    ? {
+        [`ms/image, batch ${sizes[0]}`]: (network) => ms(at(network, sizes[0], "ms")),
+        "ms/image, best": (network) => ms(fastest(network)),
+        [`MB, batch ${sizes[0]}`]: (network) => mb(at(network, sizes[0], "bytes")),
+        [`MB, batch ${sizes.at(-1)}`]: (network) => mb(at(network, sizes.at(-1), "bytes")),
+      }
+    : {};
   return {
     model: ({ name }) => ({ value: name, text: name }),
     px: ({ input_px: px }) => of(px),
     ...accuracyColumns(all, of),
     "parameters M": ({ parameters }) => of(parameters, rounded(parameters / 1e6)),
     "operations M": ({ macs }) => of(macs ?? undefined, operations(macs)),
-    [`ms/image, batch ${first}`]: (network) => ms(at(network, first, "ms")),
-    "ms/image, best": (network) => ms(fastest(network)),
-    [`MB, batch ${first}`]: (network) => mb(at(network, first, "bytes")),
-    [`MB, batch ${last}`]: (network) => mb(at(network, last, "bytes")),
+    ...batches,
   };
 }
 

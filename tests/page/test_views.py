@@ -363,6 +363,16 @@ def test_versions_of_a_model_are_compared(open_page: OpenPage, tmp_path: Path) -
             expect(page.locator(".sources")).to_contain_text("1 run of this server")
 
 
+def test_networks_without_times_and_memory(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    Where nothing was run and no memory is stated, the table has no columns of batches.
+    """
+    tiny.write(tmp_path, memory=None)
+    with ServerProcess(tmp_path) as server, open_page(f"{url_of(server)}#compare") as page:
+        heads = ["model", "px", "parameters M", "operations M"]
+        expect(page.locator("thead th")).to_have_text(heads)
+
+
 def test_pareto_front(open_page: OpenPage, url: str) -> None:
     """
     A point is on the front if no other is at least as good in both directions and better in one.
