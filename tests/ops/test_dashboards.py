@@ -84,3 +84,15 @@ def test_colours_and_limits() -> None:
     assert colours["INTERNAL"]["fixedColor"] == "dark-red"
     (link,) = panels["p99 by model"]["fieldConfig"]["defaults"]["links"]
     assert link["url"].startswith("/d/convoy-model?var-model=${__field.labels.model}&")
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_units_of_rates(board: Board) -> None:
+    """
+    Rates of images count images, and rates of calls and refusals count requests.
+    """
+    for panel in (panel for row in board.rows.values() for panel in row):
+        expressions = " ".join(query.expr for query in panel.queries)
+        if panel.unit in ("cps", "reqps"):
+            counts_images = "_images_total" in expressions or "convoy_batch_size_sum" in expressions
+            assert panel.unit == ("cps" if counts_images else "reqps"), panel.title

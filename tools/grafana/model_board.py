@@ -106,7 +106,7 @@ MODEL = Board(
             ),
             Panel(
                 "Classes",
-                "Shares of the most probable classes. Needs --drift.",
+                "Images per second by their most probable class. Needs --drift.",
                 (
                     Query(
                         f'sum by (bin) (rate(convoy_drift_images_total{{{MODELS}, signal="class"}}'
@@ -114,7 +114,7 @@ MODEL = Board(
                         "{{bin}}",
                     ),
                 ),
-                unit="reqps",
+                unit="cps",
                 kind="stacked",
             ),
         ),
@@ -134,8 +134,8 @@ MODEL = Board(
             ),
             Panel(
                 "Images of the shadow",
-                "Images that agreed, disagreed or failed, and those that the device had no time "
-                "for.",
+                "Images per second that agreed, disagreed or failed, and those that the device had "
+                "no time for.",
                 (
                     Query(
                         "sum by (model, version, outcome) "
@@ -143,7 +143,7 @@ MODEL = Board(
                         "{{model}} version {{version}}, {{outcome}}",
                     ),
                 ),
-                unit="reqps",
+                unit="cps",
                 kind="stacked",
             ),
         ),
