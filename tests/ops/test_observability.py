@@ -36,6 +36,7 @@ from tests.harness.server_process import ServerProcess
 from tools.grafana.board import Board, Panel, Query
 from tools.grafana.boards import BOARDS
 from tools.grafana.expressions import chosen
+from tools.grafana.overview_board import OVERVIEW
 from tools.observation import Load, Prometheus
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,23 @@ def test_alerts() -> None:
     cases = [case for test in tests for case in test["alert_rule_test"]]
     assert {case["alertname"] for case in cases if case.get("exp_alerts")} == set(ALERTS)
     assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == set(ALERTS)
+
+
+@pytest.mark.parametrize("panel", OVERVIEW.rows["Now"], ids=lambda panel: panel.title)
+def test_numbers_without_calls(panel: Panel, tmp_path: Path) -> None:
+    """
+    The numbers of a server that nobody calls are numbers, or there are none.
+    """
+    names = ("requests_total", "request_duration_seconds_bucket", "transport_wait_seconds_bucket")
+    series = [f'convoy_{name}{{model="m", code="OK", le="1"}}' for name in names]
+    inputs = [{"series": one, "values": "7+0x40"} for one in series]
+    # A comparison with itself finds NaN, which equals nothing.
+    expression = chosen(panel.queries[0].expr)
+    case = {"expr": f"({expression}) != ({expression})", "eval_time": "5m", "exp_samples": []}
+    tests = [{"interval": "15s", "input_series": inputs, "promql_expr_test": [case]}]
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump({"tests": tests}))
+    assert "SUCCESS" in promtool("test", "rules", str(file))
 
 
 def test_observe() -> None:

@@ -5,9 +5,10 @@ from tools.grafana.expressions import BUCKETS, MODELS, SERVERS, latency, mean, p
 
 _SERVER_FAULTS = 'code=~"INTERNAL|UNKNOWN|UNAVAILABLE|DATA_LOSS"'
 
+# Without calls, a share of them is not a number: `> 0` leaves it out.
 _FAILED = (
     f"(sum(rate(convoy_requests_total{{{MODELS}, {_SERVER_FAULTS}}}[$__rate_interval])) "
-    f"or vector(0)) / sum(rate(convoy_requests_total{{{MODELS}}}[$__rate_interval]))"
+    f"or vector(0)) / (sum(rate(convoy_requests_total{{{MODELS}}}[$__rate_interval])) > 0)"
 )
 
 OVERVIEW = Board(
@@ -37,7 +38,7 @@ OVERVIEW = Board(
             Panel(
                 "p99",
                 "p99 of the slowest model, as clients see it. Red: above 0.5 s, the objective.",
-                (Query(f"max({latency(0.99)})"),),
+                (Query(f"max({latency(0.99)} > 0)"),),
                 unit="s",
                 kind="number",
                 width=6,
