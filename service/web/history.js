@@ -23,6 +23,7 @@ export class History {
       this.#instance = answer.instance;
       if (startedAnew) {
         this.#next = 0;
+        this.samples = [];
         return this.read(signal);
       }
     }

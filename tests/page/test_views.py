@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -178,6 +179,35 @@ def test_models_that_replace_others_in_live(open_page: OpenPage, url: str) -> No
         is_replaced = True
         expect(options.filter(has_text="new")).to_have_count(1)
         expect(options.filter(has_text="lenet5")).to_have_count(0)
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def test_live_of_a_new_server(open_page: OpenPage, url: str) -> None:
+    """
+    After a restart Live has what the new server counts, and nothing that the one before counted.
+    """
+    samples: list[dict[str, Any]] = []
+    is_restarted = False
+
+    def restarted(route: Route) -> None:
+        answer = route.fetch()
+        history = answer.json()
+        samples.extend(history["samples"])
+        if is_restarted:
+            first = int(route.request.url.rpartition("=")[2])
+            new = [] if first == 1 else [samples[0] | {"models": {"new": {"queue_depth": 0}}}]
+            first = 1 if first == 1 else 0
+            history |= {"instance": "another", "first": first, "samples": new}
+        route.fulfill(response=answer, json=history)
+
+    with open_page(url) as page:
+        page.route("**/page/history?*", restarted)
+        page.get_by_role("link", name="Live").click()
+        options = page.locator("#live-model option")
+        expect(options.filter(has_text="lenet5")).to_have_count(1)
+        is_restarted = True
+        expect(options.filter(has_text="new")).to_have_count(1)
+        expect(options).to_have_count(1)
         page.unroute_all(behavior="ignoreErrors")
 
 
