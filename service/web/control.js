@@ -1,18 +1,25 @@
-/** Loading and unloading models, for those whose token allows it. */
+/** Loading, unloading and shadows of models, for those whose token allows it. */
 
 import { askJson } from "./api.js";
 import { el } from "./dom.js";
 import { explain } from "./errors.js";
+import { percent } from "./format.js";
 
-/** Buttons for a version of the index, and what became of the last request; `changed` is called after it. */
-export function controlOf({ name, version, state }, changed) {
+/** The share of requests that a shadow gets; another one is chosen by `convoy shadow`. */
+const SHARE = 0.1;
+
+/**
+ * Buttons for a version of the index, and what became of the last request; `changed` is called after
+ * it. With `isServed`, a version of the model answers.
+ */
+export function controlOf(entry, isServed, changed) {
   const problem = el("div");
-  const button = (text, action, body, loss = "") => {
+  const button = ({ text, path, body, loss }) => {
     const ask = async () => {
       for (const one of buttons) one.disabled = true;
       problem.replaceChildren(el("p", { class: "muted", role: "status" }, `${text} requested`));
       try {
-        await askJson(`v2/repository/models/${encodeURIComponent(name)}/${action}`, {
+        await askJson(path, {
           method: "POST",
           body: JSON.stringify(body),
           headers: { "content-type": "application/json" },
@@ -27,14 +34,33 @@ export function controlOf({ name, version, state }, changed) {
     const click = loss ? () => confirm(box, text, loss, ask) : ask;
     return el("button", { type: "button", class: "small", click }, text);
   };
-  const loss = `Requests for ${name}, in any version, are refused until it is loaded again.`;
-  const buttons =
-    state === "READY"
-      ? [button(`Unload ${name}`, "unload", {}, loss)]
-      : [button(`Serve version ${version} alone`, "load", only(version))];
-  if (!version) buttons.splice(0, 1, button(`Load ${name}`, "load", {}));
+  const buttons = actionsOf(entry, isServed).map(button);
   const box = el("div", {}, el("div", { class: "row" }, buttons), problem);
   return box;
+}
+
+/** The requests that are offered for a version; those with a `loss` are confirmed first. */
+function actionsOf({ name, version, state, reason }, isServed) {
+  const repository = `v2/repository/models/${encodeURIComponent(name)}`;
+  const shadow = `v1/models/${encodeURIComponent(name)}`;
+  const own = { version: Number(version) };
+  const loss = `Requests for ${name}, in any version, are refused until it is loaded again.`;
+  const alone = {
+    text: `Serve version ${version} alone`,
+    path: `${repository}/load`,
+    body: only(own.version),
+  };
+  if (!version) return [{ text: `Load ${name}`, path: `${repository}/load`, body: {} }];
+  if (state === "READY")
+    return [{ text: `Unload ${name}`, path: `${repository}/unload`, body: {}, loss }];
+  if (reason === "shadow")
+    return [
+      { text: `Promote version ${version}`, path: `${shadow}/promote`, body: own },
+      { text: "Stop the shadow", path: `${shadow}/shadow/stop`, body: {} },
+    ];
+  if (!isServed) return [alone];
+  const start = { path: `${shadow}/shadow/start`, body: { ...own, share: SHARE } };
+  return [alone, { text: `Shadow on ${percent(SHARE, 0)} of requests`, ...start }];
 }
 
 /** Open a dialog inside `box`, with which it goes, and call `act` if the user confirms the loss. */
@@ -65,6 +91,6 @@ function confirm(box, text, loss, act) {
 
 /** A load of this version in place of the others: back to an older one, or on to a newer one. */
 function only(version) {
-  const config = { version_policy: { specific: { versions: [Number(version)] } } };
+  const config = { version_policy: { specific: { versions: [version] } } };
   return { parameters: { config: JSON.stringify(config) } };
 }

@@ -70,7 +70,11 @@ class Models {
   show({ index, models, canControl }) {
     if (this.signal.aborted) return;
     const isLong = index.length > FEW;
-    this.cards = index.map((entry) => this.#card(entry, modelOf(entry, models), isLong, canControl));
+    const names = new Set(models.map(({ manifest }) => manifest.name));
+    this.cards = index.map((entry) => {
+      const control = canControl && { isServed: names.has(entry.name) };
+      return this.#card(entry, modelOf(entry, models), isLong, control);
+    });
     this.controls.hidden = !isLong;
     this.#filter();
     this.unknown.hidden = !this.parameters.get("model") || Boolean(this.asked());
@@ -86,12 +90,13 @@ class Models {
   }
 
   /** The card of a version: the one that is shown, with what is open in it, unless it has changed. */
-  #card(entry, model, isLong, canControl) {
+  #card(entry, model, isLong, control) {
     const key = `${entry.name} ${entry.version}`;
-    const state = JSON.stringify([entry, model, isLong, canControl]);
+    const state = JSON.stringify([entry, model, isLong, control]);
     if (this.#known.get(key)?.state !== state) {
       const again = async () => this.show(await repository());
-      const card = modelCard(entry, model, isLong, canControl && again);
+      const buttons = control && controlOf(entry, control.isServed, again);
+      const card = modelCard(entry, model, isLong, buttons);
       this.#known.set(key, { state, card });
     }
     return this.#known.get(key).card;
@@ -134,8 +139,8 @@ function fallbacks(models) {
   );
 }
 
-/** `changed` is called after a request to load or unload; without it there are no buttons for that. */
-function modelCard(entry, model, isLong, changed) {
+/** The card of a version, with `buttons` that control it, if there are some. */
+function modelCard(entry, model, isLong, buttons) {
   const { name, version, state, reason } = entry;
   const known = state || "NOT LOADED";
   return el(
@@ -154,7 +159,7 @@ function modelCard(entry, model, isLong, changed) {
     ),
     reason ? el("p", { class: "reason" }, reason) : null,
     model && (isLong ? el("details", {}, el("summary", {}, "Facts"), facts(model)) : facts(model)),
-    changed ? controlOf(entry, changed) : null,
+    buttons || null,
     model ? layers(model) : null,
   );
 }

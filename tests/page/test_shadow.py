@@ -77,3 +77,27 @@ def test_shadow(open_page: OpenPage, axe: str, tmp_path: Path) -> None:
             page.unroute("**/v1/models/tiny/shadow")
             post(server, "/v1/models/tiny/shadow/stop", {})
             expect(panel).to_be_hidden(timeout=FOLLOWED_MS)
+
+
+def test_control_of_a_shadow(open_page: OpenPage, tmp_path: Path) -> None:
+    """
+    Models starts a version beside the one that serves as a shadow, says why it is not promoted, and
+    stops it.
+    """
+    for _ in range(2):
+        tiny.write(tmp_path)
+    options = ("--model-control-mode", "explicit", "--load-model", "tiny")
+    with (
+        ServerProcess(tmp_path, *options) as server,
+        open_page(f"{url_of(server)}#models", may_fail=True) as page,
+    ):
+        first = page.get_by_role("article", name="tiny version 1")
+        first.get_by_role("button", name="Shadow on 10 % of requests").click()
+        expect(first.locator(".reason")).to_have_text("shadow")
+        assert json.loads(server.get("/v1/models/tiny/shadow"))["share"] == 0.1
+        first.get_by_role("button", name="Promote version 1").click()
+        expect(first.locator(".problem")).to_contain_text("version 1 is not promoted")
+        first.get_by_role("button", name="Stop the shadow").click()
+        expect(first.get_by_role("button", name="Serve version 1 alone")).to_be_visible()
+        second = page.get_by_role("article", name="tiny version 2")
+        expect(second.locator(".badge")).to_have_text("ready")
