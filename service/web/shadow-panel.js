@@ -58,7 +58,7 @@ function shown(shadow) {
     el(
       "p",
       { class: "muted" },
-      `Version ${version} gets ${percent(share, 0)} of the requests after version ${serving} has answered them.${dropping}`,
+      `Version ${version} gets ${rounded(100 * share)} % of the requests after version ${serving} has answered them.${dropping}`,
     ),
     scrollTable(
       "Both versions",

@@ -101,3 +101,17 @@ def test_control_of_a_shadow(open_page: OpenPage, tmp_path: Path) -> None:
         expect(first.get_by_role("button", name="Serve version 1 alone")).to_be_visible()
         second = page.get_by_role("article", name="tiny version 2")
         expect(second.locator(".badge")).to_have_text("ready")
+
+
+def test_small_share(open_page: OpenPage, url: str) -> None:
+    """
+    A share of less than a percent is not rounded to none.
+    """
+    script = """(shadow) => import("./web/shadow-panel.js").then(({ShadowPanel}) => {
+        const panel = new ShadowPanel();
+        panel.draw(shadow);
+        return panel.card.textContent;
+    })"""
+    shadow = {"version": 2, "serving_version": 1, "share": 0.004, "dropped_image_count": 0}
+    with open_page(url) as page:
+        assert "Version 2 gets 0.4 % of the requests" in page.evaluate(script, shadow)
