@@ -233,7 +233,7 @@ sbom: $(SUPPLY)/installed  #: List the packages of the server image: build/sbom.
 	    --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
 
 # make itself ends with 2 for every failure; the script's own code is in its message, and tells .ci/run
-# packages with holes from advisories that cannot be reached.
+# vulnerable packages from advisories that cannot be reached.
 audit: $(SUPPLY)/installed  #: Look up known vulnerabilities of these packages
 	@tools/audit.sh $(SUPPLY)/bin/pip-audit deploy/requirements-server.txt
 

@@ -1,4 +1,4 @@
-"""`make audit` tells packages with holes from advisories that cannot be reached."""
+"""`make audit` tells vulnerable packages from advisories that cannot be reached."""
 
 import subprocess
 from pathlib import Path
@@ -24,11 +24,11 @@ if grep --quiet 'pip==24.0' "${@: -1}"; then echo 'pip 24.0 CVE-2025-8869'; exit
         (UNREACHABLE, 69, "not audited"),
         (UNKNOWN, 69, "not audited"),
     ],
-    ids=["sound", "hole", "no connection", "no advisories"],
+    ids=["sound", "vulnerable", "no connection", "no advisories"],
 )
 def test_exit_codes(tmp_path: Path, answers: str, code: int, words: str) -> None:
     """
-    0 without known holes, 1 with them, and 69 if nothing could be looked up.
+    0 without known vulnerabilities, 1 with them, and 69 if nothing could be looked up.
     """
     program = tmp_path / "pip-audit"
     program.write_text(f"#!/usr/bin/env bash\n{answers}\n")
