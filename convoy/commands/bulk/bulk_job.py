@@ -26,6 +26,7 @@ from convoy.commands.bulk.shards import Shard, from_json, to_json
 from convoy.commands.bulk.sources import shards
 from convoy.commands.connection import CredentialSettings
 from convoy.commands.evaluate.models import parse_model, read_model
+from convoy.consoles import plain_console
 from convoy.service.machine.resources import usable_cpus
 from convoy.stores import is_url
 
@@ -60,7 +61,7 @@ def run_job(settings: BulkSettings) -> int:
     record.write(folder)
     job = _Job(settings, folder, record, RecordKeeper(record, folder))
     try:
-        with display() as show:
+        with display(plain_console(stderr=True)) as show:
             job.list_input(show)
             progress = job.run(classifier, workers, show)
     except KeyboardInterrupt:

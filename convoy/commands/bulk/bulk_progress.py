@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from convoy.commands.bulk.job_record import JobRecord
 from convoy.commands.bulk.label_parts import Failures
@@ -88,16 +89,16 @@ class BulkProgress:
 
 
 @contextmanager
-def display() -> Iterator[Callable[[str, float], None]]:
+def display(console: Console) -> Iterator[Callable[[str, float], None]]:
     """Yield the function that shows a text and the share that is done, in `[0, 1]`."""
-    console = Console(emoji=False, highlight=False, stderr=True)
     if not console.is_terminal:
         yield _Lines()
         return
     columns = (
         BarColumn(20),
-        TextColumn("{task.percentage:.0f} %"),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.percentage:.0f} %", table_column=Column(no_wrap=True, min_width=5)),
+        # The reasons of failures may need more lines than one.
+        TextColumn("{task.description}", markup=False, table_column=Column()),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
