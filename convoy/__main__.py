@@ -28,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of the output has ended, such as `head`.
         _discard_output()
         return 141  # 128 + SIGPIPE, as a shell reports it
+    except SystemExit as end:
+        # rich has an end of its own for this.
+        if isinstance(end.__context__, BrokenPipeError):
+            return 141
+        raise
     except OSError as error:
         if error.filename is not None:  # not of the output, which has no name here
             raise

@@ -59,6 +59,13 @@ def prepare_beside_graph(folder: Path) -> None:
 
 
 def explain(error: OSError) -> str:
-    """Return *error* in one line, with the file if it is known: a full disk has none."""
+    """
+    Return *error* in one line, with the file if it is known: a full disk has none.
+
+    Raises:
+        BrokenPipeError: If it is one: the end of the reader, such as `head`, is no error.
+    """
+    if isinstance(error, BrokenPipeError):
+        raise error
     text = error.strerror or str(error)
     return f"{error.filename}: {text}" if error.filename else text

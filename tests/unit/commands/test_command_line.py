@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -348,6 +349,7 @@ def test_half_a_url_of_results(arguments: list[str], capsys: pytest.CaptureFixtu
     assert f"{arguments[-1]}: s3:/bucket/results is no URL; write s3://bucket/results" in told
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 @pytest.mark.parametrize("arguments", [["--version"], ["describe", "lenet5", "--json"]])
 def test_output_that_cannot_be_written(arguments: list[str]) -> None:
     """
@@ -361,14 +363,28 @@ def test_output_that_cannot_be_written(arguments: list[str]) -> None:
     assert done.stderr == "convoy: cannot write the output: No space left on device\n"
 
 
-def test_reader_that_ends_before_a_long_output(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["classify", "--model", "m", "--address", "127.0.0.1:1", "--csv"],
+        ["describe", "lenet5"],
+        ["describe", "lenet5", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_reader_that_ends_first(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
-    An output of many blocks that nobody reads any more ends the command without an error.
+    A long output, a table, and one without a buffer, as in a container, end in the same way.
     """
     for number in range(200):
         (tmp_path / f"{number:0100}.png").touch()
-    arguments = ["classify", str(tmp_path), "--model", "m", "--address", "127.0.0.1:1", "--csv"]
-    process = Popen([sys.executable, "-m", "convoy", *arguments], stdout=PIPE, stderr=PIPE)
+    inputs = [str(tmp_path)] if arguments[0] == "classify" else []
+    if not inputs:
+        monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    command = [sys.executable, "-m", "convoy", *arguments, *inputs]
+    process = Popen(command, stdout=PIPE, stderr=PIPE)
     assert process.stdout
     process.stdout.close()
     assert process.communicate()[1] == b""

@@ -39,6 +39,14 @@ def test_full_disk() -> None:
     assert explain(failed.value) == "No space left on device"
 
 
+def test_reader_that_ends() -> None:
+    """
+    The end of whoever reads the output is passed on, to end the command without an error.
+    """
+    with pytest.raises(BrokenPipeError):
+        explain(BrokenPipeError())
+
+
 def test_drawing() -> None:
     """
     A figure is PNG or SVG; another suffix is refused before anything is measured.
