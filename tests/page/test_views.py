@@ -395,7 +395,7 @@ def test_versions_of_a_model_are_compared(open_page: OpenPage, tmp_path: Path) -
 
 def test_networks_without_times_and_memory(open_page: OpenPage, tmp_path: Path) -> None:
     """
-    Where nothing was run and no memory is stated, the table has no columns of batches.
+    The table has no columns of batches if nothing was run and no memory is stated.
     """
     tiny.write(tmp_path, memory=None)
     with ServerProcess(tmp_path) as server, open_page(f"{url_of(server)}#compare") as page:
