@@ -207,7 +207,7 @@ def _images(log: _Log, chosen: PredictionsSettings) -> list[Seen]:
 def _rows(log: _Log) -> Iterator[tuple[str, _Row, tuple[str, int | None, float] | None]]:
     """Yield each row of all parts, between the model, which the folder names, and its answer."""
     for path in log.find(log.root):
-        partition = re.search(r"/model=([^/]+)/", path)
+        partition = re.search(r"/model=([^/]+)/", path.removeprefix(log.root.rstrip("/")))
         if not partition:
             continue
         try:

@@ -454,6 +454,16 @@ def test_repeated_image(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["first"]
 
 
+def test_log_below_a_folder_with_the_name_of_a_part(tmp_path: Path) -> None:
+    """
+    Only folders in the log name models, and not those that it is in.
+    """
+    log, folder = tmp_path / "model=other" / "log", tmp_path / "to-label"
+    _write_log(log, [(["a"], [0])])
+    assert run(["predictions", "to-folder", str(log), str(folder), "--model", "m"]) == 0
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
 @pytest.mark.parametrize("name", ["part-1.parquet", "part-1.jsonl"])
 def test_damaged_part(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """
