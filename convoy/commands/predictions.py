@@ -182,7 +182,10 @@ def _images(log: _Log, chosen: PredictionsSettings) -> list[Seen]:
     kept = [image for image in found.values() if image.probability <= chosen.max_probability]
     # Case 1: no log, or one without a single answer.
     if not models:
-        raise UsageError(f"{chosen.log} has no predictions; name the --prediction-log of a server")
+        raise UsageError(
+            f"{chosen.log} has no predictions; name the --prediction-log of a server, whose "
+            "--prediction-log-share, 0.01 by default, may have left out all requests so far"
+        )
     # Case 2: several models, whose classes may have nothing to do with each other.
     if len(models) > 1 and not chosen.model:
         raise UsageError(f"the log has several models: add --model {' or '.join(sorted(models))}")
