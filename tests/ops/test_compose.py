@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
+from convoy.service.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests/data/schemas/compose-spec.json").read_text())
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
@@ -35,7 +37,19 @@ def merged() -> Any:
     return over(read(FILES[0]), read(FILES[1]))
 
 
-@pytest.mark.parametrize("content", [*map(read, FILES), merged()], ids=[*FILES, "merged"])
+(DOCUMENTED,) = re.findall(
+    r'^```yaml title="docker-compose.override.yml"\n(.*?)^```',
+    (ROOT / "docs/how-to/containers.md").read_text(),
+    re.DOTALL | re.MULTILINE,
+)
+"""The documented file for TLS and tokens."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*map(read, FILES), merged(), yaml.safe_load(DOCUMENTED)],
+    ids=[*FILES, "merged", "documented"],
+)
 def test_valid(content: Any) -> None:
     """
     The Compose Specification's schema accepts each file, and both together.
@@ -55,6 +69,19 @@ def test_on_a_gpu() -> None:
     assert len(device["device_ids"]) == 1
     assert services["server"]["read_only"]
     assert services["dcgm-exporter"]["profiles"] == ["dcgm"]
+
+
+def test_tls_and_tokens() -> None:
+    """
+    The documented file sets settings of the server, to files in the folder that it mounts.
+    """
+    server = yaml.safe_load(DOCUMENTED)["services"]["server"]
+    (mount,) = server["volumes"]
+    _, target, mode = mount.split(":")
+    assert mode == "ro"
+    for name, path in server["environment"].items():
+        assert name.removeprefix("CONVOY_").lower() in Settings.model_fields
+        assert path.startswith(f"{target}/")
 
 
 def test_no_login() -> None:
