@@ -38,6 +38,8 @@ _EXAMPLE = json.dumps(
 )
 """The form of a load request with a configuration, for messages."""
 
+_PARSE_ERROR_LENGTH = 500
+
 _VERSION = re.compile(r"[0-9]{1,19}")
 
 _ONE_REPOSITORY = "the server has one repository, without a name: leave repository_name empty"
@@ -146,7 +148,9 @@ def _spec(text: str, name: str, control: ModelControl, registry: ModelRegistry) 
     try:
         json_format.Parse(text, config)
     except json_format.ParseError as error:
-        raise InvalidArgumentError(f"config is not a ModelConfig: {error}") from error
+        # It quotes names and values of any length, and has several lines.
+        cause = " ".join(str(error)[:_PARSE_ERROR_LENGTH].split())
+        raise InvalidArgumentError(f"config is not a ModelConfig: {cause}") from error
     shadow = _shadow(config)
     _check_unchanged(config, name, control, registry)
     if not 0 <= config.max_batch_size <= MAX_BATCH_SIZE:

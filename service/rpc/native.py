@@ -27,7 +27,13 @@ from convoy.service.protocol.templates import Match
 from convoy.service.rpc.backlog import Backlog, CallCounts
 from convoy.service.rpc.fast_path import INFER_PATH, FastPath
 from convoy.service.rpc.limits import ConnectionLimits
-from convoy.service.rpc.unary import PUSHBACK, Metadata, UnaryHandler, error_metadata
+from convoy.service.rpc.unary import (
+    PUSHBACK,
+    Metadata,
+    UnaryHandler,
+    error_metadata,
+    error_text,
+)
 from convoy.service.telemetry.logs import Origin
 
 logger = logging.getLogger(__name__)
@@ -312,7 +318,7 @@ def _fail(front: NativeGrpcFront, call_id: int, origin: Origin, error: ServiceEr
     code: int = grpc.StatusCode[error.status].value[0]
     # The transport does not send pushback; `RetryInfo` in the status states the same time.
     metadata = [pair for pair in error_metadata(error, origin) if pair[0] != PUSHBACK]
-    front.fail(call_id, code, str(error), metadata)
+    front.fail(call_id, code, error_text(error), metadata)
 
 
 def _pause_s(refused: int, taken: int, seconds: float) -> float:

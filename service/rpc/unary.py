@@ -30,6 +30,14 @@ ERROR_DOMAIN = "convoy"
 PUSHBACK = "grpc-retry-pushback-ms"
 """Metadata with the time after which to retry, in milliseconds; gRPC's retry policies read it."""
 
+MAX_TEXT_BYTES = 1500
+"""
+Longest text of an error, in UTF-8; the rest is left out.
+
+A status holds the text twice, once percent-encoded. Clients refuse metadata above 8 KiB by default,
+and report that in place of the error.
+"""
+
 Metadata = Sequence[tuple[str, str | bytes]]
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
@@ -139,17 +147,27 @@ def unary_handler(
     return UnaryHandler(calls, method, answer, model_name, handler.response_serializer)  # type: ignore[arg-type]
 
 
+def error_text(error: ServiceError) -> str:
+    """Return the text of an error, as far as a status has room for it."""
+    text = str(error)
+    data = text.encode()
+    if len(data) <= MAX_TEXT_BYTES:
+        return text
+    return f"{data[:MAX_TEXT_BYTES].decode(errors='ignore')}..."
+
+
 def error_metadata(error: ServiceError, origin: Origin) -> Metadata:
     """Return the metadata of a failed call: its reason, and the time to wait."""
     retry_ms = None if error.retry_after_s is None else math.ceil(1000 * error.retry_after_s)
     # Only errors of overload state a time, and their messages never quote a client. Other messages
     # may: clients could fill the cache with them.
     details = _details if retry_ms is None else _details_of_overload
-    return *origin.headers, *details(error.status, error.reason, str(error), retry_ms)
+    return *origin.headers, *details(error.status, error.reason, error_text(error), retry_ms)
 
 
 async def abort(context: Context, error: ServiceError, origin: Origin) -> NoReturn:
-    await context.abort(grpc.StatusCode[error.status], str(error), error_metadata(error, origin))
+    status, metadata = grpc.StatusCode[error.status], error_metadata(error, origin)
+    await context.abort(status, error_text(error), metadata)
 
 
 async def abort_without_message(context: Context) -> NoReturn:

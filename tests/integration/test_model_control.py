@@ -670,6 +670,21 @@ async def test_parameters_of_load(
         assert (told, message in details) == (code, True)
 
 
+async def test_long_name_in_a_config(serve: Serve) -> None:
+    """
+    The message on a field that does not exist arrives, however long its name is, in one line.
+    """
+    async with explicit(serve) as running:
+        config: dict[str, Any] = {"ü" * 20_000: 1}
+        code, reason, message = await failing(load(running, **config))
+        assert (code, reason) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
+        assert message.startswith("config is not a ModelConfig: ")
+        assert "no field named" in message
+        assert len(message) < 600
+        _, _, message = await failing(load(running, nonsense=1))
+        assert "\n" not in message
+
+
 async def test_the_servers_own_config_is_accepted(serve: Serve) -> None:
     """
     The configuration from ModelConfig can be sent back with another batch size.

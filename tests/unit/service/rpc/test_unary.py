@@ -1,3 +1,8 @@
+import string
+from urllib.parse import quote
+
+import pytest
+
 from convoy.service.errors import ModelNotFoundError, QueueFullError
 from convoy.service.rpc import unary
 from convoy.service.telemetry.logs import Origin
@@ -27,6 +32,21 @@ def test_times_to_wait_are_whole_milliseconds() -> None:
     assert "grpc-retry-pushback-ms" not in dict(
         unary.error_metadata(QueueFullError("full"), ORIGIN)
     )
+
+
+@pytest.mark.parametrize("character", ["x", "ü", "木", "\U0001f600", "%"])
+def test_long_text_leaves_room(character: str) -> None:
+    """
+    The status of an error with a long text, in any language, is one that clients accept.
+    """
+    error = ModelNotFoundError(f"no model {character * 100_000}")
+    text = unary.error_text(error)
+    assert text.startswith(f"no model {character}")
+    assert text.endswith(f"{character}...")
+    encoded = quote(text, safe=string.printable.replace("%", ""))
+    sizes = [len(key) + len(value) + 32 for key, value in unary.error_metadata(error, ORIGIN)]
+    assert len(encoded) + sum(sizes) < 7_500
+    assert unary.error_text(ModelNotFoundError(text[:100])) == text[:100]
 
 
 def test_metadata_that_quotes_a_client_is_not_kept() -> None:
