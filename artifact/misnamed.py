@@ -53,13 +53,18 @@ def misnamed(place: str, read: Callable[[str], Listing]) -> list[Misnamed]:
         read: Lists a folder; gets its path in the repository, which is empty for the repository.
     """
     models = (name for name in sorted(read("").folders) if not is_foreign(name))
-    return [found for model in models for found in _of_model(place, model, read)]
+    return [_as_text(found) for model in models for found in _of_model(place, model, read)]
 
 
 def reasons(found: Iterable[Misnamed], model: str = "") -> str:
     """Return the end of a message: `; REASON` for each folder, or those meant for *model* only."""
     wanted = (one for one in found if model.lower() in ("", one.model.lower()))
     return "".join(f"; {one.reason}" for one in wanted)
+
+
+def _as_text(found: Misnamed) -> Misnamed:
+    """Return names that are not UTF-8 as text, with escapes in place of their bytes."""
+    return Misnamed(*(part.encode(errors="backslashreplace").decode() for part in found))
 
 
 def _of_model(place: str, model: str, read: Callable[[str], Listing]) -> Iterator[Misnamed]:

@@ -50,6 +50,9 @@ class ServiceError(Exception):
             cls.http_status = HTTP_STATUS[cls.status]
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        # A file's name need not be UTF-8, and a message to a client must be.
+        if not message.isascii():
+            message = message.encode(errors="backslashreplace").decode()
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

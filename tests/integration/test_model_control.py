@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from convoy.service.errors import StartError
 from convoy.service.settings import Settings
 from tests.harness import tiny
 from tests.harness.calls import NOT_SERVING, health, infer_request
+from tests.harness.http import ask
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
@@ -668,6 +670,26 @@ async def test_parameters_of_load(
         request.parameters[key].string_param = value
         told, _, details = await failing(running.inference.RepositoryModelLoad(request))
         assert (told, message in details) == (code, True)
+
+
+async def test_names_that_are_not_utf_8(serve: Serve, tmp_path: Path) -> None:
+    """
+    The index and errors state the name of a file or a folder in any encoding.
+    """
+    root = os.fsencode(tmp_path)
+    tiny.write(tmp_path, "other")
+    for folder in (b"m\xfcnchen/1", b"tiny/erste\xff", b"other/1/\xe4"):
+        os.makedirs(os.path.join(root, folder))
+    async with serve(model_control_mode="explicit", load_model=["tiny"]) as running:
+        code, _, message = await failing(load(running, "other"))
+        assert (code, r"\udce4 does not belong here" in message) == ("FAILED_PRECONDITION", True)
+        found = await index(running)
+        assert found["tiny", "1"] == ("READY", "")
+        assert r"\udce4 does not belong here" in found["other", "1"][1]
+        assert found[r"m\udcfcnchen", ""][1].startswith("ARTIFACT_INVALID: ")
+        assert "a version is a number" in found["tiny", r"erste\udcff"][1]
+        listed = await ask("POST", f"{running.url}/v2/repository/index", b"{}")
+        assert (listed.status, len(listed.json())) == (200, 4)
 
 
 async def test_long_name_in_a_config(serve: Serve) -> None:
