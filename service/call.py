@@ -158,7 +158,9 @@ class Request:
         try:
             self.item = await preparing
         except asyncio.CancelledError:
-            if not self.error:  # the client has disconnected
+            task = asyncio.current_task()
+            # The client has disconnected, at the deadline or before it.
+            if not self.error or (task and task.cancelling()):
                 raise
 
     def raise_failure(self) -> None:

@@ -426,6 +426,27 @@ async def test_expired_while_preparing(executor: ThreadPoolExecutor) -> None:
     assert model.batches == [[1]]
 
 
+async def test_cancelled_at_the_deadline(executor: ThreadPoolExecutor) -> None:
+    """
+    A caller who disconnects at the deadline, while its image is decoded, is cancelled all the same.
+    """
+    async with Batcher(executor) as batcher:
+        bench = Bench(batcher, Model(), EAGER)
+
+        async def prepare() -> int:
+            await asyncio.sleep(60)
+            return 0
+
+        call = asyncio.create_task(bench.answer(0, prepare))
+        await turns()
+        [request] = bench.queue.admitted
+        bench.queue.expire(request)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert bench.queue.admitted_size == 0
+
+
 async def test_failed_preparation_gives_the_place_back(executor: ThreadPoolExecutor) -> None:
     """
     An error of decoding reaches the caller, and its place is free.
