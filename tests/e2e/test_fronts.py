@@ -178,7 +178,8 @@ async def test_killed_front(waiting: ServerProcess) -> None:
     for name in ("convoy_calls_in_flight", "convoy_queue_depth", "convoy_front_calls_in_flight"):
         assert sample(waiting, name) == 0
     # Each call is counted, however it ended.
-    assert sample(waiting, "convoy_requests_total") == echo.MAX_BATCH_SIZE + lost
+    for name in ("convoy_requests_total", "convoy_request_duration_seconds_count"):
+        assert sample(waiting, name) == echo.MAX_BATCH_SIZE + lost
     await close_all(calls)
 
 

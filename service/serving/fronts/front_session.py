@@ -357,9 +357,10 @@ class Session:
             calls: The calls of several images that are counted; a new one is added.
         """
         name, method = request.model.name, METHODS[request.demand.method]
-        request.model.statistics.fail.add(time.monotonic() - request.received_at)
-        whole = request.demand.whole
+        seconds, whole = time.monotonic() - request.received_at, request.demand.whole
+        request.model.statistics.fail.add(seconds)
         if method and whole not in calls:
             self._metrics.requests.counts[name, method, LOST] += 1
+            self._metrics.request_duration.labels(name).observe(seconds)
         if whole:
             calls.add(whole)
