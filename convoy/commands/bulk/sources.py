@@ -114,6 +114,8 @@ def _state(file: str | os.DirEntry[str]) -> File:
 
 
 def _stored(source: str) -> Iterator[File]:
+    if "::" in source:
+        raise BulkError(f"cannot read a chain of URLs: {source}; unpack the archive, or copy it")
     store, path = open_store(source)
     store.invalidate_cache()
 

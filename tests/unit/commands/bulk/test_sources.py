@@ -249,6 +249,8 @@ def test_nothing_is_skipped_silently(tmp_path: Path) -> None:
     Path("photos.zip").touch()
     with pytest.raises(BulkError, match=r"cannot read this kind of archive: photos\.zip; unpack"):
         listed("photos.zip")
+    with pytest.raises(BulkError, match=r"cannot read a chain of URLs: zip://\*\.png::photos\.zip"):
+        listed("zip://*.png::photos.zip")
     Path("1.png").touch()
     with pytest.raises(BulkError, match="--id key is for Parquet files, and there are none"):
         listed("1.png", id_column="key")
