@@ -166,7 +166,8 @@ def _fresh(settings: BulkSettings, model: Model) -> JobRecord:
 def _facts(record: JobRecord) -> dict[str, str]:
     """Return everything that the rows depend on, by the name of the option."""
     return {
-        "SOURCE": repr(record.input.sources),
+        # Shells complete the name of a folder with a slash.
+        "SOURCE": repr([source.rstrip("/") for source in record.input.sources]),
         "--column": record.input.column,
         "--id": record.input.id,
         "MODEL": record.model.model_dump_json(),
