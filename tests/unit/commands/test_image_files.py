@@ -1,12 +1,30 @@
 """Image files that commands read."""
 
+import errno
 import os
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from convoy.__main__ import main
 from convoy.commands.image_files import find_images, read_image
+
+
+def test_folder_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A folder that may not be read ends a command with one line in the words of the others.
+    """
+
+    def refuse(path: str) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr("convoy.commands.image_files.images_below", refuse)
+    assert main(["classify", str(tmp_path), "--model", "m"]) == 1
+    assert capsys.readouterr().err == f"convoy classify: {tmp_path}: Permission denied\n"
 
 
 def test_pipes(tmp_path: Path) -> None:
