@@ -44,18 +44,25 @@ def cpu_quota(root: Path = ROOT) -> float:
 
 def memory(root: Path = ROOT) -> dict[str, int]:
     """
-    Return `cgroup`, `cgroup_peak` and `cgroup_limit` in bytes, as far as the system reports them.
+    Return the memory of the control group in bytes, by kind, as far as the system reports it.
 
-    They are those of the group with the smallest limit, which is the first to run out of memory; of
-    the process's own group if none has a limit.
+    `cgroup`, `cgroup_peak` and `cgroup_limit` are those of the group with the smallest limit, which
+    is the first to run out of memory; of the process's own group if none has a limit. They include
+    the page cache of files; `cgroup_working_set` is `cgroup` without the part of it that the kernel
+    drops first, as in Kubernetes.
     """
     try:
         group = min(_groups("memory", root), key=_memory_limit)
     except (OSError, ValueError):  # there is no /proc, or no group
         return {}
     limit = _memory_limit(group)
+    used, cached = (
+        _number(group / "memory.current", group / "memory.usage_in_bytes"),
+        _cached(group),
+    )
     found = {
-        "cgroup": _number(group / "memory.current", group / "memory.usage_in_bytes"),
+        "cgroup": used,
+        "cgroup_working_set": None if used is None or cached is None else max(0, used - cached),
         "cgroup_peak": _number(group / "memory.peak", group / "memory.max_usage_in_bytes"),
         "cgroup_limit": None if math.isinf(limit) else int(limit),
     }
@@ -74,6 +81,17 @@ def _quota(group: Path) -> float:
 def _memory_limit(group: Path) -> float:
     limit = _number(group / "memory.max", group / "memory.limit_in_bytes")
     return math.inf if limit is None else limit
+
+
+def _cached(group: Path) -> int | None:
+    """Return the inactive page cache of a group in bytes; None if it is not reported."""
+    with suppress(OSError):
+        lines = (group / "memory.stat").read_text().splitlines()
+        sizes = dict(line.split(" ", 1) for line in lines)
+        # Version 1 has a second name for the sum of a group and those inside it.
+        size = sizes.get("total_inactive_file", sizes.get("inactive_file"))
+        return None if size is None else int(size)
+    return None
 
 
 def _number(*paths: Path) -> int | None:

@@ -104,8 +104,7 @@ def memory_bytes(root: Path = cgroup.ROOT) -> dict[str, int]:
     """
     Return memory in bytes, by kind.
 
-    `resident` and `peak_resident` are those of the process; `cgroup`, `cgroup_peak` and
-    `cgroup_limit` those of its control group, which include the page cache of its files.
+    `resident` and `peak_resident` are those of the process, the others those of its control group.
     """
     status = root / "proc/self/status"
     process = {"resident": _kib(status, "VmRSS:"), "peak_resident": _kib(status, "VmHWM:")}

@@ -218,6 +218,7 @@ def larger_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometh
     """A Prometheus that watches our metrics of a GPU and of a limit of memory."""
     memory = (("current", 3 << 30), ("peak", 3 << 30), ("max", 4 << 30))
     files = {f"memory.{name}": str(value) for name, value in memory}
+    files["memory.stat"] = f"inactive_file {1 << 30}\n"
     root = machine.write(tmp_path_factory.mktemp("machine"), "0::/\n", files)
     registry = CollectorRegistry()
     Metrics(registry).watch_gpus(lambda: [GpuFacts("GPU-1", 70 << 30, 80 << 30, 0.9)])

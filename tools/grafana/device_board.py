@@ -5,7 +5,10 @@ from tools.grafana.expressions import SERVERS, processors
 
 _PROCESS = f'{SERVERS}, job="convoy"'
 
-_LIMIT = f'sum without (kind) (convoy_memory_bytes{{{SERVERS}, kind="cgroup_limit"}})'
+_WORKING_SET, _LIMIT = (
+    f'sum without (kind) (convoy_memory_bytes{{{SERVERS}, kind="{kind}"}})'
+    for kind in ("cgroup_working_set", "cgroup_limit")
+)
 
 DEVICE = Board(
     "convoy-device",
@@ -26,11 +29,11 @@ DEVICE = Board(
             ),
             Panel(
                 "Memory in use",
-                "Share of the control group's limit. At 100 %, the kernel kills the process.",
+                "Share of the control group's limit, without the page cache that the kernel drops "
+                "first. At 100 %, the kernel kills the process.",
                 (
                     Query(
-                        f'sum without (kind) (convoy_memory_bytes{{{SERVERS}, kind="cgroup"}}) '
-                        f"/ {_LIMIT}",
+                        f"{_WORKING_SET} / {_LIMIT}",
                         "{{instance}}",
                         needs="limit",
                     ),

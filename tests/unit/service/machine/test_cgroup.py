@@ -38,6 +38,27 @@ def test_service_of_systemd(tmp_path: Path) -> None:
     assert memory(root) == {"cgroup": 300, "cgroup_peak": 400, "cgroup_limit": 1000}
 
 
+@pytest.mark.parametrize(
+    ("text", "working_set"),
+    [
+        ("anon 100\ninactive_file 250\nactive_file 20\n", 50),
+        ("cache 270\ninactive_file 10\ntotal_inactive_file 250\n", 50),  # version 1
+        ("inactive_file 400\n", 0),  # the files are not read at the same time
+    ],
+)
+def test_working_set(tmp_path: Path, text: str, working_set: int) -> None:
+    """
+    The page cache that the kernel drops first is not part of the working set.
+    """
+    files = {"memory.current": "300", "memory.max": "310", "memory.stat": text}
+    root = machine.write(tmp_path, "0::/\n", files)
+    assert memory(root) == {
+        "cgroup": 300,
+        "cgroup_working_set": working_set,
+        "cgroup_limit": 310,
+    }
+
+
 @pytest.mark.parametrize("level", ["a", "a/b", "a/b/c"])
 def test_smallest_limit_counts(tmp_path: Path, level: str) -> None:
     """
