@@ -178,7 +178,7 @@ def _parquet(name: str, column: str, id_column: str) -> Iterator[ParquetShard]:
             image_bytes = sum(
                 chunk.total_uncompressed_size
                 for chunk in chunks
-                if chunk.path_in_schema.split(".")[0] == column
+                if f"{chunk.path_in_schema}.".startswith(f"{column}.")
             )
             row_bytes = image_bytes // max(1, group.num_rows)
             size = max(SHARD_IMAGES, min(MAX_SHARD_IMAGES, READ_BYTES // max(1, row_bytes)))

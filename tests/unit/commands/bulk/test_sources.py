@@ -21,7 +21,7 @@ from convoy.commands.bulk import shards as shards_module
 from convoy.commands.bulk.bulk_error import BulkError
 from convoy.commands.bulk.duplicates import IdChecker
 from convoy.commands.bulk.listing import matching
-from convoy.commands.bulk.shards import SHARD_IMAGES, Shard, from_json, to_json
+from convoy.commands.bulk.shards import SHARD_IMAGES, ParquetShard, Shard, from_json, to_json
 from convoy.commands.bulk.sources import shards
 from convoy.commands.image_files import find_images
 
@@ -331,6 +331,18 @@ def test_small_rows_share_a_shard() -> None:
     """
     pq.write_table(pa.table({"image": [b"x"] * 20_000}), "a.parquet")
     assert [shard.images for shard in listed("a.parquet")] == [10_000, 10_000]
+
+
+@pytest.mark.parametrize("column", ["image", "image.bytes"])
+def test_large_rows_are_read_a_few_at_a_time(column: str) -> None:
+    """
+    The size of a row is that of its image, whatever the name of the column.
+    """
+    images = [os.urandom(10_000) for _ in range(20)]
+    pq.write_table(pa.table({column: images, "images": images}), "a.parquet")
+    (shard,) = listed("a.parquet", column=column)
+    assert isinstance(shard, ParquetShard)
+    assert 10_000 <= shard.row_bytes < 11_000
 
 
 def test_wrong_parquet_files() -> None:
