@@ -524,8 +524,10 @@ class Server:
         lost = {one.name for one in self.registry.models() if one in self.lifecycle.lost}
         serves = bool(self.registry.versions(model.name))
         await self._set_model_ready(model.name, serves and model.name not in lost)
+        # Without a front nobody asks over gRPC, and the answer must be right once there is one.
+        ready = self.lifecycle.phase is Phase.SERVING and not self.lifecycle.lost
         for rpc in self._rpcs:
-            await rpc.set_ready(self.lifecycle.ready)
+            await rpc.set_ready(ready)
 
     def _fail(self) -> None:
         # A server that is already asked to stop ends with the exit code of that request.

@@ -78,6 +78,25 @@ async def test_lost_device(
     assert running.server.watchdog.checks == {}
 
 
+@pytest.mark.one_process  # it looks at its fronts four times a second
+async def test_recovery_without_a_front(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A model that runs again while no front process listens is in service once one does.
+    """
+    device = Device(running, monkeypatch)
+    device.lose()
+    await fail_once(running)
+    await until_status(running, "", NOT_SERVING)
+    running.server.lifecycle.cut_off = True
+    device.repair()
+    await running.until(lambda: not running.server.watchdog.checks)
+    assert "no front process" in (await get(f"{running.url}/v2/health/ready"))[1]
+    running.server.lifecycle.cut_off = False
+    for name in ("", "tiny", "inference.GRPCInferenceService"):
+        await until_status(running, name, SERVING)
+    assert (await get(f"{running.url}/v2/health/ready"))[0] == 200
+
+
 async def test_poison_is_no_lost_device(running: Running) -> None:
     """
     Any number of requests that the model fails on leaves the server ready.
