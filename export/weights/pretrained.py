@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from convoy.export import data
 from convoy.export.data.held_out import tests_of, validation_of
@@ -36,7 +35,7 @@ def load(settings: ExportSettings, console: Console) -> Subject:
     weights = find_weights(settings.architecture, settings.weights, file_options(settings))
     console.print(f"weights {weights.source}")
     if warning := _warning(settings, weights.labels):
-        console.print(escape(f"warning: {warning}"))
+        console.print(f"warning: {warning}", markup=False)
     network = ARCHITECTURES[settings.architecture].build(num_classes=len(weights.labels))
     load_into(network, weights.state, weights.source)
     drop_auxiliary(network)

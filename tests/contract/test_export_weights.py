@@ -52,7 +52,7 @@ def exported(root: Path, **changes: object) -> tuple[Manifest, str]:
     values = {"architecture": "resnet20", "model_repository": root / "models"}
     values |= {"workers": 0} if "data" in changes else {}
     settings = ExportSettings.model_validate({**values, "runs": root / "runs", **changes})
-    export(settings, Console(file=output, width=200))
+    export(settings, Console(file=output, width=200, markup=False))  # as the command's
     repository = ModelRepository(root / "models")
     return repository.read(settings.model_name, 1).manifest, output.getvalue()
 
@@ -87,7 +87,7 @@ def test_weights_beside_the_record_of_their_training(weights: Path, tmp_path: Pa
     """
     A file of weights whose training recorded labels leads to the option that reads them.
     """
-    path = tmp_path / "best.pth"
+    path = tmp_path / "best[1].pth"
     path.write_bytes(weights.read_bytes())
     (tmp_path / "run.json").touch()
     _, output = exported(tmp_path, weights=str(path))
