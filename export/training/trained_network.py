@@ -65,7 +65,9 @@ def fit(task: Task, console: Console) -> Subject | None:
         if head_run:
             head = head_names(settings.architecture)
             recipe = dataclasses.replace(task.recipe, epochs=settings.head_epochs)
+            shown.print("the new head alone:")
             fitting.train(recipe, head_run, only=head)
+            shown.print("the whole network:")
         fitting.train(task.recipe, run)
         if head_run:
             head_run.finish()  # not before: a resumed training begins with this head

@@ -132,6 +132,8 @@ def test_fine_tuning(weights: Path, photos: Path, tmp_path: Path) -> None:
         name="colours",
     )
     assert "new head for 3 classes: fc.bias, fc.weight" in output
+    head, whole = output.index("the new head alone:\n"), output.index("the whole network:\n")
+    assert head < output.index("epoch 1/2 ") < whole < output.index("epoch 1/4 ")
     assert manifest.labels == ("blue", "green", "red")
     assert manifest.weights is not None
     assert manifest.training is not None
