@@ -81,8 +81,12 @@ class RmsProp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneCycle:
-    """A schedule that rises to the learning rate in the first 30 % of the steps, then falls to
-    nearly nothing (Smith, arXiv:1708.07120)."""
+    """
+    A schedule that rises to the learning rate in the first 30 % of the steps, then falls to nearly
+    nothing (Smith, arXiv:1708.07120).
+
+    Momentum falls from 0.95 to 0.85 meanwhile, and rises again; the optimiser's has no effect.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

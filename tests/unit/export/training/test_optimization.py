@@ -4,11 +4,14 @@ import pytest
 import torch
 from torch import nn
 
+from convoy.export.recipes import SMALL
 from convoy.export.training.optimization import (
     initialize_he,
     initialize_near_linear,
     initialize_open_maps,
     initialize_zero_residual,
+    make_optimizer,
+    make_schedule,
 )
 from convoy.models.nin import nin
 from convoy.models.resnet import BasicBlock, Bottleneck
@@ -82,3 +85,19 @@ def test_zero_residual_blocks_begin_as_their_shortcuts(block: nn.Module) -> None
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms[-1].weight.grad is not None
     assert norms[-1].weight.grad.any()
+
+
+@pytest.mark.parametrize("name", ["lenet5", "vgg16"])
+def test_momentum_of_one_cycle(name: str) -> None:
+    """
+    One cycle moves the momentum, of either optimiser, between the numbers that it states.
+    """
+    network, recipe = nn.Linear(2, 2), SMALL[name]
+    optimizer = make_optimizer(network, recipe.optimizer)
+    schedule = make_schedule(optimizer, recipe, steps_per_epoch=10)
+    found = []
+    for _ in range(10 * recipe.epochs):
+        found.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        schedule.step()
+    assert (found[0], min(found), found[-1]) == pytest.approx((0.95, 0.85, 0.95))
