@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from convoy.options import Option, Options, Separated
+
+_OF_A_MEASUREMENT = ("model_repository", "models", "batch_sizes", "seconds", "threads")
 
 
 def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -81,3 +83,16 @@ class CompareSettings(Options):
         None, description="Draw figures into this folder."
     )
     format: Literal["png", "svg"] = Field("png", description="Draw figures in this format.")
+
+    @model_validator(mode="after")
+    def _measures(self, info: ValidationInfo) -> Self:
+        # A variable may be meant for other commands.
+        flags = (info.context or {}).get("flags", self.model_fields_set)
+        ignored = [name for name in _OF_A_MEASUREMENT if name in flags]
+        if self.from_file and ignored:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+            raise ValueError(
+                "--from shows the results in a file as they are, and measures nothing: leave out "
+                f"{names}"
+            )
+        return self

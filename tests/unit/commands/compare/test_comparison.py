@@ -278,6 +278,14 @@ def test_settings() -> None:
     assert chosen.models == ("b", "a")
 
 
+def test_earlier_results_are_shown_as_they_are() -> None:
+    """
+    Options of a measurement are refused with results of an earlier one, not ignored.
+    """
+    with pytest.raises(ValidationError, match="measures nothing: leave out --models, --threads"):
+        CompareSettings.model_validate({"from_file": "a.json", "models": "b", "threads": 1})
+
+
 @pytest.mark.parametrize("sizes", ["0", "1,x", "2048", ""])
 def test_bad_sizes(sizes: str) -> None:
     """
