@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from convoy.commands.connection import ConnectionSettings
 from convoy.commands.output_files import Drawing
@@ -120,7 +120,7 @@ class BenchSettings(_Load, _Requests, _Output, _MLPerf, ConnectionSettings):
     )
 
     @model_validator(mode="after")
-    def _one_kind_of_load(self) -> Self:
+    def _one_kind_of_load(self, info: ValidationInfo) -> Self:
         if self.concurrency and self.rate:
             raise ValueError("--concurrency and --rate exclude each other")
         # Both scenarios of MLPerf test one expected rate, and write their own files.
@@ -128,4 +128,14 @@ class BenchSettings(_Load, _Requests, _Output, _MLPerf, ConnectionSettings):
             raise ValueError("--mlperf needs one --rate")
         if self.mlperf and (self.json_file or self.plot):
             raise ValueError("--json and --plot are not for --mlperf, which writes logs of its own")
+        # A variable may be meant for other commands.
+        flags = (info.context or {}).get("flags", self.model_fields_set)
+        for names, applies, purpose in (
+            (("p99_ms", "mlperf_logs"), self.mlperf, "--mlperf"),
+            (("arrivals",), self.rate and not self.mlperf, "--rate without --mlperf"),
+            (("warmup_s",), not self.mlperf, "a load without --mlperf"),
+        ):
+            given = [f"--{name.replace('_', '-')}" for name in names if name in flags]
+            if given and not applies:
+                raise ValueError(f"{', '.join(given)}: only for {purpose}; leave it out")
         return self
