@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import os
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -21,6 +24,7 @@ from convoy.service.serving.fronts.snapshot import Snapshot
 from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.metrics import Metrics
 from tests.harness import tiny
+from tests.harness.calls import infer_request
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
@@ -58,6 +62,69 @@ async def test_new_front(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sent
     for snapshot, served in sent:
         assert {model.number for model in snapshot.models} == set(served)
+
+
+def no_blob(patch: pytest.MonkeyPatch) -> None:
+    """Let the memory of every blob fail, as without a free descriptor; arenas have theirs."""
+    make = os.memfd_create
+
+    def fail(name: str) -> int:
+        if name == "convoy-blob":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return make(name)
+
+    patch.setattr(os, "memfd_create", fail)
+
+
+async def test_change_without_a_free_descriptor(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Fronts that cannot be told of a change are told as soon as there are descriptors again.
+    """
+    async with serve(front_processes=1, **EXPLICIT) as running:
+        registry, sent = running.server.registry, []
+        with monkeypatch.context() as patch:
+            no_blob(patch)
+            tiny.write(tmp_path)
+            loading = asyncio.create_task(running.server.control.load("tiny"))
+            await running.until(lambda: list(registry.versions("tiny")) == [2])
+            assert running.server.fronts
+            running.server.fronts.renew_credentials()
+            await asyncio.sleep(0.6)  # some more looks
+            assert not loading.done()  # the front still answers with the version before it
+            assert caplog.messages.count("cannot tell the front processes of a change yet") == 1
+        monkeypatch.setattr(Session, "send_credentials", lambda _, what: sent.append(what))
+        async with asyncio.timeout(10):
+            await loading
+        assert (await running.inference.ModelInfer(infer_request(3))).model_version == "2"
+        await running.until(lambda: len(sent) == 1)
+
+
+async def test_front_that_cannot_be_started_is_ended(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A front that gets no first message, as without a free descriptor, leaves no process.
+    """
+
+    def living() -> int:
+        children = psutil.Process().children()
+        return sum(child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+    async with serve(front_processes=1) as running:
+        fronts = running.server.fronts
+        assert fronts
+        before = living()
+        with monkeypatch.context() as patch:
+            no_blob(patch)
+            for front in fronts._fronts:
+                assert front
+                front.process.kill()
+            await running.until(lambda: fronts._ended >= 3)
+            await running.until(lambda: living() == before - 1)
+        await running.until(lambda: fronts.serving)
+        assert living() == before
 
 
 async def test_unloaded_models_are_freed(serve: Serve, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from weakref import WeakKeyDictionary
@@ -27,6 +28,7 @@ from convoy.service.serving.missing import VersionStatus
 from convoy.service.serving.monitoring.drift import Drift
 from convoy.service.serving.registry import ModelRegistry
 from convoy.service.serving.served_model import ServedModel
+from convoy.service.telemetry.logs import RateLimit
 from convoy.service.telemetry.metrics import FrontFacts, Metrics
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,9 @@ SILENT_TICKS = 40
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 10.0
 """Bounds of the time until a front that has ended is replaced; it doubles with each end."""
+
+QUIET_S = 60.0
+"""Minimum time between two lines of the log about fronts that cannot be told, in seconds."""
 
 LASTED_S = 60.0
 """Life of a front after which its end counts as the first, in seconds."""
@@ -112,7 +117,9 @@ class Fronts:
         self._next_number = itertools.count(1)
         self._snapshots = itertools.count(1)
         self._asked = itertools.count(1)
-        self._published: Snapshot | None = None
+        self._published: Snapshot | None = None  # None, too, if not every front could be told
+        self._renewed = True
+        self._warnings = RateLimit(1, QUIET_S)
         self._publishing = False
 
     async def start(self, address: str, port: int) -> int:
@@ -198,16 +205,16 @@ class Fronts:
             asyncio.get_running_loop().call_soon(self._publish)
 
     def renew_credentials(self) -> None:
-        """Send the current credentials to every front."""
-        for session in self.sessions:
-            session.send_credentials(self._credentials.contents)
+        """Send the current credentials to every front; if that is not possible now, do it later."""
+        contents = self._credentials.contents
+        self._renewed = self._tell(lambda session: session.send_credentials(contents))
 
     async def published(self) -> None:
         """Publish, and wait until every front that answers uses the snapshot."""
         self._publish()
-        assert self._published is not None
-        number = self._published.number
-        await self._briefly(lambda: all(session.seen >= number for session in self._listening))
+        if self._published:
+            number = self._published.number
+            await self._briefly(lambda: all(session.seen >= number for session in self._listening))
 
     async def refresh(self) -> None:
         """Fetch what the fronts have counted."""
@@ -262,17 +269,25 @@ class Fronts:
         """Run a front until it ends; return its exit code."""
         front = _Front(self._module, self._arena_bytes, self._metrics, self._drift, self._on_answer)
         self._fronts[index] = front
-        front.session.send_start(make_start(credentials=self._credentials.contents))
+        try:
+            front.session.send_start(make_start(credentials=self._credentials.contents))
+        except OSError:
+            await self._end(index, front)
+            raise
         # Not the last snapshot again: models that it names may have gone since.
         self._publish()
         await front.lost.wait()
+        return await self._end(index, front)
+
+    async def _end(self, index: int, front: _Front) -> int:
+        """Kill a front that is of no use, or has ended; return its exit code."""
         front.process.kill()
         self._fronts[index] = None
         front.session.close()
         return await front.wait(STOP_TIMEOUT_S)
 
     async def _watch(self) -> None:
-        """Kill fronts that are silent for long, and publish states that nobody has announced."""
+        """Kill fronts that are silent for long, and tell the others what they do not know yet."""
         while True:
             await asyncio.sleep(TICK_S)
             self._lifecycle.cut_off = not self.serving
@@ -282,13 +297,27 @@ class Fronts:
                     front.process.kill()
             if self._published is None or self._state(self._published.number) != self._published:
                 self._publish()
+            if not self._renewed:
+                self.renew_credentials()
 
     def _publish(self) -> None:
         self._publishing = False
-        self._published = self._state(next(self._snapshots))
+        snapshot = self._state(next(self._snapshots))
         served = {self._number(model): model for model in self._registry.models()}
-        for session in self.sessions:
-            session.send_snapshot(self._published, served)
+        told = self._tell(lambda session: session.send_snapshot(snapshot, served))
+        self._published = snapshot if told else None
+
+    def _tell(self, send: Callable[[Session], None]) -> bool:
+        """Send to every front; return False if no descriptor or no memory is left for that."""
+        try:
+            for session in self.sessions:
+                send(session)
+        except OSError as error:
+            if self._warnings.take(time.monotonic()) is not None:
+                extra = {"error": error.strerror}
+                logger.warning("cannot tell the front processes of a change yet", extra=extra)
+            return False
+        return True
 
     def _state(self, number: int) -> Snapshot:
         registry = self._registry

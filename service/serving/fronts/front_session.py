@@ -143,13 +143,18 @@ class Session:
         self._packets.send_blob(Blob.CREDENTIALS, contents.model_dump_json().encode())
 
     def send_snapshot(self, snapshot: Snapshot, served: dict[int, ServedModel]) -> None:
-        """Send *snapshot*, and hold the models that it names until the front releases them."""
+        """
+        Send *snapshot*, and hold the models that it names until the front releases them.
+
+        Raises:
+            OSError: As `Packets.send_blob`; nothing is held then.
+        """
+        self._packets.send_blob(Blob.SNAPSHOT, snapshot.model_dump_json().encode())
         for number, model in served.items():
             if number not in self._models:
                 model.hold()
                 self._models[number] = model
                 self._inputs[number] = _Input.of(model)
-        self._packets.send_blob(Blob.SNAPSHOT, snapshot.model_dump_json().encode())
 
     def ask(self, number: int) -> None:
         """Ask for a report with this number."""

@@ -72,10 +72,19 @@ class Packets:
         self._add(self._pack(*record))
 
     def send_blob(self, kind: Blob, data: bytes) -> None:
-        """Send *data* of any size, as memory that the other end reads."""
+        """
+        Send *data* of any size, as memory that the other end reads.
+
+        Raises:
+            OSError: If no descriptor or no memory is left for it.
+        """
         descriptor = os.memfd_create("convoy-blob")
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(data)
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(data)
+        except OSError:
+            os.close(descriptor)
+            raise
         self._add(_Blob(kind, descriptor))
 
     def close(self) -> None:
