@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from convoy.export import data
-from convoy.export.data.content import data_set_sha256
+from convoy.export.data.content import Content, content_of
 from convoy.export.errors import ExportError
 from convoy.export.export_settings import ExportSettings
 from convoy.export.recipes import Recipe, recipe_for
@@ -93,12 +93,15 @@ def prepare(settings: ExportSettings, console: Console) -> Task:
     console.print(_counts(counts, data_set.labels, is_balanced=is_balanced))
     if data_set.left_out:
         console.print(f"left out: {data.counted(data_set.left_out)}")
+    content = content_of(data_set)
+    if warning := _repeated(data_set, content):
+        console.print(f"warning: {warning}")
     return Task(
         settings=settings,
         recipe=recipe,
         data_set=data_set,
         data_option=data_option,
-        data_sha256=data_set_sha256(data_set),
+        data_sha256=content.sha256,
         weights=weights,
         split=split,
         validation=None if settings.train_on_validation else data_set.validation,
@@ -124,6 +127,21 @@ def _described(data_set: data.DataSet, train_on_validation: bool) -> str:
             "as --train-on-validation trains on these images, too"
         )
     return f"data {data_set.name}: {train} to train, {validation} to validate, {test} to test"
+
+
+def _repeated(data_set: data.DataSet, content: Content) -> str:
+    """Return a warning of images that are in two parts; empty if there are none."""
+    parts = (
+        (content.repeated_validation, len(data_set.validation), "validation"),
+        (content.repeated_test, len(data_set.test), "test"),
+    )
+    found = [f"{count} of {total} {part} images" for count, total, part in parts if count]
+    if not found:
+        return ""
+    return (
+        f"{' and '.join(found)} are also trained on, byte for byte: accuracies on them do not hold "
+        "for new images; remove them from one of the parts"
+    )
 
 
 def _counts(counts: Sequence[int], labels: Sequence[str], *, is_balanced: bool) -> str:

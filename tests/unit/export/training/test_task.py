@@ -1,6 +1,7 @@
 import io
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.console import Console
 from convoy.export.export_settings import ExportSettings
 from convoy.export.training.task import prepare
 from convoy.models import ARCHITECTURES
+from tests.harness.images import png
 
 
 def described(root: Path, **options: object) -> str:
@@ -65,6 +67,20 @@ def test_counts_of_images_that_are_used(photos: Path) -> None:
     (classes,) = re.findall(r"by class: rare (\d+), usual (\d+)", text)
     assert sum(map(int, classes)) == int(parts[0])
     assert text.index("left out as unreadable: 10 images") < text.index("to train")
+
+
+def test_images_in_two_parts(photos: Path, tmp_path: Path) -> None:
+    """
+    Images that are trained on and measured on, in folders that were copied for example, are
+    reported.
+    """
+    assert "warning" not in described(photos)
+    for part in ("train", "test"):
+        shutil.copytree(photos, tmp_path / "parts" / part)
+    (tmp_path / "parts" / "test" / "rare" / "0.png").write_bytes(png(1))
+    text = described(tmp_path / "parts")
+    (count,) = re.findall(r"warning: (\d+) of 40 test images are also trained on, byte for", text)
+    assert 30 < int(count) < 40
 
 
 def test_counts_of_many_classes(tmp_path: Path) -> None:
