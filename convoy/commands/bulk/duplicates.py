@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from convoy.commands.bulk.bulk_error import BulkError
-from convoy.commands.bulk.shards import ParquetShard, Shard, is_in_nanoseconds, open_parquet
+from convoy.commands.bulk.shards import ParquetShard, Shard, as_python, open_parquet
 
 _BUCKETS = 64
 _HASH_BYTES = 16
@@ -63,15 +63,10 @@ class IdChecker:
 
 
 def _ids(shard: ParquetShard) -> Iterator[Any]:
-    import pyarrow as pa
-
     with open_parquet(shard.path, shard.name, shard.state) as file:
         groups = {"row_groups": [shard.row_group], "use_threads": False}
         for batch in file.iter_batches(10_000, columns=[shard.id_column], **groups):
-            column = batch.column(0)
-            if is_in_nanoseconds(column.type):
-                column = column.cast(pa.string())
-            yield from column.to_pylist()
+            yield from map(as_python, batch.column(0))
 
 
 def _digest(value: Any) -> bytes:

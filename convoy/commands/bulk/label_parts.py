@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import IO, Any, Literal
 
 from convoy.bulk.answers import COLUMNS, Answer, Model, arrow_columns, columns
-from convoy.commands.bulk.shards import is_in_nanoseconds
+from convoy.commands.bulk.shards import as_python
 
 Format = Literal["parquet", "jsonl", "csv"]
 
@@ -119,9 +119,7 @@ def _plain(key: Any) -> Any:
     """Return an id, a scalar of Arrow or a text, for a file of text."""
     if isinstance(key, str):
         return key
-    import pyarrow as pa
-
-    value = (key.cast(pa.string()) if is_in_nanoseconds(key.type) else key).as_py()
+    value = as_python(key)
     # Some programs write text to Parquet files without saying that it is text.
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 

@@ -287,11 +287,18 @@ def widened(column: Any) -> Any:
     return column.cast(pa.string()) if is_text else column
 
 
-def is_in_nanoseconds(kind: Any) -> bool:
-    """Return whether an Arrow type is of times that no type of Python can hold."""
+def as_python(scalar: Any) -> Any:
+    """Return the value of an Arrow scalar; as text if it is a time that Python cannot hold."""
     import pyarrow as pa
 
-    return kind in (pa.timestamp("ns", getattr(kind, "tz", None)), pa.time64("ns"))
+    if not pa.types.is_temporal(scalar.type):
+        return scalar.as_py()
+    if getattr(scalar.type, "unit", None) != "ns":
+        try:
+            return scalar.as_py()
+        except OverflowError:  # such as year 0 and year 10000
+            pass
+    return scalar.cast(pa.string()).as_py()
 
 
 def _decompressed(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:

@@ -27,6 +27,9 @@ from tests.harness.full_disk import limited_files
 
 MODEL = Model("tiny", 3, "0" * 64)
 TIMES = np.array(["2026-01-01T00:00:00.000000002", "2026-01-01"], "datetime64[ns]")
+UTC_MS = pa.timestamp("ms", "UTC")
+YEAR_0_MS = -62_167_219_200_000
+YEAR_10000_MS = 253_402_300_800_000
 ANSWERS = [
     Answer([Prediction(2, "a, b", 0.75), Prediction(0, 'ü "c"', 0.25)]),
     Answer(error="INVALID_IMAGE"),
@@ -171,6 +174,11 @@ def test_parts_of_tar_files_may_be_empty() -> None:
         (pa.float32(), pa.float64(), [0.5, 1.5], "1.5"),
         (pa.decimal128(9, 2), pa.decimal128(9, 2), [Decimal("1.50"), Decimal("10.25")], "10.25"),
         (pa.timestamp("ns"), pa.timestamp("ns"), TIMES, "2026-01-01 00:00:00.000000000"),
+        (pa.date32(), pa.date32(), [-719_529, 2_932_897], "10000-01-01"),
+        (pa.timestamp("ms"), pa.timestamp("ms"), [0, YEAR_0_MS], "0000-01-01 00:00:00.000"),
+        (UTC_MS, UTC_MS, [YEAR_0_MS, YEAR_10000_MS], "10000-01-01 00:00:00.000Z"),
+        (pa.duration("ns"), pa.duration("ns"), [1, 1500], "1500"),
+        (pa.duration("s"), pa.duration("s"), [1, 2**62], "4611686018427387904"),
         (pa.binary(), pa.binary(), [b"a", b"b\xff"], "b\\xff"),
         (pa.large_string(), pa.string(), ["a", "b"], "b"),
         (pa.dictionary(pa.int32(), pa.string()), pa.string(), ["a", "b"], "b"),
@@ -180,8 +188,8 @@ def test_ids_keep_their_type(
     tmp_path: Path, kind: pa.DataType, written: pa.DataType, values: list[Any], text: str
 ) -> None:
     """
-    Ids in Parquet have the kind of their column, whatever the first ones are; others are text. No
-    type of Python has the nanoseconds of a time.
+    Ids in Parquet have the kind of their column, whatever the first ones are; others are text. Some
+    times fit in no type of Python: those with nanoseconds, and years before 1 and after 9999.
     """
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"id": pa.array(values, kind), "image": [b"x"] * 2}), path)
