@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import IO, Any, Literal
@@ -90,7 +91,7 @@ class _JsonRows:
 
     def write(self, ids: list[Any], answers: dict[str, list[Any]]) -> None:
         for key, *values in zip(map(_plain, ids), *answers.values(), strict=True):
-            row = {"id": key, **dict(zip(answers, values, strict=True))}
+            row = {"id": _finite(key), **dict(zip(answers, values, strict=True))}
             self._file.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
 
     def close(self) -> None:
@@ -122,6 +123,15 @@ def _plain(key: Any) -> Any:
     value = as_python(key)
     # Some programs write text to Parquet files without saying that it is text.
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
+def _finite(value: Any) -> Any:
+    """Return an id with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return list(map(_finite, value)) if isinstance(value, list | tuple) else value
 
 
 _WRITERS: dict[Format, type[_ParquetRows | _JsonRows | _CsvRows]] = {

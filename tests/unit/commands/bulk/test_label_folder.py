@@ -208,6 +208,26 @@ def test_ids_keep_their_type(
     assert str(last["id"]) == text
 
 
+def test_ids_that_are_no_numbers() -> None:
+    """
+    NaN and infinity are null in JSON Lines, also in a list or a struct: JSON has no such number.
+    """
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    nan, inf = float("nan"), float("inf")
+    for ids, written in (
+        ([nan, inf, -inf, 0.5], [None, None, None, 0.5]),
+        ([[nan, 1.5]], [[None, 1.5]]),
+        ([{"a": inf, "b": [nan]}], [{"a": None, "b": [None]}]),
+    ):
+        file = io.BytesIO()
+        write_rows([(list(pa.array(ids)), ANSWERS[:1] * len(ids))], MODEL, "jsonl", file)
+        lines = file.getvalue().splitlines()
+        assert [json.loads(line, parse_constant=refuse)["id"] for line in lines] == written
+
+
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
 def test_rows_of_many_classes(form: Format) -> None:
     """
