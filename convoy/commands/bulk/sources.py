@@ -166,11 +166,9 @@ def _parquet(name: str, column: str, id_column: str) -> Iterator[ParquetShard]:
     path = _absolute(name)
     state, first_row = state_of(path), 0
     with open_parquet(path, name, state) as file:
-        known = file.schema_arrow.names
         for option, wanted in (("column", column), ("id", id_column)):
-            if wanted and wanted not in known:
-                there = ", ".join(known)
-                raise BulkError(f"{name} has no column {wanted!r}: choose --{option} of {there}")
+            if wanted:
+                _check_column(file.schema_arrow, wanted, name, option)
         _check_holds_images(file.schema_arrow.field(column).type, name, column)
         for index in range(file.metadata.num_row_groups):
             group = file.metadata.row_group(index)
@@ -197,6 +195,23 @@ def _parquet(name: str, column: str, id_column: str) -> Iterator[ParquetShard]:
                     root=os.getcwd(),
                 )
             first_row += group.num_rows
+
+
+def _check_column(schema: Any, column: str, name: str, option: str) -> None:
+    """Raise `BulkError` if there is no such column, or if names in it are not clear."""
+    from pyarrow import types
+
+    if column not in schema.names:
+        there = ", ".join(schema.names)
+        raise BulkError(f"{name} has no column {column!r}: choose --{option} of {there}")
+    if schema.names.count(column) > 1:
+        raise BulkError(f"{name} has several columns {column!r}; rename all but one")
+    kind = schema.field(column).type
+    fields = [field.name for field in kind] if types.is_struct(kind) else []
+    if len(fields) > len(set(fields)):
+        raise BulkError(
+            f"{name}: the column {column!r} has several fields of one name; rename them"
+        )
 
 
 def _check_holds_images(kind: Any, name: str, column: str) -> None:

@@ -377,6 +377,28 @@ def test_wrong_parquet_files() -> None:
         rows(found)
 
 
+def test_several_columns_of_one_name() -> None:
+    """
+    They are an error if they are to be read, as images or as ids; others do not matter.
+    """
+    arrays = [pa.array(values) for values in ([1], [2], [b"x"], [b"y"], [b"z"])]
+    table = pa.table(arrays, names=["key", "key", "image", "image", "photo"])
+    pq.write_table(table, "a.parquet")
+    with pytest.raises(BulkError, match=r"a\.parquet has several columns 'image'; rename all but"):
+        listed("a.parquet")
+    with pytest.raises(BulkError, match="several columns 'key'; rename all but one"):
+        listed("a.parquet", column="photo", id_column="key")
+    assert rows(listed("a.parquet", column="photo")) == {"a.parquet#0": b"z"}
+    pair = pa.StructArray.from_arrays([arrays[2], arrays[3]], names=["bytes", "bytes"])
+    pq.write_table(pa.table({"image": pair}), "b.parquet")
+    with pytest.raises(
+        BulkError, match=r"b\.parquet: the column 'image' has several fields of one"
+    ):
+        listed("b.parquet")
+    # One column may be both.
+    assert rows(listed("a.parquet", column="photo", id_column="photo")) == {b"z": b"z"}
+
+
 def write_tar(path: str, names: list[str]) -> None:
     """Write files that hold their own names."""
     with tarfile.open(path, "w:gz" if path.endswith("gz") else "w") as archive:
