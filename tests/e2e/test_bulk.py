@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -342,3 +343,14 @@ def test_no_images_in_a_tar_file(bulk: Bulk, tmp_path: Path) -> None:
     assert code == 1
     assert errors.splitlines()[-1].startswith("convoy bulk: no images in a.tar; in a tar file, ")
     assert record(tmp_path)["state"] == "failed"
+
+
+def test_no_rows_in_a_parquet_file(bulk: Bulk, tmp_path: Path) -> None:
+    """
+    A Parquet file without rows is an error, which says nothing about tar files.
+    """
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "a.parquet")
+    code, _, errors = bulk("a.parquet", "--workers", "1")
+    assert code == 1
+    message = "convoy bulk: no images in a.parquet: no Parquet file there has a row"
+    assert errors.splitlines()[-1] == message

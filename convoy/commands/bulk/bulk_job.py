@@ -176,10 +176,7 @@ class _Job:
             labelling = Labelling(classifier, self._shared_name(), self.settings.format)
             Runner(engine, labelling, done).run(self._listed())
             if not record.images:
-                raise BulkError(
-                    f"no images in {', '.join(self.settings.sources)}; in a tar file, images are "
-                    "recognised by the suffixes of their names, such as .jpg"
-                )
+                raise BulkError(self._no_images())
             is_over = self._exceeds_limit(record.images)
         except _TooManyFailuresError:
             is_over = True
@@ -214,6 +211,16 @@ class _Job:
             f"{self.record.failed} of {done} image{'s' * (done != 1)} failed, more than "
             f"--max-failures {self.settings.max_failures}; the column error has the reason of "
             "each. Continue with a higher limit and --resume"
+        )
+
+    def _no_images(self) -> str:
+        """Return the message on sources without images, which are Parquet and tar files only."""
+        sources = ", ".join(self.settings.sources)
+        if self.record.input.images is not None:  # there is no tar file
+            return f"no images in {sources}: no Parquet file there has a row"
+        return (
+            f"no images in {sources}; in a tar file, images are recognised by the suffixes of "
+            "their names, such as .jpg"
         )
 
     def _shared_name(self) -> str:
