@@ -14,9 +14,16 @@ const SHARE = 0.1;
  */
 export function controlOf(entry, isServed, changed) {
   const problem = el("div");
+  let isAsking = false;
+  // A button that is disabled would lose the keyboard.
+  const disable = (is) => {
+    isAsking = is;
+    for (const one of buttons) one.setAttribute("aria-disabled", String(is));
+  };
   const button = ({ text, path, body, loss }) => {
     const ask = async () => {
-      for (const one of buttons) one.disabled = true;
+      if (isAsking) return;
+      disable(true);
       problem.replaceChildren(el("p", { class: "muted", role: "status" }, `${text} requested`));
       try {
         await askJson(path, {
@@ -29,7 +36,7 @@ export function controlOf(entry, isServed, changed) {
       } catch (error) {
         problem.replaceChildren(explain(error, ask));
       }
-      for (const one of buttons) one.disabled = false;
+      disable(false);
     };
     const click = loss ? () => confirm(box, text, loss, ask) : ask;
     return el("button", { type: "button", class: "small", click }, text);

@@ -70,6 +70,7 @@ class Models {
   show({ index, models, canControl }) {
     if (this.signal.aborted) return;
     const isLong = index.length > FEW;
+    const focused = this.cards.find((card) => card.contains(document.activeElement))?.ariaLabel;
     const names = new Set(models.map(({ manifest }) => manifest.name));
     this.cards = index.map((entry) => {
       const control = canControl && { isServed: names.has(entry.name) };
@@ -81,6 +82,13 @@ class Models {
     const above = [this.unknown, this.controls].filter(({ hidden }) => !hidden);
     const nothing = index.length ? [] : [el("p", { class: "card" }, EMPTY)];
     arrange(this.root, [...above, ...nothing, ...fallbacks(models), ...this.cards]);
+    this.#keepFocus(focused);
+  }
+
+  /** Focus the card of this name if it has taken the place of one that had the keyboard. */
+  #keepFocus(name) {
+    const card = name && this.cards.find(({ ariaLabel }) => ariaLabel === name);
+    if (card && !card.contains(document.activeElement)) card.focus({ preventScroll: true });
   }
 
   /** Return the card that the address names; undefined without one. */

@@ -551,6 +551,7 @@ def test_unload_is_confirmed(open_page: OpenPage, axe: str, tmp_path: Path) -> N
         page.keyboard.press("Enter")
         expect(badge).not_to_have_text("ready")
         expect(dialog).to_have_count(0)
+        expect(page.locator(".model")).to_be_focused()
 
 
 def check_axes(page: Page) -> None:
