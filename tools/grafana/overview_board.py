@@ -78,7 +78,8 @@ OVERVIEW = Board(
             ),
             Panel(
                 "Error budget",
-                "How fast the error budget is used. At 1, the budget of a month lasts a month.",
+                "How fast the error budget is used by all servers and models, whichever are chosen "
+                "above. At 1, the budget of a month lasts a month.",
                 (
                     Query(
                         "job:convoy_errors:ratio_rate5m"
