@@ -64,6 +64,6 @@ def test_layout(open_page: OpenPage, url: str, width: int) -> None:
         expect(page.locator(".answer .timing")).to_have_count(3)
         for view in ("try", "images", "live", "compare", "models"):
             page.goto(f"{url}#{view}")
-            page.locator("#view > div > *").first.wait_for()
+            page.locator("#view > div > :visible").first.wait_for()
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, view

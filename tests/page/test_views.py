@@ -625,7 +625,7 @@ def test_accessible(
     Nothing in any view breaks WCAG's level AA, as far as axe-core can tell.
     """
     with open_page(f"{url}#{view}", dark=dark) as page:
-        page.locator("#view > div > *").first.wait_for()
+        page.locator("#view > div > :visible").first.wait_for()
         if view == "try":
             page.locator("button.sample").first.click()
             page.locator(".timing").first.wait_for()
@@ -658,7 +658,7 @@ def test_layout(open_page: OpenPage, url: str, tmp_path: Path, width: int) -> No
     with open_page(url, width=width) as page:
         for view in ("try", "images", "live", "compare", "models"):
             page.goto(f"{url}#{view}")
-            page.locator("#view > div > *").first.wait_for()
+            page.locator("#view > div > :visible").first.wait_for()
             if view == "images":
                 classify_samples(page, tmp_path)
             page.wait_for_timeout(300)
