@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from convoy.bulk.images import File
 from convoy.commands.bulk.bulk_error import BulkError
+from convoy.commands.bulk.duplicates import Repeats, digest
 from convoy.commands.bulk.label_folder import JOB_FOLDER
 from convoy.commands.bulk.listing import matching, walk
 from convoy.commands.bulk.overlaps import check_apart
@@ -45,8 +48,9 @@ def shards(sources: Iterable[str], column: str, id_column: str, listed: Listed) 
     List the input.
 
     Raises:
-        BulkError: If a source does not exist, holds no image, is not what it seems to be, or lies
-            in another one; if ids are to come from a column, and there is none.
+        BulkError: If a source does not exist, holds no image, is not what it seems to be, lies in
+            another one, or has a file of another one; if ids are to come from a column, and there
+            is none.
         OSError: If a disk cannot be read.
         RepositoryError: If a store cannot be read.
     """
@@ -54,7 +58,7 @@ def shards(sources: Iterable[str], column: str, id_column: str, listed: Listed) 
     check_apart(sources)
     files: list[File] = []
     has_parquet = False
-    for count, file in enumerate(_files(sources), 1):
+    for count, file in enumerate(_files_once(sources), 1):
         listed(count)
         if file.path.lower().endswith(_PARQUET):
             has_parquet = True
@@ -74,10 +78,42 @@ def shards(sources: Iterable[str], column: str, id_column: str, listed: Listed) 
         raise BulkError(f"--id {id_column} is for Parquet files, and there are none; leave it out")
 
 
-def _files(sources: Iterable[str]) -> Iterator[File]:
+def _files_once(sources: Sequence[str]) -> Iterator[File]:
+    """Yield the files; raise `BulkError` behind the last one if a file came twice."""
+    # One folder or wildcard has each file once.
+    if len(sources) == 1 and not _BRACES.search(sources[0]):
+        yield from (file for _, file in _files(sources))
+        return
+    real = functools.lru_cache(1000)(os.path.realpath)
+
+    def place(file: File) -> str:
+        # A link to a file has a name and a row of its own, and one to a folder has not.
+        folder, name = os.path.split(file.path)
+        return file.path if is_url(file.path) else os.path.join(real(folder), name)
+
+    with Repeats() as repeats:
+        for _, file in _files(sources):
+            repeats.add(place(file))
+            yield file
+        if repeated := repeats.find():
+            again = (pair for pair in _files(sources) if digest(place(pair[1])) == repeated)
+            readers = list(islice(again, 2))
+            if len(readers) < 2:
+                raise BulkError("files vanished while they were listed; run the command again")
+            (first, file), (second, _) = readers
+            if first == second:
+                raise BulkError(f"{file.path} is read twice with {first}: choose another pattern")
+            raise BulkError(
+                f"{file.path} is read with {first} and with {second}: leave out one of them"
+            )
+
+
+def _files(sources: Iterable[str]) -> Iterator[tuple[str, File]]:
+    """Yield the files, each with its source."""
     for source in sources:
         for part in _expand(source):
-            yield from _stored(part) if is_url(part) else _local(part)
+            for file in _stored(part) if is_url(part) else _local(part):
+                yield source, file
 
 
 def _expand(source: str) -> Iterator[str]:

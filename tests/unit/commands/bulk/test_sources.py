@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import socket
 import tarfile
 from pathlib import Path
@@ -211,6 +212,62 @@ def test_sources_in_other_sources(other: str) -> None:
             listed(*pair)
     with pytest.raises(BulkError, match="s3://x/a/b/ is read with s3://x/a: leave out"):
         listed("s3://x/a", "s3://x/a/b/")
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (
+            ["a/*.png", "a/1.*"],
+            "a/1.png is read with a/*.png and with a/1.*: leave out one of them",
+        ),
+        (["a/1.png", "./a/1.png"], "a/1.png is read with a/1.png and with ./a/1.png: leave out"),
+        (["link/1*", "a/1.png"], "link/1.png is read with link/1* and with a/1.png: leave out"),
+        (["a/{0..1}.png", "a/{1..2}.png"], "a/1.png is read with a/{0..1}.png and with a/{1..2}"),
+        (["a/*{0..1}*"], "a/10.png is read twice with a/*{0..1}*: choose another pattern"),
+        (["*.tar", "t.tar"], "t.tar is read with *.tar and with t.tar: leave out one of them"),
+        (["b", "a"], ".png is read with b and with a: leave out one of them"),
+        (["memory://twice/*.png", "memory://twice/1*"], "memory:///twice/1.png is read with mem"),
+    ],
+)
+def test_files_of_several_sources(sources: list[str], message: str) -> None:
+    """
+    A file that several sources name, in whichever way, is an error: it would have two rows.
+    """
+    write_tar("t.tar", ["0.png"])
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+    for name in ("0", "1", "2", "10"):
+        Path(f"a/{name}.png").touch()
+    os.symlink("a", "link")
+    os.symlink("../a", "b/inner")
+    fsspec.filesystem("memory").pipe("/twice/1.png", b"one")
+    with pytest.raises(BulkError, match=re.escape(message)):
+        listed(*sources)
+
+
+def test_files_of_several_sources_that_vanish() -> None:
+    """
+    An image that was listed twice, and is gone when the error is to name it, is an error as well.
+    """
+    for name in ("1.png", "1.jpg", "2.png"):
+        Path(name).touch()
+    pq.write_table(pa.table({"image": [b"x"]}), "a.parquet")
+    found = shards(["1.*", "*.png", "a.parquet"], "image", "", lambda count: None)
+    assert isinstance(next(found), ParquetShard)
+    Path("1.png").unlink()
+    with pytest.raises(BulkError, match="files vanished while they were listed; run the command"):
+        next(found)
+
+
+def test_links_to_files_of_other_sources() -> None:
+    """
+    A link to a file has a row of its own, as in a folder; so has a copy.
+    """
+    for name in ("1", "2"):
+        Path(f"{name}.png").write_text("one")
+    os.symlink("1.png", "link.png")
+    assert list(rows(listed("1.png", "link.png", "2.*"))) == ["1.png", "link.png", "2.png"]
 
 
 def test_sources_beside_other_sources() -> None:
