@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,9 @@ WORKER_CRASHED = "WORKER_CRASHED"
 
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 """Errors of the names of files that do not exist, or cannot."""
+
+_NOT_OF_ONE_URL = frozenset({407, 408, 425, 429})
+"""Statuses of HTTP from 400 to 499 that other URLs would have as well, or this one only now."""
 
 
 class File(NamedTuple):
@@ -154,8 +158,8 @@ def _fetch(files: Sequence[File], store: Any) -> Iterator[bytes | Unread]:
         data = contents.get(file)
         if data is None:
             yield Unread(errors.ImageTooLargeError.reason)
-        elif isinstance(data, FileNotFoundError):
-            yield Unread(INPUT_NOT_FOUND)
+        elif reason := _fault_of_url(data, file.path):
+            yield Unread(reason)
         elif isinstance(data, Exception):  # the store fails, or refuses: others would fail as well
             reason = explain_store(data, file.path)
             raise RepositoryError(f"cannot read {file.path}: {reason}") from data
@@ -163,3 +167,16 @@ def _fetch(files: Sequence[File], store: Any) -> Iterator[bytes | Unread]:
             yield Unread(INPUT_CHANGED)
         else:
             yield data
+
+
+def _fault_of_url(result: bytes | Exception, url: str) -> str | None:
+    """Return the reason of a URL that is itself at fault; None if it is not."""
+    if isinstance(result, FileNotFoundError):
+        return INPUT_NOT_FOUND
+    if isinstance(result, bytes) or not url.lower().startswith(("http:", "https:")):
+        return None
+    # The web needs no credentials, which other stores would lack for all files.
+    status = getattr(result, "status", 0)
+    if status == HTTPStatus.GONE or isinstance(result, ValueError):  # it is no URL
+        return INPUT_NOT_FOUND
+    return INPUT_UNREADABLE if 400 <= status < 500 and status not in _NOT_OF_ONE_URL else None

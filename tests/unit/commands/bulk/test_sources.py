@@ -617,6 +617,44 @@ def test_several_stores(tmp_path: Path) -> None:
     assert [*read([two, one, two, "2.png", two])] == [b"two", b"one", b"two", b"two", b"two"]
 
 
+class HttpError(Exception):
+    """An error of aiohttp, which need not be installed."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+class Web:
+    """A store of URLs, which answers with the errors in their names."""
+
+    def cat_ranges(self, urls: list[str], *_: object) -> list[bytes | Exception]:
+        answers: dict[str, bytes | Exception] = {
+            "200": b"one",
+            "404": FileNotFoundError(),
+            "no url": ValueError("no url"),
+        }
+        names = [url.rpartition("/")[2] for url in urls]
+        return [answers.get(name) or HttpError(int(name)) for name in names]
+
+
+def test_urls_that_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A web server refuses a URL by itself; a fault that other URLs would share, and a refusal of
+    another store, end the job.
+    """
+    web = Web()
+    monkeypatch.setattr("convoy.bulk.images.open_store", lambda url: (web, url))
+    names = ["200", "401", "403", "404", "410", "451", "no url"]
+    absent, refused = Unread("INPUT_NOT_FOUND"), Unread("INPUT_UNREADABLE")
+    expected = [b"one", refused, refused, absent, absent, refused, absent]
+    for scheme in ("http", "https", "HTTPS"):
+        assert [*read([f"{scheme}://host/{name}" for name in names])] == expected
+    for url in ("http://host/407", "http://host/429", "http://host/500", "s3://bucket/403"):
+        with pytest.raises(RepositoryError, match=f"cannot read {url}: "):
+            list(read([url]))
+
+
 def test_wildcards_in_the_names_of_a_store() -> None:
     """
     Brackets in the name of a file are part of it, as a source and in a folder.
