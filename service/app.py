@@ -160,7 +160,7 @@ class Server:
         self._rpcs = [self.rpc]
         self.metrics.watch_calls(lambda: self.in_flight, self._waiting)
         if apart:
-            self._rpcs.append(self._make_rpc(self._make_calls(control=settings.control), "grpcio"))
+            self._rpcs.append(self._make_rpc(self._make_calls(control=True), "grpcio"))
         self.history = History(
             self.metrics,
             self.registry.facts,

@@ -589,6 +589,9 @@ class Settings(
 
     @model_validator(mode="after")
     def _options_have_what_they_need(self) -> Self:
+        # It would refuse all that it is for.
+        if self.control_port is not None and not self.control:
+            raise ValueError("--control-port needs model control; leave out --no-control")
         # Nothing would be kept.
         if self.prediction_log_images and not self.prediction_log:
             raise ValueError("--prediction-log-images needs --prediction-log")

@@ -84,6 +84,16 @@ def test_fronts_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings(front_processes=1)
 
 
+def test_control_port_without_control() -> None:
+    """
+    A port for model control that would refuse it is refused.
+    """
+    assert Settings(control=False).control_port is None
+    for port in (0, 8002):
+        with pytest.raises(ValidationError, match="--control-port needs model control; leave out"):
+            Settings(control=False, control_port=port)
+
+
 def test_images_without_a_prediction_log() -> None:
     """
     Images that would be kept nowhere are refused.
