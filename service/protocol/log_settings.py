@@ -32,9 +32,15 @@ class LogSettings:
             InvalidArgumentError: If a setting is unknown or of the wrong type; nothing changes
                 then.
         """
-        values = _current()
         # Read all before any changes: a request is applied completely or not at all.
-        values |= {name: _read(name, value) for name, value in request.settings.items()}
+        asked = {name: _read(name, value) for name, value in request.settings.items()}
+        values = _current() | asked
+        # What is turned off takes all that is more verbose with it, unless the same request asks
+        # for that.
+        quietest = max(
+            (place for place, name in enumerate(_LEVELS) if asked.get(name) == 0), default=0
+        )
+        values |= {name: 0 for name in list(_LEVELS)[:quietest] if name not in asked}
         if request.settings:
             if "log_verbose_level" in request.settings:
                 self._verbose_level = values["log_verbose_level"] or 1

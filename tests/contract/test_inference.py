@@ -437,6 +437,15 @@ async def test_log_settings(running: Running) -> None:
         asked.settings["log_verbose_level"].uint32_param = 1
         await running.inference.LogSettings(asked)
         assert root.level == logging.DEBUG
+        for name, level in (("log_info", logging.WARNING), ("log_error", logging.CRITICAL)):
+            root.setLevel(logging.DEBUG)
+            quieter = pb.LogSettingsRequest()
+            quieter.settings[name].bool_param = False
+            answer = await running.inference.LogSettings(quieter)
+            assert root.level == level
+            assert not answer.settings[name].bool_param
+            assert answer.settings["log_verbose_level"].uint32_param == 0
+        root.setLevel(logging.DEBUG)
         for name, field, value in (
             ("log_file", "string_param", "/x"),
             ("log_info", "string_param", "yes"),
