@@ -319,6 +319,7 @@ class Server:
         # Phase 2: nothing new comes in, so that the calls in flight come to an end.
         self.lifecycle.phase = Phase.REFUSING
         self.registry.stop()
+        self.batcher.hurry()
         logger.info("refusing new calls", extra={"in_flight": self.lifecycle.in_flight})
         try:
             async with asyncio.timeout(self._settings.shutdown_timeout_s):

@@ -89,6 +89,7 @@ class Batcher:
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
         self._woken = False
+        self._hurries = False
         self._closing = False
         self._running = 0
         self._ended = asyncio.Event()
@@ -103,7 +104,7 @@ class Batcher:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._closing = True
+        self._hurries = self._closing = True
         self._start_due()
         try:
             await self._ended.wait()
@@ -132,6 +133,11 @@ class Batcher:
             queue.learn(seconds, images)
         self._models[queue] = _Model(runner, on_batch)
         return queue
+
+    def hurry(self) -> None:
+        """Let no request wait for others from now on: the server drains, and few will come."""
+        self._hurries = True
+        self._wake()
 
     def set_shadow(self, queue: ModelQueue, is_shadow: bool) -> None:
         """Make a model a shadow, or an ordinary one; see `Scheduler`."""
@@ -254,7 +260,7 @@ class Batcher:
         now, ran_inline = self._loop.time(), False
         # At most one inline run: other callbacks of the event loop must not wait for several.
         while not ran_inline and (
-            batch := self._scheduler.next_batch(now, ignore_delay=self._closing)
+            batch := self._scheduler.next_batch(now, ignore_delay=self._hurries)
         ):
             model = self._models[batch.queue]
             model.running += 1

@@ -51,6 +51,18 @@ async def test_finishes_what_is_in_flight_and_refuses_the_rest(running: Running)
         await draining
 
 
+async def test_no_request_waits_for_others(serve: Serve) -> None:
+    """
+    A request that waits for a fuller batch runs as soon as the server refuses new ones.
+    """
+    async with serve(max_queue_delay_ms=60_000) as running:
+        waiting = running.classifier.Classify(REQUEST)
+        await running.until_waiting(1)
+        async with asyncio.timeout(10):
+            await running.server.drain(0.0)
+            assert (await waiting).predictions[0].class_index == 3
+
+
 async def test_calls_that_never_end_are_left_behind(serve: Serve) -> None:
     """
     The wait for calls in flight is bounded.
