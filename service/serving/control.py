@@ -171,12 +171,11 @@ class ModelControl:
 
         Raises:
             ModelControlError: If the mode is not `explicit`.
-            ModelNotFoundError: If no model of that name is loaded.
+            ModelNotFoundError: If no model of that name is loaded, once other requests to load or
+                unload it are done.
         """
         self._check_explicit()
-        if not self._registry.versions(name):
-            raise ModelNotFoundError(f"no model named {name[:64]!r} is loaded")
-        await self._complete(self._reconciler.unload(name))
+        await self._complete(self._reconciler.unload(name, required=True))
 
     async def start(self, names: list[str]) -> None:
         """

@@ -179,14 +179,21 @@ class Reconciler:
             self._registry.adopt(entry, spec)
             await self._unload(entry, keep={version.number})
 
-    async def unload(self, name: str, *, forget: bool = False) -> None:
+    async def unload(self, name: str, *, required: bool = False, forget: bool = False) -> None:
         """
         Unload every version of a model; return when its last request is answered.
 
         Args:
+            required: Raise an error if no version serves.
             forget: Keep nothing of its versions: the repository no longer has them.
+
+        Raises:
+            ModelNotFoundError: If *required*, and no version serves.
         """
+        # A load in progress comes first: a model would be served after its unloading otherwise.
         async with self._registry.locked(name) as entry:
+            if required and not entry.models:
+                raise ModelNotFoundError(f"no model named {name[:64]!r} is loaded")
             await self._unload(entry)
             if forget:
                 _forget(entry)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from google.protobuf import json_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from convoy.artifact.errors import RepositoryError
-from convoy.artifact.files import GOLDEN_FILE, MODEL_FILE
+from convoy.artifact.files import GOLDEN_FILE, MODEL_FILE, Artifact
 from convoy.artifact.golden import Golden
 from convoy.artifact.manifest import Memory
 from convoy.artifact.repository import ModelRepository
@@ -24,6 +25,7 @@ from convoy.pb.convoy.v1 import classifier_pb2
 from convoy.pb.inference import grpc_service_pb2 as pb
 from convoy.service.app import Server
 from convoy.service.errors import StartError
+from convoy.service.serving.loader import Loader
 from convoy.service.settings import Settings
 from tests.harness import tiny
 from tests.harness.calls import NOT_SERVING, health, infer_request
@@ -274,6 +276,31 @@ async def test_unload_answers_what_is_in_flight(serve: Serve) -> None:
         assert running.server.batcher._models == {}
         await load(running)
         assert await answering_version(running) == "1"
+
+
+async def test_unload_during_the_first_load(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A model that is unloaded while it is loaded is not served afterwards.
+    """
+    gate = threading.Event()
+    read = Loader.read
+
+    def slow_read(loader: Loader, name: str, version: int) -> Artifact:
+        assert gate.wait(10)
+        return read(loader, name, version)
+
+    monkeypatch.setattr(Loader, "read", slow_read)
+    async with serve(model_control_mode="explicit") as running:
+        loading = asyncio.create_task(load(running))
+        await running.until(lambda: bool(running.server.registry.entries()))
+        unloading = asyncio.create_task(unload(running))
+        await running.until(lambda: running.in_flight == 2)
+        gate.set()
+        await loading
+        await unloading
+        assert not running.server.registry.models()
+        assert (await index(running))["tiny", "1"] == ("UNAVAILABLE", "unloaded")
+        assert (await failing(unload(running)))[:2] == ("NOT_FOUND", "MODEL_NOT_FOUND")
 
 
 async def test_batch_call_keeps_its_model(serve: Serve) -> None:
