@@ -6,4 +6,6 @@ COPY --from=docker.io/library/convoy:server /opt/convoy /opt/convoy
 COPY convoy.service /etc/systemd/system/
 RUN systemctl enable convoy
 STOPSIGNAL SIGRTMIN+3
-ENTRYPOINT ["/lib/systemd/systemd"]
+# systemd hands over credentials in a mount, which services see only if the root is shared, as on
+# every host. Engines give containers a private one.
+ENTRYPOINT ["/bin/sh", "-c", "mount --make-rshared / && exec /lib/systemd/systemd"]

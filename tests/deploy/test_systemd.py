@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 
 from convoy import Client, ConvoyError
-from tests.deploy.engines import PODMAN, wait_until
+from tests.deploy.engines import PODMAN, ROOT, wait_until
 from tests.deploy.images import NEEDS_PODMAN, SERVER, build, build_host
 from tests.harness.images import png
 from tests.harness.lenet import LENET
@@ -19,6 +21,8 @@ from tests.harness.process import free_ports
 
 HOST = "convoy-test-host"
 MODELS = "/var/lib/convoy/models"
+GUIDE = ROOT / "docs/how-to/systemd.md"
+SECRETS = re.compile(r'^```ini title="([^"]+)"\n(.*?)^```', re.DOTALL | re.MULTILINE)
 DYNAMIC_USERS = range(61184, 65520)
 
 pytestmark = [pytest.mark.timeout(1800), NEEDS_PODMAN]
@@ -103,6 +107,38 @@ def test_killed(address: str) -> None:
     wait_until(lambda: shown("NRestarts") == str(restarts + 1))
     wait_until(lambda: answers(address))
     assert server().pid != first.pid
+
+
+def test_keys_and_tokens(address: str) -> None:
+    """
+    systemd hands over files that only root can read, by the documented file.
+    """
+    path, content = SECRETS.findall(GUIDE.read_text())[0]
+    script = f"""
+        mkdir --parents /etc/convoy {Path(path).parent}
+        cd /etc/convoy
+        openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost \\
+            -addext subjectAltName=IP:127.0.0.1 -keyout tls.key -out tls.crt 2>/dev/null
+        /opt/convoy/bin/convoy token laptop infer --token-file tokens
+        chmod 600 *
+        printf '%s' "$1" > {path}
+    """
+    token = PODMAN.run("exec", HOST, "sh", "-euc", script, "sh", content)
+    authority = PODMAN.run("exec", HOST, "cat", "/etc/convoy/tls.crt")
+    try:
+        systemctl("daemon-reload")
+        systemctl("restart", "convoy")
+        credentials = grpc.ssl_channel_credentials(authority.encode())
+        with Client(address, credentials=credentials, token=token, timeout_s=30) as client:
+            assert client.classify(png(3), model="lenet5").predictions
+        assert not answers(address)
+        process = server()
+        for file in Path(f"/proc/{process.pid}/root/run/credentials/convoy.service").iterdir():
+            assert (file.stat().st_uid, file.stat().st_mode & 0o777) == (process.uids().real, 0o400)
+    finally:
+        PODMAN.run("exec", HOST, "rm", path)
+        systemctl("daemon-reload")
+        systemctl("restart", "convoy")
 
 
 def test_stopped(address: str) -> None:
