@@ -91,6 +91,8 @@ def labels_of(name: str, value: Any) -> list[Any] | None:
         DataError: If a class of a map has no label, or several; names the place *name*.
     """
     if isinstance(value, dict):
+        # YAML and Python have numbers as keys.
+        value = {str(key): label for key, label in value.items()}
         # A map from label to index is turned around.
         if value and all(type(index) is int for index in value.values()):
             value = _turned_around(name, value)

@@ -74,8 +74,6 @@ def _names(name: str, text: str) -> list[Any] | None:
     except ValueError:
         value = text.split("\n" if "\n" in text else ",")
         value = [part.strip() for part in value if part.strip()]
-    if isinstance(value, dict):
-        value = {str(key): label for key, label in value.items()}
     return labels_of(name, value)
 
 

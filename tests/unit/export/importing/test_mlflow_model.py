@@ -126,6 +126,16 @@ def test_metadata_is_read_back(logged: Path, spec: Preprocessing) -> None:
     assert manifest.labels == known.labels
 
 
+def test_labels_by_index(logged: Path) -> None:
+    """
+    YAML reads the indices of a map as numbers.
+    """
+    head = MLMODEL.partition("metadata:")[0]
+    labels = ", ".join(f"{index}: digit {index}" for index in range(10))
+    (logged / "MLmodel").write_text(f"{head}metadata: {{id2label: {{{labels}}}}}\n")
+    assert imported(logged).labels[8:] == ("digit 8", "digit 9")
+
+
 def test_metadata_of_a_graph_that_the_server_normalises() -> None:
     """
     Mean and deviation are read back with the place where they are used.
