@@ -89,9 +89,10 @@ def complete(settings: ImportSettings, source: Source) -> Completion:
             taken[name] = taken.get(name, {}) | options
     labels, origin = _labels(settings, found, shape)
     options = {name: value for part in taken.values() for name, value in part.items()}
-    _check_channels(taken, shape, settings.color or options.get("color"))
+    settings = _with(settings, options, ", ".join(taken))
+    _check_channels(taken, shape, settings)
     return Completion(
-        settings=_with(settings, options, ", ".join(taken)),
+        settings=settings,
         labels=labels,
         origins=tuple(dict.fromkeys([*taken, *([origin] if origin else [])])),
         notes=(*_found(taken, labels, origin), *notes),
@@ -176,13 +177,15 @@ def _with(settings: ImportSettings, options: Options, origin: str) -> ImportSett
         ) from error
 
 
-def _check_channels(taken: Mapping[str, Options], shape: GraphShape, color: str | None) -> None:
+def _check_channels(
+    taken: Mapping[str, Options], shape: GraphShape, settings: ImportSettings
+) -> None:
     """Refuse a mean or std that has neither one number nor one per channel of the input."""
-    channels = shape.channels or {None: None, "L": 1}.get(color, 3)
+    channels = shape.channels or {None: None, "L": 1}.get(settings.color, 3)
     for origin, options in taken.items():
-        for name in ("mean", "std"):
-            count = len(options.get(name, ()))
-            if channels and count not in (0, 1, channels):
+        for name in [name for name in ("mean", "std") if name in options]:
+            count = len(getattr(settings, name))
+            if channels and count not in (1, channels):
                 raise DataError(
                     f"{origin}: its {name} has {count} numbers, but the input has {channels} "
                     f"channel{'s' * (channels > 1)}; {_remedy('normalisation')}"

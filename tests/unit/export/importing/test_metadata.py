@@ -384,6 +384,16 @@ def test_labels_that_cannot_be_read(tmp_path: Path, name: str, content: bytes) -
     assert completed(tmp_path, metadata=False).labels is None
 
 
+def test_option_of_another_type(tmp_path: Path) -> None:
+    """
+    A mean in MLflow's file that was written by hand is named.
+    """
+    graph(tmp_path)
+    (tmp_path / "MLmodel").write_text("metadata: {convoy: {mean: 0.5}}")
+    with pytest.raises(DataError, match=r"MLmodel: its mean is 0\.5: .*; give --mean, or ignore"):
+        completed(tmp_path)
+
+
 def test_channels_of_an_open_shape(tmp_path: Path) -> None:
     """
     A mean is compared with the channels of the file's colours if the graph leaves them open.
