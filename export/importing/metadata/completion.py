@@ -147,7 +147,7 @@ def _replaced(
 def _unknown(found: Sequence[Companion]) -> list[str]:
     """Return a warning if a description shows that images are prepared, but not how."""
     # transformers normalises for nearly all of its networks, in a file of its own.
-    names = [one.name for one in found if isinstance(one, ModelConfig) and one.labels()]
+    names = [one.name for one in found if isinstance(one, ModelConfig) and one.is_classifier]
     return [
         f"metadata: {name} comes without a preprocessor_config.json: pixels of 0 to 1 are not "
         "normalised; give --mean and --std, or add the file"

@@ -59,8 +59,15 @@ _Size = tuple[int, int]
 class ModelConfig(Companion):
     """A `config.json` of transformers: labels and the size of images, but not the way to it."""
 
+    @property
+    def is_classifier(self) -> bool:
+        return bool(labels_under_key(self.name, self.fields))
+
     def labels(self) -> list[Any] | None:
-        return labels_under_key(self.name, self.fields)
+        labels = labels_under_key(self.name, self.fields)
+        # transformers numbers classes in this way if it was given no names.
+        numbered = [f"LABEL_{index}" for index in range(len(labels or ()))]
+        return None if labels == numbered else labels
 
     def sizes(self, shape: GraphShape) -> Options:
         """Return the crop, for a graph that leaves its size open."""

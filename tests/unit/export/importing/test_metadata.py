@@ -271,6 +271,11 @@ def test_windows_ml(tmp_path: Path, pixel_range: str, mean: float, std: float) -
         ({"class_names": "a\nb\n"}, {}, ("a", "b")),
         ({"names": '{"1": "b", "0": "a"}'}, {}, ("a", "b")),
         ({}, {"config.json": {"id2label": {"0": "a", "1": "b"}}, "labels.txt": "c\nd"}, ("a", "b")),
+        (
+            {},
+            {"config.json": {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "labels.txt": "c\nd"},
+            ("c", "d"),
+        ),
         ({}, {"config.json": {"label2id": {"b": 1, "a": 0}}}, ("a", "b")),
         ({}, {"config.json": {"label_names": ["a", "b"], "num_classes": 2}}, ("a", "b")),
         ({}, {"config.json": {"layers": 3}, "classes.txt": "a\nb\n"}, ("a", "b")),
