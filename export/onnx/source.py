@@ -12,13 +12,19 @@ from typing import Literal
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import (
+    ExternalDataInfo,
+    load_external_data_for_model,
+    uses_external_data,
+)
 
 from convoy.export.errors import GraphError
 from convoy.export.onnx.session import one_line
 
 MAX_BYTES = 2**31 - 1
 """A protobuf message, and so an artifact's one file, cannot be larger."""
+
+_LFS = b"version https://git-lfs"
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +99,11 @@ def read(path: Path) -> Source:
         raise GraphError(f"{path}: a weight has the unknown type {error}") from error
     _check_size(path, size)
     try:
+        for file in {path.parent / ExternalDataInfo(tensor).location for tensor in external}:
+            _check_weights(path, file)
+    except OSError as error:
+        raise GraphError(f"cannot read the weights of {path}: {one_line(error)}") from error
+    try:
         load_external_data_for_model(model, str(path.parent))
     except Exception as error:  # of onnx and of the file system
         raise GraphError(f"{path}: {one_line(error)}") from error
@@ -121,11 +132,32 @@ def _load(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise GraphError(f"cannot read {path}: {error.strerror}") from error
     except DecodeError as error:
+        _check_fetched(path)
         raise GraphError(f"{path} is not an ONNX file, or it is damaged") from error
     # Protobuf parses many other files without an error, as messages of unknown fields.
     if not model.graph.node:
         raise GraphError(f"{path} is not an ONNX file, or its graph is empty")
     return model
+
+
+def _check_weights(path: Path, file: Path) -> None:
+    """Refuse a *file* with the weights of *path* that is not there, or is no file of its own."""
+    # As Hugging Face's cache has it; onnx follows no link, which could lead anywhere.
+    if file.is_symlink():
+        raise GraphError(
+            f"{path}: its weights are in {file}, which is a symbolic link: copy the folder with "
+            "`cp -rL`, which copies the files that links lead to"
+        )
+    if not file.exists():
+        raise GraphError(f"{path}: its weights are in {file}, which does not exist: add the file")
+    _check_fetched(file)
+
+
+def _check_fetched(path: Path) -> None:
+    """Refuse a file that Git LFS has not fetched yet."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise GraphError(f"{path} is a pointer of Git LFS: fetch the file with `git lfs pull`")
 
 
 def _check_size(path: Path, size_bytes: int) -> None:
