@@ -7,16 +7,22 @@ import os
 import socket
 import time
 
+import numpy as np
+import pytest
+
 from convoy.service.call import Request
-from convoy.service.errors import RequestExpiredError
+from convoy.service.errors import RequestExpiredError, ServerBusyError
+from convoy.service.serving.fronts import front_session
 from convoy.service.serving.fronts.arena import Slot, make_arena
 from convoy.service.serving.fronts.front_session import OnAnswer, Session
 from convoy.service.serving.fronts.link import Link
-from convoy.service.serving.fronts.records import ToEngine, slot_bytes
+from convoy.service.serving.fronts.records import ToEngine, encode_outputs, slot_bytes
 from convoy.service.serving.fronts.remote_model import RemoteModel
+from convoy.service.serving.monitoring.worker import Repeated
 from convoy.service.serving.shadows.shadow import OnEnd
 from convoy.service.telemetry.metrics import ModelMetrics
 from tests.harness import tiny
+from tests.harness.descriptors import no_blob
 from tests.harness.server import Running, Serve
 
 
@@ -107,4 +113,55 @@ async def test_request_that_a_shadow_drops(serve: Serve) -> None:
         ended[0](None)
         await running.until(lambda: not ends.link._repeated)
         assert ends.logged == 0
+        ends.session.close()
+
+
+async def test_answer_without_a_free_descriptor(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    An answer that is larger than its slot fails without a free descriptor, and the others of its
+    batch are sent.
+    """
+    async with serve(front_processes=1, transport="grpcio") as running:
+        ends = Ends(running, no_shadow)
+        requests = [Request(), Request()]
+        answers = [ends.model.infer(request, tiny.pixels(3)) for request in requests]
+        larger = iter([True, False])
+        no_blob(monkeypatch)
+        monkeypatch.setattr(
+            front_session,
+            "encode_outputs",
+            lambda *what: encode_outputs(*what) + bytes(2**20 if next(larger) else 0),
+        )
+        async with asyncio.timeout(10):
+            failed, beside = await asyncio.gather(*answers, return_exceptions=True)
+        assert isinstance(failed, ServerBusyError)
+        assert str(failed) == "the server has no room left for the answer: Too many open files"
+        assert beside is None
+        assert requests[1].batch_size == 2
+        ends.session.close()
+
+
+async def test_row_without_a_free_descriptor(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The answer of a shadow for which no descriptor is free is counted as lost for the log.
+    """
+    async with serve(front_processes=1, transport="grpcio") as running:
+        ended: list[OnEnd] = []
+
+        def repeat(request: Request, model: object, on_end: OnEnd) -> bool:
+            ended.append(on_end)
+            return True
+
+        ends = Ends(running, repeat)
+        request = Request()
+        await ends.model.infer(request, tiny.pixels(3))
+        no_blob(monkeypatch)
+        repeated = Request(images=1, outputs=request.outputs, batch_size=1)
+        ended[0](Repeated(repeated, ends.model.manifest, np.array([True])))
+        await running.until(lambda: not ends.link._repeated)
+        assert ends.logged == 0
+        lost = running.sample("convoy_prediction_log_dropped_total", reason="internal_error")
+        assert lost == 1
         ends.session.close()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
-import os
 import time
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from convoy.service.serving.served_model import ServedModel
 from convoy.service.telemetry.metrics import Metrics
 from tests.harness import tiny
 from tests.harness.calls import infer_request
+from tests.harness.descriptors import no_blob
 from tests.harness.images import png
 from tests.harness.server import Running, Serve
 
@@ -62,18 +61,6 @@ async def test_new_front(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sent
     for snapshot, served in sent:
         assert {model.number for model in snapshot.models} == set(served)
-
-
-def no_blob(patch: pytest.MonkeyPatch) -> None:
-    """Let the memory of every blob fail, as without a free descriptor; arenas have theirs."""
-    make = os.memfd_create
-
-    def fail(name: str) -> int:
-        if name == "convoy-blob":
-            raise OSError(errno.EMFILE, "Too many open files")
-        return make(name)
-
-    patch.setattr(os, "memfd_create", fail)
 
 
 async def test_change_without_a_free_descriptor(

@@ -16,7 +16,8 @@ import numpy as np
 from pydantic_core import from_json
 
 from convoy.service.call import Request
-from convoy.service.errors import InferenceError, ShuttingDownError
+from convoy.service.errors import InferenceError, ServerBusyError, ShuttingDownError
+from convoy.service.lifecycle import BUSY_RETRY_S
 from convoy.service.security.shared_credentials import Contents
 from convoy.service.serving.fronts.arena import map_arena
 from convoy.service.serving.fronts.front_start import Start
@@ -284,9 +285,22 @@ class Session:
             self._send_error(done, error)
         else:
             on_end = partial(self._send_repeated, done)
-            self._send_outputs(done, is_repeated=self._on_answer(done, done.model, on_end))
+            is_repeated = self._on_answer(done, done.model, on_end)
+            try:
+                self._send_outputs(done, is_repeated=is_repeated)
+            # The other requests of the batch have their answers still to come.
+            except OSError as error:
+                text = f"the server has no room left for the answer: {error.strerror}"
+                self._send_error(done, ServerBusyError(text, BUSY_RETRY_S))
 
     def _send_outputs(self, request: _Request, *, is_repeated: bool) -> None:
+        """
+        Send an answer.
+
+        Raises:
+            OSError: If its outputs are larger than the slot, as `Packets.send_blob`; nothing is
+                sent then.
+        """
         _, _, _, ticket, _, _, offset, size, *_ = request.demand
         data = encode_outputs(request.outputs, request.model.manifest.outputs)
         length = len(data)
@@ -310,8 +324,13 @@ class Session:
         """Send the answer of a shadow to a request, if the front has to log it."""
         data = b""
         if repeated:
-            data = encode_repeated(repeated, request.model.manifest)
-            self._packets.send_blob(Blob.OUTPUTS, data)
+            encoded = encode_repeated(repeated, request.model.manifest)
+            try:
+                self._packets.send_blob(Blob.OUTPUTS, encoded)
+                data = encoded
+            # No descriptor or no memory is left: the log loses this row only.
+            except OSError:
+                self._metrics.prediction_dropped("internal_error", request.images)
         ticket = request.demand.ticket
         self._packets.send(Reply(ToFront.REPEATED, ticket=ticket, size=len(data)))
 
