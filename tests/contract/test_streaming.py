@@ -81,10 +81,14 @@ async def test_failure_as_status(running: Running) -> None:
     """
     A client that asks for it gets the first failure as the status of the stream.
     """
-    requests = [infer_request(3), infer_request(3, model_name="huge"), infer_request(3)]
-    call = running.inference.ModelStreamInfer(
-        stream_of(requests), metadata=(("triton_grpc_error", "true"),)
-    )
+
+    # While a client of grpc.aio sends, it puts INTERNAL in place of a status that arrives.
+    async def requests() -> AsyncIterator[pb.ModelInferRequest]:
+        yield infer_request(3)
+        yield infer_request(3, model_name="huge")
+        await asyncio.Event().wait()
+
+    call = running.inference.ModelStreamInfer(requests(), metadata=(("triton_grpc_error", "true"),))
     assert not (await call.read()).error_message
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await call.read()
