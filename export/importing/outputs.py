@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import onnx
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from convoy.export.errors import GraphError
 from convoy.export.importing.heads import read_head
@@ -205,9 +206,18 @@ def _encoded(node: NodeProto) -> list[bytes]:
         return []
     if classes := attribute(node, "classes_strings"):  # version 1
         return list(classes)
-    keys, names = attribute(node, "keys_int64s", []), attribute(node, "values_strings", [])
+    keys, names = (
+        attribute(node, listed) or _listed(node, tensor)
+        for listed, tensor in (("keys_int64s", "keys_tensor"), ("values_strings", "values_tensor"))
+    )
     is_complete = len(keys) == len(names) and sorted(keys) == list(range(len(keys)))
     return [names[list(keys).index(index)] for index in range(len(keys))] if is_complete else []
+
+
+def _listed(node: NodeProto, name: str) -> list[Any]:
+    """Return the elements of a tensor among the attributes of *node*, as version 4 has them."""
+    tensor = attribute(node, name)
+    return [] if tensor is None else list(numpy_helper.to_array(tensor).ravel().tolist())
 
 
 def _table(wiring: Wiring, node: NodeProto) -> list[str]:

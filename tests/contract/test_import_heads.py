@@ -331,6 +331,26 @@ ENDS = {
         {},
         softmax,
     ),
+    "label by tensors": End(
+        [
+            SOFT,
+            ARGMAX,
+            helper.make_node(
+                "LabelEncoder",
+                ["best"],
+                ["label"],
+                domain="ai.onnx.ml",
+                keys_tensor=numpy_helper.from_array(np.array([1, 0, 2, 3, 4])),
+                values_tensor=numpy_helper.from_array(
+                    np.array(["dog", "cat", "bird", "fish", "cow"], object)
+                ),
+                default_tensor=numpy_helper.from_array(np.array(["?"], object)),
+            ),
+        ],
+        {"label": TensorProto.STRING},
+        {},
+        softmax,
+    ),
     "label from a table": End(
         [SOFT, ARGMAX, node("Gather", "names best", "label")],
         {"label": TensorProto.STRING},
@@ -461,7 +481,7 @@ def test_probabilities_of_every_end(tmp_path: Path, name: str) -> None:
             assert found == pytest.approx(dict(enumerate(row)), abs=end.tolerance)
 
 
-@pytest.mark.parametrize("name", ["strings and maps", "label from a table"])
+@pytest.mark.parametrize("name", ["strings and maps", "label by tensors", "label from a table"])
 def test_labels_in_the_graph(tmp_path: Path, name: str) -> None:
     """
     The names of the classes come from the graph, unless the user gives others.
