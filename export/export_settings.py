@@ -146,7 +146,7 @@ class _Preprocessing(Options):
     labels: Annotated[Path | None, Option("FILE")] = Field(
         None,
         description="For a file of --weights without --data: read the names of the classes from "
-        "this file, one per line, or JSON.",
+        "this file, one per line, JSON or CSV.",
     )
     input_px: int = Field(
         0,

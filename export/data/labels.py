@@ -1,7 +1,9 @@
-"""Files with the names of the classes: one per line, or JSON."""
+"""Files with the names of the classes: one per line, JSON or CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
     A file `*.json` holds a list of labels, or a map from each class index to a label or to a pair
     whose last part is the label, as Keras's `imagenet_class_index.json`; or a map from each label
     to its index; or one of these under a name of `LABEL_KEYS`, as the `config.json` of transformers
-    and timm. Any other file holds one label per line; empty lines at its end do not count.
+    and timm. A file `*.csv` has a row for each class, in any order, that begins with its index and
+    ends with its label; a first row without an index is a header; or it has one column, of labels.
+    Any other file holds one label per line; empty lines at its end do not count.
 
     Raises:
         DataError: If the file cannot be read or a label is missing; names it.
@@ -31,7 +35,13 @@ def read_labels(path: Path) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise DataError(f"the labels {path} are not UTF-8: {error.reason}") from error
     # The ending decides: a file of lines may begin with a bracket.
-    labels = _from_json(path, text) if path.suffix.lower() == ".json" else _from_lines(text)
+    match path.suffix.lower():
+        case ".json":
+            labels = _from_json(path, text)
+        case ".csv":
+            labels = _from_csv(path, text)
+        case _:
+            labels = _from_lines(text)
     return checked_labels(str(path), labels)
 
 
@@ -52,6 +62,32 @@ def checked_labels(name: str, labels: list[Any]) -> tuple[str, ...]:
 
 def _from_lines(text: str) -> list[Any]:
     return text.rstrip().split("\n")
+
+
+def _from_csv(path: Path, text: str) -> list[Any]:
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text)) if any(row)]
+    except csv.Error as error:
+        raise DataError(f"{path} is not valid CSV: {error}") from error
+    if all(len(row) == 1 for row in rows):
+        return [row[0] for row in rows]
+    if not _is_index(rows[0][0]):
+        del rows[0]
+    labels: dict[str, Any] = {}
+    for row in rows:
+        if len(row) == 1 or not _is_index(row[0]):
+            raise DataError(
+                f"{path}: the row {','.join(row)!r} does not begin with the index of a class and "
+                "end with its label"
+            )
+        if labels.setdefault(str(int(row[0])), row[-1]) != row[-1]:
+            raise DataError(f"{path}: class {row[0].strip()} has several labels")
+    return _by_index(str(path), labels)
+
+
+def _is_index(text: str) -> bool:
+    text = text.strip()
+    return text.isascii() and text.isdecimal()
 
 
 def _from_json(path: Path, text: str) -> list[Any]:

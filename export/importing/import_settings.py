@@ -45,10 +45,10 @@ class _Common(Options):
 
     labels: Annotated[Path | None, Option("FILE")] = Field(
         None,
-        description="Read the names of the classes from this file: one per line, or a *.json file "
-        "with a list, a map from index to label or [identifier, label], a map from label to "
-        "index, or the config.json of transformers or timm. If no names are given or found, they "
-        'are "class 0" and so on.',
+        description="Read the names of the classes from this file: one per line, a *.csv file "
+        "with an index and a label in each row, or a *.json file with a list, a map from index to "
+        "label or [identifier, label], a map from label to index, or the config.json of "
+        'transformers or timm. If no names are given or found, they are "class 0" and so on.',
     )
     metadata: bool = Field(
         True,

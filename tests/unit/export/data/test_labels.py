@@ -17,6 +17,9 @@ from convoy.export.errors import DataError
         ("labels.json", '["cat", "dog"]', ("cat", "dog")),
         ("labels.JSON", '{"1": "dog", "0": "cat"}', ("cat", "dog")),
         ("index.json", '{"0": ["n1", "tench"], "1": ["n2", "goldfish"]}', ("tench", "goldfish")),
+        ("labels.csv", "index,label\n1,dog\n0,cat\n", ("cat", "dog")),
+        ("labels.CSV", '0,n1,"grey fox, vixen"\n\n01, n2, 7\n', ("grey fox, vixen", "7")),
+        ("labels.csv", 'cat\n"grey fox, vixen"\n', ("cat", "grey fox, vixen")),
     ],
 )
 def test_labels(tmp_path: Path, name: str, text: str, expected: tuple[str, ...]) -> None:
@@ -42,6 +45,13 @@ def test_labels(tmp_path: Path, name: str, text: str, expected: tuple[str, ...])
         ("labels.json", b'["cat", []]', r"the label of class 1 is \[\]"),
         ("labels.json", json.dumps({"0": "cat", "2": "dog"}).encode(), "but none of class 1"),
         ("labels.json", b'{"a": 0, "b": 1, "c": 1}', "the labels 'b' and 'c' are both of class 1"),
+        ("labels.csv", b"", "holds no labels"),
+        ("labels.csv", b"cat,dog", "holds no labels"),
+        ("labels.csv", b"1,cat\n2,dog", "has 2 labels, but none of class 0"),
+        ("labels.csv", b"0,cat\n00,dog", "class 00 has several labels"),
+        ("labels.csv", b"label,index\ncat,0", "the row 'cat,0' does not begin with the index"),
+        ("labels.csv", b"0,cat\n1", "the row '1' does not begin with the index"),
+        ("labels.csv", b'0,"' + b"x" * 200_000 + b'"', "is not valid CSV: field larger"),
     ],
 )
 def test_bad_labels(tmp_path: Path, name: str, content: bytes, message: str) -> None:
