@@ -592,6 +592,10 @@ class Settings(
         # It would refuse all that it is for.
         if self.control_port is not None and not self.control:
             raise ValueError("--control-port needs model control; leave out --no-control")
+        # Control would be served where the user believes that it is not.
+        default = type(self).model_fields["control_host"].default
+        if self.control_port is None and self.control_host != default:
+            raise ValueError("--control-host needs --control-port")
         # Nothing would be kept.
         if self.prediction_log_images and not self.prediction_log:
             raise ValueError("--prediction-log-images needs --prediction-log")

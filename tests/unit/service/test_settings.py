@@ -84,6 +84,15 @@ def test_fronts_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings(front_processes=1)
 
 
+def test_control_host_without_a_port() -> None:
+    """
+    An address for model control is refused where control has no port of its own.
+    """
+    assert Settings(control_host="10.0.0.1", control_port=0).control_host == "10.0.0.1"
+    with pytest.raises(ValidationError, match="--control-host needs --control-port"):
+        Settings(control_host="10.0.0.1")
+
+
 def test_control_port_without_control() -> None:
     """
     A port for model control that would refuse it is refused.
