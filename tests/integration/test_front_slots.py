@@ -72,6 +72,18 @@ class Ends:
         self.logged += 1
 
 
+class HeldShadow:
+    """A shadow that repeats each request, and ends when the test calls one of `ended`."""
+
+    def __init__(self) -> None:
+        self.ended: list[OnEnd] = []
+
+    def repeat(self, request: Request, model: object, on_end: OnEnd) -> bool:
+        """Repeat a request."""
+        self.ended.append(on_end)
+        return True
+
+
 def no_shadow(*_: object) -> bool:
     """Repeat no request."""
     return False
@@ -101,16 +113,11 @@ async def test_request_that_a_shadow_drops(serve: Serve) -> None:
     A front keeps a request that a shadow repeats until that has ended, and no longer.
     """
     async with serve(front_processes=1, transport="grpcio") as running:
-        ended: list[OnEnd] = []
-
-        def repeat(request: Request, model: object, on_end: OnEnd) -> bool:
-            ended.append(on_end)
-            return True
-
-        ends = Ends(running, repeat)
+        shadow = HeldShadow()
+        ends = Ends(running, shadow.repeat)
         await ends.model.infer(Request(), tiny.pixels(3))
         assert len(ends.link._repeated) == 1
-        ended[0](None)
+        shadow.ended[0](None)
         await running.until(lambda: not ends.link._repeated)
         assert ends.logged == 0
         ends.session.close()
@@ -148,18 +155,13 @@ async def test_row_without_a_free_descriptor(serve: Serve, monkeypatch: pytest.M
     The answer of a shadow for which no descriptor is free is counted as lost for the log.
     """
     async with serve(front_processes=1, transport="grpcio") as running:
-        ended: list[OnEnd] = []
-
-        def repeat(request: Request, model: object, on_end: OnEnd) -> bool:
-            ended.append(on_end)
-            return True
-
-        ends = Ends(running, repeat)
+        shadow = HeldShadow()
+        ends = Ends(running, shadow.repeat)
         request = Request()
         await ends.model.infer(request, tiny.pixels(3))
         no_blob(monkeypatch)
         repeated = Request(images=1, outputs=request.outputs, batch_size=1)
-        ended[0](Repeated(repeated, ends.model.manifest, np.array([True])))
+        shadow.ended[0](Repeated(repeated, ends.model.manifest, np.array([True])))
         await running.until(lambda: not ends.link._repeated)
         assert ends.logged == 0
         lost = running.sample("convoy_prediction_log_dropped_total", reason="internal_error")

@@ -41,7 +41,7 @@ class Packets:
         received: Format of those to receive.
         on_records: Called with the fields of each record of a packet.
         on_blob: Called with each blob.
-        on_lost: Called once when the other end is closed.
+        on_lost: Called once when the other end is closed, or when a blob of it cannot be received.
     """
 
     def __init__(
@@ -149,12 +149,13 @@ class Packets:
     def _receive(self) -> None:
         """Read one packet; if there are more, the event loop calls again."""
         try:
-            packet, ancillary, _, _ = self._socket.recvmsg(PACKET_BYTES, _ONE_DESCRIPTOR)
+            packet, ancillary, flags, _ = self._socket.recvmsg(PACKET_BYTES, _ONE_DESCRIPTOR)
         except BlockingIOError:
             return
         except OSError:
-            packet, ancillary = b"", []
-        if not packet:
+            packet, ancillary, flags = b"", [], 0
+        # Without a free descriptor, the kernel cuts a blob off: the ends would no longer agree.
+        if not packet or flags & socket.MSG_CTRUNC:
             self.close()
             self._on_lost()
         elif ancillary:

@@ -1,6 +1,7 @@
 """The connection between a front and the engine."""
 
 import asyncio
+import resource
 import socket
 import struct
 from collections.abc import Callable
@@ -54,6 +55,26 @@ async def test_order_of_records_and_blobs() -> None:
     assert other.received == sent
     for end in (one, other):
         end.packets.close()
+
+
+async def test_blob_without_a_free_descriptor() -> None:
+    """
+    A blob for which the receiver has no descriptor left ends the connection, as its loss would
+    leave the two ends with different states.
+    """
+    one, other = ends()
+    one.packets.send((1,))
+    await until(lambda: other.received == [1])
+    one.packets.send_blob(Blob.SNAPSHOT, b"state")
+    one.packets.send((2,))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # those of the standard streams
+    try:
+        await until(lambda: other.lost.is_set() or len(other.received) > 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert other.received == [1]
+    await until(one.lost.is_set)
 
 
 async def test_end_that_does_not_read() -> None:
