@@ -63,6 +63,34 @@ def test_a_killed_worker_of_dask(tmp_path: Path, engine: str) -> None:
 
 
 @needs("distributed")
+def test_workers_of_dask_leave_the_processor_to_the_model() -> None:
+    """
+    Neither Dask's profiler nor its limit on kept memory is in the workers of a cluster that the
+    command starts; the settings of the process itself stay as they are.
+    """
+    import dask
+
+    from convoy.commands.bulk.engines.dask_engine import DaskEngine
+
+    before = dask.config.get("distributed.worker.profile.enabled")
+    engine = DaskEngine("", 1)
+    try:
+        found = engine.submit(_settings_of_dask).result(timeout=60)
+    finally:
+        engine.close()
+    assert found == (False, "1s", None)
+    assert dask.config.get("distributed.worker.profile.enabled") == before is True
+
+
+def _settings_of_dask() -> tuple[bool, str, str | None]:
+    import dask
+
+    read = dask.config.get
+    kept = os.environ.get("MALLOC_TRIM_THRESHOLD_")  # noqa: TID251
+    return read("distributed.worker.profile.enabled"), read("distributed.admin.tick.interval"), kept
+
+
+@needs("distributed")
 def test_servers_are_asked_by_workers_of_dask(tmp_path: Path) -> None:
     """
     With `--server`, the workers of an engine query the servers, and need no model of their own.
