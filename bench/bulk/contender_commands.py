@@ -81,13 +81,18 @@ def _command(contender: Contender, root: Path, model: str, photos: Path, labels:
     return command if contender.name == "local" else [*command, "--engine", contender.name]
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment of a contender, which keeps its compiled modules as pip does."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # noqa: TID251
+
+
 def _run(command: list[str], folder: Path) -> Taken:
     started = time.perf_counter()
     log = str(folder / "log")
     child = os.posix_spawn(
         sys.executable,
         [sys.executable, *command],
-        os.environ,  # noqa: TID251
+        _environment(),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),
