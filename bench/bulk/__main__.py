@@ -42,9 +42,14 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=5, help="Run this many rounds; memory and int8 have one."
     )
+    parser.add_argument(
+        "--images", type=int, help="Give the rows of ResNet-18 so many images instead of 1,000."
+    )
     parser.add_argument("--root", type=Path, default=Path("build/bulk/model_repository"))
     arguments = parser.parse_args()
     rows = [row for row in ROWS if row.name in (arguments.rows or names)]
+    if arguments.images:
+        rows = [row.with_images(arguments.images) for row in rows]
     # An int8 network is made of the one in float32.
     networks = {name for row in rows for name in (row.model, row.model.removesuffix("_int8"))}
     write_networks(arguments.root, Console(emoji=False, stderr=True), sorted(networks))
