@@ -40,7 +40,8 @@ class Row:
     memory_bound: float | None = None
 
     def with_images(self, images: int) -> Row:
-        """Return a row of ResNet-18 with another number of images; another row as it is."""
+        """Return the row with another number of images, if it is one of ResNet-18."""
+        # The rows of LeNet-5 are defined by their numbers.
         if not self.model.startswith("resnet18"):
             return self
         contenders = tuple(replace(one, images=images) for one in self.contenders)

@@ -82,7 +82,7 @@ def _command(contender: Contender, root: Path, model: str, photos: Path, labels:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a contender, which keeps its compiled modules as pip does."""
+    """Return an environment that keeps compiled modules, as an installation by pip has them."""
     return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # noqa: TID251
 
 

@@ -65,8 +65,8 @@ def test_a_killed_worker_of_dask(tmp_path: Path, engine: str) -> None:
 @needs("distributed")
 def test_workers_of_dask_leave_the_processor_to_the_model() -> None:
     """
-    Neither Dask's profiler nor its limit on kept memory is in the workers of a cluster that the
-    command starts; the settings of the process itself stay as they are.
+    The workers of a cluster that the command starts have neither Dask's profiler nor its limit on
+    the memory that the C library keeps. The settings of the command's own process do not change.
     """
     import dask
 

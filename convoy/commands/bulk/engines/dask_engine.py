@@ -19,11 +19,12 @@ _SETTINGS = {
     "distributed.admin.tick.interval": "1s",
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
 }
-"""Dask's settings for a cluster on this machine, whose processors the model needs.
+"""Dask's settings for a cluster on this machine, where the model needs the processors.
 
-By default, Dask looks at each worker's stack every 10 ms and at the delay of each event loop every
-20 ms, and lets the C library give memory back after each image, so that the next one needs new
-pages. Together, they take a tenth of a processor.
+By default, Dask samples the stack of each worker every 10 ms and checks the delay of each event
+loop every 20 ms. It also makes the C library return the memory of each image to the system, so that
+the next image needs new pages. Together, this takes a tenth of a processor (docs/explanation/
+benchmarks.md, "Bulk classification").
 """
 
 
