@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 # The public face of channelz, the package grpcio-channelz, calls these functions for a client's
@@ -25,7 +26,7 @@ INTERVAL_S = 0.05
 """Time between two samples under load, in seconds; a sample takes 0.2 ms over grpcio."""
 
 IDLE_INTERVAL_S = 1.0
-"""Time between two samples while no call is handled, in seconds."""
+"""Time between two samples while no call arrives, in seconds."""
 
 
 SETTLING_S = 1.0
@@ -84,6 +85,7 @@ class Backlog:
         self.reached = 0
         self.entered = 0
         self.left = 0
+        self._is_reached = asyncio.Event()
         self._last = _Sample(time.monotonic(), 0, 0, waiting=0, dropped=0, gone=0)
         self._least_unseen = 0
         self._settling_since = self._last.at
@@ -98,6 +100,11 @@ class Backlog:
     def __exit__(self, *_: object) -> None:
         self.left += 1
 
+    def reach(self) -> None:
+        """Count a call that the transport has handed to Python."""
+        self.reached += 1
+        self._is_reached.set()
+
     def count(self) -> None:
         """Count a call that its handler answers at once."""
         self.entered += 1
@@ -105,17 +112,22 @@ class Backlog:
 
     async def watch(self, read: Callable[[], CallCounts]) -> None:
         """Compare with the counts that *read* returns, again and again until cancelled."""
-        read_at = -math.inf
         while True:
-            await asyncio.sleep(INTERVAL_S)
-            last, now = self._last, time.monotonic()
             # Under load, and now and then without, as calls may end before they reach a handler.
-            if last.waiting or last.entered != self.entered or now >= read_at + IDLE_INTERVAL_S:
-                self.sample(read(), now)
-                read_at = now
-            # Idle: nothing waited until now.
-            else:
-                self._last = last._replace(at=now)
+            if self._last.waiting or self._last.entered != self.entered or await self._rest():
+                await asyncio.sleep(INTERVAL_S)
+            self.sample(read(), time.monotonic())
+
+    async def _rest(self) -> bool:
+        """Wait for a call, for at most `IDLE_INTERVAL_S`; return whether one has come."""
+        due = time.monotonic() + IDLE_INTERVAL_S
+        self._is_reached.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_INTERVAL_S):
+                await self._is_reached.wait()
+        # If the event loop was blocked, calls may have waited since the time was up.
+        self._last = self._last._replace(at=min(time.monotonic(), due))
+        return self._is_reached.is_set()
 
     def refresh(self, read: Callable[[], CallCounts]) -> None:
         """Take a sample, unless the last one is recent; for a transport that takes many at once."""

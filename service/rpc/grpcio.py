@@ -80,7 +80,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
         """Return the wrapped handler of a method, or the handler itself if it is not ours."""
-        self._backlog.reached += 1
+        self._backlog.reach()
         path = handler_call_details.method
         if path not in self._wrapped:
             handler = await continuation(handler_call_details)

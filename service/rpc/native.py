@@ -183,7 +183,7 @@ class NativeTransport:
                 if cancel := self._calls.get(event[1]):
                     cancel()
                 continue
-            self._backlog.reached += 1
+            self._backlog.reach()
             self._backlog.entered += 1
             try:
                 refused += self._take_one(front, event, received_at)

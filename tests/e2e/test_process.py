@@ -373,7 +373,9 @@ def test_memory(lenet_repository: Path) -> None:
 @pytest.mark.slow
 def test_idle_server_does_not_spin(lenet_repository: Path) -> None:
     """
-    After some load, an idle server uses less than 1 % of a processor over 10 s.
+    After some load, an idle server's threads wake fewer than 40 times a second over 10 s.
+
+    Wake-ups do not depend on the machine; `make bench` measures the processor time that they take.
     """
     with ServerProcess(lenet_repository) as server:
         with grpc.insecure_channel(server.address) as channel:
@@ -381,8 +383,18 @@ def test_idle_server_does_not_spin(lenet_repository: Path) -> None:
             request = classifier_pb2.ClassifyRequest(model="lenet5", image=png(0))
             for _ in range(100):
                 stub.Classify(request)
-        process = psutil.Process(server.process.pid)
         time.sleep(1)
-        before = sum(process.cpu_times()[:2])
+        before = _wake_ups(server.process.pid)
         time.sleep(10)
-        assert (sum(process.cpu_times()[:2]) - before) / 10 < 0.01
+        assert _wake_ups(server.process.pid) - before < 400
+
+
+def _wake_ups(pid: int) -> int:
+    """Return how often the threads of a process have stopped to wait."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(
+        int(line.split()[1])
+        for thread in threads
+        for line in (thread / "status").read_text().splitlines()
+        if line.startswith("voluntary_ctxt_switches")
+    )
