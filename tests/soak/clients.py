@@ -305,11 +305,15 @@ async def die(soak: Soak) -> None:
         stdout=asyncio.subprocess.PIPE,
         process_group=0,
     )
+    assert process.stdout is not None
+    told = b""
     try:
-        await asyncio.sleep(soak.dice.uniform(1, 3))
+        told = await process.stdout.read(1)  # the time until its first call varies
+        await asyncio.sleep(soak.dice.uniform(0.1, 2))
     finally:
         process.send_signal(signal.SIGKILL)
-        told, _ = await process.communicate()
+        rest, _ = await process.communicate()
+        told += rest
         counts = {code: told.count(letter) for code, letter in OF_VICTIM.items()}
         sent = told.count(b"s")
         soak.ledger.begin(entry, sent)
