@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,7 +22,7 @@ from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import ALL_FILES, Artifact, read_artifact
 from convoy.bulk.answers import Answer, Model, answers_like, columns, images_in
 from convoy.bulk.child_process import follow_parent
-from convoy.bulk.images import Image, to_inputs
+from convoy.bulk.images import Image, is_in_store, to_inputs
 from convoy.service.errors import InferenceError, ScoresNotFiniteError
 from convoy.service.machine.environment import read_variable
 from convoy.service.machine.resources import usable_cpus
@@ -33,6 +33,9 @@ from convoy.stores import is_url, open_store, reaching
 
 IN_FLIGHT = 2
 """Batches in memory at once: the one that runs, and the next, which is decoded meanwhile."""
+
+_Decoding = Callable[[], list[npt.NDArray[Any] | str]]
+"""Returns the items of a part of a batch, for which it may have to wait."""
 
 _opening = threading.Lock()
 
@@ -135,6 +138,7 @@ class _Opened:
         if self._session.on_gpu:
             self._session.warm()
         self._parts = processes or device.cores
+        self._shares_core = self._parts == 1 and not processes and not self._session.on_gpu
         self._decoders: Executor = (
             ProcessPoolExecutor(processes, get_context("spawn"), follow_parent)
             if processes
@@ -143,25 +147,27 @@ class _Opened:
 
     def answers(self, images: Iterable[Image], count: int) -> Iterator[Answer]:
         """Decode the next batch while one runs."""
-        images, decoding = iter(images), deque[list[Future[list[npt.NDArray[Any] | str]]]]()
+        images, decoding = iter(images), deque[list[_Decoding]]()
         while batch := list(islice(images, self._session.max_batch_size)):
-            decoding.append(
-                [self._decoders.submit(to_inputs, p, self.manifest) for p in self._split(batch)]
-            )
+            decoding.append([self._decode(part) for part in self._split(batch)])
             if len(decoding) == IN_FLIGHT:
                 yield from self._run(decoding.popleft(), count)
-        for futures in decoding:
-            yield from self._run(futures, count)
+        for parts in decoding:
+            yield from self._run(parts, count)
+
+    def _decode(self, part: Sequence[Image]) -> _Decoding:
+        # On a single core, a decoder only interrupts the network, unless it waits for a store.
+        if self._shares_core and not any(map(is_in_store, part)):
+            return partial(to_inputs, part, self.manifest)
+        return self._decoders.submit(to_inputs, part, self.manifest).result
 
     def _split(self, batch: Sequence[Image]) -> Iterator[Sequence[Image]]:
         """Split a batch into a part for each decoder."""
         size = -(-len(batch) // self._parts)
         return (batch[start : start + size] for start in range(0, len(batch), size))
 
-    def _run(
-        self, futures: Sequence[Future[list[npt.NDArray[Any] | str]]], count: int
-    ) -> Iterator[Answer]:
-        inputs = [item for future in futures for item in future.result()]
+    def _run(self, decoding: Sequence[_Decoding], count: int) -> Iterator[Answer]:
+        inputs = [item for part in decoding for item in part()]
         good = [item for item in inputs if not isinstance(item, str)]
         answers = iter(self._answers(np.stack(good), count) if good else ())
         for item in inputs:
@@ -192,7 +198,7 @@ def _open(classifier: Classifier) -> _Opened:
         return _open_once(replace(classifier, top_k=1, threads=threads))
 
 
-@functools.cache
+@cache
 def _open_once(classifier: Classifier) -> _Opened:
     threads = classifier.threads or 1
     device = Device(policy=classifier.device, cores=threads, intra_op_threads=threads)

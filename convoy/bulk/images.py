@@ -73,6 +73,12 @@ def to_inputs(images: Sequence[Image], manifest: Manifest) -> list[npt.NDArray[A
     return [_to_input(image, manifest) for image in read(images)]
 
 
+def is_in_store(image: Image) -> bool:
+    """Return whether an image is at a URL."""
+    source = _source(image)
+    return isinstance(source, File) and is_url(source.path)
+
+
 def read(images: Sequence[Image]) -> Iterator[bytes | npt.NDArray[np.uint8] | Unread]:
     """
     Read images in order, those in a store several at once.

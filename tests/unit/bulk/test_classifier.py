@@ -21,6 +21,7 @@ from convoy.artifact.errors import ArtifactError, RepositoryError
 from convoy.artifact.files import Artifact, read_artifact
 from convoy.artifact.golden import Golden
 from convoy.bulk import Classifier, classifier
+from convoy.bulk.images import to_inputs
 from convoy.service.errors import GoldenDriftError, InvalidArgumentError
 from tests.harness import tiny
 from tests.harness.images import encode, gradient, png
@@ -320,3 +321,30 @@ def test_threads_are_those_that_the_engine_granted(monkeypatch: pytest.MonkeyPat
         assert classifier.granted_threads() == threads
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert classifier.granted_threads() == 4
+
+
+@pytest.mark.parametrize(
+    ("threads", "is_stored", "is_ahead"), [(1, False, False), (1, True, True), (2, False, True)]
+)
+def test_where_images_are_decoded(
+    tiny_artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    is_stored: bool,
+    is_ahead: bool,
+) -> None:
+    """
+    A thread decodes ahead, unless it would share the only core and never wait for a store.
+    """
+    decoders = list[str]()
+
+    def spy(*arguments: Any) -> Any:
+        decoders.append(threading.current_thread().name)
+        return to_inputs(*arguments)
+
+    monkeypatch.setattr(classifier, "to_inputs", spy)
+    url = "memory://decoded/3.png"
+    fsspec.filesystem("memory").pipe(url, png(3))
+    images = [url if is_stored else png(3)]
+    assert Classifier(tiny_artifact, threads=threads)(images)["label"] == ["class 3"]
+    assert [name.startswith("decode") for name in decoders] == [is_ahead]
