@@ -39,7 +39,7 @@ from convoy.commands.bench.load_results import OK, Answer
 from convoy.commands.bench.loops import arrivals, closed_loop, open_loop
 from convoy.commands.bench.target import Sender, find
 from convoy.service.machine.resources import usable_cpus
-from convoy.service.rpc.backlog import SETTLING_S
+from convoy.service.rpc.backlog import INTERVAL_S, SETTLING_SAMPLES
 from tests.harness.server_process import ServerProcess
 
 ROOT = Path("build/race/models")
@@ -104,7 +104,7 @@ def by_h2load(server: ServerProcess, given: argparse.Namespace) -> dict[str, Any
     before, quick_before = _metrics(server, given.model)
     _run_h2load(request, given.times * capacity, given)
     # Calls that ended in the transport are counted once no handler can have seen them.
-    time.sleep(3 * SETTLING_S)
+    time.sleep(3 * SETTLING_SAMPLES * INTERVAL_S)
     after, quick_after = _metrics(server, given.model)
     per_s = {code: round((after[code] - before.get(code, 0)) / given.seconds, 1) for code in after}
     figures = {

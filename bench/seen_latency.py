@@ -19,7 +19,7 @@ from bench.race.h2load import grpc_request, measure
 from bench.race.loads import Load
 from bench.race.networks import write_networks
 from bench.race.raced_model import INFER_PATH, Model
-from convoy.service.rpc.backlog import SETTLING_S
+from convoy.service.rpc.backlog import INTERVAL_S, SETTLING_SAMPLES
 from tests.harness.server_process import ServerProcess
 
 ROOT = Path("build/race/models")
@@ -68,7 +68,7 @@ def _row(server: ServerProcess, load: Load) -> list[str]:
         request = grpc_request(channel, f"http://{server.address}", INFER_PATH, message)
     before = _sums(server)
     measured = measure(request, load, SECONDS)
-    time.sleep(3 * SETTLING_S)
+    time.sleep(3 * SETTLING_SAMPLES * INTERVAL_S)
     after = _sums(server)
     wait, handler = (
         1000 * (after[name][0] - before[name][0]) / (after[name][1] - before[name][1])

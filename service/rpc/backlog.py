@@ -29,13 +29,12 @@ IDLE_INTERVAL_S = 1.0
 """Time between two samples while no call arrives, in seconds."""
 
 
-SETTLING_S = 1.0
-"""Time over which calls that ended without a handler are looked at, in seconds: a call that has
-ended in the transport may be on its way to its handler."""
+SETTLING_SAMPLES = 20
+"""Samples over which calls that ended without a handler, or that do not reach Python, are watched.
 
-
-LATE_S = 3 * INTERVAL_S
-"""Time between two samples above which the event loop was blocked and calls waited, in seconds."""
+Such a call may be on its way. Samples are counted, not seconds, as calls make no way while the
+event loop is blocked or the process stands still.
+"""
 
 
 class CallCounts(NamedTuple):
@@ -57,9 +56,10 @@ class _Sample(NamedTuple):
 
 
 class _Quiet(NamedTuple):
-    """The time since which no call has reached Python, and the number that had by then."""
+    """The samples since a call last reached Python, and the least number that had not in them."""
 
-    since: float
+    samples: int
+    least_unreached: float
     reached: int
 
 
@@ -88,10 +88,10 @@ class Backlog:
         self._is_reached = asyncio.Event()
         self._last = _Sample(time.monotonic(), 0, 0, waiting=0, dropped=0, gone=0)
         self._least_unseen = 0
-        self._settling_since = self._last.at
+        self._unsettled = 0
+        self._settling_samples = 0
         self._lost = 0
-        self._least_unreached = math.inf
-        self._quiet = _Quiet(self._last.at, 0)
+        self._quiet = _Quiet(0, math.inf, reached=0)
         self._waited_s = 0.0  # by all calls together, since one of them last ceased to
 
     def __enter__(self) -> None:
@@ -114,7 +114,9 @@ class Backlog:
         """Compare with the counts that *read* returns, again and again until cancelled."""
         while True:
             # Under load, and now and then without, as calls may end before they reach a handler.
-            if self._last.waiting or self._last.entered != self.entered or await self._rest():
+            last = self._last
+            is_busy = last.waiting or last.entered != self.entered or self._unsettled
+            if is_busy or await self._rest():
                 await asyncio.sleep(INTERVAL_S)
             self.sample(read(), time.monotonic())
 
@@ -138,10 +140,10 @@ class Backlog:
     def sample(self, counts: CallCounts, now: float) -> None:
         """Measure, from the transport's *counts* at *now*, what happened since the last sample."""
         last = self._last
-        self._find_lost(counts.started - self.reached, now)
+        self._find_lost(counts)
         # The end of a lost call is never counted.
         counts = CallCounts(counts.started, counts.ended + self._lost)
-        dropped = self._settle(counts.ended - self.entered, now)
+        dropped = self._settle(counts.ended - self.entered)
         # Those that wait no more: they have entered a handler, or have ended without one.
         gone = max(counts.ended, self.entered + dropped)
         # Two bounds. The first one includes answers that clients have not read yet, and the second
@@ -155,26 +157,25 @@ class Backlog:
         self._metrics.transport_dropped.counts[()] += dropped - last.dropped
         self._measure_wait(last, self._last)
 
-    def _find_lost(self, unreached: int, now: float) -> None:
+    def _find_lost(self, counts: CallCounts) -> None:
         """
         Find the calls that will never reach Python.
 
         gRPC ends a call that is malformed, or whose connection is closed before its turn, without
         counting its end. All others reach Python as soon as it accepts them, so calls that do not,
         although the event loop runs and no others arrive, are lost.
-
-        Args:
-            unreached: Number of calls that have started but have not reached Python.
         """
-        if self._quiet.reached != self.reached or now > self._last.at + LATE_S:
-            self._quiet, self._least_unreached = _Quiet(now, self.reached), math.inf
-        self._least_unreached = min(self._least_unreached, unreached)
-        if now >= self._quiet.since + SETTLING_S:
-            self._lost = max(self._lost, int(self._least_unreached))
-        # On a machine without a free core, such a call may still arrive.
-        self._lost = max(0, min(self._lost, unreached))
+        unreached = counts.started - self.reached
+        if self._quiet.reached != self.reached:
+            self._quiet = _Quiet(0, math.inf, self.reached)
+        samples, least = self._quiet.samples + 1, min(self._quiet.least_unreached, unreached)
+        self._quiet = _Quiet(samples, least, self.reached)
+        if samples >= SETTLING_SAMPLES:
+            self._lost = max(self._lost, int(least))
+        # On a machine without a free core, such a call may still arrive, or its end be counted.
+        self._lost = max(0, min(self._lost, unreached, counts.started - counts.ended))
 
-    def _settle(self, unseen: int, now: float) -> int:
+    def _settle(self, unseen: int) -> int:
         """
         Return the calls that no handler has seen, nor will.
 
@@ -184,10 +185,12 @@ class Backlog:
                 but for calls on their way to their handlers.
         """
         self._least_unseen = min(self._least_unseen, unseen)
+        self._settling_samples += 1
         dropped = self._last.dropped
-        if now >= self._settling_since + SETTLING_S:
+        if self._settling_samples >= SETTLING_SAMPLES:
             dropped = max(dropped, self._least_unseen)
-            self._least_unseen, self._settling_since = unseen, now
+            self._least_unseen, self._settling_samples = unseen, 0
+        self._unsettled = max(0, unseen - dropped)
         return dropped
 
     def _measure_wait(self, last: _Sample, sample: _Sample) -> None:

@@ -2,7 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from convoy.service.lifecycle import Lifecycle
-from convoy.service.rpc.backlog import Backlog, CallCounts
+from convoy.service.rpc.backlog import SETTLING_SAMPLES, Backlog, CallCounts
 from convoy.service.telemetry.metrics import Metrics
 
 
@@ -18,6 +18,11 @@ class Transport:
     def sample(self, after_s: float, *, started: int, ended: int) -> None:
         """Let the transport have these counts *after_s* seconds after its start."""
         self.backlog.sample(CallCounts(started, ended), self.began_at + after_s)
+
+    def settle(self, after_s: float, *, started: int, ended: int) -> None:
+        """Let the transport have these counts until dropped calls are counted."""
+        for _ in range(2 * SETTLING_SAMPLES):
+            self.sample(after_s, started=started, ended=ended)
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a sample of the metrics."""
@@ -64,15 +69,14 @@ def test_dropped() -> None:
     for _ in range(5):
         with transport.backlog:
             pass
-    for second in (1.0, 2.0, 3.0):
-        transport.sample(second, started=7, ended=6)
+    transport.backlog.reached = 7
+    transport.settle(1.0, started=7, ended=6)
     assert transport.value("dropped_calls_total") == 1
     assert transport.lifecycle.waiting == 1
     # Its handler has taken the last one, and the transport counts it later.
     with transport.backlog:
         transport.sample(4.0, started=7, ended=6)
-    for second in (5.0, 6.0, 7.0):
-        transport.sample(second, started=7, ended=7)
+    transport.settle(5.0, started=7, ended=7)
     assert transport.value("dropped_calls_total") == 1
     assert transport.lifecycle.waiting == 0
 
@@ -86,8 +90,39 @@ def test_call_on_its_way_to_its_handler_is_not_dropped() -> None:
     transport.sample(1.05, started=1, ended=1)
     with transport.backlog:
         pass
-    for second in (2.0, 3.0, 4.0):
-        transport.sample(second, started=1, ended=1)
+    transport.settle(2.0, started=1, ended=1)
+    assert transport.value("dropped_calls_total") == 0
+
+
+def test_calls_that_never_reach_python_are_dropped() -> None:
+    """
+    A call that does not come while the event loop runs is lost: its end is never counted.
+    """
+    transport = Transport()
+    transport.settle(1.0, started=3, ended=0)
+    transport.settle(2.0, started=3, ended=0)
+    assert transport.value("dropped_calls_total") == 3
+    assert transport.lifecycle.waiting == 0
+
+
+def test_calls_that_end_before_they_reach_python_are_dropped_once() -> None:
+    """
+    A call whose end is counted is not lost as well.
+    """
+    transport = Transport()
+    transport.settle(1.0, started=3, ended=3)
+    transport.settle(2.0, started=3, ended=3)
+    assert transport.value("dropped_calls_total") == 3
+
+
+def test_blocked_event_loop_loses_no_calls() -> None:
+    """
+    Calls that wait for an event loop that stands still are not lost, however long that takes.
+    """
+    transport = Transport()
+    for second in (10.0, 20.0, 30.0):
+        transport.sample(second, started=3, ended=0)
+    assert transport.lifecycle.waiting == 3
     assert transport.value("dropped_calls_total") == 0
 
 
@@ -113,8 +148,7 @@ def test_dropped_calls_take_their_wait_with_them() -> None:
     transport.sample(1.0, started=1000, ended=0)
     transport.sample(2.0, started=1000, ended=0)
     transport.sample(2.05, started=1000, ended=1000)
-    transport.sample(4.0, started=1000, ended=1000)
-    transport.sample(5.0, started=1000, ended=1000)
+    transport.settle(4.0, started=1000, ended=1000)
     with transport.backlog:
         pass
     transport.sample(5.05, started=1001, ended=1001)
