@@ -195,7 +195,8 @@ def _start(kind: Kind, repository: Path, authority: trustme.CA, stack: ExitStack
 
 
 def _measure(server: Server, kind: str, load: Load, seconds: float) -> dict[str, float]:
-    request = _request(server, kind)
+    is_digit = kind == "lenet"
+    request = _digit(server) if is_digit else tensor_or_photo(server, kind, "sleeping")
     engine = psutil.Process(server.process.process.pid)
     processes = [engine, *engine.children()]
     counts, load_s = server.counts(), _load_cpu_s()
@@ -234,16 +235,30 @@ def _summary(comparison: Comparison, rows: tuple[Rows, Rows]) -> dict[str, Any]:
     return summary
 
 
-def _request(server: Server, kind: str) -> Request:
-    message = pb.ModelInferRequest(model_name="lenet5" if kind == "lenet" else "sleeping")
-    shape = (1, 32, 32, 1) if kind == "lenet" else (1, 224, 224, 3)
+def tensor_or_photo(server: Server, kind: str, model: str) -> Request:
+    """Return a request for a *model* of 224 pixels: a photograph if *kind* is `jpeg`, or pixels."""
+    message = pb.ModelInferRequest(model_name=model)
     if kind == "jpeg":
         data = photo()
         message.inputs.add(name="image", datatype="BYTES", shape=(1,))
         message.raw_input_contents.append(len(data).to_bytes(4, "little") + data)
     else:
-        message.inputs.add(name="image", datatype="UINT8", shape=shape)
-        message.raw_input_contents.append(bytes(math.prod(shape)))
+        _add_pixels(message, (1, 224, 224, 3))
+    return _repeated(server, message)
+
+
+def _digit(server: Server) -> Request:
+    message = pb.ModelInferRequest(model_name="lenet5")
+    _add_pixels(message, (1, 32, 32, 1))
+    return _repeated(server, message)
+
+
+def _add_pixels(message: pb.ModelInferRequest, shape: Sequence[int]) -> None:
+    message.inputs.add(name="image", datatype="UINT8", shape=shape)
+    message.raw_input_contents.append(bytes(math.prod(shape)))
+
+
+def _repeated(server: Server, message: pb.ModelInferRequest) -> Request:
     with server.channel() as channel:
         return grpc_request(channel, server.url, INFER_PATH, message.SerializeToString())
 

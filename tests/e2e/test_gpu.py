@@ -63,12 +63,14 @@ def first_failure(client: Client) -> ConvoyError:
     raise AssertionError("nothing failed")
 
 
+@pytest.mark.parametrize("fronts", ["0", "2"])
 @pytest.mark.parametrize("transport", ["grpcio", "native"])
-def test_answers_as_the_processor_does(lenet_repository: Path, transport: str) -> None:
+def test_answers_as_the_processor_does(lenet_repository: Path, transport: str, fronts: str) -> None:
     """
-    Over either transport, and it says that it runs there.
+    Over either transport, with and without front processes, and it says that it runs there.
     """
-    on_gpu = probabilities(lenet_repository, "--device", "cuda", "--transport", transport)
+    options = ("--device", "cuda", "--transport", transport, "--front-processes", fronts)
+    on_gpu = probabilities(lenet_repository, *options)
     assert on_gpu == pytest.approx(probabilities(lenet_repository, "--device", "cpu"), abs=1e-4)
 
 
