@@ -22,10 +22,8 @@ from rich.console import Console
 from bench.fronts import Kind, Server, tensor_or_photo
 from bench.race.h2load import measure
 from bench.race.loads import Load, Measured
-from bench.race.networks import write_networks
+from bench.race.networks import import_network, write_networks
 from convoy.artifact.repository import ModelRepository
-from convoy.export.importing.import_settings import ImportSettings
-from convoy.export.importing.importer import import_model
 from convoy.export.onnx.half_precision import halve
 from convoy.service.machine.resources import usable_cpus
 from tests.harness.server_process import ServerProcess
@@ -75,18 +73,9 @@ def _write_half(root: Path, console: Console) -> None:
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder) / "half.onnx"
         halve(ModelRepository(root).read("resnet50", 1).model_path, half, [image])
-        settings = ImportSettings(
-            file=half,
-            name=MODEL,
-            architecture="resnet50",
-            resize=256,
-            max_batch_size=MAX_BATCH_SIZE,
-            scores="logits",
-            output="logits",
-            source="random weights",
-            model_repository=root,
+        import_network(
+            half, MODEL, root, console, architecture="resnet50", max_batch_size=MAX_BATCH_SIZE
         )
-        import_model(settings, console)
 
 
 def _lines(transport: str, options: argparse.Namespace) -> Iterator[str]:

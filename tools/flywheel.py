@@ -46,7 +46,7 @@ SHADOW_IMAGES = 500
 """Number of images that the shadow answers before it is judged."""
 
 MAX_ROUNDS = 10
-"""Number of times that the camera sends its images until the shadow has answered so many."""
+"""Maximum number of times that the camera sends its images until the shadow has answered enough."""
 
 LOG_TIMEOUT_S = 180.0
 
@@ -206,15 +206,8 @@ def _run_steps(epochs: int) -> dict[str, Any]:
         # It must disagree with a version that is wrong, so the usual bound cannot be used.
         promote = ("promote", MODEL, "2")
         _convoy(*promote, expected=1)
-        _convoy(
-            *promote,
-            "--min-images",
-            f"{SHADOW_IMAGES}",
-            "--min-agreement",
-            "0",
-            "--max-p99-ratio",
-            "0",
-        )
+        bounds = ("--min-images", str(SHADOW_IMAGES), "--min-agreement", "0")
+        _convoy(*promote, *bounds, "--max-p99-ratio", "0")
         changes["version 2 is promoted"] = camera.sent
         camera.send("digits in colour", unseen)
     return {

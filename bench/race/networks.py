@@ -66,18 +66,31 @@ def _write(name: str, root: Path, console: Console) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.onnx"
         graph.export_onnx(servable, tensor, file)
-        settings = ImportSettings(
-            file=file,
-            name=name,
-            architecture=name,
-            resize=256,
-            max_batch_size=MAX_BATCH_SIZE,
-            scores="logits",
-            output="logits",
-            source="random weights",
-            model_repository=root,
-        )
-        import_model(settings, console)
+        import_network(file, name, root, console)
+
+
+def import_network(
+    file: Path,
+    name: str,
+    root: Path,
+    console: Console,
+    *,
+    architecture: str = "",
+    max_batch_size: int = MAX_BATCH_SIZE,
+) -> None:
+    """Write an artifact of a graph that `export.onnx.graph` or `half_precision` has written."""
+    settings = ImportSettings(
+        file=file,
+        name=name,
+        architecture=architecture or name,
+        resize=256,
+        max_batch_size=max_batch_size,
+        scores="logits",
+        output="logits",
+        source="random weights",
+        model_repository=root,
+    )
+    import_model(settings, console)
 
 
 def _narrow(network: torch.nn.Module) -> None:

@@ -22,7 +22,7 @@ from convoy.artifact.errors import RepositoryError
 from convoy.artifact.files import ALL_FILES, Artifact, read_artifact
 from convoy.bulk.answers import Answer, Model, answers_like, columns, images_in
 from convoy.bulk.child_process import follow_parent
-from convoy.bulk.images import Image, is_in_store, to_inputs
+from convoy.bulk.images import Image, needs_reading, to_inputs
 from convoy.service.errors import InferenceError, ScoresNotFiniteError
 from convoy.service.machine.environment import read_variable
 from convoy.service.machine.resources import usable_cpus
@@ -146,7 +146,7 @@ class _Opened:
         )
 
     def answers(self, images: Iterable[Image], count: int) -> Iterator[Answer]:
-        """Decode the next batch while one runs."""
+        """Decode the next batch while one runs, if that saves time."""
         images, decoding = iter(images), deque[list[_Decoding]]()
         while batch := list(islice(images, self._session.max_batch_size)):
             decoding.append([self._decode(part) for part in self._split(batch)])
@@ -156,8 +156,8 @@ class _Opened:
             yield from self._run(parts, count)
 
     def _decode(self, part: Sequence[Image]) -> _Decoding:
-        # On a single core, a decoder only interrupts the network, unless it waits for a store.
-        if self._shares_core and not any(map(is_in_store, part)):
+        # On a single core, a decoder that waits for no disk or store only interrupts the network.
+        if self._shares_core and not any(map(needs_reading, part)):
             return partial(to_inputs, part, self.manifest)
         return self._decoders.submit(to_inputs, part, self.manifest).result
 

@@ -73,10 +73,9 @@ def to_inputs(images: Sequence[Image], manifest: Manifest) -> list[npt.NDArray[A
     return [_to_input(image, manifest) for image in read(images)]
 
 
-def is_in_store(image: Image) -> bool:
-    """Return whether an image is at a URL."""
-    source = _source(image)
-    return isinstance(source, File) and is_url(source.path)
+def needs_reading(image: Image) -> bool:
+    """Return whether an image is in a file or a store, and not in memory."""
+    return isinstance(_source(image), File)
 
 
 def read(images: Sequence[Image]) -> Iterator[bytes | npt.NDArray[np.uint8] | Unread]:

@@ -32,8 +32,8 @@ IDLE_INTERVAL_S = 1.0
 SETTLING_SAMPLES = 20
 """Samples over which calls that ended without a handler, or that do not reach Python, are watched.
 
-Such a call may be on its way. Samples are counted, not seconds, as calls make no way while the
-event loop is blocked or the process stands still.
+Such a call may be on its way. Samples are counted, not seconds, because no call makes progress
+while the event loop is blocked or the process is stopped.
 """
 
 
@@ -56,7 +56,13 @@ class _Sample(NamedTuple):
 
 
 class _Quiet(NamedTuple):
-    """The samples since a call last reached Python, and the least number that had not in them."""
+    """
+    The samples since a call last reached Python.
+
+    Attributes:
+        least_unreached: The lowest number of calls in a sample that had not reached Python.
+        reached: The number of calls that had reached Python by then.
+    """
 
     samples: int
     least_unreached: float
@@ -127,7 +133,7 @@ class Backlog:
         with suppress(TimeoutError):
             async with asyncio.timeout(IDLE_INTERVAL_S):
                 await self._is_reached.wait()
-        # If the event loop was blocked, calls may have waited since the time was up.
+        # If the event loop was blocked, calls may have been waiting since the timeout.
         self._last = self._last._replace(at=min(time.monotonic(), due))
         return self._is_reached.is_set()
 

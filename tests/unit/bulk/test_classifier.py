@@ -324,17 +324,19 @@ def test_threads_are_those_that_the_engine_granted(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("threads", "is_stored", "is_ahead"), [(1, False, False), (1, True, True), (2, False, True)]
+    ("threads", "place", "is_ahead"),
+    [(1, "memory", False), (1, "file", True), (1, "store", True), (2, "memory", True)],
 )
 def test_where_images_are_decoded(
     tiny_artifact: Path,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     threads: int,
-    is_stored: bool,
+    place: str,
     is_ahead: bool,
 ) -> None:
     """
-    A thread decodes ahead, unless it would share the only core and never wait for a store.
+    A thread decodes ahead, unless it would share the only core and wait for nothing.
     """
     decoders = list[str]()
 
@@ -345,6 +347,7 @@ def test_where_images_are_decoded(
     monkeypatch.setattr(classifier, "to_inputs", spy)
     url = "memory://decoded/3.png"
     fsspec.filesystem("memory").pipe(url, png(3))
-    images = [url if is_stored else png(3)]
-    assert Classifier(tiny_artifact, threads=threads)(images)["label"] == ["class 3"]
+    (tmp_path / "3.png").write_bytes(png(3))
+    image = {"memory": png(3), "file": tmp_path / "3.png", "store": url}[place]
+    assert Classifier(tiny_artifact, threads=threads)([image])["label"] == ["class 3"]
     assert [name.startswith("decode") for name in decoders] == [is_ahead]
